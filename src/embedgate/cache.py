@@ -1,0 +1,69 @@
+"""Built artefacts, kept under the user's cache folder by what they were built from."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from platformdirs import user_cache_path
+
+COMPLETE = "artefact.json"
+
+
+def default_root() -> Path:
+    """`$EMBEDGATE_CACHE`, or the user's cache folder."""
+    chosen = os.environ.get("EMBEDGATE_CACHE")
+    return Path(chosen) if chosen else user_cache_path("embedgate")
+
+
+@dataclass(frozen=True)
+class ArtefactCache:
+    """Folders of built artefacts, each complete or absent.
+
+    Attributes:
+        root: Folder of the cache; made when first needed.
+    """
+
+    root: Path
+
+    def get_or_build(
+        self, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]
+    ) -> tuple[Path, dict[str, Any]]:
+        """The folder of an artefact, built if it is not there yet.
+
+        The artefact is built in a folder of its own and renamed into place, so that a crash or a second process at the
+        same work leaves it complete or absent.
+
+        Args:
+            kind: Short name that starts the folder's, for example `onnx-fp32`.
+            key: Everything the artefact depends on: model fingerprint, library versions, options. JSON values.
+            build: Fills the empty folder it is given; what it returns is the artefact's record.
+
+        Returns:
+            The folder, and its record: `{"kind", "key", "record"}`, as kept in its `artefact.json`.
+        """
+        digest = hashlib.sha256(json.dumps([kind, key], sort_keys=True).encode()).hexdigest()[:20]
+        folder = self.root / f"{kind}-{digest}"
+        if (folder / COMPLETE).is_file():
+            return folder, json.loads((folder / COMPLETE).read_text("utf-8"))
+        self.root.mkdir(parents=True, exist_ok=True)
+        scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.root))
+        try:
+            record = {"kind": kind, "key": dict(key), "record": dict(build(scratch) or {})}
+            (scratch / COMPLETE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
+            try:
+                scratch.rename(folder)
+            except OSError:
+                if not (folder / COMPLETE).is_file():
+                    shutil.rmtree(folder, ignore_errors=True)
+                    scratch.rename(folder)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+        return folder, record

@@ -1,0 +1,170 @@
+"""Encoders: what a combination builds. Texts in, float32 embeddings out, and evidence of what really ran.
+
+Every backend is one module of this package. It imports its own library, and has two functions:
+
+    def unavailable(combination: Combination) -> str | None:
+        '''The reason, in one line, why this machine or installation cannot run the combination; None where it can.'''
+
+    def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+        '''Builds the encoder.'''
+
+`unavailable` must not import a library that may be missing at module level of any other module: the module itself may
+import its library at the top, since a missing one is caught here and told with the extra that installs it.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.errors import BuildError, Unavailable
+
+if TYPE_CHECKING:
+    from embedgate.cache import ArtefactCache
+    from embedgate.combination import Combination, Registry
+    from embedgate.model import Model
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What really ran, as read from the built encoder, never from what was asked for.
+
+    Attributes:
+        device: Where the weights are or the provider runs, for example `cpu`.
+        threads: Threads of the backend's own pool.
+        weight_bytes: Bytes of the weights as stored in memory or in the artefact, scales included.
+        products: Matrix products with weights (linear layers) by the type they compute in, for example
+            `{"int8": 36, "float32": 1}`. Types are named `float32`, `float16`, `bfloat16`, `int8`, ...
+        details: Whatever else a person would want to see (provider, layer class, node counts, fallbacks).
+        library: Name and version of the backend's library, for example `onnxruntime 1.32.0`.
+        problems: What contradicts the combination's id, one line each; empty for a sound encoder.
+    """
+
+    device: str
+    threads: int
+    weight_bytes: int
+    products: Mapping[str, int]
+    library: str
+    details: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Stages:
+    """Intermediate results for a few texts, to name the layer at which a combination departs from the reference.
+
+    Attributes:
+        token_ids: Per text, the token ids without padding, int64 `[tokens]`.
+        token_embeddings: Per text, the transformer's last hidden states without padding, float32 `[tokens, hidden]`.
+        pooled: After pooling and before normalisation, float32 `[n, dim]`; None where the backend cannot tell.
+        embeddings: Finished embeddings, float32 `[n, dim]`.
+    """
+
+    token_ids: list[npt.NDArray[np.int64]]
+    token_embeddings: list[FloatArray] | None
+    pooled: FloatArray | None
+    embeddings: FloatArray
+
+
+class Encoder(ABC):
+    """A built combination."""
+
+    @abstractmethod
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts.
+
+        Args:
+            texts: Any number of texts. They may be sorted by length inside, the result is in the order given.
+            batch_size: Texts per batch.
+
+        Returns:
+            float32 `[n, dim]`, as the model's own pipeline ends (normalised where the model normalises).
+        """
+
+    @abstractmethod
+    def evidence(self) -> Evidence:
+        """What really ran. Called after `encode`."""
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts; None where the backend cannot tell."""
+        return None
+
+    def close(self) -> None:  # noqa: B027 - most encoders have nothing to release
+        """Releases memory, threads and files."""
+
+
+@dataclass(frozen=True)
+class BuildContext:
+    """What a backend may use while it builds.
+
+    Attributes:
+        threads: Threads every backend must use, equal for all.
+        cache: Where built artefacts are kept.
+        calibration_texts: Texts to calibrate static quantization on; never an evaluation text.
+        calibration_sha256: Hash of these texts, part of a calibrated artefact's key and record.
+        progress: Called with a short line at each long step.
+        batch_size: The batch size the session encodes with.
+    """
+
+    threads: int
+    cache: ArtefactCache
+    calibration_texts: Sequence[str] = ()
+    calibration_sha256: str = ""
+    progress: Callable[[str], None] = lambda _: None
+    batch_size: int = 32
+
+
+def unavailable(combination: Combination, registry: Registry) -> str | None:
+    """Why a combination cannot run here, in one line; None where it can."""
+    if registry.factory(combination) is not None:
+        return None
+    try:
+        module = _module(combination, registry)
+    except Unavailable as error:
+        return str(error)
+    reason: str | None = module.unavailable(combination)
+    return reason
+
+
+def build(model: Model, combination: Combination, context: BuildContext, registry: Registry) -> Encoder:
+    """Builds a combination's encoder.
+
+    Raises:
+        Unavailable: If this machine or installation cannot run it.
+        BuildError: If it should run here, but did not build.
+    """
+    factory = registry.factory(combination)
+    try:
+        if factory is not None:
+            from embedgate.encoders.foreign import ForeignEncoder
+
+            return ForeignEncoder(factory(model.path, combination.device), combination, context)
+        reason = unavailable(combination, registry)
+        if reason:
+            raise Unavailable(f"{combination} cannot run here: {reason}")
+        encoder: Encoder = _module(combination, registry).build(model, combination, context)
+    except (Unavailable, BuildError):
+        raise
+    except MemoryError as error:
+        raise BuildError(f"{combination} ran out of memory while building", "free memory or use a smaller model") from error
+    except Exception as error:
+        cause = f"{type(error).__name__}: {error}".splitlines()[0]
+        raise BuildError(f"{combination} could not be built: {cause}") from error
+    return encoder
+
+
+def _module(combination: Combination, registry: Registry) -> Any:
+    backend = registry.backend(combination)
+    try:
+        return importlib.import_module(backend.module)
+    except ImportError as error:
+        extra = f"pip install 'embedgate[{backend.extra}]'" if backend.extra else "reinstall embedgate"
+        raise Unavailable(f"{backend.name} cannot be imported ({error})", extra) from error

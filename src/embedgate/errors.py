@@ -1,0 +1,37 @@
+"""Errors a person reads: one line for the cause, and what to do about it."""
+
+from __future__ import annotations
+
+
+class GateError(Exception):
+    """Bad input or trouble with the surroundings, never lost quality.
+
+    Args:
+        cause: One line that says what is wrong, with the file and line where there is one.
+        action: One line that says what to do about it; empty where the cause says it.
+    """
+
+    def __init__(self, cause: str, action: str = "") -> None:
+        self.cause = cause
+        self.action = action
+        super().__init__(f"{cause}; {action}" if action else cause)
+
+
+class DataError(GateError):
+    """A dataset that is malformed, missing or does not match its card."""
+
+
+class ModelError(GateError):
+    """A model that cannot be loaded safely, or is not the one asked for."""
+
+
+class BaselineError(GateError):
+    """A baseline file that is missing, corrupt, or about something else."""
+
+
+class Unavailable(GateError):
+    """A combination that this machine or installation cannot run."""
+
+
+class BuildError(GateError):
+    """A combination that should run here, but could not be built."""

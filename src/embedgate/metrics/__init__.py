@@ -1,0 +1,81 @@
+"""Metrics: pure functions from embeddings and labels to per-item scores and one value.
+
+A module per kind of dataset (`similarity`, `retrieval`, `clustering`, `triplets`) and one for the comparison with the
+reference (`agreement`). Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. Nothing here
+imports pytest or torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Scores:
+    """One metric of one set of embeddings on one dataset.
+
+    Attributes:
+        value: The metric's value.
+        items: Per-item scores, float64 `[n]`, in the dataset's order, so that two combinations' can be paired.
+        replicate: From bootstrap weights, `[replicates, n]` (how often each item was drawn), to the metric's value
+            in each replicate, float64 `[replicates]`.
+    """
+
+    value: float
+    items: FloatArray
+    replicate: Callable[[npt.NDArray[np.float32]], FloatArray]
+
+
+def mean_of(items: npt.ArrayLike) -> Scores:
+    """Scores of a metric that is the mean of its items."""
+    scores = np.asarray(items, dtype=np.float64)
+
+    def replicate(weights: npt.NDArray[np.float32]) -> FloatArray:
+        return np.asarray((weights @ scores) / weights.sum(axis=1), dtype=np.float64)
+
+    return Scores(float(scores.mean()), scores, replicate)
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a metric is about.
+
+    Attributes:
+        name: Its name in reports, tolerances and baselines.
+        kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone.
+        direction: Whether more or less of it is better.
+        unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
+            metric whose items lose by degrees. See `embedgate.statistics`.
+        about: One line for the docs and reports.
+    """
+
+    name: str
+    kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement"]
+    direction: Literal["higher", "lower"]
+    unit_loss: float | None
+    about: str
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("cosine_spearman", "similarity", "higher", None, "Spearman correlation of cosine similarity with the grades"),
+        Metric("ndcg_at_10", "retrieval", "higher", None, "normalised discounted cumulative gain of the first ten"),
+        Metric("recall_at_10", "retrieval", "higher", 1.0, "share of a query's relevant documents among the first ten"),
+        Metric("mrr_at_10", "retrieval", "higher", None, "reciprocal rank of the first relevant document within ten"),
+        Metric("v_measure", "labelled", "higher", None, "harmonic mean of homogeneity and completeness of k-means clusters"),
+        Metric("triplet_accuracy", "triplets", "higher", 1.0, "share of triplets whose anchor is nearer the positive"),
+        Metric("cosine_mean", "agreement", "higher", None, "mean cosine of an embedding to the reference's of the same text"),
+        Metric("cosine_p01", "agreement", "higher", None, "first percentile of that cosine"),
+        Metric("cosine_min", "agreement", "higher", None, "least of that cosine"),
+        Metric("top10_overlap", "agreement", "higher", None, "share of the reference's ten nearest texts kept"),
+        Metric("neighbour_rank_correlation", "agreement", "higher", None, "rank correlation of a text's similarities to its reference neighbours"),
+    )
+}
