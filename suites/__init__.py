@@ -1,0 +1,1 @@
+"""What is asserted: one short module per question, no branches and no backend names."""

@@ -103,13 +103,17 @@ def check_safe(path: Path) -> None:
         raise ModelError(f"{modules_file} cannot be read: {error}") from error
     for kind, relative in described:
         if not kind.startswith("sentence_transformers."):
-            raise ModelError(f"{modules_file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only")
+            raise ModelError(
+                f"{modules_file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
+            )
         if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
             raise ModelError(f"{modules_file} points outside its folder: {relative!r}")
         folder = path / relative
         if not folder.is_dir():
             continue
-        pickles = sorted(file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin")
+        pickles = sorted(
+            file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
+        )
         if pickles and not any(folder.glob("*.safetensors")):
             raise ModelError(
                 f"{folder} holds pickle weights only ({', '.join(pickles)})",
@@ -171,7 +175,9 @@ def _from_hub(source: str) -> Path:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=ignored))
     except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
         cause = str(error).strip().splitlines()[0]
-        raise ModelError(f"{source} cannot be fetched: {cause}", "check id, commit and network, or give a folder") from error
+        raise ModelError(
+            f"{source} cannot be fetched: {cause}", "check id, commit and network, or give a folder"
+        ) from error
 
 
 def _current_commit(hub_id: str) -> str:

@@ -79,3 +79,8 @@ METRICS: dict[str, Metric] = {
         Metric("neighbour_rank_correlation", "agreement", "higher", None, "rank correlation of a text's similarities to its reference neighbours"),
     )
 }
+
+
+def metrics_of(kind: str) -> tuple[str, ...]:
+    """Names of the metrics measured on a kind of dataset."""
+    return tuple(metric.name for metric in METRICS.values() if metric.kind == kind)

@@ -1,0 +1,436 @@
+"""The checks of a session: what each compares, and the judgement it comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from importlib import resources
+from pathlib import Path
+
+import numpy as np
+
+from embedgate.combination import Combination
+from embedgate.data.types import Dataset
+from embedgate.diagnosis import Arm, diagnose
+from embedgate.errors import BaselineError
+from embedgate.expectations import Expectations, Expected
+from embedgate.judgement import Diagnosis, Judgement, WorstText
+from embedgate.machine import HardwareProfile, detect, git_commit, git_identity, profile
+from embedgate.measure import item_text
+from embedgate.metrics import METRICS, NotFinite, Scores
+from embedgate.session import Run, Session
+from embedgate.statistics import Comparison, compare, compare_drift, compare_floor, interval
+from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes
+from embedgate.tolerances import Tolerances
+from embedgate.upgrade import advise
+
+WORST = 5
+PROBES = 16
+# Largest difference of an embedding's component under which an int8 output counts as the reference's own. Backends that
+# compute in float32 differ by some 1e-7, the best int8 by some 1e-3.
+NOT_QUANTIZED = 1e-5
+
+
+class Judge:
+    """Judges a session's runs.
+
+    Args:
+        session: The runs.
+        family: How many checks this session judges statistically; red verdicts are corrected for it.
+
+    Raises:
+        GateError: If the tolerances or the expected failures are malformed, or one of these can match nothing.
+    """
+
+    def __init__(self, session: Session, family: int = 1) -> None:
+        self.session = session
+        self.family = max(1, family)
+        folder = session.settings.baselines or bundled_baselines()
+        self.store = BaselineStore(folder)
+        self.tolerances = Tolerances.load(_own_or_bundled(folder, "tolerances.toml"), session.registry)
+        self.expectations = Expectations.load(folder / "expected_failures.toml")
+
+    @cached_property
+    def profile(self) -> HardwareProfile:
+        """The hardware profile whose baselines count."""
+        name = self.session.settings.profile
+        return profile(name) if name else detect(self.session.machine)
+
+    @cached_property
+    def baseline(self) -> Found | None:
+        """The approved baseline that serves this model on this profile, inherited ones included."""
+        return self.store.find(self.profile, self.session.model)
+
+    def effective(self, combination: Combination) -> Judgement:
+        """Whether what ran is what the combination's id says, and every embedding is finite."""
+        run = self.session.run(combination)
+        evidence = run.evidence
+        shown = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence.products.items())) or "not shown"
+        problems = list(evidence.problems)
+        if not np.isfinite(run.embeddings.matrix).all():
+            problems.append(self._diagnose(run).cause)
+        elif not combination.is_reference:
+            reference = self.session.run(combination.reference)
+            problems.extend(_not_quantized(run, reference))
+        if problems:
+            return Judgement(
+                "effective",
+                combination.id,
+                "fail",
+                f"is not what its id says: {problems[0]}",
+                diagnosis=Diagnosis(
+                    "evidence", problems[0], "see how the encoder is built; nothing may stand in for it"
+                ),
+                details=tuple(problems[1:]) + (f"evidence: {evidence.library}, products with weights: {shown}",),
+            )
+        return Judgement(
+            "effective",
+            combination.id,
+            "pass",
+            f"ran on {evidence.device} in {evidence.library}; products with weights: {shown}",
+        )
+
+    def retention(self, combination: Combination, dataset: Dataset, metric: str) -> Judgement:
+        """Whether a combination keeps the reference's quality on a dataset."""
+        run, reference = self.session.run(combination), self.session.run(combination.reference)
+        tolerance = self.tolerances.retention(combination, metric)
+        return self._compare("retention", run, reference, dataset, metric, tolerance, "the reference's")
+
+    def upgrade(self, dataset: Dataset, metric: str) -> Judgement:
+        """Whether the model keeps the incumbent's quality on a dataset, both run as the reference."""
+        session = self.session
+        combination = next(iter(session.combinations)).reference
+        run, incumbent = session.run(combination), session.run(combination, session.incumbent)
+        tolerance = self.tolerances.upgrade(metric)
+        return self._compare("upgrade", run, incumbent, dataset, metric, tolerance, f"{session.incumbent.name}'s")
+
+    def agreement(self, combination: Combination, metric: str) -> Judgement:
+        """Whether a combination's embeddings stay near the reference's, text by text."""
+        run = self.session.run(combination)
+        floor = self.tolerances.floor(combination, metric)
+        try:
+            scores = self.session.agreement(run)[metric]
+        except NotFinite as error:
+            return self._not_finite("agreement", run, self.session.texts_name, metric, error)
+        except ValueError as error:
+            return self._broken("agreement", run, self.session.texts_name, metric, str(error))
+        if floor is None:
+            return Judgement(
+                "agreement", combination.id, "pass", f"{metric} {scores.value:.4f}, no floor set", self.session.texts_name, metric,
+                value=scores.value, n=len(scores.items),
+            )  # fmt: skip
+        found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
+        message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
+        reference = self.session.run(combination.reference)
+        cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
+        order = np.argsort(cosines)[:WORST]
+        worst = [WorstText(run.embeddings.texts[int(i)], 1.0, float(cosines[i])) for i in order]
+        return self._judged(
+            "agreement", run, self.session.texts_name, metric, found, message, scores.value, None, lambda: worst
+        )
+
+    def against_baseline(self, combination: Combination) -> Judgement:
+        """Whether what a combination measures is what was approved."""
+        session, run = self.session, self.session.run(combination)
+        if session.settings.update:
+            return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
+        record = self.record_command()
+        try:
+            found = self.baseline
+        except BaselineError as error:
+            return self._baseline_failure(combination, error.cause, error.action)
+        if found is None:
+            chain = " or ".join([self.profile.name, *self.profile.parents])
+            cause = f"no baseline of {session.model.name} is approved for {chain}"
+            return self._baseline_failure(combination, cause, f"approve what you see by: {record}")
+        missing, worse, better, largest = [], [], [], 0.0
+        try:
+            measured = self.measured(run)
+        except NotFinite as error:
+            return self._not_finite("baseline", run, "", "", error)
+        for (dataset, sha256, metric), scores in measured.items():
+            try:
+                entry = found.get(combination.id, dataset, sha256, metric)
+            except BaselineError as error:
+                return self._baseline_failure(combination, error.cause, error.action)
+            if entry is None and dataset == session.texts_name and len(session.settings.data) > 0:
+                continue  # a subset of the approved texts: their neighbours are others
+            if entry is None:
+                missing.append(f"{dataset} {metric}")
+                continue
+            drift = self.tolerances.drift(combination, metric, inherited=found.inherited)
+            outcome = compare_drift(scores.value, entry.value, drift)
+            largest = max(largest, abs(scores.value - entry.value))
+            line = f"{dataset} {metric}: {scores.value:.4f}, approved {entry.value:.4f} (±{drift:g} tolerated)"
+            if outcome == "fail":
+                worse.append(line)
+            elif outcome == "stale":
+                better.append(line)
+        served = f"{found.profile}{' (inherited)' if found.inherited else ''}"
+        if worse:
+            return self._baseline_failure(
+                combination,
+                f"drifted below what was approved for {served} in {len(worse)} of {len(measured)} values",
+                f"find what changed (library versions: see report.json); once it is meant: {record}",
+                [*worse, *(f"not approved yet: {name}" for name in missing)],
+            )
+        if missing:
+            return self._baseline_failure(
+                combination,
+                f"{len(missing)} of {len(measured)} values were never approved for {served}",
+                f"approve what you see by: {record}",
+                [f"not approved yet: {name}" for name in missing],
+            )
+        message = f"within what was approved for {served}: {len(measured)} values, largest difference {largest:.4f}"
+        if better:
+            message += f"; {len(better)} better than approved, approve them by: {record}"
+        return Judgement("baseline", combination.id, "pass", message, details=tuple(better))
+
+    def expected(self, judgement: Judgement) -> Expected | None:
+        """The entry that expects this judgement to fail, where there is one."""
+        return self.expectations.match(
+            judgement.combination, judgement.dataset, judgement.check, judgement.metric, self.profile, judgement.verdict
+        )
+
+    def complaints(self) -> list[str]:
+        """Expected failures that are about no combination there is; each is an error in their file."""
+        known = [combination.id for combination in self.session.registry]
+        return [str(self.expectations.complaint(entry)) for entry in self.expectations.without_effect(known)]
+
+    def index_advice(self) -> str:
+        """Whether the model's vectors can join the incumbent's index."""
+        session = self.session
+        combination = session.combinations[0].reference
+        run, incumbent = session.run(combination), session.run(combination, session.incumbent)
+        return str(advise(run.embeddings, incumbent.embeddings))
+
+    def stale_entries(self) -> list[str]:
+        """Approved values of what this session ran that it did not measure."""
+        try:
+            found = self.baseline
+        except BaselineError:
+            return []
+        if found is None:
+            return []
+        runs = self.session.finished()
+        measured = [entry.key for run in runs for entry in self._entries(run)]
+        stale = found.stale(measured, {run.combination.id for run in runs}, {d.name for d in self.session.datasets})
+        return [f"{entry.key.combination} {entry.key.dataset} {entry.key.metric}" for entry in stale]
+
+    def update_baseline(self) -> list[tuple[str, ...]]:
+        """Approves what this session measured; the difference as rows of a table.
+
+        Combinations that did not run, hold NaN, or are not what their id says are left out.
+
+        Raises:
+            BaselineError: If it cannot be recorded; the old file is then as it was.
+        """
+        session, settings = self.session, self.session.settings
+        sound = [run for run in session.finished() if self.effective(run.combination).verdict == "pass"]
+        provenance = Provenance.of(
+            session.machine,
+            threads=session.threads,
+            batch_size=settings.batch_size,
+            libraries=session.libraries,
+            commit=git_commit(),
+        )
+        changes = self.store.update(
+            self.profile,
+            session.model,
+            [entry for run in sound for entry in self._entries(run)],
+            reason=settings.reason,
+            who=git_identity(),
+            provenance=provenance,
+            in_ci_allowed=settings.update_in_ci,
+        )
+
+        def shown(number: float | None, form: str = ".4f") -> str:
+            return "" if number is None else format(number, form)
+
+        return [
+            (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
+            for combination, dataset, metric, old, new, delta in format_changes(changes)
+        ]
+
+    def _entries(self, run: Run) -> list[Entry]:
+        try:
+            measured = self.measured(run)
+        except ValueError:  # NaN, or a dimension of its own: judged elsewhere, nothing to approve
+            return []
+        entries = []
+        for (dataset, sha256, metric), scores in measured.items():
+            bounds = interval(scores, self.tolerances.alpha)
+            key = Key(run.combination.id, dataset, metric, sha256)
+            entries.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))
+        return entries
+
+    def measured(self, run: Run) -> dict[tuple[str, str, str], Scores]:
+        """Everything measured of a run, by (dataset, dataset hash, metric), as baselines are keyed."""
+        session = self.session
+        found = {
+            (dataset.name, dataset.sha256, metric): scores
+            for dataset in session.datasets
+            for metric, scores in session.scores(run, dataset).items()
+        }
+        if not run.combination.is_reference:
+            for metric, scores in session.agreement(run).items():
+                found[self.session.texts_name, session.texts_sha256, metric] = scores
+        return found
+
+    def record_command(self) -> str:
+        """The command that approves what this session measures."""
+        settings = self.session.settings
+        words = ["pytest"]
+        if settings.model != type(settings).model:
+            words.append(f"--gate-model {settings.model}")
+        words += [f"--gate-data {name}" for name in settings.data]
+        if settings.profile:
+            words.append(f"--gate-profile {settings.profile}")
+        if settings.baselines:
+            words.append(f"--gate-baselines {settings.baselines}")
+        return " ".join([*words, '--gate-update --gate-reason "..."'])
+
+    def _compare(
+        self, check: str, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str
+    ) -> Judgement:
+        try:
+            mine = self.session.scores(run, dataset)[metric]
+        except NotFinite as error:
+            return self._not_finite(check, run, dataset.name, metric, error)
+        theirs = self.session.scores(other, dataset)[metric]
+        found = compare(
+            mine,
+            theirs,
+            tolerance,
+            alpha=self.tolerances.alpha,
+            family=self.family,
+            unit_loss=METRICS[metric].unit_loss,
+        )
+        message = (
+            f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
+            f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
+        )
+
+        def worst() -> list[WorstText]:
+            change = mine.items - theirs.items
+            if metric == "cosine_spearman":
+                change = -np.abs(change)
+            order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
+            return [WorstText(item_text(dataset, i), float(theirs.items[i]), float(mine.items[i])) for i in order]
+
+        return self._judged(check, run, dataset.name, metric, found, message, mine.value, theirs.value, worst)
+
+    def _judged(
+        self,
+        check: str,
+        run: Run,
+        dataset: str,
+        metric: str,
+        found: Comparison,
+        message: str,
+        value: float,
+        reference_value: float | None,
+        worst: Callable[[], Sequence[WorstText]],
+    ) -> Judgement:
+        if found.verdict == "fail":
+            message += f"; even the better end of the interval is {found.high:.4f}"
+        elif found.verdict == "inconclusive":
+            settles = (
+                f"about {found.items_needed} items would settle it"
+                if found.items_needed
+                else "more items would not settle it"
+            )
+            message += (
+                f"; the interval {found.low:.4f} to {found.high:.4f} holds both answers, {settles} ({found.n} now)"
+            )
+        failed = found.verdict == "fail"
+        return Judgement(
+            check,  # type: ignore[arg-type]
+            run.combination.id,
+            found.verdict,
+            message,
+            dataset,
+            metric,
+            value=value,
+            reference_value=reference_value,
+            observed=found.observed,
+            low=found.low,
+            high=found.high,
+            limit=found.limit,
+            n=found.n,
+            smallest_detectable_loss=found.smallest_detectable_loss,
+            items_needed=found.items_needed,
+            diagnosis=self._diagnose(run) if failed and check != "upgrade" else None,
+            worst=tuple(worst()) if failed else (),
+        )
+
+    def _not_finite(self, check: str, run: Run, dataset: str, metric: str, error: NotFinite) -> Judgement:
+        return self._broken(check, run, dataset, metric, str(error))
+
+    def _broken(self, check: str, run: Run, dataset: str, metric: str, cause: str) -> Judgement:
+        return Judgement(
+            check,  # type: ignore[arg-type]
+            run.combination.id,
+            "fail",
+            f"{dataset} {metric} cannot be measured: {cause}".strip(),
+            dataset,
+            metric,
+            diagnosis=self._diagnose(run),
+        )
+
+    def _baseline_failure(
+        self, combination: Combination, cause: str, action: str, details: Sequence[str] = ()
+    ) -> Judgement:
+        return Judgement(
+            "baseline",
+            combination.id,
+            "fail",
+            cause,
+            diagnosis=Diagnosis("baseline", cause, action),
+            details=tuple(details),
+        )
+
+    def _diagnose(self, run: Run) -> Diagnosis:
+        session, combination = self.session, run.combination
+        reference = session.run(combination.reference, run.model)
+        probes = _probes(run, reference)
+        return diagnose(
+            Arm(run.embeddings, run.evidence, session.stages(run, probes)),
+            Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
+            probes,
+        )
+
+
+def bundled_baselines() -> Path:
+    """The folder of embedgate's own baselines: `baselines/` in a checkout."""
+    return Path(str(resources.files("embedgate.baselines")))
+
+
+def _own_or_bundled(folder: Path, name: str) -> Path:
+    """A file of a host project's baselines folder, embedgate's own where it has none."""
+    return folder / name if (folder / name).is_file() else bundled_baselines() / name
+
+
+def _not_quantized(run: Run, reference: Run) -> list[str]:
+    """What shows that a reduced weight precision is really the reference in disguise."""
+    weight_precision = run.combination.weight_precision
+    if weight_precision == "fp32" or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
+        return []
+    difference = float(np.abs(run.embeddings.matrix - reference.embeddings.matrix).max())
+    if difference == 0:
+        return [f"every embedding is bit-identical to the fp32 reference's, so nothing ran in {weight_precision}"]
+    if weight_precision.startswith("int") and difference < NOT_QUANTIZED:
+        return [f"no embedding differs from the fp32 reference's by more than {difference:.0e}, so nothing ran in int8"]
+    return []
+
+
+def _probes(run: Run, reference: Run) -> list[str]:
+    """A few texts that show where two runs part: the ones that moved most, and some of every length."""
+    texts = run.embeddings.texts
+    spread = np.linspace(0, len(texts) - 1, min(PROBES // 2, len(texts))).astype(int)
+    if run.embeddings.dim == reference.embeddings.dim:
+        cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
+        moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
+    else:
+        moved = spread
+    return [texts[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]

@@ -1,0 +1,20 @@
+"""Datasets: read from the bundled folder, users' files and folders, or the hub, as one frozen class per kind."""
+
+from embedgate.data.cards import Card, bundled
+from embedgate.data.readers import load, load_bundled, load_calibration
+from embedgate.data.types import Dataset, Kind, Labelled, Origin, Retrieval, Similarity, Triplets
+
+__all__ = [
+    "Card",
+    "Dataset",
+    "Kind",
+    "Labelled",
+    "Origin",
+    "Retrieval",
+    "Similarity",
+    "Triplets",
+    "bundled",
+    "load",
+    "load_bundled",
+    "load_calibration",
+]

@@ -1,0 +1,119 @@
+"""Dataset cards: what a dataset is, where it comes from, and the hash of its files; and which are bundled."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from importlib.resources import files
+from pathlib import Path
+from typing import Final, Literal, get_args
+
+from embedgate.data.rows import SUFFIXES
+from embedgate.data.types import Kind
+from embedgate.errors import DataError
+
+CARD = "card.toml"
+CALIBRATION: Final = "calibration"
+NAME = re.compile(r"\w[\w.-]*")
+CHUNK_BYTES = 1 << 20
+
+CardKind = Kind | Literal["calibration"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Card:
+    """What `card.toml` says about the data beside it.
+
+    Attributes:
+        name: Short name, fit for a file name.
+        kind: Kind of the dataset; `calibration` for texts that only calibrate quantization.
+        version: Changes when the rows do.
+        language: IETF language tag.
+        description: What is in it.
+        provenance: Who wrote it, from what.
+        licence: SPDX id.
+        sha256: Hash of the data files, hex (see `sha256_of`); empty to leave them unverified.
+        slices: What each slice named in the rows is about.
+    """
+
+    name: str
+    kind: CardKind
+    version: str = ""
+    language: str = ""
+    description: str = ""
+    provenance: str = ""
+    licence: str = ""
+    sha256: str = ""
+    slices: Mapping[str, str] = field(default_factory=dict)
+
+
+def read_card(folder: Path) -> Card:
+    """Reads a folder's card.
+
+    Raises:
+        DataError: If it is no valid TOML, lacks name or kind, or holds a key or value that no card has.
+    """
+    path = folder / CARD
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise DataError(f"{path}: {error}") from error
+    known = [key.name for key in fields(Card)]
+    for key, value in content.items():
+        if key not in known:
+            raise DataError(f"{path}: no card has a {key!r}", f"it can hold {', '.join(known)}")
+        texts = value.values() if key == "slices" and isinstance(value, dict) else [value]
+        if not all(isinstance(text, str) for text in texts):
+            raise DataError(f"{path}: {key!r} is {value!r}, not a text")
+    if not NAME.fullmatch(content.get("name", "")):
+        raise DataError(f"{path}: 'name' is {content.get('name')!r}", "use letters, digits, '_', '.' and '-'")
+    kinds = (*get_args(Kind), CALIBRATION)
+    if content.get("kind") not in kinds:
+        raise DataError(f"{path}: 'kind' is {content.get('kind')!r}", f"choose from {', '.join(kinds)}")
+    return Card(**content)
+
+
+def data_files(folder: Path) -> list[Path]:
+    """The data files of a folder and the folders in it, by path.
+
+    Raises:
+        DataError: If one is a link that leaves the folder.
+    """
+    found = [
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in SUFFIXES
+        and path.is_file()
+        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
+    root = folder.resolve()
+    for path in found:
+        if not path.resolve().is_relative_to(root):
+            raise DataError(f"{path}: a link out of its folder", "put the file itself there")
+    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def sha256_of(root: Path, paths: Iterable[Path]) -> str:
+    """SHA-256 over name below `root`, a zero byte, content and a zero byte of each file, hex."""
+    digest = hashlib.sha256()
+    for path in paths:
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
+        with path.open("rb") as stream:
+            while chunk := stream.read(CHUNK_BYTES):
+                digest.update(chunk)
+        digest.update(b"\0")
+    return digest.hexdigest()
+
+
+def bundled_folder() -> Path:
+    """The folder of the bundled datasets."""
+    return Path(str(files("embedgate.fixtures"))) / "data"
+
+
+def bundled() -> tuple[str, ...]:
+    """Names of the bundled datasets, in the order of the report."""
+    cards = (read_card(path.parent) for path in sorted(bundled_folder().glob(f"*/{CARD}")))
+    return tuple(card.name for card in cards if card.kind != CALIBRATION)

@@ -1,0 +1,81 @@
+"""Hub datasets at a pinned revision, through the `datasets` library."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Any
+
+from embedgate.data import beir, columns
+from embedgate.data.rows import Table
+from embedgate.data.types import Dataset, Origin
+from embedgate.errors import DataError
+
+PREFIX = "hub:"
+SPEC = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(@(?P<commit>[^:]*))?(:(?P<config>[\w.-]*))?(:(?P<split>[\w.-]+))?")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+FORM = "hub:org/name@<40-digit commit>[:config][:split]"
+
+
+def load(spec: str) -> Dataset:
+    """Loads a hub dataset; its columns are understood as those of a file.
+
+    A dataset of judgements (columns `query-id`, `corpus-id`, `score`) is joined with the configs `corpus` and `queries`
+    of the same repository, MTEB's layout. A dataset's own code is never run.
+
+    Args:
+        spec: `hub:org/name@<40 hex digits>[:config][:split]`; without a split, `test` or the only one.
+
+    Raises:
+        DataError: If it is not pinned, cannot be fetched, or is malformed.
+    """
+    asked = SPEC.fullmatch(spec)
+    if asked is None:
+        raise DataError(f"{spec!r} is no hub dataset", f"write {FORM}")
+    hub_id, commit, config, split = asked["id"], asked["commit"] or "", asked["config"] or None, asked["split"]
+    if not COMMIT.fullmatch(commit):
+        what = f"{commit!r} can move" if commit else "it names no revision"
+        rest = re.sub(r"^@[^:]*", "", spec[asked.end("id") :])
+        pinned = f"{PREFIX}{hub_id}@{_current_commit(hub_id)}{rest}"
+        raise DataError(f"hub dataset {hub_id} is not pinned: {what}", f"write {pinned}")
+    pin = f"{PREFIX}{hub_id}@{commit}"
+    table = _table(pin, config, split)
+    origin = Origin(
+        name=hub_id.rpartition("/")[2],
+        source=table.source,
+        version=commit,
+        sha256=hashlib.sha256(table.source.encode()).hexdigest(),
+    )
+    if columns.find(table, *beir.QRELS_ROLES):
+        return beir.read(_table(pin, "corpus", split), _table(pin, "queries", split), table, origin)
+    return columns.read(table, origin)
+
+
+def _table(pin: str, config: str | None, split: str | None) -> Table:
+    try:
+        import datasets  # type: ignore[import-untyped]
+    except ImportError as error:
+        raise DataError(f"{pin}: hub datasets need the datasets library", "pip install embedgate[hub]") from error
+    hub_id, _, commit = pin.removeprefix(PREFIX).partition("@")
+    try:
+        splits: Any = datasets.load_dataset(hub_id, config, revision=commit)
+    except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
+        cause = " ".join(str(error).split())
+        raise DataError(f"{pin} cannot be loaded: {cause}", "check id, commit, config and network") from error
+    chosen = next((name for name in (split, "test") if name in splits), None)
+    if chosen is None and len(splits) == 1:
+        (chosen,) = splits
+    if chosen is None:
+        raise DataError(f"{pin} has the splits {', '.join(splits)}", f"name one: {FORM}")
+    rows = splits[chosen]
+    source = f"{pin}:{config or ''}:{chosen}"
+    return Table(source, tuple(rows.column_names), iter(enumerate(rows, 1)), unit=" row ")
+
+
+def _current_commit(hub_id: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().dataset_info(hub_id, timeout=5).sha or "<40-digit commit>"
+    except Exception:  # only a courtesy: without the network the form is shown without the commit
+        return "<40-digit commit>"

@@ -1,0 +1,103 @@
+"""Datasets by what a person names: a bundled name, a file, a folder, or a pinned hub id."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from embedgate.data import beir, columns, hub
+from embedgate.data.cards import (
+    CALIBRATION,
+    CARD,
+    Card,
+    bundled,
+    bundled_folder,
+    data_files,
+    read_card,
+    sha256_of,
+)
+from embedgate.data.rows import SUFFIXES, open_table
+from embedgate.data.types import Dataset, Origin
+from embedgate.errors import DataError
+
+
+def load(spec: str) -> Dataset:
+    """Loads a dataset.
+
+    Args:
+        spec: A bundled name, a CSV, TSV, JSONL or Parquet file, a folder with one of them or in BEIR's layout, or
+            `hub:org/name@<commit>[:config][:split]`. A bundled name wins over a path; write `./pairs` for the latter.
+
+    Raises:
+        DataError: If there is no such dataset or it is malformed, with file and line.
+    """
+    if spec in bundled():
+        return load_bundled(spec)
+    if spec.startswith(hub.PREFIX):
+        return hub.load(spec)
+    path = Path(spec).expanduser()
+    if path.is_dir():
+        return _load_folder(path, str(path))
+    if path.is_file():
+        origin = Origin(_safe(path.stem), str(path), version="", sha256=sha256_of(path.parent, [path]))
+        return columns.read(open_table(path), origin)
+    raise DataError(
+        f"no dataset {spec!r}",
+        f"give a bundled name ({', '.join(bundled())}), the path of a file ({', '.join(SUFFIXES)}) or of a folder, "
+        f"or {hub.FORM}",
+    )
+
+
+def load_bundled(name: str) -> Dataset:
+    """Loads a bundled dataset and verifies that its files are those its card describes.
+
+    Raises:
+        DataError: If there is none of that name, or a file was changed.
+    """
+    if name not in bundled():
+        raise DataError(f"no bundled dataset {name!r}", f"choose from {', '.join(bundled())}")
+    return _load_folder(bundled_folder() / name, f"bundled:{name}")
+
+
+def load_calibration() -> tuple[tuple[str, ...], str]:
+    """Loads the texts that calibrate static quantization, none of them in a bundled dataset.
+
+    Returns:
+        The texts, and the SHA-256 of their file (see `embedgate.data.cards.sha256_of`).
+    """
+    folder = bundled_folder() / CALIBRATION
+    sha256 = _verified(folder, read_card(folder))
+    table = open_table(folder / "texts.jsonl")
+    return tuple(columns.value(table, line, row, "text", columns.text) for line, row in table.rows), sha256
+
+
+def _load_folder(folder: Path, source: str) -> Dataset:
+    card = read_card(folder) if (folder / CARD).is_file() else None
+    kind = card.kind if card else None
+    if kind == CALIBRATION:
+        raise DataError(f"{folder / CARD}: calibration texts are no dataset to judge on")
+    name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
+    origin = Origin(name, source, version, _verified(folder, card))
+    if kind == "retrieval" or (kind is None and beir.is_beir(folder)):
+        return beir.read_folder(folder, origin)
+    found = [path for path in data_files(folder) if path.parent == folder]
+    if len(found) != 1:
+        names = ", ".join(path.name for path in found) or "none"
+        raise DataError(f"{folder}: needs one data file, has {names}", "give the path of the file itself")
+    return columns.read(open_table(found[0]), origin, kind)
+
+
+def _safe(stem: str) -> str:
+    return re.sub(r"[^\w.-]", "_", stem).lstrip(".") or "data"
+
+
+def _verified(folder: Path, card: Card | None) -> str:
+    """Hash of a folder's data files; refused if its card states another."""
+    sha256 = sha256_of(folder, data_files(folder))
+    if card and card.sha256 and card.sha256 != sha256:
+        own = folder.parent == bundled_folder()
+        raise DataError(
+            f"{folder}: the data has SHA-256 {sha256}, its card says {card.sha256}",
+            "after an intended change run python tools/card_hash.py" if own else f"correct {CARD} if this is intended",
+        )
+    return sha256

@@ -1,0 +1,181 @@
+"""Datasets: texts with labels, identified by a hash, one frozen class per kind."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import ClassVar, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.errors import DataError
+
+Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where a dataset comes from and what identifies it.
+
+    Attributes:
+        name: Short name, fit for a file name.
+        source: The file, folder, bundled name or hub id it was read from, for messages.
+        version: As its card or hub commit says; empty where there is neither.
+        sha256: Hash of its data files (see `embedgate.data.cards.sha256_of`) or of its pinned hub id, hex.
+    """
+
+    name: str
+    source: str
+    version: str
+    sha256: str
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Dataset(ABC):
+    """Texts with labels.
+
+    Attributes:
+        name: Short name, fit for a file name.
+        source: The file, folder, bundled name or hub id it was read from, for messages.
+        version: As its card or hub commit says; empty where there is neither.
+        sha256: What identifies its content, hex.
+        slices: Name of a slice to the indices of its items, ascending.
+        notes: What a reader of a report should know about how it was read.
+    """
+
+    kind: ClassVar[Kind]
+    name: str
+    source: str
+    version: str
+    sha256: str
+    slices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+    @abstractmethod
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text to encode, in the order of its first use."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Number of items a metric scores: pairs, queries, labelled texts or triplets."""
+
+    def __post_init__(self) -> None:
+        if len(self) < 2:
+            raise DataError(f"{self.source}: {len(self)} item(s), but a metric needs at least two")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Similarity(Dataset):
+    """Pairs of texts, graded by how alike they are.
+
+    Attributes:
+        first: First text of each pair.
+        second: Second text of each pair.
+        grades: Grade of each pair on any scale, higher is more alike, float64 `[pairs]`, read-only.
+    """
+
+    kind = "similarity"
+    first: tuple[str, ...]
+    second: tuple[str, ...]
+    grades: npt.NDArray[np.float64]
+
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text, first ones before second ones."""
+        return tuple(dict.fromkeys(chain(self.first, self.second)))
+
+    def __len__(self) -> int:
+        return len(self.first)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.grades.setflags(write=False)
+        if np.all(self.grades == self.grades[0]):
+            raise DataError(f"{self.source}: every grade is {self.grades[0]:g}, so nothing can correlate with them")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Retrieval(Dataset):
+    """Queries and the documents that answer them.
+
+    Attributes:
+        document_ids: Id of each document.
+        documents: Text of each document: title and text joined by a space where there is a title.
+        query_ids: Id of each query.
+        queries: Text of each query.
+        relevance: Per query the index of each relevant document and its grade, 1 or more.
+    """
+
+    kind = "retrieval"
+    document_ids: tuple[str, ...]
+    documents: tuple[str, ...]
+    query_ids: tuple[str, ...]
+    queries: tuple[str, ...]
+    relevance: tuple[dict[int, int], ...]
+
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text, documents before queries."""
+        return tuple(dict.fromkeys(chain(self.documents, self.queries)))
+
+    def __len__(self) -> int:
+        return len(self.queries)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if len(set(self.documents)) < 2:
+            raise DataError(f"{self.source}: fewer than two different documents, so there is nothing to rank")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Labelled(Dataset):
+    """Texts with one label each.
+
+    Attributes:
+        items: The labelled texts.
+        labels: Label of each text.
+    """
+
+    kind = "labelled"
+    items: tuple[str, ...]
+    labels: tuple[str, ...]
+
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text."""
+        return tuple(dict.fromkeys(self.items))
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        sizes = Counter(self.labels)
+        if len(sizes) < 2:
+            raise DataError(f"{self.source}: {self.labels[0]!r} is the only label, but clusters need at least two")
+        if max(sizes.values()) < 2:
+            raise DataError(f"{self.source}: no two texts share a label, so there are no clusters to find")
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Triplets(Dataset):
+    """Texts with one closer and one less close text each.
+
+    Attributes:
+        anchors: The texts compared with.
+        positives: The closer text of each triplet.
+        negatives: The less close text of each triplet.
+    """
+
+    kind = "triplets"
+    anchors: tuple[str, ...]
+    positives: tuple[str, ...]
+    negatives: tuple[str, ...]
+
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text, anchors before positives before negatives."""
+        return tuple(dict.fromkeys(chain(self.anchors, self.positives, self.negatives)))
+
+    def __len__(self) -> int:
+        return len(self.anchors)

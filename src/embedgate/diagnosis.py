@@ -1,0 +1,210 @@
+"""Names the layer at which a combination departs from the reference.
+
+The layers are tried in the order in which a text passes through them: what is wrong early makes everything later wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.embeddings import Embeddings
+from embedgate.encoders import Evidence, Stages
+from embedgate.judgement import Diagnosis, shorten
+
+# Cosine under which token embeddings count as different. fp16 and bf16 stay above 0.999, good int8 above 0.95.
+SAME_HIDDEN_STATES = 0.995
+SAME_POOLING = 1e-2
+UNIT_NORM = 1e-2
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of the comparison: its embeddings, its evidence, and its stages for the probe texts."""
+
+    embeddings: Embeddings
+    evidence: Evidence
+    stages: Stages | None
+
+
+def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis:
+    """Names the first layer at which the candidate departs from the reference.
+
+    Args:
+        candidate: The combination that failed.
+        reference: The reference it failed against.
+        probes: The texts of both arms' stages.
+    """
+    for find in (_finiteness, _dimension, _order):
+        found = find(candidate, reference)
+        if found:
+            return found
+    if candidate.stages is not None and reference.stages is not None:
+        found = _stages(candidate, reference, candidate.stages, reference.stages, probes)
+        if found:
+            return found
+    problems = candidate.evidence.problems
+    if problems:
+        return Diagnosis("evidence", problems[0], "see what the encoder built, and why")
+    if candidate.stages is None:
+        return Diagnosis(
+            "unknown",
+            "the encoder shows no stages, only embeddings",
+            "give the encoder a `stages(texts)` method to have the layer named",
+        )
+    return Diagnosis(
+        "scores",
+        "tokens, hidden states, pooling and normalisation agree; many small differences add up",
+        "compare `cosine_p01` and the worst texts; use a finer weight precision if the loss is real",
+    )
+
+
+def _finiteness(candidate: Arm, reference: Arm) -> Diagnosis | None:
+    broken = np.flatnonzero(~np.isfinite(candidate.embeddings.matrix).all(axis=1))
+    if not broken.size:
+        return None
+    text = candidate.embeddings.texts[int(broken[0])]
+    return Diagnosis(
+        "finiteness",
+        f"{broken.size} of {len(candidate.embeddings)} embeddings hold NaN or infinity, first for {shorten(text, 60)!r}",
+        "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
+    )
+
+
+def _dimension(candidate: Arm, reference: Arm) -> Diagnosis | None:
+    got, wanted = candidate.embeddings.dim, reference.embeddings.dim
+    if got == wanted:
+        return None
+    return Diagnosis("pooling", f"{got} dimensions instead of {wanted}", "check pooling, dense layer and truncation")
+
+
+def _order(candidate: Arm, reference: Arm) -> Diagnosis | None:
+    """Whether many texts have received another text's embedding."""
+    size = min(len(reference.embeddings), 512)
+    rows = np.linspace(0, len(reference.embeddings) - 1, size).astype(np.intp)
+    cosines = candidate.embeddings.normalised[rows] @ reference.embeddings.normalised.T
+    own = cosines[np.arange(size), rows]
+    nearest = cosines.argmax(axis=1)
+    swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
+    share = float(swapped.mean())
+    if share < 0.02:
+        return None
+    first = int(np.flatnonzero(swapped)[0])
+    mine, other = candidate.embeddings.texts[int(rows[first])], reference.embeddings.texts[int(nearest[first])]
+    return Diagnosis(
+        "order",
+        f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
+        f"({shorten(mine, 40)!r} received that of {shorten(other, 40)!r})",
+        "restore the caller's order after sorting texts by length or splitting them into batches",
+    )
+
+
+def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
+    tokens = _tokens(mine, theirs, probes)
+    if tokens:
+        return tokens
+    hidden = _hidden_states(candidate, reference, mine, theirs)
+    if hidden:
+        return hidden
+    if mine.pooled is not None and theirs.pooled is not None:
+        cosine = _row_cosines(mine.pooled, theirs.pooled)
+        if float(cosine.min()) < 1 - SAME_POOLING:
+            return Diagnosis(
+                "pooling",
+                f"tokens and hidden states agree, pooled embeddings do not (cosine {cosine.mean():.3f} on average)"
+                + _pooling_found(mine, theirs),
+                "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
+            )
+    my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
+    if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
+        return Diagnosis(
+            "normalisation",
+            f"embeddings have norms {my_norms.min():.3f} to {my_norms.max():.3f}, the reference's "
+            f"{their_norms.min():.3f} to {their_norms.max():.3f}",
+            "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+        )
+    return None
+
+
+def _tokens(mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
+    different = [
+        i for i, (a, b) in enumerate(zip(mine.token_ids, theirs.token_ids, strict=True)) if not np.array_equal(a, b)
+    ]
+    if not different:
+        return None
+    first = different[0]
+    a, b = mine.token_ids[first], theirs.token_ids[first]
+    return Diagnosis(
+        "tokens",
+        f"the tokenizer gives other ids for {len(different)} of {len(probes)} probe texts, "
+        f"first for {shorten(probes[first], 60)!r}: {_ids(a)} instead of {_ids(b)}",
+        "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, library version",
+    )
+
+
+def _ids(ids: npt.NDArray[np.int64]) -> str:
+    shown = " ".join(str(int(i)) for i in ids[:8])
+    return f"[{shown}{' …' if len(ids) > 8 else ''}] ({len(ids)} tokens)"
+
+
+def _hidden_states(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Diagnosis | None:
+    if mine.token_embeddings is None or theirs.token_embeddings is None:
+        return None
+    cosine = float(
+        np.mean(
+            [_row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
+        )
+    )
+    if cosine >= SAME_HIDDEN_STATES:
+        return None
+    cause = f"the same tokens give other hidden states (mean cosine {cosine:.3f} to the reference's)"
+    products, expected = sum(candidate.evidence.products.values()), sum(reference.evidence.products.values())
+    if candidate.evidence.library == reference.evidence.library and 0 < products < expected:
+        return Diagnosis(
+            "hidden states",
+            f"{cause}; it runs {products} products with weights, the reference {expected}: layers are missing",
+            "compare num_hidden_layers in config.json and the layers of the built model",
+        )
+    low = {name: n for name, n in candidate.evidence.products.items() if name != "float32"}
+    if low:
+        kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
+        return Diagnosis(
+            "hidden states",
+            f"{cause}; of {products} products with weights, {kinds}: the quantization of weights or activations is too coarse",
+            "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
+        )
+    return Diagnosis(
+        "hidden states",
+        f"{cause}, computed in float32: the weights themselves differ from the reference's",
+        "compare the weights' fingerprint, and whether dropout is off",
+    )
+
+
+def _pooling_found(mine: Stages, theirs: Stages) -> str:
+    """Which pooling reproduces what came out, where one of the usual ones does."""
+    if mine.token_embeddings is None or mine.pooled is None:
+        return ""
+    usual = {
+        "CLS": [tokens[0] for tokens in mine.token_embeddings],
+        "last token": [tokens[-1] for tokens in mine.token_embeddings],
+        "max": [tokens.max(axis=0) for tokens in mine.token_embeddings],
+        "mean": [tokens.mean(axis=0) for tokens in mine.token_embeddings],
+    }
+
+    def name(pooled: npt.NDArray[np.float32]) -> str | None:
+        for pooling, rows in usual.items():
+            if pooled.shape == np.shape(rows) and float(_row_cosines(pooled, np.stack(rows)).min()) > 0.999:
+                return pooling
+        return None
+
+    found, expected = name(mine.pooled), name(theirs.pooled) if theirs.pooled is not None else None
+    return f": it pools by {found}, the reference by {expected or 'another way'}" if found else ""
+
+
+def _row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))

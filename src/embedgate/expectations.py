@@ -1,0 +1,178 @@
+"""Expected failures: known defects with a kind, a reason and a link, read from `expected_failures.toml`."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, get_args
+from urllib.parse import urlsplit
+
+from embedgate.errors import GateError
+from embedgate.judgement import Check, Verdict
+from embedgate.machine import HardwareProfile
+from embedgate.metrics import METRICS
+from embedgate.tolerances import choose_from, read_toml
+
+KINDS = ("known-defect", "not-supported", "under-investigation")
+
+_REQUIRED = ("combination", "dataset", "check", "kind", "reason", "link")
+_OPTIONAL = ("metric", "profile")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """One entry: what is expected to fail, and why.
+
+    Attributes:
+        combination: Glob over combination ids.
+        dataset: Glob over names of datasets.
+        check: Glob over checks, for example `retention`.
+        kind: One of `KINDS`.
+        reason: Why it fails, in one line.
+        link: Where this is followed, http or https.
+        metric: Glob over metrics.
+        profile: Glob over hardware profiles; a profile that inherits from a matching one matches too.
+        position: Place in the file, from 1.
+    """
+
+    combination: str
+    dataset: str
+    check: str
+    kind: str
+    reason: str
+    link: str
+    metric: str = "*"
+    profile: str = "*"
+    position: int = 0
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {self.reason} ({self.link})"
+
+    @property
+    def subject(self) -> str:
+        """What it is about, in a few words, for messages."""
+        return f"entry {self.position} ({self.combination}, {self.dataset}, {self.check} {self.metric})"
+
+    def on(self, profile: HardwareProfile) -> bool:
+        """Whether it is about a hardware profile."""
+        return any(fnmatchcase(name, self.profile) for name in profile.chain)
+
+    def matches(self, combination: str, dataset: str, check: str, metric: str, profile: HardwareProfile) -> bool:
+        """Whether it is about one check."""
+        return (
+            fnmatchcase(combination, self.combination)
+            and fnmatchcase(dataset, self.dataset)
+            and fnmatchcase(check, self.check)
+            and fnmatchcase(metric, self.metric)
+            and self.on(profile)
+        )
+
+
+@dataclass
+class Expectations:
+    """The expected failures of a session; remembers what each of them met.
+
+    Attributes:
+        path: The file they were read from.
+        entries: Its entries, in its order.
+    """
+
+    path: Path
+    entries: Sequence[Expected] = ()
+    _met: dict[Expected, set[Verdict]] = field(default_factory=dict)
+
+    @classmethod
+    def load(cls, path: Path) -> Expectations:
+        """Reads a file of expected failures and checks every entry; a missing file holds none.
+
+        Raises:
+            GateError: If it is no TOML, or an entry lacks a key, has an unknown one, or a value that means nothing.
+        """
+        if not path.exists():
+            return cls(path)
+        top = read_toml(path, "")
+        for key in top:
+            if key != "expected":
+                raise GateError(f"{path}: unknown key {key}", "write each entry as [[expected]]")
+        records = top.get("expected", [])
+        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
+            raise GateError(f"{path}: expected must be a list of tables", "write each entry as [[expected]]")
+        entries = [_entry(f"{path}: entry {position}", position, r) for position, r in enumerate(records, start=1)]
+        return cls(path, entries)
+
+    def match(
+        self, combination: str, dataset: str, check: str, metric: str, profile: HardwareProfile, verdict: Verdict
+    ) -> Expected | None:
+        """The first entry about a check, and remembers the verdict for every entry about it.
+
+        Call it for every judgement, whatever its verdict, so that entries that no longer fail are found.
+
+        Args:
+            combination: Id of the combination.
+            dataset: Name of the dataset; empty where the check is about none.
+            check: Name of the check, see `embedgate.judgement.Check`.
+            metric: Name of the metric; empty where the check is about none.
+            profile: The session's hardware profile.
+            verdict: What came of it.
+        """
+        found = [e for e in self.entries if e.matches(combination, dataset, check, metric, profile)]
+        for entry in found:
+            self._met.setdefault(entry, set()).add(verdict)
+        return found[0] if found else None
+
+    def unmatched(
+        self, combinations: Collection[str], datasets: Collection[str], profile: HardwareProfile
+    ) -> list[Expected]:
+        """Entries about what this session ran that were about no check of it; each is an error in the file.
+
+        An entry about other combinations, datasets or hardware profiles than the session's is left alone.
+
+        Args:
+            combinations: Ids of the combinations the session ran completely.
+            datasets: Names of the datasets it ran completely.
+            profile: Its hardware profile.
+        """
+        return [
+            entry
+            for entry in self.entries
+            if entry not in self._met
+            and entry.on(profile)
+            and any(fnmatchcase(combination, entry.combination) for combination in combinations)
+            and any(fnmatchcase(dataset, entry.dataset) for dataset in datasets)
+        ]
+
+    def without_effect(self, known: Collection[str]) -> list[Expected]:
+        """Entries whose combination is none of those there are, whatever the session ran; each is an error."""
+        return [e for e in self.entries if not any(fnmatchcase(combination, e.combination) for combination in known)]
+
+    def no_longer_failing(self) -> list[Expected]:
+        """Entries about checks that all passed; each is to be removed."""
+        return [entry for entry in self.entries if self._met.get(entry) == {"pass"}]
+
+    def complaint(self, entry: Expected) -> GateError:
+        """The error for an entry of `unmatched`, `without_effect` or `no_longer_failing`."""
+        what = "no longer fails" if entry in self._met else "matches nothing"
+        return GateError(f"{self.path}: {entry.subject} {what}", "remove it, or correct its globs")
+
+
+def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
+    for key, value in record.items():
+        if key not in (*_REQUIRED, *_OPTIONAL):
+            raise GateError(f"{where}: unknown key {key}", choose_from(key, (*_REQUIRED, *_OPTIONAL)))
+        if not isinstance(value, str) or not value.strip():
+            raise GateError(f"{where}: {key} must be a text, not {value!r}")
+    for key in _REQUIRED:
+        if key not in record:
+            raise GateError(f"{where}: {key} is missing", f"every entry needs {', '.join(_REQUIRED)}")
+    if record["kind"] not in KINDS:
+        raise GateError(f"{where}: unknown kind {record['kind']!r}", f"choose from {', '.join(KINDS)}")
+    for key, known in (("check", get_args(Check)), ("metric", tuple(METRICS))):
+        glob = record.get(key, "*")
+        if not any(fnmatchcase(name, glob) for name in known):
+            raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))
+    link = urlsplit(record["link"])
+    if link.scheme not in ("http", "https") or not link.netloc:
+        raise GateError(f"{where}: {record['link']!r} is no link", "give the address of the issue that follows it")
+    return Expected(**record, position=position)

@@ -1,0 +1,129 @@
+"""Judgements: measurement + tolerance + baseline -> a verdict, with the message a person reads."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+Verdict = Literal["pass", "fail", "inconclusive"]
+Check = Literal["effective", "retention", "agreement", "baseline", "upgrade"]
+
+
+@dataclass(frozen=True)
+class WorstText:
+    """A text that lost most, shown below a failure.
+
+    Attributes:
+        text: The text, or the texts of a pair or triplet joined by ` | `.
+        reference: The reference's score of it.
+        candidate: The combination's score of it.
+    """
+
+    text: str
+    reference: float
+    candidate: float
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """At which layer a combination departs from the reference.
+
+    Attributes:
+        layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
+            `baseline` or `unknown`.
+        cause: One line that says what differs there.
+        next_step: One line that says what to try.
+    """
+
+    layer: str
+    cause: str
+    next_step: str
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """One check of one combination.
+
+    Attributes:
+        check: What was checked.
+        combination: Id of the combination.
+        dataset: Name of the dataset; empty where the check is about none.
+        metric: Name of the metric; empty where the check is about none.
+        verdict: `pass`, `fail` or `inconclusive`.
+        message: What was found, in one line.
+        value: The combination's value of the metric.
+        reference_value: The reference's (or the incumbent's) value.
+        observed: What is compared with the limit: the share of the reference kept, or the value itself.
+        low: The interval's end that must stay within the limit to pass (one-sided, level alpha).
+        high: The interval's end that must stay beyond the limit to fail (one-sided, corrected for the family).
+        limit: The least that is tolerated.
+        n: Number of items.
+        smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
+        items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
+        diagnosis: The layer of the cause, for a failure.
+        worst: Texts that lost most, for a failure.
+        details: Further lines below a failure.
+    """
+
+    check: Check
+    combination: str
+    verdict: Verdict
+    message: str
+    dataset: str = ""
+    metric: str = ""
+    value: float | None = None
+    reference_value: float | None = None
+    observed: float | None = None
+    low: float | None = None
+    high: float | None = None
+    limit: float | None = None
+    n: int | None = None
+    smallest_detectable_loss: float | None = None
+    items_needed: int | None = None
+    diagnosis: Diagnosis | None = None
+    worst: tuple[WorstText, ...] = ()
+    details: tuple[str, ...] = field(default_factory=tuple)
+
+    @property
+    def subject(self) -> str:
+        """What was judged, in a few words, for example `pairs cosine_spearman`."""
+        return " ".join(word for word in (self.dataset, self.metric) if word) or self.check
+
+    def to_json(self) -> dict[str, Any]:
+        """As a dict of JSON values."""
+        return asdict(self)
+
+    @classmethod
+    def from_json(cls, record: dict[str, Any]) -> Judgement:
+        """The inverse of `to_json`."""
+        diagnosis = record.get("diagnosis")
+        worst = (WorstText(**text) for text in record.get("worst", ()))
+        return cls(
+            **{
+                **record,
+                "diagnosis": Diagnosis(**diagnosis) if diagnosis else None,
+                "worst": tuple(worst),
+                "details": tuple(record.get("details", ())),
+            }
+        )
+
+    def explain(self) -> str:
+        """The text of a failure: the finding, its cause, the worst texts and the next step."""
+        lines = [f"{self.combination}: {self.message}"]
+        if self.diagnosis:
+            lines.append(f"  cause: {self.diagnosis.layer}: {self.diagnosis.cause}")
+        lines.extend(f"  {line}" for line in self.details)
+        if self.worst:
+            lines.append("  worst texts (reference -> combination):")
+            lines.extend(
+                f"    {worst.reference:+.4f} -> {worst.candidate:+.4f}  {shorten(worst.text)}" for worst in self.worst
+            )
+        if self.diagnosis and self.diagnosis.next_step:
+            lines.append(f"  next step: {self.diagnosis.next_step}")
+        return "\n".join(lines)
+
+
+def shorten(text: str, width: int = 110) -> str:
+    """A text on one line, control characters escaped, cut to a width in characters."""
+    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    return line if len(line) <= width else line[: width - 1] + "…"

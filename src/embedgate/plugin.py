@@ -1,0 +1,318 @@
+"""The pytest plugin: options, parametrisation, and the session's report. The only module that imports pytest."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Generator
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embedgate import hooks
+from embedgate.combination import Combination, Registry
+from embedgate.errors import GateError
+from embedgate.report.collector import Collector
+from embedgate.settings import Settings
+
+if TYPE_CHECKING:
+    from embedgate.checks import Judge
+    from embedgate.judgement import Judgement
+    from embedgate.plan import Plan
+
+pytest_plugins = ("embedgate.fixtures.gate",)
+
+MARKERS = {
+    "cpu": "runs on the CPU",
+    "gpu": "needs CUDA",
+    "quality": "judges task quality or agreement with the reference",
+    "ordering": "judges the order of similarities of generated sentences",
+    "budget": "judges speed and memory",
+    "slow": "takes minutes",
+}
+# Checks judged statistically: red verdicts are corrected for their number.
+FAMILY = ("gate_measure", "gate_agreement", "gate_upgrade")
+COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
+
+
+class Bench:
+    """What one pytest session works with; heavy parts are made when a test first needs them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = _settings(config)
+        self.collector = Collector()
+        self.family = 1
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Combinations and datasets of the session."""
+        from embedgate.plan import Plan
+
+        registry = Registry()
+        self.config.hook.pytest_gate_combinations(registry=registry)
+        return Plan.of(self.settings, registry)
+
+    @cached_property
+    def judge(self) -> Judge:
+        """The judge of the session."""
+        from embedgate.checks import Judge
+        from embedgate.journal import interrupted
+        from embedgate.session import Session
+
+        progress = _progress(self.config)
+        session = Session(self.plan, progress)
+        for what in interrupted(session.cache.root):
+            progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
+        judge = Judge(session, self.family)
+        if complaints := judge.complaints():
+            raise GateError("; ".join(complaints))
+        return judge
+
+    @property
+    def made(self) -> bool:
+        """Whether a test has needed the judge."""
+        return "judge" in self.__dict__
+
+
+BENCH = pytest.StashKey[Bench]()
+JUDGEMENT = pytest.StashKey["Judgement"]()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the options `--gate-*` and their ini twins `gate_*`."""
+    group = parser.getgroup("gate", "embedgate: quality gate for quantized embedding models")
+
+    def add(name: str, about: str, kind: str = "string", **keywords: Any) -> None:
+        group.addoption(f"--gate-{name}", default=None, help=about, **keywords)
+        parser.addini(f"gate_{name.replace('-', '_')}", about, type=kind, default=None)  # type: ignore[arg-type]
+
+    add("model", "model to gate: a folder, or a hub id with its commit (org/name@commit)", metavar="PATH|HUB_ID@REV")
+    add("incumbent", "model it is to replace: judges the upgrade", metavar="PATH|HUB_ID@REV")
+    add("combination", "combinations to run, a glob (repeatable)", "args", action="append", metavar="GLOB")
+    add(
+        "data",
+        "dataset: a bundled name, a file or folder, or hub:org/name@commit (repeatable)",
+        "args",
+        action="append",
+        metavar="NAME|PATH",
+    )
+    add("profile", "hardware profile whose baselines count (default: detected)", metavar="NAME")
+    add("baselines", "folder of baselines, tolerances.toml and expected_failures.toml", metavar="DIR")
+    add("threads", "threads of every backend (default: all usable cores)", type=int, metavar="N")
+    add("batch-size", "texts per batch (default: 32)", type=int, metavar="N")
+    add("update", "record what is measured as the approved baseline", "bool", action="store_true")
+    add("reason", "why the baseline changes, with --gate-update", metavar="TEXT")
+    add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
+    add("strict", "fail on inconclusive and on unavailable combinations", "bool", action="store_true")
+    add("report", "write report.json and report.md into this folder", metavar="DIR")
+    add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
+
+
+def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
+    """Declares `pytest_gate_combinations`."""
+    pluginmanager.add_hookspecs(hooks)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Registers the markers and checks the options."""
+    for marker, about in MARKERS.items():
+        config.addinivalue_line("markers", f"{marker}: {about}")
+    config.stash[BENCH] = bench = Bench(config)
+    config.pluginmanager.register(bench.collector, "embedgate-collector")
+    settings = bench.settings
+    if settings.update:
+        if not settings.reason.strip():
+            raise pytest.UsageError('--gate-update needs a reason: --gate-reason "why the baseline changes"')
+        if os.environ.get("CI", "").lower() not in ("", "0", "false") and not settings.update_in_ci:
+            raise pytest.UsageError(
+                "--gate-update is refused in CI: approve on a machine of yours, or add --gate-update-in-ci"
+            )
+        if getattr(config.option, "numprocesses", None):
+            raise pytest.UsageError("--gate-update needs one process: run it without -n")
+    elif settings.reason:
+        raise pytest.UsageError("--gate-reason goes with --gate-update")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    """Parametrises a test by the combinations, and by what is measured of each."""
+    wanted = set(metafunc.fixturenames)
+    if not wanted & {*COMBINATION_FIXTURES, *FAMILY}:
+        return
+    try:
+        plan = metafunc.config.stash[BENCH].plan
+    except GateError as error:
+        raise pytest.UsageError(str(error)) from error
+    from embedgate.metrics import metrics_of
+
+    for name in COMBINATION_FIXTURES:
+        if name in wanted:
+            chosen = [c for c in plan.combinations if name == "gate_combination" or not c.is_reference]
+            marked = [pytest.param(c, id=c.id, marks=_device_mark(c)) for c in chosen]
+            metafunc.parametrize(name, marked, indirect=True, scope="session")
+    measures = [(dataset, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)]
+    if "gate_upgrade" in wanted and plan.settings.incumbent is None:
+        measures = []
+    for name in ("gate_measure", "gate_upgrade"):
+        if name in wanted:
+            metafunc.parametrize(name, measures, ids=[f"{dataset.name}-{metric}" for dataset, metric in measures])
+    if "gate_agreement" in wanted:
+        metafunc.parametrize("gate_agreement", metrics_of("agreement"))
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Runs combination after combination, each built once, the reference first."""
+    if config.stash[BENCH].settings.incumbent is None:
+        items[:] = [item for item in items if "gate_upgrade" not in getattr(item, "fixturenames", ())]
+    if any(_combination(item) for item in items):
+        order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
+        items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Counts the family of checks that red verdicts are corrected for."""
+    bench = session.config.stash[BENCH]
+    judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
+    bench.family = max(1, len(judged))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[None]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Hangs what a test found on its report, on which it also reaches the controller of pytest-xdist."""
+    report = yield
+    combination = _combination(item)
+    if combination is None and JUDGEMENT not in item.stash:
+        return report
+    from embedgate.report.summary import record_of
+
+    bench = item.config.stash[BENCH]
+    what = str(call.excinfo.value) if call.excinfo else ""
+    expected = str(getattr(report, "wasxfail", ""))
+    report.gate = record_of(  # type: ignore[attr-defined]
+        combination,
+        item.stash.get(JUDGEMENT, None) if report.when == "call" else None,
+        skipped=what if report.skipped and not expected else "",
+        error=what if report.failed and (report.when != "call" or JUDGEMENT not in item.stash) else "",
+        expected=expected,
+        run=bench.judge.session.finished_run(combination) if bench.made and combination else None,
+    )
+    return report
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """Records the baseline where asked to, and releases the encoders."""
+    bench = session.config.stash[BENCH]
+    if not bench.made:
+        return
+    from embedgate.report.summary import facts_of
+
+    judge = bench.judge
+    try:
+        if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            bench.collector.changes = judge.update_baseline()
+        bench.collector.facts = facts_of(judge)
+    except GateError as error:
+        bench.collector.trouble.append(str(error))
+        session.exitstatus = pytest.ExitCode.USAGE_ERROR
+    finally:
+        judge.session.close()
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["gate_facts"] = bench.collector.facts
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any) -> None:
+    """Takes a pytest-xdist worker's facts over to the controller."""
+    facts = getattr(node, "workeroutput", {}).get("gate_facts")
+    if facts:
+        node.config.stash[BENCH].collector.facts = facts
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Prints the table a person decides from, and writes the report files."""
+    collector = config.stash[BENCH].collector
+    if not collector.records and not collector.trouble:
+        return
+    from embedgate.report import terminal
+    from embedgate.report.summary import summarise
+
+    summary = summarise(collector)
+    writer = terminalreporter._tw
+    terminalreporter.section("embedgate", sep="=", bold=True)
+    terminalreporter.write(terminal.render(summary, width=writer.fullwidth, colour=writer.hasmarkup))
+    folder = config.stash[BENCH].settings.report
+    if folder is not None:
+        from embedgate.report.files import write
+
+        for file in write(summary, folder):
+            terminalreporter.write_line(f"wrote {file}")
+
+
+def _settings(config: pytest.Config) -> Settings:
+    def option(name: str) -> Any:
+        given = config.getoption(f"gate_{name}")
+        return given if given is not None else config.getini(f"gate_{name}")
+
+    def path(name: str) -> Path | None:
+        return Path(option(name)).expanduser() if option(name) else None
+
+    def count(name: str, least: int = 1) -> int | None:
+        if option(name) in (None, ""):
+            return None
+        try:
+            number = int(option(name))
+        except ValueError:
+            number = least - 1
+        if number < least:
+            raise pytest.UsageError(
+                f"--gate-{name.replace('_', '-')} must be a whole number from {least}, not {option(name)!r}"
+            )
+        return number
+
+    return Settings(
+        model=option("model") or Settings.model,
+        incumbent=option("incumbent") or None,
+        combinations=tuple(option("combination") or ()),
+        data=tuple(option("data") or ()),
+        profile=option("profile") or None,
+        baselines=path("baselines"),
+        threads=count("threads"),
+        batch_size=count("batch_size") or Settings.batch_size,
+        update=bool(option("update")),
+        reason=option("reason") or "",
+        update_in_ci=bool(option("update_in_ci")),
+        strict=bool(option("strict")),
+        report=path("report"),
+        cache=path("cache"),
+    )
+
+
+def _progress(config: pytest.Config) -> Callable[[str], None]:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0:
+        return lambda _: None
+
+    def show(line: str) -> None:
+        reporter.ensure_newline()
+        reporter.write_line(f"  {line}", cyan=True)
+        reporter._tw.flush()
+
+    return show
+
+
+def _parameters(item: pytest.Item) -> dict[str, Any]:
+    callspec = getattr(item, "callspec", None)
+    return dict(callspec.params) if callspec is not None else {}
+
+
+def _combination(item: pytest.Item) -> Combination | None:
+    parameters = _parameters(item)
+    return next((parameters[name] for name in COMBINATION_FIXTURES if name in parameters), None)
+
+
+def _device_mark(combination: Combination) -> pytest.MarkDecorator:
+    return pytest.mark.gpu if combination.device == "cuda" else pytest.mark.cpu

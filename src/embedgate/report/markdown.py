@@ -1,0 +1,79 @@
+"""`report.md`: fit for a pull request's comment or a GitHub step summary."""
+
+from __future__ import annotations
+
+import re
+
+from embedgate.judgement import Judgement
+from embedgate.report.summary import Summary
+from embedgate.report.terminal import cells, headings
+
+ICON = {
+    "pass": "✅",
+    "reference": "➖",
+    "inconclusive": "🟡",
+    "expected failure": "🟡",
+    "skipped": "⚪",
+    "fail": "❌",
+    "error": "❌",
+}
+
+
+def render(summary: Summary) -> str:
+    """The report as GitHub-flavoured Markdown; texts from data are escaped."""
+    facts = summary.facts
+    lines = [f"## embedgate: {ICON[summary.verdict]} {summary.verdict}", ""]
+    if facts:
+        lines += [
+            f"Model {escape(facts['model']['name'])} (`{facts['model']['fingerprint'][:12]}`), hardware profile "
+            f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts.",
+            "",
+        ]
+    titles = headings(summary)
+    lines += ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    for row in summary.rows:
+        verdict, *values = cells(summary, row)
+        lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[verdict]} {verdict}", *values]) + " |")
+    lines.append("")
+    if summary.detectable:
+        shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
+        lines += [f"Smallest detectable loss: {shown}.", ""]
+    if facts.get("index"):
+        lines += [f"Index: {escape(facts['index'])}", ""]
+    for title, found in (
+        ("Failures", summary.judgements("fail")),
+        ("Inconclusive", summary.judgements("inconclusive")),
+    ):
+        if found:
+            lines += [f"### {title}", ""]
+            lines += [line for judgement in found for line in _item(judgement)]
+            lines.append("")
+    not_run = [row for row in summary.rows if row.verdict in ("error", "skipped")]
+    if not_run:
+        lines += ["### Not judged", ""]
+        lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
+        lines.append("")
+    if summary.changes is not None:
+        lines += ["### Baseline changes", "", "| combination | dataset | metric | approved | now | difference |"]
+        lines.append("|" + " --- |" * 6)
+        lines += ["| " + " | ".join(map(escape, change)) + " |" for change in summary.changes]
+        lines.append("")
+    lines += [f"**{escape(line)}**" for line in summary.trouble]
+    return "\n".join(lines).rstrip() + "\n"
+
+
+def escape(text: str) -> str:
+    """Text as Markdown and HTML would show it literally, on one line."""
+    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", line)
+
+
+def _item(judgement: Judgement) -> list[str]:
+    lines = [f"- `{judgement.combination}`: {escape(judgement.message)}"]
+    if judgement.diagnosis:
+        lines.append(f"  - cause: **{judgement.diagnosis.layer}**: {escape(judgement.diagnosis.cause)}")
+        if judgement.diagnosis.next_step:
+            lines.append(f"  - next step: {escape(judgement.diagnosis.next_step)}")
+    lines += [f"  - {escape(detail)}" for detail in judgement.details]
+    lines += [f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(worst.text)}" for worst in judgement.worst]
+    return lines

@@ -1,0 +1,230 @@
+"""What a session found, as one plain structure that every report is written from."""
+
+from __future__ import annotations
+
+import datetime as dt
+import statistics
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from embedgate import __version__
+from embedgate.combination import Combination
+from embedgate.judgement import Judgement
+from embedgate.metrics import METRICS
+from embedgate.report.collector import Collector
+
+if TYPE_CHECKING:
+    from embedgate.checks import Judge
+    from embedgate.session import Run
+
+SCHEMA = 1
+# The metric that stands for a kind of dataset in the table; the others are in report.json.
+HEADLINE = ("cosine_spearman", "ndcg_at_10", "v_measure", "triplet_accuracy")
+
+
+@dataclass
+class Row:
+    """One combination's line in the table.
+
+    Attributes:
+        combination: Its id.
+        verdict: `pass`, `inconclusive`, `fail`, `error`, `expected failure`, `skipped` or `reference`.
+        reason: Why it was skipped or could not be judged.
+        judgements: Everything that was judged of it.
+        run: Evidence and timings; empty where it did not run.
+    """
+
+    combination: str
+    verdict: str = "pass"
+    reason: str = ""
+    judgements: list[Judgement] = field(default_factory=list)
+    run: dict[str, Any] = field(default_factory=dict)
+
+    def find(self, metric: str, dataset: str | None = None) -> Judgement | None:
+        """The judgement of a metric, on a dataset where one is named."""
+        return next(
+            (
+                j
+                for j in self.judgements
+                if j.metric == metric and j.check != "upgrade" and dataset in (None, j.dataset)
+            ),
+            None,
+        )
+
+
+@dataclass
+class Summary:
+    """A whole session.
+
+    Attributes:
+        verdict: The worst of the rows' verdicts.
+        facts: Model, machine, libraries, datasets, timings.
+        rows: One per combination, in the order they ran.
+        upgrade: Judgements against the incumbent.
+        detectable: Per dataset and metric, the smallest loss it can tell from none, the median over the combinations.
+        changes: Rows of baseline changes, where a baseline was recorded.
+        trouble: Lines about what went wrong outside any test.
+    """
+
+    verdict: str
+    facts: dict[str, Any]
+    rows: list[Row]
+    upgrade: list[Judgement]
+    detectable: dict[tuple[str, str], float]
+    changes: list[tuple[str, ...]] | None
+    trouble: list[str]
+
+    @property
+    def headlines(self) -> list[tuple[str, str]]:
+        """Datasets and the metric that stands for each, in the order of the report."""
+        seen = dict.fromkeys(
+            (j.dataset, j.metric) for row in self.rows for j in row.judgements if j.check == "retention"
+        )
+        return [(dataset, metric) for dataset, metric in seen if metric in HEADLINE]
+
+    def judgements(self, verdict: str) -> list[Judgement]:
+        """Every judgement of a verdict."""
+        found = [
+            j for row in self.rows if row.verdict != "expected failure" for j in row.judgements if j.verdict == verdict
+        ]
+        return found + [j for j in self.upgrade if j.verdict == verdict]
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, by the schema in `docs/report-schema.md`."""
+        return {
+            "schema": SCHEMA,
+            "embedgate": __version__,
+            "verdict": self.verdict,
+            **self.facts,
+            "combinations": [
+                {
+                    "combination": row.combination,
+                    "verdict": row.verdict,
+                    "reason": row.reason,
+                    "run": row.run,
+                    "judgements": [j.to_json() for j in row.judgements],
+                }
+                for row in self.rows
+            ],
+            "upgrade": [j.to_json() for j in self.upgrade],
+            "smallest_detectable_loss": [
+                {"dataset": dataset, "metric": metric, "loss": loss}
+                for (dataset, metric), loss in self.detectable.items()
+            ],
+            "baseline_changes": self.changes,
+            "trouble": self.trouble,
+        }
+
+
+def record_of(
+    combination: Combination | None,
+    judgement: Judgement | None,
+    *,
+    skipped: str,
+    error: str,
+    expected: str,
+    run: Run | None,
+) -> dict[str, Any]:
+    """What one test found, as JSON values."""
+    return {
+        "combination": combination.id if combination else "",
+        "reference": combination.is_reference if combination else False,
+        "judgement": judgement.to_json() if judgement else None,
+        "skipped": skipped,
+        "error": error,
+        "expected": expected,
+        "run": run_facts(run) if run else {},
+    }
+
+
+def run_facts(run: Run) -> dict[str, Any]:
+    """Evidence and timings of a run, as JSON values."""
+    return {
+        "evidence": asdict(run.evidence),
+        "build_seconds": round(run.build_seconds, 3),
+        "encode_seconds": round(run.encode_seconds, 3),
+        "texts": len(run.embeddings),
+        "dim": run.embeddings.dim,
+    }
+
+
+def facts_of(judge: Judge) -> dict[str, Any]:
+    """What a session ran on, as JSON values."""
+    session = judge.session
+    return {
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "model": {"name": session.model.name, "source": session.model.source, "fingerprint": session.model.fingerprint},
+        "profile": judge.profile.name,
+        "machine": asdict(session.machine),
+        "libraries": session.libraries,
+        "threads": session.threads,
+        "batch_size": session.settings.batch_size,
+        "alpha": judge.tolerances.alpha,
+        "family": judge.family,
+        "datasets": [
+            {
+                "name": d.name,
+                "kind": d.kind,
+                "version": d.version,
+                "sha256": d.sha256,
+                "items": len(d),
+                "texts": len(d.texts()),
+                "notes": list(d.notes),
+            }
+            for d in session.datasets
+        ],
+        "texts": len(session.texts),
+        "index": judge.index_advice() if session.settings.incumbent else None,
+        "stale_baseline": judge.stale_entries(),
+        "seconds": session.seconds(),
+    }
+
+
+def summarise(collector: Collector) -> Summary:
+    """Sorts what the tests found by combination."""
+    rows: dict[str, Row] = {}
+    upgrade: list[Judgement] = []
+    for record in collector.records:
+        judgement = Judgement.from_json(record["judgement"]) if record["judgement"] else None
+        if not record["combination"]:
+            if judgement:
+                upgrade.append(judgement)
+            continue
+        row = rows.setdefault(
+            record["combination"], Row(record["combination"], "reference" if record["reference"] else "pass")
+        )
+        row.run = record["run"] or row.run
+        if record["skipped"]:
+            row.verdict, row.reason = "skipped", record["skipped"]
+        elif record["error"]:
+            row.verdict, row.reason = "error", record["error"]
+        elif judgement:
+            row.judgements.append(judgement)
+            row.verdict = _worse(row.verdict, "expected failure" if record["expected"] else judgement.verdict)
+    losses: dict[tuple[str, str], list[float]] = {}
+    for row in rows.values():
+        for j in row.judgements:
+            if j.check == "retention" and j.smallest_detectable_loss is not None:
+                losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
+    verdicts = [row.verdict for row in rows.values()] + [j.verdict for j in upgrade]
+    failed = bool({"fail", "error"} & set(verdicts) or collector.trouble)
+    verdict = "fail" if failed else "inconclusive" if "inconclusive" in verdicts else "pass"
+    return Summary(
+        verdict,
+        collector.facts,
+        list(rows.values()),
+        upgrade,
+        {key: statistics.median(values) for key, values in losses.items() if key[1] in METRICS},
+        collector.changes,
+        collector.trouble,
+    )
+
+
+_SEVERITY = ("skipped", "reference", "pass", "inconclusive", "expected failure", "fail", "error")
+
+
+def _worse(first: str, second: str) -> str:
+    """The worse of two verdicts; a reference stays one as long as it passes."""
+    if first == "reference" and second == "pass":
+        return first
+    return max(first, second, key=_SEVERITY.index)

@@ -1,0 +1,150 @@
+"""The table a person decides from, below it each failure's cause and next step."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from io import StringIO
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from embedgate.judgement import Judgement
+from embedgate.report.summary import Row, Summary
+
+STYLE = {
+    "pass": "green",
+    "reference": "bold",
+    "inconclusive": "yellow",
+    "expected failure": "yellow",
+    "skipped": "dim",
+    "fail": "bold red",
+    "error": "bold red",
+}
+
+
+def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
+    """The final section of a session, as text.
+
+    Args:
+        summary: The session.
+        width: Columns of the terminal.
+        colour: Whether to write ANSI colours.
+    """
+    out = StringIO()
+    console = Console(file=out, width=max(width, 80), force_terminal=colour, color_system="standard" if colour else None,
+                      highlight=False, soft_wrap=False)  # fmt: skip
+    _head(console, summary)
+    if summary.rows:
+        console.print(_table(summary))
+    for note in _notes(summary):
+        console.print(note, soft_wrap=True)
+    for judgement in _once_per_cause(summary.judgements("fail")):
+        console.print(Text(judgement.explain(), style="red"), soft_wrap=True)
+    for row in summary.rows:
+        if row.verdict == "error":
+            console.print(Text(f"{row.combination}: {row.reason.splitlines()[0]}", style="red"), soft_wrap=True)
+    for line in summary.trouble:
+        console.print(Text(line, style="bold red"), soft_wrap=True)
+    if summary.changes is not None:
+        console.print(_changes(summary.changes))
+    return out.getvalue()
+
+
+def cells(summary: Summary, row: Row) -> list[str]:
+    """One combination's values, in the order of `headings`; shared by every report with a table."""
+    retained = []
+    for dataset, metric in summary.headlines:
+        found = row.find(metric, dataset)
+        retained.append(f"{found.observed:.1%}" if found and found.observed is not None else "")
+    overlap, p01 = row.find("top10_overlap"), row.find("cosine_p01")
+    weights = row.run.get("evidence", {}).get("weight_bytes")
+    return [
+        row.verdict,
+        *retained,
+        f"{overlap.value:.3f}" if overlap and overlap.value is not None else "",
+        f"{p01.value:.4f}" if p01 and p01.value is not None else "",
+        f"{weights / 1e6:.1f} MB" if weights else "",
+    ]
+
+
+def headings(summary: Summary) -> list[str]:
+    """The table's headings."""
+    kept = [f"{dataset} {metric} kept" for dataset, metric in summary.headlines]
+    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
+
+
+def _head(console: Console, summary: Summary) -> None:
+    facts = summary.facts
+    if not facts:
+        return
+    model, machine = facts["model"], facts["machine"]
+    console.print(
+        escape(
+            f"{model['name']} ({model['fingerprint'][:12]}) on {facts['profile']} ({machine['cpu']}), "
+            f"{facts['threads']} threads, {facts['texts']} texts"
+        ),
+        soft_wrap=True,
+    )
+
+
+def _table(summary: Summary) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(headings(summary)):
+        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place == 0)
+    for row in summary.rows:
+        verdict, *values = cells(summary, row)
+        table.add_row(row.combination, Text(verdict, style=STYLE[row.verdict]), *values)
+    if summary.detectable:
+        losses = [summary.detectable.get(key) for key in summary.headlines]
+        shown = [f"{loss:.2%}" if loss is not None else "" for loss in losses]
+        table.add_row("smallest detectable loss", "", *shown, "", "", "", style="dim")
+    return table
+
+
+def _notes(summary: Summary) -> list[Text]:
+    lines = [
+        Text(f"{row.combination} skipped: {row.reason}", style="dim")
+        for row in summary.rows
+        if row.verdict == "skipped"
+    ]
+    lines += [Text(f"{j.combination}: {j.message}", style="yellow") for j in summary.judgements("inconclusive")]
+    lines += [
+        Text(f"{j.combination}: {line}", style="yellow")
+        for row in summary.rows
+        for j in row.judgements
+        if j.check == "baseline" and j.verdict == "pass"
+        for line in j.details
+    ]
+    if summary.facts.get("index"):
+        lines.append(Text(f"index: {summary.facts['index']}"))
+    lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]
+    return lines
+
+
+def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
+    """The failures; those with one cause are told once, with the others' findings below."""
+    grouped: dict[tuple[str, str], list[Judgement]] = {}
+    for judgement in judgements:
+        cause = judgement.diagnosis.cause if judgement.diagnosis else judgement.message
+        # A missing or unreadable baseline is one trouble, however many combinations it concerns.
+        whose = "" if judgement.check == "baseline" else judgement.combination
+        grouped.setdefault((whose, cause), []).append(judgement)
+    told = []
+    for first, *others in grouped.values():
+        if first.check == "baseline":
+            also = [f"also {', '.join(j.combination for j in others)}"] if others else []
+        else:
+            also = [f"also {j.message}" for j in others]
+        told.append(replace(first, details=(*first.details, *also)))
+    return told
+
+
+def _changes(changes: list[tuple[str, ...]]) -> Table:
+    table = Table(title=f"baseline: {len(changes)} values changed", box=None, pad_edge=False, title_justify="left")
+    for heading in ("combination", "dataset", "metric", "approved", "now", "difference"):
+        table.add_column(heading)
+    for row in changes:
+        table.add_row(*row)
+    return table

@@ -1,0 +1,262 @@
+"""One session: every model loaded once, every unique text encoded once per combination."""
+
+from __future__ import annotations
+
+import gc
+import hashlib
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from embedgate import encoders, journal
+from embedgate.cache import ArtefactCache, default_root
+from embedgate.combination import Combination
+from embedgate.data import load_calibration
+from embedgate.data.overlap import check_no_overlap
+from embedgate.data.types import Dataset
+from embedgate.embeddings import Embeddings
+from embedgate.encoders import BuildContext, Encoder, Evidence, Stages
+from embedgate.errors import BuildError, GateError
+from embedgate.machine import Machine, default_threads, library_versions, this_machine
+from embedgate.measure import measure, measure_agreement
+from embedgate.metrics import Scores
+from embedgate.model import Model, resolve
+from embedgate.plan import Plan
+
+# Texts encoded between two lines of progress.
+CHUNK = 4096
+LIBRARIES = (
+    "accelerate",
+    "bitsandbytes",
+    "embedgate",
+    "nncf",
+    "numpy",
+    "onnx",
+    "onnxruntime",
+    "onnxruntime-gpu",
+    "onnxscript",
+    "openvino",
+    "scikit-learn",
+    "scipy",
+    "sentence-transformers",
+    "tokenizers",
+    "torch",
+    "torchao",
+    "transformers",
+)
+
+
+@dataclass
+class Run:
+    """What one combination of one model produced.
+
+    Attributes:
+        model: The model.
+        combination: The combination.
+        embeddings: Embeddings of every unique text of the session.
+        evidence: What really ran.
+        build_seconds: Wall time from the model folder to a ready encoder.
+        encode_seconds: Wall time of encoding every unique text.
+        scores: Scores by (dataset, metric), filled as they are asked for.
+    """
+
+    model: Model
+    combination: Combination
+    embeddings: Embeddings
+    evidence: Evidence
+    build_seconds: float
+    encode_seconds: float
+    scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
+
+
+class Session:
+    """Builds combinations and encodes the datasets' texts, each once.
+
+    Args:
+        plan: What was asked for, and on which data.
+        progress: Called with a short line at each long step.
+    """
+
+    def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None) -> None:
+        settings = plan.settings
+        self.settings = settings
+        self.registry = plan.registry
+        self.progress = progress
+        self.combinations = plan.combinations
+        self.datasets = plan.datasets
+        self.threads = settings.threads or default_threads()
+        self.cache = ArtefactCache(settings.cache or default_root())
+        self.started = time.perf_counter()
+        self._runs: dict[tuple[str, Combination], Run | GateError] = {}
+        self._open: dict[tuple[str, Combination], Encoder] = {}
+
+    @cached_property
+    def model(self) -> Model:
+        """The model to gate."""
+        return resolve(self.settings.model)
+
+    @cached_property
+    def incumbent(self) -> Model:
+        """The model it is to replace."""
+        if self.settings.incumbent is None:
+            raise GateError("no incumbent was given", "name it by --gate-incumbent")
+        return resolve(self.settings.incumbent)
+
+    @cached_property
+    def machine(self) -> Machine:
+        """The machine of this session."""
+        return this_machine()
+
+    @cached_property
+    def libraries(self) -> dict[str, str]:
+        """Versions of the libraries that compute."""
+        return library_versions(LIBRARIES)
+
+    @cached_property
+    def texts(self) -> tuple[str, ...]:
+        """Every unique text of the datasets, longest first, so that batches hold texts of like length."""
+        unique = dict.fromkeys(text for dataset in self.datasets for text in dataset.texts())
+        return tuple(sorted(unique, key=len, reverse=True))
+
+    @cached_property
+    def texts_name(self) -> str:
+        """The name under which the comparison with the reference over all texts is approved."""
+        return "+".join(dataset.name for dataset in self.datasets)
+
+    @cached_property
+    def texts_sha256(self) -> str:
+        """What the comparison over all texts is keyed by: the hashes of the datasets they come from."""
+        return hashlib.sha256("".join(sorted(dataset.sha256 for dataset in self.datasets)).encode()).hexdigest()
+
+    @cached_property
+    def context(self) -> BuildContext:
+        """What encoders are built with."""
+        calibration, digest = load_calibration()
+        check_no_overlap(calibration, self.texts)
+        return BuildContext(
+            threads=self.threads,
+            cache=self.cache,
+            calibration_texts=calibration,
+            calibration_sha256=digest,
+            progress=self.progress,
+            batch_size=self.settings.batch_size,
+        )
+
+    def unavailable(self, combination: Combination) -> str | None:
+        """Why a combination cannot run here, in one line; None where it can."""
+        return encoders.unavailable(combination, self.registry)
+
+    def run(self, combination: Combination, model: Model | None = None) -> Run:
+        """Builds a combination and encodes every text with it, once per session.
+
+        Raises:
+            GateError: If it cannot be built or does not encode; the same one each time it is asked for.
+        """
+        key = ((model or self.model).fingerprint, combination)
+        if key not in self._runs:
+            try:
+                self._runs[key] = self._run(combination, model or self.model)
+            except GateError as error:
+                self._runs[key] = error
+        found = self._runs[key]
+        if isinstance(found, GateError):
+            raise found
+        return found
+
+    def finished(self) -> list[Run]:
+        """The runs of the model to gate there are so far, in the order they ran."""
+        return [run for run in self._runs.values() if isinstance(run, Run) and run.model is self.model]
+
+    def finished_run(self, combination: Combination) -> Run | None:
+        """The run of a combination, where it has run."""
+        return next((run for run in self.finished() if run.combination == combination), None)
+
+    def scores(self, run: Run, dataset: Dataset) -> dict[str, Scores]:
+        """A run's scores on a dataset, by metric.
+
+        Raises:
+            embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+        """
+        if not any(name == dataset.name for name, _ in run.scores):
+            for metric, scores in measure(dataset, run.embeddings).items():
+                run.scores[dataset.name, metric] = scores
+        return {metric: scores for (name, metric), scores in run.scores.items() if name == dataset.name}
+
+    def agreement(self, run: Run) -> dict[str, Scores]:
+        """A run's agreement with the reference of its device over all texts, by metric.
+
+        Raises:
+            embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+        """
+        if not any(name == self.texts_name for name, _ in run.scores):
+            reference = self.run(run.combination.reference, run.model)
+            for metric, scores in measure_agreement(run.embeddings, reference.embeddings).items():
+                run.scores[self.texts_name, metric] = scores
+        return {metric: scores for (name, metric), scores in run.scores.items() if name == self.texts_name}
+
+    def stages(self, run: Run, texts: Sequence[str]) -> Stages | None:
+        """A run's intermediate results for a few texts; None where the backend cannot tell or is closed already."""
+        encoder = self._open.get((run.model.fingerprint, run.combination))
+        return encoder.stages(texts) if encoder is not None else None
+
+    def seconds(self) -> dict[str, float]:
+        """Wall time since the session began, and how much of it went into building and encoding."""
+        runs = [run for run in self._runs.values() if isinstance(run, Run)]
+        total = time.perf_counter() - self.started
+        build, encode = sum(run.build_seconds for run in runs), sum(run.encode_seconds for run in runs)
+        found = {"total": total, "build": build, "encode": encode, "judge_and_rest": total - build - encode}
+        return {name: round(seconds, 2) for name, seconds in found.items()}
+
+    def close(self) -> None:
+        """Releases every encoder."""
+        for encoder in self._open.values():
+            encoder.close()
+        self._open.clear()
+
+    def _run(self, combination: Combination, model: Model) -> Run:
+        self._close_candidates()
+        label = f"{combination}" if model is self.model else f"{combination} of {model.name}"
+        with journal.running(self.cache.root, f"{label} ({model.path.name})"):
+            self.progress(f"{label}: building")
+            started = time.perf_counter()
+            encoder = encoders.build(model, combination, self.context, self.registry)
+            built = time.perf_counter()
+            self._open[model.fingerprint, combination] = encoder
+            matrix = self._encode(encoder, label)
+            encoded = time.perf_counter()
+            evidence = encoder.evidence()
+        rate = len(self.texts) / max(encoded - built, 1e-9)
+        self.progress(
+            f"{label}: built in {built - started:.1f} s, encoded {len(self.texts)} texts in {encoded - built:.1f} s "
+            f"({rate:.0f}/s)"
+        )
+        return Run(model, combination, Embeddings(self.texts, matrix), evidence, built - started, encoded - built)
+
+    def _encode(self, encoder: Encoder, label: str) -> encoders.FloatArray:
+        chunks = []
+        try:
+            for start in range(0, len(self.texts), CHUNK):
+                texts = self.texts[start : start + CHUNK]
+                chunks.append(encoder.encode(texts, batch_size=self.settings.batch_size))
+                if start + CHUNK < len(self.texts):
+                    self.progress(f"{label}: {start + len(texts)} of {len(self.texts)} texts")
+        except GateError:
+            raise
+        except MemoryError as error:
+            raise BuildError(f"{label} ran out of memory while encoding", "lower --gate-batch-size") from error
+        except Exception as error:
+            cause = f"{type(error).__name__}: {error}".splitlines()[0]
+            raise BuildError(f"{label} failed while encoding: {cause}") from error
+        shapes = {chunk.shape[1:] for chunk in chunks}
+        if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(self.texts):
+            raise BuildError(f"{label} gave embeddings of shapes {[chunk.shape for chunk in chunks]}")
+        return np.concatenate(chunks)
+
+    def _close_candidates(self) -> None:
+        """Closes all but references, whose stages every diagnosis needs."""
+        for key in [key for key in self._open if not key[1].is_reference]:
+            self._open.pop(key).close()
+        gc.collect()

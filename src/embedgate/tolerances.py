@@ -1,0 +1,197 @@
+"""Tolerances: the human decisions about how much loss is acceptable, read from `tolerances.toml`.
+
+A number is looked up from special to general: the combination's own table, its weight precision's, the default; and in
+each the metric's own number before `all`. The file's header says what each table means.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+from embedgate.combination import Combination, Registry
+from embedgate.errors import GateError
+from embedgate.metrics import METRICS
+
+ALL = "all"
+AGREEMENT_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind == "agreement")
+TASK_METRICS = tuple(name for name in METRICS if name not in AGREEMENT_METRICS)
+
+# Tables of a scope (default, weight precision, combination), and the keys each may have.
+_TABLES: dict[str, tuple[str, ...]] = {
+    "retention": (ALL, *TASK_METRICS),
+    "floor": AGREEMENT_METRICS,
+    "drift": (ALL, *METRICS),
+    "drift_inherited": (ALL, *METRICS),
+}
+# What the default scope must answer, so that every look-up has an answer.
+_NEEDS_ALL = ("retention", "drift", "drift_inherited")
+
+Table = Mapping[str, float]
+Scope = Mapping[str, Table]
+
+
+@dataclass(frozen=True)
+class Tolerances:
+    """The tolerances of a session.
+
+    Attributes:
+        path: The file they were read from.
+        alpha: Level of the statistical tests: how often a loss beyond the tolerance may pass.
+    """
+
+    path: Path
+    alpha: float
+    _default: Scope
+    _weight_precisions: Mapping[str, Scope]
+    _combinations: Mapping[str, Scope]
+    _upgrade: Table
+
+    @classmethod
+    def load(cls, path: Path, known: Iterable[Combination] | None = None) -> Tolerances:
+        """Reads a file of tolerances and checks every key and number in it.
+
+        Args:
+            path: The TOML file.
+            known: The combinations there are, to find a misspelt id or weight precision; embedgate's own where None.
+
+        Raises:
+            GateError: If the file is missing, no TOML, or has an unknown key or a number that is no tolerance.
+        """
+        combinations = list(Registry() if known is None else known)
+        reader = _Reader(path)
+        top = reader.table(
+            read_toml(path, "copy embedgate's own baselines/tolerances.toml there"),
+            "",
+            ("alpha", "upgrade", "default", "weight_precision", "combination"),
+        )
+        default = reader.scope(top.get("default", {}), "default")
+        upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
+        for name in _NEEDS_ALL:
+            reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
+        reader.require(ALL in upgrade, f"upgrade.{ALL}")
+        reader.require("alpha" in top, "alpha")
+        return cls(
+            path=path,
+            alpha=reader.number(top["alpha"], "alpha", positive=True),
+            _default=default,
+            _weight_precisions=reader.scopes(top, "weight_precision", {c.weight_precision for c in combinations}),
+            _combinations=reader.scopes(top, "combination", {c.id for c in combinations}),
+            _upgrade=upgrade,
+        )
+
+    def retention(self, combination: Combination, metric: str) -> float:
+        """Largest loss against the reference that is acceptable, as a share of the reference's value."""
+        return self._required("retention", combination, metric)
+
+    def floor(self, combination: Combination, metric: str) -> float | None:
+        """Least acceptable value of an agreement metric; None where none is set."""
+        return self._find("floor", combination, metric)
+
+    def drift(self, combination: Combination, metric: str, inherited: bool) -> float:
+        """Largest acceptable absolute difference to the approved baseline's value.
+
+        Args:
+            combination: The combination.
+            metric: Name of the metric.
+            inherited: Whether the baseline was recorded on another, more general hardware profile.
+        """
+        return self._required("drift_inherited" if inherited else "drift", combination, metric)
+
+    def upgrade(self, metric: str) -> float:
+        """Largest acceptable loss of a new model against the incumbent, as a share of the incumbent's value."""
+        return self._upgrade.get(metric, self._upgrade[ALL])
+
+    def _required(self, table: str, combination: Combination, metric: str) -> float:
+        found = self._find(table, combination, metric)
+        assert found is not None, f"load requires default.{table}.{ALL}"
+        return found
+
+    def _find(self, table: str, combination: Combination, metric: str) -> float | None:
+        scopes = (
+            self._combinations.get(combination.id, {}),
+            self._weight_precisions.get(combination.weight_precision, {}),
+            self._default,
+        )
+        for scope in scopes:
+            numbers = scope.get(table, {})
+            for key in (metric, ALL):
+                if key in numbers:
+                    return numbers[key]
+        return None
+
+
+def read_toml(path: Path, if_missing: str) -> dict[str, Any]:
+    """Reads a TOML file.
+
+    Args:
+        path: The file.
+        if_missing: What to do where it is missing.
+
+    Raises:
+        GateError: If it is missing, unreadable or no TOML; with the line and column of the fault.
+    """
+    try:
+        return tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise GateError(f"{path} is missing", if_missing) from error
+    except (OSError, UnicodeDecodeError) as error:
+        raise GateError(f"{path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise GateError(f"{path} is no TOML: {error}") from error
+
+
+def choose_from(wrong: str, known: Iterable[str]) -> str:
+    """What to do about an unknown word: the one that was probably meant, or all there are."""
+    names = sorted(known)
+    close = get_close_matches(wrong, names, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}"
+
+
+@dataclass(frozen=True)
+class _Reader:
+    """Checks the parts of one file, naming file and key in every error."""
+
+    path: Path
+
+    def table(self, value: object, key: str, known: Iterable[str]) -> dict[str, Any]:
+        if not isinstance(value, dict):
+            raise GateError(f"{self.path}: {key} must be a table")
+        names = set(known)
+        for name in value:
+            if name not in names:
+                raise GateError(f"{self.path}: unknown key {_join(key, name)}", choose_from(name, names))
+        return value
+
+    def scopes(self, top: dict[str, Any], key: str, known: Iterable[str]) -> dict[str, Scope]:
+        found = self.table(top.get(key, {}), key, known)
+        return {name: self.scope(value, _join(key, name)) for name, value in found.items()}
+
+    def scope(self, value: object, key: str) -> Scope:
+        found = self.table(value, key, _TABLES)
+        return {name: self.numbers(table, _join(key, name), _TABLES[name]) for name, table in found.items()}
+
+    def numbers(self, value: object, key: str, known: Iterable[str]) -> Table:
+        found = self.table(value, key, known)
+        return {name: self.number(number, _join(key, name)) for name, number in found.items()}
+
+    def number(self, value: object, key: str, positive: bool = False) -> float:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise GateError(f"{self.path}: {key} must be a number, not {value!r}")
+        if not 0 <= value < 1 or (positive and value == 0):
+            bound = "above 0" if positive else "at least 0"
+            raise GateError(f"{self.path}: {key} is {value}", f"it is a share: {bound} and below 1, so 1% is 0.01")
+        return float(value)
+
+    def require(self, present: bool, key: str) -> None:
+        if not present:
+            raise GateError(f"{self.path}: {key} is missing", "set it: it answers where nothing more special does")
+
+
+def _join(key: str, name: str) -> str:
+    word = name if name.replace("_", "").isalnum() else f'"{name}"'
+    return f"{key}.{word}" if key else word

@@ -1,0 +1,40 @@
+"""What the tests share: the real model, and sessions over it with combinations of the tests' own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+
+from embedgate.checks import Judge
+from embedgate.combination import EncoderFactory, Registry
+from embedgate.model import DEFAULT_MODEL, Model, resolve
+from embedgate.plan import Plan
+from embedgate.session import Session
+from embedgate.settings import Settings
+
+
+@pytest.fixture(scope="session")
+def model() -> Model:
+    return resolve(DEFAULT_MODEL)
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory) -> Path:
+    """Built artefacts, shared by the tests of one run and by no other."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def judge_with(cache) -> Callable[..., Judge]:
+    """Makes a judge over the bundled model, with combinations of the test's own added."""
+
+    def make(factories: Mapping[str, EncoderFactory] = {}, *, family: int = 40, **options) -> Judge:
+        registry = Registry()
+        for combination, factory in factories.items():
+            registry.add(combination, factory)
+        settings = Settings(cache=cache, **options)
+        return Judge(Session(Plan.of(settings, registry)), family)
+
+    return make
