@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
-from embedgate.checks import Judge
 from embedgate.combination import EncoderFactory, Registry
 from embedgate.model import DEFAULT_MODEL, Model, resolve
-from embedgate.plan import Plan
-from embedgate.session import Session
 from embedgate.settings import Settings
+
+if TYPE_CHECKING:
+    from embedgate.checks import Judge
 
 
 @pytest.fixture(scope="session")
@@ -29,6 +30,9 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def judge_with(cache) -> Callable[..., Judge]:
     """Makes a judge over the bundled model, with combinations of the test's own added."""
+    from embedgate.checks import Judge
+    from embedgate.plan import Plan
+    from embedgate.session import Session
 
     def make(factories: Mapping[str, EncoderFactory] = {}, *, family: int = 40, **options) -> Judge:
         registry = Registry()

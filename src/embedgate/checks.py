@@ -8,6 +8,7 @@ from importlib import resources
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 
 from embedgate.combination import Combination
 from embedgate.data.types import Dataset
@@ -311,14 +312,16 @@ class Judge:
             f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
         )
 
+        # A similarity has no better direction of its own: any move away from the reference's is shown.
+        change = mine.items - theirs.items
+        change = -np.abs(change) if metric == "cosine_spearman" else change
+
         def worst() -> list[WorstText]:
-            change = mine.items - theirs.items
-            if metric == "cosine_spearman":
-                change = -np.abs(change)
             order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
             return [WorstText(item_text(dataset, i), float(theirs.items[i]), float(mine.items[i])) for i in order]
 
-        return self._judged(check, run, dataset.name, metric, found, message, mine.value, theirs.value, worst)
+        details = _worst_slices(dataset, change) if found.verdict == "fail" else ()
+        return self._judged(check, run, dataset.name, metric, found, message, mine.value, theirs.value, worst, details)
 
     def _judged(
         self,
@@ -331,6 +334,7 @@ class Judge:
         value: float,
         reference_value: float | None,
         worst: Callable[[], Sequence[WorstText]],
+        details: tuple[str, ...] = (),
     ) -> Judgement:
         if found.verdict == "fail":
             message += f"; even the better end of the interval is {found.high:.4f}"
@@ -362,6 +366,7 @@ class Judge:
             items_needed=found.items_needed,
             diagnosis=self._diagnose(run) if failed and check != "upgrade" else None,
             worst=tuple(worst()) if failed else (),
+            details=details,
         )
 
     def _not_finite(self, check: str, run: Run, dataset: str, metric: str, error: NotFinite) -> Judgement:
@@ -422,6 +427,15 @@ def _not_quantized(run: Run, reference: Run) -> list[str]:
     if weight_precision.startswith("int") and difference < NOT_QUANTIZED:
         return [f"no embedding differs from the fp32 reference's by more than {difference:.0e}, so nothing ran in int8"]
     return []
+
+
+def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:
+    """The slices of a dataset whose items lost most, where they lost more than the items as a whole."""
+    overall = float(change.mean())
+    means = {name: float(change[list(rows)].mean()) for name, rows in dataset.slices.items() if rows}
+    lost = sorted((mean, name) for name, mean in means.items() if mean < overall)[:3]
+    shown = ", ".join(f"{name} {mean:+.4f} ({len(dataset.slices[name])} items)" for mean, name in lost)
+    return (f"lost most in slices: {shown}; {overall:+.4f} overall",) if lost else ()
 
 
 def _probes(run: Run, reference: Run) -> list[str]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
-from urllib.parse import urlsplit
 
 from embedgate.errors import GateError
 from embedgate.judgement import Check, Verdict
@@ -19,6 +19,7 @@ KINDS = ("known-defect", "not-supported", "under-investigation")
 
 _REQUIRED = ("combination", "dataset", "check", "kind", "reason", "link")
 _OPTIONAL = ("metric", "profile")
+_LINK = re.compile(r"https?://[\w.-]+\S*")
 
 
 @dataclass(frozen=True)
@@ -172,7 +173,6 @@ def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
         glob = record.get(key, "*")
         if not any(fnmatchcase(name, glob) for name in known):
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))
-    link = urlsplit(record["link"])
-    if link.scheme not in ("http", "https") or not link.netloc:
+    if not _LINK.fullmatch(record["link"]):
         raise GateError(f"{where}: {record['link']!r} is no link", "give the address of the issue that follows it")
     return Expected(**record, position=position)

@@ -16,6 +16,8 @@ import psutil
 
 from embedgate.errors import GateError
 
+CPUINFO = Path("/proc/cpuinfo")
+
 # Instruction sets that change how, or how fast, a transformer computes; x86-64's, then aarch64's.
 _FLAGS_OF_INTEREST = re.compile(
     r"avx2|fma|f16c|avx_vnni\w*|avx512(f|bw|vl|_vnni|_bf16|_fp16)|amx_\w+"
@@ -191,7 +193,7 @@ def _parent(name: str) -> str:
 
 def _cpuinfo() -> str:
     try:
-        return Path("/proc/cpuinfo").read_text("utf-8", errors="replace")
+        return CPUINFO.read_text("utf-8", errors="replace")
     except OSError:
         return ""
 

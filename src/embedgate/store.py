@@ -1,8 +1,8 @@
 """The baseline store: approved measurements per hardware profile and model. The only writer of baselines.
 
-A file is `<folder>/<hardware profile>/<model>.json`. It is written to be reviewed as a diff: one line per entry, in a fixed
-order, numbers rounded to six significant digits. Reading trusts nothing: whatever is not exactly of the documented form
-is refused, with the file and the place in it.
+A file is `<folder>/<hardware profile>/<model>.json`. It is written to be reviewed as a diff: one line per entry, in a
+fixed order, numbers rounded to six significant digits. Reading trusts nothing: whatever is not exactly of the form that
+docs/baselines.md describes is refused, with the file and the place in it.
 """
 
 from __future__ import annotations
@@ -309,8 +309,9 @@ class BaselineStore:
             What changed, in the file's order.
 
         Raises:
-            BaselineError: If there is no reason, this is CI, a measurement is no finite number, the old file cannot be
-                trusted, another update of it is running, or it cannot be written. The old file is then as it was.
+            BaselineError: If there is no reason, this is CI, nothing was measured, a measurement is no finite number,
+                the old file cannot be trusted, another update of it is running, or it cannot be written. The old file
+                is then as it was.
         """
         if not reason.strip():
             raise BaselineError("a baseline is not updated without a reason", "say why: --gate-reason TEXT")
@@ -320,8 +321,10 @@ class BaselineStore:
                 "record them on your own machine and commit them, or allow it: --gate-update-in-ci",
             )
         new = {_place(entry.key): _rounded(entry) for entry in measured}
+        if not new:
+            raise BaselineError("nothing was measured that could be approved", "see why the combinations did not run")
         file = self.file(profile.name, model.name)
-        with _locked(file):
+        with locked(file):
             old = read(file) or Baseline(model.name, model.source, model.fingerprint)
             kept = dict(old.entries) if old.fingerprint == model.fingerprint else {}
             for key in remove:
@@ -335,10 +338,8 @@ class BaselineStore:
             if changes or old.fingerprint != model.fingerprint:
                 when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
                 approval = Approval(number, when, who, " ".join(reason.split()), len(changes), provenance)
-                _write(
-                    file,
-                    Baseline(model.name, model.source, model.fingerprint, entries, (*old.approvals, approval)),
-                )
+                approvals = (*old.approvals, approval)
+                _write(file, Baseline(model.name, model.source, model.fingerprint, entries, approvals))
         return changes
 
 
@@ -496,14 +497,13 @@ def _place(key: Key) -> Place:
 
 
 def _rounded(entry: Entry) -> Entry:
-    numbers = (entry.value, entry.low, entry.high)
-    if not all(math.isfinite(number) for number in numbers):
+    value, low, high = (float(f"{number:.6g}") for number in (entry.value, entry.low, entry.high))
+    if not (math.isfinite(value) and -math.inf < low <= high < math.inf):
         key = entry.key
         raise BaselineError(
-            f"{key.metric} of {key.combination} on {key.dataset} is {entry.value} [{entry.low}, {entry.high}]",
+            f"{key.metric} of {key.combination} on {key.dataset} is {value} [{low}, {high}]",
             "only finite numbers can be a baseline; find out why the measurement failed",
         )
-    value, low, high = (float(f"{number:.6g}") for number in numbers)
     return replace(entry, value=value, low=low, high=high)
 
 
@@ -513,7 +513,7 @@ def _changes(old: Mapping[Place, Entry], new: Mapping[Place, Entry]) -> tuple[Ch
 
 
 @contextmanager
-def _locked(file: Path) -> Iterator[None]:
+def locked(file: Path) -> Iterator[None]:
     """Keeps a second update of the same file out, so that none is lost.
 
     The lock lives in the user's cache folder: beside the baseline it would be one more file to ignore in git.

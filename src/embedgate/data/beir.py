@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedgate.data.columns import Slices, find, identifier, maybe_blank, number, shown, text, value
-from embedgate.data.rows import Table, delimited, json_lines
+from embedgate.data.columns import Slices, find, identifier, maybe_blank, number, text, value
+from embedgate.data.rows import Table, delimited, json_lines, shown
 from embedgate.data.types import Origin, Retrieval
 from embedgate.errors import DataError
 

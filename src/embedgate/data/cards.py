@@ -18,7 +18,6 @@ from embedgate.errors import DataError
 CARD = "card.toml"
 CALIBRATION: Final = "calibration"
 NAME = re.compile(r"\w[\w.-]*")
-CHUNK_BYTES = 1 << 20
 
 CardKind = Kind | Literal["calibration"]
 
@@ -82,29 +81,34 @@ def data_files(folder: Path) -> list[Path]:
     Raises:
         DataError: If one is a link that leaves the folder.
     """
-    found = [
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in SUFFIXES
-        and path.is_file()
-        and not any(part.startswith(".") for part in path.relative_to(folder).parts)
-    ]
     root = folder.resolve()
-    for path in found:
+    found = []
+    for path in folder.rglob("*"):
+        relative = path.relative_to(folder)
+        data = path.suffix.lower() in SUFFIXES
+        if any(part.startswith(".") for part in relative.parts) or not (data or path.is_dir()):
+            continue
         if not path.resolve().is_relative_to(root):
-            raise DataError(f"{path}: a link out of its folder", "put the file itself there")
+            raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
+        if path.is_file():
+            found.append(path)
     return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
 
 
 def sha256_of(root: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 over name below `root`, a zero byte, content and a zero byte of each file, hex."""
+    """SHA-256 over the path below `root` and the SHA-256 of each file, hex, as `embedgate.model.fingerprint` has it.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
     digest = hashlib.sha256()
     for path in paths:
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0")
-        with path.open("rb") as stream:
-            while chunk := stream.read(CHUNK_BYTES):
-                digest.update(chunk)
-        digest.update(b"\0")
+        try:
+            with path.open("rb") as stream:
+                content = hashlib.file_digest(stream, "sha256").hexdigest()
+        except OSError as error:
+            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        digest.update(f"{path.relative_to(root).as_posix()}\0{content}\0".encode())
     return digest.hexdigest()
 
 

@@ -11,7 +11,7 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
-from embedgate.data.rows import Row, Table
+from embedgate.data.rows import Row, Table, shown
 from embedgate.data.types import Dataset, Kind, Labelled, Origin, Similarity, Triplets
 from embedgate.errors import DataError
 
@@ -61,7 +61,7 @@ def number(value: object) -> float:
     except (ValueError, OverflowError):
         raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
     if not math.isfinite(parsed):
-        raise ValueError(f"is {value}, not a finite number")
+        raise ValueError(f"is {parsed}, not a finite number")
     return parsed
 
 
@@ -70,7 +70,7 @@ def slice_names(value: object) -> list[str]:
     names = [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value or []
     if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
         raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
-    return names
+    return list(dict.fromkeys(names))
 
 
 # Per kind, what a row holds: accepted names of the column (in lower case, letters and digits alone) and its parser.
@@ -98,11 +98,6 @@ def find(table: Table, *accepted: Iterable[str]) -> tuple[str, ...] | None:
     by_name = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(table.columns)}
     found = [next((by_name[name] for name in names if name in by_name), None) for names in accepted]
     return tuple(column for column in found if column is not None) if None not in found else None
-
-
-def shown(columns: Iterable[str]) -> str:
-    """Names of columns for a message; shortened, since they are texts where a header was expected and is missing."""
-    return ", ".join(map(reprlib.repr, columns))
 
 
 def value(table: Table, line: int, row: Row, column: str, parse: Callable[[object], Value]) -> Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from pathlib import Path
 from typing import Any
 
 from embedgate.data import beir, columns
@@ -38,8 +39,10 @@ def load(spec: str) -> Dataset:
         rest = re.sub(r"^@[^:]*", "", spec[asked.end("id") :])
         pinned = f"{PREFIX}{hub_id}@{_current_commit(hub_id)}{rest}"
         raise DataError(f"hub dataset {hub_id} is not pinned: {what}", f"write {pinned}")
+    if Path(hub_id).exists():
+        raise DataError(f"the folder {hub_id} would be read in the place of {spec}", "run from another folder")
     pin = f"{PREFIX}{hub_id}@{commit}"
-    table = _table(pin, config, split)
+    table = _table(pin, config, split, exact=True)
     origin = Origin(
         name=hub_id.rpartition("/")[2],
         source=table.source,
@@ -51,9 +54,10 @@ def load(spec: str) -> Dataset:
     return columns.read(table, origin)
 
 
-def _table(pin: str, config: str | None, split: str | None) -> Table:
+def _table(pin: str, config: str | None, split: str | None, *, exact: bool = False) -> Table:
+    """The rows of a split: the one asked for; unless that is `exact`, else `test`, else the only one."""
     try:
-        import datasets  # type: ignore[import-untyped]
+        import datasets
     except ImportError as error:
         raise DataError(f"{pin}: hub datasets need the datasets library", "pip install embedgate[hub]") from error
     hub_id, _, commit = pin.removeprefix(PREFIX).partition("@")
@@ -62,9 +66,8 @@ def _table(pin: str, config: str | None, split: str | None) -> Table:
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = " ".join(str(error).split())
         raise DataError(f"{pin} cannot be loaded: {cause}", "check id, commit, config and network") from error
-    chosen = next((name for name in (split, "test") if name in splits), None)
-    if chosen is None and len(splits) == 1:
-        (chosen,) = splits
+    fallbacks = () if split and exact else ("test", *splits) if len(splits) == 1 else ("test",)
+    chosen = next((name for name in (split, *fallbacks) if name in splits), None)
     if chosen is None:
         raise DataError(f"{pin} has the splits {', '.join(splits)}", f"name one: {FORM}")
     rows = splits[chosen]

@@ -67,7 +67,7 @@ def load_calibration() -> tuple[tuple[str, ...], str]:
     """
     folder = bundled_folder() / CALIBRATION
     sha256 = _verified(folder, read_card(folder))
-    table = open_table(folder / "texts.jsonl")
+    table = open_table(_only_file(folder))
     return tuple(columns.value(table, line, row, "text", columns.text) for line, row in table.rows), sha256
 
 
@@ -80,11 +80,15 @@ def _load_folder(folder: Path, source: str) -> Dataset:
     origin = Origin(name, source, version, _verified(folder, card))
     if kind == "retrieval" or (kind is None and beir.is_beir(folder)):
         return beir.read_folder(folder, origin)
+    return columns.read(open_table(_only_file(folder)), origin, kind)
+
+
+def _only_file(folder: Path) -> Path:
     found = [path for path in data_files(folder) if path.parent == folder]
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise DataError(f"{folder}: needs one data file, has {names}", "give the path of the file itself")
-    return columns.read(open_table(found[0]), origin, kind)
+    return found[0]
 
 
 def _safe(stem: str) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
@@ -16,6 +16,7 @@ from embedgate.errors import DataError
 Row = Mapping[str, object]
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".parquet")
+QUOTES = "a cell that holds quotes stands in quotes, and those inside are doubled"
 UNNAMED = ("sentence1", "sentence2", "score")
 
 
@@ -40,6 +41,11 @@ class Table:
     def at(self, number: int) -> str:
         """The place of a row, for a message: `file:line`, or `file row number`."""
         return f"{self.source}{self.unit}{number}"
+
+
+def shown(columns: Iterable[str]) -> str:
+    """Names of columns for a message; shortened, since they are texts where a header was expected and is missing."""
+    return ", ".join(map(reprlib.repr, columns))
 
 
 def open_table(path: Path) -> Table:
@@ -80,7 +86,7 @@ def delimited(path: Path, delimiter: str, *, unnamed: tuple[str, ...] = UNNAMED,
         return Table(str(path), unnamed, _named(path, unnamed, chain([(line, cells)], records)), first=line)
     columns = tuple(cell.strip() for cell in cells)
     if len(set(columns)) < len(columns):
-        raise DataError(f"{path}:{line}: two columns have the same name ({', '.join(columns)})")
+        raise DataError(f"{path}:{line}: two columns have the same name: {shown(columns)}")
     return Table(str(path), columns, _named(path, columns, records), first=line)
 
 
@@ -96,10 +102,17 @@ def json_lines(path: Path) -> Table:
 def parquet(path: Path) -> Table:
     """Opens a Parquet file; needs pyarrow."""
     try:
-        from pyarrow import ArrowException  # type: ignore[import-untyped]
-        from pyarrow.parquet import ParquetFile  # type: ignore[import-untyped]
+        from pyarrow import ArrowException
+        from pyarrow.parquet import ParquetFile
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow", "pip install embedgate[parquet]") from error
+
+    try:
+        file = ParquetFile(path)
+    except (ArrowException, OSError) as error:
+        raise DataError(f"{path}: not a Parquet file: {_one_line(error)}") from error
+    if not file.metadata.num_rows:
+        raise _empty(path)
 
     def rows() -> Iterator[tuple[int, Row]]:
         number = 0
@@ -110,28 +123,19 @@ def parquet(path: Path) -> Table:
         except (ArrowException, OSError, ValueError) as error:
             raise DataError(f"{path} row {number + 1}: {_one_line(error)}") from error
 
-    try:
-        file = ParquetFile(path)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file: {_one_line(error)}") from error
-    if not file.metadata.num_rows:
-        raise _empty(path)
     return Table(str(path), tuple(file.schema_arrow.names), rows(), unit=" row ")
 
 
 def _lines(path: Path) -> Iterator[tuple[int, str]]:
     # Lines end at "\n" alone: str.splitlines would also cut texts at U+2028 and its like. They are decoded one by one,
     # so that a bad byte can be found again.
-    try:
-        with path.open("rb") as stream:
-            for number, raw in enumerate(stream, 1):
-                try:
-                    yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
-                except UnicodeDecodeError as error:
-                    bad = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
-                    raise DataError(f"{path}:{number}: not UTF-8 ({bad})", "save the file as UTF-8") from error
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+    with path.open("rb") as stream:
+        for number, raw in enumerate(stream, 1):
+            try:
+                yield number, raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            except UnicodeDecodeError as error:
+                bad = f"byte 0x{error.object[error.start]:02x} at position {error.start + 1}"
+                raise DataError(f"{path}:{number}: not UTF-8 ({bad})", "save the file as UTF-8") from error
 
 
 def _records(path: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
@@ -146,13 +150,14 @@ def _records(path: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, li
                 yield start, cells
             start = reader.line_num + 1
     except csv.Error as error:
-        raise DataError(f"{path}:{start}: {error}", "check the quotes of this record") from error
+        cause = str(error).replace("\t", "\\t")
+        raise DataError(f"{path}:{start}: {cause}", QUOTES) from error
 
 
 def _named(path: Path, columns: tuple[str, ...], records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, Row]]:
     for line, cells in records:
         if len(cells) != len(columns):
-            raise DataError(f"{path}:{line}: {len(cells)} column(s), not {len(columns)} ({', '.join(columns)})")
+            raise DataError(f"{path}:{line}: {len(cells)} column(s), not {len(columns)}: {shown(columns)}")
         yield line, dict(zip(columns, cells, strict=True))
 
 

@@ -15,29 +15,56 @@ import numpy as np
 import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
 
 
-@dataclass(frozen=True)
+class NotFinite(ValueError):
+    """Embeddings that hold NaN or infinity: lost quality, since a mean over them would hide or spread it.
+
+    Attributes:
+        rows: The rows that do, ascending.
+    """
+
+    def __init__(self, rows: tuple[int, ...], what: str) -> None:
+        self.rows = rows
+        shown = ", ".join(map(str, rows[:5])) + (", ..." if len(rows) > 5 else "")
+        super().__init__(f"{len(rows)} of the {what} hold NaN or infinity: row{'s'[: len(rows) > 1]} {shown}")
+
+
+def require_finite(matrix: Matrix, what: str = "embeddings") -> None:
+    """Raises `NotFinite` if an embedding holds NaN or infinity.
+
+    Args:
+        matrix: Embeddings, float32 `[n, dim]`.
+        what: What they are embeddings of, in the plural, for the message.
+    """
+    finite = np.isfinite(matrix).all(axis=1)
+    if not finite.all():
+        raise NotFinite(tuple(np.flatnonzero(~finite).tolist()), what)
+
+
+# Compared by identity: arrays have no one truth value, and `embedgate.statistics` remembers replicates per object.
+@dataclass(frozen=True, eq=False)
 class Scores:
     """One metric of one set of embeddings on one dataset.
 
     Attributes:
         value: The metric's value.
         items: Per-item scores, float64 `[n]`, in the dataset's order, so that two combinations' can be paired.
-        replicate: From bootstrap weights, `[replicates, n]` (how often each item was drawn), to the metric's value
-            in each replicate, float64 `[replicates]`.
+        replicate: From bootstrap weights, float32 `[replicates, n]` (how often each item was drawn), to the metric's
+            value in each replicate, float64 `[replicates]`.
     """
 
     value: float
     items: FloatArray
-    replicate: Callable[[npt.NDArray[np.float32]], FloatArray]
+    replicate: Callable[[Matrix], FloatArray]
 
 
 def mean_of(items: npt.ArrayLike) -> Scores:
     """Scores of a metric that is the mean of its items."""
     scores = np.asarray(items, dtype=np.float64)
 
-    def replicate(weights: npt.NDArray[np.float32]) -> FloatArray:
+    def replicate(weights: Matrix) -> FloatArray:
         return np.asarray((weights @ scores) / weights.sum(axis=1), dtype=np.float64)
 
     return Scores(float(scores.mean()), scores, replicate)
@@ -54,6 +81,8 @@ class Metric:
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
             metric whose items lose by degrees. See `embedgate.statistics`.
         about: One line for the docs and reports.
+        quantile: For a metric that is a quantile of its items, which one, 0 for the least; None for any other. An
+            interval of a quantile is made otherwise. See `embedgate.statistics`.
     """
 
     name: str
@@ -61,22 +90,31 @@ class Metric:
     direction: Literal["higher", "lower"]
     unit_loss: float | None
     about: str
+    quantile: float | None = None
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("cosine_spearman", "similarity", "higher", None, "Spearman correlation of cosine similarity with the grades"),
+        Metric(
+            "cosine_spearman", "similarity", "higher", None, "rank correlation (Spearman) of cosines with the grades"
+        ),
         Metric("ndcg_at_10", "retrieval", "higher", None, "normalised discounted cumulative gain of the first ten"),
         Metric("recall_at_10", "retrieval", "higher", 1.0, "share of a query's relevant documents among the first ten"),
         Metric("mrr_at_10", "retrieval", "higher", None, "reciprocal rank of the first relevant document within ten"),
-        Metric("v_measure", "labelled", "higher", None, "harmonic mean of homogeneity and completeness of k-means clusters"),
+        Metric("v_measure", "labelled", "higher", None, "harmonic mean of homogeneity and completeness of k-means"),
         Metric("triplet_accuracy", "triplets", "higher", 1.0, "share of triplets whose anchor is nearer the positive"),
-        Metric("cosine_mean", "agreement", "higher", None, "mean cosine of an embedding to the reference's of the same text"),
-        Metric("cosine_p01", "agreement", "higher", None, "first percentile of that cosine"),
-        Metric("cosine_min", "agreement", "higher", None, "least of that cosine"),
+        Metric("cosine_mean", "agreement", "higher", None, "mean cosine to the reference's embedding of the same text"),
+        Metric("cosine_p01", "agreement", "higher", None, "first percentile of that cosine", quantile=0.01),
+        Metric("cosine_min", "agreement", "higher", None, "least of that cosine", quantile=0.0),
         Metric("top10_overlap", "agreement", "higher", None, "share of the reference's ten nearest texts kept"),
-        Metric("neighbour_rank_correlation", "agreement", "higher", None, "rank correlation of a text's similarities to its reference neighbours"),
+        Metric(
+            "neighbour_rank_correlation",
+            "agreement",
+            "higher",
+            None,
+            "rank correlation (Spearman) of a text's cosines to its nearest texts in the reference with the reference's",
+        ),
     )
 }
 

@@ -1,0 +1,73 @@
+"""Similarity pairs: does the cosine of two texts rank with the grade people gave them?"""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from scipy.stats import spearmanr
+
+from embedgate.metrics import FloatArray, Matrix, Scores, require_finite
+
+
+def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, Scores]:
+    """Spearman's rank correlation of cosine similarity with the grades.
+
+    Args:
+        first: Normalised embeddings of the pairs' first texts, float32 `[n, dim]`.
+        second: Normalised embeddings of their second texts, float32 `[n, dim]`.
+        grades: Grade of each pair, higher is more alike, `[n]`.
+
+    Returns:
+        `cosine_spearman`; its items are the cosines, float64 `[n]`. It is 0 where all cosines are equal.
+
+    Raises:
+        NotFinite: If an embedding holds NaN or infinity.
+        ValueError: If all grades are equal, so that nothing can correlate with them.
+    """
+    require_finite(first, "first texts")
+    require_finite(second, "second texts")
+    wanted = np.asarray(grades, dtype=np.float64)
+    if np.ptp(wanted) == 0:
+        raise ValueError(f"every grade is {wanted[0]:g}, so nothing can correlate with them")
+    cosines = np.einsum("ij,ij->i", first, second)
+    x, y = _Ranked(cosines), _Ranked(wanted)
+
+    def replicate(weights: Matrix) -> FloatArray:
+        rank_x, rank_y = x.centred_ranks(weights), y.centred_ranks(weights)
+        weighted_x, weighted_y = weights * rank_x, weights * rank_y
+        covariance = np.einsum("bi,bi->b", weighted_x, rank_y)
+        variance_x = np.einsum("bi,bi->b", weighted_x, rank_x)
+        variance_y = np.einsum("bi,bi->b", weighted_y, rank_y)
+        scale = np.sqrt(variance_x * variance_y)
+        # Where one side is constant in a replicate there is no order to keep.
+        return np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+
+    value = float(spearmanr(cosines, wanted).statistic) if np.ptp(cosines) > 0 else 0.0
+    return {"cosine_spearman": Scores(value, cosines.astype(np.float64), replicate)}
+
+
+class _Ranked:
+    """Values sorted once, so that any weighting of them is ranked without sorting again."""
+
+    def __init__(self, values: npt.NDArray[np.floating]) -> None:
+        self.order = np.argsort(values, kind="stable")
+        _, group, sizes = np.unique(values, return_inverse=True, return_counts=True)
+        self.group = group
+        self.starts = np.cumsum(sizes) - sizes
+        self.tied = len(sizes) < len(values)
+
+    def centred_ranks(self, weights: Matrix) -> FloatArray:
+        """Mid-ranks in each resampled multiset, less their mean, float64 `[replicates, n]`.
+
+        Equal values share the mean of the ranks they take up, as in `scipy.stats.rankdata`: the weight below them plus
+        half of (their own weight + 1). The mean rank is (n + 1) / 2, so the halves cancel.
+        """
+        counts = np.take(weights, self.order, axis=1).astype(np.float64)
+        if self.tied:
+            counts = np.add.reduceat(counts, self.starts, axis=1)
+        upto = np.cumsum(counts, axis=1)
+        counts *= 0.5
+        total = upto[:, -1:].copy()
+        upto -= counts
+        upto -= 0.5 * total
+        return np.take(upto, self.group, axis=1)

@@ -1,0 +1,166 @@
+"""Models: found, pinned, safe to load, and identified by what an embedding depends on."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import pytest
+
+from embedgate import model as models
+from embedgate.errors import ModelError
+from embedgate.model import DEFAULT_MODEL, DEFAULT_WEIGHTS_SHA256, resolve
+
+
+@pytest.fixture
+def folder(tmp_path) -> Path:
+    """A folder that looks like a Sentence Transformers model; nothing in it is loaded."""
+    (tmp_path / "1_Pooling").mkdir()
+    modules = [
+        {"idx": 0, "name": "0", "path": "", "type": "sentence_transformers.models.Transformer"},
+        {"idx": 1, "name": "1", "path": "1_Pooling", "type": "sentence_transformers.models.Pooling"},
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(modules))
+    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "tokenizer.json").write_text("{}")
+    (tmp_path / "1_Pooling" / "config.json").write_text("{}")
+    return tmp_path
+
+
+def test_bundled_model_is_the_official_one():
+    found = resolve(DEFAULT_MODEL)
+    assert found.name == "all-MiniLM-L6-v2"
+    assert models._sha256(found.path / "model.safetensors") == DEFAULT_WEIGHTS_SHA256
+
+
+def test_bundled_model_with_other_weights_is_refused(tmp_path, monkeypatch):
+    package = tmp_path / models.DEFAULT_PACKAGE
+    (package / "model").mkdir(parents=True)
+    (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
+    (package / "model" / "model.safetensors").write_bytes(b"other weights")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModelError, match="is not the official all-MiniLM-L6-v2"):
+        resolve(DEFAULT_MODEL)
+
+
+def test_local_folder_is_found_and_named_after_its_folder(folder):
+    assert resolve(str(folder)).name == folder.name
+
+
+@pytest.mark.parametrize(
+    "file",
+    ["model.safetensors", "tokenizer.json", "modules.json", "config.json", "1_Pooling/config.json"],
+)
+def test_fingerprint_changes_with_what_an_embedding_depends_on(folder, file):
+    before = resolve(str(folder)).fingerprint
+    content = (folder / file).read_bytes()
+    (folder / file).write_bytes(content + b" ")
+    assert resolve(str(folder)).fingerprint != before
+    (folder / file).write_bytes(content)
+    assert resolve(str(folder)).fingerprint == before
+
+
+@pytest.mark.parametrize("file", ["README.md", "onnx/model.safetensors", "openvino/config.json"])
+def test_fingerprint_leaves_documents_and_other_formats_out(folder, file):
+    before = resolve(str(folder)).fingerprint
+    (folder / file).parent.mkdir(exist_ok=True)
+    (folder / file).write_text("anything")
+    assert resolve(str(folder)).fingerprint == before
+
+
+def test_pickle_weights_only_are_refused(folder):
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+    with pytest.raises(ModelError, match=r"holds pickle weights only \(pytorch_model\.bin\)"):
+        resolve(str(folder))
+
+
+def test_pickle_weights_of_a_later_module_are_refused(folder):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "2_Dense").mkdir()
+    (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="2_Dense holds pickle weights only"):
+        resolve(str(folder))
+
+
+def test_pickles_beside_safetensors_are_never_loaded_and_do_not_matter(folder):
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"type": "evil.Module"}, "names the class evil.Module"),
+        ({"path": "../outside"}, "points outside its folder"),
+        ({"path": "/etc"}, "points outside its folder"),
+    ],
+)
+def test_modules_that_could_run_or_read_something_else_are_refused(folder, change, message):
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1].update(change)
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(ModelError, match=message):
+        resolve(str(folder))
+
+
+def test_remote_code_is_refused(folder):
+    (folder / "config.json").write_text('{"auto_map": {"AutoModel": "own.Model"}}')
+    with pytest.raises(ModelError, match="asks for remote code"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"), [("[", "cannot be read"), ('[{"idx": 0}]', "cannot be read"), (None, "has no modules.json")]
+)
+def test_no_sentence_transformers_folder_is_told(folder, content, message):
+    if content is None:
+        (folder / "modules.json").unlink()
+    else:
+        (folder / "modules.json").write_text(content)
+    with pytest.raises(ModelError, match=message):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("source", ["acme/encoder", "acme/encoder@main", "acme/encoder@v1.0", "acme/encoder@abc123"])
+def test_unpinned_hub_id_is_refused_with_the_pinned_form(source, monkeypatch):
+    monkeypatch.setattr(models, "_current_commit", lambda hub_id: "c" * 40)
+    with pytest.raises(ModelError, match=f"write acme/encoder@{'c' * 40}"):
+        resolve(source)
+
+
+def test_pinned_hub_id_is_fetched_without_pickles(folder, monkeypatch):
+    asked = {}
+
+    def snapshot_download(hub_id, **options):
+        asked.update(hub_id=hub_id, **options)
+        return str(folder)
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", snapshot_download)
+    found = resolve(f"acme/encoder@{'a' * 40}")
+    assert (found.name, asked["hub_id"], asked["revision"]) == ("encoder", "acme/encoder", "a" * 40)
+    assert not any(pattern.endswith(".bin") for pattern in asked["allow_patterns"])
+
+
+def test_hub_out_of_reach_is_told_in_one_line(monkeypatch):
+    def unreachable(*_, **__):
+        raise OSError("no route to the hub\nand a second line")
+
+    monkeypatch.setattr("huggingface_hub.snapshot_download", unreachable)
+    with pytest.raises(ModelError) as caught:
+        resolve(f"acme/encoder@{'a' * 40}")
+    assert str(caught.value).splitlines() == [str(caught.value)]
+
+
+def test_missing_folder_is_told():
+    with pytest.raises(ModelError, match="no model folder at './nowhere'"):
+        resolve("./nowhere")
+
+
+def test_renamed_copy_has_the_same_fingerprint(folder, tmp_path_factory):
+    copy = tmp_path_factory.mktemp("copy") / "other"
+    shutil.copytree(folder, copy)
+    assert resolve(str(copy)).fingerprint == resolve(str(folder)).fingerprint

@@ -1,0 +1,158 @@
+"""Tolerances are found from special to general, and a file that means nothing is refused by its key."""
+
+from pathlib import Path
+
+import pytest
+
+from embedgate.combination import Combination, Registry
+from embedgate.errors import GateError
+from embedgate.metrics import METRICS
+from embedgate.tolerances import AGREEMENT_METRICS, TASK_METRICS, Tolerances
+
+COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
+STATIC = Combination.parse("onnxruntime-int8static-cpu")
+INT8 = Combination.parse("onnxruntime-int8-cpu")
+BF16 = Combination.parse("torch-bf16-cpu")
+FP32 = Combination.parse("openvino-fp32-cpu")
+WHOLE = """
+alpha = 0.05
+upgrade = { all = 0.02, v_measure = 0.03 }
+[default]
+retention = { all = 0.01, recall_at_10 = 0.02 }
+floor = { cosine_min = 0.9 }
+drift = { all = 0.002 }
+drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
+[weight_precision.bf16]
+retention = { all = 0.001 }
+floor = { cosine_min = 0.99, cosine_mean = 0.999 }
+[weight_precision.int8static]
+retention = { all = 0.03, recall_at_10 = 0.04 }
+[combination."onnxruntime-int8static-cpu"]
+retention = { ndcg_at_10 = 0.05 }
+drift = { all = 0.005 }
+"""
+
+
+def load(folder: Path, text: str, known: list[Combination] | None = None) -> Tolerances:
+    file = folder / "tolerances.toml"
+    file.write_text(text)
+    return Tolerances.load(file, known)
+
+
+def test_the_most_special_number_counts(tmp_path: Path) -> None:
+    tolerances = load(tmp_path, WHOLE)
+    assert tolerances.alpha == 0.05
+    assert tolerances.retention(STATIC, "ndcg_at_10") == 0.05, "the combination's own"
+    assert tolerances.retention(STATIC, "recall_at_10") == 0.04, "its weight precision's, for the metric"
+    assert tolerances.retention(STATIC, "mrr_at_10") == 0.03, "its weight precision's, for all"
+    assert tolerances.retention(BF16, "recall_at_10") == 0.001, "a weight precision's `all` before the default's metric"
+    assert tolerances.retention(INT8, "recall_at_10") == 0.02, "the default's, for the metric"
+    assert tolerances.retention(INT8, "mrr_at_10") == 0.01, "the default's, for all"
+
+
+def test_a_floor_is_there_only_where_it_is_set(tmp_path: Path) -> None:
+    tolerances = load(tmp_path, WHOLE)
+    assert tolerances.floor(BF16, "cosine_mean") == 0.999
+    assert tolerances.floor(BF16, "cosine_min") == 0.99
+    assert tolerances.floor(INT8, "cosine_min") == 0.9
+    assert tolerances.floor(INT8, "cosine_mean") is None
+
+
+def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:
+    tolerances = load(tmp_path, WHOLE)
+    assert tolerances.drift(INT8, "cosine_spearman", inherited=False) == 0.002
+    assert tolerances.drift(INT8, "cosine_spearman", inherited=True) == 0.015
+    assert tolerances.drift(STATIC, "cosine_spearman", inherited=False) == 0.005
+    assert tolerances.drift(STATIC, "mrr_at_10", inherited=True) == 0.01
+
+
+def test_an_upgrade_has_a_tolerance_of_its_own(tmp_path: Path) -> None:
+    tolerances = load(tmp_path, WHOLE)
+    assert tolerances.upgrade("v_measure") == 0.03
+    assert tolerances.upgrade("ndcg_at_10") == 0.02
+
+
+def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
+    registry = Registry()
+    registry.add("acme-int4-cpu", lambda path, device: None)
+    text = WHOLE + "[weight_precision.int4.retention]\nall = 0.2\n"
+    tolerances = load(tmp_path, text, list(registry))
+    assert tolerances.retention(Combination.parse("acme-int4-cpu"), "ndcg_at_10") == 0.2
+    with pytest.raises(GateError, match=r"unknown key weight_precision\.int4; did you mean int8\?"):
+        load(tmp_path, text)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("alpha =", "alfa =", "unknown key alfa; did you mean alpha?"),
+        ("retention = { all = 0.01", "retension = { all = 0.01",
+         "unknown key default.retension; did you mean retention?"),
+        ("recall_at_10 = 0.02", "recal_at_10 = 0.02",
+         "unknown key default.retention.recal_at_10; did you mean recall_at_10?"),
+        ("cosine_min = 0.9 ", "ndcg_at_10 = 0.9 ", "unknown key default.floor.ndcg_at_10; choose from cosine_mean, "
+         "cosine_min, cosine_p01, neighbour_rank_correlation, top10_overlap"),
+        ("weight_precision.bf16", "weight_precision.bf61", "unknown key weight_precision.bf61; did you mean bf16?"),
+        ("onnxruntime-int8static-cpu", "onnxruntime-int8statc-cpu",
+         'unknown key combination."onnxruntime-int8statc-cpu"; did you mean onnxruntime-int8static-cpu?'),
+        ("v_measure = 0.03", "v_measure = 3",
+         "upgrade.v_measure is 3; it is a share: at least 0 and below 1, so 1% is 0.01"),
+        ("{ all = 0.002 }", "{ all = -0.1 }",
+         "default.drift.all is -0.1; it is a share: at least 0 and below 1, so 1% is 0.01"),
+        ("{ all = 0.002 }", "{ all = nan }",
+         "default.drift.all is nan; it is a share: at least 0 and below 1, so 1% is 0.01"),
+        ("alpha = 0.05", "alpha = 0", "alpha is 0; it is a share: above 0 and below 1, so 1% is 0.01"),
+        ("alpha = 0.05", "alpha = true", "alpha must be a number, not True"),
+        ("{ all = 0.002 }", '{ all = "0.002" }', "default.drift.all must be a number, not '0.002'"),
+        ("{ all = 0.002 }", "0.002", "default.drift must be a table"),
+        ("alpha = 0.05", "", "alpha is missing; set it: it answers where nothing more special does"),
+        ("{ all = 0.002 }", "{ v_measure = 0.002 }",
+         "default.drift.all is missing; set it: it answers where nothing more special does"),
+        ("{ all = 0.02, v_measure = 0.03 }", "{}",
+         "upgrade.all is missing; set it: it answers where nothing more special does"),
+    ],
+)  # fmt: skip
+def test_a_key_or_number_that_means_nothing_is_refused(tmp_path: Path, old: str, new: str, message: str) -> None:
+    assert old in WHOLE
+    with pytest.raises(GateError) as caught:
+        load(tmp_path, WHOLE.replace(old, new, 1))
+    assert str(caught.value) == f"{tmp_path / 'tolerances.toml'}: {message}"
+
+
+def test_bad_toml_is_refused_with_its_line(tmp_path: Path) -> None:
+    with pytest.raises(GateError) as caught:
+        load(tmp_path, "alpha = 0.05\nupgrade = {\n")
+    message = str(caught.value)
+    assert message.startswith(f"{tmp_path / 'tolerances.toml'} is no TOML: ")
+    assert "line 2" in message
+
+
+def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(GateError) as caught:
+        Tolerances.load(tmp_path / "tolerances.toml")
+    assert str(caught.value) == (
+        f"{tmp_path / 'tolerances.toml'} is missing; copy embedgate's own baselines/tolerances.toml there"
+    )
+
+
+def test_the_committed_file_answers_every_question() -> None:
+    tolerances = Tolerances.load(COMMITTED)
+    assert {*TASK_METRICS, *AGREEMENT_METRICS} == set(METRICS)
+    for combination in Registry():
+        for metric in AGREEMENT_METRICS:
+            floor = tolerances.floor(combination, metric)
+            assert floor is not None
+            assert 0.5 < floor < 1
+        for metric in TASK_METRICS:
+            assert 0 < tolerances.retention(combination, metric) < 0.1
+            assert 0 < tolerances.upgrade(metric) < 0.1
+        for metric in METRICS:
+            exact = tolerances.drift(combination, metric, inherited=False)
+            assert 0 < exact <= tolerances.drift(combination, metric, inherited=True) < 0.1
+
+
+def test_the_committed_file_starts_from_mlperf() -> None:
+    tolerances = Tolerances.load(COMMITTED)
+    assert tolerances.retention(BF16, "cosine_spearman") == 0.001
+    assert tolerances.retention(INT8, "cosine_spearman") == 0.01
+    assert tolerances.retention(FP32, "cosine_spearman") < 0.001
