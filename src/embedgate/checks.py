@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cached_property
 from importlib import resources
 from pathlib import Path
@@ -82,7 +82,7 @@ class Judge:
                 diagnosis=Diagnosis(
                     "evidence", problems[0], "see how the encoder is built; nothing may stand in for it"
                 ),
-                details=tuple(problems[1:]) + (f"evidence: {evidence.library}, products with weights: {shown}",),
+                details=(*problems[1:], f"evidence: {evidence.library}, products with weights: {shown}"),
             )
         return Judgement(
             "effective",
@@ -117,9 +117,15 @@ class Judge:
             return self._broken("agreement", run, self.session.texts_name, metric, str(error))
         if floor is None:
             return Judgement(
-                "agreement", combination.id, "pass", f"{metric} {scores.value:.4f}, no floor set", self.session.texts_name, metric,
-                value=scores.value, n=len(scores.items),
-            )  # fmt: skip
+                "agreement",
+                combination.id,
+                "pass",
+                f"{metric} {scores.value:.4f}, no floor set",
+                self.session.texts_name,
+                metric,
+                value=scores.value,
+                n=len(scores.items),
+            )
         found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
         message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
         reference = self.session.run(combination.reference)
@@ -193,10 +199,19 @@ class Judge:
             judgement.combination, judgement.dataset, judgement.check, judgement.metric, self.profile, judgement.verdict
         )
 
-    def complaints(self) -> list[str]:
-        """Expected failures that are about no combination there is; each is an error in their file."""
-        known = [combination.id for combination in self.session.registry]
-        return [str(self.expectations.complaint(entry)) for entry in self.expectations.without_effect(known)]
+    def complaints(self, complete: Collection[str] = ()) -> list[str]:
+        """Expected failures that match nothing or no longer fail; each is an error in their file.
+
+        Args:
+            complete: Ids of the combinations all of whose checks this session has judged.
+        """
+        session, expectations = self.session, self.expectations
+        wrong = expectations.without_effect([combination.id for combination in session.registry])
+        if complete:
+            datasets = [*(dataset.name for dataset in session.datasets), session.texts_name]
+            wrong += [e for e in expectations.unmatched(complete, datasets, self.profile) if e not in wrong]
+            wrong += expectations.no_longer_failing()
+        return [str(expectations.complaint(entry)) for entry in wrong]
 
     def index_advice(self) -> str:
         """Whether the model's vectors can join the incumbent's index."""
@@ -205,7 +220,7 @@ class Judge:
         run, incumbent = session.run(combination), session.run(combination, session.incumbent)
         return str(advise(run.embeddings, incumbent.embeddings))
 
-    def stale_entries(self) -> list[str]:
+    def stale_keys(self) -> list[Key]:
         """Approved values of what this session ran that it did not measure."""
         try:
             found = self.baseline
@@ -214,9 +229,13 @@ class Judge:
         if found is None:
             return []
         runs = self.session.finished()
-        measured = [entry.key for run in runs for entry in self._entries(run)]
+        measured = [
+            Key(run.combination.id, dataset, metric, sha256)
+            for run in runs
+            for dataset, sha256, metric in self._measured_or_nothing(run)
+        ]
         stale = found.stale(measured, {run.combination.id for run in runs}, {d.name for d in self.session.datasets})
-        return [f"{entry.key.combination} {entry.key.dataset} {entry.key.metric}" for entry in stale]
+        return [entry.key for entry in stale]
 
     def update_baseline(self) -> list[tuple[str, ...]]:
         """Approves what this session measured; the difference as rows of a table.
@@ -242,6 +261,7 @@ class Judge:
             reason=settings.reason,
             who=git_identity(),
             provenance=provenance,
+            remove=self.stale_keys(),
             in_ci_allowed=settings.update_in_ci,
         )
 
@@ -253,13 +273,15 @@ class Judge:
             for combination, dataset, metric, old, new, delta in format_changes(changes)
         ]
 
-    def _entries(self, run: Run) -> list[Entry]:
+    def _measured_or_nothing(self, run: Run) -> dict[tuple[str, str, str], Scores]:
         try:
-            measured = self.measured(run)
+            return self.measured(run)
         except ValueError:  # NaN, or a dimension of its own: judged elsewhere, nothing to approve
-            return []
+            return {}
+
+    def _entries(self, run: Run) -> list[Entry]:
         entries = []
-        for (dataset, sha256, metric), scores in measured.items():
+        for (dataset, sha256, metric), scores in self._measured_or_nothing(run).items():
             bounds = interval(scores, self.tolerances.alpha)
             key = Key(run.combination.id, dataset, metric, sha256)
             entries.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))

@@ -38,10 +38,13 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
         reference: The reference it failed against.
         probes: The texts of both arms' stages.
     """
-    for find in (_finiteness, _dimension, _order):
-        found = find(candidate, reference)
-        if found:
-            return found
+    found = (
+        _finiteness(candidate.embeddings)
+        or _dimension(candidate.embeddings, reference.embeddings)
+        or _order(candidate.embeddings, reference.embeddings)
+    )
+    if found:
+        return found
     if candidate.stages is not None and reference.stages is not None:
         found = _stages(candidate, reference, candidate.stages, reference.stages, probes)
         if found:
@@ -62,30 +65,30 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
     )
 
 
-def _finiteness(candidate: Arm, reference: Arm) -> Diagnosis | None:
-    broken = np.flatnonzero(~np.isfinite(candidate.embeddings.matrix).all(axis=1))
+def _finiteness(candidate: Embeddings) -> Diagnosis | None:
+    broken = np.flatnonzero(~np.isfinite(candidate.matrix).all(axis=1))
     if not broken.size:
         return None
-    text = candidate.embeddings.texts[int(broken[0])]
+    text = candidate.texts[int(broken[0])]
     return Diagnosis(
         "finiteness",
-        f"{broken.size} of {len(candidate.embeddings)} embeddings hold NaN or infinity, first for {shorten(text, 60)!r}",
+        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {shorten(text, 60)!r}",
         "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
     )
 
 
-def _dimension(candidate: Arm, reference: Arm) -> Diagnosis | None:
-    got, wanted = candidate.embeddings.dim, reference.embeddings.dim
+def _dimension(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    got, wanted = candidate.dim, reference.dim
     if got == wanted:
         return None
     return Diagnosis("pooling", f"{got} dimensions instead of {wanted}", "check pooling, dense layer and truncation")
 
 
-def _order(candidate: Arm, reference: Arm) -> Diagnosis | None:
+def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts have received another text's embedding."""
-    size = min(len(reference.embeddings), 512)
-    rows = np.linspace(0, len(reference.embeddings) - 1, size).astype(np.intp)
-    cosines = candidate.embeddings.normalised[rows] @ reference.embeddings.normalised.T
+    size = min(len(reference), 512)
+    rows = np.linspace(0, len(reference) - 1, size).astype(np.intp)
+    cosines = candidate.normalised[rows] @ reference.normalised.T
     own = cosines[np.arange(size), rows]
     nearest = cosines.argmax(axis=1)
     swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
@@ -93,7 +96,7 @@ def _order(candidate: Arm, reference: Arm) -> Diagnosis | None:
     if share < 0.02:
         return None
     first = int(np.flatnonzero(swapped)[0])
-    mine, other = candidate.embeddings.texts[int(rows[first])], reference.embeddings.texts[int(nearest[first])]
+    mine, other = candidate.texts[int(rows[first])], reference.texts[int(nearest[first])]
     return Diagnosis(
         "order",
         f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
@@ -173,7 +176,7 @@ def _hidden_states(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages)
         kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
         return Diagnosis(
             "hidden states",
-            f"{cause}; of {products} products with weights, {kinds}: the quantization of weights or activations is too coarse",
+            f"{cause}; of {products} products with weights, {kinds}: quantization of weights or activations too coarse",
             "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
         )
     return Diagnosis(

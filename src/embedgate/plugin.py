@@ -44,6 +44,7 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector()
         self.family = 1
+        self.incomplete: set[str] = set()
 
     @cached_property
     def plan(self) -> Plan:
@@ -77,7 +78,7 @@ class Bench:
 
 
 BENCH = pytest.StashKey[Bench]()
-JUDGEMENT = pytest.StashKey["Judgement"]()
+JUDGEMENT: pytest.StashKey[Judgement] = pytest.StashKey()
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -171,6 +172,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
 
+def pytest_deselected(items: list[pytest.Item]) -> None:
+    """Remembers combinations of which not every check is run."""
+    for item in items:
+        combination = _combination(item)
+        if combination is not None:
+            item.config.stash[BENCH].incomplete.add(combination.id)
+
+
 def pytest_collection_finish(session: pytest.Session) -> None:
     """Counts the family of checks that red verdicts are corrected for."""
     bench = session.config.stash[BENCH]
@@ -215,11 +224,15 @@ def pytest_sessionfinish(session: pytest.Session) -> None:
         if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             bench.collector.changes = judge.update_baseline()
         bench.collector.facts = facts_of(judge)
+        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+            ran = {run.combination.id for run in judge.session.finished()}
+            bench.collector.trouble += judge.complaints(ran - bench.incomplete)
     except GateError as error:
         bench.collector.trouble.append(str(error))
-        session.exitstatus = pytest.ExitCode.USAGE_ERROR
     finally:
         judge.session.close()
+    if bench.collector.trouble and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["gate_facts"] = bench.collector.facts
 

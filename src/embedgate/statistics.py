@@ -1,35 +1,54 @@
-"""Statistics behind a verdict: paired bootstrap, one-sided bounds, three outcomes.
+"""Verdicts from scores: bootstrap intervals, and what they say about a tolerance.
 
-A combination passes only if every one of its checks passes, so each is tested at level alpha (an intersection-union test,
-Berger, Technometrics 24, 1982). One red check fails the build, so red is corrected for the number of checks (Bonferroni).
-`docs/statistics.md` tells it at length.
+`docs/statistics.md` explains the method to an engineer and names its sources. In short: items are resampled, the same
+ones for both arms; a combination passes where the worse end of the interval is within the tolerance, fails where the
+better end is beyond it, and is inconclusive otherwise. The worse end is one-sided at level alpha, since a combination
+must pass all its checks (an intersection-union test, Berger 1982); the better end is one-sided at alpha / family, since
+one red check among the family fails the build (Bonferroni).
+
+Everything is deterministic: the resamples depend on the number of items, the number of replicates and the seed alone,
+so that all combinations share them.
 """
 
 from __future__ import annotations
 
+import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from math import ceil
 from typing import Literal
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm
+from scipy.stats import binom, norm, t
 
-from embedgate.metrics import FloatArray, Scores
+from embedgate.metrics import METRICS, FloatArray, Matrix, Scores
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Drift = Literal["pass", "fail", "stale"]
+Counts = npt.NDArray[np.uint8]
 
 REPLICATES = 10_000
+FEWEST_REPLICATES = 1_000
 POWER = 0.8
-# Resamples held at once: 128 MiB of float32.
-WEIGHTS = 1 << 25
+# Bootstrap counts held per number of items, in bytes; more items than this over `REPLICATES` get fewer replicates.
+LARGEST_COUNTS = 2**27
+# More items than this are as good as no number.
+MOST_ITEMS = 10**9
+# Weights in work at a time: 2^19 float32 are 2 MiB.
+_CHUNK = 2**19
+
+_replicates_of: WeakKeyDictionary[Scores, dict[tuple[int, int], FloatArray]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class Interval:
-    """The two ends of an interval."""
+    """Two one-sided ends of an interval.
+
+    Attributes:
+        low: Lower end.
+        high: Upper end.
+    """
 
     low: float
     high: float
@@ -37,18 +56,21 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What came of a statistical check.
+    """What a comparison with a limit comes to.
 
     Attributes:
-        verdict: `pass`, `fail` or `inconclusive`.
-        observed: What is compared with the limit.
-        low: One-sided lower bound at level alpha; at or above the limit passes.
-        high: One-sided upper bound at level alpha/family; below the limit fails.
-        limit: The least that is tolerated.
-        standard_error: Of `observed`.
-        smallest_detectable_loss: The loss that data of this size shows with 80% power at level alpha.
+        verdict: `pass` if `low` reaches the limit, `fail` if `high` does not, `inconclusive` otherwise.
+        observed: What was compared with the limit: the share of the reference that is kept, the difference to it, or
+            the value itself.
+        low: Lower end of its interval, one-sided at level alpha.
+        high: Upper end of its interval, one-sided at level alpha / family.
+        limit: The least that passes.
         n: Number of items.
-        items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
+        standard_error: Of `observed`; None where there is none (a least value).
+        smallest_detectable_loss: The loss that these items can tell from none at level alpha with 80% power, in the
+            unit of `observed`; None where there is no standard error.
+        items_needed: About how many such items would settle an inconclusive comparison; None where it is settled, or
+            where no number would, since the observed value is at the limit.
     """
 
     verdict: Verdict
@@ -56,10 +78,60 @@ class Comparison:
     low: float
     high: float
     limit: float
-    standard_error: float
-    smallest_detectable_loss: float
     n: int
+    standard_error: float | None
+    smallest_detectable_loss: float | None
     items_needed: int | None
+
+
+@lru_cache(maxsize=8)
+def bootstrap_weights(n: int, replicates: int = REPLICATES, seed: int = 0) -> Counts:
+    """How often each of `n` items is drawn in each replicate of a bootstrap (Efron 1979).
+
+    Args:
+        n: Number of items, drawn from with replacement as often.
+        replicates: Number of replicates; fewer are made, but at least 1,000, where they would take more than 128 MiB.
+        seed: What they are drawn from, with `n`.
+
+    Returns:
+        Counts, uint8 `[replicates, n]`, each row adding up to `n`; read-only, shared by all who ask for the same.
+    """
+    rng = np.random.default_rng((seed, n))
+    rows = min(replicates, max(FEWEST_REPLICATES, LARGEST_COUNTS // n))
+    counts = np.empty((rows, n), dtype=np.uint8)
+    for part in _chunks(rows, n):
+        size = part.stop - part.start
+        drawn = rng.integers(0, n, size=(size, n), dtype=np.int32) + np.arange(size)[:, None] * n
+        counts[part] = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
+    counts.setflags(write=False)
+    return counts
+
+
+@lru_cache(maxsize=8)
+def _spacings(n: int, replicates: int, seed: int) -> Matrix:
+    """Weights of a Bayesian bootstrap (Rubin 1981) of `n` items, not yet divided by their sums, float32."""
+    rows = min(replicates, max(FEWEST_REPLICATES, LARGEST_COUNTS // (4 * n)))
+    weights = np.random.default_rng((seed, n, 1)).standard_exponential((rows, n), dtype=np.float32)
+    weights.setflags(write=False)
+    return weights
+
+
+def interval(
+    scores: Scores, alpha: float, *, metric: str = "", replicates: int = REPLICATES, seed: int = 0
+) -> Interval:
+    """Interval of one value, each end one-sided at level alpha.
+
+    Args:
+        scores: The scores.
+        alpha: How often the true value may lie beyond each end.
+        metric: Name of the metric, since a quantile of the items gets another interval (see `compare_floor`).
+        replicates: Number of bootstrap replicates.
+        seed: What they are drawn from.
+    """
+    quantile = METRICS[metric].quantile if metric else None
+    if quantile is None:
+        return _ends(_replicates(scores, replicates, seed), scores.value, len(scores.items), alpha, alpha)
+    return _quantile_interval(scores, quantile, alpha, alpha) if quantile else Interval(scores.value, scores.value)
 
 
 def compare(
@@ -67,134 +139,255 @@ def compare(
     reference: Scores,
     tolerance: float,
     *,
-    alpha: float = 0.05,
+    alpha: float,
     family: int = 1,
+    mode: Literal["retention", "difference"] = "retention",
     unit_loss: float | None = None,
+    replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Comparison:
-    """Judges which share of the reference's value a candidate keeps, by a paired bootstrap over the items.
-
-    Where a metric counts and few items changed, the bootstrap alone would claim to know that nothing can be lost. One
-    item that lost `unit_loss` is added for the lower bound, which gives the rule of three where no item changed (Hanley &
-    Lippman-Hand, JAMA 249, 1983).
+    """Compares a combination with the reference on the same items, higher being better.
 
     Args:
-        candidate: Scores of the candidate.
-        reference: Scores of the reference on the same items.
-        tolerance: Largest acceptable loss as a share of the reference's value.
-        alpha: Level.
-        family: Number of checks that red is corrected for.
-        unit_loss: What one item can lose at most in a metric that counts; None for one that loses by degrees.
-        seed: Seed of the resampling.
+        candidate: Scores of the combination.
+        reference: Scores of the reference on the same items in the same order.
+        tolerance: The loss that is acceptable: a share of the reference's value (`retention`) or an absolute
+            difference (`difference`).
+        alpha: How often a loss as large as the tolerance may pass.
+        family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
+        mode: Whether candidate / reference is compared with 1 - tolerance, or candidate - reference with -tolerance.
+        unit_loss: For a metric that counts, the most that one item can lose: the lower end then assumes one more item
+            that lost it, since items that all kept their score do not prove that none ever loses it.
+        replicates: Number of bootstrap replicates.
+        seed: What they are drawn from.
 
     Raises:
-        ValueError: If the items do not match, or the reference's own value is not positive.
+        ValueError: If the two have other items, or the reference's value is not above zero beyond chance, so that
+            there is nothing to retain a share of.
     """
     n = len(reference.items)
     if len(candidate.items) != n:
-        raise ValueError(f"{len(candidate.items)} items cannot be paired with {n}")
-    if not reference.value > 0:
-        raise ValueError(f"the reference itself scores {reference.value:.4f} here, there is nothing to keep")
-    weights = bootstrap_weights(n, seed)
-    kept = candidate.replicate(weights) / _positive(reference.replicate(weights))
-    lower = kept
+        raise ValueError(f"{len(candidate.items)} items cannot be paired with the reference's {n}")
+    if mode == "retention":
+        if not reference.value > 0:
+            raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
+        observed, limit = candidate.value / reference.value, 1 - tolerance
+    else:
+        observed, limit = candidate.value - reference.value, -tolerance
+    kept = _combined(_replicates(candidate, replicates, seed), _replicates(reference, replicates, seed), mode)
+    ends = _ends(kept, observed, n, alpha, alpha / family)
+    if not math.isfinite(ends.low):
+        raise ValueError(
+            f"the reference itself scores {reference.value:.4g} on {n} items here, not above zero beyond chance, "
+            "nothing to retain"
+        )
+    standard_error = deviation = float(kept[np.isfinite(kept)].std())
+    pseudo_loss = 0.0
     if unit_loss is not None:
-        # The added item is drawn about once in n: each resample loses a Poisson(1) number of units.
-        extra = np.random.default_rng(seed + 1).poisson(1.0, len(kept))
-        lower = kept - extra * unit_loss / (n * reference.value)
-    return _decide(candidate.value / reference.value, kept, lower, 1 - tolerance, n, alpha, family)
+        arms = np.append(
+            np.stack([candidate.items, reference.items], axis=1, dtype=np.float32), [[0.0, unit_loss]], axis=0
+        )
+        cautious = _combined(*_weighted_means(arms, replicates, seed), mode)
+        ends = Interval(float(np.quantile(cautious, alpha, method="lower")), ends.high)
+        standard_error = float(cautious.std())
+        pseudo_loss = unit_loss / reference.value if mode == "retention" else unit_loss
+    verdict, needed = _verdict(ends, limit), None
+    if verdict == "inconclusive":
+        needed = _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, family)
+    return Comparison(
+        verdict,
+        observed,
+        ends.low,
+        ends.high,
+        limit,
+        n,
+        standard_error,
+        _detectable(standard_error, alpha),
+        needed,
+    )
 
 
 def compare_floor(
-    scores: Scores, floor: float, *, metric: str, alpha: float = 0.05, family: int = 1, seed: int = 0
+    scores: Scores,
+    floor: float,
+    *,
+    metric: str,
+    alpha: float,
+    family: int = 1,
+    replicates: int = REPLICATES,
+    seed: int = 0,
 ) -> Comparison:
-    """Judges whether a value reaches a floor.
+    """Compares a value with the least that is acceptable.
 
-    Means are bootstrapped. The first percentile has the exact interval of order statistics (David & Nagaraja, Order
-    Statistics, 2003, 7.1). A minimum has no interval: the observed one is compared as it is.
+    A mean gets a bootstrap interval. The bootstrap is inconsistent for extremes (Bickel and Freedman 1981): a low
+    quantile gets the distribution-free interval between order statistics (David and Nagaraja 2003), whose ends are -1
+    and 1 where there are too few items for one; the least item has no interval at all and is compared as observed.
 
     Args:
-        scores: What was measured.
+        scores: The scores.
         floor: The least acceptable value.
-        metric: Its name.
-        alpha: Level.
-        family: Number of checks that red is corrected for.
-        seed: Seed of the resampling.
+        metric: Name of the metric in `embedgate.metrics.METRICS`.
+        alpha: How often a value as low as the floor may pass.
+        family: Number of checks of which one false `fail` would fail the build.
+        replicates: Number of bootstrap replicates.
+        seed: What they are drawn from.
     """
-    n = len(scores.items)
-    if metric == "cosine_min":
-        verdict: Verdict = "pass" if scores.value >= floor else "fail"
-        return Comparison(verdict, scores.value, scores.value, scores.value, floor, 0.0, 0.0, n, None)
-    if metric == "cosine_p01":
-        ordered = np.sort(scores.items)
-        low = ordered[max(int(binom.ppf(alpha, n, 0.01)) - 1, 0)]
-        high = ordered[min(int(binom.isf(alpha / family, n, 0.01)), n - 1)]
-        spread = (float(high) - float(low)) / (norm.isf(alpha) + norm.isf(alpha / family))
-        return _verdict(scores.value, float(low), float(high), floor, spread, n, alpha)
-    values = scores.replicate(bootstrap_weights(n, seed))
-    return _decide(scores.value, values, values, floor, n, alpha, family)
+    n, quantile = len(scores.items), METRICS[metric].quantile
+    if quantile == 0:
+        ends = Interval(scores.value, scores.value)
+        return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None, None)
+    if quantile is not None:
+        return _compare_quantile(scores, quantile, floor, alpha, family)
+    found = _replicates(scores, replicates, seed)
+    ends = _ends(found, scores.value, n, alpha, alpha / family)
+    standard_error = float(found.std())
+    verdict, needed = _verdict(ends, floor), None
+    if verdict == "inconclusive":
+        needed = _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, family)
+    return Comparison(
+        verdict,
+        scores.value,
+        ends.low,
+        ends.high,
+        floor,
+        n,
+        standard_error,
+        _detectable(standard_error, alpha),
+        needed,
+    )
 
 
-def compare_drift(value: float, approved: float, tolerance: float) -> Drift:
-    """Compares a value with the approved one: `fail` if worse by more than the tolerance, `stale` if better by more."""
+def compare_drift(value: float, approved: float, tolerance: float) -> Literal["pass", "fail", "stale"]:
+    """Compares a value with an approved one, higher being better: both are observations on the same items.
+
+    Args:
+        value: The value now.
+        approved: The approved value.
+        tolerance: The absolute difference that is acceptable.
+
+    Returns:
+        `fail` if it is worse by more than the tolerance, `stale` if better by more, else `pass`.
+    """
     if value < approved - tolerance:
         return "fail"
     return "stale" if value > approved + tolerance else "pass"
 
 
-def interval(scores: Scores, alpha: float = 0.05, seed: int = 0) -> Interval:
-    """Two-sided percentile bootstrap interval of a value, at level 1 - alpha."""
-    values = scores.replicate(bootstrap_weights(len(scores.items), seed))
-    low, high = np.quantile(values, [alpha / 2, 1 - alpha / 2])
-    return Interval(min(float(low), scores.value), max(float(high), scores.value))
+def _chunks(rows: int, n: int) -> Iterator[slice]:
+    step = max(1, _CHUNK // n)
+    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
 
 
-@lru_cache(maxsize=6)
-def bootstrap_weights(n: int, seed: int = 0) -> npt.NDArray[np.float32]:
-    """How often each of n items is drawn in each resample, float32 `[replicates, n]`, read-only.
+def _replicates(scores: Scores, replicates: int, seed: int) -> FloatArray:
+    """The metric's value in each replicate, remembered as long as the scores live: the reference's serve every arm."""
+    known = _replicates_of.setdefault(scores, {})
+    if (replicates, seed) not in known:
+        counts = bootstrap_weights(len(scores.items), replicates, seed)
+        parts = [scores.replicate(counts[part].astype(np.float32)) for part in _chunks(*counts.shape)]
+        known[replicates, seed] = np.concatenate(parts)
+    return known[replicates, seed]
 
-    There are 10,000 resamples, fewer (at least 1,000) where they would not fit into 128 MiB. All combinations share
-    them.
+
+def _weighted_means(arms: Matrix, replicates: int, seed: int) -> tuple[FloatArray, FloatArray]:
+    """Means of two columns in each replicate of a Bayesian bootstrap of the rows."""
+    weights = _spacings(len(arms), replicates, seed)
+    means = (weights @ arms).astype(np.float64) / weights.sum(axis=1, dtype=np.float64)[:, None]
+    return means[:, 0], means[:, 1]
+
+
+def _combined(candidate: FloatArray, reference: FloatArray, mode: str) -> FloatArray:
+    """What is compared with the limit, in each replicate; -inf where the reference has nothing to retain a share of."""
+    if mode == "difference":
+        return candidate - reference
+    return np.divide(candidate, reference, out=np.full_like(candidate, -np.inf), where=reference > 0)
+
+
+def _expanded(alpha: float, n: int) -> float:
+    """The level at which a percentile interval of `n` items is as wide as Student's instead of too narrow.
+
+    Source: Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015).
     """
-    replicates = min(REPLICATES, max(1000, WEIGHTS // n))
-    random = np.random.default_rng([seed, n])
-    weights = np.empty((replicates, n), dtype=np.float32)
-    for row in weights:
-        row[:] = np.bincount(random.integers(0, n, n), minlength=n)
-    weights.setflags(write=False)
-    return weights
+    return float(norm.cdf(math.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1))) if n > 1 else 0.0
 
 
-def _decide(
-    observed: float, values: FloatArray, lower: FloatArray, limit: float, n: int, alpha: float, family: int
-) -> Comparison:
-    low = min(float(np.quantile(lower, alpha)), observed)
-    high = max(_far_quantile(values, 1 - alpha / family), observed)
-    return _verdict(observed, low, high, limit, float(values.std(ddof=1)), n, alpha)
+def _ends(replicates: FloatArray, observed: float, n: int, alpha_low: float, alpha_high: float) -> Interval:
+    """Ends of a percentile interval that holds the observed value.
+
+    The upper end is the further of the percentile and the normal one: at alpha / family, hardly a replicate lies beyond
+    the former, and a false `fail` costs more than an inconclusive check.
+    """
+    low = float(np.quantile(replicates, _expanded(alpha_low, n), method="lower"))
+    high = float(np.quantile(replicates, 1 - _expanded(alpha_high, n), method="higher"))
+    deviation = float(replicates[np.isfinite(replicates)].std())
+    return Interval(min(low, observed), max(high, observed + float(norm.isf(alpha_high)) * deviation))
 
 
-def _far_quantile(values: FloatArray, share: float) -> float:
-    """An upper quantile; beyond what the resamples can show, the normal one with their spread."""
-    if (1 - share) * len(values) >= 10:
-        return float(np.quantile(values, share))
-    return max(
-        float(values.mean() + norm.ppf(share) * values.std(ddof=1)), float(np.quantile(values, 1 - 10 / len(values)))
+def _quantile_interval(scores: Scores, quantile: float, alpha_low: float, alpha_high: float) -> Interval:
+    """Order statistics that a quantile lies between, whatever the distribution; the ends of a cosine where none does.
+
+    The number of items below the true quantile is binomial, so the item of rank `l` exceeds it no more often than
+    P(number < l).
+    """
+    ascending, n = np.sort(scores.items), len(scores.items)
+    low_rank = int(binom.ppf(alpha_low, n, quantile))
+    high_rank = int(binom.ppf(1 - alpha_high, n, quantile)) + 1
+    return Interval(
+        float(ascending[low_rank - 1]) if low_rank >= 1 else -1.0,
+        float(ascending[high_rank - 1]) if high_rank <= n else 1.0,
     )
 
 
-def _verdict(
-    observed: float, low: float, high: float, limit: float, standard_error: float, n: int, alpha: float
-) -> Comparison:
-    verdict: Verdict = "pass" if low >= limit else "fail" if high < limit else "inconclusive"
-    needed = None
-    if verdict == "inconclusive" and observed != limit:
-        # Both ends approach what is observed as the root of the number of items.
-        reach = observed - low if observed > limit else high - observed
-        factor = (reach / abs(observed - limit)) ** 2
-        needed = ceil(n * factor) if factor < 1e6 else None
-    detectable = max((norm.isf(alpha) + norm.ppf(POWER)) * standard_error, observed - low)
-    return Comparison(verdict, observed, low, high, limit, standard_error, float(detectable), n, needed)
+def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: int) -> Comparison:
+    n = len(scores.items)
+    ends = _quantile_interval(scores, quantile, alpha, alpha / family)
+    one_error = float(norm.sf(1))
+    around = _quantile_interval(scores, quantile, one_error, one_error)
+    standard_error = (around.high - around.low) / 2
+    verdict, needed = _verdict(ends, floor), None
+    if verdict == "inconclusive":
+        # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
+        margin = quantile - float((scores.items < floor).mean())
+        needed = _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
+    return Comparison(
+        verdict,
+        scores.value,
+        ends.low,
+        ends.high,
+        floor,
+        n,
+        standard_error,
+        _detectable(standard_error, alpha),
+        needed,
+    )
 
 
-def _positive(values: FloatArray) -> FloatArray:
-    return np.where(values > 0, values, np.nextafter(0, 1))
+def _verdict(ends: Interval, limit: float) -> Verdict:
+    return "pass" if ends.low >= limit else "fail" if ends.high < limit else "inconclusive"
+
+
+def _detectable(standard_error: float, alpha: float) -> float:
+    return float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error
+
+
+def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alpha: float, family: int) -> int | None:
+    """At how many items the interval's end would meet the limit, all else as observed.
+
+    Args:
+        margin: The observed value less the limit.
+        deviation: Standard deviation of one item's share in the observed value.
+        unit_loss: Loss of the assumed item, in the unit of the observed value; 0 where none is assumed.
+        n: Number of items now.
+        alpha: Level of the lower end.
+        family: Number of checks the upper end is corrected for.
+    """
+    if margin > 0:
+        # With x = 1 / items: margin = unit_loss x + z sqrt(deviation^2 x + unit_loss^2 x^2), solved for x.
+        z = float(norm.isf(alpha))
+        linear = (z * deviation) ** 2 + 2 * margin * unit_loss
+        root = math.sqrt(linear**2 + 4 * (z**2 - 1) * (unit_loss * margin) ** 2)
+        needed = (linear + root) / (2 * margin**2)
+    elif margin < 0:
+        needed = (float(norm.isf(alpha / family)) * deviation / margin) ** 2
+    else:
+        return None
+    return max(n + 1, math.ceil(needed)) if needed < MOST_ITEMS else None

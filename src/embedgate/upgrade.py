@@ -7,12 +7,14 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedgate.embeddings import Embeddings
-from embedgate.metrics.agreement import mixed_top10_overlap
+from embedgate.metrics import Matrix
+from embedgate.metrics.retrieval import similarities, top_k
 
 # Below these, neighbours found across the two spaces are no longer those found within the old one.
 SAME_SPACE_COSINE = 0.99
 SAME_SPACE_OVERLAP = 0.9
 UNIT = 1e-2
+NEAREST = 10
 
 
 @dataclass(frozen=True)
@@ -48,9 +50,19 @@ def advise(new: Embeddings, old: Embeddings) -> IndexAdvice:
         return IndexAdvice(False, f"the new vectors are {words[0]}, the incumbent's {words[1]}")
     queries = new.of(old.texts)
     cosine = float((queries * old.normalised).sum(axis=1).mean())
-    overlap = mixed_top10_overlap(queries, old.normalised)
+    overlap = _mixed_overlap(queries, old.normalised)
     found = (
         f"same dimension ({new.dim}) and normalisation, mean cosine of the same text across both {cosine:.3f}, "
         f"new queries find {overlap:.1%} of the incumbent's ten nearest"
     )
     return IndexAdvice(cosine >= SAME_SPACE_COSINE and overlap >= SAME_SPACE_OVERLAP, found)
+
+
+def _mixed_overlap(queries: Matrix, index: Matrix) -> float:
+    """Share of an index's own ten nearest texts that another model's queries, of the same texts, find in it."""
+    k = min(NEAREST, len(index))
+    common = []
+    for (_, mine), (_, theirs) in zip(similarities(queries, index), similarities(index, index), strict=True):
+        found, wanted = top_k(mine, k), top_k(theirs, k)
+        common.append((found[:, :, None] == wanted[:, None, :]).any(axis=2).mean(axis=1))
+    return float(np.concatenate(common).mean())

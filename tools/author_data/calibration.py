@@ -3,7 +3,7 @@
 The material is read from two text files beside this script:
 
 * ``mat_calibration_short.txt``: texts of one word to a sentence or two, written one by one, and, on lines
-  that begin with ``+``, patterns with alternatives in brackets (``[a|b|c]``), drawn from until the set is full;
+  that begin with ``+``, patterns with alternatives in brackets (``[a|b|c]``), used till the set is full;
 * ``mat_calibration_long.txt``: twelve stories of four genres, written in four numbered parts each.  A story
   is used whole and, as three more texts, with its second, third or last part left out.
 

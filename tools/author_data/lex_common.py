@@ -73,10 +73,12 @@ def expand(frame: str) -> list[str]:
     if len({len(choice) for choice in choices}) != 1:
         raise ValueError(f"no choice or uneven choices in {frame!r}")
     fixed = parts[0::2]
-    found = []
-    for picked in zip(*choices, strict=True):
-        found.append("".join(text for pair in zip(fixed, (*picked, ""), strict=True) for text in pair))
-    return found
+    return [_woven(fixed, picked) for picked in zip(*choices, strict=True)]
+
+
+def _woven(fixed: list[str], picked: tuple[str, ...]) -> str:
+    """The fixed parts of a frame with the picked wordings between them."""
+    return "".join(text for both in zip(fixed, (*picked, ""), strict=True) for text in both)
 
 
 def words(text: str) -> list[str]:

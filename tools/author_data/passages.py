@@ -13,11 +13,11 @@ Two kinds of material, both plain text files beside this script, feed the set:
 
 How a judgement follows from how a row was made: a family query names its row (or several rows, each giving a
 query) and the columns that it asks by, ``? ROW,ROW by COLUMN ...``; ``{COLUMN}`` in its text stands for the
-fact of the row.  Every passage made from a row that agrees with the named row in all of these columns is graded
-2, so a second wording or a second row with the same facts is always judged too.  After ``~`` a query may name
-fewer columns: passages that agree in those only (the same medicine for another age, the same cover at another
-level) are graded 1.  A hand query is graded 2 for the passage that it stands under, and ``+TITLE=GRADE`` adds
-other hand-written passages.
+fact of the row.  Every passage made from a row that agrees with the named row in all of these columns is
+graded 2, so a second wording or a second row with the same facts is always judged too.  After ``~`` a query
+may name fewer columns: passages that agree in those only (the same medicine for another age, the same
+cover at another level) are graded 1.  A hand query is graded 2 for the passage that it stands under, and
+``+TITLE=GRADE`` adds other hand-written passages.
 
 Run as ``python tools/author_data/passages.py`` from the repository root; the output is always the same.
 """

@@ -113,7 +113,7 @@ METRICS: dict[str, Metric] = {
             "agreement",
             "higher",
             None,
-            "rank correlation (Spearman) of a text's cosines to its nearest texts in the reference with the reference's",
+            "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
         ),
     )
 }

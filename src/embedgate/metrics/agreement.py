@@ -95,7 +95,7 @@ def _rank_correlation(wanted: Matrix, got: Matrix) -> FloatArray:
         np.einsum("ij,ij->i", a, b) for a, b in ((ranks[0], ranks[1]), (ranks[0], ranks[0]), (ranks[1], ranks[1]))
     )
     scale = np.sqrt(of_wanted * of_got)
-    return np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+    return np.asarray(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0), np.float64)
 
 
 def _quantile(values: FloatArray, quantile: float) -> Scores:

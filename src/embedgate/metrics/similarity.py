@@ -40,7 +40,7 @@ def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, 
         variance_y = np.einsum("bi,bi->b", weighted_y, rank_y)
         scale = np.sqrt(variance_x * variance_y)
         # Where one side is constant in a replicate there is no order to keep.
-        return np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0)
+        return np.asarray(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0), np.float64)
 
     value = float(spearmanr(cosines, wanted).statistic) if np.ptp(cosines) > 0 else 0.0
     return {"cosine_spearman": Scores(value, cosines.astype(np.float64), replicate)}
@@ -70,4 +70,4 @@ class _Ranked:
         total = upto[:, -1:].copy()
         upto -= counts
         upto -= 0.5 * total
-        return np.take(upto, self.group, axis=1)
+        return np.asarray(np.take(upto, self.group, axis=1), np.float64)

@@ -175,7 +175,7 @@ def facts_of(judge: Judge) -> dict[str, Any]:
         ],
         "texts": len(session.texts),
         "index": judge.index_advice() if session.settings.incumbent else None,
-        "stale_baseline": judge.stale_entries(),
+        "stale_baseline": [f"{key.combination} {key.dataset} {key.metric}" for key in judge.stale_keys()],
         "seconds": session.seconds(),
     }
 

@@ -1,0 +1,54 @@
+"""The bitsandbytes backend: LLM.int8 (https://arxiv.org/abs/2208.07339).
+
+Weights are int8 with a scale per output row, activations are quantized per token while the model runs. Columns of
+activations beyond the threshold of 6 are outliers and computed in float; which columns these are is found out per batch,
+so an embedding depends, within rounding, on the texts it shares a batch with.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterator
+from importlib.util import find_spec
+
+import torch
+from bitsandbytes.nn import Linear8bitLt
+from torch import Tensor
+from transformers import BitsAndBytesConfig
+
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.model import Model
+
+
+def unavailable(combination: Combination) -> str | None:
+    """Why this machine or installation cannot run the combination, in one line; None where it can."""
+    if find_spec("accelerate") is None:
+        return "transformers needs accelerate to load int8 weights: pip install 'embedgate[bitsandbytes]'"
+    if combination.device == "cuda" and not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    capability = torch.backends.cpu.get_cpu_capability()
+    if combination.device == "cpu" and capability != "AVX512":
+        return f"LLM.int8 multiplies in int8 on CPUs with AVX-512 alone, this one has {capability}"
+    return None
+
+
+def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+    """Builds the encoder."""
+    # A line per product and batch, saying that float32 inputs are cast to float16 before they are quantized.
+    logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
+    loaded = load(
+        model, combination.device, torch.float32, quantization_config=BitsAndBytesConfig(load_in_8bit=True)
+    )
+    return _LLMInt8Encoder(loaded, combination, threads=context.threads, library="bitsandbytes")
+
+
+class _LLMInt8Encoder(SentenceTransformerEncoder):
+    """Adds the weights' scales, which are neither parameters nor buffers."""
+
+    def _weights(self) -> Iterator[Tensor]:
+        yield from super()._weights()
+        for module in self._model.modules():
+            if isinstance(module, Linear8bitLt):
+                yield from (scale for scale in (module.state.SCB, module.weight.SCB) if scale is not None)

@@ -1,0 +1,227 @@
+"""ONNX Runtime on the CPU: the exported graph as it is, dynamically quantized, or calibrated.
+
+`int8` quantizes weights per channel and each batch's activations as it comes, so its embeddings depend a little on the
+batch, by design. `int8static` is calibrated (see `embedgate.encoders.calibration`) and depends on the text alone.
+"""
+
+from __future__ import annotations
+
+import logging
+import tempfile
+from collections import Counter
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import onnxruntime as ort
+from onnxruntime.quantization import QuantType, quantize_dynamic
+
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders.evidence import contradictions
+from embedgate.encoders.graph import FILE_NAME, exported_graph, weight_bytes
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
+from embedgate.machine import library_versions, this_machine
+from embedgate.model import Model
+
+PROVIDER = "CPUExecutionProvider"
+QUIET = 3
+# Raise these whenever the graphs derived here change; they are part of the cache keys.
+DYNAMIC_VERSION = 1
+
+INTEGER_PRODUCTS = {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
+FLOAT_PRODUCTS = {"FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
+
+
+def unavailable(combination: Combination) -> str | None:
+    """Why ONNX Runtime cannot run a combination here; None where it can."""
+    if combination.device != "cpu":
+        return f"embedgate runs ONNX Runtime on the CPU only, not on {combination.device}"
+    if PROVIDER not in ort.get_available_providers():
+        return f"this onnxruntime has no {PROVIDER}"
+    return None
+
+
+def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+    """Builds `fp32`, `int8` (dynamic) or `int8static` (calibrated) from the one exported graph.
+
+    Raises:
+        BuildError: If the model cannot be exported, quantized or calibrated.
+    """
+    exported = exported_graph(model, context)
+    match combination.weight_precision:
+        case "fp32":
+            return GraphEncoder(model, exported, combination, context)
+        case "int8":
+            return GraphEncoder(model, _dynamic_graph(model, exported, context), combination, context)
+        case "int8static":
+            # Imported here since it needs this module's sessions.
+            from embedgate.encoders.calibration import calibrated_graph
+
+            path, record = calibrated_graph(model, context)
+            return GraphEncoder(model, path, combination, context, details={"calibration": record})
+    raise BuildError(f"ONNX Runtime builds no {combination.weight_precision}")
+
+
+class GraphEncoder(Encoder):
+    """Any ONNX graph with the inputs and outputs of `embedgate.encoders.graph`, run by ONNX Runtime.
+
+    Args:
+        model: The model whose tokenizer feeds the graph.
+        path: The graph.
+        combination: What the graph is said to be; `evidence` holds it against what really runs.
+        context: Threads to use.
+        details: What the evidence tells besides, for example how the graph was calibrated.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        path: Path,
+        combination: Combination,
+        context: BuildContext,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        self._combination = combination
+        self._path = path
+        self._threads = context.threads
+        self._details = details or {}
+        self._tokenizer = Tokenizer(model)
+        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
+            optimized = Path(folder) / FILE_NAME
+            self._session = session(path, context.threads, optimized)
+            # Only what the nodes are is read: weights of any size stay in their own file, and go with the folder.
+            self._optimized = onnx.load(optimized, load_external_data=False)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """See `Encoder.encode`."""
+        dim = self._session.get_outputs()[0].shape[1]
+        embeddings = np.empty((len(texts), dim), dtype=np.float32)
+        for batch in self._tokenizer.batches(texts, batch_size):
+            (embeddings[batch.rows],) = self._session.run(["sentence_embedding"], batch.feeds)
+        return embeddings
+
+    def evidence(self) -> Evidence:
+        """Products by the type they compute in, as counted in the graph that ONNX Runtime made of the file it loaded."""
+        products, kept = self._products
+        providers = self._session.get_providers()
+        problems = contradictions(self._combination, products, "cpu" if providers == [PROVIDER] else providers[0])
+        return Evidence(
+            device="cpu",
+            threads=self._session.get_session_options().intra_op_num_threads,
+            weight_bytes=weight_bytes(self._path),
+            products=products,
+            library=f"onnxruntime {ort.__version__}",
+            details={
+                "provider": providers[0],
+                "nodes": dict(sorted(Counter(node.op_type for node in self._optimized.graph.node).items())),
+                "float_products": kept,
+                "u8u8_kernels": _needs_u8u8(),
+                **self._details,
+            },
+            problems=problems,
+        )
+
+    def stages(self, texts: Sequence[str]) -> Stages:
+        """See `Encoder.stages`; the graph gives all of them."""
+        names = [output.name for output in self._session.get_outputs()]
+        rows: list[dict[str, FloatArray]] = [{} for _ in texts]
+        for batch in self._tokenizer.batches(texts, 32):
+            outputs = dict(zip(names, self._session.run(names, batch.feeds), strict=True))
+            for position, row in enumerate(batch.rows):
+                rows[row] = {name: output[position] for name, output in outputs.items()}
+                real = batch.attention_mask[position].astype(bool)
+                rows[row]["token_embeddings"] = rows[row]["token_embeddings"][real]
+        return Stages(
+            token_ids=self._tokenizer.ids(texts),
+            token_embeddings=[row["token_embeddings"] for row in rows],
+            pooled=np.stack([row["pooled"] for row in rows]) if "pooled" in names else None,
+            embeddings=np.stack([row["sentence_embedding"] for row in rows]),
+        )
+
+    def close(self) -> None:
+        """Releases the session, and with it memory and threads."""
+        del self._session
+
+    @cached_property
+    def _products(self) -> tuple[dict[str, int], list[str]]:
+        """Products with weights by type, and the names of those in float."""
+        graph = self._optimized.graph
+        constant = {tensor.name for tensor in graph.initializer}
+        for node in graph.node:
+            # Weights that are dequantized before a product make it one in float, however they are stored.
+            if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in constant:
+                constant.add(node.output[0])
+        counts: Counter[str] = Counter()
+        kept = []
+        for node in graph.node:
+            if node.op_type in INTEGER_PRODUCTS and constant & set(node.input):
+                counts["int8"] += 1
+            elif node.op_type in FLOAT_PRODUCTS and node.input[1] in constant:
+                counts["float32"] += 1
+                kept.append(node.name.rpartition("/")[0] or node.name)
+        return dict(counts), kept
+
+
+def session(path: Path, threads: int, optimized: Path | None = None) -> ort.InferenceSession:
+    """A session on the CPU provider and no other.
+
+    Args:
+        path: The graph.
+        threads: Threads of its own pool.
+        optimized: Where to write the graph that really runs, weights beside it.
+    """
+    options = ort.SessionOptions()
+    options.intra_op_num_threads = threads
+    options.inter_op_num_threads = 1
+    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
+    options.log_severity_level = QUIET
+    if _needs_u8u8():
+        options.add_session_config_entry("session.x64quantprecision", "1")
+    if optimized is not None:
+        options.optimized_model_filepath = str(optimized)
+        name = f"{optimized.name}.data"
+        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
+        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    return ort.InferenceSession(str(path), options, providers=[PROVIDER])
+
+
+def _needs_u8u8() -> bool:
+    """Whether this CPU's fast int8 kernels saturate.
+
+    x86 without VNNI sums two 8-bit products in 16 bits; ONNX Runtime has exact, slower kernels, used when asked for
+    (`session.x64quantprecision`). Unlike weights of 7 bits (`reduce_range`), they leave the graph the same everywhere.
+    """
+    machine = this_machine()
+    return machine.architecture == "x86_64" and not any("vnni" in flag for flag in machine.flags)
+
+
+def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
+    key = {
+        "exported": exported.parent.name,
+        "libraries": library_versions(("onnx", "onnxruntime")),
+        "version": DYNAMIC_VERSION,
+    }
+
+    def make(folder: Path) -> None:
+        context.progress(f"quantizing {model.name} for ONNX Runtime")
+        level = logging.root.manager.disable
+        logging.disable(logging.WARNING)
+        try:
+            quantize_dynamic(
+                exported,
+                folder / FILE_NAME,
+                op_types_to_quantize=["MatMul", "Gemm"],
+                per_channel=True,
+                weight_type=QuantType.QInt8,
+                use_external_data_format=exported.with_name(f"{FILE_NAME}.data").exists(),
+            )
+        finally:
+            logging.disable(level)
+
+    folder, _ = context.cache.get_or_build("onnx-int8", key, make)
+    return folder / FILE_NAME

@@ -1,0 +1,269 @@
+"""What every encoder that runs as a `SentenceTransformer` shares: loading, encoding, stages and evidence."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.models import Normalize
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.modules.dropout import _DropoutNd
+from torch.utils._python_dispatch import is_traceable_wrapper_subclass
+from transformers.utils import logging as transformers_logging
+
+from embedgate.combination import REFERENCE_WEIGHT_PRECISION, Combination
+from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.errors import BuildError
+from embedgate.model import Model
+
+PROBE = "Two short sentences. They only make every layer run once."
+
+
+def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> SentenceTransformer:
+    """Loads a model from its folder for inference, without the network and without the model's own code.
+
+    Args:
+        model: The model.
+        device: `cpu` or `cuda`.
+        dtype: Type of all weights that `model_kwargs` do not quantize. Transformers would otherwise take the type the
+            weights were saved in.
+        **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
+    """
+    shows_progress = transformers_logging.is_progress_bar_enabled()
+    transformers_logging.disable_progress_bar()
+    try:
+        loaded = SentenceTransformer(
+            str(model.path),
+            device=device,
+            local_files_only=True,
+            trust_remote_code=False,
+            model_kwargs={"dtype": dtype, **model_kwargs},
+        )
+    finally:
+        if shows_progress:
+            transformers_logging.enable_progress_bar()
+    for module in list(loaded)[1:]:
+        module.to(dtype=dtype)  # the transformer alone takes the dtype above, a dense layer after it does not
+    return loaded.eval()
+
+
+class SentenceTransformerEncoder(Encoder):
+    """Runs a `SentenceTransformer` as it is.
+
+    Args:
+        model: The loaded model.
+        combination: What it is to be; its evidence is held against this.
+        threads: Threads for torch, whose pool is the whole process's.
+        library: Distribution whose version the evidence names.
+        dtype: Type that all weights which are not quantized must be stored in; None where nothing is promised.
+        autocast: Type that torch's autocast casts the inputs of products to; None for none.
+        details: Put into the evidence as they are.
+    """
+
+    def __init__(
+        self,
+        model: SentenceTransformer,
+        combination: Combination,
+        *,
+        threads: int,
+        library: str = "torch",
+        dtype: torch.dtype | None = None,
+        autocast: torch.dtype | None = None,
+        details: Mapping[str, Any] | None = None,
+    ) -> None:
+        torch.set_num_threads(threads)
+        self._model = model
+        self._combination = combination
+        self._library = library
+        self._dtype = dtype
+        self._autocast = autocast
+        self._details = dict(details or {})
+        # Encoding puts the model into evaluation mode by itself, so what was handed over is looked at first.
+        self._in_training = _in_training(model)
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts; see `Encoder.encode`.
+
+        Raises:
+            BuildError: If the model does not give one vector per text.
+        """
+        if not texts:
+            return np.empty((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
+        with self._casting():
+            matrix = np.asarray(self._model.encode(list(texts), batch_size=batch_size, show_progress_bar=False))
+        if matrix.ndim != 2 or len(matrix) != len(texts):
+            raise BuildError(f"{self._combination} gave an array of shape {matrix.shape} for {len(texts)} texts")
+        return matrix.astype(np.float32, copy=False)
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts; see `Stages`."""
+        modules = list(self._model)
+        normalize = next((i for i, module in enumerate(modules) if isinstance(module, Normalize)), len(modules))
+        keeps_pooled = modules[max(normalize - 1, 0)].register_forward_hook(_keep_pooled)
+        try:
+            with self._casting():
+                # Not self._model.encode: a subclass may have overridden it without `output_value`.
+                rows: list[Any] = SentenceTransformer.encode(  # type: ignore[assignment]
+                    self._model, list(texts), batch_size=len(texts), show_progress_bar=False, output_value=None
+                )
+        finally:
+            keeps_pooled.remove()
+        if any("input_ids" not in row or "attention_mask" not in row for row in rows):
+            return None
+        kept = [row["attention_mask"].bool() for row in rows]
+        return Stages(
+            token_ids=[row["input_ids"][mask].cpu().numpy() for row, mask in zip(rows, kept, strict=True)],
+            token_embeddings=[_numpy(row["token_embeddings"][mask]) for row, mask in zip(rows, kept, strict=True)],
+            pooled=np.stack([_numpy(row["pooled"]) for row in rows]),
+            embeddings=self.encode(texts),
+        )
+
+    def evidence(self) -> Evidence:
+        """What really ran, from the stored weights and from one more run of a short text."""
+        products = products_of(self._model, lambda: self.encode([PROBE]))
+        devices = sorted({str(weight.device) for weight in self._model.parameters()})
+        device = " and ".join(devices) or UNKNOWN_DEVICE
+        stored = Counter(
+            type_name(weight.dtype) for weight in self._model.parameters() if not is_traceable_wrapper_subclass(weight)
+        )
+        problems = [*contradictions(self._combination, products, device), *self._unexpected(stored)]
+        if self._combination.weight_precision == REFERENCE_WEIGHT_PRECISION:
+            problems += reduced_float32()
+        in_training = self._in_training or _in_training(self._model)
+        if in_training:
+            problems.append(f"{in_training} dropout or batch norm modules are in training mode: call eval()")
+        return Evidence(
+            device=device,
+            threads=torch.get_num_threads(),
+            weight_bytes=sum(tensor.nbytes for tensor in self._stored()),
+            products=products,
+            library=f"{self._library} {version(self._library)}",
+            details={
+                "sentence-transformers": version("sentence-transformers"),
+                "transformers": version("transformers"),
+                "torch": version("torch"),
+                "parameters": dict(stored),
+                **self._details,
+            },
+            problems=tuple(problems),
+        )
+
+    def close(self) -> None:
+        """Releases the model."""
+        del self._model
+
+    def _casting(self) -> torch.autocast:
+        device = self._model.device.type
+        return torch.autocast(device, dtype=self._autocast, enabled=self._autocast is not None)
+
+    def _unexpected(self, stored: Mapping[str, int]) -> Iterator[str]:
+        if self._dtype is None:
+            return
+        expected = type_name(self._dtype)
+        for kind, count in stored.items():
+            if kind != expected and getattr(torch, kind).is_floating_point:
+                yield f"{count} of {sum(stored.values())} parameters are stored in {kind}, not in {expected}"
+
+    def _stored(self) -> Iterator[Tensor]:
+        """Every plain tensor the weights are stored in, once, whoever shares it."""
+        seen = set()
+        for weight in self._weights():
+            for tensor in plain_tensors(weight):
+                if tensor.data_ptr() not in seen:
+                    seen.add(tensor.data_ptr())
+                    yield tensor
+
+    def _weights(self) -> Iterator[Tensor]:
+        yield from self._model.parameters()
+        yield from self._model.buffers()
+        yield from (weight_of(module) for module in self._model.modules() if is_product(module))
+
+
+def is_product(module: nn.Module) -> bool:
+    """Whether a module is a matrix product with weights: `nn.Linear`, or what a library puts in its place."""
+    return all(hasattr(module, name) for name in ("in_features", "out_features", "weight"))
+
+
+def weight_of(product: nn.Module) -> Tensor:
+    """A product's weights; torch's own quantized layers unpack them on a call."""
+    weight: Any = product.weight
+    return weight() if callable(weight) else weight  # type: ignore[no-any-return]
+
+
+def plain_tensors(tensor: Tensor) -> Iterator[Tensor]:
+    """The tensors that a tensor is stored in: itself, or those that a quantized subclass is made of."""
+    if not is_traceable_wrapper_subclass(tensor):
+        yield tensor
+        return
+    names, _ = tensor.__tensor_flatten__()
+    for name in names:
+        yield from plain_tensors(getattr(tensor, name))
+
+
+def type_name(dtype: torch.dtype) -> str:
+    """A type's name without torch's prefix: `float32`, `int8`; torch's `qint8` is `int8` too."""
+    return str(dtype).removeprefix("torch.").replace("qint", "int")
+
+
+def products_of(model: nn.Module, run: Callable[[], object]) -> dict[str, int]:
+    """Counts the products that take part in a run by the type they compute in.
+
+    A product with quantized weights computes in the weights' type. One with float weights computes in the type of its
+    result, which autocast makes another than the weights'.
+
+    Args:
+        model: The model.
+        run: Makes the model embed something.
+    """
+    found: dict[nn.Module, str] = {}
+
+    def look(module: nn.Module, _: Any, result: Tensor) -> None:
+        largest = max(plain_tensors(weight_of(module)), key=lambda tensor: tensor.nbytes)
+        found[module] = type_name(result.dtype if largest.dtype.is_floating_point else largest.dtype)
+
+    hooks = [module.register_forward_hook(look) for module in model.modules() if is_product(module)]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return dict(Counter(found.values()))
+
+
+def reduced_float32() -> list[str]:
+    """Settings under which torch computes float32 products in a narrower type, one line each."""
+    found = []
+    if torch.get_float32_matmul_precision() != "highest":
+        found.append(f"torch.get_float32_matmul_precision() is {torch.get_float32_matmul_precision()!r}, not 'highest'")
+    mkldnn: Any = torch.backends.mkldnn
+    for name, owner in (("mkldnn", mkldnn), ("mkldnn.matmul", mkldnn.matmul)):
+        if owner.fp32_precision not in ("none", "ieee"):
+            found.append(f"torch.backends.{name}.fp32_precision is {owner.fp32_precision!r}, not 'ieee'")
+    for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
+        if os.environ.get(name, "STRICT").upper() != "STRICT":
+            found.append(f"{name} is {os.environ[name]!r}, so float32 products may be narrowed")
+    return found
+
+
+def _keep_pooled(_: nn.Module, __: Any, features: dict[str, Any]) -> None:
+    features["pooled"] = features["sentence_embedding"]
+
+
+def _in_training(model: nn.Module) -> int:
+    """Counts the modules in training mode that compute otherwise then."""
+    return sum(
+        module.training and (isinstance(module, _BatchNorm) or (isinstance(module, _DropoutNd) and module.p > 0))
+        for module in model.modules()
+    )
+
+
+def _numpy(tensor: Tensor) -> FloatArray:
+    return tensor.float().cpu().numpy()

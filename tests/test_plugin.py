@@ -1,0 +1,242 @@
+"""The command line: options, outcomes and reports, as a user meets them."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PAIRS = [
+    ("A dog runs across the yard.", "A dog is running through the yard.", 4.8),
+    ("A dog runs across the yard.", "The bank raised its interest rate.", 0.1),
+    ("She bakes bread every Sunday.", "Every Sunday she makes bread.", 4.7),
+    ("She bakes bread every Sunday.", "She buys bread on Mondays.", 2.5),
+    ("The train leaves at nine.", "The train departs at 9 o'clock.", 4.9),
+    ("The train leaves at nine.", "The museum closes at nine.", 1.2),
+    ("Prices fell by three percent.", "Prices dropped three percent.", 4.9),
+    ("Prices fell by three percent.", "Prices rose by three percent.", 2.2),
+    ("He repaired the old bicycle.", "The old bike was fixed by him.", 4.6),
+    ("He repaired the old bicycle.", "A storm is coming tonight.", 0.0),
+    ("The nurse gave him the tablets.", "The tablets were given to him by the nurse.", 4.8),
+    ("The nurse gave him the tablets.", "He gave the nurse the tablets.", 2.4),
+]
+
+SUITES = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites")
+
+
+@pytest.fixture
+def project(pytester, cache, monkeypatch):
+    """A host project with a small dataset of its own and no baselines yet."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
+    pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return pytester
+
+
+def run(project, *options: str, combination: str = "torch-bf16-cpu"):
+    return project.runpytest_subprocess(
+        *SUITES, "--gate-data", "mine.jsonl", "--gate-combination", combination, "--gate-baselines", "approved", *options
+    )
+
+
+def approve(project, *options: str, **keywords):
+    return run(project, "--gate-update", "--gate-reason", "first values", *options, **keywords)
+
+
+def recorded(project) -> Path:
+    (file,) = project.path.joinpath("approved").glob("*/*.json")
+    return file
+
+
+def test_approve_then_stay_green(project):
+    approve(project).assert_outcomes(passed=8)
+    result = run(project, "--gate-report", "out")
+    result.assert_outcomes(passed=8)
+    result.stdout.fnmatch_lines(["*embedgate*", "torch-bf16-cpu*pass*100.0%*"])
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert report["schema"] == 1
+    assert report["verdict"] in ("pass", "inconclusive")
+    assert report["combinations"][0]["run"]["evidence"]["products"].keys() >= {"bfloat16"}
+    assert "torch-bf16-cpu" in project.path.joinpath("out/report.md").read_text()
+
+
+def test_missing_baseline_fails_and_names_the_command(project):
+    result = run(project)
+    result.assert_outcomes(passed=7, failed=1)
+    result.stdout.fnmatch_lines(['*next step: approve what you see by: pytest*--gate-update --gate-reason "..."*'])
+
+
+def test_drift_below_the_baseline_fails(project):
+    approve(project)
+    file = recorded(project)
+    baseline = json.loads(file.read_text())
+    for entry in baseline["entries"]:
+        if entry["metric"] == "cosine_spearman":
+            entry["value"] += 0.05
+    file.write_text(json.dumps(baseline))
+    result = run(project)
+    result.assert_outcomes(passed=7, failed=1)
+    result.stdout.fnmatch_lines(["*drifted below what was approved*1 of *", "*mine cosine_spearman: *approved*"])
+
+
+def test_corrupted_baseline_fails_with_file_and_place(project):
+    approve(project)
+    file = recorded(project)
+    file.write_text(file.read_text()[:-40])
+    result = run(project)
+    result.assert_outcomes(passed=7, failed=1)
+    result.stdout.fnmatch_lines([f"*{file.name}:*is no JSON*", "*next step: restore it*"])
+
+
+def test_baseline_of_other_weights_fails(project):
+    approve(project)
+    file = recorded(project)
+    baseline = json.loads(file.read_text())
+    baseline["model"]["fingerprint"] = "0" * 64
+    file.write_text(json.dumps(baseline))
+    result = run(project)
+    result.assert_outcomes(passed=7, failed=1)
+    result.stdout.fnmatch_lines(["*was recorded for other weights*"])
+
+
+def test_update_shows_the_difference(project):
+    approve(project)
+    file = recorded(project)
+    baseline = json.loads(file.read_text())
+    next(e for e in baseline["entries"] if e["metric"] == "cosine_mean")["value"] = 0.5
+    file.write_text(json.dumps(baseline))
+    result = run(project, "--gate-update", "--gate-reason", "restored")
+    result.stdout.fnmatch_lines(["*baseline: 1 values changed*", "*cosine_mean*0.5000*+0.*"])
+    approvals = json.loads(file.read_text())["approvals"]
+    assert [approval["reason"] for approval in approvals] == ["first values", "restored"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gate-update"], "--gate-update needs a reason"),
+        (["--gate-reason", "why"], "--gate-reason goes with --gate-update"),
+        (["--gate-combination", "torch-int3-cpu"], "no combination matches 'torch-int3-cpu'"),
+        (["--gate-data", "nowhere.csv"], "no dataset 'nowhere.csv'"),
+        (["--gate-threads", "none"], "--gate-threads must be a whole number"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(project, options, message):
+    result = project.runpytest_subprocess(*SUITES, *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any(message in line for line in result.errlines + result.outlines)
+
+
+def test_update_is_refused_in_ci_unless_allowed(project, monkeypatch):
+    monkeypatch.setenv("CI", "true")
+    result = approve(project)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--gate-update is refused in CI*"])
+    assert not project.path.joinpath("approved").exists()
+    assert approve(project, "--gate-update-in-ci").ret == pytest.ExitCode.OK
+
+
+ADDS = """
+def pytest_gate_combinations(registry):
+    registry.add("acme-int8-cpu", {factory})
+"""
+
+
+def test_infrastructure_trouble_is_an_error_not_a_failure(project):
+    project.makeconftest(ADDS.format(factory="lambda path, device: 1 / 0"))
+    result = run(project, combination="acme-int8-cpu")
+    result.assert_outcomes(errors=8)
+    result.stdout.fnmatch_lines(["*acme-int8-cpu could not be built: ZeroDivisionError: division by zero*"])
+
+
+def test_out_of_memory_in_one_combination_leaves_the_others_alone(project):
+    project.makeconftest("def out(path, device):\n    raise MemoryError\n" + ADDS.format(factory="out"))
+    result = run(project, "--gate-combination", "acme-*", "--gate-update", "--gate-reason", "first")
+    result.assert_outcomes(passed=8, errors=8)
+    result.stdout.fnmatch_lines(["*acme-int8-cpu ran out of memory*"])
+
+
+UNAVAILABLE = """
+import embedgate.combination as c
+c.BACKENDS += (c.Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)}),)
+c.Registry.__init__.__defaults__ = (c.BACKENDS, *c.Registry.__init__.__defaults__[1:])
+"""
+
+
+def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project):
+    project.makeconftest(UNAVAILABLE)
+    result = run(project, combination="absent-*")
+    result.assert_outcomes(skipped=8)
+    result.stdout.fnmatch_lines(["*absent-int8-cpu skipped: *pip install 'embedgate[[]absent[]]'*"])
+    run(project, "--gate-strict", combination="absent-*").assert_outcomes(errors=8)
+
+
+def test_help_needs_no_heavy_library(project):
+    code = (
+        "import sys, pytest; code = pytest.main(['--help']);"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'onnxruntime', 'openvino', 'sklearn', 'scipy'};"
+        "print('heavy:', sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=os.environ, check=True)
+    assert "--gate-model" in done.stdout
+    assert "heavy: []" in done.stderr
+
+
+def test_expected_failure_needs_to_fail(project):
+    approve(project)
+    project.path.joinpath("approved/expected_failures.toml").write_text(
+        '[[expected]]\ncombination = "torch-bf16-cpu"\ndataset = "mine"\ncheck = "retention"\n'
+        'kind = "known-defect"\nreason = "was broken once"\nlink = "https://example.com/1"\n'
+    )
+    result = run(project)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*entry 1 *no longer fails*"])
+
+
+def test_expected_failure_that_matches_nothing_is_an_error(project):
+    approve(project)
+    project.path.joinpath("approved/expected_failures.toml").write_text(
+        '[[expected]]\ncombination = "nothing-*"\ndataset = "mine"\ncheck = "retention"\n'
+        'kind = "known-defect"\nreason = "misspelt"\nlink = "https://example.com/1"\n'
+    )
+    result = run(project)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["*entry 1 *matches nothing*"])
+
+
+def test_expected_failure_does_not_fail_the_build(project):
+    project.makeconftest(
+        "from sentence_transformers import SentenceTransformer\n"
+        "def load(path, device):\n"
+        "    import torch\n"
+        "    return SentenceTransformer(str(path), device=device, model_kwargs={'dtype': torch.float32})\n"
+        + ADDS.format(factory="load")
+    )
+    approve(project, combination="acme-*")
+    file = project.path.joinpath("approved/expected_failures.toml")
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(
+        '[[expected]]\ncombination = "acme-int8-cpu"\ndataset = ""\ncheck = "effective"\n'
+        'kind = "known-defect"\nreason = "is fp32 still"\nlink = "https://example.com/1"\n'
+    )
+    result = run(project, combination="acme-*", *("--deselect", "nothing"))
+    assert result.parseoutcomes().get("xfailed") == 1
+
+
+def test_two_processes_share_the_work_and_one_report(project):
+    approve(project, combination="torch-*")
+    result = run(project, "-n", "2", "--gate-report", "out", combination="torch-*")
+    assert result.ret == pytest.ExitCode.OK
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert {row["combination"] for row in report["combinations"]} == {
+        "torch-fp32-cpu",
+        "torch-bf16-cpu",
+        "torch-fp16-cpu",
+        "torch-amp-cpu",
+    }
+    assert report["model"]["name"] == "all-MiniLM-L6-v2"
