@@ -6,7 +6,7 @@ Each fault is a combination a host project could have added: a factory from mode
 from __future__ import annotations
 
 import json
-import shutil
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,10 +14,19 @@ import numpy as np
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Normalize, Pooling
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
+from embedgate.cache import ArtefactCache
 from embedgate.combination import Combination
+from embedgate.data import load_calibration
+from embedgate.encoders import BuildContext
+from embedgate.encoders.calibration import minmax_int8_graph
+from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.onnxruntime import GraphEncoder
+from embedgate.encoders.tokenize import Tokenizer
 from embedgate.judgement import Judgement
+from embedgate.metrics import metrics_of
+from embedgate.model import resolve
 
 
 def load(path: Path) -> SentenceTransformer:
@@ -92,6 +101,18 @@ class OtherBatches:
         return restored
 
 
+def minmax_static(path: Path, _: str) -> GraphEncoder:
+    """Static int8 of every product with plain min-max ranges."""
+    model = resolve(str(path))
+    folder = Path(tempfile.mkdtemp(prefix="embedgate-test-"))
+    texts, digest = load_calibration()
+    context = BuildContext(2, ArtefactCache(folder), texts, digest)
+    batches = list(Tokenizer(model).batches(texts[:128], 32))
+    minmax_int8_graph(exported_graph(model, context), folder / "minmax.onnx", batches)
+    return GraphEncoder(model, folder / "minmax.onnx", Combination.parse("minmax-int8static-cpu"), context)
+
+
+# Fault, layer and cause it must be told with.
 FAULTS = {
     "cls-fp16-cpu": (cls_pooling, "pooling", "it pools by CLS, the reference by mean"),
     "dropped-fp16-cpu": (dropped_layer, "hidden states", "layers are missing"),
@@ -99,6 +120,11 @@ FAULTS = {
     "upper-fp16-cpu": (upper_case_kept, "tokens", "the tokenizer gives other ids"),
     "order-fp16-cpu": (other_order, "order", "embeddings come back in another order"),
     "nan-fp16-cpu": (nan_in_one_row, "finiteness", "1 of "),
+    "minmax-int8static-cpu": (
+        minmax_static,
+        "hidden states",
+        "in int8: quantization of weights or activations too coarse",
+    ),
 }
 SOUND = {"twice-fp32-cpu": sound, "batches-fp32-cpu": lambda path, _: OtherBatches(path)}
 
@@ -106,14 +132,52 @@ SOUND = {"twice-fp32-cpu": sound, "batches-fp32-cpu": lambda path, _: OtherBatch
 @pytest.fixture(scope="module")
 def judge(judge_with):
     factories = {name: factory for name, (factory, *_) in FAULTS.items()}
-    return judge_with(
-        {**factories, **SOUND, "disguised-int8-cpu": sound}, data=("pairs", "triplets"), combinations=("*-cpu",)
-    )
+    made = judge_with({**factories, **SOUND, "disguised-int8-cpu": sound}, data=("triplets",))
+    yield made
+    made.session.close()
 
 
-def judgements(judge, name: str) -> list[Judgement]:
+def judgements(judge, name: str) -> dict[str, Judgement]:
     combination = Combination.parse(name)
-    found = [judge.effective(combination)]
+    found = {"effective": judge.effective(combination)}
     for dataset in judge.session.datasets:
-        found += [judge.retention(combination, dataset, metric) for metric in metrics_of(dataset)]
-    return found + [judge.agreement(combination, metric) for metric in ("cosine_mean", "cosine_p01", "top10_overlap")]
+        for metric in metrics_of(dataset.kind):
+            found[metric] = judge.retention(combination, dataset, metric)
+    for metric in metrics_of("agreement"):
+        found[metric] = judge.agreement(combination, metric)
+    return found
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_fault_turns_red_with_its_cause(judge, name):
+    _, layer, cause = FAULTS[name]
+    red = [j for j in judgements(judge, name).values() if j.verdict == "fail" and j.check in ("retention", "agreement")]
+    assert red, f"{name} stayed green"
+    for judgement in red:
+        assert judgement.diagnosis.layer == layer
+        assert cause in judgement.diagnosis.cause
+        assert cause in judgement.explain()
+
+
+def test_int8_that_is_really_fp32_turns_red(judge):
+    judgement = judgements(judge, "disguised-int8-cpu")["effective"]
+    assert judgement.verdict == "fail"
+    assert "named int8, but all" in judgement.explain()
+    assert "every embedding is bit-identical to the fp32 reference's" in judgement.explain()
+
+
+@pytest.mark.parametrize("name", SOUND)
+def test_sound_model_stays_green(judge, name):
+    assert {metric: j.verdict for metric, j in judgements(judge, name).items() if j.verdict != "pass"} == {}
+
+
+def test_failure_shows_the_worst_texts_and_slices(judge):
+    judgement = judgements(judge, "dropped-fp16-cpu")["cosine_mean"]
+    assert len(judgement.worst) == 5
+    assert judgement.worst[0].candidate <= judgement.worst[-1].candidate
+    assert "next step: compare num_hidden_layers" in judgement.explain()
+
+
+def test_judgements_survive_the_way_to_another_process(judge):
+    for judgement in judgements(judge, "dropped-fp16-cpu").values():
+        assert Judgement.from_json(json.loads(json.dumps(judgement.to_json()))) == judgement

@@ -10,6 +10,12 @@ from pathlib import Path
 
 import pytest
 
+# Imported here, so that the sessions below, which run in this process, share them.
+from embedgate import checks, journal, session  # noqa: F401
+from embedgate.combination import BACKENDS, Backend
+from embedgate.encoders import foreign, torch  # noqa: F401
+from embedgate.report import files, terminal  # noqa: F401
+
 PAIRS = [
     ("A dog runs across the yard.", "A dog is running through the yard.", 4.8),
     ("A dog runs across the yard.", "The bank raised its interest rate.", 0.1),
@@ -39,8 +45,15 @@ def project(pytester, cache, monkeypatch):
 
 
 def run(project, *options: str, combination: str = "torch-bf16-cpu"):
-    return project.runpytest_subprocess(
-        *SUITES, "--gate-data", "mine.jsonl", "--gate-combination", combination, "--gate-baselines", "approved", *options
+    return project.runpytest_inprocess(
+        *SUITES,
+        "--gate-data",
+        "mine.jsonl",
+        "--gate-combination",
+        combination,
+        "--gate-baselines",
+        "approved",
+        *options,
     )
 
 
@@ -57,7 +70,7 @@ def test_approve_then_stay_green(project):
     approve(project).assert_outcomes(passed=8)
     result = run(project, "--gate-report", "out")
     result.assert_outcomes(passed=8)
-    result.stdout.fnmatch_lines(["*embedgate*", "torch-bf16-cpu*pass*100.0%*"])
+    result.stdout.fnmatch_lines(["*embedgate*", "torch-bf16-cpu*100.0%*"])
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert report["schema"] == 1
     assert report["verdict"] in ("pass", "inconclusive")
@@ -127,7 +140,7 @@ def test_update_shows_the_difference(project):
     ],
 )
 def test_wrong_options_are_told_in_one_line(project, options, message):
-    result = project.runpytest_subprocess(*SUITES, *options)
+    result = project.runpytest_inprocess(*SUITES, *options)
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     assert any(message in line for line in result.errlines + result.outlines)
 
@@ -161,15 +174,9 @@ def test_out_of_memory_in_one_combination_leaves_the_others_alone(project):
     result.stdout.fnmatch_lines(["*acme-int8-cpu ran out of memory*"])
 
 
-UNAVAILABLE = """
-import embedgate.combination as c
-c.BACKENDS += (c.Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)}),)
-c.Registry.__init__.__defaults__ = (c.BACKENDS, *c.Registry.__init__.__defaults__[1:])
-"""
-
-
-def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project):
-    project.makeconftest(UNAVAILABLE)
+def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project, monkeypatch):
+    absent = Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)})
+    monkeypatch.setattr("embedgate.combination.BACKENDS", (*BACKENDS, absent))
     result = run(project, combination="absent-*")
     result.assert_outcomes(skipped=8)
     result.stdout.fnmatch_lines(["*absent-int8-cpu skipped: *pip install 'embedgate[[]absent[]]'*"])
@@ -230,7 +237,8 @@ def test_expected_failure_does_not_fail_the_build(project):
 
 def test_two_processes_share_the_work_and_one_report(project):
     approve(project, combination="torch-*")
-    result = run(project, "-n", "2", "--gate-report", "out", combination="torch-*")
+    options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*", "--gate-baselines", "approved")
+    result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--gate-report", "out")
     assert result.ret == pytest.ExitCode.OK
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert {row["combination"] for row in report["combinations"]} == {

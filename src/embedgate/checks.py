@@ -282,7 +282,7 @@ class Judge:
     def _entries(self, run: Run) -> list[Entry]:
         entries = []
         for (dataset, sha256, metric), scores in self._measured_or_nothing(run).items():
-            bounds = interval(scores, self.tolerances.alpha)
+            bounds = interval(scores, self.tolerances.alpha, metric=metric)
             key = Key(run.combination.id, dataset, metric, sha256)
             entries.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))
         return entries
@@ -321,14 +321,17 @@ class Judge:
         except NotFinite as error:
             return self._not_finite(check, run, dataset.name, metric, error)
         theirs = self.session.scores(other, dataset)[metric]
-        found = compare(
-            mine,
-            theirs,
-            tolerance,
-            alpha=self.tolerances.alpha,
-            family=self.family,
-            unit_loss=METRICS[metric].unit_loss,
-        )
+        try:
+            found = compare(
+                mine,
+                theirs,
+                tolerance,
+                alpha=self.tolerances.alpha,
+                family=self.family,
+                unit_loss=METRICS[metric].unit_loss,
+            )
+        except ValueError as error:
+            return self._broken(check, run, dataset.name, metric, str(error))
         message = (
             f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
             f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"

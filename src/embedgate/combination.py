@@ -99,7 +99,7 @@ class Registry:
     A host project adds one in the hook `pytest_gate_combinations(registry)`.
     """
 
-    backends: tuple[Backend, ...] = BACKENDS
+    backends: tuple[Backend, ...] = field(default_factory=lambda: BACKENDS)
     _factories: dict[Combination, EncoderFactory] = field(default_factory=dict)
 
     def add(self, combination: str, factory: EncoderFactory) -> None:

@@ -60,7 +60,8 @@ class Run:
         evidence: What really ran.
         build_seconds: Wall time from the model folder to a ready encoder.
         encode_seconds: Wall time of encoding every unique text.
-        scores: Scores by (dataset, metric), filled as they are asked for.
+        scores: Scores by dataset and metric, filled as they are asked for.
+        agreement: Scores of the comparison with the reference by metric, filled when they are asked for.
     """
 
     model: Model
@@ -69,7 +70,8 @@ class Run:
     evidence: Evidence
     build_seconds: float
     encode_seconds: float
-    scores: dict[tuple[str, str], Scores] = field(default_factory=dict)
+    scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
+    agreement: dict[str, Scores] = field(default_factory=dict)
 
 
 class Session:
@@ -124,7 +126,7 @@ class Session:
     @cached_property
     def texts_name(self) -> str:
         """The name under which the comparison with the reference over all texts is approved."""
-        return "+".join(dataset.name for dataset in self.datasets)
+        return "texts:" + "+".join(dataset.name for dataset in self.datasets)
 
     @cached_property
     def texts_sha256(self) -> str:
@@ -180,10 +182,9 @@ class Session:
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
-        if not any(name == dataset.name for name, _ in run.scores):
-            for metric, scores in measure(dataset, run.embeddings).items():
-                run.scores[dataset.name, metric] = scores
-        return {metric: scores for (name, metric), scores in run.scores.items() if name == dataset.name}
+        if dataset.name not in run.scores:
+            run.scores[dataset.name] = measure(dataset, run.embeddings)
+        return run.scores[dataset.name]
 
     def agreement(self, run: Run) -> dict[str, Scores]:
         """A run's agreement with the reference of its device over all texts, by metric.
@@ -191,11 +192,10 @@ class Session:
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
-        if not any(name == self.texts_name for name, _ in run.scores):
+        if not run.agreement:
             reference = self.run(run.combination.reference, run.model)
-            for metric, scores in measure_agreement(run.embeddings, reference.embeddings).items():
-                run.scores[self.texts_name, metric] = scores
-        return {metric: scores for (name, metric), scores in run.scores.items() if name == self.texts_name}
+            run.agreement.update(measure_agreement(run.embeddings, reference.embeddings))
+        return run.agreement
 
     def stages(self, run: Run, texts: Sequence[str]) -> Stages | None:
         """A run's intermediate results for a few texts; None where the backend cannot tell or is closed already."""

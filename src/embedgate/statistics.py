@@ -156,8 +156,10 @@ def compare(
         alpha: How often a loss as large as the tolerance may pass.
         family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
         mode: Whether candidate / reference is compared with 1 - tolerance, or candidate - reference with -tolerance.
-        unit_loss: For a metric that counts, the most that one item can lose: the lower end then assumes one more item
-            that lost it, since items that all kept their score do not prove that none ever loses it.
+        unit_loss: For a mean of items that are right or wrong, the most that one item can lose: the lower end then
+            assumes one more item that lost it, since items that all kept their score do not prove that none ever
+            loses it. This is Gaffke's bound (2005), for counts that of Clopper and Pearson (1934), and with no change
+            at all the rule of three (Hanley and Lippman-Hand 1983).
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
 

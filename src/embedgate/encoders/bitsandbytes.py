@@ -1,8 +1,9 @@
 """The bitsandbytes backend: LLM.int8 (https://arxiv.org/abs/2208.07339).
 
 Weights are int8 with a scale per output row, activations are quantized per token while the model runs. Columns of
-activations beyond the threshold of 6 are outliers and computed in float; which columns these are is found out per batch,
-so an embedding depends, within rounding, on the texts it shares a batch with.
+activations beyond the threshold of 6 are outliers and computed in float; which columns these are is found out per
+batch. The same batches give the same bits; in other batches an embedding moves about as far as quantization has moved
+it from the reference's.
 """
 
 from __future__ import annotations
@@ -10,9 +11,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator
 from importlib.util import find_spec
+from typing import Any
 
 import torch
-from bitsandbytes.nn import Linear8bitLt
+from bitsandbytes.nn.modules import Int8Params
 from torch import Tensor
 from transformers import BitsAndBytesConfig
 
@@ -38,9 +40,8 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     """Builds the encoder."""
     # A line per product and batch, saying that float32 inputs are cast to float16 before they are quantized.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    loaded = load(
-        model, combination.device, torch.float32, quantization_config=BitsAndBytesConfig(load_in_8bit=True)
-    )
+    config = BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
+    loaded = load(model, combination.device, torch.float32, quantization_config=config)
     return _LLMInt8Encoder(loaded, combination, threads=context.threads, library="bitsandbytes")
 
 
@@ -50,5 +51,8 @@ class _LLMInt8Encoder(SentenceTransformerEncoder):
     def _weights(self) -> Iterator[Tensor]:
         yield from super()._weights()
         for module in self._model.modules():
-            if isinstance(module, Linear8bitLt):
-                yield from (scale for scale in (module.state.SCB, module.weight.SCB) if scale is not None)
+            weight: Any = getattr(module, "weight", None)
+            if isinstance(weight, Int8Params):
+                state: Any = module.state
+                # The first run moves the scales from the weights to the layer's state.
+                yield weight.SCB if weight.SCB is not None else state.SCB

@@ -62,7 +62,8 @@ class ForeignEncoder(Encoder):
             evidence = own()
             if not isinstance(evidence, Evidence):
                 raise GateError(
-                    f"evidence() of {self._combination} returned {_type_of(evidence)}", "return embedgate.encoders.Evidence"
+                    f"evidence() of {self._combination} returned {_type_of(evidence)}",
+                    "return embedgate.encoders.Evidence",
                 )
             found = contradictions(self._combination, evidence.products, evidence.device)
             return replace(evidence, problems=tuple(dict.fromkeys((*evidence.problems, *found))))

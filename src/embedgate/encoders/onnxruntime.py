@@ -119,7 +119,7 @@ class GraphEncoder(Encoder):
             details={
                 "provider": providers[0],
                 "nodes": dict(sorted(Counter(node.op_type for node in self._optimized.graph.node).items())),
-                "float_products": kept,
+                **({"float_products": kept} if "int8" in products else {}),
                 "u8u8_kernels": _needs_u8u8(),
                 **self._details,
             },
@@ -167,11 +167,11 @@ class GraphEncoder(Encoder):
         return dict(counts), kept
 
 
-def session(path: Path, threads: int, optimized: Path | None = None) -> ort.InferenceSession:
+def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None = None) -> ort.InferenceSession:
     """A session on the CPU provider and no other.
 
     Args:
-        path: The graph.
+        graph: The graph, or where it is.
         threads: Threads of its own pool.
         optimized: Where to write the graph that really runs, weights beside it.
     """
@@ -187,7 +187,8 @@ def session(path: Path, threads: int, optimized: Path | None = None) -> ort.Infe
         name = f"{optimized.name}.data"
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    return ort.InferenceSession(str(path), options, providers=[PROVIDER])
+    source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+    return ort.InferenceSession(source, options, providers=[PROVIDER])
 
 
 def _needs_u8u8() -> bool:

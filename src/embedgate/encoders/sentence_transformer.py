@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.models import Normalize
+from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
@@ -38,7 +38,7 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
     """
     shows_progress = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()
+    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
         loaded = SentenceTransformer(
             str(model.path),
@@ -49,7 +49,7 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         )
     finally:
         if shows_progress:
-            transformers_logging.enable_progress_bar()
+            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
     for module in list(loaded)[1:]:
         module.to(dtype=dtype)  # the transformer alone takes the dtype above, a dense layer after it does not
     return loaded.eval()
@@ -174,12 +174,9 @@ class SentenceTransformerEncoder(Encoder):
 
     def _stored(self) -> Iterator[Tensor]:
         """Every plain tensor the weights are stored in, once, whoever shares it."""
-        seen = set()
-        for weight in self._weights():
-            for tensor in plain_tensors(weight):
-                if tensor.data_ptr() not in seen:
-                    seen.add(tensor.data_ptr())
-                    yield tensor
+        # Holding them keeps a tensor that was unpacked for this from leaving its address to the next one.
+        found = {tensor.data_ptr(): tensor for weight in self._weights() for tensor in plain_tensors(weight)}
+        yield from found.values()
 
     def _weights(self) -> Iterator[Tensor]:
         yield from self._model.parameters()
@@ -225,7 +222,9 @@ def products_of(model: nn.Module, run: Callable[[], object]) -> dict[str, int]:
     """
     found: dict[nn.Module, str] = {}
 
-    def look(module: nn.Module, _: Any, result: Tensor) -> None:
+    def look(module: nn.Module, _: Any, result: Any) -> None:
+        if not isinstance(result, Tensor):
+            return
         largest = max(plain_tensors(weight_of(module)), key=lambda tensor: tensor.nbytes)
         found[module] = type_name(result.dtype if largest.dtype.is_floating_point else largest.dtype)
 
@@ -240,16 +239,19 @@ def products_of(model: nn.Module, run: Callable[[], object]) -> dict[str, int]:
 
 def reduced_float32() -> list[str]:
     """Settings under which torch computes float32 products in a narrower type, one line each."""
-    found = []
-    if torch.get_float32_matmul_precision() != "highest":
-        found.append(f"torch.get_float32_matmul_precision() is {torch.get_float32_matmul_precision()!r}, not 'highest'")
-    mkldnn: Any = torch.backends.mkldnn
-    for name, owner in (("mkldnn", mkldnn), ("mkldnn.matmul", mkldnn.matmul)):
-        if owner.fp32_precision not in ("none", "ieee"):
-            found.append(f"torch.backends.{name}.fp32_precision is {owner.fp32_precision!r}, not 'ieee'")
-    for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE"):
-        if os.environ.get(name, "STRICT").upper() != "STRICT":
-            found.append(f"{name} is {os.environ[name]!r}, so float32 products may be narrowed")
+    # What torch.set_float32_matmul_precision and torch.backends.fp32_precision set shows here too. The getter of the
+    # former raises where the latter is set.
+    backends: Any = torch.backends
+    found = [
+        f"torch.backends.{name}.matmul.fp32_precision is {backend.matmul.fp32_precision!r}, not 'ieee'"
+        for name, backend in (("mkldnn", backends.mkldnn), ("cuda", backends.cuda))
+        if backend.matmul.fp32_precision not in ("none", "ieee")
+    ]
+    found += [
+        f"{name} is {os.environ[name]!r}, not 'STRICT'"
+        for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
+        if os.environ.get(name, "STRICT").upper() != "STRICT"
+    ]
     return found
 
 

@@ -19,7 +19,8 @@ from embedgate.model import Model
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float32}
 
 # Instruction sets that multiply matrices of the type, by the names Linux gives x86-64's and aarch64's.
-NATIVE = {
+NATIVE: dict[str, set[str]] = {
+    "fp32": {"avx2", "avx512f", "asimd"},
     "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
     "amp": {"avx512_bf16", "amx_bf16", "bf16"},
@@ -46,7 +47,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         threads=context.threads,
         dtype=STORED[kind],
         autocast=torch.bfloat16 if kind == "amp" else None,
-        details={"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))} if kind in NATIVE else {},
+        details={"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))},
     )
     if combination.is_reference and (problems := encoder.evidence().problems):
         raise BuildError(f"the reference is not float32 throughout: {problems[0]}", "restore torch's defaults")

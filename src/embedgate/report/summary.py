@@ -18,8 +18,13 @@ if TYPE_CHECKING:
     from embedgate.session import Run
 
 SCHEMA = 1
-# The metric that stands for a kind of dataset in the table; the others are in report.json.
-HEADLINE = ("cosine_spearman", "ndcg_at_10", "v_measure", "triplet_accuracy")
+# The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.
+HEADLINE = {
+    "cosine_spearman": "Spearman",
+    "ndcg_at_10": "nDCG@10",
+    "v_measure": "V-measure",
+    "triplet_accuracy": "accuracy",
+}
 
 
 @dataclass

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from io import StringIO
+from typing import Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -11,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
-from embedgate.report.summary import Row, Summary
+from embedgate.report.summary import HEADLINE, Row, Summary
 
 STYLE = {
     "pass": "green",
@@ -33,8 +34,8 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         colour: Whether to write ANSI colours.
     """
     out = StringIO()
-    console = Console(file=out, width=max(width, 80), force_terminal=colour, color_system="standard" if colour else None,
-                      highlight=False, soft_wrap=False)  # fmt: skip
+    colours: Literal["standard"] | None = "standard" if colour else None
+    console = Console(file=out, width=max(width, 80), force_terminal=colour, color_system=colours, highlight=False)
     _head(console, summary)
     if summary.rows:
         console.print(_table(summary))
@@ -71,7 +72,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
 
 def headings(summary: Summary) -> list[str]:
     """The table's headings."""
-    kept = [f"{dataset} {metric} kept" for dataset, metric in summary.headlines]
+    kept = [f"{dataset} {HEADLINE[metric]} kept" for dataset, metric in summary.headlines]
     return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
 
 
@@ -92,7 +93,7 @@ def _head(console: Console, summary: Summary) -> None:
 def _table(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(summary)):
-        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place == 0)
+        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place < 2)
     for row in summary.rows:
         verdict, *values = cells(summary, row)
         table.add_row(row.combination, Text(verdict, style=STYLE[row.verdict]), *values)

@@ -1,0 +1,215 @@
+"""The OpenVINO backend: the one ONNX graph, compiled for this CPU.
+
+`fp32` and `bf16` run the exported graph with the type OpenVINO is told to infer in, since it chooses bfloat16 by itself
+on a CPU that has it. `int8` runs what NNCF's post-training quantization makes of the graph: SmoothQuant
+(https://arxiv.org/abs/2211.10438), symmetric weights per channel, asymmetric activations with ranges from the
+calibration texts, and bias correction. What it leaves in float is inferred in float32; embedding tables are int8 in the
+artefact, and float32 again once OpenVINO has loaded it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from importlib.metadata import version
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino as ov
+
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders.evidence import contradictions
+from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
+from embedgate.machine import library_versions
+from embedgate.model import Model
+
+DEVICE = "CPU"
+KIND = "openvino-int8"
+FILE_NAME = "model.xml"
+QUANTIZATION = {"model_type": "transformer", "preset": "mixed"}
+
+INFERS_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
+PRODUCT_LAYERS = {"FullyConnected", "MatMul"}
+TYPE_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "u8": "int8"}
+
+
+def unavailable(combination: Combination) -> str | None:
+    """Why this machine or installation cannot run the combination, in one line; None where it can."""
+    if combination.weight_precision == "bf16":
+        if "BF16" not in ov.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+            return "this CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16)"
+    elif combination.weight_precision == "int8" and find_spec("nncf") is None:
+        return "nncf, which quantizes for OpenVINO, is not installed: pip install 'embedgate[openvino]'"
+    return None
+
+
+def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+    """Builds the encoder, and the quantized graph if it is not in the cache yet.
+
+    Raises:
+        BuildError: If the model cannot be exported, or there are no texts to calibrate on.
+    """
+    graph = exported_graph(model, context)
+    tokenizer = Tokenizer(model)
+    details: dict[str, Any] = {}
+    if combination.weight_precision == "int8":
+        graph, details["quantization"] = _quantized(graph, tokenizer, context)
+    core = ov.Core()
+    compiled = core.compile_model(
+        core.read_model(graph),
+        DEVICE,
+        {
+            "INFERENCE_PRECISION_HINT": INFERS_IN[combination.weight_precision],
+            "INFERENCE_NUM_THREADS": context.threads,
+            "NUM_STREAMS": 1,
+            "PERFORMANCE_HINT": "LATENCY",
+            "ENABLE_CPU_PINNING": False,  # no other backend pins its threads to cores
+        },
+    )
+    return OpenVINOEncoder(compiled, tokenizer, combination, details)
+
+
+class OpenVINOEncoder(Encoder):
+    """Runs a compiled model.
+
+    Args:
+        compiled: The model, compiled with the outputs of `embedgate.encoders.graph`.
+        tokenizer: The model's tokenizer.
+        combination: What it is to be; its evidence is held against this.
+        details: Put into the evidence as they are.
+    """
+
+    def __init__(
+        self, compiled: ov.CompiledModel, tokenizer: Tokenizer, combination: Combination, details: dict[str, Any]
+    ) -> None:
+        self._compiled = compiled
+        self._request = compiled.create_infer_request()
+        self._tokenizer = tokenizer
+        self._combination = combination
+        self._details = details
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts; see `Encoder.encode`."""
+        dim = self._compiled.output("sentence_embedding").partial_shape[1].get_length()
+        matrix = np.empty((len(texts), dim), dtype=np.float32)
+        for batch in self._tokenizer.batches(texts, batch_size):
+            self._request.infer(batch.feeds)
+            matrix[batch.rows] = self._request.get_tensor("sentence_embedding").data
+        return matrix
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts; see `Stages`."""
+        hidden: dict[int, FloatArray] = {}
+        pooled: dict[int, FloatArray] = {}
+        shows_pooled = any("pooled" in output.names for output in self._compiled.outputs)
+        for batch in self._tokenizer.batches(texts, len(texts)):
+            self._request.infer(batch.feeds)
+            # Copies: the request reuses its tensors.
+            states = self._request.get_tensor("token_embeddings").data.copy()
+            final = self._request.get_tensor("pooled" if shows_pooled else "sentence_embedding").data.copy()
+            for i, row in enumerate(batch.rows):
+                hidden[int(row)] = states[i][batch.attention_mask[i].astype(bool)]
+                pooled[int(row)] = final[i]
+        return Stages(
+            token_ids=self._tokenizer.ids(texts),
+            token_embeddings=[hidden[row] for row in range(len(texts))],
+            pooled=np.stack([pooled[row] for row in range(len(texts))]) if texts else None,
+            embeddings=self.encode(texts),
+        )
+
+    def evidence(self) -> Evidence:
+        """What really ran, from the graph that OpenVINO compiled for execution."""
+        nodes = self._compiled.get_runtime_model().get_ordered_ops()
+        executed = [node for node in nodes if _says(node, "layerType") in PRODUCT_LAYERS and _has_weights(node)]
+        kinds = Counter(_says(node, "runtimePrecision") for node in executed)
+        products: Counter[str] = Counter()
+        for kind, count in kinds.items():
+            products[TYPE_NAMES.get(kind, kind)] += count
+        device = "+".join(self._compiled.get_property("EXECUTION_DEVICES")).lower()
+        return Evidence(
+            device=device,
+            threads=int(self._compiled.get_property("INFERENCE_NUM_THREADS")),
+            weight_bytes=sum(_constant_bytes(node) for node in nodes),
+            products=dict(products),
+            library=f"openvino {version('openvino')}",
+            details={
+                "kernels": dict(Counter(_says(node, "primitiveType") for node in executed)),
+                "infers in": self._compiled.get_property("INFERENCE_PRECISION_HINT").get_type_name(),
+                **self._details,
+            },
+            problems=contradictions(self._combination, products, device),
+        )
+
+    def close(self) -> None:
+        """Releases the compiled model."""
+        del self._request, self._compiled
+
+
+def _quantized(graph: Path, tokenizer: Tokenizer, context: BuildContext) -> tuple[Path, dict[str, Any]]:
+    """The path of the quantized graph, and the record of how it was made."""
+    if not context.calibration_texts:
+        raise BuildError("openvino int8 needs calibration texts, and there are none")
+    key = {
+        "graph": graph.parent.name,  # holds the digest of the fingerprint and of what exported it
+        "libraries": library_versions(("nncf", "openvino")),
+        "calibration_sha256": context.calibration_sha256,
+        "options": QUANTIZATION,
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        context.progress(f"quantizing for OpenVINO on {len(context.calibration_texts)} calibration texts")
+        batches = tokenizer.batches(context.calibration_texts, 1)  # one by one: padding would enter the ranges
+        quantized = _quantize(graph, [batch.feeds for batch in batches])
+        ov.save_model(quantized, folder / FILE_NAME, compress_to_fp16=False)
+        return {**QUANTIZATION, "texts": len(context.calibration_texts), "libraries": key["libraries"]}
+
+    folder, artefact = context.cache.get_or_build(KIND, key, build)
+    return folder / FILE_NAME, artefact["record"]
+
+
+def _quantize(graph: Path, inputs: list[dict[str, Any]]) -> ov.Model:
+    os.environ.setdefault("NNCF_CI", "1")  # read when nncf is imported: no telemetry
+    import nncf
+
+    nncf.set_log_level(logging.ERROR)
+    with contextlib.redirect_stdout(io.StringIO()):  # progress bars
+        return nncf.quantize(
+            ov.Core().read_model(graph),
+            nncf.Dataset(inputs),
+            model_type=nncf.ModelType(QUANTIZATION["model_type"]),
+            preset=nncf.QuantizationPreset(QUANTIZATION["preset"]),
+            subset_size=len(inputs),
+        )
+
+
+def _says(node: ov.Node, name: str) -> str:
+    return str(node.get_rt_info()[name].astype(str))
+
+
+def _has_weights(product: ov.Node) -> bool:
+    """Whether a product's second operand comes from constants alone."""
+    return all(_says(source, "layerType") == "Const" for source in _roots(product.input_value(1).get_node()))
+
+
+def _roots(node: ov.Node) -> Iterator[ov.Node]:
+    values = node.input_values()
+    if not values:
+        yield node
+    for value in values:
+        yield from _roots(value.get_node())
+
+
+def _constant_bytes(node: ov.Node) -> int:
+    if _says(node, "layerType") != "Const" or node.get_output_element_type(0).is_dynamic():
+        return 0
+    shape = node.output(0).partial_shape.to_shape()
+    return int(np.prod(shape)) * int(node.get_output_element_type(0).size)

@@ -1,0 +1,263 @@
+"""The encoders that run as a `SentenceTransformer`: what they compute, and what they tell about it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from torchao.utils import get_model_size_in_bytes
+
+from embedgate.cache import ArtefactCache
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, Encoder, bitsandbytes, torchao
+from embedgate.encoders import torch as torch_backend
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.errors import BuildError
+from embedgate.model import Model
+
+TEXTS = [
+    "A man is playing a guitar.",
+    "Hi",
+    "The invoice of 12 March was paid twice, so please return 49.90 euros to the customer's account.",
+    "Someone plays an instrument on the street.",
+    "¿Dónde está la biblioteca? 图书馆",
+    "",
+]
+PRODUCTS = 37  # six per layer, and the pooler of BERT
+EMBEDDING_TABLES = (30522 + 512 + 2) * 384
+BUILDERS = {
+    "torch-fp32-cpu": torch_backend.build,
+    "torch-bf16-cpu": torch_backend.build,
+    "torch-fp16-cpu": torch_backend.build,
+    "torch-amp-cpu": torch_backend.build,
+    "bitsandbytes-int8-cpu": bitsandbytes.build,
+    "torchao-int8-cpu": torchao.build,
+}
+
+
+@pytest.fixture(scope="module")
+def context(tmp_path_factory) -> BuildContext:
+    return BuildContext(threads=1, cache=ArtefactCache(tmp_path_factory.mktemp("cache")))
+
+
+@pytest.fixture(scope="module")
+def built(model, context) -> Callable[[str], Encoder]:
+    encoders: dict[str, Encoder] = {}
+
+    def get(name: str) -> Encoder:
+        if name not in encoders:
+            encoders[name] = BUILDERS[name](model, Combination.parse(name), context)
+        return encoders[name]
+
+    return get
+
+
+@pytest.fixture
+def loaded(model):
+    return load(model, "cpu", torch.float32)
+
+
+def named(name: str, loaded, **options) -> SentenceTransformerEncoder:
+    return SentenceTransformerEncoder(loaded, Combination.parse(name), threads=1, **options)
+
+
+@pytest.mark.parametrize(
+    ("name", "product_type", "parameter_bytes"),
+    [
+        ("torch-fp32-cpu", "float32", 4),
+        ("torch-bf16-cpu", "bfloat16", 2),
+        ("torch-fp16-cpu", "float16", 2),
+        ("torch-amp-cpu", "bfloat16", 4),
+        ("bitsandbytes-int8-cpu", "int8", None),
+        ("torchao-int8-cpu", "int8", None),
+    ],
+)
+def test_evidence_tells_what_ran(built, name, product_type, parameter_bytes):
+    evidence = built(name).evidence()
+    assert evidence.problems == ()
+    assert evidence.products == {product_type: PRODUCTS}
+    assert (evidence.device, evidence.threads) == ("cpu", 1)
+    assert evidence.library.split()[0] == name.partition("-")[0]
+    if parameter_bytes is None:
+        # int8 weights with a float32 scale per row; embedding tables, biases and layer norms stay float32.
+        weights = 6 * (4 * 384 * 384 + 2 * 384 * 1536) + 384 * 384
+        assert evidence.weight_bytes == pytest.approx(weights + 4 * EMBEDDING_TABLES, rel=5e-3)
+        assert evidence.weight_bytes > weights + 4 * EMBEDDING_TABLES
+    else:
+        assert evidence.weight_bytes == pytest.approx(22_713_216 * parameter_bytes, rel=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("name", "least_cosine"),
+    [
+        ("torch-bf16-cpu", 0.999),
+        ("torch-fp16-cpu", 0.99999),
+        ("torch-amp-cpu", 0.999),
+        ("bitsandbytes-int8-cpu", 0.99),
+        ("torchao-int8-cpu", 0.98),
+    ],
+)
+def test_embeddings_are_near_the_reference_and_not_it(built, name, least_cosine):
+    reference, found = built("torch-fp32-cpu").encode(TEXTS), built(name).encode(TEXTS)
+    assert (found.dtype, found.shape) == (np.float32, (len(TEXTS), 384))
+    assert not np.array_equal(found, reference)
+    cosines = (found * reference).sum(axis=1) / np.linalg.norm(found, axis=1)
+    assert cosines.min() > least_cosine
+
+
+def test_embeddings_are_those_of_sentence_transformers_in_the_order_given(built, loaded):
+    encoder = built("torch-fp32-cpu")
+    np.testing.assert_array_equal(encoder.encode(TEXTS), loaded.encode(TEXTS))
+    np.testing.assert_allclose(encoder.encode(TEXTS[::-1], batch_size=2)[::-1], encoder.encode(TEXTS), atol=1e-6)
+    assert encoder.encode([]).shape == (0, 384)
+
+
+@pytest.mark.parametrize("name", BUILDERS)
+def test_stages_lead_to_the_embeddings(built, name):
+    encoder = built(name)
+    stages = encoder.stages(TEXTS)
+    assert stages is not None
+    assert stages.token_embeddings is not None
+    assert stages.pooled is not None
+    for ids, states in zip(stages.token_ids, stages.token_embeddings, strict=True):
+        assert (ids[0], ids[-1]) == (101, 102)
+        assert 0 not in ids
+        assert (states.dtype, states.shape) == (np.float32, (len(ids), 384))
+    means = np.stack([states.mean(axis=0) for states in stages.token_embeddings])
+    np.testing.assert_allclose(stages.pooled, means, rtol=1e-2, atol=5e-3)
+    normalised = stages.pooled / np.linalg.norm(stages.pooled, axis=1, keepdims=True)
+    np.testing.assert_allclose(stages.embeddings, normalised, atol=2e-3)
+    np.testing.assert_array_equal(stages.embeddings, encoder.encode(TEXTS))
+
+
+def test_the_size_torchao_tells_is_the_same(built):
+    encoder = built("torchao-int8-cpu")
+    assert isinstance(encoder, SentenceTransformerEncoder)
+    own = get_model_size_in_bytes(encoder._model)
+    assert encoder.evidence().weight_bytes == own
+
+
+def test_bitsandbytes_is_quiet(model, context, caplog, capfd):
+    with caplog.at_level(logging.WARNING):
+        bitsandbytes.build(model, Combination.parse("bitsandbytes-int8-cpu"), context).encode(TEXTS)
+    assert [record for record in caplog.records if record.name.startswith("bitsandbytes")] == []
+    assert "Loading weights" not in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "reason"),
+    [
+        (
+            bitsandbytes,
+            "bitsandbytes-int8-cpu",
+            "LLM.int8 multiplies in int8 on CPUs with AVX-512 alone, this one has AVX2",
+        ),
+        (torchao, "torchao-int8-cpu", None),
+        (torch_backend, "torch-fp16-cpu", None),
+        (torch_backend, "torch-fp16-cuda", "torch sees no CUDA device"),
+    ],
+)
+def test_unavailable_gives_the_reason(monkeypatch, backend, name, reason):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX2")
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert backend.unavailable(Combination.parse(name)) == reason
+
+
+def test_bitsandbytes_is_available_with_avx512_and_accelerate(monkeypatch):
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: "AVX512")
+    combination = Combination.parse("bitsandbytes-int8-cpu")
+    assert bitsandbytes.unavailable(combination) is None
+    monkeypatch.setattr(bitsandbytes, "find_spec", lambda _: None)
+    assert "needs accelerate" in str(bitsandbytes.unavailable(combination))
+
+
+def test_a_reference_with_narrowed_products_is_refused(model, context, monkeypatch):
+    reference = Combination.parse("torch-fp32-cpu")
+    monkeypatch.setenv("ONEDNN_DEFAULT_FPMATH_MODE", "BF16")
+    with pytest.raises(BuildError, match="not float32 throughout: ONEDNN_DEFAULT_FPMATH_MODE is 'BF16'"):
+        torch_backend.build(model, reference, context)
+    monkeypatch.delenv("ONEDNN_DEFAULT_FPMATH_MODE")
+    set_before = torch.get_float32_matmul_precision()
+    try:
+        torch.set_float32_matmul_precision("medium")
+        with pytest.raises(BuildError, match=r"not float32 throughout: torch\.backends\.mkldnn\.matmul.*'bf16'"):
+            torch_backend.build(model, reference, context)
+    finally:
+        torch.set_float32_matmul_precision(set_before)
+
+
+def test_bfloat16_weights_in_the_name_of_fp32_are_reported(model):
+    encoder = named("torch-fp32-cpu", load(model, "cpu", torch.bfloat16), dtype=torch.float32)
+    assert encoder.evidence().problems == (
+        "named fp32, but all 37 products compute in bfloat16",
+        "103 of 103 parameters are stored in bfloat16, not in float32",
+    )
+
+
+def test_autocast_that_does_not_happen_is_reported(loaded):
+    encoder = named("torch-amp-cpu", loaded, dtype=torch.float32)
+    assert encoder.evidence().problems == ("named amp, but all 37 products compute in float32",)
+
+
+def test_mixed_weights_are_reported(loaded):
+    loaded[0].model.encoder.layer[0].intermediate.dense.to(torch.bfloat16)
+    encoder = named("torch-amp-cpu", loaded, dtype=torch.float32, autocast=torch.bfloat16)
+    assert encoder.evidence().problems == ("2 of 103 parameters are stored in bfloat16, not in float32",)
+
+
+def test_int8_that_quantized_nothing_is_reported(loaded):
+    assert named("torchao-int8-cpu", loaded).evidence().problems == (
+        "named int8, but all 37 products compute in float32",
+    )
+
+
+def test_another_device_is_reported(loaded):
+    assert named("torch-fp32-cuda", loaded).evidence().problems == ("named cuda, but it runs on cpu",)
+
+
+def test_training_mode_is_reported(loaded):
+    assert named("torch-fp32-cpu", loaded).evidence().problems == ()
+    encoder = named("torch-fp32-cpu", loaded.train())
+    encoder.encode(TEXTS)
+    (problem,) = encoder.evidence().problems
+    assert problem.endswith("dropout or batch norm modules are in training mode: call eval()")
+
+
+def test_shared_weights_count_once(loaded):
+    alone = named("torch-fp32-cpu", loaded).evidence()
+    layers = loaded[0].model.encoder.layer
+    layers[1].attention.self.query.weight = layers[0].attention.self.query.weight
+    shared = named("torch-fp32-cpu", loaded).evidence()
+    assert shared.weight_bytes == alone.weight_bytes - 4 * 384 * 384
+    assert shared.products == alone.products
+
+
+def test_dense_layers_after_the_transformer_take_the_dtype(tmp_path, loaded, model, context):
+    from sentence_transformers import SentenceTransformer
+    from sentence_transformers.sentence_transformer.modules import Dense
+
+    with_dense = SentenceTransformer(modules=[loaded[0], loaded[1], Dense(384, 16)], device="cpu")
+    with_dense.save_pretrained(str(tmp_path))
+    half = torch_backend.build(replace(model, path=Path(tmp_path)), Combination.parse("torch-fp16-cpu"), context)
+    assert half.encode(TEXTS).shape == (len(TEXTS), 16)
+    assert half.evidence().products == {"float16": PRODUCTS + 1}
+    assert half.evidence().problems == ()
+
+
+def test_a_vector_per_token_is_refused(loaded):
+    encoder = named("torch-fp32-cpu", loaded)
+    loaded.encode = lambda texts, **_: np.zeros((len(texts), 3, 384))
+    with pytest.raises(BuildError, match=r"torch-fp32-cpu gave an array of shape \(6, 3, 384\) for 6 texts"):
+        encoder.encode(TEXTS)
+
+
+def test_closing_releases_the_model(model: Model, context: BuildContext):
+    encoder = torch_backend.build(model, Combination.parse("torch-fp16-cpu"), context)
+    encoder.close()
+    with pytest.raises(AttributeError):
+        encoder.encode(TEXTS)
