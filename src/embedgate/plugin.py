@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Generator
+from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -309,10 +310,13 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
     if reporter is None or config.get_verbosity() < 0:
         return lambda _: None
 
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
     def show(line: str) -> None:
-        reporter.ensure_newline()
-        reporter.write_line(f"  {line}", cyan=True)
-        reporter._tw.flush()
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"  {line}", cyan=True)
+            reporter.flush()
 
     return show
 

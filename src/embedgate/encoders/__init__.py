@@ -15,6 +15,7 @@ import its library at the top, since a missing one is caught here and told with 
 from __future__ import annotations
 
 import importlib
+import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
     from embedgate.model import Model
 
 FloatArray = npt.NDArray[np.float32]
+
+# What these say while they are imported is about hardware and versions that no combination here uses.
+for _name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
+    logging.getLogger(_name).setLevel(logging.ERROR)
 
 
 @dataclass(frozen=True)
@@ -154,7 +159,9 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
     except (Unavailable, BuildError):
         raise
     except MemoryError as error:
-        raise BuildError(f"{combination} ran out of memory while building", "free memory or use a smaller model") from error
+        raise BuildError(
+            f"{combination} ran out of memory while building", "free memory or use a smaller model"
+        ) from error
     except Exception as error:
         cause = f"{type(error).__name__}: {error}".splitlines()[0]
         raise BuildError(f"{combination} could not be built: {cause}") from error

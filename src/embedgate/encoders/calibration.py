@@ -9,9 +9,9 @@ For each site (an activation and the products that read it):
    multiplied by it, with the best alpha and clipping);
 3. sensitivity: that site alone is quantized, and the finished embeddings of held-out texts are compared with fp32's.
 
-The treatment of least error is chosen, the simpler one where the difference is slight. Then the whole graph is measured
-on held-out texts, and the most sensitive sites go back to float until its error is within the target. What is chosen and
-why is in the artefact's record. See `docs/calibration.md`.
+The treatment of least error is chosen, the simpler one where the difference is slight. Then the whole graph is
+measured on held-out texts, and the most sensitive sites go back to float until its error is within the target. What is
+chosen and why is in the artefact's record. See `docs/calibration.md`.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from embedgate.machine import library_versions
 from embedgate.model import Model
 
 # Part of the cache key: raise it whenever the method changes.
-CALIBRATION_VERSION = 1
+CALIBRATION_VERSION = 2
 KIND = "onnx-int8static"
 EMBEDDING = "sentence_embedding"
 
@@ -119,7 +119,7 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
 
 
 def minmax_int8_graph(fp32_path: Path, out_path: Path, calibration_feeds: Sequence[Batch]) -> None:
-    """Writes what plain calibration gives: every product in int8, scales from the largest value seen.
+    """Writes what plain calibration gives: every product in int8, one scale for each tensor, from the largest value.
 
     It is what a calibrated graph is compared with, and a fault that the suite must catch.
 
@@ -129,10 +129,9 @@ def minmax_int8_graph(fp32_path: Path, out_path: Path, calibration_feeds: Sequen
         calibration_feeds: Batches of calibration texts.
     """
     graph = onnx.load(fp32_path)
-    found = sites(graph)
-    seen = _statistics(graph, found, calibration_feeds, [], threads=0)
-    chosen = {site.activation: _minmax(seen[site.activation].largest) for site in found}
-    save_graph(quantized_graph(graph, chosen), out_path)
+    seen = _statistics(graph, sites(graph), calibration_feeds, calibration_feeds, threads=1)
+    plain = {activation: _minmax(statistics.largest) for activation, statistics in seen.items()}
+    save_graph(quantized_graph(graph, plain, per_channel=False), out_path)
 
 
 def calibrate(
@@ -156,9 +155,12 @@ def calibrate(
     judging = list(tokenizer.batches(held_out, MEASURING_BATCH))
     context.progress(f"calibrating int8: statistics of {len(found)} activations on {len(texts)} texts")
     seen = _statistics(
-        graph, found, list(tokenizer.batches(fitted, STATISTICS_BATCH)),
-        list(tokenizer.batches(held_out, STATISTICS_BATCH)), context.threads,
-    )  # fmt: skip
+        graph,
+        found,
+        list(tokenizer.batches(fitted, STATISTICS_BATCH)),
+        list(tokenizer.batches(held_out, STATISTICS_BATCH)),
+        context.threads,
+    )
     # The longest texts come first, and cost most: the joint measurement has them, the many single ones do without.
     short = list(tokenizer.batches(sorted(held_out, key=len)[:SENSITIVITY_TEXTS], MEASURING_BATCH))
     reference = _embeddings(graph, short, context.threads)
@@ -205,10 +207,7 @@ def _statistics(
         for name, values in zip(names, runner.run(names, batch.feeds), strict=True):
             rows = _rows(values, batch)
             sampled[name].append(rows[generator.random(len(rows)) < share])
-    return {
-        name: Statistics(largest[name], np.concatenate(sampled[name]) if held_out else np.empty((0, 0), np.float32))
-        for name in names
-    }
+    return {name: Statistics(largest[name], np.concatenate(sampled[name])) for name in names}
 
 
 def _rows(values: FloatArray, batch: Batch) -> FloatArray:

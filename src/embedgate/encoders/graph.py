@@ -15,6 +15,7 @@ from __future__ import annotations
 import ast
 import logging
 import warnings
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -28,9 +29,9 @@ import torch
 from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from sentence_transformers import SentenceTransformer
-from transformers.utils import logging as transformers_logging
 
 from embedgate.encoders import BuildContext
+from embedgate.encoders.sentence_transformer import load
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
 from embedgate.machine import library_versions
@@ -144,12 +145,7 @@ def save_graph(graph: onnx.ModelProto, path: Path) -> None:
 
 def _export(model: Model, path: Path) -> float:
     with _quiet():
-        loaded = SentenceTransformer(
-            str(model.path),
-            device="cpu",
-            local_files_only=True,
-            model_kwargs={"dtype": torch.float32, "attn_implementation": "eager"},
-        ).eval()
+        loaded = load(model, "cpu", torch.float32, attn_implementation="eager")
         tokenizer = Tokenizer(model)
         pipeline = _Pipeline(list(loaded)).eval()
         _check_pooling(loaded, model)
@@ -200,19 +196,18 @@ def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer) -> None:
 def _tidy(path: Path) -> None:
     """Names products by their layers, and drops the exporter's notes: stack traces with the paths of this machine."""
     graph = onnx.load(path, load_external_data=False)
-    prefix = f"{_Pipeline.__name__}.".lower()
     for node in graph.graph.node:
         notes = {note.key: note.value for note in node.metadata_props}
         if node.op_type in ("MatMul", "Gemm") and _SCOPES in notes:
             scopes = [scope for scope in ast.literal_eval(notes[_SCOPES]) if "." in scope]
-            node.name = f"{_layer_name(scopes[-1])}/{node.op_type}" if scopes else node.name.removeprefix(prefix)
+            node.name = f"{_layer_name(scopes[-1])}/{node.op_type}" if scopes else node.name
         del node.metadata_props[:]
         node.ClearField("doc_string")
     for value in (*graph.graph.value_info, *graph.graph.input, *graph.graph.output, *graph.graph.initializer):
         del value.metadata_props[:]
-    names = [node.name for node in graph.graph.node]
+    names = Counter(node.name for node in graph.graph.node)
     for number, node in enumerate(graph.graph.node):
-        if names.count(node.name) > 1:
+        if names[node.name] > 1:
             node.name = f"{node.name}_{number}"
     onnx.save(graph, path)
 
@@ -249,16 +244,12 @@ def _finite_max(difference: npt.NDArray[np.float32]) -> float:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The exporter and the loader log, warn and draw progress bars; what matters is raised."""
+    """The exporter logs and warns at length; what matters is raised."""
     level = logging.root.manager.disable
-    bars = transformers_logging.is_progress_bar_enabled()
     logging.disable(logging.ERROR)
-    transformers_logging.disable_progress_bar()
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             yield
     finally:
         logging.disable(level)
-        if bars:
-            transformers_logging.enable_progress_bar()

@@ -9,7 +9,8 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,16 @@ QUIET = 3
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 1
 
-INTEGER_PRODUCTS = {"DynamicQuantizeMatMul", "MatMulInteger", "MatMulIntegerToFloat", "QGemm", "QLinearMatMul"}
-FLOAT_PRODUCTS = {"FusedGemm", "FusedMatMul", "Gemm", "MatMul"}
+# Which input of a node holds a product's weights.
+INTEGER_PRODUCTS = {
+    "DynamicQuantizeMatMul": 1,
+    "MatMulInteger": 1,
+    "MatMulIntegerToFloat": 1,
+    "QGemm": 3,
+    "QLinearMatMul": 3,
+}
+# The last one reads small weights and multiplies in float32.
+FLOAT_PRODUCTS = {"FusedGemm": 1, "FusedMatMul": 1, "Gemm": 1, "MatMul": 1, "MatMulNBits": 1}
 
 
 def unavailable(combination: Combination) -> str | None:
@@ -106,10 +115,12 @@ class GraphEncoder(Encoder):
         return embeddings
 
     def evidence(self) -> Evidence:
-        """Products by the type they compute in, as counted in the graph that ONNX Runtime made of the file it loaded."""
+        """Products by the type they compute in, counted in the graph that ONNX Runtime made of the file it loaded."""
         products, kept = self._products
         providers = self._session.get_providers()
         problems = contradictions(self._combination, products, "cpu" if providers == [PROVIDER] else providers[0])
+        if not products:
+            problems = (*problems, "none of its products with weights is known, so what they compute in is not proven")
         return Evidence(
             device="cpu",
             threads=self._session.get_session_options().intra_op_num_threads,
@@ -159,9 +170,9 @@ class GraphEncoder(Encoder):
         counts: Counter[str] = Counter()
         kept = []
         for node in graph.node:
-            if node.op_type in INTEGER_PRODUCTS and constant & set(node.input):
+            if node.op_type in INTEGER_PRODUCTS and node.input[INTEGER_PRODUCTS[node.op_type]] in constant:
                 counts["int8"] += 1
-            elif node.op_type in FLOAT_PRODUCTS and node.input[1] in constant:
+            elif node.op_type in FLOAT_PRODUCTS and node.input[FLOAT_PRODUCTS[node.op_type]] in constant:
                 counts["float32"] += 1
                 kept.append(node.name.rpartition("/")[0] or node.name)
         return dict(counts), kept
@@ -191,6 +202,17 @@ def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None 
     return ort.InferenceSession(source, options, providers=[PROVIDER])
 
 
+@contextmanager
+def quiet_logging() -> Iterator[None]:
+    """ONNX Runtime's quantizer advises, on the root logger, to do what the exporter did already."""
+    level = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        yield
+    finally:
+        logging.disable(level)
+
+
 def _needs_u8u8() -> bool:
     """Whether this CPU's fast int8 kernels saturate.
 
@@ -210,9 +232,7 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
 
     def make(folder: Path) -> None:
         context.progress(f"quantizing {model.name} for ONNX Runtime")
-        level = logging.root.manager.disable
-        logging.disable(logging.WARNING)
-        try:
+        with quiet_logging():
             quantize_dynamic(
                 exported,
                 folder / FILE_NAME,
@@ -221,8 +241,6 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
                 weight_type=QuantType.QInt8,
                 use_external_data_format=exported.with_name(f"{FILE_NAME}.data").exists(),
             )
-        finally:
-            logging.disable(level)
 
     folder, _ = context.cache.get_or_build("onnx-int8", key, make)
     return folder / FILE_NAME

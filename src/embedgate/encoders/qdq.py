@@ -77,21 +77,28 @@ def sites(graph: onnx.ModelProto) -> list[Site]:
     ]
 
 
-def quantize_weights(weights: FloatArray) -> tuple[np.ndarray[Any, np.dtype[np.int8]], FloatArray]:
-    """Rounds weights to int8 with one scale per output channel.
+def quantize_weights(
+    weights: FloatArray, per_channel: bool = True
+) -> tuple[np.ndarray[Any, np.dtype[np.int8]], FloatArray]:
+    """Rounds weights to int8.
 
     Args:
         weights: float32 `[in, out]`.
+        per_channel: Whether each output channel has a scale of its own, or all have the largest.
 
     Returns:
         int8 `[in, out]`, and the scales, float32 `[out]`.
     """
     largest = np.abs(weights).max(axis=0)
+    if not per_channel:
+        largest = np.full_like(largest, largest.max())
     scales = np.where(largest > 0, largest / LEVELS, 1.0).astype(np.float32)
     return np.clip(np.rint(weights / scales), -LEVELS, LEVELS).astype(np.int8), scales
 
 
-def quantized_graph(graph: onnx.ModelProto, treatments: Mapping[str, Treatment]) -> onnx.ModelProto:
+def quantized_graph(
+    graph: onnx.ModelProto, treatments: Mapping[str, Treatment], per_channel: bool = True
+) -> onnx.ModelProto:
     """Quantizes the products of the sites that have a treatment; the others stay in float.
 
     A smoothed activation is multiplied by an explicit `Mul`: after a layer norm that a residual reads too, and after
@@ -100,6 +107,7 @@ def quantized_graph(graph: onnx.ModelProto, treatments: Mapping[str, Treatment])
     Args:
         graph: The exported graph; it is left as it is.
         treatments: By the site's activation.
+        per_channel: Whether each output channel of the weights has a scale of its own.
 
     Raises:
         BuildError: If a treatment names no site.
@@ -125,7 +133,7 @@ def quantized_graph(graph: onnx.ModelProto, treatments: Mapping[str, Treatment])
             multiplication, factors = _smoothed(product.activation, treatment.smoothing)
             rewritten.append(multiplication)
             added.append(factors)
-        nodes, tensors = _quantized_product(product, weights[product.weight], treatment)
+        nodes, tensors = _quantized_product(product, weights[product.weight], treatment, per_channel)
         rewritten += nodes
         added += tensors
     del quantized.graph.node[:]
@@ -146,13 +154,13 @@ def _smoothed(activation: str, smoothing: FloatArray) -> tuple[onnx.NodeProto, T
 
 
 def _quantized_product(
-    product: Product, weights: FloatArray, treatment: Treatment
+    product: Product, weights: FloatArray, treatment: Treatment, per_channel: bool
 ) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     name, node, activation = product.name, product.node, product.activation
     if treatment.smoothing is not None:
         weights = weights * treatment.smoothing[:, None]
         activation = f"{activation}/smoothed"
-    values, scales = quantize_weights(weights)
+    values, scales = quantize_weights(weights, per_channel)
     # Every product has a pair of its own, even of a shared activation: ONNX Runtime fuses no other.
     tensors = [
         numpy_helper.from_array(np.array(treatment.scale, dtype=np.float32), f"{name}/scale"),

@@ -1,7 +1,7 @@
 """Token ids as Sentence Transformers would make them, without loading the model's weights.
 
-The encoders that run an exported graph share this. `embedgate.encoders.graph` compares it with Sentence Transformers' own
-`preprocess` whenever it exports a model, so a model whose tokenizer is loaded in another way is refused, not misread.
+The encoders that run an exported graph share this. `embedgate.encoders.graph` compares it with Sentence Transformers'
+own `preprocess` whenever it exports a model, so a tokenizer loaded in another way is refused, not misread.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 from sentence_transformers.base.modules import Transformer
-from tokenizers.normalizers import Lowercase, Sequence as Normalizers
+from tokenizers.normalizers import Lowercase
+from tokenizers.normalizers import Sequence as Normalizers
 from transformers import AutoConfig, AutoTokenizer
 
 from embedgate.errors import ModelError

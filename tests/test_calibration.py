@@ -1,0 +1,249 @@
+"""Calibration of the static int8 graph: good where plain calibration is bad, and its choice measured and recorded."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from embedgate.cache import ArtefactCache
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, calibration, qdq
+from embedgate.encoders.calibration import Trial, calibrate, calibrated_graph, minmax_int8_graph, smoothing_factors
+from embedgate.encoders.graph import exported_graph, save_graph
+from embedgate.encoders.onnxruntime import GraphEncoder
+from embedgate.encoders.qdq import Treatment
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
+
+INT8STATIC = Combination("onnxruntime", "int8static", "cpu")
+DATA = Path(__file__).parents[1] / "fixtures" / "data" / "calibration" / "texts.jsonl"
+# Short ones, for speed, and many kinds of them: calibration is as good as its texts are varied.
+TEXTS = tuple(
+    text for line in DATA.read_text("utf-8").splitlines() if 30 < len(text := json.loads(line)["text"]) < 120
+)[:128]
+JUDGED = (
+    "Interest rates rose for the second month in a row.",
+    "How do I reset the password of my router?",
+    "Two dogs chase a ball across the beach.",
+    "The enzyme splits the molecule into three parts, of which one is toxic to fish.",
+)
+
+
+@pytest.fixture(scope="module")
+def context(cache) -> BuildContext:
+    return BuildContext(
+        threads=1, cache=ArtefactCache(cache), calibration_texts=TEXTS, calibration_sha256="of the texts"
+    )
+
+
+@pytest.fixture(scope="module")
+def exported(model, context) -> Path:
+    return exported_graph(model, context)
+
+
+@pytest.fixture(scope="module")
+def small(exported, tmp_path_factory) -> Path:
+    """The model's graph, cut after two of its six layers: the method is the same, and the tests quick."""
+    path = tmp_path_factory.mktemp("small") / "model.onnx"
+    graph = onnx.load(exported)
+    tail = next(node for node in graph.graph.node if node.output[0] == "token_embeddings")
+    second = [node for node in graph.graph.node if node.op_type == "LayerNormalization"][4]
+    for node in graph.graph.node:
+        for position, name in enumerate(node.input):
+            if name == "token_embeddings":
+                node.input[position] = second.output[0]
+    graph.graph.node.remove(tail)
+    for value in list(graph.graph.output):
+        if value.name == "token_embeddings":
+            graph.graph.output.remove(value)
+    onnx.save(
+        onnx.utils.Extractor(graph).extract_model([value.name for value in graph.graph.input], ["sentence_embedding"]),
+        path,
+    )
+    return path
+
+
+@pytest.fixture(scope="module")
+def calibrated(model, small, context):
+    return calibrate(small, Tokenizer(model), TEXTS, context)
+
+
+def cosines(model, context, path: Path, other: Path) -> np.ndarray:
+    first, second = (GraphEncoder(model, file, INT8STATIC, context).encode(JUDGED) for file in (path, other))
+    return (first * second).sum(axis=1)
+
+
+class TestCalibrated:
+    def test_is_nearer_to_fp32_than_plain_calibration(self, model, small, calibrated, context, tmp_path):
+        chosen, _ = calibrated
+        save_graph(qdq.quantized_graph(onnx.load(small), chosen), tmp_path / "good.onnx")
+        minmax_int8_graph(small, tmp_path / "plain.onnx", list(Tokenizer(model).batches(TEXTS, 8)))
+        good = 1 - cosines(model, context, small, tmp_path / "good.onnx")
+        plain = 1 - cosines(model, context, small, tmp_path / "plain.onnx")
+        assert good.max() < 0.01
+        assert plain.mean() > 3 * good.mean()
+
+    def test_every_product_runs_in_int8(self, model, small, calibrated, context, tmp_path):
+        chosen, record = calibrated
+        save_graph(qdq.quantized_graph(onnx.load(small), chosen), tmp_path / "model.onnx")
+        evidence = GraphEncoder(model, tmp_path / "model.onnx", INT8STATIC, context).evidence()
+        assert evidence.products == {"int8": 12}
+        assert evidence.problems == ()
+        assert record["float_products"] == []
+
+    def test_second_feed_forward_product_is_the_most_sensitive_and_is_smoothed(self, calibrated):
+        _, record = calibrated
+        plain = {site["products"][0]: site["trials"][0]["sensitivity"] for site in record["sites"]}
+        assert max(plain, key=plain.__getitem__).endswith("output.dense")
+        smoothed = [site["products"][0] for site in record["sites"] if site["chosen"] == "smooth"]
+        assert {"encoder.layer.0.output.dense", "encoder.layer.1.output.dense"} <= set(smoothed)
+
+    def test_record_tells_what_was_tried_and_measured(self, calibrated):
+        _, record = calibrated
+        assert record["texts"] == len(TEXTS)
+        assert record["joint_error"]["mean"] <= record["joint_error"]["target"]
+        assert sum(record["treatments"].values()) == len(record["sites"]) == 8
+        for site in record["sites"]:
+            assert {"minmax", "smooth"} <= {trial["treatment"] for trial in site["trials"]}
+            assert all(np.isfinite(trial["sensitivity"]) for trial in site["trials"])
+
+
+class TestTarget:
+    @pytest.fixture
+    def picked(self, small, calibrated) -> dict[str, Trial]:
+        chosen, record = calibrated
+        return {
+            site.activation: Trial(
+                chosen[site.activation],
+                0.0,
+                next(trial["sensitivity"] for trial in told["trials"] if trial["treatment"] == told["chosen"]),
+            )
+            for site, told in zip(qdq.sites(onnx.load(small)), record["sites"], strict=True)
+        }
+
+    @pytest.fixture
+    def judging(self, model):
+        return list(Tokenizer(model).batches(TEXTS[::4], 32))
+
+    def test_sensitive_sites_go_back_to_float_until_it_is_met(self, small, calibrated, picked, judging, monkeypatch):
+        target = calibrated[1]["joint_error"]["mean"] / 2
+        monkeypatch.setattr(calibration, "MAX_JOINT_ERROR", target)
+        chosen, joint = calibration._within_target(onnx.load(small), picked, judging, 1)
+        assert joint["mean"] <= joint["target"] == target
+        kept = picked.keys() - chosen.keys()
+        assert 0 < len(kept) < len(picked)
+        assert min(picked[name].sensitivity for name in kept) >= max(picked[name].sensitivity for name in chosen)
+
+    def test_target_that_nothing_meets_is_an_error(self, small, picked, judging, monkeypatch):
+        monkeypatch.setattr(calibration, "MAX_JOINT_ERROR", 1e-12)
+        with pytest.raises(BuildError, match="no product can be int8"):
+            calibration._within_target(onnx.load(small), picked, judging, 1)
+
+    def test_simpler_treatment_wins_where_the_difference_is_slight(self):
+        minmax, smooth = Treatment("minmax", 1.0), Treatment("smooth", 1.0)
+        near = [Trial(minmax, 0.0, 1.2e-4), Trial(smooth, 0.0, 1.0e-4)]
+        far = [Trial(minmax, 0.0, 1.4e-4), Trial(smooth, 0.0, 1.0e-4)]
+        assert calibration._pick(near).treatment is minmax
+        assert calibration._pick(far).treatment is smooth
+
+    def test_nan_counts_as_worse_than_anything(self):
+        sound = np.eye(2, 3, dtype=np.float32)
+        broken = sound.copy()
+        broken[1] = np.nan
+        np.testing.assert_allclose(calibration._errors(sound, broken), [0.0, 2.0])
+
+
+def test_too_few_texts_are_refused(model, context):
+    few = BuildContext(threads=1, cache=context.cache, calibration_texts=("one", "two"))
+    with pytest.raises(BuildError, match="2 calibration texts are too few; give at least 64"):
+        calibrated_graph(model, few)
+
+
+def test_graph_is_cached_by_its_texts_and_exposes_its_record(model, context, monkeypatch):
+    calls = []
+
+    def quick(exported, tokenizer, texts, context):
+        calls.append(list(texts))
+        graph = onnx.load(exported)
+        return {qdq.sites(graph)[0].activation: Treatment("minmax", 0.05)}, {"texts": len(texts)}
+
+    monkeypatch.setattr(calibration, "calibrate", quick)
+    path, record = calibrated_graph(model, context)
+    assert record == {"calibration_sha256": "of the texts", "texts": len(TEXTS)}
+    assert calibrated_graph(model, context) == (path, record)
+    other = BuildContext(threads=1, cache=context.cache, calibration_texts=TEXTS[:64])
+    assert calibrated_graph(model, other)[0] != path
+    assert list(map(len, calls)) == [len(TEXTS), 64]
+
+
+class TestQuantizedGraph:
+    @pytest.fixture
+    def dense(self) -> onnx.ModelProto:
+        """A layer as a dense module after pooling makes it: a Gemm with transposed weights and a bias."""
+        generator = np.random.default_rng(0)
+        weights = generator.normal(size=(3, 4)).astype(np.float32)
+        bias = generator.normal(size=3).astype(np.float32)
+        return helper.make_model(
+            helper.make_graph(
+                [helper.make_node("Gemm", ["x", "w", "b"], ["y"], "dense/Gemm", transB=1)],
+                "dense",
+                [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["batch", 4])],
+                [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["batch", 3])],
+                [numpy_helper.from_array(weights, "w"), numpy_helper.from_array(bias, "b")],
+            ),
+            opset_imports=[helper.make_opsetid("", 20)],
+        )
+
+    @pytest.mark.parametrize("smoothing", [None, np.array([0.5, 1.0, 2.0, 4.0], dtype=np.float32)])
+    def test_computes_what_the_float_graph_does(self, dense, smoothing):
+        treatment = Treatment("smooth", 8.0 / 127, smoothing)
+        quantized = qdq.quantized_graph(dense, {"x": treatment})
+        onnx.checker.check_model(quantized)
+        x = np.random.default_rng(1).uniform(-2, 2, size=(5, 4)).astype(np.float32)
+        expected, found = (
+            onnx.reference.ReferenceEvaluator(graph).run(None, {"x": x})[0] for graph in (dense, quantized)
+        )
+        assert 0 < np.abs(found - expected).max() < 0.3
+
+    def test_is_symmetric_int8_throughout(self, dense):
+        quantized = qdq.quantized_graph(dense, {"x": Treatment("minmax", 0.01)})
+        tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
+        zeros = [tensor for name, tensor in tensors.items() if name.endswith("zero")]
+        assert len(zeros) == 2
+        assert all(tensor.dtype == np.int8 and not tensor.any() for tensor in zeros)
+        assert tensors["dense/weight_int8"].dtype == np.int8
+        assert tensors["dense/weight_int8"].min() >= -127
+        assert tensors["dense/weight_scale"].shape == (3,)
+        assert "w" not in tensors
+
+    def test_leaves_the_given_graph_alone(self, dense):
+        before = dense.SerializeToString()
+        qdq.quantized_graph(dense, {"x": Treatment("minmax", 0.01)})
+        assert dense.SerializeToString() == before
+
+    def test_site_that_is_not_there_is_refused(self, dense):
+        with pytest.raises(BuildError, match="no product reads 'z'"):
+            qdq.quantized_graph(dense, {"z": Treatment("minmax", 0.01)})
+
+    def test_products_of_two_activations_stay_in_float(self, exported):
+        graph = onnx.load(exported)
+        found = qdq.sites(graph)
+        assert len(found) == 24
+        assert [len(site.products) for site in found[:4]] == [3, 1, 1, 1]
+        quantized = qdq.quantized_graph(graph, {site.activation: Treatment("minmax", 0.05) for site in found})
+        kinds = [node.op_type for node in quantized.graph.node]
+        assert kinds.count("QuantizeLinear") == 36
+        assert kinds.count("DequantizeLinear") == 72
+
+
+def test_smoothing_factors_are_smoothquants():
+    largest = np.array([4.0, 1.0], dtype=np.float32)
+    weights = np.array([[1.0, -0.5], [0.25, 0.0]], dtype=np.float32)
+    np.testing.assert_allclose(smoothing_factors(largest, weights, 0.5), [2.0, 2.0])
+    np.testing.assert_allclose(smoothing_factors(largest, weights, 1.0), [4.0, 1.0])
+    assert np.isfinite(smoothing_factors(np.zeros(2, np.float32), np.zeros((2, 2), np.float32), 0.5)).all()

@@ -1,0 +1,177 @@
+"""ONNX Runtime's encoders: right results, and evidence that cannot be fooled."""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedgate.cache import ArtefactCache
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, onnxruntime
+from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.onnxruntime import GraphEncoder, build, unavailable
+from embedgate.errors import BuildError
+from embedgate.machine import this_machine
+
+FP32 = Combination("onnxruntime", "fp32", "cpu")
+INT8 = Combination("onnxruntime", "int8", "cpu")
+TEXTS = [
+    "A man is eating food.",
+    "Tea",
+    "The quarterly report, 34 pages long, was late again; nobody on the board had read the one before it either.",
+    "A woman is playing the violin.",
+    "",
+]
+
+
+@pytest.fixture(scope="module")
+def context(cache) -> BuildContext:
+    return BuildContext(threads=1, cache=ArtefactCache(cache))
+
+
+@pytest.fixture(scope="module")
+def exported(model, context) -> Path:
+    return exported_graph(model, context)
+
+
+@pytest.fixture(scope="module")
+def fp32(model, context) -> GraphEncoder:
+    return build(model, FP32, context)
+
+
+@pytest.fixture(scope="module")
+def int8(model, context) -> GraphEncoder:
+    return build(model, INT8, context)
+
+
+@pytest.fixture(scope="module")
+def expected(model) -> np.ndarray:
+    loaded = SentenceTransformer(str(model.path), device="cpu", model_kwargs={"dtype": torch.float32})
+    return loaded.encode(TEXTS, batch_size=1)
+
+
+def test_fp32_is_the_reference_in_the_order_given(fp32, expected):
+    embeddings = fp32.encode(TEXTS, batch_size=2)
+    assert embeddings.dtype == np.float32
+    np.testing.assert_allclose(embeddings, expected, atol=2e-6)
+    np.testing.assert_allclose(fp32.encode(TEXTS[::-1], batch_size=3), expected[::-1], atol=2e-6)
+
+
+def test_int8_is_near_the_reference_but_not_it(int8, expected):
+    cosines = (int8.encode(TEXTS) * expected).sum(axis=1)
+    assert 0.95 < cosines.min() < cosines.max() < 0.99999
+
+
+def test_no_texts_give_no_rows(fp32):
+    assert fp32.encode([]).shape == (0, 384)
+
+
+def test_evidence_of_sound_encoders(fp32, int8):
+    full, reduced = fp32.evidence(), int8.evidence()
+    assert (full.products, full.problems) == ({"float32": 36}, ())
+    assert (reduced.products, reduced.problems) == ({"int8": 36}, ())
+    assert reduced.weight_bytes < 0.66 * full.weight_bytes
+    assert full.device == "cpu"
+    assert full.threads == 1
+    assert full.details["provider"] == "CPUExecutionProvider"
+    assert full.library.startswith("onnxruntime ")
+
+
+def test_fp32_graph_named_int8_is_found_out(model, exported, context):
+    problems = GraphEncoder(model, exported, INT8, context).evidence().problems
+    assert problems == ("named int8, but all 36 products compute in float32",)
+
+
+def test_int8_graph_named_fp32_is_found_out(model, int8, context):
+    problems = GraphEncoder(model, int8._path, FP32, context).evidence().problems
+    assert problems == ("named fp32, but all 36 products compute in int8",)
+
+
+def test_int8_weights_that_compute_in_float_are_found_out(model, exported, context, tmp_path):
+    """Weights stored in int8 and dequantized before a float product: small, and no int8."""
+    from embedgate.encoders import qdq
+    from embedgate.encoders.graph import save_graph
+
+    graph = onnx.load(exported)
+    treatments = {site.activation: qdq.Treatment("minmax", 0.05) for site in qdq.sites(graph)}
+    stored = qdq.quantized_graph(graph, treatments)
+    sources = {
+        f"{product.name}/activation": product.activation for site in qdq.sites(graph) for product in site.products
+    }
+    for node in stored.graph.node:
+        if node.op_type == "MatMul":
+            node.input[0] = sources.get(node.input[0], node.input[0])
+    save_graph(stored, tmp_path / "model.onnx")
+    evidence = GraphEncoder(model, tmp_path / "model.onnx", INT8, context).evidence()
+    assert evidence.weight_bytes < 60e6
+    assert evidence.problems == ("named int8, but all 36 products compute in float32",)
+
+
+def test_products_of_an_unknown_kind_prove_nothing(model, exported, context, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "FLOAT_PRODUCTS", {})
+    problems = GraphEncoder(model, exported, FP32, context).evidence().problems
+    assert problems == ("none of its products with weights is known, so what they compute in is not proven",)
+
+
+def test_another_provider_is_found_out(fp32, monkeypatch):
+    class Elsewhere:
+        def get_providers(self):
+            return ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+        def get_session_options(self):
+            return fp32_session.get_session_options()
+
+    fp32_session = fp32._session
+    monkeypatch.setattr(fp32, "_session", Elsewhere())
+    assert fp32.evidence().problems == ("named cpu, but it runs on CUDAExecutionProvider",)
+
+
+def test_stages_agree_with_one_another(fp32):
+    stages = fp32.stages(TEXTS)
+    assert [len(ids) for ids in stages.token_ids] == [len(tokens) for tokens in stages.token_embeddings]
+    pooled = np.stack([tokens.mean(axis=0) for tokens in stages.token_embeddings])
+    np.testing.assert_allclose(stages.pooled, pooled, atol=1e-5)
+    normalised = pooled / np.linalg.norm(pooled, axis=1, keepdims=True)
+    np.testing.assert_allclose(stages.embeddings, normalised, atol=1e-5)
+
+
+def test_only_the_cpu_is_offered():
+    assert unavailable(FP32) is None
+    assert unavailable(Combination("onnxruntime", "fp32", "cuda")) == (
+        "embedgate runs ONNX Runtime on the CPU only, not on cuda"
+    )
+
+
+def test_an_unknown_weight_precision_is_refused(model, context):
+    with pytest.raises(BuildError, match="ONNX Runtime builds no int4"):
+        build(model, Combination("onnxruntime", "int4", "cpu"), context)
+
+
+@pytest.mark.parametrize(
+    ("architecture", "flags", "needed"),
+    [
+        ("x86_64", ("avx2", "fma"), True),
+        ("x86_64", ("avx2", "avx512f"), True),
+        ("x86_64", ("avx2", "avx512_vnni", "avx512f"), False),
+        ("x86_64", ("avx2", "avx_vnni"), False),
+        ("aarch64", ("asimddp",), False),
+    ],
+)
+def test_exact_kernels_where_int8_would_saturate(monkeypatch, architecture, flags, needed):
+    machine = dataclasses.replace(this_machine(), architecture=architecture, flags=flags)
+    monkeypatch.setattr(onnxruntime, "this_machine", lambda: machine)
+    assert onnxruntime._needs_u8u8() is needed
+
+
+def test_exact_kernels_give_the_same_embeddings(model, int8, context, monkeypatch):
+    monkeypatch.setattr(onnxruntime, "_needs_u8u8", lambda: True)
+    exact = GraphEncoder(model, int8._path, INT8, context)
+    assert exact.evidence().details["u8u8_kernels"] is True
+    assert exact.evidence().problems == ()
+    np.testing.assert_allclose(exact.encode(TEXTS), int8.encode(TEXTS), atol=1e-4)
