@@ -2,9 +2,9 @@
 
     python benchmarks/separation.py
 
-Bad ones that people really serve are built beside bitsandbytes int8: torch's per-tensor dynamic int8, and static int8 with
-plain min-max ranges. For every metric it prints what each keeps of fp32, and by how much each is worse than bitsandbytes,
-with a 95% bootstrap interval over the same items for both.
+Bad ones that people really serve are built beside bitsandbytes int8: torch's per-tensor dynamic int8, and static int8
+with plain min-max ranges. For every metric it prints what each keeps of fp32, and by how much each is worse than
+bitsandbytes, with a 95% bootstrap interval over the same items for both.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ BAD = ("pertensor-int8-cpu", "minmax-int8static-cpu")
 
 
 def per_tensor(path: Path, device: str) -> SentenceTransformer:
-    """torch's `quantize_dynamic`: one scale for each weight matrix."""
+    """Dynamic int8 by torch's `quantize_dynamic`: one scale for each weight matrix."""
     model = SentenceTransformer(str(path), device=device, model_kwargs={"dtype": torch.float32}, local_files_only=True)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -46,7 +46,7 @@ def main() -> None:
     """Builds, measures and prints."""
     registry = Registry()
     registry.add(BAD[0], per_tensor)
-    registry.add(BAD[1], lambda path, device: minmax(session))
+    registry.add(BAD[1], lambda *_: minmax(session))
     settings = Settings(combinations=("torch-fp32-cpu", GOOD, *BAD), cache=default_root())
     session = Session(Plan.of(settings, registry), print)
     runs = {name: session.run(Combination.parse(name)) for name in ("torch-fp32-cpu", GOOD, *BAD)}

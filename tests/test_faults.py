@@ -49,7 +49,7 @@ def noisy_weights(path: Path, _: str) -> SentenceTransformer:
     noise = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for weight in model.parameters():
-            weight += 0.02 * weight.std() * torch.randn(weight.shape, generator=noise)
+            weight.add_(0.02 * weight.std() * torch.randn(weight.shape, generator=noise))
     return model
 
 

@@ -156,7 +156,7 @@ def test_hub_out_of_reach_is_told_in_one_line(monkeypatch):
 
 
 def test_missing_folder_is_told():
-    with pytest.raises(ModelError, match="no model folder at './nowhere'"):
+    with pytest.raises(ModelError, match=r"no model folder at '\./nowhere'"):
         resolve("./nowhere")
 
 

@@ -156,9 +156,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     measures = [(dataset, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)]
     if "gate_upgrade" in wanted and plan.settings.incumbent is None:
         measures = []
-    for name in ("gate_measure", "gate_upgrade"):
+    # The upgrade is judged on the device of the first combination, so it has that device's marker.
+    marks = {"gate_measure": (), "gate_upgrade": (_device_mark(plan.combinations[0]),)}
+    for name, mark in marks.items():
         if name in wanted:
-            metafunc.parametrize(name, measures, ids=[f"{dataset.name}-{metric}" for dataset, metric in measures])
+            pairs = [
+                pytest.param((dataset, metric), id=f"{dataset.name}-{metric}", marks=mark)
+                for dataset, metric in measures
+            ]
+            metafunc.parametrize(name, pairs)
     if "gate_agreement" in wanted:
         metafunc.parametrize("gate_agreement", metrics_of("agreement"))
 

@@ -1,0 +1,90 @@
+"""Reports: every documented key, nothing a text could break, one line per cause."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+from embedgate.judgement import Diagnosis, Judgement, WorstText, shorten
+from embedgate.report import files, markdown, terminal
+from embedgate.report.collector import Collector
+from embedgate.report.summary import summarise
+
+NASTY = "<script>alert(1)</script> | [link](http://x) `code` *bold*\nsecond line\x1b[31m"
+
+
+def failure(metric: str = "cosine_spearman", cause: str = "pooled by CLS") -> Judgement:
+    return Judgement(
+        "retention",
+        "acme-int8-cpu",
+        "fail",
+        f"keeps 90% of {metric}",
+        "pairs",
+        metric,
+        value=0.7,
+        reference_value=0.8,
+        observed=0.9,
+        low=0.88,
+        high=0.92,
+        limit=0.99,
+        n=100,
+        smallest_detectable_loss=0.01,
+        diagnosis=Diagnosis("pooling", cause, "compare the pooling config"),
+        worst=(WorstText(NASTY, 0.9, 0.1),),
+    )
+
+
+def collected(*judgements: Judgement, **record) -> Collector:
+    base = {"combination": "acme-int8-cpu", "reference": False, "skipped": "", "error": "", "expected": "", "run": {}}
+    return Collector([{**base, **record, "judgement": j.to_json()} for j in judgements])
+
+
+def test_verdict_is_the_worst_of_all():
+    passed = Judgement("effective", "acme-int8-cpu", "pass", "ran")
+    open_ = Judgement("retention", "acme-int8-cpu", "inconclusive", "who knows")
+    assert summarise(collected(passed)).verdict == "pass"
+    assert summarise(collected(passed, open_)).verdict == "inconclusive"
+    assert summarise(collected(failure(), passed, open_)).verdict == "fail"
+    assert summarise(collected(failure(), expected="known")).verdict == "pass"
+
+
+def test_one_cause_is_told_once():
+    shown = terminal.render(summarise(collected(failure(), failure("triplet_accuracy"))))
+    assert shown.count("cause: pooling: pooled by CLS") == 1
+    assert "also keeps 90% of triplet_accuracy" in shown
+    assert "next step: compare the pooling config" in shown
+
+
+def test_texts_cannot_break_the_reports():
+    summary = summarise(collected(failure()))
+    page = markdown.render(summary)
+    assert "<script>" not in page
+    assert "[link](http" not in page
+    assert "\x1b" not in page
+    shown = terminal.render(summary)
+    assert "\x1b" not in shown
+    assert r"\x1b[31m" in shown
+
+
+def test_table_has_a_row_per_combination_in_markdown():
+    page = markdown.render(summarise(collected(failure())))
+    header, rule, row = [line for line in page.splitlines() if line.startswith("|")]
+    assert header.count("|") == rule.count("|") == row.count("|")
+    assert "| `acme-int8-cpu` | ❌ fail | 90.0% |" in row
+
+
+def test_files_hold_every_documented_key(tmp_path):
+    collector = collected(failure())
+    documented = Path(__file__).parent.parent.joinpath("docs/report-schema.md").read_text("utf-8")
+    written = files.write(summarise(collector), tmp_path / "out")
+    assert [file.name for file in written] == ["report.json", "report.md"]
+    report = json.loads(written[0].read_text("utf-8"))
+    named = set(re.findall(r"`(\w+)`", documented))
+    assert set(report) | set(report["combinations"][0]) | set(report["combinations"][0]["judgements"][0]) <= named
+    assert not list((tmp_path / "out").glob(".*"))
+
+
+def test_shorten_keeps_one_line_of_printable_text():
+    assert shorten("a\nb\tc\x00") == "a b c\\x00"
+    assert len(shorten("word " * 100)) == 110

@@ -1,0 +1,68 @@
+"""The upgrade gate: task quality against the incumbent, and what becomes of its index."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+
+from embedgate.embeddings import Embeddings
+from embedgate.model import DEFAULT_MODEL
+from embedgate.upgrade import advise
+
+TEXTS = [f"text {i}" for i in range(60)]
+
+
+def vectors(seed: int, dim: int = 32) -> np.ndarray:
+    rows = np.random.default_rng(seed).standard_normal((len(TEXTS), dim)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_the_same_space_can_be_mixed():
+    old = vectors(0)
+    new = old + np.float32(0.002) * vectors(1)
+    new /= np.linalg.norm(new, axis=1, keepdims=True)
+    advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, old))
+    assert advice.mixable
+    assert str(advice).startswith("new vectors can be mixed with the incumbent's: same dimension (32)")
+
+
+@pytest.mark.parametrize(
+    ("new", "reason"),
+    [
+        (vectors(1), "mean cosine of the same text across both"),
+        (vectors(0, dim=16), "16 dimensions instead of 32"),
+        (3 * vectors(0), "the new vectors are not normalised, the incumbent's normalised"),
+    ],
+)
+def test_another_space_needs_everything_embedded_again(new, reason):
+    advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, vectors(0)))
+    assert not advice.mixable
+    assert "embed everything again" in str(advice)
+    assert reason in str(advice)
+
+
+@pytest.fixture(scope="module")
+def worse_model(model, tmp_path_factory):
+    """The bundled model without its last two layers."""
+    folder = tmp_path_factory.mktemp("models") / "worse"
+    loaded = SentenceTransformer(str(model.path), device="cpu", model_kwargs={"dtype": torch.float32})
+    loaded[0].model.encoder.layer = loaded[0].model.encoder.layer[:-2]
+    loaded[0].model.config.num_hidden_layers = 4
+    loaded.save_pretrained(str(folder))
+    return folder
+
+
+def test_worse_model_is_red(judge_with, worse_model):
+    judge = judge_with(model=str(worse_model), incumbent=DEFAULT_MODEL, data=("triplets",), family=1)
+    judgement = judge.upgrade(judge.session.datasets[0], "triplet_accuracy")
+    assert judgement.verdict == "fail"
+    assert "of all-MiniLM-L6-v2's triplet_accuracy on triplets" in judgement.message
+    assert "embed everything again" in judge.index_advice()
+
+
+def test_the_same_model_is_green(judge_with, worse_model):
+    judge = judge_with(model=str(worse_model), incumbent=str(worse_model), data=("triplets",))
+    assert judge.upgrade(judge.session.datasets[0], "triplet_accuracy").verdict == "pass"
+    assert "can be mixed" in judge.index_advice()
