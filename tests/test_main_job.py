@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 
 from embedgate.combination import BACKENDS
-from tests.test_plugin import SUITES
 
 
 def test_every_cpu_combination_is_green_or_says_why_it_is_skipped(pytester, cache, monkeypatch):
     """On the bundled pairs alone, to be quick; the main job judges all bundled data in the same way."""
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
-    result = pytester.runpytest_subprocess(*SUITES, "-m", "cpu", "--gate-data", "pairs", "--gate-report", "out")
+    options = ("-p", "no:cacheprovider", "-m", "cpu", "--gate-data", "pairs", "--gate-report", "out")
+    result = pytester.runpytest_subprocess("--pyargs", "embedgate.suites", *options)
     report = json.loads(pytester.path.joinpath("out/report.json").read_text("utf-8"))
     rows = {row["combination"]: row for row in report["combinations"]}
     assert result.ret == 0, {name: row["verdict"] for name, row in rows.items()}

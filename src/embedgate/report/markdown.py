@@ -33,8 +33,10 @@ def render(summary: Summary) -> str:
     lines += ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
     for row in summary.rows:
         verdict, *values = cells(summary, row)
-        lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[verdict]} {verdict}", *values]) + " |")
+        lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[row.verdict]} {verdict}", *values]) + " |")
     lines.append("")
+    if summary.headlines:
+        lines += ["Per dataset: share of the reference's quality that is kept.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]

@@ -14,6 +14,9 @@ from rich.text import Text
 from embedgate.judgement import Judgement
 from embedgate.report.summary import HEADLINE, Row, Summary
 
+# Logs are often given 80 columns, in which no table fits; they scroll.
+LEAST_WIDTH = 120
+
 STYLE = {
     "pass": "green",
     "reference": "bold",
@@ -35,10 +38,14 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     """
     out = StringIO()
     colours: Literal["standard"] | None = "standard" if colour else None
-    console = Console(file=out, width=max(width, 80), force_terminal=colour, color_system=colours, highlight=False)
+    console = Console(
+        file=out, width=max(width, LEAST_WIDTH), force_terminal=colour, color_system=colours, highlight=False
+    )
     _head(console, summary)
     if summary.rows:
         console.print(_table(summary))
+        if summary.headlines:
+            console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):
@@ -54,15 +61,20 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
 
 
 def cells(summary: Summary, row: Row) -> list[str]:
-    """One combination's values, in the order of `headings`; shared by every report with a table."""
+    """One combination's values, in the order of `headings`; shared by every report with a table.
+
+    The share of the reference's quality that is kept per dataset, and of how many checks the verdict was found.
+    """
     retained = []
     for dataset, metric in summary.headlines:
         found = row.find(metric, dataset)
         retained.append(f"{found.observed:.1%}" if found and found.observed is not None else "")
     overlap, p01 = row.find("top10_overlap"), row.find("cosine_p01")
     weights = row.run.get("evidence", {}).get("weight_bytes")
+    same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
+    share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
     return [
-        row.verdict,
+        row.verdict + share,
         *retained,
         f"{overlap.value:.3f}" if overlap and overlap.value is not None else "",
         f"{p01.value:.4f}" if p01 and p01.value is not None else "",
@@ -72,7 +84,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
 
 def headings(summary: Summary) -> list[str]:
     """The table's headings."""
-    kept = [f"{dataset} {HEADLINE[metric]} kept" for dataset, metric in summary.headlines]
+    kept = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
     return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
 
 
@@ -93,7 +105,8 @@ def _head(console: Console, summary: Summary) -> None:
 def _table(summary: Summary) -> Table:
     table = Table(box=None, pad_edge=False, header_style="bold")
     for place, heading in enumerate(headings(summary)):
-        table.add_column(heading, justify="left" if place < 2 else "right", no_wrap=place < 2)
+        stacked = heading.replace(" ", "\n", 1) if place >= 2 else heading
+        table.add_column(stacked, justify="left" if place < 2 else "right", no_wrap=True)
     for row in summary.rows:
         verdict, *values = cells(summary, row)
         table.add_row(row.combination, Text(verdict, style=STYLE[row.verdict]), *values)
