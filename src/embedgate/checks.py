@@ -46,6 +46,7 @@ class Judge:
     def __init__(self, session: Session, family: int = 1) -> None:
         self.session = session
         self.family = max(1, family)
+        self._diagnoses: dict[Combination, Diagnosis] = {}
         folder = session.settings.baselines or bundled_baselines()
         self.store = BaselineStore(folder)
         self.tolerances = Tolerances.load(_own_or_bundled(folder, "tolerances.toml"), session.registry)
@@ -422,13 +423,15 @@ class Judge:
 
     def _diagnose(self, run: Run) -> Diagnosis:
         session, combination = self.session, run.combination
-        reference = session.run(combination.reference, run.model)
-        probes = _probes(run, reference)
-        return diagnose(
-            Arm(run.embeddings, run.evidence, session.stages(run, probes)),
-            Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
-            probes,
-        )
+        if combination not in self._diagnoses:
+            reference = session.run(combination.reference)
+            probes = _probes(run, reference)
+            self._diagnoses[combination] = diagnose(
+                Arm(run.embeddings, run.evidence, session.stages(run, probes)),
+                Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
+                probes,
+            )
+        return self._diagnoses[combination]
 
 
 def bundled_baselines() -> Path:

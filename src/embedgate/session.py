@@ -217,6 +217,8 @@ class Session:
         self._open.clear()
 
     def _run(self, combination: Combination, model: Model) -> Run:
+        if not combination.is_reference:
+            self.run(combination.reference, model)  # first, since building anything closes the candidate before it
         self._close_candidates()
         label = f"{combination}" if model is self.model else f"{combination} of {model.name}"
         with journal.running(self.cache.root, f"{label} ({model.path.name})"):
