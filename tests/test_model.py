@@ -107,8 +107,9 @@ def test_modules_that_could_run_or_read_something_else_are_refused(folder, chang
         resolve(str(folder))
 
 
-def test_remote_code_is_refused(folder):
-    (folder / "config.json").write_text('{"auto_map": {"AutoModel": "own.Model"}}')
+@pytest.mark.parametrize("file", ["config.json", "tokenizer_config.json"])
+def test_remote_code_is_refused(folder, file):
+    (folder / file).write_text('{"auto_map": {"AutoModel": "own.Model"}}')
     with pytest.raises(ModelError, match="asks for remote code"):
         resolve(str(folder))
 

@@ -238,7 +238,7 @@ def test_expected_failure_does_not_fail_the_build(project):
 def test_two_processes_share_the_work_and_one_report(project):
     approve(project, combination="torch-*")
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*", "--gate-baselines", "approved")
-    result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--gate-report", "out")
+    result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--dist", "loadgroup", "--gate-report", "out")
     assert result.ret == pytest.ExitCode.OK
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert {row["combination"] for row in report["combinations"]} == {
@@ -248,3 +248,20 @@ def test_two_processes_share_the_work_and_one_report(project):
         "torch-amp-cpu",
     }
     assert report["model"]["name"] == "all-MiniLM-L6-v2"
+
+
+def test_reference_alone_can_be_chosen(project):
+    approve(project, combination="torch-fp32-cpu").assert_outcomes(passed=2)
+
+
+def test_upgrade_judges_task_quality_and_says_what_becomes_of_the_index(project, model):
+    approve(project, combination="torch-fp32-cpu")
+    result = run(project, "--gate-incumbent", str(model.path), "-m", "cpu", combination="torch-fp32-cpu")
+    result.assert_outcomes(passed=3)
+    result.stdout.fnmatch_lines(["index: new vectors can be mixed with the incumbent's*"])
+
+
+def test_missing_incumbent_is_an_error_not_a_failure(project):
+    result = run(project, "--gate-incumbent", "./nowhere", combination="torch-fp32-cpu")
+    assert result.parseoutcomes()["errors"] == 1
+    result.stdout.fnmatch_lines(["*no model folder at './nowhere'*"])

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -15,11 +14,12 @@ from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
 from embedgate.errors import BaselineError
 from embedgate.expectations import Expectations, Expected
-from embedgate.judgement import Diagnosis, Judgement, WorstText
+from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
 from embedgate.machine import HardwareProfile, detect, git_commit, git_identity, profile
 from embedgate.measure import item_text
 from embedgate.metrics import METRICS, NotFinite, Scores
 from embedgate.session import Run, Session
+from embedgate.settings import bundled_baselines
 from embedgate.statistics import Comparison, compare, compare_drift, compare_floor, interval
 from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes
 from embedgate.tolerances import Tolerances
@@ -69,6 +69,8 @@ class Judge:
         evidence = run.evidence
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence.products.items())) or "not shown"
         problems = list(evidence.problems)
+        if not evidence.products and self.session.registry.factory(combination) is None:
+            problems.append("none of its products with weights is known, so nothing shows what ran")
         if not np.isfinite(run.embeddings.matrix).all():
             problems.append(self._diagnose(run).cause)
         elif not combination.is_reference:
@@ -112,21 +114,8 @@ class Judge:
         floor = self.tolerances.floor(combination, metric)
         try:
             scores = self.session.agreement(run)[metric]
-        except NotFinite as error:
-            return self._not_finite("agreement", run, self.session.texts_name, metric, error)
-        except ValueError as error:
+        except ValueError as error:  # NaN, or a dimension of its own
             return self._broken("agreement", run, self.session.texts_name, metric, str(error))
-        if floor is None:
-            return Judgement(
-                "agreement",
-                combination.id,
-                "pass",
-                f"{metric} {scores.value:.4f}, no floor set",
-                self.session.texts_name,
-                metric,
-                value=scores.value,
-                n=len(scores.items),
-            )
         found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
         message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
         reference = self.session.run(combination.reference)
@@ -154,15 +143,15 @@ class Judge:
         missing, worse, better, largest = [], [], [], 0.0
         try:
             measured = self.measured(run)
-        except NotFinite as error:
-            return self._not_finite("baseline", run, "", "", error)
+        except ValueError as error:  # NaN, or a dimension of its own
+            return self._broken("baseline", run, "", "", str(error))
         for (dataset, sha256, metric), scores in measured.items():
             try:
                 entry = found.get(combination.id, dataset, sha256, metric)
             except BaselineError as error:
                 return self._baseline_failure(combination, error.cause, error.action)
-            if entry is None and dataset == session.texts_name and len(session.settings.data) > 0:
-                continue  # a subset of the approved texts: their neighbours are others
+            if entry is None and dataset == session.texts_name and found.has_other_texts(combination.id, dataset):
+                continue  # approved over other datasets together: there, a text has other neighbours
             if entry is None:
                 missing.append(f"{dataset} {metric}")
                 continue
@@ -200,24 +189,12 @@ class Judge:
             judgement.combination, judgement.dataset, judgement.check, judgement.metric, self.profile, judgement.verdict
         )
 
-    def complaints(self, complete: Collection[str] = ()) -> list[str]:
-        """Expected failures that match nothing or no longer fail; each is an error in their file.
-
-        Args:
-            complete: Ids of the combinations all of whose checks this session has judged.
-        """
-        session, expectations = self.session, self.expectations
-        wrong = expectations.without_effect([combination.id for combination in session.registry])
-        if complete:
-            datasets = [*(dataset.name for dataset in session.datasets), session.texts_name]
-            wrong += [e for e in expectations.unmatched(complete, datasets, self.profile) if e not in wrong]
-            wrong += expectations.no_longer_failing()
-        return [str(expectations.complaint(entry)) for entry in wrong]
-
-    def index_advice(self) -> str:
-        """Whether the model's vectors can join the incumbent's index."""
+    def index_advice(self) -> str | None:
+        """Whether the model's vectors can join the incumbent's index; None where no check has run the incumbent."""
         session = self.session
         combination = session.combinations[0].reference
+        if not session.has_run(combination, session.incumbent):
+            return None
         run, incumbent = session.run(combination), session.run(combination, session.incumbent)
         return str(advise(run.embeddings, incumbent.embeddings))
 
@@ -235,7 +212,8 @@ class Judge:
             for run in runs
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
-        stale = found.stale(measured, {run.combination.id for run in runs}, {d.name for d in self.session.datasets})
+        datasets = {self.session.texts_name, *(dataset.name for dataset in self.session.datasets)}
+        stale = found.stale(measured, {run.combination.id for run in runs}, datasets)
         return [entry.key for entry in stale]
 
     def update_baseline(self) -> list[tuple[str, ...]]:
@@ -315,14 +293,14 @@ class Judge:
         return " ".join([*words, '--gate-update --gate-reason "..."'])
 
     def _compare(
-        self, check: str, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str
+        self, check: Check, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str
     ) -> Judgement:
         try:
             mine = self.session.scores(run, dataset)[metric]
         except NotFinite as error:
-            return self._not_finite(check, run, dataset.name, metric, error)
-        theirs = self.session.scores(other, dataset)[metric]
+            return self._broken(check, run, dataset.name, metric, str(error))
         try:
+            theirs = self.session.scores(other, dataset)[metric]
             found = compare(
                 mine,
                 theirs,
@@ -332,7 +310,17 @@ class Judge:
                 unit_loss=METRICS[metric].unit_loss,
             )
         except ValueError as error:
-            return self._broken(check, run, dataset.name, metric, str(error))
+            # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
+            step = "give data on which the reference scores above chance"
+            return Judgement(
+                check,
+                run.combination.id,
+                "fail",
+                f"{metric} on {dataset.name} cannot be judged: {error}",
+                dataset.name,
+                metric,
+                diagnosis=Diagnosis("dataset", f"{dataset.name} cannot judge {metric}: {error}", step),
+            )
         message = (
             f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
             f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
@@ -351,7 +339,7 @@ class Judge:
 
     def _judged(
         self,
-        check: str,
+        check: Check,
         run: Run,
         dataset: str,
         metric: str,
@@ -375,7 +363,7 @@ class Judge:
             )
         failed = found.verdict == "fail"
         return Judgement(
-            check,  # type: ignore[arg-type]
+            check,
             run.combination.id,
             found.verdict,
             message,
@@ -395,12 +383,9 @@ class Judge:
             details=details,
         )
 
-    def _not_finite(self, check: str, run: Run, dataset: str, metric: str, error: NotFinite) -> Judgement:
-        return self._broken(check, run, dataset, metric, str(error))
-
-    def _broken(self, check: str, run: Run, dataset: str, metric: str, cause: str) -> Judgement:
+    def _broken(self, check: Check, run: Run, dataset: str, metric: str, cause: str) -> Judgement:
         return Judgement(
-            check,  # type: ignore[arg-type]
+            check,
             run.combination.id,
             "fail",
             f"{dataset} {metric} cannot be measured: {cause}".strip(),
@@ -432,11 +417,6 @@ class Judge:
                 probes,
             )
         return self._diagnoses[combination]
-
-
-def bundled_baselines() -> Path:
-    """The folder of embedgate's own baselines: `baselines/` in a checkout."""
-    return Path(str(resources.files("embedgate.baselines")))
 
 
 def _own_or_bundled(folder: Path, name: str) -> Path:

@@ -136,7 +136,7 @@ class Registry:
         raise GateError(f"no backend is named {combination.backend!r}", f"choose from {', '.join(map(str, self))}")
 
     def select(self, globs: Iterable[str]) -> tuple[Combination, ...]:
-        """The combinations that match any of the globs, all where there is no glob; references come first.
+        """The combinations that match any of the globs, all where there is no glob, in the order of the report.
 
         Raises:
             GateError: If a glob matches nothing.

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
 from embedgate.errors import GateError
-from embedgate.judgement import Check, Verdict
+from embedgate.judgement import Check, Judgement, Verdict
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import METRICS
 from embedgate.tolerances import choose_from, read_toml
@@ -151,6 +151,38 @@ class Expectations:
     def no_longer_failing(self) -> list[Expected]:
         """Entries about checks that all passed; each is to be removed."""
         return [entry for entry in self.entries if self._met.get(entry) == {"pass"}]
+
+    def complaints(
+        self,
+        judgements: Iterable[Judgement],
+        *,
+        known: Collection[str],
+        complete: Collection[str],
+        datasets: Collection[str],
+        all_datasets: bool,
+        profile: HardwareProfile,
+    ) -> list[str]:
+        """Entries that match nothing or no longer fail, after a session; one line each.
+
+        Args:
+            judgements: Everything the session judged.
+            known: Ids of all combinations there are.
+            complete: Ids of those the session judged completely; of others nothing can be said.
+            datasets: Names of the session's datasets, and `""` for checks about none.
+            all_datasets: Whether these are all that an entry may be about.
+            profile: The session's hardware profile.
+        """
+        ran = set()
+        for j in judgements:
+            ran.add(j.combination)
+            self.match(j.combination, j.dataset, j.check, j.metric, profile, j.verdict)
+        wrong = self.without_effect(known)
+        if all_datasets:
+            wrong += [e for e in self.entries if not any(fnmatchcase(dataset, e.dataset) for dataset in datasets)]
+        wrong += self.unmatched(complete, datasets, profile)
+        if ran and ran <= set(complete):
+            wrong += self.no_longer_failing()
+        return [str(self.complaint(entry)) for entry in dict.fromkeys(wrong)]
 
     def complaint(self, entry: Expected) -> GateError:
         """The error for an entry of `unmatched`, `without_effect` or `no_longer_failing`."""

@@ -25,9 +25,9 @@ def running(root: Path, what: str) -> Iterator[None]:
 
 
 def interrupted(root: Path) -> list[str]:
-    """What processes that no longer live were doing, oldest first. Each is told once: its note is removed."""
+    """What processes that no longer live were doing. Each is told once: its note is removed."""
     found = []
-    for note in sorted(root.glob("running-*.json"), key=lambda file: file.stat().st_mtime):
+    for note in sorted(root.glob("running-*.json")):
         try:
             record = json.loads(note.read_text("utf-8"))
             alive = psutil.Process(record["pid"]).create_time() == record["started"]

@@ -125,5 +125,10 @@ class Judgement:
 
 def shorten(text: str, width: int = 110) -> str:
     """A text on one line, control characters escaped, cut to a width in characters."""
-    line = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+    line = printable(text)
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def printable(text: str) -> str:
+    """A text on one line, control characters and unpaired surrogates escaped."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))

@@ -119,9 +119,9 @@ def check_safe(path: Path) -> None:
                 f"{folder} holds pickle weights only ({', '.join(pickles)})",
                 "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
             )
-        config = folder / "config.json"
-        if config.is_file() and "auto_map" in config.read_text("utf-8"):
-            raise ModelError(f"{config} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+        for config in (folder / "config.json", folder / "tokenizer_config.json"):
+            if config.is_file() and "auto_map" in config.read_text("utf-8", errors="replace"):
+                raise ModelError(f"{config} asks for remote code (auto_map)", "embedgate never runs a model's own code")
     if not any(_fingerprinted_files(path, "*.safetensors")):
         raise ModelError(f"{path} holds no safetensors weights")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from functools import cached_property
@@ -15,7 +16,7 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
 from embedgate.report.collector import Collector
-from embedgate.settings import Settings
+from embedgate.settings import Settings, bundled_baselines
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -45,7 +46,6 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector()
         self.family = 1
-        self.incomplete: set[str] = set()
 
     @cached_property
     def plan(self) -> Plan:
@@ -68,9 +68,33 @@ class Bench:
         for what in interrupted(session.cache.root):
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
         judge = Judge(session, self.family)
-        if complaints := judge.complaints():
-            raise GateError("; ".join(complaints))
+        assert judge.profile  # a malformed name is told before anything is built
         return judge
+
+    def complaints(self) -> list[str]:
+        """Expected failures that match nothing or no longer fail; each is an error in their file."""
+        from embedgate.expectations import Expectations
+        from embedgate.judgement import Judgement
+        from embedgate.machine import profile
+        from embedgate.metrics import metrics_of
+
+        plan, judged = (
+            self.plan,
+            [Judgement.from_json(r["judgement"]) for r in self.collector.records if r["judgement"]],
+        )
+        found = Counter(judgement.combination for judgement in judged if judgement.check != "upgrade")
+        measures = sum(len(metrics_of(dataset.kind)) for dataset in plan.datasets) + len(metrics_of("agreement"))
+        expected = {c.id: 2 if c.is_reference else 2 + measures for c in plan.combinations}
+        names = [dataset.name for dataset in plan.datasets]
+        folder = self.settings.baselines or bundled_baselines()
+        return Expectations.load(folder / "expected_failures.toml").complaints(
+            judged,
+            known=[combination.id for combination in plan.registry],
+            complete=[name for name, count in expected.items() if found[name] == count],
+            datasets=["", "texts:" + "+".join(sorted(names)), *names],
+            all_datasets=not self.settings.data,
+            profile=profile(self.collector.facts["profile"]),
+        )
 
     @property
     def made(self) -> bool:
@@ -102,8 +126,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
     add("profile", "hardware profile whose baselines count (default: detected)", metavar="NAME")
     add("baselines", "folder of baselines, tolerances.toml and expected_failures.toml", metavar="DIR")
-    add("threads", "threads of every backend (default: all usable cores)", type=int, metavar="N")
-    add("batch-size", "texts per batch (default: 32)", type=int, metavar="N")
+    add("threads", "threads of every backend (default: all usable cores)", metavar="N")
+    add("batch-size", "texts per batch (default: 32)", metavar="N")
     add("update", "record what is measured as the approved baseline", "bool", action="store_true")
     add("reason", "why the baseline changes, with --gate-update", metavar="TEXT")
     add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
@@ -151,7 +175,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in COMBINATION_FIXTURES:
         if name in wanted:
             chosen = [c for c in plan.combinations if name == "gate_combination" or not c.is_reference]
-            marked = [pytest.param(c, id=c.id, marks=_device_mark(c)) for c in chosen]
+            marked = [pytest.param(c, id=c.id, marks=[_device_mark(c), *_group(c, metafunc.config)]) for c in chosen]
             metafunc.parametrize(name, marked, indirect=True, scope="session")
     measures = [(dataset, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)]
     if "gate_upgrade" in wanted and plan.settings.incumbent is None:
@@ -164,7 +188,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 pytest.param((dataset, metric), id=f"{dataset.name}-{metric}", marks=mark)
                 for dataset, metric in measures
             ]
-            metafunc.parametrize(name, pairs)
+            metafunc.parametrize(name, pairs, indirect=name == "gate_upgrade")
     if "gate_agreement" in wanted:
         metafunc.parametrize("gate_agreement", metrics_of("agreement"))
 
@@ -172,19 +196,11 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs combination after combination, each built once, the reference first."""
-    if config.stash[BENCH].settings.incumbent is None:
-        items[:] = [item for item in items if "gate_upgrade" not in getattr(item, "fixturenames", ())]
+    # What there is nothing to ask of, such as an upgrade without an incumbent, is no skipped test but no test.
+    items[:] = [item for item in items if not _asks_nothing(item)]
     if any(_combination(item) for item in items):
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
-
-
-def pytest_deselected(items: list[pytest.Item]) -> None:
-    """Remembers combinations of which not every check is run."""
-    for item in items:
-        combination = _combination(item)
-        if combination is not None:
-            item.config.stash[BENCH].incomplete.add(combination.id)
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -201,12 +217,12 @@ def pytest_runtest_makereport(
     """Hangs what a test found on its report, on which it also reaches the controller of pytest-xdist."""
     report = yield
     combination = _combination(item)
-    if combination is None and JUDGEMENT not in item.stash:
+    if combination is None and not set(FAMILY) & set(_parameters(item)):
         return report
     from embedgate.report.summary import record_of
 
     bench = item.config.stash[BENCH]
-    what = str(call.excinfo.value) if call.excinfo else ""
+    what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else ""
     expected = str(getattr(report, "wasxfail", ""))
     report.gate = record_of(  # type: ignore[attr-defined]
         combination,
@@ -219,29 +235,35 @@ def pytest_runtest_makereport(
     return report
 
 
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    """Records the baseline where asked to, and releases the encoders."""
+@pytest.hookimpl(wrapper=True)
+def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
+    """Records the baseline where asked to, releases the encoders, and finds expected failures that are none."""
     bench = session.config.stash[BENCH]
-    if not bench.made:
+    if bench.made:
+        _finish(bench, session)
+    yield  # under pytest-xdist, the controller gathers what its workers found
+    collector = bench.collector
+    if hasattr(session.config, "workeroutput"):
+        session.config.workeroutput["gate_facts"] = collector.facts
         return
+    if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
+        collector.trouble += bench.complaints()
+    if collector.trouble and session.exitstatus == pytest.ExitCode.OK:
+        session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+
+def _finish(bench: Bench, session: pytest.Session) -> None:
     from embedgate.report.summary import facts_of
 
     judge = bench.judge
     try:
+        bench.collector.facts = facts_of(judge)
         if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             bench.collector.changes = judge.update_baseline()
-        bench.collector.facts = facts_of(judge)
-        if session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-            ran = {run.combination.id for run in judge.session.finished()}
-            bench.collector.trouble += judge.complaints(ran - bench.incomplete)
     except GateError as error:
         bench.collector.trouble.append(str(error))
     finally:
         judge.session.close()
-    if bench.collector.trouble and session.exitstatus == pytest.ExitCode.OK:
-        session.exitstatus = pytest.ExitCode.TESTS_FAILED
-    if hasattr(session.config, "workeroutput"):
-        session.config.workeroutput["gate_facts"] = bench.collector.facts
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -334,7 +356,20 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 def _combination(item: pytest.Item) -> Combination | None:
     parameters = _parameters(item)
-    return next((parameters[name] for name in COMBINATION_FIXTURES if name in parameters), None)
+    found = next((parameters[name] for name in COMBINATION_FIXTURES if name in parameters), None)
+    return found if isinstance(found, Combination) else None  # pytest fills in a marker where nothing was chosen
+
+
+def _group(combination: Combination, config: pytest.Config) -> list[pytest.MarkDecorator]:
+    """Keeps a combination in one process under pytest-xdist's `--dist loadgroup`."""
+    return [pytest.mark.xdist_group(combination.id)] if config.pluginmanager.has_plugin("xdist") else []
+
+
+def _asks_nothing(item: pytest.Item) -> bool:
+    parameters = _parameters(item)
+    if any(name in parameters and not isinstance(parameters[name], Combination) for name in COMBINATION_FIXTURES):
+        return True
+    return "gate_upgrade" in parameters and not isinstance(parameters["gate_upgrade"], tuple)
 
 
 def _device_mark(combination: Combination) -> pytest.MarkDecorator:

@@ -15,7 +15,7 @@ from embedgate import encoders, journal
 from embedgate.cache import ArtefactCache, default_root
 from embedgate.combination import Combination
 from embedgate.data import load_calibration
-from embedgate.data.overlap import check_no_overlap
+from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.embeddings import Embeddings
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stages
@@ -126,7 +126,7 @@ class Session:
     @cached_property
     def texts_name(self) -> str:
         """The name under which the comparison with the reference over all texts is approved."""
-        return "texts:" + "+".join(dataset.name for dataset in self.datasets)
+        return "texts:" + "+".join(sorted(dataset.name for dataset in self.datasets))
 
     @cached_property
     def texts_sha256(self) -> str:
@@ -137,11 +137,10 @@ class Session:
     def context(self) -> BuildContext:
         """What encoders are built with."""
         calibration, digest = load_calibration()
-        check_no_overlap(calibration, self.texts)
         return BuildContext(
             threads=self.threads,
             cache=self.cache,
-            calibration_texts=calibration,
+            calibration_texts=Unjudged(calibration, self.texts),
             calibration_sha256=digest,
             progress=self.progress,
             batch_size=self.settings.batch_size,
@@ -169,8 +168,9 @@ class Session:
         return found
 
     def finished(self) -> list[Run]:
-        """The runs of the model to gate there are so far, in the order they ran."""
-        return [run for run in self._runs.values() if isinstance(run, Run) and run.model is self.model]
+        """The runs of the model to gate that were asked for, in the order they ran; references run unasked, too."""
+        runs = [run for run in self._runs.values() if isinstance(run, Run) and run.model is self.model]
+        return [run for run in runs if run.combination in self.combinations]
 
     def finished_run(self, combination: Combination) -> Run | None:
         """The run of a combination, where it has run."""
@@ -196,6 +196,10 @@ class Session:
             reference = self.run(run.combination.reference, run.model)
             run.agreement.update(measure_agreement(run.embeddings, reference.embeddings))
         return run.agreement
+
+    def has_run(self, combination: Combination, model: Model) -> bool:
+        """Whether a combination of a model has been built and encoded."""
+        return isinstance(self._runs.get((model.fingerprint, combination)), Run)
 
     def stages(self, run: Run, texts: Sequence[str]) -> Stages | None:
         """A run's intermediate results for a few texts; None where the backend cannot tell or is closed already."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import resources
 from pathlib import Path
 
 from embedgate.model import DEFAULT_MODEL
@@ -43,3 +44,8 @@ class Settings:
     strict: bool = False
     report: Path | None = None
     cache: Path | None = None
+
+
+def bundled_baselines() -> Path:
+    """The folder of embedgate's own baselines: `baselines/` in a checkout."""
+    return Path(str(resources.files("embedgate.baselines")))

@@ -214,6 +214,13 @@ class Found:
             )
         return entry
 
+    def has_other_texts(self, combination: str, dataset: str) -> bool:
+        """Whether agreement is approved over other datasets together (`texts:...`) than the one named."""
+        return any(
+            key.combination == combination and key.dataset.startswith("texts:") and key.dataset != dataset
+            for key in (entry.key for entry in self.baseline.entries.values())
+        )
+
     def stale(
         self, measured: Iterable[Key], combinations: Collection[str], datasets: Collection[str]
     ) -> tuple[Entry, ...]:

@@ -73,6 +73,8 @@ class Tolerances:
         upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
         for name in _NEEDS_ALL:
             reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
+        for metric in AGREEMENT_METRICS:
+            reader.require(metric in default.get("floor", {}), f"default.floor.{metric}")
         reader.require(ALL in upgrade, f"upgrade.{ALL}")
         reader.require("alpha" in top, "alpha")
         return cls(
@@ -88,9 +90,9 @@ class Tolerances:
         """Largest loss against the reference that is acceptable, as a share of the reference's value."""
         return self._required("retention", combination, metric)
 
-    def floor(self, combination: Combination, metric: str) -> float | None:
-        """Least acceptable value of an agreement metric; None where none is set."""
-        return self._find("floor", combination, metric)
+    def floor(self, combination: Combination, metric: str) -> float:
+        """Least acceptable value of an agreement metric."""
+        return self._required("floor", combination, metric)
 
     def drift(self, combination: Combination, metric: str, inherited: bool) -> float:
         """Largest acceptable absolute difference to the approved baseline's value.
@@ -108,7 +110,7 @@ class Tolerances:
 
     def _required(self, table: str, combination: Combination, metric: str) -> float:
         found = self._find(table, combination, metric)
-        assert found is not None, f"load requires default.{table}.{ALL}"
+        assert found is not None, f"load requires default.{table}"
         return found
 
     def _find(self, table: str, combination: Combination, metric: str) -> float | None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import overload
 
 from embedgate.errors import DataError
 
@@ -22,7 +23,7 @@ def check_no_overlap(calibration: Iterable[str], evaluation: Iterable[str]) -> N
     if shared:
         raise DataError(
             f"{len(shared)} calibration texts are evaluation texts too, for example {shared[0][:60]!r}",
-            "a combination must not be calibrated on what it is judged with: remove them from one of the two",
+            "a combination must not be calibrated on what it is judged with: leave them out of --gate-data",
         )
 
 
@@ -30,3 +31,32 @@ def text_sha256(text: str) -> str:
     """SHA-256 of a text as it is compared, hex."""
     folded = " ".join(unicodedata.normalize("NFKC", text).casefold().split())
     return hashlib.sha256(folded.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+class Unjudged(Sequence[str]):
+    """Calibration texts that are checked when first used, so that only what calibrates is refused.
+
+    Args:
+        calibration: The calibration texts.
+        evaluation: The texts a combination is judged with.
+    """
+
+    def __init__(self, calibration: Sequence[str], evaluation: Iterable[str]) -> None:
+        self._texts = calibration
+        self._unchecked: Iterable[str] | None = evaluation
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[str]: ...
+    def __getitem__(self, index: int | slice) -> str | Sequence[str]:
+        return self._checked()[index]
+
+    def __len__(self) -> int:
+        return len(self._checked())
+
+    def _checked(self) -> Sequence[str]:
+        if self._unchecked is not None:
+            check_no_overlap(self._texts, self._unchecked)
+            self._unchecked = None
+        return self._texts

@@ -48,6 +48,8 @@ SINGLE_FILE_BYTES = 1_900_000_000
 MAX_DIFFERENCE = 1e-4
 # Two batches: padding, a text of one token, punctuation and numbers.
 PROBES = (("A sentence of several words.", "Two.", "3 of 4"), ("one",))
+# Only tokenised: longer than any limit, outer spaces, letters beyond ASCII, nothing at all.
+TOKEN_PROBES = ("word " * 9000, "  Ünïcode ", "")
 _SCOPES = "pkg.torch.onnx.name_scopes"
 
 
@@ -185,7 +187,7 @@ def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer) -> None:
     """Compares with `preprocess`, so that a tokenizer loaded in another way is refused rather than misread."""
     name = loaded.default_prompt_name
     prompt = loaded.prompts[name] if name is not None else None
-    for texts in PROBES:
+    for texts in (*PROBES, TOKEN_PROBES):
         expected = loaded.preprocess(list(texts), prompt=prompt)
         for batch in tokenizer.batches(texts, len(texts)):
             for name, values in batch.feeds.items():

@@ -66,8 +66,10 @@ class Tokenizer:
         if settings.get("max_seq_length") is not None:
             options.setdefault("model_max_length", settings["max_seq_length"])
         try:
-            tokenizer = AutoTokenizer.from_pretrained(str(folder), local_files_only=True, **options)
-            config = AutoConfig.from_pretrained(str(folder), local_files_only=True)
+            tokenizer = AutoTokenizer.from_pretrained(
+                str(folder), **{**options, "local_files_only": True, "trust_remote_code": False}
+            )
+            config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ModelError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
         if not tokenizer.is_fast:

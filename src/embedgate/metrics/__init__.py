@@ -77,7 +77,7 @@ class Metric:
     Attributes:
         name: Its name in reports, tolerances and baselines.
         kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone.
-        direction: Whether more or less of it is better.
+        direction: Which way is better. Comparisons know `higher` alone; a metric of which less is better is negated.
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
             metric whose items lose by degrees. See `embedgate.statistics`.
         about: One line for the docs and reports.
@@ -87,7 +87,7 @@ class Metric:
 
     name: str
     kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement"]
-    direction: Literal["higher", "lower"]
+    direction: Literal["higher"]
     unit_loss: float | None
     about: str
     quantile: float | None = None

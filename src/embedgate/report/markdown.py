@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from embedgate.judgement import Judgement
+from embedgate.judgement import Judgement, printable, shorten
 from embedgate.report.summary import Summary
 from embedgate.report.terminal import cells, headings
 
@@ -66,7 +66,7 @@ def render(summary: Summary) -> str:
 
 def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line."""
-    line = " ".join(text.split()).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    line = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", line)
 
 
@@ -77,5 +77,8 @@ def _item(judgement: Judgement) -> list[str]:
         if judgement.diagnosis.next_step:
             lines.append(f"  - next step: {escape(judgement.diagnosis.next_step)}")
     lines += [f"  - {escape(detail)}" for detail in judgement.details]
-    lines += [f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(worst.text)}" for worst in judgement.worst]
+    lines += [
+        f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(shorten(worst.text))}"
+        for worst in judgement.worst
+    ]
     return lines

@@ -164,6 +164,7 @@ def facts_of(judge: Judge) -> dict[str, Any]:
         "libraries": session.libraries,
         "threads": session.threads,
         "batch_size": session.settings.batch_size,
+        "strict": session.settings.strict,
         "alpha": judge.tolerances.alpha,
         "family": judge.family,
         "datasets": [
@@ -189,11 +190,14 @@ def summarise(collector: Collector) -> Summary:
     """Sorts what the tests found by combination."""
     rows: dict[str, Row] = {}
     upgrade: list[Judgement] = []
+    trouble = list(collector.trouble)
     for record in collector.records:
         judgement = Judgement.from_json(record["judgement"]) if record["judgement"] else None
         if not record["combination"]:
             if judgement:
                 upgrade.append(judgement)
+            elif record["error"]:
+                trouble.append(record["error"])
             continue
         row = rows.setdefault(
             record["combination"], Row(record["combination"], "reference" if record["reference"] else "pass")
@@ -212,8 +216,13 @@ def summarise(collector: Collector) -> Summary:
             if j.check == "retention" and j.smallest_detectable_loss is not None:
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
     verdicts = [row.verdict for row in rows.values()] + [j.verdict for j in upgrade]
-    failed = bool({"fail", "error"} & set(verdicts) or collector.trouble)
-    verdict = "fail" if failed else "inconclusive" if "inconclusive" in verdicts else "pass"
+    red = {"fail", "error", "inconclusive", "skipped"} if collector.facts.get("strict") else {"fail", "error"}
+    if red & set(verdicts) or trouble:
+        verdict = "fail"
+    elif "inconclusive" in verdicts:
+        verdict = "inconclusive"
+    else:
+        verdict = "skipped" if verdicts and set(verdicts) == {"skipped"} else "pass"
     return Summary(
         verdict,
         collector.facts,
@@ -221,7 +230,7 @@ def summarise(collector: Collector) -> Summary:
         upgrade,
         {key: statistics.median(values) for key, values in losses.items() if key[1] in METRICS},
         collector.changes,
-        collector.trouble,
+        list(dict.fromkeys(trouble)),
     )
 
 
