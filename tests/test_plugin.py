@@ -228,7 +228,7 @@ def test_expected_failure_does_not_fail_the_build(project):
     file = project.path.joinpath("approved/expected_failures.toml")
     file.parent.mkdir(exist_ok=True)
     file.write_text(
-        '[[expected]]\ncombination = "acme-int8-cpu"\ndataset = ""\ncheck = "effective"\n'
+        '[[expected]]\ncombination = "acme-int8-cpu"\ndataset = "*"\ncheck = "effective"\n'
         'kind = "known-defect"\nreason = "is fp32 still"\nlink = "https://example.com/1"\n'
     )
     result = run(project, combination="acme-*")

@@ -71,7 +71,7 @@ def test_table_has_a_row_per_combination_in_markdown():
     page = markdown.render(summarise(collected(failure())))
     header, rule, row = [line for line in page.splitlines() if line.startswith("|")]
     assert header.count("|") == rule.count("|") == row.count("|")
-    assert "| `acme-int8-cpu` | ❌ fail | 90.0% |" in row
+    assert "| `acme-int8-cpu` | ❌ fail 1/1 | 90.0% |" in row
 
 
 def test_files_hold_every_documented_key(tmp_path):

@@ -19,7 +19,7 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
-floor = { cosine_min = 0.9 }
+floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.96, top10_overlap = 0.85, neighbour_rank_correlation = 0.9 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
 [weight_precision.bf16]
@@ -50,12 +50,13 @@ def test_the_most_special_number_counts(tmp_path: Path) -> None:
     assert tolerances.retention(INT8, "mrr_at_10") == 0.01, "the default's, for all"
 
 
-def test_a_floor_is_there_only_where_it_is_set(tmp_path: Path) -> None:
+def test_a_floor_is_found_from_special_to_general(tmp_path: Path) -> None:
     tolerances = load(tmp_path, WHOLE)
     assert tolerances.floor(BF16, "cosine_mean") == 0.999
     assert tolerances.floor(BF16, "cosine_min") == 0.99
     assert tolerances.floor(INT8, "cosine_min") == 0.9
-    assert tolerances.floor(INT8, "cosine_mean") is None
+    assert tolerances.floor(INT8, "cosine_mean") == 0.98
+    assert tolerances.floor(BF16, "top10_overlap") == 0.85
 
 
 def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:

@@ -46,6 +46,7 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector()
         self.family = 1
+        self.misuse = ""
 
     @cached_property
     def plan(self) -> Plan:
@@ -169,7 +170,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     try:
         plan = metafunc.config.stash[BENCH].plan
     except GateError as error:
-        raise pytest.UsageError(str(error)) from error
+        # Raised here, it would be told once per module, with a traceback.
+        metafunc.config.stash[BENCH].misuse = str(error)
+        return
     from embedgate.metrics import metrics_of
 
     for name in COMBINATION_FIXTURES:
@@ -196,6 +199,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs combination after combination, each built once, the reference first."""
+    if misuse := config.stash[BENCH].misuse:
+        raise pytest.UsageError(misuse)
     # What there is nothing to ask of, such as an upgrade without an incumbent, is no skipped test but no test.
     items[:] = [item for item in items if not _asks_nothing(item)]
     if any(_combination(item) for item in items):

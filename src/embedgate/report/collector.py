@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 
-@dataclass
+@dataclass(eq=False)  # pytest keeps plugins in sets
 class Collector:
     """What the tests of a session found, as plain JSON values.
 
