@@ -19,7 +19,7 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
-floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.96, top10_overlap = 0.85, neighbour_rank_correlation = 0.9 }
+floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
 [weight_precision.bf16]
