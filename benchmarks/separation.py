@@ -1,4 +1,4 @@
-"""Can the bundled data tell a good int8 from a bad one? Writes the table of `docs/measured.md`.
+"""Can the bundled data tell a good int8 from a bad one? Prints the table of `docs/measured.md`.
 
     python benchmarks/separation.py
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Sequence
 from functools import cached_property
 from pathlib import Path
@@ -281,16 +282,7 @@ class Judge:
 
     def record_command(self) -> str:
         """The command that approves what this session measures."""
-        settings = self.session.settings
-        words = ["pytest"]
-        if settings.model != type(settings).model:
-            words.append(f"--gate-model {settings.model}")
-        words += [f"--gate-data {name}" for name in settings.data]
-        if settings.profile:
-            words.append(f"--gate-profile {settings.profile}")
-        if settings.baselines:
-            words.append(f"--gate-baselines {settings.baselines}")
-        return " ".join([*words, '--gate-update --gate-reason "..."'])
+        return f'{shlex.join(["pytest", *self.session.settings.invocation])} --gate-update --gate-reason "..."'
 
     def _compare(
         self, check: Check, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str

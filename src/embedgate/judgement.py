@@ -110,7 +110,7 @@ class Judgement:
     def explain(self) -> str:
         """The text of a failure: the finding, its cause, the worst texts and the next step."""
         lines = [f"{self.combination}: {self.message}"]
-        if self.diagnosis:
+        if self.diagnosis and self.diagnosis.cause != self.message:
             lines.append(f"  cause: {self.diagnosis.layer}: {self.diagnosis.cause}")
         lines.extend(f"  {line}" for line in self.details)
         if self.worst:

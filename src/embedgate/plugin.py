@@ -204,6 +204,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What there is nothing to ask of, such as an upgrade without an incumbent, is no skipped test but no test.
     items[:] = [item for item in items if not _asks_nothing(item)]
     if any(_combination(item) for item in items):
+        _refuse_bad_models(config.stash[BENCH].settings)
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
@@ -335,6 +336,7 @@ def _settings(config: pytest.Config) -> Settings:
         strict=bool(option("strict")),
         report=path("report"),
         cache=path("cache"),
+        invocation=tuple(map(str, config.invocation_params.args)),
     )
 
 
@@ -352,6 +354,18 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
             reporter.flush()
 
     return show
+
+
+def _refuse_bad_models(settings: Settings) -> None:
+    """Tells a model that is missing, unpinned or unsafe once, before any test."""
+    from embedgate.model import resolve
+
+    try:
+        for source in (settings.model, settings.incumbent):
+            if source is not None and source != Settings.model:
+                resolve(source)
+    except GateError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:

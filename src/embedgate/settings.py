@@ -28,6 +28,7 @@ class Settings:
         strict: Whether inconclusive and unavailable fail.
         report: Folder for `report.json` and `report.md`; None for none.
         cache: Folder of built artefacts; None for the user's cache folder.
+        invocation: The arguments pytest was called with, to name the command that approves.
     """
 
     model: str = DEFAULT_MODEL
@@ -44,6 +45,7 @@ class Settings:
     strict: bool = False
     report: Path | None = None
     cache: Path | None = None
+    invocation: tuple[str, ...] = ()
 
 
 def bundled_baselines() -> Path:
