@@ -13,6 +13,7 @@ import numpy.typing as npt
 from embedgate.combination import Combination
 from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
+from embedgate.encoders.evidence import UNPROVEN
 from embedgate.errors import BaselineError
 from embedgate.expectations import Expectations, Expected
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
@@ -40,24 +41,23 @@ class Judge:
         session: The runs.
         family: How many checks this session judges statistically; red verdicts are corrected for it.
 
+    Attributes:
+        profile: The hardware profile whose baselines count.
+
     Raises:
-        GateError: If the tolerances or the expected failures are malformed, or one of these can match nothing.
+        GateError: If the profile's name, the tolerances or the expected failures are malformed.
     """
 
     def __init__(self, session: Session, family: int = 1) -> None:
         self.session = session
         self.family = max(1, family)
         self._diagnoses: dict[Combination, Diagnosis] = {}
-        folder = session.settings.baselines or bundled_baselines()
+        name = session.settings.profile
+        self.profile: HardwareProfile = profile(name) if name else detect(session.machine)
+        folder = session.settings.baselines_folder
         self.store = BaselineStore(folder)
         self.tolerances = Tolerances.load(_own_or_bundled(folder, "tolerances.toml"), session.registry)
         self.expectations = Expectations.load(folder / "expected_failures.toml")
-
-    @cached_property
-    def profile(self) -> HardwareProfile:
-        """The hardware profile whose baselines count."""
-        name = self.session.settings.profile
-        return profile(name) if name else detect(self.session.machine)
 
     @cached_property
     def baseline(self) -> Found | None:
@@ -70,8 +70,8 @@ class Judge:
         evidence = run.evidence
         shown = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence.products.items())) or "not shown"
         problems = list(evidence.problems)
-        if not evidence.products and self.session.registry.factory(combination) is None:
-            problems.append("none of its products with weights is known, so nothing shows what ran")
+        if not evidence.products and self.session.registry.factory(combination) is None and UNPROVEN not in problems:
+            problems.append(UNPROVEN)
         if not np.isfinite(run.embeddings.matrix).all():
             problems.append(self._diagnose(run).cause)
         elif not combination.is_reference:
@@ -104,8 +104,7 @@ class Judge:
     def upgrade(self, dataset: Dataset, metric: str) -> Judgement:
         """Whether the model keeps the incumbent's quality on a dataset, both run as the reference."""
         session = self.session
-        combination = next(iter(session.combinations)).reference
-        run, incumbent = session.run(combination), session.run(combination, session.incumbent)
+        run, incumbent = session.run(session.reference), session.run(session.reference, session.incumbent)
         tolerance = self.tolerances.upgrade(metric)
         return self._compare("upgrade", run, incumbent, dataset, metric, tolerance, f"{session.incumbent.name}'s")
 
@@ -119,12 +118,14 @@ class Judge:
             return self._broken("agreement", run, self.session.texts_name, metric, str(error))
         found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
         message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
-        reference = self.session.run(combination.reference)
-        cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
-        order = np.argsort(cosines)[:WORST]
-        worst = [WorstText(run.embeddings.texts[int(i)], 1.0, float(cosines[i])) for i in order]
+
+        def worst() -> list[WorstText]:
+            cosines = self.session.agreement(run)["cosine_mean"].items
+            order = np.argsort(cosines)[:WORST]
+            return [WorstText(run.embeddings.texts[int(i)], 1.0, float(cosines[i])) for i in order]
+
         return self._judged(
-            "agreement", run, self.session.texts_name, metric, found, message, scores.value, None, lambda: worst
+            "agreement", run, self.session.texts_name, metric, found, message, scores.value, None, worst
         )
 
     def against_baseline(self, combination: Combination) -> Judgement:
@@ -193,10 +194,9 @@ class Judge:
     def index_advice(self) -> str | None:
         """Whether the model's vectors can join the incumbent's index; None where no check has run the incumbent."""
         session = self.session
-        combination = session.combinations[0].reference
-        if not session.has_run(combination, session.incumbent):
+        if not session.has_run(session.reference, session.incumbent):
             return None
-        run, incumbent = session.run(combination), session.run(combination, session.incumbent)
+        run, incumbent = session.run(session.reference), session.run(session.reference, session.incumbent)
         return str(advise(run.embeddings, incumbent.embeddings))
 
     def stale_keys(self) -> list[Key]:

@@ -35,3 +35,8 @@ class Unavailable(GateError):
 
 class BuildError(GateError):
     """A combination that should run here, but could not be built."""
+
+
+def one_line(error: BaseException) -> str:
+    """Type and first line of an exception that is none of the above, for a cause."""
+    return f"{type(error).__name__}: {error}".splitlines()[0]

@@ -156,6 +156,11 @@ def default_threads() -> int:
     return int(joblib.cpu_count())
 
 
+def in_ci() -> bool:
+    """Whether the environment says that this is CI, where nobody watches."""
+    return os.environ.get("CI", "").lower() not in ("", "0", "false")
+
+
 def library_versions(names: Iterable[str]) -> dict[str, str]:
     """Versions of installed distributions, sorted by name, without importing them; those not installed are left out."""
     found: dict[str, str] = {}

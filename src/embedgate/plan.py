@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 from embedgate.combination import Combination, Registry
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset
 from embedgate.errors import DataError
+from embedgate.metrics import ALL_TEXTS
+from embedgate.model import Model, resolve
 from embedgate.settings import Settings
 
 
@@ -26,6 +29,21 @@ class Plan:
     registry: Registry
     combinations: tuple[Combination, ...]
     datasets: tuple[Dataset, ...]
+
+    @cached_property
+    def model(self) -> Model:
+        """The model to gate, found and checked once."""
+        return resolve(self.settings.model)
+
+    @cached_property
+    def incumbent(self) -> Model | None:
+        """The model it is to replace; None where there is none."""
+        return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
+
+    @property
+    def texts_name(self) -> str:
+        """The name under which the comparison with the reference over all texts is approved."""
+        return ALL_TEXTS + "+".join(sorted(dataset.name for dataset in self.datasets))
 
     @classmethod
     def of(cls, settings: Settings, registry: Registry) -> Plan:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from collections import Counter
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from functools import cached_property
@@ -16,7 +14,7 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
 from embedgate.report.collector import Collector
-from embedgate.settings import Settings, bundled_baselines
+from embedgate.settings import Settings
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -68,9 +66,7 @@ class Bench:
         session = Session(self.plan, progress)
         for what in interrupted(session.cache.root):
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
-        judge = Judge(session, self.family)
-        assert judge.profile  # a malformed name is told before anything is built
-        return judge
+        return Judge(session, self.family)
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file."""
@@ -79,20 +75,26 @@ class Bench:
         from embedgate.machine import profile
         from embedgate.metrics import metrics_of
 
-        plan, judged = (
-            self.plan,
-            [Judgement.from_json(r["judgement"]) for r in self.collector.records if r["judgement"]],
-        )
-        found = Counter(judgement.combination for judgement in judged if judgement.check != "upgrade")
-        measures = sum(len(metrics_of(dataset.kind)) for dataset in plan.datasets) + len(metrics_of("agreement"))
-        expected = {c.id: 2 if c.is_reference else 2 + measures for c in plan.combinations}
-        names = [dataset.name for dataset in plan.datasets]
-        folder = self.settings.baselines or bundled_baselines()
-        return Expectations.load(folder / "expected_failures.toml").complaints(
+        plan = self.plan
+        judged = [Judgement.from_json(record["judgement"]) for record in self.collector.records if record["judgement"]]
+        measured = {
+            ("retention", dataset.name, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)
+        }
+        measured |= {("agreement", plan.texts_name, metric) for metric in metrics_of("agreement")}
+        done: dict[str, set[tuple[str, str, str]]] = {}
+        for j in judged:
+            done.setdefault(j.combination, set()).add((j.check, j.dataset, j.metric))
+
+        def complete(combination: Combination) -> bool:
+            checks = done.get(combination.id, set())
+            whole = {"effective", "baseline"} <= {check for check, *_ in checks}
+            return whole and (combination.is_reference or measured <= checks)
+
+        return Expectations.load(self.settings.baselines_folder / "expected_failures.toml").complaints(
             judged,
             known=[combination.id for combination in plan.registry],
-            complete=[name for name, count in expected.items() if found[name] == count],
-            datasets=["", "texts:" + "+".join(sorted(names)), *names],
+            complete=[combination.id for combination in plan.combinations if complete(combination)],
+            datasets=["", plan.texts_name, *(dataset.name for dataset in plan.datasets)],
             all_datasets=not self.settings.data,
             profile=profile(self.collector.facts["profile"]),
         )
@@ -150,9 +152,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(bench.collector, "embedgate-collector")
     settings = bench.settings
     if settings.update:
+        from embedgate.machine import in_ci
+
         if not settings.reason.strip():
             raise pytest.UsageError('--gate-update needs a reason: --gate-reason "why the baseline changes"')
-        if os.environ.get("CI", "").lower() not in ("", "0", "false") and not settings.update_in_ci:
+        if in_ci() and not settings.update_in_ci:
             raise pytest.UsageError(
                 "--gate-update is refused in CI: approve on a machine of yours, or add --gate-update-in-ci"
             )
@@ -204,7 +208,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What there is nothing to ask of, such as an upgrade without an incumbent, is no skipped test but no test.
     items[:] = [item for item in items if not _asks_nothing(item)]
     if any(_combination(item) for item in items):
-        _refuse_bad_models(config.stash[BENCH].settings)
+        _refuse_bad_models(config.stash[BENCH].plan)
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
@@ -225,6 +229,8 @@ def pytest_runtest_makereport(
     combination = _combination(item)
     if combination is None and not set(FAMILY) & set(_parameters(item)):
         return report
+    if report.passed and report.when != "call":
+        return report  # nothing was found
     from embedgate.report.summary import record_of
 
     bench = item.config.stash[BENCH]
@@ -356,14 +362,12 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
     return show
 
 
-def _refuse_bad_models(settings: Settings) -> None:
-    """Tells a model that is missing, unpinned or unsafe once, before any test."""
-    from embedgate.model import resolve
-
+def _refuse_bad_models(plan: Plan) -> None:
+    """Tells a model that is missing, unpinned or unsafe once, before any test; the bundled one is left for later."""
     try:
-        for source in (settings.model, settings.incumbent):
-            if source is not None and source != Settings.model:
-                resolve(source)
+        _ = plan.incumbent
+        if plan.settings.model != Settings.model:
+            _ = plan.model
     except GateError as error:
         raise pytest.UsageError(str(error)) from error
 

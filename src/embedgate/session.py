@@ -19,11 +19,11 @@ from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.embeddings import Embeddings
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stages
-from embedgate.errors import BuildError, GateError
+from embedgate.errors import BuildError, GateError, one_line
 from embedgate.machine import Machine, default_threads, library_versions, this_machine
 from embedgate.measure import measure, measure_agreement
 from embedgate.metrics import Scores
-from embedgate.model import Model, resolve
+from embedgate.model import Model
 from embedgate.plan import Plan
 
 # Texts encoded between two lines of progress.
@@ -84,6 +84,7 @@ class Session:
 
     def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None) -> None:
         settings = plan.settings
+        self._plan = plan
         self.settings = settings
         self.registry = plan.registry
         self.progress = progress
@@ -95,17 +96,26 @@ class Session:
         self._runs: dict[tuple[str, Combination], Run | GateError] = {}
         self._open: dict[tuple[str, Combination], Encoder] = {}
 
-    @cached_property
+    @property
     def model(self) -> Model:
         """The model to gate."""
-        return resolve(self.settings.model)
+        return self._plan.model
 
-    @cached_property
+    @property
     def incumbent(self) -> Model:
-        """The model it is to replace."""
-        if self.settings.incumbent is None:
+        """The model it is to replace.
+
+        Raises:
+            GateError: If there is none.
+        """
+        if self._plan.incumbent is None:
             raise GateError("no incumbent was given", "name it by --gate-incumbent")
-        return resolve(self.settings.incumbent)
+        return self._plan.incumbent
+
+    @property
+    def reference(self) -> Combination:
+        """What model and incumbent are compared as: the reference on the first combination's device."""
+        return self.combinations[0].reference
 
     @cached_property
     def machine(self) -> Machine:
@@ -123,10 +133,10 @@ class Session:
         unique = dict.fromkeys(text for dataset in self.datasets for text in dataset.texts())
         return tuple(sorted(unique, key=len, reverse=True))
 
-    @cached_property
+    @property
     def texts_name(self) -> str:
         """The name under which the comparison with the reference over all texts is approved."""
-        return "texts:" + "+".join(sorted(dataset.name for dataset in self.datasets))
+        return self._plan.texts_name
 
     @cached_property
     def texts_sha256(self) -> str:
@@ -254,8 +264,7 @@ class Session:
         except MemoryError as error:
             raise BuildError(f"{label} ran out of memory while encoding", "lower --gate-batch-size") from error
         except Exception as error:
-            cause = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise BuildError(f"{label} failed while encoding: {cause}") from error
+            raise BuildError(f"{label} failed while encoding: {one_line(error)}") from error
         shapes = {chunk.shape[1:] for chunk in chunks}
         if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(self.texts):
             raise BuildError(f"{label} gave embeddings of shapes {[chunk.shape for chunk in chunks]}")

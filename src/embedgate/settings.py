@@ -47,6 +47,11 @@ class Settings:
     cache: Path | None = None
     invocation: tuple[str, ...] = ()
 
+    @property
+    def baselines_folder(self) -> Path:
+        """The folder of the approved baselines, embedgate's own where none was given."""
+        return self.baselines or bundled_baselines()
+
 
 def bundled_baselines() -> Path:
     """The folder of embedgate's own baselines: `baselines/` in a checkout."""

@@ -13,7 +13,7 @@ so that all combinations share them.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -193,19 +193,14 @@ def compare(
         ends = Interval(float(np.quantile(cautious, alpha, method="lower")), ends.high)
         standard_error = float(cautious.std())
         pseudo_loss = unit_loss / reference.value if mode == "retention" else unit_loss
-    verdict, needed = _verdict(ends, limit), None
-    if verdict == "inconclusive":
-        needed = _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, family)
-    return Comparison(
-        verdict,
+    return _comparison(
         observed,
-        ends.low,
-        ends.high,
+        ends,
         limit,
         n,
         standard_error,
-        _detectable(standard_error, alpha),
-        needed,
+        alpha,
+        lambda: _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, family),
     )
 
 
@@ -243,19 +238,14 @@ def compare_floor(
     found = _replicates(scores, replicates, seed)
     ends = _ends(found, scores.value, n, alpha, alpha / family)
     standard_error = float(found.std())
-    verdict, needed = _verdict(ends, floor), None
-    if verdict == "inconclusive":
-        needed = _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, family)
-    return Comparison(
-        verdict,
+    return _comparison(
         scores.value,
-        ends.low,
-        ends.high,
+        ends,
         floor,
         n,
         standard_error,
-        _detectable(standard_error, alpha),
-        needed,
+        alpha,
+        lambda: _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, family),
     )
 
 
@@ -345,21 +335,36 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
     one_error = float(norm.sf(1))
     around = _quantile_interval(scores, quantile, one_error, one_error)
     standard_error = (around.high - around.low) / 2
-    verdict, needed = _verdict(ends, floor), None
-    if verdict == "inconclusive":
+
+    def needed() -> int | None:
         # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
         margin = quantile - float((scores.items < floor).mean())
-        needed = _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
+        return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
+
+    return _comparison(scores.value, ends, floor, n, standard_error, alpha, needed)
+
+
+def _comparison(
+    observed: float,
+    ends: Interval,
+    limit: float,
+    n: int,
+    standard_error: float,
+    alpha: float,
+    needed: Callable[[], int | None],
+) -> Comparison:
+    """The verdict of an interval, and where it is inconclusive how many items would settle it."""
+    verdict = _verdict(ends, limit)
     return Comparison(
         verdict,
-        scores.value,
+        observed,
         ends.low,
         ends.high,
-        floor,
+        limit,
         n,
         standard_error,
         _detectable(standard_error, alpha),
-        needed,
+        needed() if verdict == "inconclusive" else None,
     )
 
 

@@ -25,7 +25,8 @@ from filelock import FileLock, Timeout
 from embedgate import __version__
 from embedgate.cache import default_root
 from embedgate.errors import BaselineError
-from embedgate.machine import HardwareProfile, Machine
+from embedgate.machine import HardwareProfile, Machine, in_ci
+from embedgate.metrics import ALL_TEXTS
 from embedgate.model import Model
 
 SCHEMA = 1
@@ -215,9 +216,9 @@ class Found:
         return entry
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
-        """Whether agreement is approved over other datasets together (`texts:...`) than the one named."""
+        """Whether agreement is approved over other datasets together (`ALL_TEXTS`) than the one named."""
         return any(
-            key.combination == combination and key.dataset.startswith("texts:") and key.dataset != dataset
+            key.combination == combination and key.dataset.startswith(ALL_TEXTS) and key.dataset != dataset
             for key in (entry.key for entry in self.baseline.entries.values())
         )
 
@@ -322,7 +323,7 @@ class BaselineStore:
         """
         if not reason.strip():
             raise BaselineError("a baseline is not updated without a reason", "say why: --gate-reason TEXT")
-        if not in_ci_allowed and os.environ.get("CI", "").lower() not in ("", "0", "false"):
+        if not in_ci_allowed and in_ci():
             raise BaselineError(
                 "baselines are not updated in CI, where nobody sees the difference",
                 "record them on your own machine and commit them, or allow it: --gate-update-in-ci",

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.errors import BuildError, Unavailable
+from embedgate.errors import BuildError, Unavailable, one_line
 
 if TYPE_CHECKING:
     from embedgate.cache import ArtefactCache
@@ -163,8 +163,7 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
             f"{combination} ran out of memory while building", "free memory or use a smaller model"
         ) from error
     except Exception as error:
-        cause = f"{type(error).__name__}: {error}".splitlines()[0]
-        raise BuildError(f"{combination} could not be built: {cause}") from error
+        raise BuildError(f"{combination} could not be built: {one_line(error)}") from error
     return encoder
 
 

@@ -20,7 +20,7 @@ from transformers import BitsAndBytesConfig
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
 from embedgate.model import Model
 
 
@@ -28,12 +28,10 @@ def unavailable(combination: Combination) -> str | None:
     """Why this machine or installation cannot run the combination, in one line; None where it can."""
     if find_spec("accelerate") is None:
         return "transformers needs accelerate to load int8 weights: pip install 'embedgate[bitsandbytes]'"
-    if combination.device == "cuda" and not torch.cuda.is_available():
-        return "torch sees no CUDA device"
     capability = torch.backends.cpu.get_cpu_capability()
     if combination.device == "cpu" and capability != "AVX512":
         return f"LLM.int8 multiplies in int8 on CPUs with AVX-512 alone, this one has {capability}"
-    return None
+    return without_cuda(combination)
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:

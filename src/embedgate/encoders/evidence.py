@@ -9,6 +9,8 @@ from embedgate.combination import Combination
 # A backend that cannot tell where it runs names its device so.
 UNKNOWN_DEVICE = "unknown"
 
+UNPROVEN = "none of its products with weights is known, so what they compute in is not proven"
+
 # The type the products must compute in, per weight precision. A word that is missing here promises nothing checkable.
 PROMISED = {
     "fp32": "float32",

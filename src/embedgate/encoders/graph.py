@@ -33,7 +33,7 @@ from sentence_transformers import SentenceTransformer
 from embedgate.encoders import BuildContext
 from embedgate.encoders.sentence_transformer import load
 from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, one_line
 from embedgate.machine import library_versions
 from embedgate.model import Model
 
@@ -171,8 +171,7 @@ def _export(model: Model, path: Path) -> float:
             program.save(path, external_data=big)
         except Exception as error:
             kinds = ", ".join(type(module).__name__ for module in loaded)
-            cause = f"{type(error).__name__}: {error}".splitlines()[0]
-            raise BuildError(f"{model.name} ({kinds}) cannot be exported to ONNX: {cause}") from error
+            raise BuildError(f"{model.name} ({kinds}) cannot be exported to ONNX: {one_line(error)}") from error
         _tidy(path)
         return _verify(path, pipeline, tokenizer)
 
@@ -245,13 +244,19 @@ def _finite_max(difference: npt.NDArray[np.float32]) -> float:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """The exporter logs and warns at length; what matters is raised."""
+def quiet_logging(most: int) -> Iterator[None]:
+    """Silences all logging up to a level while the body runs."""
     level = logging.root.manager.disable
-    logging.disable(logging.ERROR)
+    logging.disable(most)
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
+        yield
     finally:
         logging.disable(level)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The exporter logs and warns at length; what matters is raised."""
+    with quiet_logging(logging.ERROR), warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield

@@ -9,8 +9,7 @@ from __future__ import annotations
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
-from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.graph import FILE_NAME, exported_graph, weight_bytes
+from embedgate.encoders.evidence import UNPROVEN, contradictions
+from embedgate.encoders.graph import FILE_NAME, exported_graph, quiet_logging, weight_bytes
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
 from embedgate.machine import library_versions, this_machine
@@ -120,7 +119,7 @@ class GraphEncoder(Encoder):
         providers = self._session.get_providers()
         problems = contradictions(self._combination, products, "cpu" if providers == [PROVIDER] else providers[0])
         if not products:
-            problems = (*problems, "none of its products with weights is known, so what they compute in is not proven")
+            problems = (*problems, UNPROVEN)
         return Evidence(
             device="cpu",
             threads=self._session.get_session_options().intra_op_num_threads,
@@ -202,17 +201,6 @@ def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None 
     return ort.InferenceSession(source, options, providers=[PROVIDER])
 
 
-@contextmanager
-def quiet_logging() -> Iterator[None]:
-    """ONNX Runtime's quantizer advises, on the root logger, to do what the exporter did already."""
-    level = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(level)
-
-
 def _needs_u8u8() -> bool:
     """Whether this CPU's fast int8 kernels saturate.
 
@@ -232,7 +220,8 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
 
     def make(folder: Path) -> None:
         context.progress(f"quantizing {model.name} for ONNX Runtime")
-        with quiet_logging():
+        # The quantizer advises, on the root logger, to do what the exporter did already.
+        with quiet_logging(logging.WARNING):
             quantize_dynamic(
                 exported,
                 folder / FILE_NAME,

@@ -27,6 +27,13 @@ from embedgate.model import Model
 PROBE = "Two short sentences. They only make every layer run once."
 
 
+def without_cuda(combination: Combination) -> str | None:
+    """Why torch cannot run a combination on its device, in one line; None where it can."""
+    if combination.device == "cuda" and not torch.cuda.is_available():
+        return "torch sees no CUDA device"
+    return None
+
+
 def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> SentenceTransformer:
     """Loads a model from its folder for inference, without the network and without the model's own code.
 

@@ -11,7 +11,7 @@ import torch
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
 from embedgate.errors import BuildError
 from embedgate.machine import this_machine
 from embedgate.model import Model
@@ -29,9 +29,7 @@ NATIVE: dict[str, set[str]] = {
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    if combination.device == "cuda" and not torch.cuda.is_available():
-        return "torch sees no CUDA device"
-    return None
+    return without_cuda(combination)
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:

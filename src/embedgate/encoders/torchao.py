@@ -15,15 +15,19 @@ from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, is_product, load, weight_of
+from embedgate.encoders.sentence_transformer import (
+    SentenceTransformerEncoder,
+    is_product,
+    load,
+    weight_of,
+    without_cuda,
+)
 from embedgate.model import Model
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    if combination.device == "cuda" and not torch.cuda.is_available():
-        return "torch sees no CUDA device"
-    return None
+    return without_cuda(combination)
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:

@@ -17,6 +17,9 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
+# What the name of a comparison over all texts of several datasets begins with; the datasets' names follow.
+ALL_TEXTS = "texts:"
+
 
 class NotFinite(ValueError):
     """Embeddings that hold NaN or infinity: lost quality, since a mean over them would hide or spread it.

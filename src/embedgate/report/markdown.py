@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 from embedgate.judgement import Judgement, printable, shorten
-from embedgate.report.summary import Summary
-from embedgate.report.terminal import cells, headings
+from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
 
 ICON = {
     "pass": "✅",
@@ -29,8 +29,7 @@ def render(summary: Summary) -> str:
             f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts.",
             "",
         ]
-    titles = headings(summary)
-    lines += ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+    lines += _header(headings(summary))
     for row in summary.rows:
         verdict, *values = cells(summary, row)
         lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[row.verdict]} {verdict}", *values]) + " |")
@@ -56,8 +55,7 @@ def render(summary: Summary) -> str:
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
         lines.append("")
     if summary.changes is not None:
-        lines += ["### Baseline changes", "", "| combination | dataset | metric | approved | now | difference |"]
-        lines.append("|" + " --- |" * 6)
+        lines += ["### Baseline changes", "", *_header(CHANGE_HEADINGS)]
         lines += ["| " + " | ".join(map(escape, change)) + " |" for change in summary.changes]
         lines.append("")
     lines += [f"**{escape(line)}**" for line in summary.trouble]
@@ -68,6 +66,10 @@ def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line."""
     line = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", line)
+
+
+def _header(titles: Sequence[str]) -> list[str]:
+    return ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
 
 
 def _item(judgement: Judgement) -> list[str]:

@@ -26,6 +26,8 @@ HEADLINE = {
     "triplet_accuracy": "accuracy",
 }
 
+CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
+
 
 @dataclass
 class Row:
@@ -232,6 +234,34 @@ def summarise(collector: Collector) -> Summary:
         collector.changes,
         list(dict.fromkeys(trouble)),
     )
+
+
+def cells(summary: Summary, row: Row) -> list[str]:
+    """One combination's values, in the order of `headings`; shared by every report with a table.
+
+    The share of the reference's quality that is kept per dataset, and of how many checks the verdict was found.
+    """
+    retained = []
+    for dataset, metric in summary.headlines:
+        found = row.find(metric, dataset)
+        retained.append(f"{found.observed:.1%}" if found and found.observed is not None else "")
+    overlap, p01 = row.find("top10_overlap"), row.find("cosine_p01")
+    weights = row.run.get("evidence", {}).get("weight_bytes")
+    same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
+    share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
+    return [
+        row.verdict + share,
+        *retained,
+        f"{overlap.value:.3f}" if overlap and overlap.value is not None else "",
+        f"{p01.value:.4f}" if p01 and p01.value is not None else "",
+        f"{weights / 1e6:.1f} MB" if weights else "",
+    ]
+
+
+def headings(summary: Summary) -> list[str]:
+    """The table's headings."""
+    kept = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
+    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
 
 
 _SEVERITY = ("skipped", "reference", "pass", "inconclusive", "expected failure", "fail", "error")

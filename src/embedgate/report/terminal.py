@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
-from embedgate.report.summary import HEADLINE, Row, Summary
+from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
 LEAST_WIDTH = 120
@@ -58,34 +58,6 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     if summary.changes is not None:
         console.print(_changes(summary.changes))
     return out.getvalue()
-
-
-def cells(summary: Summary, row: Row) -> list[str]:
-    """One combination's values, in the order of `headings`; shared by every report with a table.
-
-    The share of the reference's quality that is kept per dataset, and of how many checks the verdict was found.
-    """
-    retained = []
-    for dataset, metric in summary.headlines:
-        found = row.find(metric, dataset)
-        retained.append(f"{found.observed:.1%}" if found and found.observed is not None else "")
-    overlap, p01 = row.find("top10_overlap"), row.find("cosine_p01")
-    weights = row.run.get("evidence", {}).get("weight_bytes")
-    same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
-    share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
-    return [
-        row.verdict + share,
-        *retained,
-        f"{overlap.value:.3f}" if overlap and overlap.value is not None else "",
-        f"{p01.value:.4f}" if p01 and p01.value is not None else "",
-        f"{weights / 1e6:.1f} MB" if weights else "",
-    ]
-
-
-def headings(summary: Summary) -> list[str]:
-    """The table's headings."""
-    kept = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
-    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
 
 
 def _head(console: Console, summary: Summary) -> None:
@@ -157,7 +129,7 @@ def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
 
 def _changes(changes: list[tuple[str, ...]]) -> Table:
     table = Table(title=f"baseline: {len(changes)} values changed", box=None, pad_edge=False, title_justify="left")
-    for heading in ("combination", "dataset", "metric", "approved", "now", "difference"):
+    for heading in CHANGE_HEADINGS:
         table.add_column(heading)
     for row in changes:
         table.add_row(*row)
