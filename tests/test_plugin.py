@@ -261,3 +261,32 @@ def test_upgrade_judges_task_quality_and_says_what_becomes_of_the_index(project,
     result = run(project, "--gate-incumbent", str(model.path), "-m", "cpu", combination="torch-fp32-cpu")
     result.assert_outcomes(passed=3)
     result.stdout.fnmatch_lines(["index: new vectors can be mixed with the incumbent's*"])
+
+
+TURNS_TO_NAN = """
+import os
+import numpy as np
+
+class Turning:
+    def __init__(self, path):
+        import torch
+        from sentence_transformers import SentenceTransformer
+        self.model = SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+
+    def encode(self, texts, batch_size=32):
+        rows = self.model.encode(list(texts), batch_size=batch_size).astype(np.float16).astype(np.float32)
+        if "TURN_TO_NAN" in os.environ:
+            rows[0] = np.nan
+        return rows
+"""
+
+
+def test_update_keeps_what_was_approved_of_a_combination_that_now_holds_nan(project, monkeypatch):
+    project.makeconftest(TURNS_TO_NAN + ADDS.format(factory="lambda path, device: Turning(path)"))
+    both = ("--gate-combination", "torch-bf16-cpu")
+    approve(project, *both, combination="acme-int8-cpu")
+    before = json.loads(recorded(project).read_text())["entries"]
+    assert {entry["combination"] for entry in before} == {"acme-int8-cpu", "torch-bf16-cpu"}
+    monkeypatch.setenv("TURN_TO_NAN", "1")
+    approve(project, *both, combination="acme-int8-cpu")
+    assert json.loads(recorded(project).read_text())["entries"] == before

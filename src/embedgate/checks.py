@@ -207,14 +207,14 @@ class Judge:
             return []
         if found is None:
             return []
-        runs = self.session.finished()
         measured = [
             Key(run.combination.id, dataset, metric, sha256)
-            for run in runs
+            for run in self.session.finished()
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
         datasets = {self.session.texts_name, *(dataset.name for dataset in self.session.datasets)}
-        stale = found.stale(measured, {run.combination.id for run in runs}, datasets)
+        # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
+        stale = found.stale(measured, {key.combination for key in measured}, datasets)
         return [entry.key for entry in stale]
 
     def update_baseline(self) -> list[tuple[str, ...]]:
