@@ -78,9 +78,57 @@ class Stages:
     pooled: FloatArray | None
     embeddings: FloatArray
 
+    def of(self, row: int) -> Stages:
+        """The results of one of the texts."""
+        return Stages(
+            [self.token_ids[row]],
+            None if self.token_embeddings is None else [self.token_embeddings[row]],
+            None if self.pooled is None else self.pooled[row : row + 1],
+            self.embeddings[row : row + 1],
+        )
+
+
+@dataclass(frozen=True)
+class Stability:
+    """How far one text's embedding may move while the text stays the same, as its encoder declares.
+
+    A move is the distance between the two embeddings divided by the length of the first. The cosine between two unit
+    vectors is 1 - move^2 / 2.
+
+    Attributes:
+        batch: Largest move where the text is encoded in another batch: of another size, in another place, beside other
+            texts, with more padding; with another number of threads; or while other threads use the encoder, too.
+        repetition: Largest move where the very same batch is encoded again, by the same encoder.
+    """
+
+    batch: float
+    repetition: float = 0.0
+
+
+# What is expected of an encoder that declares nothing, by weight precision: a few times what was measured of
+# embedgate's own (docs/invariance.md). All else may move as far as int8 whose scales depend on the batch.
+TYPICAL_STABILITY = {
+    "fp32": Stability(batch=1e-5),
+    "fp16": Stability(batch=5e-3),
+    "amp": Stability(batch=3e-2),
+    "bf16": Stability(batch=3e-2),
+}
+LEAST_STABILITY = Stability(batch=0.4)
+
+
+def typical_stability(weight_precision: str) -> Stability:
+    """What is expected of an encoder of a weight precision that declares nothing."""
+    return TYPICAL_STABILITY.get(weight_precision, LEAST_STABILITY)
+
 
 class Encoder(ABC):
-    """A built combination."""
+    """A built combination, safe to use from several threads at once.
+
+    Attributes:
+        stability: How far a text's embedding may move while the text stays the same.
+    """
+
+    stability: Stability = LEAST_STABILITY
 
     @abstractmethod
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:

@@ -19,9 +19,12 @@ from torch import Tensor
 from transformers import BitsAndBytesConfig
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders import BuildContext, Encoder, Stability
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
 from embedgate.model import Model
+
+# Which columns are outliers depends on the batch.
+STABILITY = Stability(batch=0.15)
 
 
 def unavailable(combination: Combination) -> str | None:
@@ -40,7 +43,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
     config = BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
     loaded = load(model, combination.device, torch.float32, quantization_config=config)
-    return _LLMInt8Encoder(loaded, combination, threads=context.threads, library="bitsandbytes")
+    return _LLMInt8Encoder(loaded, combination, threads=context.threads, library="bitsandbytes", stability=STABILITY)
 
 
 class _LLMInt8Encoder(SentenceTransformerEncoder):

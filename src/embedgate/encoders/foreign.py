@@ -11,7 +11,7 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 from embedgate.errors import GateError
@@ -21,7 +21,8 @@ class ForeignEncoder(Encoder):
     """Runs a host project's encoder and shows as much of it as can be seen.
 
     A `SentenceTransformer` is looked into as embedgate's own are. Anything else is asked for `evidence()`,
-    `stages(texts)` and `close()` where it has them; where it has none, the evidence says that nothing is known.
+    `stages(texts)`, `close()` and `stability` where it has them; where it has none, the evidence says that nothing is
+    known, and it is expected to be as stable as is typical of its weight precision.
 
     Args:
         inner: What the factory returned.
@@ -38,6 +39,8 @@ class ForeignEncoder(Encoder):
                 f"the factory of {combination} returned {_type_of(inner)}, which has no encode()",
                 "return an encoder with encode(texts, batch_size=)",
             )
+        own = getattr(inner, "stability", None)
+        self.stability = own if isinstance(own, Stability) else typical_stability(combination.weight_precision)
         self._inner = inner
         self._combination = combination
         self._shown = (

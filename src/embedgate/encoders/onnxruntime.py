@@ -20,7 +20,7 @@ import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.graph import FILE_NAME, exported_graph, quiet_logging, weight_bytes
 from embedgate.encoders.tokenize import Tokenizer
@@ -32,6 +32,14 @@ PROVIDER = "CPUExecutionProvider"
 QUIET = 3
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 1
+
+# One scale for a batch's activations, so that each text's steps depend on its neighbours: by design, as ONNX Runtime's
+# maintainers say (microsoft/onnxruntime 10111). Fixed scales leave nothing to the batch.
+STABILITY = {
+    "fp32": Stability(batch=1e-5),
+    "int8": Stability(batch=0.4),
+    "int8static": Stability(batch=1e-5),
+}
 
 # Which input of a node holds a product's weights.
 INTEGER_PRODUCTS = {
@@ -94,6 +102,8 @@ class GraphEncoder(Encoder):
         context: BuildContext,
         details: dict[str, Any] | None = None,
     ) -> None:
+        kind = combination.weight_precision
+        self.stability = STABILITY.get(kind) or typical_stability(kind)
         self._combination = combination
         self._path = path
         self._threads = context.threads

@@ -13,6 +13,7 @@ import contextlib
 import io
 import logging
 import os
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from importlib.metadata import version
@@ -24,7 +25,7 @@ import numpy as np
 import openvino as ov
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.graph import exported_graph
 from embedgate.encoders.tokenize import Tokenizer
@@ -36,6 +37,9 @@ DEVICE = "CPU"
 KIND = "openvino-int8"
 FILE_NAME = "model.xml"
 QUANTIZATION = {"model_type": "transformer", "preset": "mixed"}
+
+# Batches of another size may run other kernels, whose sums in float32 differ in their last bits.
+STABILITY = {"fp32": Stability(batch=1e-5), "bf16": Stability(batch=3e-2), "int8": Stability(batch=0.15)}
 
 INFERS_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 PRODUCT_LAYERS = {"FullyConnected", "MatMul"}
@@ -91,8 +95,10 @@ class OpenVINOEncoder(Encoder):
     def __init__(
         self, compiled: ov.CompiledModel, tokenizer: Tokenizer, combination: Combination, details: dict[str, Any]
     ) -> None:
+        self.stability = STABILITY[combination.weight_precision]
         self._compiled = compiled
         self._request = compiled.create_infer_request()
+        self._request_free = threading.Lock()  # a request runs one batch at a time, and keeps its results
         self._tokenizer = tokenizer
         self._combination = combination
         self._details = details
@@ -102,8 +108,9 @@ class OpenVINOEncoder(Encoder):
         dim = self._compiled.output("sentence_embedding").partial_shape[1].get_length()
         matrix = np.empty((len(texts), dim), dtype=np.float32)
         for batch in self._tokenizer.batches(texts, batch_size):
-            self._request.infer(batch.feeds)
-            matrix[batch.rows] = self._request.get_tensor("sentence_embedding").data
+            with self._request_free:
+                self._request.infer(batch.feeds)
+                matrix[batch.rows] = self._request.get_tensor("sentence_embedding").data
         return matrix
 
     def stages(self, texts: Sequence[str]) -> Stages | None:
@@ -112,10 +119,11 @@ class OpenVINOEncoder(Encoder):
         pooled: dict[int, FloatArray] = {}
         shows_pooled = any("pooled" in output.names for output in self._compiled.outputs)
         for batch in self._tokenizer.batches(texts, len(texts)):
-            self._request.infer(batch.feeds)
-            # Copies: the request reuses its tensors.
-            states = self._request.get_tensor("token_embeddings").data.copy()
-            final = self._request.get_tensor("pooled" if shows_pooled else "sentence_embedding").data.copy()
+            with self._request_free:
+                self._request.infer(batch.feeds)
+                # Copies: the request reuses its tensors.
+                states = self._request.get_tensor("token_embeddings").data.copy()
+                final = self._request.get_tensor("pooled" if shows_pooled else "sentence_embedding").data.copy()
             for i, row in enumerate(batch.rows):
                 hidden[int(row)] = states[i][batch.attention_mask[i].astype(bool)]
                 pooled[int(row)] = final[i]

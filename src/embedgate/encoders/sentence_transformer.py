@@ -19,7 +19,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.utils import logging as transformers_logging
 
 from embedgate.combination import REFERENCE_WEIGHT_PRECISION, Combination
-from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders import Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.errors import BuildError
 from embedgate.model import Model
@@ -72,6 +72,7 @@ class SentenceTransformerEncoder(Encoder):
         library: Distribution whose version the evidence names.
         dtype: Type that all weights which are not quantized must be stored in; None where nothing is promised.
         autocast: Type that torch's autocast casts the inputs of products to; None for none.
+        stability: How far its embeddings may move; None for what is typical of the weight precision.
         details: Put into the evidence as they are.
     """
 
@@ -84,9 +85,11 @@ class SentenceTransformerEncoder(Encoder):
         library: str = "torch",
         dtype: torch.dtype | None = None,
         autocast: torch.dtype | None = None,
+        stability: Stability | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        torch.set_num_threads(threads)
+        self.stability = stability or typical_stability(combination.weight_precision)
+        self._threads = threads
         self._model = model
         self._combination = combination
         self._library = library
@@ -104,7 +107,7 @@ class SentenceTransformerEncoder(Encoder):
         """
         if not texts:
             return np.empty((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
-        with self._casting():
+        with self._running():
             matrix = np.asarray(self._model.encode(list(texts), batch_size=batch_size, show_progress_bar=False))
         if matrix.ndim != 2 or len(matrix) != len(texts):
             raise BuildError(f"{self._combination} gave an array of shape {matrix.shape} for {len(texts)} texts")
@@ -116,7 +119,7 @@ class SentenceTransformerEncoder(Encoder):
         normalize = next((i for i, module in enumerate(modules) if isinstance(module, Normalize)), len(modules))
         keeps_pooled = modules[max(normalize - 1, 0)].register_forward_hook(_keep_pooled)
         try:
-            with self._casting():
+            with self._running():
                 # Not self._model.encode: a subclass may have overridden it without `output_value`.
                 rows: list[Any] = SentenceTransformer.encode(  # type: ignore[assignment]
                     self._model, list(texts), batch_size=len(texts), show_progress_bar=False, output_value=None
@@ -167,7 +170,8 @@ class SentenceTransformerEncoder(Encoder):
         """Releases the model."""
         del self._model
 
-    def _casting(self) -> torch.autocast:
+    def _running(self) -> torch.autocast:
+        torch.set_num_threads(self._threads)  # the pool is the whole process's: another encoder may have set it
         device = self._model.device.type
         return torch.autocast(device, dtype=self._autocast, enabled=self._autocast is not None)
 

@@ -14,7 +14,7 @@ import torch
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders import BuildContext, Encoder, Stability
 from embedgate.encoders.sentence_transformer import (
     SentenceTransformerEncoder,
     is_product,
@@ -23,6 +23,9 @@ from embedgate.encoders.sentence_transformer import (
     without_cuda,
 )
 from embedgate.model import Model
+
+# The last bits of float32 sums depend on the batch, and move activations across a step of int8.
+STABILITY = Stability(batch=0.25)
 
 
 def unavailable(combination: Combination) -> str | None:
@@ -37,5 +40,10 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     quantize_(loaded[0].model, Int8DynamicActivationInt8WeightConfig())
     classes = Counter(type(weight_of(module)).__name__ for module in loaded.modules() if is_product(module))
     return SentenceTransformerEncoder(
-        loaded, combination, threads=context.threads, library="torchao", details={"weight classes": dict(classes)}
+        loaded,
+        combination,
+        threads=context.threads,
+        library="torchao",
+        stability=STABILITY,
+        details={"weight classes": dict(classes)},
     )
