@@ -88,7 +88,7 @@ def found(store: BaselineStore) -> Found:
 def test_a_recorded_entry_comes_back_rounded_and_approved(store: BaselineStore) -> None:
     update(store, entry(0.123456789))
     result = found(store)
-    got = result.get(INT8, "passages", SHA256, "ndcg_at_10")
+    got = result.get(INT8, "passages", SHA256, "ndcg_at_10").entry
     assert got == Entry(Key(INT8, "passages", "ndcg_at_10", SHA256), 0.123457, 0.113457, 0.133457, 250)
     assert got.approval == 1
     assert (result.file, result.profile, result.inherited) == (
@@ -122,7 +122,23 @@ def test_the_nearest_profile_serves_and_says_that_it_is_inherited(store: Baselin
     assert (result.profile, result.inherited) == ("cpu-x86_64", True)
     served = result.get(INT8, "passages", SHA256, "ndcg_at_10")
     assert served is not None
-    assert served.value == 0.7
+    assert (served.entry.value, served.profile, served.inherited) == (0.7, "cpu-x86_64", True)
+
+
+def test_what_the_nearest_profile_lacks_is_inherited_entry_by_entry(store: BaselineStore) -> None:
+    update(store, entry(0.5), entry(0.6, metric="mrr_at_10"), profile=CPU)
+    update(store, entry(0.7), profile=AMX)
+    result = found(store)
+    own, inherited = (result.get(INT8, "passages", SHA256, metric) for metric in ("ndcg_at_10", "mrr_at_10"))
+    assert (own.entry.value, own.profile, own.inherited) == (0.7, "cpu-x86_64-amx", False)
+    assert (inherited.entry.value, inherited.profile, inherited.inherited) == (0.6, "cpu", True)
+    assert result.get(BF16, "passages", SHA256, "mrr_at_10") is None
+
+
+def test_nothing_is_inherited_from_other_weights(store: BaselineStore) -> None:
+    update(store, entry(0.6, metric="mrr_at_10"), profile=CPU, model=OTHER_WEIGHTS)
+    update(store, entry(0.7), profile=AMX)
+    assert found(store).get(INT8, "passages", SHA256, "mrr_at_10") is None
 
 
 def test_equal_content_gives_equal_bytes_in_any_order(tmp_path: Path) -> None:

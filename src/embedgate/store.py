@@ -185,35 +185,54 @@ class Baseline:
 
 
 @dataclass(frozen=True)
+class Approved:
+    """The approved measurement that serves one check.
+
+    Attributes:
+        entry: The measurement.
+        profile: Name of the hardware profile it was recorded on.
+        inherited: Whether that is another profile than the session's.
+    """
+
+    entry: Entry
+    profile: str
+    inherited: bool
+
+
+@dataclass(frozen=True)
 class Found:
-    """The baseline that serves a session.
+    """The baseline that serves a session: the nearest file, and behind it those it inherits from.
 
     Attributes:
         file: The file it was read from.
         profile: Name of the hardware profile it was recorded on.
         inherited: Whether that is another profile than the session's.
         baseline: Its content.
+        parent: Where to look for what it lacks; None for nowhere.
     """
 
     file: Path
     profile: str
     inherited: bool
     baseline: Baseline
+    parent: Found | None = None
 
-    def get(self, combination: str, dataset: str, dataset_sha256: str, metric: str) -> Entry | None:
-        """The approved measurement of one metric; None where there is none.
+    def get(self, combination: str, dataset: str, dataset_sha256: str, metric: str) -> Approved | None:
+        """The approved measurement of one metric, from the nearest file that has one; None where none has.
 
         Raises:
             BaselineError: If there is one, of the same dataset before it changed.
         """
         entry = self.baseline.entries.get((combination, dataset, metric))
-        if entry is not None and entry.key.dataset_sha256 != dataset_sha256:
+        if entry is None:
+            return self.parent.get(combination, dataset, dataset_sha256, metric) if self.parent else None
+        if entry.key.dataset_sha256 != dataset_sha256:
             raise BaselineError(
                 f"{self.file}: {dataset} changed since {metric} of {combination} was approved "
                 f"(SHA-256 {_short(entry.key.dataset_sha256)}, now {_short(dataset_sha256)})",
                 f"restore the dataset, or record it anew: {RECORD}",
             )
-        return entry
+        return Approved(entry, self.profile, self.inherited)
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
         """Whether agreement is approved over other datasets together (`ALL_TEXTS`) than the one named."""
@@ -267,24 +286,26 @@ class BaselineStore:
         return file
 
     def find(self, profile: HardwareProfile, model: Model) -> Found | None:
-        """The baseline of a model on a hardware profile, or on the nearest profile it inherits from; None without one.
+        """The baseline of a model on a hardware profile and those it inherits from; None where none of them has one.
 
         Raises:
-            BaselineError: If the nearest file cannot be trusted, or was recorded for other weights.
+            BaselineError: If a file cannot be trusted, or the nearest was recorded for other weights.
         """
-        for name in profile.chain:
+        found: Found | None = None
+        for name in reversed(profile.chain):
             file = self.file(name, model.name)
             baseline = read(file)
-            if baseline is None:
-                continue
-            if baseline.fingerprint != model.fingerprint:
-                raise BaselineError(
-                    f"{file} was recorded for other weights (fingerprint {_short(baseline.fingerprint)}, "
-                    f"this model's is {_short(model.fingerprint)})",
-                    f"gate the model it was recorded for, or record this one: {RECORD}",
-                )
-            return Found(file, name, name != profile.name, baseline)
-        return None
+            if baseline is not None:
+                # What was recorded for other weights says nothing about these.
+                parent = found if found is not None and found.baseline.fingerprint == model.fingerprint else None
+                found = Found(file, name, name != profile.name, baseline, parent)
+        if found is not None and found.baseline.fingerprint != model.fingerprint:
+            raise BaselineError(
+                f"{found.file} was recorded for other weights (fingerprint {_short(found.baseline.fingerprint)}, "
+                f"this model's is {_short(model.fingerprint)})",
+                f"gate the model it was recorded for, or record this one: {RECORD}",
+            )
+        return found
 
     def update(
         self,
@@ -344,11 +365,16 @@ class BaselineStore:
                     entries[place] = replace(entry, approval=number)
             changes = _changes(old.entries, entries)
             if changes or old.fingerprint != model.fingerprint:
-                when = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-                approval = Approval(number, when, who, " ".join(reason.split()), len(changes), provenance)
+                approval = Approval(number, utc_now(), who, " ".join(reason.split()), len(changes), provenance)
                 approvals = (*old.approvals, approval)
-                _write(file, Baseline(model.name, model.source, model.fingerprint, entries, approvals))
+                new_file = Baseline(model.name, model.source, model.fingerprint, entries, approvals)
+                write_whole(file, render(new_file).encode())
         return changes
+
+
+def utc_now() -> str:
+    """Date and time in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_changes(
@@ -540,14 +566,18 @@ def locked(file: Path) -> Iterator[None]:
         yield
 
 
-def _write(file: Path, baseline: Baseline) -> None:
-    """Replaces a file as a whole: a crash at any moment leaves the old one or the new one."""
+def write_whole(file: Path, content: bytes) -> None:
+    """Replaces a file as a whole: a crash at any moment leaves the old one or the new one.
+
+    Raises:
+        BaselineError: If it cannot be written; the old file is then as it was.
+    """
     # The name is fixed, so that what a killed update leaves behind is overwritten by the next; the lock is held.
     scratch = file.with_name(f".{file.name}.tmp")
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("w", encoding="utf-8", newline="\n") as stream:
-            stream.write(render(baseline))
+        with scratch.open("wb") as stream:
+            stream.write(content)
             stream.flush()
             os.fsync(stream.fileno())
         if file.exists():
