@@ -8,6 +8,9 @@ from pathlib import Path
 
 from embedgate.model import DEFAULT_MODEL
 
+# How long properties are looked into: so that a build need not wait, or through the night.
+EXPLORATIONS = ("ci", "nightly")
+
 
 @dataclass(frozen=True)
 class Settings:
@@ -28,6 +31,9 @@ class Settings:
         strict: Whether inconclusive and unavailable fail.
         report: Folder for `report.json` and `report.md`; None for none.
         cache: Folder of built artefacts; None for the user's cache folder.
+        exploration: How long properties are looked into, one of `EXPLORATIONS`.
+        seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
+        examples: Examples, each of one to three texts, that every property is tried on first.
         invocation: The arguments pytest was called with, to name the command that approves.
     """
 
@@ -45,12 +51,20 @@ class Settings:
     strict: bool = False
     report: Path | None = None
     cache: Path | None = None
+    exploration: str = "ci"
+    seed: int | None = None
+    examples: tuple[tuple[str, ...], ...] = ()
     invocation: tuple[str, ...] = ()
 
     @property
     def baselines_folder(self) -> Path:
         """The folder of the approved baselines, embedgate's own where none was given."""
         return self.baselines or bundled_baselines()
+
+
+def own_or_bundled(folder: Path, name: str) -> Path:
+    """A file of a host project's baselines folder, embedgate's own where it has none."""
+    return folder / name if (folder / name).is_file() else bundled_baselines() / name
 
 
 def bundled_baselines() -> Path:

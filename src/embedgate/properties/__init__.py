@@ -1,0 +1,58 @@
+"""Properties: what must hold for every text, looked for with Hypothesis rather than averaged over a dataset.
+
+`ordering` asks whether similarities keep their order, `invariance` whether an embedding depends on its surroundings,
+`contract` whether any text at all comes back as a sound vector. `explore` runs Hypothesis for all of them. Each names
+what it found as a `Violation`: the smallest texts that break the property, and why.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+from embedgate.encoders import FloatArray
+
+# From texts to their embeddings, float32 `[n, dim]`.
+Embed = Callable[[Sequence[str]], FloatArray]
+
+
+@dataclass(frozen=True)
+class Violation:
+    """The smallest example that breaks a property.
+
+    Attributes:
+        texts: The texts of the example, in the order of the property.
+        message: What was found, in one line.
+        value: How far it went; None where nothing is measured.
+        limit: How far it may go.
+        layer: The layer of the cause, as in `embedgate.judgement.Diagnosis`; empty where the embeddings do not tell.
+        cause: What is wrong there, in one line; empty with `layer`.
+        next_step: What to try, in one line; empty with `layer`.
+        details: Further lines, such as the similarities in both arms.
+    """
+
+    texts: tuple[str, ...]
+    message: str
+    value: float | None = None
+    limit: float | None = None
+    layer: str = ""
+    cause: str = ""
+    next_step: str = ""
+    details: tuple[str, ...] = field(default=())
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What looking for a violation came to.
+
+    Attributes:
+        violation: The smallest one found; None where there is none.
+        tried: How many examples were tried.
+        worst: The largest value met on the way, in the unit of the limit; None where nothing is measured.
+        limit: The largest value allowed; None where nothing is measured.
+    """
+
+    violation: Violation | None
+    tried: int
+    worst: float | None = None
+    limit: float | None = None

@@ -1,0 +1,203 @@
+"""Contract: every text comes back as one sound vector, however odd it is, and disturbs no other text of its batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from embedgate.diagnosis import first_not_finite, relative_distance
+from embedgate.encoders import FloatArray, Stages
+from embedgate.errors import BuildError, one_line
+from embedgate.judgement import shorten
+from embedgate.properties import Embed, Outcome, Violation
+from embedgate.properties.explore import Profile, smallest
+from embedgate.strategies import any_text
+
+if TYPE_CHECKING:
+    from embedgate.encoders.tokenize import Tokenizer
+
+# Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
+UNIT_NORM = 1e-2
+BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
+WORD = "word"
+HUGE = 100_000
+# A limit of length beyond this is not tried, nor is none: it would take minutes and gigabytes. In tokens.
+LONGEST = 8192
+WITHOUT_LIMIT = 512
+
+
+def of_length(tokenizer: Tokenizer | None, beyond: int) -> str:
+    """A text that is so many tokens longer than the model's limit of length.
+
+    Args:
+        tokenizer: The model's tokenizer; None where it has none of its own.
+        beyond: How many tokens longer; negative for shorter. Where there is no limit, 512 tokens count as it.
+    """
+    if tokenizer is None or not has_limit(tokenizer):
+        return " ".join([WORD] * (WITHOUT_LIMIT + beyond))
+    one, two = tokenizer.ids([WORD, f"{WORD} {WORD}"])
+    return " ".join([WORD] * ((tokenizer.max_tokens + beyond - len(one)) // (len(two) - len(one)) + 1))
+
+
+def has_limit(tokenizer: Tokenizer) -> bool:
+    """Whether the model cuts texts at a length short enough to be tried."""
+    return tokenizer.max_tokens <= LONGEST
+
+
+def _beyond(tokens: int) -> Callable[[Tokenizer | None], str]:
+    return lambda tokenizer: of_length(tokenizer, tokens)
+
+
+def _fixed(text: str) -> Callable[[Tokenizer | None], str]:
+    return lambda _: text
+
+
+# What each text is for is its name. Most would be stripped, cut or replaced somewhere on the way.
+CANARIES: Mapping[str, Callable[[Tokenizer | None], str]] = {
+    "empty": _fixed(""),
+    "whitespace": _fixed(" \t\n\u00a0\u3000 "),
+    "one_token": _fixed(WORD),
+    "below_limit": _beyond(-1),
+    "at_limit": _beyond(0),
+    "above_limit": _beyond(1),
+    "huge": _fixed(f"The cook stirred the soup. {'No letter was ever as long as this one. ' * (HUGE // 40)}"[:HUGE]),
+    "emoji": _fixed("Great 👍🏽 job 👩‍👩‍👧‍👦 🏳️‍🌈 🇳🇴 👨🏿‍🚀!"),
+    "combining": _fixed("Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘! cafe\u0301 a\u0308\u0301"),
+    "right_to_left": _fixed("שלום עולם. مرحبا بالعالم \u202eabc\u202c 2024"),
+    "zero_width": _fixed("in\u200bvis\u200cible\u200d gaps\u2060 and\ufeff a soft\u00adhyphen"),
+    "control": _fixed("a\x00b\x01c\x07d\x1be\x7ff\u0085g"),
+    "surrogates": _fixed("half \ud83d of a pair \udc4d"),
+    "unknown_tokens": _fixed("𓀀𓁐 𓃭 𒀀𒁀 ⸻ 𝔊𝔬𝔱𝔥 \ue000\uf8ff"),
+    "repeated_token": _fixed(" ".join(["the"] * 300)),
+}
+
+
+class Contract:
+    """Holds an encoder to what every embedding must be.
+
+    Args:
+        embed: Embeds texts by the combination, in one batch.
+        reference: Embeds texts by the reference, in one batch.
+        dim: Dimensions of an embedding.
+        unit_norm: Whether the model normalises, so that every embedding has length 1.
+        move: How far the embedding of a neighbour may move, see `embedgate.encoders.Stability`.
+        stages: Intermediate results of texts, to name the layer where NaN arises; None where the encoder shows none.
+    """
+
+    def __init__(
+        self,
+        embed: Embed,
+        reference: Embed,
+        dim: int,
+        unit_norm: bool,
+        move: float,
+        stages: Callable[[Sequence[str]], Stages | None] = lambda _: None,
+    ) -> None:
+        self._embed = embed
+        self._reference = reference
+        self._dim = dim
+        self._unit_norm = unit_norm
+        self._move = move
+        self._stages = stages
+
+    def holds_for(self, text: str) -> Violation | None:
+        """What is wrong with a text's embedding, alone and in a batch; None where nothing is."""
+        rows, refusal = _answer(self._embed, [text])
+        if rows is None:
+            if _answer(self._reference, [text])[0] is None:
+                return None  # the reference refuses it, too
+            return _violation([text], f"is refused, and the reference takes it: {refusal}", "tokens")
+        return self._unsound([text], rows) or self._disturbs(text)
+
+    def holds_for_any(self, profile: Profile, seed: int, pinned: Iterable[Sequence[str]] = ()) -> Outcome:
+        """Looks for a text whose embedding is not sound.
+
+        Args:
+            profile: How long to look.
+            seed: What the texts are drawn from.
+            pinned: Texts to try first.
+        """
+        known: dict[str, FloatArray] = {}
+
+        def prepare(texts: Sequence[str]) -> None:
+            fresh = list(dict.fromkeys(text for text in texts if text not in known))
+            rows, _ = _answer(self._embed, fresh) if fresh else (None, "")
+            if rows is not None and len(rows) == len(fresh):
+                known.update(zip(fresh, rows, strict=True))
+
+        def violation(text: str) -> Violation | None:
+            return self._unsound([text], known[text][None]) if text in known else self.holds_for(text)
+
+        first = [text for texts in pinned for text in texts]
+        prepare(first)
+        found = next(filter(None, map(violation, first)), None)
+        count = len(first)
+        for turn in range(profile.rounds):
+            if found is not None:
+                break
+            known.clear()
+            found = smallest(any_text(), violation, examples=profile.texts, seed=seed + turn, prepare=prepare)
+            count += profile.texts
+        return Outcome(found, count)
+
+    def _disturbs(self, text: str) -> Violation | None:
+        """Whether the text is unsound beside others, or moves one of them."""
+        batch = [BESIDE[0], text, BESIDE[1]]
+        rows, refusal = _answer(self._embed, batch)
+        if rows is None:
+            return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", "unknown")
+        if broken := self._unsound(batch, rows):
+            return broken
+        move = relative_distance(self._embed(BESIDE[:1])[0], rows[0])
+        if move <= self._move:
+            return None
+        what = f"moves the embedding of its neighbour by {move:.2g}, {self._move:g} is declared"
+        return _violation(batch, what, "unknown", move, self._move)
+
+    def _unsound(self, texts: Sequence[str], rows: FloatArray) -> Violation | None:
+        if rows.shape != (len(texts), self._dim) or rows.dtype != np.float32:
+            got = f"gives {rows.dtype} {list(rows.shape)} for {len(texts)} text(s)"
+            return _violation(texts, f"{got} instead of float32 [{len(texts)}, {self._dim}]", "pooling")
+        lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
+        if not np.isfinite(lengths).all():
+            broken = texts[int(np.argmin(np.isfinite(lengths)))]
+            begins = first_not_finite(self._stages([broken]))
+            return _violation([broken], f"gives an embedding that holds NaN or infinity{begins}", "finiteness")
+        off = np.abs(lengths - 1)
+        if self._unit_norm and off.max() > UNIT_NORM:
+            worst = int(off.argmax())
+            what = f"gives an embedding of length {lengths[worst]:.4f}, and the model normalises to 1"
+            return _violation([texts[worst]], what, "normalisation", float(off.max()), UNIT_NORM)
+        return None
+
+
+def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str]:
+    """The embeddings; or None, and why the texts were refused.
+
+    Raises:
+        BuildError: If memory runs out.
+    """
+    try:
+        return embed(texts), ""
+    except MemoryError as error:
+        raise BuildError("memory ran out while odd texts were encoded", "lower --gate-batch-size") from error
+    except Exception as error:
+        return None, one_line(error)
+
+
+_NEXT_STEPS = {
+    "tokens": "compare tokenizer and truncation with the reference's",
+    "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
+    "pooling": "check pooling, dense layer and truncation",
+    "normalisation": "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+    "unknown": "encode the batch with and without this text, and compare",
+}
+
+
+def _violation(
+    texts: Sequence[str], what: str, layer: str, value: float | None = None, limit: float | None = None
+) -> Violation:
+    message = f"{shorten(texts[0], 60)!r} {what}" if len(texts) == 1 else f"{shorten(texts[1], 60)!r} {what}"
+    return Violation(tuple(texts), message, value, limit, layer, what, _NEXT_STEPS[layer])

@@ -1,0 +1,103 @@
+"""Runs Hypothesis inside a check: explicit settings, so that the host project's profiles neither count nor change."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
+from hypothesis.errors import Flaky
+from hypothesis.strategies import SearchStrategy
+
+T = TypeVar("T")
+V = TypeVar("V")
+
+
+@dataclass(frozen=True)
+class Profile:
+    """How long to look.
+
+    Attributes:
+        rounds: Rounds, each with a seed of its own.
+        cases: Sentence cases per round.
+        texts: Texts of any kind per round.
+        batches: Batches that are encoded again per round, for each variation.
+    """
+
+    rounds: int
+    cases: int
+    texts: int
+    batches: int
+
+
+PROFILES = {
+    "ci": Profile(rounds=1, cases=200, texts=100, batches=4),
+    "nightly": Profile(rounds=40, cases=2_000, texts=1_000, batches=12),
+}
+
+
+class _Broken(Exception):
+    """Tells Hypothesis that an example breaks the property."""
+
+
+def smallest(
+    strategy: SearchStrategy[T],
+    violation: Callable[[T], V | None],
+    *,
+    examples: int,
+    seed: int,
+    prepare: Callable[[list[T]], None] | None = None,
+) -> V | None:
+    """Looks for an example that breaks a property, and for the smallest one like it.
+
+    Args:
+        strategy: What examples are drawn from.
+        violation: What an example breaks; None where it breaks nothing.
+        examples: How many examples to try; shrinking one that breaks the property tries more.
+        seed: The same seed draws the same examples.
+        prepare: Called once with all examples that will be tried, so that their texts can be encoded together. One
+            example at a time would leave most of a batch empty; a batch as an example could not be shrunk.
+
+    Returns:
+        What the smallest example breaks; None where all examples hold.
+    """
+    if prepare is not None:
+        drawn: list[T] = []
+        _run(strategy, drawn.append, examples, seed)
+        prepare(drawn)
+    found: list[V] = []
+
+    def check(example: T) -> None:
+        broken = violation(example)
+        if broken is not None:
+            found.append(broken)
+            raise _Broken
+
+    try:
+        _run(strategy, check, examples, seed)
+    except (_Broken, Flaky):
+        # Flaky: it broke once and held when tried again, as with dropout; what it broke then is as good a finding.
+        return found[-1]
+    return None
+
+
+def _run(strategy: SearchStrategy[T], body: Callable[[T], None], examples: int, number: int) -> None:
+    @seed(number)
+    @settings(
+        max_examples=examples,
+        phases=(Phase.generate, Phase.shrink),
+        database=None,
+        deadline=None,
+        derandomize=False,
+        print_blob=False,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        verbosity=Verbosity.quiet,
+        backend="hypothesis",
+    )
+    @given(strategy)
+    def run(example: T) -> None:
+        body(example)
+
+    run()

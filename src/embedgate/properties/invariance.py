@@ -1,0 +1,379 @@
+"""Invariance: a text's embedding depends on the text alone, not on what surrounds it.
+
+A variation encodes texts twice, with nothing changed that should matter, and compares each text's two embeddings. How
+far they may lie apart is what the encoder declares (`embedgate.encoders.Stability`), so no variation knows a backend.
+
+To add a variation, write a function from a subject and texts to pairs, and describe it in `VARIATIONS`.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from hypothesis import strategies as st
+from hypothesis.strategies import SearchStrategy
+
+from embedgate.diagnosis import first_difference, relative_distance
+from embedgate.encoders import Encoder, FloatArray
+from embedgate.errors import BuildError, GateError, one_line
+from embedgate.judgement import shorten
+from embedgate.properties import Outcome, Violation
+from embedgate.properties.explore import Profile, smallest
+from embedgate.sentences import fixed_cases
+from embedgate.strategies import cases, sentences
+
+Texts = tuple[str, ...]
+
+BATCH = 32
+# More than the usual batch size, beyond which some encoders begin to split.
+CROWD = 64
+CALLERS = 4
+# Two embeddings nearer than this share of how far one has moved are the same one.
+SAME = 0.1
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One text's embeddings in two surroundings.
+
+    Attributes:
+        text: The text.
+        before: Its embedding in the first surroundings, float32 `[dim]`.
+        after: Its embedding in the others, float32 `[dim]`.
+        batch: The texts that were encoded with it or beside it, itself included.
+    """
+
+    text: str
+    before: FloatArray
+    after: FloatArray
+    batch: Sequence[str]
+
+    @property
+    def move(self) -> float:
+        """The distance between the two, divided by the length of the first; NaN where one is not finite."""
+        return relative_distance(self.before, self.after)
+
+
+class Subject:
+    """An encoder under test, and a second one of the same combination.
+
+    Args:
+        encoder: The encoder.
+        second: Builds the second one, with another number of threads; called when it is first needed.
+        beyond_limit: A text that the model's limit of length cuts; None where it has no limit.
+    """
+
+    def __init__(self, encoder: Encoder, second: Callable[[], Encoder], beyond_limit: str | None) -> None:
+        self.encoder = encoder
+        self.beyond_limit = beyond_limit
+        self._build_second = second
+        self._alone: dict[str, FloatArray] = {}
+
+    @cached_property
+    def second(self) -> Encoder:
+        """The second encoder."""
+        return self._build_second()
+
+    def encode(self, texts: Sequence[str], batch_size: int = BATCH) -> FloatArray:
+        """Embeddings by the encoder, float32 `[n, dim]`."""
+        return self.encoder.encode(list(texts), batch_size=batch_size)
+
+    def alone(self, text: str) -> FloatArray:
+        """The embedding of a text in a batch of its own, computed once, float32 `[dim]`."""
+        if text not in self._alone:
+            self._alone[text] = self.encode([text])[0]
+        return self._alone[text]
+
+    def close(self) -> None:
+        """Releases the second encoder."""
+        if "second" in self.__dict__:
+            self.second.close()
+
+
+@dataclass(frozen=True)
+class Variation:
+    """One way to encode the same texts in other surroundings.
+
+    Attributes:
+        vary: Encodes texts in both surroundings.
+        examples: What the texts are drawn from.
+        where: What the other surroundings are, to be read after "moves by 0.1".
+        suspect: What is wrong where it moves too far, in one line.
+        exact: Whether the very same batch is encoded again, so that the tighter of the two bounds holds.
+        most: The most examples to try in a round.
+    """
+
+    vary: Callable[[Subject, Texts], Iterator[Pair]]
+    examples: Callable[[], SearchStrategy[Texts]]
+    where: str
+    suspect: str
+    exact: bool = False
+    most: int = 1_000
+
+
+def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Iterable[Texts] = ()) -> Outcome:
+    """Looks for texts whose embeddings move further than the encoder declares.
+
+    Args:
+        subject: The encoder under test.
+        name: One of `VARIATIONS`.
+        profile: How long to look.
+        seed: What the texts are drawn from.
+        pinned: Texts to try first.
+
+    Returns:
+        What came of it; its worst value is the furthest move.
+
+    Raises:
+        GateError: If the second encoder cannot be built, or memory runs out.
+    """
+    variation = VARIATIONS[name]
+    stability = subject.encoder.stability
+    limit = stability.repetition if variation.exact else stability.batch
+    worst = 0.0
+
+    def violation(texts: Texts) -> Violation | None:
+        nonlocal worst
+        try:
+            moved = max(variation.vary(subject, texts), key=lambda pair: _severity(pair.move), default=None)
+        except GateError:
+            raise
+        except MemoryError as error:
+            raise BuildError("memory ran out while texts were encoded again", "lower --gate-batch-size") from error
+        except Exception as error:
+            message = f"fails {variation.where}: {one_line(error)}"
+            return Violation(texts, message, layer="unknown", cause=f"{variation.suspect}: {one_line(error)}")
+        if moved is None:
+            return None
+        worst = max(worst, moved.move)
+        if moved.move <= limit:
+            return None
+        layer, cause = _explained(subject, variation, moved)
+        return Violation(
+            texts,
+            f"the embedding of {shorten(moved.text, 80)!r} moves by {moved.move:.2g} {variation.where}, "
+            f"{limit:g} is declared",
+            moved.move,
+            limit,
+            layer,
+            cause,
+            "encode the batch below alone and together, and compare",
+            _shown(moved),
+        )
+
+    tried = list(pinned)
+    found = next(filter(None, map(violation, tried)), None)
+    count, examples = len(tried), min(profile.batches, variation.most)
+    for turn in range(profile.rounds):
+        if found is not None:
+            break
+        found = smallest(variation.examples(), violation, examples=examples, seed=seed + turn)
+        count += examples
+    return Outcome(found, count, worst, limit)
+
+
+def crowd() -> Texts:
+    """Sentences to fill a batch with, each another one."""
+    return tuple(dict.fromkeys(case.anchor for case in fixed_cases(2 * CROWD)))[:CROWD]
+
+
+def longest() -> str:
+    """A passage of some 250 words, beside which every shorter text is padded."""
+    return max((case.anchor for case in fixed_cases(500)), key=len)
+
+
+def _repetition(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    yield from _pairs(texts, subject.encode(texts), subject.encode(texts))
+
+
+def _batch_size(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    alone = np.stack([subject.alone(text) for text in texts])
+    yield from _pairs(texts, alone, subject.encode(texts, batch_size=len(texts)))
+
+
+def _position(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    # A filler of as many tokens, since most encoders sort a batch by length.
+    filler = [" ".join(reversed(texts[0].split()))] * (BATCH // 4)
+    last = [*filler, texts[0]]
+    yield Pair(texts[0], subject.encode([texts[0], *filler])[0], subject.encode(last)[-1], last)
+
+
+def _order(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    shuffled = [texts[int(i)] for i in np.random.default_rng(len(texts)).permutation(len(texts))]
+    found = dict(zip(shuffled, subject.encode(shuffled), strict=True))
+    for text, before in zip(texts, subject.encode(texts), strict=True):
+        yield Pair(text, before, found[text], shuffled)
+
+
+def _neighbours(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    text, one, other = (texts * 3)[:3]  # a pinned example may have fewer
+    yield Pair(text, subject.encode([text, one])[0], subject.encode([text, other])[0], (text, other))
+
+
+def _padding(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    batch = (*texts, longest())
+    yield Pair(texts[0], subject.alone(texts[0]), subject.encode(batch)[0], batch)
+
+
+def _self_similarity(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    batch = (texts[0], texts[0])
+    first, second = subject.encode(batch)
+    yield Pair(texts[0], first, second, batch)
+
+
+def _symmetry(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    yield from _pairs(texts, subject.encode(texts), subject.encode(texts[::-1])[::-1])
+
+
+def _history(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    # One by one and in opposite orders: an encoder that remembers answers one of them by what came before.
+    before = [subject.second.encode([text])[0] for text in texts]
+    after = [subject.encode([text])[0] for text in texts[::-1]][::-1]
+    yield from _pairs(texts, before, after)
+
+
+def _threads(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    yield from _pairs(texts, subject.encode(texts), subject.second.encode(list(texts), batch_size=BATCH))
+
+
+def _truncation(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    if subject.beyond_limit is not None:
+        longer = f"{subject.beyond_limit} {texts[0]}"
+        yield Pair(longer, subject.encode([subject.beyond_limit])[0], subject.encode([longer])[0], (longer,))
+
+
+def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    parts = [part for start in range(CALLERS) if (part := texts[start::CALLERS])]
+    expected = [subject.encode(part) for part in parts]
+    found: list[list[FloatArray]] = [[] for _ in parts]
+    failures: list[Exception] = []
+    together = threading.Barrier(len(parts))
+
+    def call(number: int) -> None:
+        together.wait()
+        try:
+            found[number] = [subject.encode(parts[number]) for _ in range(CALLERS)]
+        except Exception as error:
+            failures.append(error)
+
+    callers = [threading.Thread(target=call, args=(number,)) for number in range(len(parts))]
+    for caller in callers:
+        caller.start()
+    for caller in callers:
+        caller.join()
+    if failures:
+        raise failures[0]
+    for part, before, answers in zip(parts, expected, found, strict=True):
+        for after in answers:
+            yield from _pairs(part, before, after, batch=texts)
+
+
+def _pairs(
+    texts: Texts, before: Iterable[FloatArray], after: Iterable[FloatArray], batch: Texts = ()
+) -> Iterator[Pair]:
+    for text, first, second in zip(texts, before, after, strict=True):
+        yield Pair(text, first, second, batch or texts)
+
+
+def _one() -> SearchStrategy[Texts]:
+    return st.tuples(sentences())
+
+
+def _two() -> SearchStrategy[Texts]:
+    return st.tuples(sentences(), sentences())
+
+
+def _alike() -> SearchStrategy[Texts]:
+    return st.builds(lambda case: case.texts, cases())
+
+
+def _many() -> SearchStrategy[Texts]:
+    everyone = crowd()
+    return st.sampled_from([everyone[:count] for count in range(2, CROWD + 1)])
+
+
+VARIATIONS: Mapping[str, Variation] = {
+    "repetition": Variation(
+        _repetition,
+        _two,
+        "when the same batch is encoded again",
+        "dropout or another random step is on",
+        exact=True,
+    ),
+    "batch_size": Variation(
+        _batch_size, _many, "in a batch of many, compared with alone", "results are assigned to texts by batch", most=3
+    ),
+    "position": Variation(
+        _position, _one, "in last place, compared with first", "the place in the batch reaches the result"
+    ),
+    "order": Variation(
+        _order,
+        _many,
+        "when the same texts come in another order",
+        "results are not put back into the texts' order",
+        most=3,
+    ),
+    "neighbours": Variation(
+        _neighbours, _alike, "beside another text", "texts of one batch reach each other's results"
+    ),
+    "padding": Variation(_padding, _one, "beside a longer text", "padding leaks: the attention mask is ignored"),
+    "self_similarity": Variation(
+        _self_similarity, _one, "when it stands in the same batch twice", "the place in the batch reaches the result"
+    ),
+    "symmetry": Variation(
+        _symmetry, _two, "when a pair is encoded the other way round", "the place in the batch reaches the result"
+    ),
+    "history": Variation(
+        _history,
+        _alike,
+        "when other texts were encoded before",
+        "something is remembered between calls, such as a cache that returns a stale vector",
+    ),
+    "threads": Variation(
+        _threads,
+        _two,
+        "when another build of it encodes with another number of threads",
+        "building it again gives another encoder",
+    ),
+    "truncation": Variation(
+        _truncation, _one, "by text beyond the limit of length", "text beyond the limit is read", exact=True, most=2
+    ),
+    "concurrency": Variation(
+        _concurrency, _many, "while other threads call the encoder", "calls share state that they change", most=2
+    ),
+}
+
+
+def _explained(subject: Subject, variation: Variation, moved: Pair) -> tuple[str, str]:
+    """The layer at which a text's embedding moved, and what is wrong there."""
+    if not np.isfinite(moved.after).all() or not np.isfinite(moved.before).all():
+        return "finiteness", f"an embedding holds NaN or infinity {variation.where}"
+    for other in dict.fromkeys(moved.batch):
+        if other == moved.text:
+            continue
+        theirs = subject.alone(other)
+        if min(relative_distance(found, theirs) for found in (moved.before, moved.after)) < SAME * moved.move:
+            return "order", f"it received the embedding of {shorten(other, 60)!r}: {variation.suspect}"
+    alone, together = subject.encoder.stages([moved.text]), subject.encoder.stages(list(moved.batch))
+    layer = ""
+    if alone is not None and together is not None:
+        layer = first_difference(
+            alone, together.of(list(moved.batch).index(moved.text)), subject.encoder.stability.batch
+        )
+    return (layer, f"{variation.suspect}; it shows in the {layer} first") if layer else ("unknown", variation.suspect)
+
+
+def _shown(moved: Pair) -> tuple[str, ...]:
+    others = [text for text in moved.batch if text != moved.text]
+    lines = [f"text: {shorten(moved.text, 200)}"]
+    lines += [f"in a batch with: {shorten(text, 200)}" for text in others[:3]]
+    return (*lines, f"and {len(others) - 3} more") if len(others) > 3 else tuple(lines)
+
+
+def _severity(move: float) -> float:
+    """NaN is the worst of moves."""
+    return float("inf") if np.isnan(move) else move

@@ -1,0 +1,179 @@
+"""Ordering: where the reference tells two similarities apart by more than noise, a combination keeps their order."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedgate.judgement import shorten
+from embedgate.properties import Embed, Outcome, Violation
+from embedgate.properties.explore import Profile, smallest
+from embedgate.sentences import Case
+from embedgate.strategies import cases
+
+
+@dataclass(frozen=True)
+class Seen:
+    """A case, and how similar its anchor is to the two other texts in both arms.
+
+    Attributes:
+        case: The case.
+        reference: The reference's similarities to the nearer and the farther text.
+        candidate: The combination's.
+    """
+
+    case: Case
+    reference: tuple[float, float]
+    candidate: tuple[float, float]
+
+    @property
+    def margin(self) -> float:
+        """By how much the reference finds the nearer text more similar."""
+        return self.reference[0] - self.reference[1]
+
+    @property
+    def kept(self) -> float:
+        """The combination's margin in the reference's direction: 0 or less where the order is not kept."""
+        return (self.candidate[0] - self.candidate[1]) * float(np.sign(self.margin))
+
+    @property
+    def move(self) -> float:
+        """By how much the similarity that moved most did."""
+        return max(abs(mine - theirs) for mine, theirs in zip(self.candidate, self.reference, strict=True))
+
+    @property
+    def finite(self) -> bool:
+        """Whether every similarity is a number."""
+        return bool(np.isfinite([*self.candidate, *self.reference]).all())
+
+
+class Ordering:
+    """Looks for cases of which a combination turns the order round, or moves a similarity too far.
+
+    Args:
+        candidate: Embeds texts by the combination.
+        reference: Embeds texts by the reference.
+    """
+
+    def __init__(self, candidate: Embed, reference: Embed) -> None:
+        self._candidate = candidate
+        self._reference = reference
+
+    def see(self, case: Case) -> Seen:
+        """Both arms' similarities of a case."""
+        return Seen(case, _similarities(self._reference, case), _similarities(self._candidate, case))
+
+    def keeps_order(self, margin: float, profile: Profile, seed: int, pinned: Iterable[Case] = ()) -> Outcome:
+        """Looks for a case whose order is turned round although the reference's margin is beyond noise.
+
+        Args:
+            margin: The margin up to which an order may turn round.
+            profile: How long to look.
+            seed: What the cases are drawn from.
+            pinned: Cases to try first.
+
+        Returns:
+            What came of it; its worst value is the largest margin of an order that turned round.
+        """
+        worst = 0.0
+
+        def violation(case: Case) -> Violation | None:
+            nonlocal worst
+            seen = self.see(case)
+            if not seen.finite:
+                return _not_finite(seen)
+            if seen.kept > 0 or seen.margin == 0:
+                return None
+            worst = max(worst, abs(seen.margin))
+            if abs(seen.margin) <= margin:
+                return None
+            return Violation(
+                texts=case.texts,
+                message=f"turns the order of two similarities round ({case.relation}): "
+                f"the reference tells them apart by {abs(seen.margin):.4f}, {margin:g} is noise",
+                value=abs(seen.margin),
+                limit=margin,
+                details=_shown(seen),
+            )
+
+        return self._look(violation, lambda: worst, margin, profile, seed, pinned)
+
+    def keeps_similarity(self, limit: float, profile: Profile, seed: int, pinned: Iterable[Case] = ()) -> Outcome:
+        """Looks for a pair whose similarity moves further from the reference's than a limit.
+
+        Args:
+            limit: How far a similarity may move.
+            profile: How long to look.
+            seed: What the cases are drawn from.
+            pinned: Cases to try first.
+
+        Returns:
+            What came of it; its worst value is the furthest move.
+        """
+        worst = 0.0
+
+        def violation(case: Case) -> Violation | None:
+            nonlocal worst
+            seen = self.see(case)
+            if not seen.finite:
+                return _not_finite(seen)
+            worst = max(worst, seen.move)
+            if seen.move <= limit:
+                return None
+            return Violation(
+                texts=case.texts,
+                message=f"moves a similarity by {seen.move:.4f} ({case.relation}), {limit:g} is tolerated",
+                value=seen.move,
+                limit=limit,
+                details=_shown(seen),
+            )
+
+        return self._look(violation, lambda: worst, limit, profile, seed, pinned)
+
+    def _look(
+        self,
+        violation: Callable[[Case], Violation | None],
+        worst: Callable[[], float],
+        limit: float,
+        profile: Profile,
+        seed: int,
+        pinned: Iterable[Case],
+    ) -> Outcome:
+        tried = list(pinned)
+        self._prepare(tried)
+        found = next(filter(None, map(violation, tried)), None)
+        count = len(tried)
+        for turn in range(profile.rounds):
+            if found is not None:
+                break
+            found = smallest(cases(), violation, examples=profile.cases, seed=seed + turn, prepare=self._prepare)
+            count += profile.cases
+        return Outcome(found, count, worst(), limit)
+
+    def _prepare(self, drawn: list[Case]) -> None:
+        texts = [text for case in drawn for text in case.texts]
+        if texts:
+            self._reference(texts)
+            self._candidate(texts)
+
+
+def _similarities(embed: Embed, case: Case) -> tuple[float, float]:
+    vectors = embed(case.texts).astype(np.float64)
+    anchor, nearer, farther = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
+    return float(anchor @ nearer), float(anchor @ farther)
+
+
+def _not_finite(seen: Seen) -> Violation:
+    return Violation(
+        seen.case.texts, "embeddings hold NaN or infinity, so nothing is similar to anything", details=_shown(seen)
+    )
+
+
+def _shown(seen: Seen) -> tuple[str, ...]:
+    """The texts, each with its similarity to the first in both arms."""
+    lines = ["similarity to the first text (reference -> combination):", f"  {'':20}{shorten(seen.case.anchor, 200)}"]
+    for text, theirs, mine in zip(seen.case.texts[1:], seen.reference, seen.candidate, strict=True):
+        lines.append(f"  {theirs:+.4f} -> {mine:+.4f}  {shorten(text, 200)}")
+    return tuple(lines)
