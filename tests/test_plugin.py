@@ -15,6 +15,7 @@ from embedgate import checks, journal, session  # noqa: F401
 from embedgate.combination import BACKENDS, Backend
 from embedgate.encoders import foreign, torch  # noqa: F401
 from embedgate.report import files, terminal  # noqa: F401
+from embedgate.sentences import fixed_cases
 
 PAIRS = [
     ("A dog runs across the yard.", "A dog is running through the yard.", 4.8),
@@ -31,7 +32,13 @@ PAIRS = [
     ("The nurse gave him the tablets.", "He gave the nurse the tablets.", 2.4),
 ]
 
-SUITES = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites")
+# The suites of properties have tests of their own (test_property_suites.py).
+SUITES = (
+    "-p",
+    "no:cacheprovider",
+    "--pyargs",
+    *(f"embedgate.suites.test_{name}" for name in ("baseline", "effective", "quality", "upgrade")),
+)
 
 
 @pytest.fixture
@@ -39,6 +46,9 @@ def project(pytester, cache, monkeypatch):
     """A host project with a small dataset of its own and no baselines yet."""
     monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    few = fixed_cases(10), "0" * 64
+    monkeypatch.setattr("embedgate.session.approved_set", lambda: few)
+    monkeypatch.setattr("embedgate.checks.approved_set", lambda: few)
     rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
     pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return pytester
@@ -238,8 +248,9 @@ def test_expected_failure_does_not_fail_the_build(project):
 
 
 def test_two_processes_share_the_work_and_one_report(project):
-    approve(project, combination="torch-*")
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*", "--gate-baselines", "approved")
+    # Not in this process, whose set of generated sentences is a small one.
+    project.runpytest_subprocess(*SUITES, *options, "--gate-update", "--gate-reason", "first values")
     result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--dist", "loadgroup", "--gate-report", "out")
     assert result.ret == pytest.ExitCode.OK
     report = json.loads(project.path.joinpath("out/report.json").read_text())

@@ -7,7 +7,7 @@ import pytest
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
 from embedgate.metrics import METRICS
-from embedgate.tolerances import AGREEMENT_METRICS, TASK_METRICS, Tolerances
+from embedgate.tolerances import FLOOR_METRICS, TASK_METRICS, Tolerances
 
 COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
 STATIC = Combination.parse("onnxruntime-int8static-cpu")
@@ -19,11 +19,14 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
-floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9 }
+floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9 }
+order = { margin = 0.1, similarity = 0.2 }
+golden = { move = 0.3 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
 [weight_precision.bf16]
 retention = { all = 0.001 }
+order = { margin = 0.01 }
 floor = { cosine_min = 0.99, cosine_mean = 0.999 }
 [weight_precision.int8static]
 retention = { all = 0.03, recall_at_10 = 0.04 }
@@ -59,6 +62,14 @@ def test_a_floor_is_found_from_special_to_general(tmp_path: Path) -> None:
     assert tolerances.floor(BF16, "top10_overlap") == 0.85
 
 
+def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) -> None:
+    tolerances = load(tmp_path, WHOLE)
+    assert tolerances.order_margin(BF16) == 0.01
+    assert tolerances.order_margin(INT8) == 0.1
+    assert tolerances.order_similarity(BF16) == 0.2
+    assert tolerances.golden_move(STATIC) == 0.3
+
+
 def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:
     tolerances = load(tmp_path, WHOLE)
     assert tolerances.drift(INT8, "cosine_spearman", inherited=False) == 0.002
@@ -92,7 +103,10 @@ def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
         ("recall_at_10 = 0.02", "recal_at_10 = 0.02",
          "unknown key default.retention.recal_at_10; did you mean recall_at_10?"),
         ("cosine_min = 0.9 ", "ndcg_at_10 = 0.9 ", "unknown key default.floor.ndcg_at_10; choose from cosine_mean, "
-         "cosine_min, cosine_p01, neighbour_rank_correlation, top10_overlap"),
+         "cosine_min, cosine_p01, neighbour_rank_correlation, order_kept, top10_overlap"),
+        ("margin = 0.1", "margn = 0.1", "unknown key default.order.margn; did you mean margin?"),
+        ("{ move = 0.3 }", "{}",
+         "default.golden.move is missing; set it: it answers where nothing more special does"),
         ("weight_precision.bf16", "weight_precision.bf61", "unknown key weight_precision.bf61; did you mean bf16?"),
         ("onnxruntime-int8static-cpu", "onnxruntime-int8statc-cpu",
          'unknown key combination."onnxruntime-int8statc-cpu"; did you mean onnxruntime-int8static-cpu?'),
@@ -138,15 +152,17 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_the_committed_file_answers_every_question() -> None:
     tolerances = Tolerances.load(COMMITTED)
-    assert {*TASK_METRICS, *AGREEMENT_METRICS} == set(METRICS)
+    assert {*TASK_METRICS, *FLOOR_METRICS} == set(METRICS)
     for combination in Registry():
-        for metric in AGREEMENT_METRICS:
+        for metric in FLOOR_METRICS:
             floor = tolerances.floor(combination, metric)
             assert floor is not None
             assert 0.5 < floor < 1
         for metric in TASK_METRICS:
             assert 0 < tolerances.retention(combination, metric) < 0.1
             assert 0 < tolerances.upgrade(metric) < 0.1
+        assert 0 < tolerances.order_margin(combination) < tolerances.order_similarity(combination) + 1e-9 < 0.2
+        assert 0 < tolerances.golden_move(combination) < 0.5
         for metric in METRICS:
             exact = tolerances.drift(combination, metric, inherited=False)
             assert 0 < exact <= tolerances.drift(combination, metric, inherited=True) < 0.1

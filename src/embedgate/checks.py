@@ -3,27 +3,34 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from functools import cached_property
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.combination import Combination
+from embedgate.data import load_golden
 from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
 from embedgate.encoders.evidence import UNPROVEN
 from embedgate.errors import BaselineError
 from embedgate.expectations import Expectations, Expected
+from embedgate.golden import drifted, largest_move
+from embedgate.golden_store import GoldenApproval, GoldenStore
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
 from embedgate.machine import HardwareProfile, detect, git_commit, git_identity, profile
 from embedgate.measure import item_text
-from embedgate.metrics import METRICS, NotFinite, Scores
+from embedgate.metrics import METRICS, ORDERING, NotFinite, Scores
+from embedgate.property_checks import PropertyChecks
+from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
-from embedgate.settings import bundled_baselines
+from embedgate.settings import own_or_bundled
 from embedgate.statistics import Comparison, compare, compare_drift, compare_floor, interval
-from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes
+from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes, utc_now
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
 
@@ -43,6 +50,7 @@ class Judge:
 
     Attributes:
         profile: The hardware profile whose baselines count.
+        properties: The checks of what must hold for every text.
 
     Raises:
         GateError: If the profile's name, the tolerances or the expected failures are malformed.
@@ -56,8 +64,10 @@ class Judge:
         self.profile: HardwareProfile = profile(name) if name else detect(session.machine)
         folder = session.settings.baselines_folder
         self.store = BaselineStore(folder)
-        self.tolerances = Tolerances.load(_own_or_bundled(folder, "tolerances.toml"), session.registry)
+        self.tolerances = Tolerances.load(own_or_bundled(folder, "tolerances.toml"), session.registry)
         self.expectations = Expectations.load(folder / "expected_failures.toml")
+        self.golden_store = GoldenStore(folder)
+        self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
 
     @cached_property
     def baseline(self) -> Found | None:
@@ -128,10 +138,62 @@ class Judge:
             "agreement", run, self.session.texts_name, metric, found, message, scores.value, None, worst
         )
 
+    def ordering(self, combination: Combination, metric: str) -> Judgement:
+        """Whether enough generated sentences keep the reference's order of similarity."""
+        run = self.session.run(combination)
+        floor = self.tolerances.floor(combination, metric)
+        try:
+            scores = self.session.order(run)[metric]
+        except NotFinite as error:
+            return self._broken("ordering", run, ORDERING, metric, str(error))
+        found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
+        cases, _ = approved_set()
+        turned = Counter(case.relation for case, kept in zip(cases, scores.items, strict=True) if kept < 1)
+        shown = ", ".join(f"{relation} {count}" for relation, count in turned.most_common()) or "none"
+        message = f"turns {turned.total()} of {len(cases)} orders round ({shown}): keeps {scores.value:.2%}"
+        message += f", {floor:.2%} is required"
+        return self._judged("ordering", run, ORDERING, metric, found, message, scores.value, None, lambda: ())
+
+    def golden(self, combination: Combination) -> Judgement:
+        """Whether the golden texts have the approved tokens and embeddings."""
+        session, run = self.session, self.session.run(combination)
+        texts, sha256 = load_golden()
+        now = session.golden(run)
+        if session.settings.update:
+            return Judgement("golden", combination.id, "pass", "to be recorded when the session ends")
+        try:
+            approved = self.golden_store.find(self.profile, session.model, sha256, combination.id)
+        except BaselineError as error:
+            return self._baseline_failure(combination, error.cause, error.action, check="golden")
+        record = self.record_command()
+        if approved is None:
+            chain = " or ".join(self.profile.chain)
+            cause = f"no golden texts of {session.model.name} are approved for {chain}"
+            return self._baseline_failure(combination, cause, f"approve what you see by: {record}", check="golden")
+        move = self.tolerances.golden_move(combination)
+        found = drifted(now, approved.golden, texts, move)
+        if found is None:
+            worst = largest_move(now, approved.golden)
+            message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
+            message += f"{move:g} is tolerated"
+            return Judgement("golden", combination.id, "pass", message, value=worst, limit=move, n=len(texts))
+        return Judgement(
+            "golden",
+            combination.id,
+            "fail",
+            f"{found.layer} of the golden texts drifted from what was approved for {approved.profile}",
+            limit=move,
+            n=len(texts),
+            diagnosis=replace(found, next_step=f"{found.next_step}; once it is meant: {record}"),
+            details=(_changed_libraries(approved.approval.libraries, session.libraries),),
+        )
+
     def against_baseline(self, combination: Combination) -> Judgement:
         """Whether what a combination measures is what was approved."""
         session, run = self.session, self.session.run(combination)
         if session.settings.update:
+            with suppress(NotFinite):
+                session.order(run)  # while its encoder is open
             return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
         record = self.record_command()
         try:
@@ -143,21 +205,25 @@ class Judge:
             cause = f"no baseline of {session.model.name} is approved for {chain}"
             return self._baseline_failure(combination, cause, f"approve what you see by: {record}")
         missing, worse, better, largest = [], [], [], 0.0
+        served: Counter[str] = Counter()
         try:
+            session.order(run)
             measured = self.measured(run)
         except ValueError as error:  # NaN, or a dimension of its own
             return self._broken("baseline", run, "", "", str(error))
         for (dataset, sha256, metric), scores in measured.items():
             try:
-                entry = found.get(combination.id, dataset, sha256, metric)
+                approved = found.get(combination.id, dataset, sha256, metric)
             except BaselineError as error:
                 return self._baseline_failure(combination, error.cause, error.action)
-            if entry is None and dataset == session.texts_name and found.has_other_texts(combination.id, dataset):
+            if approved is None and dataset == session.texts_name and found.has_other_texts(combination.id, dataset):
                 continue  # approved over other datasets together: there, a text has other neighbours
-            if entry is None:
+            if approved is None:
                 missing.append(f"{dataset} {metric}")
                 continue
-            drift = self.tolerances.drift(combination, metric, inherited=found.inherited)
+            entry = approved.entry
+            served[approved.profile + (" (inherited)" if approved.inherited else "")] += 1
+            drift = self.tolerances.drift(combination, metric, inherited=approved.inherited)
             outcome = compare_drift(scores.value, entry.value, drift)
             largest = max(largest, abs(scores.value - entry.value))
             line = f"{dataset} {metric}: {scores.value:.4f}, approved {entry.value:.4f} (±{drift:g} tolerated)"
@@ -165,22 +231,22 @@ class Judge:
                 worse.append(line)
             elif outcome == "stale":
                 better.append(line)
-        served = f"{found.profile}{' (inherited)' if found.inherited else ''}"
+        where = " and ".join(served) or found.profile
         if worse:
             return self._baseline_failure(
                 combination,
-                f"drifted below what was approved for {served} in {len(worse)} of {len(measured)} values",
+                f"drifted below what was approved for {where} in {len(worse)} of {len(measured)} values",
                 f"find what changed (library versions: see report.json); once it is meant: {record}",
                 [*worse, *(f"not approved yet: {name}" for name in missing)],
             )
         if missing:
             return self._baseline_failure(
                 combination,
-                f"{len(missing)} of {len(measured)} values were never approved for {served}",
+                f"{len(missing)} of {len(measured)} values were never approved for {where}",
                 f"approve what you see by: {record}",
                 [f"not approved yet: {name}" for name in missing],
             )
-        message = f"within what was approved for {served}: {len(measured)} values, largest difference {largest:.4f}"
+        message = f"within what was approved for {where}: {len(measured)} values, largest difference {largest:.4f}"
         if better:
             message += f"; {len(better)} better than approved, approve them by: {record}"
         return Judgement("baseline", combination.id, "pass", message, details=tuple(better))
@@ -213,6 +279,8 @@ class Judge:
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
         datasets = {self.session.texts_name, *(dataset.name for dataset in self.session.datasets)}
+        if any(key.dataset == ORDERING for key in measured):
+            datasets.add(ORDERING)
         # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
         stale = found.stale(measured, {key.combination for key in measured}, datasets)
         return [entry.key for entry in stale]
@@ -244,13 +312,23 @@ class Judge:
             remove=self.stale_keys(),
             in_ci_allowed=settings.update_in_ci,
         )
+        golden = self.golden_store.update(
+            self.profile,
+            session.model,
+            load_golden()[1],
+            {run.combination.id: run.golden for run in sound if run.golden is not None and run.golden.finite},
+            GoldenApproval(utc_now(), git_identity(), settings.reason, session.libraries),
+        )
 
         def shown(number: float | None, form: str = ".4f") -> str:
             return "" if number is None else format(number, form)
 
         return [
-            (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
-            for combination, dataset, metric, old, new, delta in format_changes(changes)
+            *(
+                (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
+                for combination, dataset, metric, old, new, delta in format_changes(changes)
+            ),
+            *((combination, "golden", "tokens and embeddings", "", "recorded", "") for combination in golden),
         ]
 
     def _measured_or_nothing(self, run: Run) -> dict[tuple[str, str, str], Scores]:
@@ -278,6 +356,8 @@ class Judge:
         if not run.combination.is_reference:
             for metric, scores in session.agreement(run).items():
                 found[self.session.texts_name, session.texts_sha256, metric] = scores
+            for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
+                found[ORDERING, approved_set()[1], metric] = scores
         return found
 
     def record_command(self) -> str:
@@ -387,10 +467,15 @@ class Judge:
         )
 
     def _baseline_failure(
-        self, combination: Combination, cause: str, action: str, details: Sequence[str] = ()
+        self,
+        combination: Combination,
+        cause: str,
+        action: str,
+        details: Sequence[str] = (),
+        check: Check = "baseline",
     ) -> Judgement:
         return Judgement(
-            "baseline",
+            check,
             combination.id,
             "fail",
             cause,
@@ -411,9 +496,13 @@ class Judge:
         return self._diagnoses[combination]
 
 
-def _own_or_bundled(folder: Path, name: str) -> Path:
-    """A file of a host project's baselines folder, embedgate's own where it has none."""
-    return folder / name if (folder / name).is_file() else bundled_baselines() / name
+def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    changed = [
+        f"{name} {approved.get(name, 'absent')} -> {now.get(name, 'absent')}"
+        for name in sorted({*approved, *now})
+        if approved.get(name) != now.get(name)
+    ]
+    return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
 
 
 def _not_quantized(run: Run, reference: Run) -> list[str]:

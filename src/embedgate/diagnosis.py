@@ -41,7 +41,7 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
         probes: The texts of both arms' stages.
     """
     found = (
-        _finiteness(candidate.embeddings)
+        _finiteness(candidate.embeddings, candidate.stages)
         or _dimension(candidate.embeddings, reference.embeddings)
         or _order(candidate.embeddings, reference.embeddings)
     )
@@ -67,14 +67,59 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
     )
 
 
-def _finiteness(candidate: Embeddings) -> Diagnosis | None:
+def first_difference(mine: Stages, theirs: Stages, tolerance: float) -> str:
+    """Names the first layer at which two runs of the same texts differ; empty where none does.
+
+    Args:
+        mine: The one run's stages.
+        theirs: The other's.
+        tolerance: The largest difference that counts as none, as a share of the length of theirs.
+    """
+    if any(not np.array_equal(a, b) for a, b in zip(mine.token_ids, theirs.token_ids, strict=True)):
+        return "tokens"
+    if mine.token_embeddings is not None and theirs.token_embeddings is not None:
+        states = zip(mine.token_embeddings, theirs.token_embeddings, strict=True)
+        if any(relative_distance(a.ravel(), b.ravel()) > tolerance for a, b in states):
+            return "hidden states"
+    for layer, a, b in (
+        ("pooling", mine.pooled, theirs.pooled),
+        ("normalisation", mine.embeddings, theirs.embeddings),
+    ):
+        if a is not None and b is not None and relative_distance(a.ravel(), b.ravel()) > tolerance:
+            return layer
+    return ""
+
+
+def relative_distance(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    """The distance between two vectors, divided by the length of the first; NaN where one is not finite."""
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    distance, length = float(np.linalg.norm(one - other)), float(np.linalg.norm(one))
+    return distance / length if length else distance
+
+
+def first_not_finite(stages: Stages | None) -> str:
+    """Says at which layer NaN or infinity first arises, to be put behind a finding; empty where no stage shows it."""
+    if stages is None:
+        return ""
+    for layer, found in (
+        ("hidden states", stages.token_embeddings),
+        ("pooling", stages.pooled),
+        ("normalisation", stages.embeddings),
+    ):
+        if found is not None and not all(np.isfinite(rows).all() for rows in found):
+            return f"; it begins in the {layer}"
+    return ""
+
+
+def _finiteness(candidate: Embeddings, stages: Stages | None) -> Diagnosis | None:
     broken = np.flatnonzero(~np.isfinite(candidate.matrix).all(axis=1))
     if not broken.size:
         return None
     text = candidate.texts[int(broken[0])]
     return Diagnosis(
         "finiteness",
-        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {shorten(text, 60)!r}",
+        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {shorten(text, 60)!r}"
+        f"{first_not_finite(stages)}",
         "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
     )
 
@@ -135,19 +180,62 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
 
 
 def _tokens(mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
-    different = [
-        i for i, (a, b) in enumerate(zip(mine.token_ids, theirs.token_ids, strict=True)) if not np.array_equal(a, b)
-    ]
-    if not different:
+    difference = describe_tokens(probes, mine.token_ids, theirs.token_ids)
+    if not difference:
         return None
-    first = different[0]
-    a, b = mine.token_ids[first], theirs.token_ids[first]
     return Diagnosis(
         "tokens",
-        f"the tokenizer gives other ids for {len(different)} of {len(probes)} probe texts, "
-        f"first for {shorten(probes[first], 60)!r}: {_ids(a)} instead of {_ids(b)}",
+        difference,
         "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, library version",
     )
+
+
+def describe_tokens(
+    texts: Sequence[str], mine: Sequence[npt.NDArray[np.int64]], theirs: Sequence[npt.NDArray[np.int64]]
+) -> str:
+    """Says how one tokenizer's ids differ from another's, and what that looks like; empty where they are the same.
+
+    Args:
+        texts: The texts.
+        mine: Per text, the one's ids, int64 `[tokens]`.
+        theirs: Per text, the other's.
+    """
+    different = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not np.array_equal(a, b)]
+    if not different:
+        return ""
+    first = different[0]
+    return (
+        f"the tokenizer gives other ids for {len(different)} of {len(texts)} texts"
+        f"{_guessed(texts, mine, theirs, different)}, first for {shorten(texts[first], 60)!r}: "
+        f"{_ids(mine[first])} instead of {_ids(theirs[first])}"
+    )
+
+
+def _guessed(
+    texts: Sequence[str],
+    mine: Sequence[npt.NDArray[np.int64]],
+    theirs: Sequence[npt.NDArray[np.int64]],
+    different: Sequence[int],
+) -> str:
+    """What usual slip the difference looks like, in brackets; empty where it looks like none."""
+    pairs = [(mine[i].tolist(), theirs[i].tolist()) for i in different]
+    longest = max(len(ids) for pair in pairs for ids in pair)
+    # Texts at the limit of length lose or gain what others gain or lose.
+    whole = [(a, b) for a, b in pairs if len(a) < longest and len(b) < longest] or pairs
+    for where, cut in (("at both ends", slice(1, -1)), ("at the end", slice(-1)), ("at the start", slice(1, None))):
+        if all(a == b[cut] for a, b in whole):
+            return f" (special tokens {where} are missing)"
+        if all(b == a[cut] for a, b in whole):
+            return f" (special tokens {where} are new)"
+    if all(len(a) != len(b) and a[: len(b) - 1][: len(a) - 1] == b[: len(a) - 1] for a, b in pairs):
+        return " (they are cut at another length)"
+    plain = [i for i in different if texts[i].isascii()]
+    if plain and not any(texts[i] == texts[i].lower() for i in plain):
+        return " (plain ones only with capital letters: lower-casing was lost or added)"
+    added = {len(a) - len(b) for a, b in whole}
+    if len(different) == len(texts) and len(added) == 1 and added != {0}:
+        return f" (each has {added.pop():+d} tokens, as with a prompt)"
+    return ""
 
 
 def _ids(ids: npt.NDArray[np.int64]) -> str:

@@ -25,6 +25,13 @@ class Embeddings:
         norms = np.linalg.norm(self.matrix, axis=1, keepdims=True)
         self.normalised: npt.NDArray[np.float32] = self.matrix / np.maximum(norms, np.float32(1e-12))
 
+    def __contains__(self, text: str) -> bool:
+        return text in self._row
+
+    def row(self, text: str) -> npt.NDArray[np.float32]:
+        """The embedding of a text as the encoder gave it, float32 `[dim]`."""
+        return np.asarray(self.matrix[self._row[text]])
+
     def __len__(self) -> int:
         return len(self.texts)
 

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, get_args
 
 from embedgate.errors import GateError
-from embedgate.judgement import Check, Judgement, Verdict
+from embedgate.judgement import ANY_TEXT, ORDER, TOKENS, Check, Judgement, Verdict
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import METRICS
 from embedgate.tolerances import choose_from, read_toml
 
 KINDS = ("known-defect", "not-supported", "under-investigation")
+
+# Check, dataset and metric, as a judgement has them.
+Subject = tuple[str, str, str]
 
 _REQUIRED = ("combination", "dataset", "check", "kind", "reason", "link")
 _OPTIONAL = ("metric", "profile")
@@ -131,8 +134,8 @@ class Expectations:
         An entry about other combinations, datasets or hardware profiles than the session's is left alone.
 
         Args:
-            combinations: Ids of the combinations the session ran completely.
-            datasets: Names of the datasets it ran completely.
+            combinations: Ids of the session's combinations.
+            datasets: Names of its datasets.
             profile: Its hardware profile.
         """
         return [
@@ -157,7 +160,7 @@ class Expectations:
         judgements: Iterable[Judgement],
         *,
         known: Collection[str],
-        complete: Collection[str],
+        subjects: Mapping[str, Collection[Subject]],
         datasets: Collection[str],
         all_datasets: bool,
         profile: HardwareProfile,
@@ -167,27 +170,40 @@ class Expectations:
         Args:
             judgements: Everything the session judged.
             known: Ids of all combinations there are.
-            complete: Ids of those the session judged completely; of others nothing can be said.
+            subjects: Everything there is to judge of each combination the session was asked for.
             datasets: Names of the session's datasets, and `""` for checks about none.
             all_datasets: Whether these are all that an entry may be about.
             profile: The session's hardware profile.
         """
-        ran = set()
+        judged = set()
         for j in judgements:
-            ran.add(j.combination)
+            judged.add((j.combination, j.check, j.dataset, j.metric))
             self.match(j.combination, j.dataset, j.check, j.metric, profile, j.verdict)
+        open_ = [(id_, *subject) for id_, found in subjects.items() for subject in found]
+        open_ = [subject for subject in open_ if subject not in judged]
+
+        def settled(entry: Expected) -> bool:
+            """Whether the session judged everything the entry is about: of what it left out nothing can be said."""
+            return not any(entry.matches(id_, dataset, check, metric, profile) for id_, check, dataset, metric in open_)
+
         wrong = self.without_effect(known)
         if all_datasets:
             wrong += [e for e in self.entries if not any(fnmatchcase(dataset, e.dataset) for dataset in datasets)]
-        wrong += self.unmatched(complete, datasets, profile)
-        if ran and ran <= set(complete):
-            wrong += self.no_longer_failing()
+        wrong += filter(settled, (*self.unmatched(subjects, datasets, profile), *self.no_longer_failing()))
         return [str(self.complaint(entry)) for entry in dict.fromkeys(wrong)]
 
     def complaint(self, entry: Expected) -> GateError:
         """The error for an entry of `unmatched`, `without_effect` or `no_longer_failing`."""
         what = "no longer fails" if entry in self._met else "matches nothing"
         return GateError(f"{self.path}: {entry.subject} {what}", "remove it, or correct its globs")
+
+
+def _metrics() -> tuple[str, ...]:
+    """What a judgement can be about: metrics, and what checks of properties have in their place."""
+    from embedgate.properties.contract import CANARIES
+    from embedgate.properties.invariance import VARIATIONS
+
+    return (*METRICS, *ORDER, *VARIATIONS, *CANARIES, ANY_TEXT, TOKENS)
 
 
 def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
@@ -201,7 +217,7 @@ def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
             raise GateError(f"{where}: {key} is missing", f"every entry needs {', '.join(_REQUIRED)}")
     if record["kind"] not in KINDS:
         raise GateError(f"{where}: unknown kind {record['kind']!r}", f"choose from {', '.join(KINDS)}")
-    for key, known in (("check", get_args(Check)), ("metric", tuple(METRICS))):
+    for key, known in (("check", get_args(Check)), ("metric", _metrics())):
         glob = record.get(key, "*")
         if not any(fnmatchcase(name, glob) for name in known):
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))

@@ -6,7 +6,14 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Check = Literal["effective", "retention", "agreement", "baseline", "upgrade"]
+Check = Literal[
+    "effective", "retention", "agreement", "baseline", "upgrade", "ordering", "invariance", "contract", "golden"
+]
+
+# What checks of properties judge, besides the variations and canaries that have names of their own.
+ORDER = ("margin", "similarity")
+ANY_TEXT = "any_text"
+TOKENS = "tokens"
 
 
 @dataclass(frozen=True)
@@ -30,7 +37,7 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline` or `unknown`.
+            `baseline`, `dataset` or `unknown`.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """
@@ -48,7 +55,8 @@ class Judgement:
         check: What was checked.
         combination: Id of the combination.
         dataset: Name of the dataset; empty where the check is about none.
-        metric: Name of the metric; empty where the check is about none.
+        metric: Name of the metric, of the variation (`invariance`) or of the canary (`contract`); empty where the check
+            is about none.
         verdict: `pass`, `fail` or `inconclusive`.
         message: What was found, in one line.
         value: The combination's value of the metric.
@@ -63,6 +71,7 @@ class Judgement:
         diagnosis: The layer of the cause, for a failure.
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
+        example: The texts of the smallest example that breaks a property.
     """
 
     check: Check
@@ -83,6 +92,7 @@ class Judgement:
     diagnosis: Diagnosis | None = None
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = field(default_factory=tuple)
+    example: tuple[str, ...] = ()
 
     @property
     def subject(self) -> str:
@@ -104,6 +114,7 @@ class Judgement:
                 "diagnosis": Diagnosis(**diagnosis) if diagnosis else None,
                 "worst": tuple(worst),
                 "details": tuple(record.get("details", ())),
+                "example": tuple(record.get("example", ())),
             }
         )
 

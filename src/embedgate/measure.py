@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
 from embedgate.embeddings import Embeddings
-from embedgate.metrics import Scores, agreement, clustering, retrieval, similarity, triplets
+from embedgate.metrics import Scores, agreement, clustering, ordering, retrieval, similarity, triplets
+from embedgate.sentences import Case
 
 
 def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
@@ -32,6 +35,19 @@ def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
 def measure_agreement(candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
     """Scores of the comparison with the reference over all texts both have, by name."""
     return agreement.evaluate(candidate.of(reference.texts), reference.normalised)
+
+
+def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
+    """Scores of the comparison with the reference over generated cases, by name.
+
+    Raises:
+        embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+    """
+    anchors, nearer, farther = zip(*(case.texts for case in cases), strict=True)
+    mine, theirs = (
+        ordering.margins(arm.of(anchors), arm.of(nearer), arm.of(farther)) for arm in (candidate, reference)
+    )
+    return ordering.evaluate(mine, theirs)
 
 
 def item_text(dataset: Dataset, item: int) -> str:

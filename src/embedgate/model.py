@@ -53,6 +53,12 @@ class Model:
     source: str
     fingerprint: str
 
+    @property
+    def normalises(self) -> bool:
+        """Whether its pipeline ends with normalisation, so that every embedding has length 1."""
+        modules = json.loads((self.path / "modules.json").read_text("utf-8"))
+        return str(modules[-1]["type"]).endswith(".Normalize")
+
 
 def resolve(source: str) -> Model:
     """Finds a model and checks that it is safe to load.

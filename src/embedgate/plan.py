@@ -9,7 +9,8 @@ from embedgate.combination import Combination, Registry
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset
 from embedgate.errors import DataError
-from embedgate.metrics import ALL_TEXTS
+from embedgate.judgement import ANY_TEXT, ORDER, TOKENS
+from embedgate.metrics import ALL_TEXTS, ORDERING, metrics_of
 from embedgate.model import Model, resolve
 from embedgate.settings import Settings
 
@@ -39,6 +40,24 @@ class Plan:
     def incumbent(self) -> Model | None:
         """The model it is to replace; None where there is none."""
         return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
+
+    def subjects(self, combination: Combination) -> set[tuple[str, str, str]]:
+        """Everything that is judged of a combination: check, dataset and metric, as its judgements have them."""
+        from embedgate.properties.contract import CANARIES
+        from embedgate.properties.invariance import VARIATIONS
+
+        found = {(check, "", "") for check in ("effective", "baseline", "golden")}
+        found |= {("invariance", "", variation) for variation in VARIATIONS}
+        found |= {("contract", "", canary) for canary in (*CANARIES, ANY_TEXT)}
+        if combination.is_reference:
+            found |= {("upgrade", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
+        else:
+            found |= {("retention", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
+            found |= {("agreement", self.texts_name, metric) for metric in metrics_of("agreement")}
+            found |= {("ordering", ORDERING, metric) for metric in metrics_of("ordering")}
+            found |= {("ordering", "", limit) for limit in ORDER}
+            found.add(("contract", "", TOKENS))
+        return found
 
     @property
     def texts_name(self) -> str:

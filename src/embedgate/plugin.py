@@ -14,7 +14,7 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
 from embedgate.report.collector import Collector
-from embedgate.settings import Settings
+from embedgate.settings import EXPLORATIONS, Settings
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -32,7 +32,7 @@ MARKERS = {
     "slow": "takes minutes",
 }
 # Checks judged statistically: red verdicts are corrected for their number.
-FAMILY = ("gate_measure", "gate_agreement", "gate_upgrade")
+FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
 
 
@@ -73,28 +73,15 @@ class Bench:
         from embedgate.expectations import Expectations
         from embedgate.judgement import Judgement
         from embedgate.machine import profile
-        from embedgate.metrics import metrics_of
+        from embedgate.metrics import ORDERING
 
         plan = self.plan
         judged = [Judgement.from_json(record["judgement"]) for record in self.collector.records if record["judgement"]]
-        measured = {
-            ("retention", dataset.name, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)
-        }
-        measured |= {("agreement", plan.texts_name, metric) for metric in metrics_of("agreement")}
-        done: dict[str, set[tuple[str, str, str]]] = {}
-        for j in judged:
-            done.setdefault(j.combination, set()).add((j.check, j.dataset, j.metric))
-
-        def complete(combination: Combination) -> bool:
-            checks = done.get(combination.id, set())
-            whole = {"effective", "baseline"} <= {check for check, *_ in checks}
-            return whole and (combination.is_reference or measured <= checks)
-
         return Expectations.load(self.settings.baselines_folder / "expected_failures.toml").complaints(
             judged,
             known=[combination.id for combination in plan.registry],
-            complete=[combination.id for combination in plan.combinations if complete(combination)],
-            datasets=["", plan.texts_name, *(dataset.name for dataset in plan.datasets)],
+            subjects={combination.id: plan.subjects(combination) for combination in plan.combinations},
+            datasets=["", ORDERING, plan.texts_name, *(dataset.name for dataset in plan.datasets)],
             all_datasets=not self.settings.data,
             profile=profile(self.collector.facts["profile"]),
         )
@@ -136,6 +123,15 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
     add("strict", "fail on inconclusive and on unavailable combinations", "bool", action="store_true")
     add("report", "write report.json and report.md into this folder", metavar="DIR")
+    add("exploration", "how long properties are looked into: ci (default) or nightly", metavar="NAME")
+    add("seed", "what generated texts are drawn from, and the order of texts of like length", metavar="N")
+    add(
+        "example",
+        'texts that every property is tried on first, as JSON: ["one", "two"] (repeatable)',
+        "args",
+        action="append",
+        metavar="JSON",
+    )
     add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
 
 
@@ -196,8 +192,17 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
                 for dataset, metric in measures
             ]
             metafunc.parametrize(name, pairs, indirect=name == "gate_upgrade")
-    if "gate_agreement" in wanted:
-        metafunc.parametrize("gate_agreement", metrics_of("agreement"))
+    for name, kind in (("gate_agreement", "agreement"), ("gate_ordering", "ordering")):
+        if name in wanted:
+            metafunc.parametrize(name, metrics_of(kind))
+    if "gate_variation" in wanted:
+        from embedgate.properties.invariance import VARIATIONS
+
+        metafunc.parametrize("gate_variation", tuple(VARIATIONS))
+    if "gate_canary" in wanted:
+        from embedgate.properties.contract import CANARIES
+
+        metafunc.parametrize("gate_canary", tuple(CANARIES))
 
 
 @pytest.hookimpl(trylast=True)
@@ -218,6 +223,28 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
+    """Shows cause and action of trouble in a check instead of a traceback."""
+    trouble = ""
+    try:
+        yield
+    except GateError as error:
+        if _combination(item) is None:
+            raise
+        trouble = str(error)
+    if trouble:  # outside of the handler, or pytest would tell the chain of both
+        pytest.fail(trouble, pytrace=False)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
+    """Counts trouble in a check as an error: no quality was lost."""
+    if report.when == "call" and report.failed and getattr(report, "gate", {}).get("error"):
+        return "error", "E", "ERROR"
+    return None
 
 
 @pytest.hookimpl(wrapper=True)
@@ -327,6 +354,23 @@ def _settings(config: pytest.Config) -> Settings:
             )
         return number
 
+    def examples() -> tuple[tuple[str, ...], ...]:
+        if not option("example"):
+            return ()
+        import json
+
+        from embedgate.pinned import parse_example
+
+        try:
+            return tuple(parse_example(json.loads(text), "--gate-example") for text in option("example"))
+        except ValueError as error:
+            raise pytest.UsageError(f"--gate-example is no JSON: {error}") from error
+        except GateError as error:
+            raise pytest.UsageError(str(error)) from error
+
+    exploration = option("exploration") or Settings.exploration
+    if exploration not in EXPLORATIONS:
+        raise pytest.UsageError(f"--gate-exploration must be {' or '.join(EXPLORATIONS)}, not {exploration!r}")
     return Settings(
         model=option("model") or Settings.model,
         incumbent=option("incumbent") or None,
@@ -342,6 +386,9 @@ def _settings(config: pytest.Config) -> Settings:
         strict=bool(option("strict")),
         report=path("report"),
         cache=path("cache"),
+        exploration=exploration,
+        seed=count("seed", least=0),
+        examples=examples(),
         invocation=tuple(map(str, config.invocation_params.args)),
     )
 

@@ -4,27 +4,37 @@ from __future__ import annotations
 
 import gc
 import hashlib
+import random
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from embedgate import encoders, journal
 from embedgate.cache import ArtefactCache, default_root
 from embedgate.combination import Combination
-from embedgate.data import load_calibration
+from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.embeddings import Embeddings
-from embedgate.encoders import BuildContext, Encoder, Evidence, Stages
-from embedgate.errors import BuildError, GateError, one_line
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.errors import BuildError, GateError, ModelError, one_line
+from embedgate.golden import Golden, take_golden
 from embedgate.machine import Machine, default_threads, library_versions, this_machine
-from embedgate.measure import measure, measure_agreement
+from embedgate.measure import measure, measure_agreement, measure_order
 from embedgate.metrics import Scores
 from embedgate.model import Model
 from embedgate.plan import Plan
+from embedgate.properties.contract import has_limit, of_length
+from embedgate.properties.explore import PROFILES, Profile
+from embedgate.properties.invariance import Subject
+from embedgate.sentences import approved_set
+
+if TYPE_CHECKING:
+    from embedgate.encoders.tokenize import Tokenizer
 
 # Texts encoded between two lines of progress.
 CHUNK = 4096
@@ -62,6 +72,9 @@ class Run:
         encode_seconds: Wall time of encoding every unique text.
         scores: Scores by dataset and metric, filled as they are asked for.
         agreement: Scores of the comparison with the reference by metric, filled when they are asked for.
+        order: Scores of the order of similarities of generated sentences by metric, filled when they are asked for.
+        golden: Tokens and embeddings of the golden texts, filled when they are asked for.
+        generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
     """
 
     model: Model
@@ -72,6 +85,9 @@ class Run:
     encode_seconds: float
     scores: dict[str, dict[str, Scores]] = field(default_factory=dict)
     agreement: dict[str, Scores] = field(default_factory=dict)
+    order: dict[str, Scores] = field(default_factory=dict)
+    golden: Golden | None = None
+    generated: dict[str, FloatArray] = field(default_factory=dict)
 
 
 class Session:
@@ -95,6 +111,7 @@ class Session:
         self.started = time.perf_counter()
         self._runs: dict[tuple[str, Combination], Run | GateError] = {}
         self._open: dict[tuple[str, Combination], Encoder] = {}
+        self._subject: Subject | None = None
 
     @property
     def model(self) -> Model:
@@ -131,7 +148,32 @@ class Session:
     def texts(self) -> tuple[str, ...]:
         """Every unique text of the datasets, longest first, so that batches hold texts of like length."""
         unique = dict.fromkeys(text for dataset in self.datasets for text in dataset.texts())
-        return tuple(sorted(unique, key=len, reverse=True))
+        texts = list(unique)
+        if self.settings.seed:
+            random.Random(self.settings.seed).shuffle(texts)
+        return tuple(sorted(texts, key=len, reverse=True))
+
+    @cached_property
+    def exploration(self) -> Profile:
+        """How long properties are looked into."""
+        return PROFILES[self.settings.exploration]
+
+    @cached_property
+    def seed(self) -> int:
+        """What generated texts are drawn from: always the same under `ci`, another one each time where nobody waits."""
+        if self.settings.seed is not None:
+            return self.settings.seed
+        return 0 if self.settings.exploration == "ci" else random.SystemRandom().randrange(2**32)
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's tokenizer; None where the model has none that can be loaded by itself."""
+        from embedgate.encoders.tokenize import Tokenizer
+
+        try:
+            return Tokenizer(self.model)
+        except ModelError:
+            return None
 
     @property
     def texts_name(self) -> str:
@@ -207,6 +249,63 @@ class Session:
             run.agreement.update(measure_agreement(run.embeddings, reference.embeddings))
         return run.agreement
 
+    def order(self, run: Run) -> dict[str, Scores]:
+        """A run's scores of the order of similarities of the approved set of generated sentences, by metric.
+
+        Raises:
+            embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+        """
+        if not run.order:
+            cases, _ = approved_set()
+            texts = list(dict.fromkeys(text for case in cases for text in case.texts))
+            reference = self.run(run.combination.reference, run.model)
+            mine, theirs = (Embeddings(texts, self.embed(arm, texts)) for arm in (run, reference))
+            run.order.update(measure_order(cases, mine, theirs))
+        return run.order
+
+    def golden(self, run: Run) -> Golden:
+        """Tokens and embeddings of the golden texts, always encoded in the same batches."""
+        if run.golden is None:
+            texts, _ = load_golden()
+            run.golden = take_golden(self.encoder(run), texts)
+        return run.golden
+
+    def embed(self, run: Run, texts: Sequence[str]) -> FloatArray:
+        """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session.
+
+        Raises:
+            GateError: If they cannot be encoded.
+        """
+        known = run.embeddings
+        fresh = list(dict.fromkeys(text for text in texts if text not in known and text not in run.generated))
+        if fresh:
+            rows = self._encode(self.encoder(run), sorted(fresh, key=len, reverse=True), f"{run.combination}")
+            run.generated.update(zip(sorted(fresh, key=len, reverse=True), rows, strict=True))
+        return np.stack([known.row(text) if text in known else run.generated[text] for text in texts])
+
+    def encoder(self, run: Run) -> Encoder:
+        """A run's encoder; it is built again where it has been closed since."""
+        key = (run.model.fingerprint, run.combination)
+        if key not in self._open:
+            self._close_candidates()
+            self.progress(f"{run.combination}: building again, since another combination ran in between")
+            self._open[key] = encoders.build(run.model, run.combination, self.context, self.registry)
+        return self._open[key]
+
+    def subject(self, run: Run) -> Subject:
+        """A run's encoder with what invariance needs: a second one, built with another number of threads."""
+        encoder = self.encoder(run)
+        if self._subject is None or self._subject.encoder is not encoder:
+            self._close_subject()
+            other = replace(self.context, threads=1 if self.threads > 1 else 2)
+            limited = self.tokenizer is not None and has_limit(self.tokenizer)
+            self._subject = Subject(
+                encoder,
+                second=lambda: encoders.build(run.model, run.combination, other, self.registry),
+                beyond_limit=of_length(self.tokenizer, 8) if limited else None,
+            )
+        return self._subject
+
     def has_run(self, combination: Combination, model: Model) -> bool:
         """Whether a combination of a model has been built and encoded."""
         return isinstance(self._runs.get((model.fingerprint, combination)), Run)
@@ -226,6 +325,7 @@ class Session:
 
     def close(self) -> None:
         """Releases every encoder."""
+        self._close_subject()
         for encoder in self._open.values():
             encoder.close()
         self._open.clear()
@@ -241,7 +341,7 @@ class Session:
             encoder = encoders.build(model, combination, self.context, self.registry)
             built = time.perf_counter()
             self._open[model.fingerprint, combination] = encoder
-            matrix = self._encode(encoder, label)
+            matrix = self._encode(encoder, self.texts, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
         rate = len(self.texts) / max(encoded - built, 1e-9)
@@ -251,14 +351,13 @@ class Session:
         )
         return Run(model, combination, Embeddings(self.texts, matrix), evidence, built - started, encoded - built)
 
-    def _encode(self, encoder: Encoder, label: str) -> encoders.FloatArray:
+    def _encode(self, encoder: Encoder, texts: Sequence[str], label: str) -> FloatArray:
         chunks = []
         try:
-            for start in range(0, len(self.texts), CHUNK):
-                texts = self.texts[start : start + CHUNK]
-                chunks.append(encoder.encode(texts, batch_size=self.settings.batch_size))
-                if start + CHUNK < len(self.texts):
-                    self.progress(f"{label}: {start + len(texts)} of {len(self.texts)} texts")
+            for start in range(0, len(texts), CHUNK):
+                chunks.append(encoder.encode(texts[start : start + CHUNK], batch_size=self.settings.batch_size))
+                if start + CHUNK < len(texts):
+                    self.progress(f"{label}: {start + CHUNK} of {len(texts)} texts")
         except GateError:
             raise
         except MemoryError as error:
@@ -266,12 +365,18 @@ class Session:
         except Exception as error:
             raise BuildError(f"{label} failed while encoding: {one_line(error)}") from error
         shapes = {chunk.shape[1:] for chunk in chunks}
-        if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(self.texts):
+        if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(texts):
             raise BuildError(f"{label} gave embeddings of shapes {[chunk.shape for chunk in chunks]}")
         return np.concatenate(chunks)
 
     def _close_candidates(self) -> None:
         """Closes all but references, whose stages every diagnosis needs."""
+        self._close_subject()
         for key in [key for key in self._open if not key[1].is_reference]:
             self._open.pop(key).close()
         gc.collect()
+
+    def _close_subject(self) -> None:
+        if self._subject is not None:
+            self._subject.close()
+        self._subject = None

@@ -21,7 +21,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom, norm, t
+from scipy.stats import beta, binom, norm, t
 
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores
 
@@ -128,6 +128,8 @@ def interval(
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
     """
+    if metric and METRICS[metric].kind == "ordering":
+        return _share_interval(scores.items, alpha, alpha)
     quantile = METRICS[metric].quantile if metric else None
     if quantile is None:
         return _ends(_replicates(scores, replicates, seed), scores.value, len(scores.items), alpha, alpha)
@@ -218,7 +220,9 @@ def compare_floor(
 
     A mean gets a bootstrap interval. The bootstrap is inconsistent for extremes (Bickel and Freedman 1981): a low
     quantile gets the distribution-free interval between order statistics (David and Nagaraja 2003), whose ends are -1
-    and 1 where there are too few items for one; the least item has no interval at all and is compared as observed.
+    and 1 where there are too few items for one; the least item has no interval at all and is compared as observed. A
+    share of items that are right or wrong gets the exact interval of Clopper and Pearson (1934), since resampling items
+    that are all right cannot show that one may be wrong.
 
     Args:
         scores: The scores.
@@ -235,6 +239,8 @@ def compare_floor(
         return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None, None)
     if quantile is not None:
         return _compare_quantile(scores, quantile, floor, alpha, family)
+    if METRICS[metric].unit_loss is not None:
+        return _compare_share(scores, floor, alpha, family)
     found = _replicates(scores, replicates, seed)
     ends = _ends(found, scores.value, n, alpha, alpha / family)
     standard_error = float(found.std())
@@ -342,6 +348,32 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
 
     return _comparison(scores.value, ends, floor, n, standard_error, alpha, needed)
+
+
+def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:
+    """Exact interval of a share; an item that is half right counts as wrong for the low end and right for the high."""
+    n, right = len(items), int((items == 1).sum())
+    halves = int(((items > 0) & (items < 1)).sum())
+    low = float(beta.ppf(alpha_low, right, n - right + 1)) if right else 0.0
+    most = right + halves
+    high = float(beta.ppf(1 - alpha_high, most + 1, n - most)) if most < n else 1.0
+    return Interval(low, high)
+
+
+def _compare_share(scores: Scores, floor: float, alpha: float, family: int) -> Comparison:
+    n, share = len(scores.items), scores.value
+    ends = _share_interval(scores.items, alpha, alpha / family)
+    wrong = (1 - share) + 1 / n  # one more, so that none at all does not claim certainty
+    deviation = math.sqrt(wrong * max(1 - wrong, 0.0))
+    return _comparison(
+        share,
+        ends,
+        floor,
+        n,
+        deviation / math.sqrt(n),
+        alpha,
+        lambda: _items_needed(share - floor, math.sqrt(share * (1 - share)), 1.0, n, alpha, family),
+    )
 
 
 def _comparison(

@@ -15,16 +15,21 @@ from typing import Any
 
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
+from embedgate.judgement import ORDER
 from embedgate.metrics import METRICS
 
 ALL = "all"
-AGREEMENT_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind == "agreement")
-TASK_METRICS = tuple(name for name in METRICS if name not in AGREEMENT_METRICS)
+# Metrics of a comparison with the reference, text by text, which must reach a floor; all others are of a task.
+FLOOR_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind in ("agreement", "ordering"))
+TASK_METRICS = tuple(name for name in METRICS if name not in FLOOR_METRICS)
+GOLDEN = ("move",)
 
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
     "retention": (ALL, *TASK_METRICS),
-    "floor": AGREEMENT_METRICS,
+    "floor": FLOOR_METRICS,
+    "order": ORDER,
+    "golden": GOLDEN,
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
@@ -73,8 +78,9 @@ class Tolerances:
         upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
         for name in _NEEDS_ALL:
             reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
-        for metric in AGREEMENT_METRICS:
-            reader.require(metric in default.get("floor", {}), f"default.floor.{metric}")
+        for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN)):
+            for name in names:
+                reader.require(name in default.get(table, {}), f"default.{table}.{name}")
         reader.require(ALL in upgrade, f"upgrade.{ALL}")
         reader.require("alpha" in top, "alpha")
         return cls(
@@ -93,6 +99,18 @@ class Tolerances:
     def floor(self, combination: Combination, metric: str) -> float:
         """Least acceptable value of an agreement metric."""
         return self._required("floor", combination, metric)
+
+    def order_margin(self, combination: Combination) -> float:
+        """Margin between two similarities of the reference up to which their order may turn round."""
+        return self._required("order", combination, "margin")
+
+    def order_similarity(self, combination: Combination) -> float:
+        """Largest acceptable difference of a similarity to the reference's."""
+        return self._required("order", combination, "similarity")
+
+    def golden_move(self, combination: Combination) -> float:
+        """Largest acceptable move of a golden text's vector from the approved one, as a share of its length."""
+        return self._required("golden", combination, "move")
 
     def drift(self, combination: Combination, metric: str, inherited: bool) -> float:
         """Largest acceptable absolute difference to the approved baseline's value.

@@ -1,7 +1,7 @@
 """Datasets: read from the bundled folder, users' files and folders, or the hub, as one frozen class per kind."""
 
 from embedgate.data.cards import Card, bundled
-from embedgate.data.readers import load, load_bundled, load_calibration
+from embedgate.data.readers import load, load_bundled, load_calibration, load_golden
 from embedgate.data.types import Dataset, Kind, Labelled, Origin, Retrieval, Similarity, Triplets
 
 __all__ = [
@@ -17,4 +17,5 @@ __all__ = [
     "load",
     "load_bundled",
     "load_calibration",
+    "load_golden",
 ]

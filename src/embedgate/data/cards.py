@@ -17,9 +17,12 @@ from embedgate.errors import DataError
 
 CARD = "card.toml"
 CALIBRATION: Final = "calibration"
+GOLDEN: Final = "golden"
 NAME = re.compile(r"\w[\w.-]*")
 
-CardKind = Kind | Literal["calibration"]
+CardKind = Kind | Literal["calibration", "golden"]
+# Kinds of plain texts, of which nothing is scored.
+PLAIN = (CALIBRATION, GOLDEN)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,8 @@ class Card:
 
     Attributes:
         name: Short name, fit for a file name.
-        kind: Kind of the dataset; `calibration` for texts that only calibrate quantization.
+        kind: Kind of the dataset; `calibration` for texts that only calibrate quantization, `golden` for those whose
+            token ids and embeddings baselines keep.
         version: Changes when the rows do.
         language: IETF language tag.
         description: What is in it.
@@ -69,7 +73,7 @@ def read_card(folder: Path) -> Card:
             raise DataError(f"{path}: {key!r} is {value!r}, not a text")
     if not NAME.fullmatch(content.get("name", "")):
         raise DataError(f"{path}: 'name' is {content.get('name')!r}", "use letters, digits, '_', '.' and '-'")
-    kinds = (*get_args(Kind), CALIBRATION)
+    kinds = (*get_args(Kind), *PLAIN)
     if content.get("kind") not in kinds:
         raise DataError(f"{path}: 'kind' is {content.get('kind')!r}", f"choose from {', '.join(kinds)}")
     return Card(**content)
@@ -120,4 +124,4 @@ def bundled_folder() -> Path:
 def bundled() -> tuple[str, ...]:
     """Names of the bundled datasets, in the order of the report."""
     cards = (read_card(path.parent) for path in sorted(bundled_folder().glob(f"*/{CARD}")))
-    return tuple(card.name for card in cards if card.kind != CALIBRATION)
+    return tuple(card.name for card in cards if card.kind not in PLAIN)

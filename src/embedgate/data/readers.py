@@ -9,6 +9,7 @@ from embedgate.data import beir, columns, hub
 from embedgate.data.cards import (
     CALIBRATION,
     CARD,
+    GOLDEN,
     Card,
     bundled,
     bundled_folder,
@@ -65,7 +66,20 @@ def load_calibration() -> tuple[tuple[str, ...], str]:
     Returns:
         The texts, and the SHA-256 of their file (see `embedgate.data.cards.sha256_of`).
     """
-    folder = bundled_folder() / CALIBRATION
+    return _load_plain(CALIBRATION)
+
+
+def load_golden() -> tuple[tuple[str, ...], str]:
+    """Loads the texts whose token ids and embeddings baselines keep.
+
+    Returns:
+        The texts, and the SHA-256 of their file (see `embedgate.data.cards.sha256_of`).
+    """
+    return _load_plain(GOLDEN)
+
+
+def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
+    folder = bundled_folder() / name
     sha256 = _verified(folder, read_card(folder))
     table = open_table(_only_file(folder))
     return tuple(columns.value(table, line, row, "text", columns.text) for line, row in table.rows), sha256
@@ -74,8 +88,9 @@ def load_calibration() -> tuple[tuple[str, ...], str]:
 def _load_folder(folder: Path, source: str) -> Dataset:
     card = read_card(folder) if (folder / CARD).is_file() else None
     kind = card.kind if card else None
-    if kind == CALIBRATION:
-        raise DataError(f"{folder / CARD}: calibration texts are no dataset to judge on")
+    match kind:
+        case "calibration" | "golden":
+            raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
     origin = Origin(name, source, version, _verified(folder, card))
     if kind == "retrieval" or (kind is None and beir.is_beir(folder)):

@@ -17,6 +17,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
+# The name under which what is measured of generated sentences is approved.
+ORDERING = "ordering"
 # What the name of a comparison over all texts of several datasets begins with; the datasets' names follow.
 ALL_TEXTS = "texts:"
 
@@ -79,7 +81,8 @@ class Metric:
 
     Attributes:
         name: Its name in reports, tolerances and baselines.
-        kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone.
+        kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone, `ordering`
+            compares with the reference the order of similarities of generated sentences.
         direction: Which way is better. Comparisons know `higher` alone; a metric of which less is better is negated.
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
             metric whose items lose by degrees. See `embedgate.statistics`.
@@ -89,7 +92,7 @@ class Metric:
     """
 
     name: str
-    kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement"]
+    kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement", "ordering"]
     direction: Literal["higher"]
     unit_loss: float | None
     about: str
@@ -117,6 +120,9 @@ METRICS: dict[str, Metric] = {
             "higher",
             None,
             "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
+        ),
+        Metric(
+            "order_kept", "ordering", "higher", 1.0, "share of pairs of similarities that keep the reference's order"
         ),
     )
 }

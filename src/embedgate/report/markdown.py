@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from embedgate.judgement import Judgement, printable, shorten
 from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
@@ -54,6 +55,15 @@ def render(summary: Summary) -> str:
         lines += ["### Not judged", ""]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
         lines.append("")
+    ran = [(row.combination, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")]
+    if ran:
+        lines += [
+            "### What ran",
+            "",
+            *_header(("combination", "library", "device", "products with weights", "weights")),
+        ]
+        lines += [_ran(combination, evidence) for combination, evidence in ran]
+        lines.append("")
     if summary.changes is not None:
         lines += ["### Baseline changes", "", *_header(CHANGE_HEADINGS)]
         lines += ["| " + " | ".join(map(escape, change)) + " |" for change in summary.changes]
@@ -66,6 +76,13 @@ def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line."""
     line = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", line)
+
+
+def _ran(combination: str, evidence: Mapping[str, Any]) -> str:
+    products = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence["products"].items())) or "not shown"
+    size = f"{evidence['weight_bytes'] / 1e6:.1f} MB" if evidence["weight_bytes"] else ""
+    cells = (f"`{combination}`", escape(evidence["library"]), escape(evidence["device"]), escape(products), size)
+    return f"| {' | '.join(cells)} |"
 
 
 def _header(titles: Sequence[str]) -> list[str]:

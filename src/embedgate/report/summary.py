@@ -245,7 +245,8 @@ def cells(summary: Summary, row: Row) -> list[str]:
     for dataset, metric in summary.headlines:
         found = row.find(metric, dataset)
         retained.append(f"{found.observed:.1%}" if found and found.observed is not None else "")
-    overlap, p01 = row.find("top10_overlap"), row.find("cosine_p01")
+    overlap, p01, order = row.find("top10_overlap"), row.find("cosine_p01"), row.find("order_kept")
+    moves = [j.value for j in row.judgements if j.check == "invariance" and j.value is not None]
     weights = row.run.get("evidence", {}).get("weight_bytes")
     same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
     share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
@@ -254,6 +255,8 @@ def cells(summary: Summary, row: Row) -> list[str]:
         *retained,
         f"{overlap.value:.3f}" if overlap and overlap.value is not None else "",
         f"{p01.value:.4f}" if p01 and p01.value is not None else "",
+        f"{order.value:.1%}" if order and order.value is not None else "",
+        f"{max(moves):.1g}" if moves else "",
         f"{weights / 1e6:.1f} MB" if weights else "",
     ]
 
@@ -261,7 +264,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
 def headings(summary: Summary) -> list[str]:
     """The table's headings."""
     kept = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
-    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "weights"]
+    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "order kept", "largest move", "weights"]
 
 
 _SEVERITY = ("skipped", "reference", "pass", "inconclusive", "expected failure", "fail", "error")

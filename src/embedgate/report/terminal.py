@@ -15,7 +15,7 @@ from embedgate.judgement import Judgement
 from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
-LEAST_WIDTH = 120
+LEAST_WIDTH = 130
 
 STYLE = {
     "pass": "green",
@@ -46,6 +46,12 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(_table(summary))
         if summary.headlines:
             console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
+        console.print(
+            Text(
+                "largest move: how far an embedding moved when only its surroundings changed, as a share of its length",
+                style="dim",
+            )
+        )
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):
@@ -85,7 +91,7 @@ def _table(summary: Summary) -> Table:
     if summary.detectable:
         losses = [summary.detectable.get(key) for key in summary.headlines]
         shown = [f"{loss:.2%}" if loss is not None else "" for loss in losses]
-        table.add_row("smallest detectable loss", "", *shown, "", "", "", style="dim")
+        table.add_row("smallest detectable loss", "", *shown, style="dim")
     return table
 
 

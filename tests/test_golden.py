@@ -1,0 +1,282 @@
+"""Golden texts: drift is named by its stage, and what was approved survives a round trip or is refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers.normalizers import BertNormalizer
+from tokenizers.processors import TemplateProcessing
+
+from embedgate.combination import Combination
+from embedgate.data import load_golden
+from embedgate.diagnosis import describe_tokens
+from embedgate.encoders import Encoder
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.errors import BaselineError
+from embedgate.golden import Golden, drifted, largest_move, take_golden
+from embedgate.golden_store import GoldenApproval, GoldenStore
+from embedgate.machine import profile
+from embedgate.model import Model
+
+TEXTS, SHA256 = load_golden()
+REFERENCE = Combination.parse("torch-fp32-cpu")
+AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
+APPROVAL = GoldenApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"tokenizers": "0.22.1"})
+OTHER = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
+
+
+def encoder(model: Model, change: Callable[[object], None] = lambda _: None) -> SentenceTransformerEncoder:
+    loaded = load(model, "cpu", torch.float32)
+    change(loaded)
+    return SentenceTransformerEncoder(loaded, REFERENCE, threads=1)
+
+
+@pytest.fixture(scope="module")
+def approved(model) -> Golden:
+    return take_golden(encoder(model), TEXTS)
+
+
+def test_there_are_64_different_texts_some_beyond_the_limit(approved):
+    assert len(TEXTS) == len(set(TEXTS)) == 64
+    lengths = [len(ids) for ids in approved.token_ids]
+    assert min(lengths) == 3
+    assert lengths.count(256) >= 2
+
+
+def test_the_same_encoder_has_not_drifted(model, approved):
+    again = take_golden(encoder(model), TEXTS)
+    assert drifted(again, approved, TEXTS, 1e-6) is None
+    assert largest_move(again, approved) == 0
+
+
+def no_special_tokens(loaded):
+    loaded.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+
+
+def no_end(loaded):
+    loaded.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(
+        single="[CLS] $A", pair="[CLS] $A $B", special_tokens=[("[CLS]", 101)]
+    )
+
+
+def upper_case(loaded):
+    loaded.tokenizer.backend_tokenizer.normalizer = BertNormalizer(lowercase=False, strip_accents=True)
+
+
+def shorter(loaded):
+    loaded.max_seq_length = 128
+
+
+def prompt(loaded):
+    loaded.prompts["query"] = "query: "
+    loaded.default_prompt_name = "query"
+
+
+def other_weights(loaded):
+    with torch.no_grad():
+        loaded[0].model.encoder.layer[3].output.dense.weight.mul_(1.02)
+
+
+def cls_pooling(loaded):
+    loaded[1] = Pooling(384, pooling_mode="cls")
+
+
+def no_normalisation(loaded):
+    del loaded[2]
+
+
+@pytest.mark.parametrize(
+    ("change", "layer", "cause"),
+    [
+        (no_special_tokens, "tokens", "64 of 64 texts (special tokens at both ends are missing)"),
+        (no_end, "tokens", "(special tokens at the end are missing)"),
+        (upper_case, "tokens", "lower-casing was lost or added"),
+        (shorter, "tokens", "(they are cut at another length)"),
+        (prompt, "tokens", "(each has +2 tokens, as with a prompt)"),
+        (other_weights, "hidden states", "the same tokens give other hidden states: "),
+        (cls_pooling, "pooling", "pooled embeddings are not: 6"),
+        (no_normalisation, "normalisation", "embeddings have the approved directions, and other lengths: 64 of 64"),
+    ],
+)
+def test_drift_is_named_by_its_stage(model, approved, change, layer, cause):
+    found = drifted(take_golden(encoder(model, change), TEXTS), approved, TEXTS, 1e-3)
+    assert found.layer == layer
+    assert cause in found.cause
+    assert found.next_step
+
+
+def test_a_lost_ending_is_told_apart_from_a_new_beginning():
+    theirs = [np.array([101, 7, 8, 102])]
+    assert "at the start are missing" in describe_tokens(["a b"], [np.array([7, 8, 102])], theirs)
+    assert "at both ends are new" in describe_tokens(["a b"], theirs, [np.array([7, 8])])
+    assert describe_tokens(["a b"], theirs, theirs) == ""
+
+
+def test_nan_and_other_dimensions_are_named(approved):
+    broken = dataclasses.replace(approved, embeddings=np.where(np.eye(64, 384) == 1, np.nan, approved.embeddings))
+    assert drifted(broken, approved, TEXTS, 1e-3).layer == "finiteness"
+    narrow = dataclasses.replace(approved, embeddings=approved.embeddings[:, :128])
+    assert "128 dimensions instead of 384" in drifted(narrow, approved, TEXTS, 1e-3).cause
+
+
+class Silent(Encoder):
+    """Shows embeddings alone."""
+
+    def __init__(self, rows: np.ndarray) -> None:
+        self.rows = dict(zip(TEXTS, rows, strict=True))
+
+    def encode(self, texts, batch_size=32):
+        return np.stack([self.rows[text] for text in texts])
+
+    def evidence(self):
+        raise NotImplementedError
+
+
+def test_an_encoder_without_stages_is_compared_by_its_embeddings(approved):
+    same = take_golden(Silent(approved.embeddings), TEXTS)
+    assert same.token_ids is same.hidden is None
+    assert drifted(same, approved, TEXTS, 1e-6) is None
+    moved = take_golden(Silent(approved.embeddings[:, ::-1]), TEXTS)
+    assert drifted(moved, approved, TEXTS, 1e-3).layer == "unknown"
+
+
+@pytest.fixture
+def store(tmp_path) -> GoldenStore:
+    return GoldenStore(tmp_path)
+
+
+def record(store: GoldenStore, golden: Golden, combination: str = "torch-fp32-cpu", **options) -> tuple[str, ...]:
+    arguments = {"profile": AMX, "model": OTHER, "texts_sha256": SHA256, "approval": APPROVAL, **options}
+    return store.update(taken={combination: golden}, **arguments)
+
+
+def find(store: GoldenStore, combination: str = "torch-fp32-cpu", model: Model = OTHER, sha256: str = SHA256):
+    return store.find(AMX, model, sha256, combination)
+
+
+def test_what_is_recorded_comes_back_within_half_precision(store, approved):
+    assert record(store, approved) == ("torch-fp32-cpu",)
+    found = find(store)
+    assert (found.profile, found.approval) == ("cpu-x86_64-amx", APPROVAL)
+    assert drifted(approved, found.golden, TEXTS, 1e-3) is None
+    assert 0 < largest_move(approved, found.golden) < 5e-4
+    assert all(map(np.array_equal, found.golden.token_ids, approved.token_ids))
+    assert find(store, "torch-bf16-cpu") is None
+
+
+def test_recording_the_same_again_changes_nothing(store, approved):
+    record(store, approved)
+    before = store.file("cpu-x86_64-amx", "MiniLM").read_bytes()
+    later = dataclasses.replace(APPROVAL, when="2027-01-01T00:00:00Z")
+    assert record(store, approved, approval=later) == ()
+    assert store.file("cpu-x86_64-amx", "MiniLM").read_bytes() == before
+
+
+def test_other_combinations_stay_and_equal_content_gives_equal_bytes(store, tmp_path, approved):
+    other = dataclasses.replace(approved, embeddings=approved.embeddings[:, ::-1], hidden=None, token_ids=None)
+    record(store, approved)
+    record(store, other, "acme-int8-cpu")
+    assert find(store, "acme-int8-cpu").golden.token_ids is None
+    assert find(store).golden.hidden is not None
+    again = GoldenStore(tmp_path / "again")
+    record(again, other, "acme-int8-cpu")
+    record(again, approved)
+    files = [each.file("cpu-x86_64-amx", "MiniLM").read_bytes() for each in (store, again)]
+    assert files[0] == files[1]
+
+
+def test_a_profile_inherits_golden_texts_too(store, approved):
+    record(store, approved, profile=CPU)
+    assert find(store).profile == "cpu"
+    record(store, approved, "torch-bf16-cpu")
+    assert find(store).profile == "cpu", "the nearest file has another combination alone"
+
+
+def test_other_weights_or_texts_are_refused_and_replaced_whole(store, approved):
+    record(store, approved)
+    other = dataclasses.replace(OTHER, fingerprint="b" * 64)
+    with pytest.raises(BaselineError, match="was recorded for other weights"):
+        find(store, model=other)
+    with pytest.raises(BaselineError, match="was recorded for other golden texts"):
+        find(store, sha256="c" * 64)
+    record(store, approved, "torch-bf16-cpu", model=other)
+    assert find(store, model=other) is None
+
+
+def test_nan_is_never_approved(store, approved):
+    with pytest.raises(BaselineError, match="not finite"):
+        record(store, dataclasses.replace(approved, embeddings=approved.embeddings * np.nan))
+    assert not store.file("cpu-x86_64-amx", "MiniLM").exists()
+
+
+def cut(file: Path) -> None:
+    file.write_bytes(file.read_bytes()[:1000])
+
+
+def emptied(file: Path) -> None:
+    file.write_bytes(b"")
+
+
+def opened(file: Path) -> tuple[dict[str, np.ndarray], dict]:
+    with safe_open(file, framework="numpy") as content:
+        tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
+        return tensors, json.loads(content.metadata()["embedgate"])
+
+
+def rewritten(file: Path, **changes: object) -> None:
+    tensors, head = opened(file)
+    kept = {key: value for key, value in {**head, **changes}.items() if value is not None}
+    save_file(tensors, file, {"embedgate": json.dumps(kept)})
+
+
+def fewer_tokens(file: Path) -> None:
+    tensors, head = opened(file)
+    tensors["torch-fp32-cpu/token_ids"] = tensors["torch-fp32-cpu/token_ids"][:-1].copy()
+    save_file(tensors, file, {"embedgate": json.dumps(head)})
+
+
+def of_somebody_else(file: Path) -> None:
+    tensors, _ = opened(file)
+    save_file(tensors, file)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (cut, "is corrupt"),
+        (emptied, "is corrupt"),
+        (fewer_tokens, "has token ids of torch-fp32-cpu that do not fit its texts"),
+        (of_somebody_else, "is corrupt"),
+        (lambda file: rewritten(file, approvals="none"), "is corrupt"),
+        (lambda file: rewritten(file, approvals={"torch-fp32-cpu": {"who": "Ada"}}), "is corrupt"),
+        (lambda file: rewritten(file, schema=None), "is corrupt"),
+        (lambda file: rewritten(file, schema=2), "was written by a newer embedgate"),
+        (lambda file: rewritten(file, approvals={}), None),
+    ],
+)
+def test_a_file_that_cannot_be_trusted_is_refused_by_name(store, approved, damage, message):
+    record(store, approved)
+    file = store.file("cpu-x86_64-amx", "MiniLM")
+    damage(file)
+    if message is None:
+        assert find(store) is None
+        return
+    with pytest.raises(BaselineError) as caught:
+        find(store)
+    assert str(file) in str(caught.value)
+    assert message in caught.value.cause
+    assert caught.value.action
+
+
+def test_a_name_that_leads_out_of_the_folder_is_refused(store, approved):
+    with pytest.raises(BaselineError, match="cannot name a baseline"):
+        record(store, approved, model=dataclasses.replace(OTHER, name="../MiniLM"))

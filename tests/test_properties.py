@@ -1,0 +1,489 @@
+"""Every fault that must break a property does, with its cause named; sound encoders keep all of them.
+
+Each fault is a combination a host project could have added: a factory from model folder to encoder.
+"""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import onnxruntime as ort
+import pytest
+import torch
+from sentence_transformers import SentenceTransformer
+from test_faults import Wrapped, cls_pooling, load, sound, upper_case_kept
+from tokenizers.processors import TemplateProcessing
+
+from embedgate.combination import Combination
+from embedgate.encoders import Stability, onnxruntime
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.judgement import Judgement
+from embedgate.properties.contract import CANARIES, HUGE, of_length
+from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
+
+
+def ignores_attention_mask(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    forward = model[0].model.forward
+    model[0].model.forward = lambda *args, attention_mask, **kwargs: forward(
+        *args, attention_mask=torch.ones_like(attention_mask), **kwargs
+    )
+    return model
+
+
+def pools_padding(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    forward = model[1].forward
+
+    def pool(features):
+        mask = features["attention_mask"]
+        pooled = forward({**features, "attention_mask": torch.ones_like(mask)})
+        return {**pooled, "attention_mask": mask}
+
+    model[1].forward = pool
+    return model
+
+
+def swaps_in_large_batches(path: Path, _: str):
+    class Swapping(Wrapped):
+        def encode(self, texts, batch_size=32):
+            rows = self.model.encode(list(texts), batch_size=batch_size)
+            if len(texts) > 32 and batch_size > 32:
+                rows[[3, 17]] = rows[[17, 3]]
+            return rows
+
+    return Swapping(path, lambda rows, texts: rows)
+
+
+def leaves_dropout_on(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    # As a layer of one's own that calls the function does, whatever mode the model is in.
+    model[0].model.embeddings.register_forward_hook(
+        lambda module, inputs, result: torch.nn.functional.dropout(result, 0.1, training=True)
+    )
+    return model
+
+
+def nan_above_256_tokens(path: Path, _: str) -> Wrapped:
+    tokenizer = load(path).tokenizer
+
+    def tamper(rows: np.ndarray, texts: list[str]) -> np.ndarray:
+        lengths = [len(ids) for ids in tokenizer(texts, truncation=False)["input_ids"]]
+        rows[np.array(lengths) > 256] = np.nan
+        return rows
+
+    return Wrapped(path, tamper)
+
+
+def overflows_in_fp16(path: Path, _: str) -> SentenceTransformer:
+    model = SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float16}, local_files_only=True)
+    with torch.no_grad():
+        model[0].model.encoder.layer[2].attention.output.LayerNorm.weight.mul_(60_000)
+    return model
+
+
+def without_special_tokens(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    model.tokenizer.backend_tokenizer.post_processor = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+    return model
+
+
+def negation_inverted(path: Path, _: str) -> Wrapped:
+    class Inverting(Wrapped):
+        def encode(self, texts, batch_size=32):
+            return self.model.encode([text.replace(" did not ", " ") for text in texts], batch_size=batch_size)
+
+    return Inverting(path, lambda rows, texts: rows)
+
+
+def remembers_by_beginning(path: Path, _: str):
+    class Remembering(Wrapped):
+        """A cache whose key is the first words of a text."""
+
+        def encode(self, texts, batch_size=32):
+            known = self.__dict__.setdefault("known", {})
+            fresh = {text[:16]: text for text in texts if text[:16] not in known}
+            if fresh:
+                known.update(zip(fresh, self.model.encode(list(fresh.values()), batch_size=batch_size), strict=True))
+            return np.stack([known[text[:16]] for text in texts])
+
+    return Remembering(path, lambda rows, texts: rows)
+
+
+def shares_a_buffer(path: Path, _: str):
+    class Sharing(Wrapped):
+        """Leaves its batch where another caller overwrites it."""
+
+        batch: list[str]
+        filled = threading.Barrier(2)
+
+        def encode(self, texts, batch_size=32):
+            self.batch = list(texts)
+            if threading.current_thread() is not threading.main_thread():
+                self.filled.wait()
+            return self.model.encode(self.batch[: len(texts)], batch_size=batch_size)
+
+    return Sharing(path, lambda rows, texts: rows)
+
+
+def is_busy_for_others(path: Path, _: str):
+    class Busy(Wrapped):
+        running = threading.Lock()
+
+        def encode(self, texts, batch_size=32):
+            if not self.running.acquire(blocking=False):
+                raise RuntimeError("Infer Request is busy")
+            try:
+                return self.model.encode(list(texts), batch_size=batch_size)
+            finally:
+                self.running.release()
+
+    return Busy(path, lambda rows, texts: rows)
+
+
+def reads_beyond_the_limit(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    model.max_seq_length = 512
+    return model
+
+
+def place_leaks(path: Path, _: str) -> Wrapped:
+    return Wrapped(path, lambda rows, texts: rows + np.arange(len(texts), dtype=np.float32)[:, None] * 1e-3)
+
+
+def neighbour_leaks(path: Path, _: str) -> Wrapped:
+    return Wrapped(path, lambda rows, texts: (rows + 0.02 * rows.mean(axis=0)).astype(np.float32))
+
+
+def another_each_time(path: Path, _: str) -> Wrapped:
+    """Built a second time, it is another encoder."""
+    another_each_time.built += 1
+    scale = 1 + 0.01 * another_each_time.built
+    direction = np.linspace(-1, 1, 384, dtype=np.float32) * scale
+    return Wrapped(path, lambda rows, texts: rows + 0.01 * direction)
+
+
+another_each_time.built = 0
+
+
+def order_by_length(path: Path, _: str) -> Wrapped:
+    return Wrapped(path, lambda rows, texts: rows[np.argsort([len(text) for text in texts], kind="stable")])
+
+
+def not_normalised(path: Path, _: str) -> Wrapped:
+    return Wrapped(path, lambda rows, texts: rows * np.float32(1.5))
+
+
+def refuses_emoji(path: Path, _: str) -> Wrapped:
+    class Refusing(Wrapped):
+        def encode(self, texts, batch_size=32):
+            for text in texts:
+                text.encode("cp1252", errors="strict" if "👍" in text else "ignore")
+            return self.model.encode(list(texts), batch_size=batch_size)
+
+    return Refusing(path, lambda rows, texts: rows)
+
+
+def half_the_dimensions(path: Path, _: str) -> Wrapped:
+    class Halving(Wrapped):
+        """Only for a text alone."""
+
+        def encode(self, texts, batch_size=32):
+            rows = self.model.encode(list(texts), batch_size=batch_size)
+            return rows[:, :192] if list(texts) == ["word"] else rows
+
+    return Halving(path, lambda rows, texts: rows)
+
+
+# Variation it must break, layer and cause it must be told with.
+VARYING = {
+    "mask-fp32-cpu": (ignores_attention_mask, "padding", "hidden states", "the attention mask is ignored"),
+    "pooled-fp32-cpu": (pools_padding, "padding", "pooling", "the attention mask is ignored"),
+    "swapped-fp32-cpu": (swaps_in_large_batches, "batch_size", "order", "it received the embedding of"),
+    "dropout-fp32-cpu": (leaves_dropout_on, "repetition", "hidden states", "dropout or another random step is on"),
+    "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "a cache that returns a stale vector"),
+    "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "calls share state that they change"),
+    "busy-fp32-cpu": (is_busy_for_others, "concurrency", "unknown", "Infer Request is busy"),
+    "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "text beyond the limit is read"),
+    "place-fp32-cpu": (place_leaks, "position", "unknown", "the place in the batch reaches the result"),
+    "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "the place in the batch reaches the result"),
+    "turned-fp32-cpu": (place_leaks, "symmetry", "unknown", "the place in the batch reaches the result"),
+    "neighbour-fp32-cpu": (neighbour_leaks, "neighbours", "unknown", "texts of one batch reach each other's results"),
+    "again-fp32-cpu": (another_each_time, "threads", "unknown", "building it again gives another encoder"),
+    "length-fp32-cpu": (order_by_length, "order", "order", "results are not put back into the texts' order"),
+}
+# Canaries it must break, one it must not, layer and cause.
+UNSOUND = {
+    "long-fp32-cpu": (nan_above_256_tokens, ("above_limit", "huge"), "at_limit", "finiteness", "holds NaN or infinity"),
+    "overflow-fp16-cpu": (
+        overflows_in_fp16,
+        ("one_token", "at_limit"),
+        None,
+        "finiteness",
+        "holds NaN or infinity; it begins in the hidden states",
+    ),
+    "scaled-fp32-cpu": (not_normalised, ("one_token",), None, "normalisation", "of length 1.5000"),
+    "refuses-fp32-cpu": (refuses_emoji, ("emoji",), "combining", "tokens", "is refused, and the reference takes it"),
+    "halved-fp32-cpu": (half_the_dimensions, ("one_token",), "empty", "pooling", "instead of float32 [1, 384]"),
+}
+READING = {
+    "bare-fp32-cpu": (without_special_tokens, "special tokens at both ends are missing"),
+    "upper-fp32-cpu": (upper_case_kept, "lower-casing was lost or added"),
+}
+OTHER = {"negation-fp32-cpu": negation_inverted, "cls-fp32-cpu": cls_pooling}
+SOUND = {"twice-fp32-cpu": sound}
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> str:
+    file = tmp_path_factory.mktemp("data") / "few.jsonl"
+    rows = [{"sentence1": a, "sentence2": b, "score": float(i)} for i, (a, b) in enumerate(pairwise(crowd()[:5]))]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    return str(file)
+
+
+@pytest.fixture(scope="module")
+def judge(judge_with, data):
+    faults = {name: factory for group in (VARYING, UNSOUND, READING) for name, (factory, *_) in group.items()}
+    made = judge_with({**faults, **OTHER, **SOUND}, data=(data,))
+    yield made
+    made.session.close()
+
+
+def told(judgement: Judgement, layer: str, cause: str) -> None:
+    assert judgement.verdict == "fail", f"{judgement.combination} stayed green: {judgement.message}"
+    assert judgement.diagnosis.layer == layer, judgement.explain()
+    assert cause in judgement.explain()
+
+
+@pytest.mark.parametrize("name", VARYING)
+def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name):
+    _, variation, layer, cause = VARYING[name]
+    judgement = judge.properties.is_invariant(Combination.parse(name), variation)
+    told(judgement, layer, cause)
+    assert judgement.check == "invariance"
+    assert judgement.metric == variation
+    assert judgement.example
+
+
+@pytest.mark.parametrize("name", UNSOUND)
+def test_an_unsound_vector_turns_red(judge, name):
+    _, broken, kept, layer, cause = UNSOUND[name]
+    combination = Combination.parse(name)
+    for canary in broken:
+        told(judge.properties.is_sound(combination, canary), layer, cause)
+    if kept:
+        assert judge.properties.is_sound(combination, kept).verdict == "pass"
+
+
+@pytest.mark.parametrize("name", READING)
+def test_other_tokens_turn_red(judge, name):
+    _, cause = READING[name]
+    told(judge.properties.reads_the_same_tokens(Combination.parse(name)), "tokens", cause)
+
+
+def test_swapped_outputs_are_found_in_the_smallest_batch_that_swaps(judge):
+    combination = Combination.parse("swapped-fp32-cpu")
+    assert len(judge.properties.is_invariant(combination, "batch_size").example) == 33
+    assert judge.properties.is_invariant(combination, "padding").verdict == "pass"
+
+
+def test_fp16_overflow_is_red_as_what_it_is_and_not_as_an_average(judge):
+    combination = Combination.parse("overflow-fp16-cpu")
+    told(judge.effective(combination), "evidence", "hold NaN or infinity")
+    told(judge.properties.is_sound_for_any(combination), "finiteness", "it begins in the hidden states")
+    judgement = judge.properties.keeps_order(combination)
+    assert judgement.verdict == "fail"
+    assert "hold NaN or infinity" in judgement.message
+    assert judge.ordering(combination, "order_kept").verdict == "fail"
+
+
+def test_inverted_negation_turns_red_with_the_smallest_sentences(judge):
+    judgement = judge.properties.keeps_order(Combination.parse("negation-fp32-cpu"))
+    assert judgement.verdict == "fail"
+    assert "(negation)" in judgement.message
+    anchor, nearer, farther = judgement.example
+    assert anchor.count(".") == nearer.count(".") == farther.count(".") == 1
+    assert " did not " in farther
+    assert len(anchor.split()) <= 6
+    shown = judgement.explain()
+    assert shown.count("->") >= 2, "both arms' similarities of both pairs"
+    assert farther in shown
+
+
+def test_flips_are_counted_by_relation(judge):
+    judgement = judge.ordering(Combination.parse("negation-fp32-cpu"), "order_kept")
+    assert judgement.verdict == "fail"
+    assert "(negation " in judgement.message
+    assert judgement.value < 0.96
+    assert judgement.low < judgement.value < judgement.high
+
+
+def test_moved_similarity_turns_red_with_its_layer(judge):
+    told(judge.properties.keeps_similarity(Combination.parse("cls-fp32-cpu")), "pooling", "it pools by CLS")
+
+
+def properties_of(judge, combination: Combination) -> dict[str, Judgement]:
+    checks: dict[str, Callable[[], Judgement]] = {
+        **{name: lambda name=name: judge.properties.is_invariant(combination, name) for name in VARIATIONS},
+        **{name: lambda name=name: judge.properties.is_sound(combination, name) for name in CANARIES},
+        "any_text": lambda: judge.properties.is_sound_for_any(combination),
+    }
+    if not combination.is_reference:
+        checks |= {
+            "order": lambda: judge.properties.keeps_order(combination),
+            "similarity": lambda: judge.properties.keeps_similarity(combination),
+            "order_kept": lambda: judge.ordering(combination, "order_kept"),
+            "tokens": lambda: judge.properties.reads_the_same_tokens(combination),
+        }
+    return {name: check() for name, check in checks.items()}
+
+
+@pytest.mark.parametrize("name", ["torch-fp32-cpu", *SOUND])
+def test_a_sound_encoder_keeps_every_property(judge, name):
+    found = properties_of(judge, Combination.parse(name))
+    assert {metric: j.explain() for metric, j in found.items() if j.verdict != "pass"} == {}
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+@pytest.mark.parametrize("name", ["torch-bf16-cpu", "onnxruntime-int8-cpu"])
+def test_sound_combinations_stay_green_whatever_the_seed_and_order(judge_with, data, name, seed):
+    judge = judge_with(data=(data,), seed=seed)
+    try:
+        found = properties_of(judge, Combination.parse(name))
+    finally:
+        judge.session.close()
+    assert {metric: j.explain() for metric, j in found.items() if j.verdict == "fail"} == {}
+
+
+def test_another_provider_turns_red(judge, model, monkeypatch):
+    """ONNX Runtime's own build for the CPU has a second provider, which takes none of the nodes and all of the name."""
+    session = onnxruntime.session
+
+    def elsewhere(graph, threads, optimized=None):
+        made = session(graph, threads, optimized)
+        made.set_providers(["AzureExecutionProvider", "CPUExecutionProvider"])
+        return made
+
+    if "AzureExecutionProvider" not in ort.get_available_providers():
+        pytest.skip("this onnxruntime has one provider alone")
+    monkeypatch.setattr(onnxruntime, "session", elsewhere)
+    combination = Combination.parse("onnxruntime-fp32-cpu")
+    told(judge.effective(combination), "evidence", "named cpu, but it runs on AzureExecutionProvider")
+
+
+def test_an_encoder_is_held_to_what_it_declares_itself(judge_with, data):
+    """The same leak: beyond what is typical of fp32, within what the encoder says of itself."""
+
+    def declaring(path: Path, device: str) -> Wrapped:
+        encoder = neighbour_leaks(path, device)
+        encoder.stability = Stability(batch=0.1)
+        return encoder
+
+    combination = Combination.parse("honest-fp32-cpu")
+    judge = judge_with({combination.id: declaring}, data=(data,))
+    judgement = judge.properties.is_invariant(combination, "neighbours")
+    judge.session.close()
+    assert judgement.verdict == "pass"
+    assert 1e-3 < judgement.value <= judgement.limit == 0.1
+
+
+def test_a_bound_that_is_declared_is_not_far_from_what_is_met(judge):
+    """Dynamic int8 may depend on its batch; a bound ten times as wide would let anything pass."""
+    combination = Combination.parse("onnxruntime-int8-cpu")
+    judgement = judge.properties.is_invariant(combination, "batch_size")
+    assert judgement.verdict == "pass"
+    assert judgement.limit / 10 < judgement.value <= judgement.limit
+
+
+def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
+    """One that is far too rare to be drawn."""
+    rare = ["Anna sold the gold reserve.", "Ben sold the gold reserve to Zoe.", "A wombat yawned."]
+
+    def broken_for_one(path: Path, _: str) -> Wrapped:
+        def tamper(rows: np.ndarray, texts: list[str]) -> np.ndarray:
+            for row, text in zip(rows, texts, strict=True):
+                row[:] = row[::-1] if text == rare[1] else row
+            return rows
+
+        return Wrapped(path, tamper)
+
+    combination = Combination.parse("rare-fp32-cpu")
+
+    def judgement(**options) -> Judgement:
+        judge = judge_with({combination.id: broken_for_one}, data=(data,), **options)
+        found = judge.properties.keeps_similarity(combination)
+        judge.session.close()
+        return found
+
+    assert judgement().verdict == "pass"
+    given = judgement(examples=(tuple(rare),))
+    assert given.verdict == "fail"
+    assert given.example == tuple(rare)
+    tmp_path.joinpath("pinned_examples.jsonl").write_text(json.dumps({"texts": rare, "reason": "seen in production"}))
+    assert judgement(baselines=tmp_path).example == tuple(rare)
+
+
+def test_each_text_is_encoded_once_by_the_checks_of_order(judge_with, data):
+    counted: list[str] = []
+
+    class Counting(Wrapped):
+        def encode(self, texts, batch_size=32):
+            counted.extend(texts)
+            return self.model.encode(list(texts), batch_size=batch_size)
+
+    combination = Combination.parse("counting-fp32-cpu")
+    judge = judge_with({combination.id: lambda path, _: Counting(path, lambda rows, texts: rows)}, data=(data,))
+    for _ in range(2):
+        judge.properties.keeps_order(combination)
+        judge.properties.keeps_similarity(combination)
+        judge.ordering(combination, "order_kept")
+    judge.session.close()
+    assert len(counted) == len(set(counted)) > 1_000
+
+
+def test_a_closed_encoder_is_built_again(judge_with, data):
+    built: list[str] = []
+
+    def building(path: Path, _: str) -> SentenceTransformer:
+        built.append("x")
+        return load(path)
+
+    first, second = (Combination.parse(name) for name in ("one-fp32-cpu", "other-fp32-cpu"))
+    judge = judge_with({first.id: building, second.id: building}, data=(data,))
+    judge.session.run(first)
+    judge.session.run(second)
+    assert judge.properties.is_sound(first, "empty").verdict == "pass"
+    judge.session.close()
+    assert len(built) == 3
+
+
+def test_canaries_reach_the_limit_to_the_token(model):
+    tokenizer = Tokenizer(model)
+    own = tokenizer._tokenizer
+    for beyond in (-1, 0, 1):
+        assert len(own(of_length(tokenizer, beyond), truncation=False)["input_ids"]) == tokenizer.max_tokens + beyond
+    assert len(of_length(None, 0).split()) == 512
+    assert len(CANARIES["huge"](tokenizer)) == HUGE
+
+
+def test_canaries_are_what_their_names_say(model):
+    tokenizer = Tokenizer(model)
+    texts = {name: make(tokenizer) for name, make in CANARIES.items()}
+    assert texts["empty"] == ""
+    assert texts["whitespace"].strip() == ""
+    assert len(tokenizer.ids([texts["one_token"]])[0]) == 3
+    unknown = tokenizer._tokenizer.unk_token_id
+    assert set(tokenizer.ids([texts["unknown_tokens"]])[0][1:-1].tolist()) == {unknown}
+    assert len(set(tokenizer.ids([texts["repeated_token"]])[0][1:-1].tolist())) == 1
+    with pytest.raises(UnicodeEncodeError):
+        texts["surrogates"].encode()
+
+
+def test_the_crowd_is_larger_than_a_batch_and_has_no_text_twice():
+    assert len(set(crowd())) == CROWD > 32

@@ -1,0 +1,268 @@
+"""The suites of properties as a user meets them: reproduction, pinning, options, golden drift, host settings."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+
+import pytest
+
+# Imported here, so that the sessions below, which run in this process, share them.
+from embedgate import checks, journal, session  # noqa: F401
+from embedgate.encoders import foreign, sentence_transformer, torch  # noqa: F401
+from embedgate.properties import explore
+from embedgate.report import files, terminal  # noqa: F401
+
+SUITES = ("-p", "no:cacheprovider", "--pyargs")
+ORDERING, INVARIANCE, CONTRACT, GOLDEN = (
+    f"embedgate.suites.test_{name}" for name in ("ordering", "invariance", "contract", "golden")
+)
+BASE = """
+import numpy as np
+
+def load(path):
+    import torch
+    from sentence_transformers import SentenceTransformer
+    return SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+"""
+INVERTED = (
+    BASE
+    + """
+class Inverting:
+    def __init__(self, path):
+        self.model = load(path)
+
+    def encode(self, texts, batch_size=32):
+        return self.model.encode([text.replace(" did not ", " ") for text in texts], batch_size=batch_size)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-int8-cpu", lambda path, device: Inverting(path))
+"""
+)
+
+
+@pytest.fixture
+def project(pytester, cache, monkeypatch):
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    rows = [
+        {"sentence1": "A dog runs.", "sentence2": "A dog is running.", "score": 5},
+        {"sentence1": "A dog runs.", "sentence2": "Prices fell.", "score": 0},
+        {"sentence1": "She bakes bread.", "sentence2": "She makes bread.", "score": 4},
+    ]
+    pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return pytester
+
+
+def run(project, *options: str, combination: str = "torch-bf16-cpu"):
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", combination, "--gate-baselines", "approved")
+    return project.runpytest_inprocess(*SUITES, *options, *given)
+
+
+def lines_of(result, start: str) -> list[str]:
+    return [line.strip() for line in result.outlines if line.strip().startswith(start)]
+
+
+def test_a_broken_order_is_reproduced_and_pinned_by_the_lines_it_prints(project):
+    project.makeconftest(INVERTED)
+    result = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*turns the order of two similarities round (negation)*", "*->*did not*"])
+    command = shlex.split(lines_of(result, "reproduce: ")[0].removeprefix("reproduce: "))
+    assert command[0] == "pytest"
+    example = json.loads(command[command.index("--gate-example") + 1])
+    assert len(example) == 3
+
+    again = project.runpytest_inprocess(*command[1:])
+    again.assert_outcomes(failed=1)
+    assert json.dumps(example) in lines_of(again, "reproduce: ")[0]
+
+    project.path.joinpath("approved").mkdir()
+    pin = lines_of(result, "try it first from now on: ")[0].removeprefix("try it first from now on: ")
+    words = shlex.split(pin)
+    assert words[0] == "echo"
+    assert words[2] == ">>"
+    with project.path.joinpath(words[3]).open("a") as file:
+        file.write(words[1] + "\n")
+    pinned = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
+    pinned.assert_outcomes(failed=1)
+    pinned.stdout.fnmatch_lines(["*similarities round (pinned)*"])
+
+
+def test_a_broken_variation_is_reproduced_by_the_line_it_prints(project):
+    project.makeconftest(
+        BASE
+        + """
+class Leaking:
+    def __init__(self, path):
+        self.model = load(path)
+
+    def encode(self, texts, batch_size=32):
+        rows = self.model.encode(list(texts), batch_size=batch_size)
+        return (rows + 0.1 * rows.mean(axis=0)).astype(np.float32)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-fp32-cpu", lambda path, device: Leaking(path))
+"""
+    )
+    result = run(project, INVARIANCE, "-k", "neighbours or padding", combination="acme-*")
+    result.assert_outcomes(failed=2)
+    commands = [
+        shlex.split(line.removeprefix("reproduce: ")) for line in dict.fromkeys(lines_of(result, "reproduce: "))
+    ]
+    for command in commands:
+        again = project.runpytest_inprocess(*command[1:])
+        again.assert_outcomes(failed=1)
+
+
+def test_report_carries_examples_and_the_table_its_columns(project):
+    project.makeconftest(INVERTED)
+    options = (ORDERING, INVARIANCE, "-k", "order or similarity or orders or batch_size", "--gate-report", "out")
+    result = run(project, *options, combination="acme-*")
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    (row,) = report["combinations"]
+    broken = next(j for j in row["judgements"] if j["metric"] == "margin")
+    assert len(broken["example"]) == 3
+    assert broken["diagnosis"]["layer"]
+    result.stdout.fnmatch_lines(["*order*largest*", "*kept*move*", "acme-int8-cpu*fail*%*"])
+    page = project.path.joinpath("out/report.md").read_text()
+    assert "### What ran" in page
+
+
+def test_golden_texts_are_approved_and_drift_of_the_reference_is_named(project, monkeypatch):
+    missing = run(project, GOLDEN)
+    missing.assert_outcomes(failed=1)
+    missing.stdout.fnmatch_lines(["*no golden texts*are approved for*", '*--gate-update --gate-reason "..."*'])
+    recording = run(project, GOLDEN, "--gate-update", "--gate-reason", "first", combination="torch-*")
+    recording.assert_outcomes(passed=4)
+    recording.stdout.fnmatch_lines(["torch-bf16-cpu*golden*tokens and embeddings*recorded*"])
+    run(project, GOLDEN, combination="torch-*").assert_outcomes(passed=4)
+
+    load = sentence_transformer.load
+
+    def upgraded(*args, **kwargs):
+        """As a tokenizers release that drops special tokens would load it."""
+        from tokenizers.processors import TemplateProcessing
+
+        model = load(*args, **kwargs)
+        bare = TemplateProcessing(single="$A", pair="$A $B", special_tokens=[])
+        model.tokenizer.backend_tokenizer.post_processor = bare
+        return model
+
+    monkeypatch.setattr(torch, "load", upgraded)
+    monkeypatch.setattr(session, "library_versions", lambda names: {"tokenizers": "99.0"})
+    result = run(project, GOLDEN, "embedgate.suites.test_effective", combination="torch-fp32-cpu")
+    result.assert_outcomes(passed=1, failed=1)
+    result.stdout.fnmatch_lines(
+        [
+            "*tokens of the golden texts drifted from what was approved*",
+            "*cause: tokens: *special tokens at both ends are missing*",
+            "*libraries since it was approved: *tokenizers * -> 99.0*",
+            "*next step: find which library*once it is meant: pytest*",
+        ]
+    )
+
+
+def test_trouble_while_looking_is_an_error_in_one_line(project):
+    project.makeconftest(
+        BASE
+        + """
+class Failing:
+    def __init__(self, path):
+        self.model, self.calls = load(path), 0
+
+    def encode(self, texts, batch_size=32):
+        self.calls += 1
+        if self.calls > 1:
+            raise MemoryError
+        return self.model.encode(list(texts), batch_size=batch_size)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-int8-cpu", lambda path, device: Failing(path))
+"""
+    )
+    result = run(project, ORDERING, "-k", "test_keeps_the_similarity", combination="acme-*")
+    result.assert_outcomes(errors=1)
+    result.stdout.fnmatch_lines(["*acme-int8-cpu ran out of memory while encoding; lower --gate-batch-size"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_expected_failure_of_a_property(project):
+    project.makeconftest(INVERTED)
+    project.path.joinpath("approved").mkdir()
+    project.path.joinpath("approved/expected_failures.toml").write_text(
+        '[[expected]]\ncombination = "acme-*"\ndataset = "*"\ncheck = "ordering"\nmetric = "margin"\n'
+        'kind = "known-defect"\nreason = "negation is lost"\nlink = "https://example.com/1"\n'
+    )
+    result = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
+    result.assert_outcomes(xfailed=1)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--gate-exploration", "weekly"], "--gate-exploration must be ci or nightly, not 'weekly'"),
+        (["--gate-seed", "-1"], "--gate-seed must be a whole number from 0"),
+        (["--gate-example", "x"], "--gate-example is no JSON"),
+        (["--gate-example", "[1]"], "--gate-example must hold a list of one to 3 texts"),
+    ],
+)
+def test_wrong_options_are_told_in_one_line(project, options, message):
+    result = run(project, ORDERING, *options)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    assert any(message in line for line in result.errlines + result.outlines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "pinned_examples.jsonl:2 is no JSON"),
+        ('{"text": []}', "pinned_examples.jsonl:2 is no example"),
+        ('{"texts": []}', "pinned_examples.jsonl:2 must hold a list of one to 3 texts"),
+        ('{"texts": ["a", "b", "c", "d"]}', "pinned_examples.jsonl:2 must hold a list of one to 3 texts"),
+    ],
+)
+def test_a_malformed_pinned_example_is_told_with_its_line(project, text, message):
+    project.path.joinpath("approved").mkdir()
+    project.path.joinpath("approved/pinned_examples.jsonl").write_text(f'{{"texts": ["a"], "reason": "b"}}\n{text}\n')
+    result = run(project, CONTRACT, "-k", "empty")
+    result.assert_outcomes(errors=1)
+    assert message in result.stdout.str()
+
+
+def test_the_host_projects_hypothesis_profile_is_left_alone(project):
+    project.makeconftest(
+        "from hypothesis import settings\n"
+        'settings.register_profile("ci", settings(max_examples=7))\n'
+        'settings.load_profile("ci")\n'
+    )
+    project.makepyfile(
+        test_mine="""
+        from hypothesis import given, settings, strategies as st
+
+        seen = []
+
+        @given(st.integers())
+        def test_mine(number):
+            seen.append(number)
+
+        def test_ran_as_often_as_asked():
+            assert len(seen) <= 7
+            assert settings.default.max_examples == 7
+        """
+    )
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-bf16-cpu")
+    selected = ("-k", "test_takes_any_text or test_mine or test_ran")
+    result = project.runpytest_inprocess(*SUITES, CONTRACT, project.path / "test_mine.py", *given, *selected)
+    result.assert_outcomes(passed=3)
+
+
+def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monkeypatch):
+    monkeypatch.setitem(explore.PROFILES, "nightly", explore.Profile(rounds=2, cases=30, texts=10, batches=1))
+    project.makeconftest(INVERTED)
+    options = (ORDERING, "-k", "test_keeps_the_order", "--gate-exploration", "nightly")
+    result = run(project, *options, combination="acme-*")
+    result.assert_outcomes(failed=1)
+    (seed,) = set(re.findall(r"--gate-seed (\d+)", "\n".join(lines_of(result, "reproduce: "))))
+    assert int(seed) > 0
