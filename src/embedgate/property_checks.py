@@ -13,7 +13,7 @@ from embedgate.pinned import load_pinned
 from embedgate.properties import Outcome, Violation, invariance
 from embedgate.properties.contract import CANARIES, Contract
 from embedgate.properties.ordering import Ordering
-from embedgate.sentences import Case
+from embedgate.sentences import Case, approved_set
 from embedgate.session import Run, Session
 from embedgate.tolerances import Tolerances
 
@@ -43,7 +43,7 @@ class PropertyChecks:
         """Whether the order of similarities is kept wherever the reference's margin is beyond noise."""
         run, ordering = self._ordering(combination)
         margin = self._tolerances.order_margin(combination)
-        outcome = ordering.keeps_order(margin, self._session.exploration, self._session.seed, self._pinned_cases)
+        outcome = ordering.keeps_order(margin, self._session.exploration, self._session.seed, self._first_cases)
         return self._judged(
             "ordering",
             run,
@@ -57,7 +57,7 @@ class PropertyChecks:
         """Whether no similarity moves further from the reference's than tolerated."""
         run, ordering = self._ordering(combination)
         limit = self._tolerances.order_similarity(combination)
-        outcome = ordering.keeps_similarity(limit, self._session.exploration, self._session.seed, self._pinned_cases)
+        outcome = ordering.keeps_similarity(limit, self._session.exploration, self._session.seed, self._first_cases)
         return self._judged(
             "ordering",
             run,
@@ -111,8 +111,10 @@ class PropertyChecks:
         )
 
     @cached_property
-    def _pinned_cases(self) -> tuple[Case, ...]:
-        return tuple(Case("pinned", *(*texts, texts[-1], texts[-1])[:3]) for texts in self._pinned)
+    def _first_cases(self) -> tuple[Case, ...]:
+        """What is tried first: pinned examples, and the approved set, which is encoded in any case."""
+        pinned = (Case("pinned", *(*texts, texts[-1], texts[-1])[:3]) for texts in self._pinned)
+        return (*pinned, *approved_set()[0])
 
     def _ordering(self, combination: Combination) -> tuple[Run, Ordering]:
         session = self._session

@@ -6,11 +6,13 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
+from hypothesis.strategies import SearchStrategy
 
 from embedgate.judgement import shorten
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, smallest
 from embedgate.sentences import Case
+from embedgate.sentences.relations import RELATIONS
 from embedgate.strategies import cases
 
 
@@ -65,14 +67,14 @@ class Ordering:
         """Both arms' similarities of a case."""
         return Seen(case, _similarities(self._reference, case), _similarities(self._candidate, case))
 
-    def keeps_order(self, margin: float, profile: Profile, seed: int, pinned: Iterable[Case] = ()) -> Outcome:
+    def keeps_order(self, margin: float, profile: Profile, seed: int, first: Iterable[Case] = ()) -> Outcome:
         """Looks for a case whose order is turned round although the reference's margin is beyond noise.
 
         Args:
             margin: The margin up to which an order may turn round.
             profile: How long to look.
             seed: What the cases are drawn from.
-            pinned: Cases to try first.
+            first: Cases to try first.
 
         Returns:
             What came of it; its worst value is the largest margin of an order that turned round.
@@ -98,16 +100,16 @@ class Ordering:
                 details=_shown(seen),
             )
 
-        return self._look(violation, lambda: worst, margin, profile, seed, pinned)
+        return self._look(violation, lambda: worst, margin, profile, seed, first)
 
-    def keeps_similarity(self, limit: float, profile: Profile, seed: int, pinned: Iterable[Case] = ()) -> Outcome:
+    def keeps_similarity(self, limit: float, profile: Profile, seed: int, first: Iterable[Case] = ()) -> Outcome:
         """Looks for a pair whose similarity moves further from the reference's than a limit.
 
         Args:
             limit: How far a similarity may move.
             profile: How long to look.
             seed: What the cases are drawn from.
-            pinned: Cases to try first.
+            first: Cases to try first.
 
         Returns:
             What came of it; its worst value is the furthest move.
@@ -130,7 +132,7 @@ class Ordering:
                 details=_shown(seen),
             )
 
-        return self._look(violation, lambda: worst, limit, profile, seed, pinned)
+        return self._look(violation, lambda: worst, limit, profile, seed, first)
 
     def _look(
         self,
@@ -139,18 +141,30 @@ class Ordering:
         limit: float,
         profile: Profile,
         seed: int,
-        pinned: Iterable[Case],
+        first: Iterable[Case],
     ) -> Outcome:
-        tried = list(pinned)
+        tried = list(first)
         self._prepare(tried)
-        found = next(filter(None, map(violation, tried)), None)
+        case, found = next(((case, broken) for case in tried if (broken := violation(case))), (None, None))
+        if case is not None and case.relation in RELATIONS:
+            # A case that Hypothesis has not drawn it cannot shrink: it looks for a smaller one of the same relation.
+            found = self._smallest(cases(case.relation), violation, profile, seed) or found
         count = len(tried)
         for turn in range(profile.rounds):
             if found is not None:
                 break
-            found = smallest(cases(), violation, examples=profile.cases, seed=seed + turn, prepare=self._prepare)
+            found = self._smallest(cases(), violation, profile, seed + turn)
             count += profile.cases
         return Outcome(found, count, worst(), limit)
+
+    def _smallest(
+        self,
+        strategy: SearchStrategy[Case],
+        violation: Callable[[Case], Violation | None],
+        profile: Profile,
+        seed: int,
+    ) -> Violation | None:
+        return smallest(strategy, violation, examples=profile.cases, seed=seed, prepare=self._prepare)
 
     def _prepare(self, drawn: list[Case]) -> None:
         texts = [text for case in drawn for text in case.texts]

@@ -1,0 +1,126 @@
+"""How fast are properties looked into, and what is met on the way? Prints the tables of `docs/properties.md`.
+
+    python benchmarks/properties.py                                 # as CI looks, about five minutes
+    python benchmarks/properties.py --exploration nightly --seed 1  # as long as `nightly`, some hours
+    python benchmarks/properties.py --combination 'torch-*'
+
+For every combination: generated cases per second, orders turned round, the furthest a similarity moved, and the
+furthest an embedding moved by what was varied. Then the smallest sentences that torch's per-tensor dynamic int8 breaks,
+a model that int8 really damages.
+"""
+
+from __future__ import annotations
+
+import argparse
+import time
+
+from separation import BAD, per_tensor
+
+from embedgate.cache import default_root
+from embedgate.checks import Judge
+from embedgate.combination import Combination, Registry
+from embedgate.judgement import Judgement
+from embedgate.plan import Plan
+from embedgate.properties.explore import PROFILES
+from embedgate.properties.invariance import VARIATIONS
+from embedgate.session import Session
+from embedgate.settings import EXPLORATIONS, Settings
+
+DAMAGED = BAD[0]
+SEEDS = 10
+
+
+def main() -> None:
+    """Looks, measures and prints."""
+    parser = argparse.ArgumentParser(description="properties of every combination, as tables")
+    parser.add_argument("--exploration", choices=EXPLORATIONS, default="ci")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--combination", action="append", default=[], metavar="GLOB")
+    chosen = parser.parse_args()
+    registry = Registry()
+    registry.add(DAMAGED, per_tensor)
+    settings = Settings(
+        combinations=tuple(chosen.combination),
+        data=("pairs",),
+        cache=default_root(),
+        exploration=chosen.exploration,
+        seed=chosen.seed,
+    )
+    session = Session(Plan.of(settings, registry), print)
+    judge = Judge(session)
+    rows, moves = [], []
+    for combination in session.combinations:
+        if session.unavailable(combination) or combination.id == DAMAGED:
+            continue
+        rows.append(ordering(judge, combination))
+        found = {name: judge.properties.is_invariant(combination, name) for name in VARIATIONS}
+        moves.append([combination.id, *(shown(judgement) for judgement in found.values()), declared(found)])
+        print("| " + " | ".join(rows[-1]) + " |\n| " + " | ".join(moves[-1]) + " |")
+    cases = PROFILES[chosen.exploration].rounds * PROFILES[chosen.exploration].cases
+    print(f"\n{cases} cases per combination\n")
+    table(
+        ("combination", "cases/s", "flips of 600", "largest margin turned round", "largest move of a similarity"), rows
+    )
+    table(("combination", *VARIATIONS, "declared"), moves)
+    damaged(registry)
+    session.close()
+
+
+def ordering(judge: Judge, combination: Combination) -> list[str]:
+    """One combination's line about order."""
+    if combination.is_reference:
+        judge.session.run(combination)
+        return [combination.id, "", "", "", ""]
+    similarity = judge.properties.keeps_similarity(combination)  # its reference's embeddings are known from then on
+    flips = judge.ordering(combination, "order_kept")
+    run = judge.session.run(combination)
+    run.generated.clear()
+    started = time.perf_counter()
+    order = judge.properties.keeps_order(combination)
+    seconds = time.perf_counter() - started
+    return [
+        combination.id,
+        f"{(order.n or 0) / seconds:.0f}",
+        f"{round((1 - (flips.value or 0)) * (flips.n or 0))}",
+        shown(order),
+        shown(similarity),
+    ]
+
+
+def damaged(registry: Registry) -> None:
+    """The smallest sentences that a damaged model breaks, from several seeds."""
+    combination = Combination.parse(DAMAGED)
+    print(f"The smallest sentences {DAMAGED} breaks:")
+    known = set()
+    for seed in range(SEEDS):
+        settings = Settings(combinations=(DAMAGED,), data=("pairs",), cache=default_root(), seed=seed)
+        judge = Judge(Session(Plan.of(settings, registry)))
+        for check in (judge.properties.keeps_order, judge.properties.keeps_similarity):
+            judgement = check(combination)
+            if judgement.verdict == "fail" and judgement.example not in known:
+                known.add(judgement.example)
+                print(f"seed {seed}: {judgement.message}")
+                print("\n".join(f"  {line}" for line in judgement.details))
+        judge.session.close()
+
+
+def declared(found: dict[str, Judgement]) -> str:
+    """The widest bound that the encoder declares."""
+    return f"{max(judgement.limit or 0 for judgement in found.values()):g}"
+
+
+def shown(judgement: Judgement) -> str:
+    """The largest value met, bold where it is beyond the limit."""
+    text = f"{judgement.value or 0:.1e}" if judgement.value else "0"
+    return f"**{text}**" if judgement.verdict == "fail" else text
+
+
+def table(titles: tuple[str, ...], rows: list[list[str]]) -> None:
+    """Prints a Markdown table."""
+    print("| " + " | ".join(titles) + " |")
+    print("|" + " --- |" * len(titles))
+    print("\n".join("| " + " | ".join(row) + " |" for row in rows) + "\n")
+
+
+if __name__ == "__main__":
+    main()
