@@ -14,20 +14,26 @@ from __future__ import annotations
 import argparse
 import time
 
+import numpy as np
 from separation import BAD, per_tensor
 
 from embedgate.cache import default_root
 from embedgate.checks import Judge
 from embedgate.combination import Combination, Registry
+from embedgate.embeddings import Embeddings
 from embedgate.judgement import Judgement
+from embedgate.metrics.ordering import margins
 from embedgate.plan import Plan
 from embedgate.properties.explore import PROFILES
 from embedgate.properties.invariance import VARIATIONS
+from embedgate.sentences import fixed_cases
+from embedgate.sentences.relations import RELATIONS
 from embedgate.session import Session
 from embedgate.settings import EXPLORATIONS, Settings
 
 DAMAGED = BAD[0]
 SEEDS = 10
+RELATION_CASES = 6_000
 
 
 def main() -> None:
@@ -62,6 +68,7 @@ def main() -> None:
         ("combination", "cases/s", "flips of 600", "largest margin turned round", "largest move of a similarity"), rows
     )
     table(("combination", *VARIATIONS, "declared"), moves)
+    table(("relation", "the reference agrees", "its median margin"), relations(session))
     damaged(registry)
     session.close()
 
@@ -85,6 +92,20 @@ def ordering(judge: Judge, combination: Combination) -> list[str]:
         shown(order),
         shown(similarity),
     ]
+
+
+def relations(session: Session) -> list[list[str]]:
+    """How often the reference finds the nearer text nearer, and by how much, per relation."""
+    cases = fixed_cases(RELATION_CASES)
+    run = session.run(session.reference)
+    texts = list(dict.fromkeys(text for case in cases for text in case.texts))
+    arm = Embeddings(texts, session.embed(run, texts))
+    found = margins(*(arm.of(column) for column in zip(*(case.texts for case in cases), strict=True)))
+    rows = []
+    for relation in RELATIONS:
+        own = found[[case.relation == relation for case in cases]]
+        rows.append([relation, f"{(own > 0).mean():.0%}", f"{np.median(own):+.3f}"])
+    return rows
 
 
 def damaged(registry: Registry) -> None:

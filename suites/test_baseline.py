@@ -3,4 +3,4 @@
 
 def test_is_what_was_approved(gate, gate_combination, uphold):
     """Every value measured, against the one approved for this hardware profile, model and dataset."""
-    uphold(gate.against_baseline(gate_combination))
+    uphold(gate.drift.values(gate_combination))

@@ -3,4 +3,4 @@
 
 def test_are_what_was_approved(gate, gate_combination, uphold):
     """Names the first stage that drifted, before any metric moves."""
-    uphold(gate.golden(gate_combination))
+    uphold(gate.drift.golden(gate_combination))

@@ -23,6 +23,7 @@ from embedgate.combination import Combination
 from embedgate.encoders import Stability, onnxruntime
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.judgement import Judgement
+from embedgate.properties import invariance
 from embedgate.properties.contract import CANARIES, HUGE, of_length
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
 
@@ -146,6 +147,20 @@ def is_busy_for_others(path: Path, _: str):
     return Busy(path, lambda rows, texts: rows)
 
 
+def blocks_for_good(path: Path, _: str):
+    class Blocking(Wrapped):
+        """Two callers wait for each other's lock."""
+
+        turn = threading.Event()
+
+        def encode(self, texts, batch_size=32):
+            if threading.current_thread() is not threading.main_thread():
+                self.turn.wait()
+            return self.model.encode(list(texts), batch_size=batch_size)
+
+    return Blocking(path, lambda rows, texts: rows)
+
+
 def reads_beyond_the_limit(path: Path, _: str) -> SentenceTransformer:
     model = load(path)
     model.max_seq_length = 512
@@ -209,6 +224,7 @@ VARYING = {
     "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "a cache that returns a stale vector"),
     "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "calls share state that they change"),
     "busy-fp32-cpu": (is_busy_for_others, "concurrency", "unknown", "Infer Request is busy"),
+    "blocked-fp32-cpu": (blocks_for_good, "concurrency", "unknown", "they seem to wait for each other"),
     "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "text beyond the limit is read"),
     "place-fp32-cpu": (place_leaks, "position", "unknown", "the place in the batch reaches the result"),
     "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "the place in the batch reaches the result"),
@@ -262,7 +278,8 @@ def told(judgement: Judgement, layer: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARYING)
-def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name):
+def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name, monkeypatch):
+    monkeypatch.setattr(invariance, "PATIENCE", 0.1)
     _, variation, layer, cause = VARYING[name]
     judgement = judge.properties.is_invariant(Combination.parse(name), variation)
     told(judgement, layer, cause)
@@ -483,6 +500,26 @@ def test_canaries_are_what_their_names_say(model):
     assert len(set(tokenizer.ids([texts["repeated_token"]])[0][1:-1].tolist())) == 1
     with pytest.raises(UnicodeEncodeError):
         texts["surrogates"].encode()
+
+
+def test_a_model_without_a_limit_has_no_text_beyond_it(judge, monkeypatch):
+    subject = judge.session.subject(judge.session.run(Combination.parse("torch-fp32-cpu")))
+    monkeypatch.setattr(subject, "beyond_limit", None)
+    judgement = judge.properties.is_invariant(Combination.parse("torch-fp32-cpu"), "truncation")
+    assert (judgement.verdict, judgement.value) == ("pass", None)
+    assert "nothing to compare" in judgement.message
+
+
+def test_nan_in_one_surrounding_is_red_and_leaves_the_report_valid(judge_with, data):
+    def sometimes(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows * (np.nan if len(texts) > 1 else 1))
+
+    combination = Combination.parse("sometimes-fp32-cpu")
+    judge = judge_with({combination.id: sometimes}, data=(data,))
+    judgement = judge.properties.is_invariant(combination, "padding")
+    judge.session.close()
+    told(judgement, "finiteness", "holds NaN or infinity beside a longer text")
+    assert json.loads(json.dumps(judgement.to_json(), allow_nan=False))["value"] is None
 
 
 def test_the_crowd_is_larger_than_a_batch_and_has_no_text_twice():

@@ -2,35 +2,27 @@
 
 from __future__ import annotations
 
-import shlex
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
-from dataclasses import replace
-from functools import cached_property
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.combination import Combination
-from embedgate.data import load_golden
 from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
+from embedgate.drift_checks import DriftChecks
 from embedgate.encoders.evidence import UNPROVEN
-from embedgate.errors import BaselineError
 from embedgate.expectations import Expectations, Expected
-from embedgate.golden import drifted, largest_move
-from embedgate.golden_store import GoldenApproval, GoldenStore
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
-from embedgate.machine import HardwareProfile, detect, git_commit, git_identity, profile
+from embedgate.machine import HardwareProfile, detect, profile
 from embedgate.measure import item_text
-from embedgate.metrics import METRICS, ORDERING, NotFinite, Scores
+from embedgate.metrics import METRICS, ORDERING, NotFinite
 from embedgate.property_checks import PropertyChecks
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.settings import own_or_bundled
-from embedgate.statistics import Comparison, compare, compare_drift, compare_floor, interval
-from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes, utc_now
+from embedgate.statistics import Comparison, compare, compare_floor
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
 
@@ -51,6 +43,7 @@ class Judge:
     Attributes:
         profile: The hardware profile whose baselines count.
         properties: The checks of what must hold for every text.
+        drift: The checks against what was approved, and its approval.
 
     Raises:
         GateError: If the profile's name, the tolerances or the expected failures are malformed.
@@ -63,16 +56,16 @@ class Judge:
         name = session.settings.profile
         self.profile: HardwareProfile = profile(name) if name else detect(session.machine)
         folder = session.settings.baselines_folder
-        self.store = BaselineStore(folder)
         self.tolerances = Tolerances.load(own_or_bundled(folder, "tolerances.toml"), session.registry)
         self.expectations = Expectations.load(folder / "expected_failures.toml")
-        self.golden_store = GoldenStore(folder)
+        self.drift = DriftChecks(
+            session,
+            self.profile,
+            self.tolerances,
+            self._diagnose,
+            sound=lambda run: self.effective(run.combination).verdict == "pass",
+        )
         self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
-
-    @cached_property
-    def baseline(self) -> Found | None:
-        """The approved baseline that serves this model on this profile, inherited ones included."""
-        return self.store.find(self.profile, self.session.model)
 
     def effective(self, combination: Combination) -> Judgement:
         """Whether what ran is what the combination's id says, and every embedding is finite."""
@@ -154,103 +147,6 @@ class Judge:
         message += f", {floor:.2%} is required"
         return self._judged("ordering", run, ORDERING, metric, found, message, scores.value, None, lambda: ())
 
-    def golden(self, combination: Combination) -> Judgement:
-        """Whether the golden texts have the approved tokens and embeddings."""
-        session, run = self.session, self.session.run(combination)
-        texts, sha256 = load_golden()
-        now = session.golden(run)
-        if session.settings.update:
-            return Judgement("golden", combination.id, "pass", "to be recorded when the session ends")
-        try:
-            approved = self.golden_store.find(self.profile, session.model, sha256, combination.id)
-        except BaselineError as error:
-            return self._baseline_failure(combination, error.cause, error.action, check="golden")
-        record = self.record_command()
-        if approved is None:
-            chain = " or ".join(self.profile.chain)
-            cause = f"no golden texts of {session.model.name} are approved for {chain}"
-            return self._baseline_failure(combination, cause, f"approve what you see by: {record}", check="golden")
-        move = self.tolerances.golden_move(combination)
-        found = drifted(now, approved.golden, texts, move)
-        if found is None:
-            worst = largest_move(now, approved.golden)
-            message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
-            message += f"{move:g} is tolerated"
-            return Judgement("golden", combination.id, "pass", message, value=worst, limit=move, n=len(texts))
-        return Judgement(
-            "golden",
-            combination.id,
-            "fail",
-            f"{found.layer} of the golden texts drifted from what was approved for {approved.profile}",
-            limit=move,
-            n=len(texts),
-            diagnosis=replace(found, next_step=f"{found.next_step}; once it is meant: {record}"),
-            details=(_changed_libraries(approved.approval.libraries, session.libraries),),
-        )
-
-    def against_baseline(self, combination: Combination) -> Judgement:
-        """Whether what a combination measures is what was approved."""
-        session, run = self.session, self.session.run(combination)
-        if session.settings.update:
-            with suppress(NotFinite):
-                session.order(run)  # while its encoder is open
-            return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
-        record = self.record_command()
-        try:
-            found = self.baseline
-        except BaselineError as error:
-            return self._baseline_failure(combination, error.cause, error.action)
-        if found is None:
-            chain = " or ".join([self.profile.name, *self.profile.parents])
-            cause = f"no baseline of {session.model.name} is approved for {chain}"
-            return self._baseline_failure(combination, cause, f"approve what you see by: {record}")
-        missing, worse, better, largest = [], [], [], 0.0
-        served: Counter[str] = Counter()
-        try:
-            session.order(run)
-            measured = self.measured(run)
-        except ValueError as error:  # NaN, or a dimension of its own
-            return self._broken("baseline", run, "", "", str(error))
-        for (dataset, sha256, metric), scores in measured.items():
-            try:
-                approved = found.get(combination.id, dataset, sha256, metric)
-            except BaselineError as error:
-                return self._baseline_failure(combination, error.cause, error.action)
-            if approved is None and dataset == session.texts_name and found.has_other_texts(combination.id, dataset):
-                continue  # approved over other datasets together: there, a text has other neighbours
-            if approved is None:
-                missing.append(f"{dataset} {metric}")
-                continue
-            entry = approved.entry
-            served[approved.profile + (" (inherited)" if approved.inherited else "")] += 1
-            drift = self.tolerances.drift(combination, metric, inherited=approved.inherited)
-            outcome = compare_drift(scores.value, entry.value, drift)
-            largest = max(largest, abs(scores.value - entry.value))
-            line = f"{dataset} {metric}: {scores.value:.4f}, approved {entry.value:.4f} (±{drift:g} tolerated)"
-            if outcome == "fail":
-                worse.append(line)
-            elif outcome == "stale":
-                better.append(line)
-        where = " and ".join(served) or found.profile
-        if worse:
-            return self._baseline_failure(
-                combination,
-                f"drifted below what was approved for {where} in {len(worse)} of {len(measured)} values",
-                f"find what changed (library versions: see report.json); once it is meant: {record}",
-                [*worse, *(f"not approved yet: {name}" for name in missing)],
-            )
-        if missing:
-            return self._baseline_failure(
-                combination,
-                f"{len(missing)} of {len(measured)} values were never approved for {where}",
-                f"approve what you see by: {record}",
-                [f"not approved yet: {name}" for name in missing],
-            )
-        message = f"within what was approved for {where}: {len(measured)} values, largest difference {largest:.4f}"
-        if better:
-            message += f"; {len(better)} better than approved, approve them by: {record}"
-        return Judgement("baseline", combination.id, "pass", message, details=tuple(better))
-
     def expected(self, judgement: Judgement) -> Expected | None:
         """The entry that expects this judgement to fail, where there is one."""
         return self.expectations.match(
@@ -264,105 +160,6 @@ class Judge:
             return None
         run, incumbent = session.run(session.reference), session.run(session.reference, session.incumbent)
         return str(advise(run.embeddings, incumbent.embeddings))
-
-    def stale_keys(self) -> list[Key]:
-        """Approved values of what this session ran that it did not measure."""
-        try:
-            found = self.baseline
-        except BaselineError:
-            return []
-        if found is None:
-            return []
-        measured = [
-            Key(run.combination.id, dataset, metric, sha256)
-            for run in self.session.finished()
-            for dataset, sha256, metric in self._measured_or_nothing(run)
-        ]
-        datasets = {self.session.texts_name, *(dataset.name for dataset in self.session.datasets)}
-        if any(key.dataset == ORDERING for key in measured):
-            datasets.add(ORDERING)
-        # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
-        stale = found.stale(measured, {key.combination for key in measured}, datasets)
-        return [entry.key for entry in stale]
-
-    def update_baseline(self) -> list[tuple[str, ...]]:
-        """Approves what this session measured; the difference as rows of a table.
-
-        Combinations that did not run, hold NaN, or are not what their id says are left out.
-
-        Raises:
-            BaselineError: If it cannot be recorded; the old file is then as it was.
-        """
-        session, settings = self.session, self.session.settings
-        sound = [run for run in session.finished() if self.effective(run.combination).verdict == "pass"]
-        provenance = Provenance.of(
-            session.machine,
-            threads=session.threads,
-            batch_size=settings.batch_size,
-            libraries=session.libraries,
-            commit=git_commit(),
-        )
-        changes = self.store.update(
-            self.profile,
-            session.model,
-            [entry for run in sound for entry in self._entries(run)],
-            reason=settings.reason,
-            who=git_identity(),
-            provenance=provenance,
-            remove=self.stale_keys(),
-            in_ci_allowed=settings.update_in_ci,
-        )
-        golden = self.golden_store.update(
-            self.profile,
-            session.model,
-            load_golden()[1],
-            {run.combination.id: run.golden for run in sound if run.golden is not None and run.golden.finite},
-            GoldenApproval(utc_now(), git_identity(), settings.reason, session.libraries),
-        )
-
-        def shown(number: float | None, form: str = ".4f") -> str:
-            return "" if number is None else format(number, form)
-
-        return [
-            *(
-                (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
-                for combination, dataset, metric, old, new, delta in format_changes(changes)
-            ),
-            *((combination, "golden", "tokens and embeddings", "", "recorded", "") for combination in golden),
-        ]
-
-    def _measured_or_nothing(self, run: Run) -> dict[tuple[str, str, str], Scores]:
-        try:
-            return self.measured(run)
-        except ValueError:  # NaN, or a dimension of its own: judged elsewhere, nothing to approve
-            return {}
-
-    def _entries(self, run: Run) -> list[Entry]:
-        entries = []
-        for (dataset, sha256, metric), scores in self._measured_or_nothing(run).items():
-            bounds = interval(scores, self.tolerances.alpha, metric=metric)
-            key = Key(run.combination.id, dataset, metric, sha256)
-            entries.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))
-        return entries
-
-    def measured(self, run: Run) -> dict[tuple[str, str, str], Scores]:
-        """Everything measured of a run, by (dataset, dataset hash, metric), as baselines are keyed."""
-        session = self.session
-        found = {
-            (dataset.name, dataset.sha256, metric): scores
-            for dataset in session.datasets
-            for metric, scores in session.scores(run, dataset).items()
-        }
-        if not run.combination.is_reference:
-            for metric, scores in session.agreement(run).items():
-                found[self.session.texts_name, session.texts_sha256, metric] = scores
-            for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
-                found[ORDERING, approved_set()[1], metric] = scores
-        return found
-
-    def record_command(self) -> str:
-        """The command that approves what this session measures."""
-        return f'{shlex.join(["pytest", *self.session.settings.invocation])} --gate-update --gate-reason "..."'
 
     def _compare(
         self, check: Check, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str
@@ -466,23 +263,6 @@ class Judge:
             diagnosis=self._diagnose(run),
         )
 
-    def _baseline_failure(
-        self,
-        combination: Combination,
-        cause: str,
-        action: str,
-        details: Sequence[str] = (),
-        check: Check = "baseline",
-    ) -> Judgement:
-        return Judgement(
-            check,
-            combination.id,
-            "fail",
-            cause,
-            diagnosis=Diagnosis("baseline", cause, action),
-            details=tuple(details),
-        )
-
     def _diagnose(self, run: Run) -> Diagnosis:
         session, combination = self.session, run.combination
         if combination not in self._diagnoses:
@@ -494,15 +274,6 @@ class Judge:
                 probes,
             )
         return self._diagnoses[combination]
-
-
-def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
-    changed = [
-        f"{name} {approved.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted({*approved, *now})
-        if approved.get(name) != now.get(name)
-    ]
-    return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
 
 
 def _not_quantized(run: Run, reference: Run) -> list[str]:

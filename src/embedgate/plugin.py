@@ -298,7 +298,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
     try:
         bench.collector.facts = facts_of(judge)
         if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
-            bench.collector.changes = judge.update_baseline()
+            bench.collector.changes = judge.drift.update()
     except GateError as error:
         bench.collector.trouble.append(str(error))
     finally:

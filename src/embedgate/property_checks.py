@@ -72,7 +72,9 @@ class PropertyChecks:
         run = session.run(combination)
         outcome = invariance.look(session.subject(run), variation, session.exploration, session.seed, self._pinned)
         where = invariance.VARIATIONS[variation].where
-        moved = f"no embedding moved by more than {outcome.worst:.2g} {where}, {outcome.limit:g} is declared"
+        moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
+        if outcome.worst is None:
+            moved = "nothing to compare: the model has no limit of length, or one too long to be tried"
         return self._judged("invariance", run, variation, outcome, moved)
 
     def is_sound(self, combination: Combination, canary: str) -> Judgement:

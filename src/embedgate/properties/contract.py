@@ -38,7 +38,8 @@ def of_length(tokenizer: Tokenizer | None, beyond: int) -> str:
     if tokenizer is None or not has_limit(tokenizer):
         return " ".join([WORD] * (WITHOUT_LIMIT + beyond))
     one, two = tokenizer.ids([WORD, f"{WORD} {WORD}"])
-    return " ".join([WORD] * ((tokenizer.max_tokens + beyond - len(one)) // (len(two) - len(one)) + 1))
+    each = max(1, len(two) - len(one))
+    return " ".join([WORD] * ((tokenizer.max_tokens + beyond - len(one)) // each + 1))
 
 
 def has_limit(tokenizer: Tokenizer) -> bool:

@@ -9,6 +9,7 @@ To add a variation, write a function from a subject and texts to pairs, and desc
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -32,6 +33,8 @@ BATCH = 32
 # More than the usual batch size, beyond which some encoders begin to split.
 CROWD = 64
 CALLERS = 4
+# Seconds that callers get beyond twenty times what they take one after the other, before they count as blocked.
+PATIENCE = 30.0
 # Two embeddings nearer than this share of how far one has moved are the same one.
 SAME = 0.1
 
@@ -126,7 +129,7 @@ def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Itera
         pinned: Texts to try first.
 
     Returns:
-        What came of it; its worst value is the furthest move.
+        What came of it; its worst value is the furthest move, None where there was nothing to compare.
 
     Raises:
         GateError: If the second encoder cannot be built, or memory runs out.
@@ -134,7 +137,7 @@ def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Itera
     variation = VARIATIONS[name]
     stability = subject.encoder.stability
     limit = stability.repetition if variation.exact else stability.batch
-    worst = 0.0
+    worst: float | None = None
 
     def violation(texts: Texts) -> Violation | None:
         nonlocal worst
@@ -149,7 +152,7 @@ def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Itera
             return Violation(texts, message, layer="unknown", cause=f"{variation.suspect}: {one_line(error)}")
         if moved is None:
             return None
-        worst = max(worst, moved.move)
+        worst = max(worst or 0.0, moved.move)
         if moved.move <= limit:
             return None
         layer, cause = _explained(subject, variation, moved)
@@ -157,7 +160,7 @@ def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Itera
             texts,
             f"the embedding of {shorten(moved.text, 80)!r} moves by {moved.move:.2g} {variation.where}, "
             f"{limit:g} is declared",
-            moved.move,
+            moved.move if np.isfinite(moved.move) else None,
             limit,
             layer,
             cause,
@@ -248,25 +251,31 @@ def _truncation(subject: Subject, texts: Texts) -> Iterator[Pair]:
 
 def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
     parts = [part for start in range(CALLERS) if (part := texts[start::CALLERS])]
+    started = time.monotonic()
     expected = [subject.encode(part) for part in parts]
+    serial = time.monotonic() - started
     found: list[list[FloatArray]] = [[] for _ in parts]
     failures: list[Exception] = []
     together = threading.Barrier(len(parts))
 
     def call(number: int) -> None:
-        together.wait()
         try:
+            together.wait()
             found[number] = [subject.encode(parts[number]) for _ in range(CALLERS)]
         except Exception as error:
             failures.append(error)
 
-    callers = [threading.Thread(target=call, args=(number,)) for number in range(len(parts))]
+    # Daemons, so that callers that block each other for good do not keep the process from ending.
+    callers = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(parts))]
     for caller in callers:
         caller.start()
+    until = time.monotonic() + PATIENCE + 20 * CALLERS * serial
     for caller in callers:
-        caller.join()
+        caller.join(max(0.0, until - time.monotonic()))
     if failures:
         raise failures[0]
+    if any(caller.is_alive() for caller in callers):
+        raise TimeoutError("calls have not come back: they seem to wait for each other")
     for part, before, answers in zip(parts, expected, found, strict=True):
         for after in answers:
             yield from _pairs(part, before, after, batch=texts)

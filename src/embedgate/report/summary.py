@@ -183,7 +183,7 @@ def facts_of(judge: Judge) -> dict[str, Any]:
         ],
         "texts": len(session.texts),
         "index": judge.index_advice() if session.settings.incumbent else None,
-        "stale_baseline": [f"{key.combination} {key.dataset} {key.metric}" for key in judge.stale_keys()],
+        "stale_baseline": [f"{key.combination} {key.dataset} {key.metric}" for key in judge.drift.stale_keys()],
         "seconds": session.seconds(),
     }
 
