@@ -480,6 +480,12 @@ def test_a_closed_encoder_is_built_again(judge_with, data):
     assert len(built) == 3
 
 
+def test_what_the_reference_refuses_may_be_refused(judge):
+    judgement = judge.properties.is_sound(Combination.parse("twice-fp32-cpu"), "surrogates")
+    assert judgement.verdict == "pass"
+    assert judgement.message.startswith("refused, as by the reference: TypeError")
+
+
 def test_canaries_reach_the_limit_to_the_token(model):
     tokenizer = Tokenizer(model)
     own = tokenizer._tokenizer

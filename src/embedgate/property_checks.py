@@ -70,7 +70,7 @@ class PropertyChecks:
         """Whether embeddings stay within what their encoder declares while their surroundings change."""
         session = self._session
         run = session.run(combination)
-        outcome = invariance.look(session.subject(run), variation, session.exploration, session.seed, self._pinned)
+        outcome = invariance.look_into(session.subject(run), variation, session.exploration, session.seed, self._pinned)
         where = invariance.VARIATIONS[variation].where
         moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
         if outcome.worst is None:
@@ -80,8 +80,8 @@ class PropertyChecks:
     def is_sound(self, combination: Combination, canary: str) -> Judgement:
         """Whether an odd text comes back as a sound vector and leaves others of its batch alone."""
         run = self._session.run(combination)
-        violation = self._contract(run).holds_for(CANARIES[canary](self._session.tokenizer))
-        return self._judged("contract", run, canary, Outcome(violation, 1), "a sound vector, alone and beside others")
+        outcome = self._contract(run).holds_for(CANARIES[canary](self._session.tokenizer))
+        return self._judged("contract", run, canary, outcome, outcome.note or "a sound vector, alone and beside others")
 
     def is_sound_for_any(self, combination: Combination) -> Judgement:
         """Whether any text at all comes back as a sound vector."""

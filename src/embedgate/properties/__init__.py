@@ -50,9 +50,11 @@ class Outcome:
         tried: How many examples were tried.
         worst: The largest value met on the way, in the unit of the limit; None where nothing is measured.
         limit: The largest value allowed; None where nothing is measured.
+        note: What a reader should know where nothing is broken.
     """
 
     violation: Violation | None
     tried: int
     worst: float | None = None
     limit: float | None = None
+    note: str = ""

@@ -12,7 +12,7 @@ from embedgate.encoders import FloatArray, Stages
 from embedgate.errors import BuildError, one_line
 from embedgate.judgement import shorten
 from embedgate.properties import Embed, Outcome, Violation
-from embedgate.properties.explore import Profile, smallest
+from embedgate.properties.explore import Profile, look
 from embedgate.strategies import any_text
 
 if TYPE_CHECKING:
@@ -103,14 +103,14 @@ class Contract:
         self._move = move
         self._stages = stages
 
-    def holds_for(self, text: str) -> Violation | None:
-        """What is wrong with a text's embedding, alone and in a batch; None where nothing is."""
+    def holds_for(self, text: str) -> Outcome:
+        """Looks at a text's embedding, alone and in a batch."""
         rows, refusal = _answer(self._embed, [text])
-        if rows is None:
-            if _answer(self._reference, [text])[0] is None:
-                return None  # the reference refuses it, too
-            return _violation([text], f"is refused, and the reference takes it: {refusal}", "tokens")
-        return self._unsound([text], rows) or self._disturbs(text)
+        if rows is not None:
+            return Outcome(self._unsound([text], rows) or self._disturbs(text), 1)
+        if _answer(self._reference, [text])[0] is None:
+            return Outcome(None, 1, note=f"refused, as by the reference: {refusal}")
+        return Outcome(_violation([text], f"is refused, and the reference takes it: {refusal}", "tokens"), 1)
 
     def holds_for_any(self, profile: Profile, seed: int, pinned: Iterable[Sequence[str]] = ()) -> Outcome:
         """Looks for a text whose embedding is not sound.
@@ -123,25 +123,25 @@ class Contract:
         known: dict[str, FloatArray] = {}
 
         def prepare(texts: Sequence[str]) -> None:
-            fresh = list(dict.fromkeys(text for text in texts if text not in known))
-            rows, _ = _answer(self._embed, fresh) if fresh else (None, "")
+            known.clear()
+            fresh = list(dict.fromkeys(texts))
+            rows, _ = _answer(self._embed, fresh)
             if rows is not None and len(rows) == len(fresh):
                 known.update(zip(fresh, rows, strict=True))
 
         def violation(text: str) -> Violation | None:
-            return self._unsound([text], known[text][None]) if text in known else self.holds_for(text)
+            return self._unsound([text], known[text][None]) if text in known else self.holds_for(text).violation
 
-        first = [text for texts in pinned for text in texts]
-        prepare(first)
-        found = next(filter(None, map(violation, first)), None)
-        count = len(first)
-        for turn in range(profile.rounds):
-            if found is not None:
-                break
-            known.clear()
-            found = smallest(any_text(), violation, examples=profile.texts, seed=seed + turn, prepare=prepare)
-            count += profile.texts
-        return Outcome(found, count)
+        found, tried = look(
+            any_text(),
+            violation,
+            first=[text for texts in pinned for text in texts],
+            rounds=profile.rounds,
+            examples=profile.texts,
+            seed=seed,
+            prepare=prepare,
+        )
+        return Outcome(found, tried)
 
     def _disturbs(self, text: str) -> Violation | None:
         """Whether the text is unsound beside others, or moves one of them."""

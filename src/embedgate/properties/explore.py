@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -80,6 +80,43 @@ def smallest(
         # Flaky: it broke once and held when tried again, as with dropout; what it broke then is as good a finding.
         return found[-1]
     return None
+
+
+def look(
+    strategy: SearchStrategy[T],
+    violation: Callable[[T], V | None],
+    *,
+    first: Iterable[T] = (),
+    rounds: int,
+    examples: int,
+    seed: int,
+    prepare: Callable[[list[T]], None] | None = None,
+) -> tuple[V | None, int]:
+    """Tries given examples, then looks for others in rounds, until one breaks a property.
+
+    Args:
+        strategy: What examples are drawn from.
+        violation: What an example breaks; None where it breaks nothing.
+        first: Examples to try first. What they break is told as it is: Hypothesis shrinks what it has drawn itself.
+        rounds: How many rounds, each from a seed of its own.
+        examples: How many examples to try in a round.
+        seed: The first round's seed.
+        prepare: Called with the examples that will be tried, once for those to try first and once per round.
+
+    Returns:
+        What an example breaks, None where all hold; and how many were tried.
+    """
+    given_first = list(first)
+    if prepare is not None and given_first:
+        prepare(given_first)
+    for example in given_first:
+        if (broken := violation(example)) is not None:
+            return broken, len(given_first)
+    for turn in range(rounds):
+        found = smallest(strategy, violation, examples=examples, seed=seed + turn, prepare=prepare)
+        if found is not None:
+            return found, len(given_first) + (turn + 1) * examples
+    return None, len(given_first) + rounds * examples
 
 
 def _run(strategy: SearchStrategy[T], body: Callable[[T], None], examples: int, number: int) -> None:

@@ -12,7 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 
 import numpy as np
 from hypothesis import strategies as st
@@ -23,7 +23,7 @@ from embedgate.encoders import Encoder, FloatArray
 from embedgate.errors import BuildError, GateError, one_line
 from embedgate.judgement import shorten
 from embedgate.properties import Outcome, Violation
-from embedgate.properties.explore import Profile, smallest
+from embedgate.properties.explore import Profile, look
 from embedgate.sentences import fixed_cases
 from embedgate.strategies import cases, sentences
 
@@ -118,7 +118,7 @@ class Variation:
     most: int = 1_000
 
 
-def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Iterable[Texts] = ()) -> Outcome:
+def look_into(subject: Subject, name: str, profile: Profile, seed: int, pinned: Iterable[Texts] = ()) -> Outcome:
     """Looks for texts whose embeddings move further than the encoder declares.
 
     Args:
@@ -164,26 +164,28 @@ def look(subject: Subject, name: str, profile: Profile, seed: int, pinned: Itera
             limit,
             layer,
             cause,
-            "encode the batch below alone and together, and compare",
+            "encode the text alone and in its batch, and compare",
             _shown(moved),
         )
 
-    tried = list(pinned)
-    found = next(filter(None, map(violation, tried)), None)
-    count, examples = len(tried), min(profile.batches, variation.most)
-    for turn in range(profile.rounds):
-        if found is not None:
-            break
-        found = smallest(variation.examples(), violation, examples=examples, seed=seed + turn)
-        count += examples
-    return Outcome(found, count, worst, limit)
+    found, tried = look(
+        variation.examples(),
+        violation,
+        first=pinned,
+        rounds=profile.rounds,
+        examples=min(profile.batches, variation.most),
+        seed=seed,
+    )
+    return Outcome(found, tried, worst, limit)
 
 
+@cache
 def crowd() -> Texts:
     """Sentences to fill a batch with, each another one."""
     return tuple(dict.fromkeys(case.anchor for case in fixed_cases(2 * CROWD)))[:CROWD]
 
 
+@cache
 def longest() -> str:
     """A passage of some 250 words, beside which every shorter text is padded."""
     return max((case.anchor for case in fixed_cases(500)), key=len)

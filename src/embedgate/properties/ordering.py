@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
-from hypothesis.strategies import SearchStrategy
 
 from embedgate.judgement import shorten
 from embedgate.properties import Embed, Outcome, Violation
-from embedgate.properties.explore import Profile, smallest
+from embedgate.properties.explore import Profile, look, smallest
 from embedgate.sentences import Case
 from embedgate.sentences.relations import RELATIONS
 from embedgate.strategies import cases
@@ -143,34 +142,28 @@ class Ordering:
         seed: int,
         first: Iterable[Case],
     ) -> Outcome:
-        tried = list(first)
-        self._prepare(tried)
-        case, found = next(((case, broken) for case in tried if (broken := violation(case))), (None, None))
+        known: dict[tuple[str, ...], Case] = {case.texts: case for case in first}
+        found, tried = look(
+            cases(),
+            violation,
+            first=known.values(),
+            rounds=profile.rounds,
+            examples=profile.cases,
+            seed=seed,
+            prepare=self._prepare,
+        )
+        case = known.get(found.texts) if found is not None else None
         if case is not None and case.relation in RELATIONS:
-            # A case that Hypothesis has not drawn it cannot shrink: it looks for a smaller one of the same relation.
-            found = self._smallest(cases(case.relation), violation, profile, seed) or found
-        count = len(tried)
-        for turn in range(profile.rounds):
-            if found is not None:
-                break
-            found = self._smallest(cases(), violation, profile, seed + turn)
-            count += profile.cases
-        return Outcome(found, count, worst(), limit)
-
-    def _smallest(
-        self,
-        strategy: SearchStrategy[Case],
-        violation: Callable[[Case], Violation | None],
-        profile: Profile,
-        seed: int,
-    ) -> Violation | None:
-        return smallest(strategy, violation, examples=profile.cases, seed=seed, prepare=self._prepare)
+            # Hypothesis cannot shrink what it has not drawn: it looks for a smaller case of the same relation.
+            strategy = cases(case.relation)
+            smaller = smallest(strategy, violation, examples=profile.cases, seed=seed, prepare=self._prepare)
+            found = smaller or found
+        return Outcome(found, tried, worst(), limit)
 
     def _prepare(self, drawn: list[Case]) -> None:
         texts = [text for case in drawn for text in case.texts]
-        if texts:
-            self._reference(texts)
-            self._candidate(texts)
+        self._reference(texts)
+        self._candidate(texts)
 
 
 def _similarities(embed: Embed, case: Case) -> tuple[float, float]:
