@@ -8,7 +8,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
-from embedgate.properties.explore import PROFILES, smallest
+from embedgate.errors import BuildError
+from embedgate.properties.explore import PROFILES, look, smallest
 from embedgate.settings import EXPLORATIONS
 from embedgate.strategies import cases
 
@@ -74,6 +75,36 @@ def test_other_errors_come_through():
 
     with pytest.raises(ZeroDivisionError):
         smallest(NUMBERS, body, examples=5, seed=0)
+
+
+def test_trouble_comes_through_at_once():
+    calls: list[int] = []
+
+    def body(number: int) -> None:
+        calls.append(number)
+        raise BuildError("memory ran out")
+
+    with pytest.raises(BuildError, match="memory ran out"):
+        smallest(NUMBERS, body, examples=50, seed=0)
+    assert len(calls) == 1
+
+
+def test_given_examples_come_first_and_a_smaller_one_like_them_is_looked_for():
+    def violation(number: int) -> int | None:
+        return number if number >= 77 else None
+
+    as_it_is = look(NUMBERS, violation, first=[3, 5_000], rounds=1, examples=10, seed=0)
+    assert as_it_is == (5_000, 2)
+    smaller = look(NUMBERS, violation, first=[5_000], like=lambda _: NUMBERS, rounds=1, examples=1, seed=0)
+    assert smaller == (77, 1)
+    none = look(NUMBERS, lambda n: None, first=[1, 2], rounds=3, examples=10, seed=0)
+    assert none == (None, 32)
+
+
+def test_rounds_draw_from_seeds_of_their_own():
+    drawn: list[int] = []
+    look(NUMBERS, drawn.append, rounds=3, examples=20, seed=5)
+    assert len(set(drawn)) > 30
 
 
 def test_settings_of_the_host_project_neither_count_nor_change(capsys):

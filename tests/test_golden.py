@@ -76,6 +76,10 @@ def shorter(loaded):
     loaded.max_seq_length = 128
 
 
+def longer(loaded):
+    loaded.max_seq_length = 512
+
+
 def prompt(loaded):
     loaded.prompts["query"] = "query: "
     loaded.default_prompt_name = "query"
@@ -101,6 +105,7 @@ def no_normalisation(loaded):
         (no_end, "tokens", "(special tokens at the end are missing)"),
         (upper_case, "tokens", "lower-casing was lost or added"),
         (shorter, "tokens", "(they are cut at another length)"),
+        (longer, "tokens", "(they are cut at another length)"),
         (prompt, "tokens", "(each has +2 tokens, as with a prompt)"),
         (other_weights, "hidden states", "the same tokens give other hidden states: "),
         (cls_pooling, "pooling", "pooled embeddings are not: 6"),
@@ -128,6 +133,22 @@ def test_nan_and_other_dimensions_are_named(approved):
     assert "128 dimensions instead of 384" in drifted(narrow, approved, TEXTS, 1e-3).cause
 
 
+def test_a_stage_that_is_no_longer_shown_is_no_pass(approved):
+    silent = dataclasses.replace(approved, token_ids=None)
+    assert "no longer shows the stages" in drifted(silent, approved, TEXTS, 1e-3).cause
+    assert (
+        "no longer shows the stages" in drifted(dataclasses.replace(approved, hidden=None), approved, TEXTS, 1e-3).cause
+    )
+    assert drifted(approved, dataclasses.replace(approved, hidden=None), TEXTS, 1e-3) is None
+
+
+def test_a_stretched_unit_vector_is_named_however_wide_the_tolerance(approved):
+    stretched = dataclasses.replace(approved, embeddings=approved.embeddings * 1.2)
+    assert drifted(stretched, approved, TEXTS, 0.4).layer == "normalisation"
+    long = dataclasses.replace(approved, embeddings=approved.embeddings * 7)
+    assert drifted(dataclasses.replace(approved, embeddings=approved.embeddings * 8), long, TEXTS, 0.4) is None
+
+
 class Silent(Encoder):
     """Shows embeddings alone."""
 
@@ -144,9 +165,9 @@ class Silent(Encoder):
 def test_an_encoder_without_stages_is_compared_by_its_embeddings(approved):
     same = take_golden(Silent(approved.embeddings), TEXTS)
     assert same.token_ids is same.hidden is None
-    assert drifted(same, approved, TEXTS, 1e-6) is None
+    assert drifted(same, same, TEXTS, 1e-6) is None
     moved = take_golden(Silent(approved.embeddings[:, ::-1]), TEXTS)
-    assert drifted(moved, approved, TEXTS, 1e-3).layer == "unknown"
+    assert drifted(moved, same, TEXTS, 1e-3).layer == "unknown"
 
 
 @pytest.fixture
@@ -164,7 +185,7 @@ def find(store: GoldenStore, combination: str = "torch-fp32-cpu", model: Model =
 
 
 def test_what_is_recorded_comes_back_within_half_precision(store, approved):
-    assert record(store, approved) == ("torch-fp32-cpu",)
+    assert record(store, approved) == {"torch-fp32-cpu": "recorded"}
     found = find(store)
     assert (found.profile, found.approval) == ("cpu-x86_64-amx", APPROVAL)
     assert drifted(approved, found.golden, TEXTS, 1e-3) is None
@@ -177,7 +198,7 @@ def test_recording_the_same_again_changes_nothing(store, approved):
     record(store, approved)
     before = store.file("cpu-x86_64-amx", "MiniLM").read_bytes()
     later = dataclasses.replace(APPROVAL, when="2027-01-01T00:00:00Z")
-    assert record(store, approved, approval=later) == ()
+    assert record(store, approved, approval=later) == {}
     assert store.file("cpu-x86_64-amx", "MiniLM").read_bytes() == before
 
 
@@ -208,7 +229,8 @@ def test_other_weights_or_texts_are_refused_and_replaced_whole(store, approved):
         find(store, model=other)
     with pytest.raises(BaselineError, match="was recorded for other golden texts"):
         find(store, sha256="c" * 64)
-    record(store, approved, "torch-bf16-cpu", model=other)
+    changed = record(store, approved, "torch-bf16-cpu", model=other)
+    assert changed == {"torch-bf16-cpu": "recorded", "torch-fp32-cpu": "dropped"}
     assert find(store, model=other) is None
 
 
@@ -216,6 +238,7 @@ def test_nan_is_never_approved(store, approved):
     with pytest.raises(BaselineError, match="not finite"):
         record(store, dataclasses.replace(approved, embeddings=approved.embeddings * np.nan))
     assert not store.file("cpu-x86_64-amx", "MiniLM").exists()
+    assert not dataclasses.replace(approved, embeddings=approved.embeddings * 1e6).finite, "beyond float16"
 
 
 def cut(file: Path) -> None:
@@ -238,6 +261,12 @@ def rewritten(file: Path, **changes: object) -> None:
     save_file(tensors, file, {"embedgate": json.dumps(kept)})
 
 
+def with_nan(file: Path) -> None:
+    tensors, head = opened(file)
+    tensors["torch-fp32-cpu/hidden"][3, 5] = np.nan
+    save_file(tensors, file, {"embedgate": json.dumps(head)})
+
+
 def fewer_tokens(file: Path) -> None:
     tensors, head = opened(file)
     tensors["torch-fp32-cpu/token_ids"] = tensors["torch-fp32-cpu/token_ids"][:-1].copy()
@@ -256,6 +285,7 @@ def of_somebody_else(file: Path) -> None:
         (emptied, "is corrupt"),
         (fewer_tokens, "has token ids of torch-fp32-cpu that do not fit its texts"),
         (of_somebody_else, "is corrupt"),
+        (with_nan, "holds NaN or infinity"),
         (lambda file: rewritten(file, approvals="none"), "is corrupt"),
         (lambda file: rewritten(file, approvals={"torch-fp32-cpu": {"who": "Ada"}}), "is corrupt"),
         (lambda file: rewritten(file, schema=None), "is corrupt"),

@@ -22,10 +22,12 @@ from tokenizers.processors import TemplateProcessing
 from embedgate.combination import Combination
 from embedgate.encoders import Stability, onnxruntime
 from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
 from embedgate.judgement import Judgement
 from embedgate.properties import invariance
 from embedgate.properties.contract import CANARIES, HUGE, of_length
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
+from embedgate.settings import bundled_baselines
 
 
 def ignores_attention_mask(path: Path, _: str) -> SentenceTransformer:
@@ -392,6 +394,123 @@ def test_another_provider_turns_red(judge, model, monkeypatch):
     monkeypatch.setattr(onnxruntime, "session", elsewhere)
     combination = Combination.parse("onnxruntime-fp32-cpu")
     told(judge.effective(combination), "evidence", "named cpu, but it runs on AzureExecutionProvider")
+
+
+def test_results_are_copied_before_they_are_compared(judge_with, data):
+    """An encoder that answers in the same buffer each time would else be compared with itself."""
+
+    def reusing(path: Path, _: str):
+        class Reusing(Wrapped):
+            buffer = np.empty((4096, 384), dtype=np.float32)
+            drawn = np.random.default_rng(0)
+
+            def encode(self, texts, batch_size=32):
+                rows = self.buffer[: len(texts)]
+                rows[:] = self.drawn.standard_normal(rows.shape)
+                return rows
+
+        return Reusing(path, lambda rows, texts: rows)
+
+    combination = Combination.parse("reusing-int8-cpu")
+    judge = judge_with({combination.id: reusing}, data=(data,))
+    judgement = judge.properties.is_invariant(combination, "repetition")
+    judge.session.close()
+    assert judgement.verdict == "fail"
+
+
+def test_a_factory_that_gives_the_same_encoder_twice_is_told(judge_with, data, model):
+    only = load(model.path)
+    combination = Combination.parse("only-fp32-cpu")
+    judge = judge_with({combination.id: lambda path, device: only}, data=(data,))
+    with pytest.raises(BuildError, match="returned the same encoder twice"):
+        judge.properties.is_invariant(combination, "history")
+    assert judge.properties.is_invariant(combination, "repetition").verdict == "pass"
+    judge.session.close()
+
+
+def test_a_wrong_number_of_rows_is_lost_quality_and_no_trouble(judge_with, data):
+    def losing(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows[:-1] if len(texts) == 2 else rows)
+
+    combination = Combination.parse("losing-fp32-cpu")
+    judge = judge_with({combination.id: losing}, data=(data,))
+    told(judge.properties.is_invariant(combination, "neighbours"), "unknown", "an array of shape (1, 384) for 2 texts")
+    judge.session.close()
+
+
+@pytest.mark.parametrize("seed", [4, 7, 10])
+def test_large_batches_are_tried_whatever_the_seed(judge_with, data, seed):
+    def swapping(path: Path, _: str):
+        class Swapping(Wrapped):
+            def encode(self, texts, batch_size=32):
+                rows = self.model.encode(list(texts), batch_size=batch_size)
+                if len(texts) > 40 and batch_size > 40:
+                    rows[[0, 1]] = rows[[1, 0]]
+                return rows
+
+        return Swapping(path, lambda rows, texts: rows)
+
+    combination = Combination.parse("swapping-fp32-cpu")
+    judge = judge_with({combination.id: swapping}, data=(data,), seed=seed)
+    judgement = judge.properties.is_invariant(combination, "batch_size")
+    judge.session.close()
+    told(judgement, "order", "it received the embedding of")
+    assert len(judgement.example) == 41
+
+
+def test_two_texts_change_places_too(judge_with, data):
+    def sorting_pairs(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows[np.argsort(texts)] if len(texts) == 2 else rows)
+
+    combination = Combination.parse("sorting-fp32-cpu")
+    judge = judge_with({combination.id: sorting_pairs}, data=(data,))
+    found = {name: judge.properties.is_invariant(combination, name).verdict for name in ("order", "symmetry")}
+    judge.session.close()
+    assert found == {"order": "fail", "symmetry": "fail"}
+
+
+def test_stability_can_be_decided_in_the_tolerances(judge_with, data, tmp_path):
+    own = bundled_baselines().joinpath("tolerances.toml").read_text("utf-8")
+    own += "\n[combination.leaking-fp32-cpu.stability]\nbatch = 0.1\n"
+    tmp_path.joinpath("tolerances.toml").write_text(own)
+    combination = Combination.parse("leaking-fp32-cpu")
+    judge = judge_with({combination.id: neighbour_leaks}, data=(data,), baselines=tmp_path)
+    judgement = judge.properties.is_invariant(combination, "neighbours")
+    judge.session.close()
+    assert (judgement.verdict, judgement.limit) == ("pass", 0.1)
+
+
+def test_the_text_to_blame_is_told_and_not_its_neighbours(judge_with, data):
+    """A text of which every embedding of its batch becomes NaN; and a batch in which no single text is to blame."""
+
+    def poisoned(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows * (np.nan if any("\x00" in text for text in texts) else 1))
+
+    def crowded(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows * (np.nan if 50 < len(texts) < 120 else 1))
+
+    names = {"poisoned-fp32-cpu": poisoned, "crowded-fp32-cpu": crowded}
+    judge = judge_with(names, data=(data,), examples=(("a\x00b", "An innocent one."),))
+    first, second = (judge.properties.is_sound_for_any(Combination.parse(name)) for name in names)
+    judge.session.close()
+    told(first, "finiteness", "holds NaN or infinity")
+    assert first.example == ("a\x00b",)
+    told(second, "finiteness", "in a batch of many, and not alone")
+
+
+def test_tokens_that_are_not_shown_are_no_pass(judge):
+    judgement = judge.properties.reads_the_same_tokens(Combination.parse("scaled-fp32-cpu"))
+    assert judgement.verdict == "inconclusive"
+    assert "does not show its tokens" in judgement.message
+
+
+def test_an_example_that_the_reference_refuses_is_left_to_the_contract(judge_with, data):
+    judge = judge_with(data=(data,), examples=(("half \ud83d of a pair",), ("A plain one.",)))
+    combination = Combination.parse("torch-bf16-cpu")
+    assert judge.properties.is_invariant(combination, "repetition").verdict == "pass"
+    assert judge.properties.keeps_similarity(combination).verdict == "pass"
+    assert judge.properties.is_sound_for_any(combination).verdict == "pass"
+    judge.session.close()
 
 
 def test_an_encoder_is_held_to_what_it_declares_itself(judge_with, data):

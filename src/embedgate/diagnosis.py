@@ -20,7 +20,14 @@ from embedgate.judgement import Diagnosis, shorten
 SAME_IN_FLOAT32 = 0.9999
 SAME_HIDDEN_STATES = 0.995
 SAME_POOLING = 1e-2
+# Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
 UNIT_NORM = 1e-2
+NEXT_STEPS = {
+    "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
+    "tokens": "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, version",
+    "pooling": "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
+    "normalisation": "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+}
 
 
 @dataclass(frozen=True)
@@ -73,7 +80,7 @@ def first_difference(mine: Stages, theirs: Stages, tolerance: float) -> str:
     Args:
         mine: The one run's stages.
         theirs: The other's.
-        tolerance: The largest difference that counts as none, as a share of the length of theirs.
+        tolerance: The largest difference that counts as none, as a share of the length of mine.
     """
     if any(not np.array_equal(a, b) for a, b in zip(mine.token_ids, theirs.token_ids, strict=True)):
         return "tokens"
@@ -120,7 +127,7 @@ def _finiteness(candidate: Embeddings, stages: Stages | None) -> Diagnosis | Non
         "finiteness",
         f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {shorten(text, 60)!r}"
         f"{first_not_finite(stages)}",
-        "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
+        NEXT_STEPS["finiteness"],
     )
 
 
@@ -166,7 +173,7 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
                 "pooling",
                 f"tokens and hidden states agree, pooled embeddings do not (cosine {cosine.mean():.3f} on average)"
                 + _pooling_found(mine, theirs),
-                "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
+                NEXT_STEPS["pooling"],
             )
     my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
     if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
@@ -174,7 +181,7 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
             "normalisation",
             f"embeddings have norms {my_norms.min():.3f} to {my_norms.max():.3f}, the reference's "
             f"{their_norms.min():.3f} to {their_norms.max():.3f}",
-            "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+            NEXT_STEPS["normalisation"],
         )
     return None
 
@@ -186,7 +193,7 @@ def _tokens(mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | 
     return Diagnosis(
         "tokens",
         difference,
-        "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, library version",
+        NEXT_STEPS["tokens"],
     )
 
 
@@ -227,7 +234,9 @@ def _guessed(
             return f" (special tokens {where} are missing)"
         if all(b == a[cut] for a, b in whole):
             return f" (special tokens {where} are new)"
-    if all(len(a) != len(b) and a[: len(b) - 1][: len(a) - 1] == b[: len(a) - 1] for a, b in pairs):
+    # The last token may be a special one.
+    common = [min(len(a), len(b)) - 1 for a, b in pairs]
+    if all(len(a) != len(b) and a[:n] == b[:n] for n, (a, b) in zip(common, pairs, strict=True)):
         return " (they are cut at another length)"
     plain = [i for i in different if texts[i].isascii()]
     if plain and not any(texts[i] == texts[i].lower() for i in plain):

@@ -186,6 +186,7 @@ class DriftChecks:
             libraries=session.libraries,
             commit=git_commit(),
         )
+        self._golden_store.check(self._profile, session.model)
         changes = self._store.update(
             self._profile,
             session.model,
@@ -212,7 +213,7 @@ class DriftChecks:
                 (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
                 for combination, dataset, metric, old, new, delta in format_changes(changes)
             ),
-            *((combination, "golden", "tokens and embeddings", "", "recorded", "") for combination in golden),
+            *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
         ]
 
     @cached_property

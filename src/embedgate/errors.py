@@ -37,6 +37,10 @@ class BuildError(GateError):
     """A combination that should run here, but could not be built."""
 
 
+class EncodeError(GateError):
+    """An encoder that gave something else than one vector per text."""
+
+
 def one_line(error: BaseException) -> str:
     """Type and first line of an exception that is none of the above, for a cause."""
     return f"{type(error).__name__}: {error}".splitlines()[0]

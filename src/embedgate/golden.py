@@ -13,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.diagnosis import describe_tokens, relative_distance
+from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, describe_tokens, relative_distance
 from embedgate.encoders import Encoder, FloatArray
 from embedgate.judgement import Diagnosis, shorten
 
@@ -37,8 +37,10 @@ class Golden:
 
     @property
     def finite(self) -> bool:
-        """Whether every number is finite."""
-        return bool(np.isfinite(self.embeddings).all() and (self.hidden is None or np.isfinite(self.hidden).all()))
+        """Whether every number is finite, in the float16 that baselines keep as well."""
+        vectors = (self.embeddings, self.hidden)
+        with np.errstate(over="ignore"):
+            return all(np.isfinite(found.astype(np.float16)).all() for found in vectors if found is not None)
 
 
 def take_golden(encoder: Encoder, texts: Sequence[str]) -> Golden:
@@ -88,30 +90,39 @@ def drifted(now: Golden, approved: Golden, texts: Sequence[str], tolerance: floa
         if difference:
             return Diagnosis("tokens", difference, "find which library or file changed the tokenizer")
     if not now.finite:
-        return Diagnosis("finiteness", "embeddings hold NaN or infinity", "look for an overflow in this combination")
+        return Diagnosis("finiteness", "embeddings hold NaN or infinity", NEXT_STEPS["finiteness"])
+    stages_of = ((now.token_ids, approved.token_ids), (now.hidden, approved.hidden))
+    if any(found is None and before is not None for found, before in stages_of):
+        step = "have the encoder's `stages(texts)` show them again, or approve it as it is"
+        return Diagnosis("unknown", "the encoder no longer shows the stages that were approved", step)
     shown = now.hidden is not None and approved.hidden is not None
+    lengths = _lengths(now.embeddings), _lengths(approved.embeddings)
+    unit = bool(np.abs(lengths[1] - 1).max() <= UNIT_NORM)
     stages = (
         (
             "hidden states",
             (now.hidden, approved.hidden),
+            tolerance,
             "the same tokens give other hidden states",
             "find which library changed how layers compute, or what changed the built artefact",
         ),
         (
             "pooling" if shown else "unknown",
             (_directions(now.embeddings), _directions(approved.embeddings)),
+            tolerance,
             f"tokens are as approved, {'hidden states too, pooled ' if shown else ''}embeddings are not",
-            "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
+            NEXT_STEPS["pooling"],
         ),
         (
             "normalisation",
-            (now.embeddings, approved.embeddings),
+            lengths,
+            UNIT_NORM if unit else tolerance,  # rounding turns a unit vector, it does not stretch it
             "embeddings have the approved directions, and other lengths",
-            "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+            NEXT_STEPS["normalisation"],
         ),
     )
-    for layer, vectors, what, next_step in stages:
-        moved = _moved(*vectors, texts, tolerance)
+    for layer, vectors, limit, what, next_step in stages:
+        moved = _moved(*vectors, texts, limit)
         if moved:
             return Diagnosis(layer, f"{what}: {moved}", next_step)
     return None
@@ -124,6 +135,7 @@ def _moved(now: FloatArray | None, approved: FloatArray | None, texts: Sequence[
     if now.shape != approved.shape:
         return f"{now.shape[1]} dimensions instead of {approved.shape[1]}"
     moves = np.array([relative_distance(before, after) for before, after in zip(approved, now, strict=True)])
+    moves = np.nan_to_num(moves, nan=np.inf)  # NaN is neither within the tolerance nor beyond it
     beyond, worst = int((moves > tolerance).sum()), int(moves.argmax())
     if not beyond:
         return ""
@@ -132,5 +144,9 @@ def _moved(now: FloatArray | None, approved: FloatArray | None, texts: Sequence[
 
 
 def _directions(vectors: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(lengths, np.float32(1e-12)), dtype=np.float32)
+    return np.asarray(vectors / np.maximum(_lengths(vectors), np.float32(1e-12)), dtype=np.float32)
+
+
+def _lengths(vectors: FloatArray) -> FloatArray:
+    """Lengths of vectors, float32 `[n, 1]`."""
+    return np.asarray(np.linalg.norm(vectors, axis=1, keepdims=True), dtype=np.float32)

@@ -103,6 +103,14 @@ class GoldenStore:
             return Approved(_golden(file, found, combination), found.approvals[combination], name)
         return None
 
+    def check(self, profile: HardwareProfile, model: Model) -> None:
+        """Raises what `update` would raise about the old file, before anything is written.
+
+        Raises:
+            BaselineError: If the old file cannot be trusted.
+        """
+        _read(self.file(profile.name, model.name))
+
     def update(
         self,
         profile: HardwareProfile,
@@ -110,8 +118,10 @@ class GoldenStore:
         texts_sha256: str,
         taken: Mapping[str, Golden],
         approval: GoldenApproval,
-    ) -> tuple[str, ...]:
+    ) -> dict[str, str]:
         """Approves golden texts, each combination's as a whole; those of other combinations stay.
+
+        Where the file is about other weights or texts, none of it means anything for these, and all of it is replaced.
 
         Args:
             profile: The hardware profile they were taken on.
@@ -121,17 +131,18 @@ class GoldenStore:
             approval: Who approves, and with what they were made.
 
         Returns:
-            The combinations whose golden texts changed, sorted.
+            What became of the combinations whose golden texts changed, sorted: `recorded` or `dropped`.
 
         Raises:
             BaselineError: If one is not finite, the old file cannot be trusted, or it cannot be written.
         """
         file = self.file(profile.name, model.name)
         with locked(file):
-            old = _read(file)
-            if old is None or old.fingerprint != model.fingerprint or old.texts_sha256 != texts_sha256:
-                old = _File(model.fingerprint, texts_sha256, {}, {})
-            tensors, approvals, changed = dict(old.tensors), dict(old.approvals), []
+            old, changed = _read(file), {}
+            if old is not None and (old.fingerprint != model.fingerprint or old.texts_sha256 != texts_sha256):
+                changed = dict.fromkeys(old.approvals, "dropped")
+                old = None
+            tensors, approvals = (dict(old.tensors), dict(old.approvals)) if old is not None else ({}, {})
             for combination, golden in taken.items():
                 new = _tensors(combination, golden)
                 before = {key: value for key, value in tensors.items() if key.startswith(f"{combination}/")}
@@ -139,10 +150,10 @@ class GoldenStore:
                     continue
                 tensors = {key: value for key, value in tensors.items() if key not in before} | new
                 approvals[combination] = approval
-                changed.append(combination)
+                changed[combination] = "recorded"
             if changed:
                 write_whole(file, _render(_File(model.fingerprint, texts_sha256, approvals, tensors)))
-        return tuple(sorted(changed))
+        return dict(sorted(changed.items()))
 
 
 def _tensors(combination: str, golden: Golden) -> dict[str, npt.NDArray[Any]]:
@@ -162,6 +173,8 @@ def _golden(file: Path, found: _File, combination: str) -> Golden:
     def part(name: str) -> npt.NDArray[Any] | None:
         return found.tensors.get(f"{combination}/{name}")
 
+    if any(tensor.dtype.kind == "f" and not np.isfinite(tensor).all() for tensor in found.tensors.values()):
+        raise _corrupt(file, "holds NaN or infinity")
     embeddings, hidden, token_ids, lengths = (part(name) for name in ("embeddings", "hidden", "token_ids", "lengths"))
     if embeddings is None or (token_ids is None) != (lengths is None):
         raise _corrupt(file, f"lacks tensors of {combination}")

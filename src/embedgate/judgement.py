@@ -121,8 +121,10 @@ class Judgement:
     def explain(self) -> str:
         """The text of a failure: the finding, its cause, the worst texts and the next step."""
         lines = [f"{self.combination}: {self.message}"]
-        if self.diagnosis and self.diagnosis.cause != self.message:
+        if self.diagnosis and self.diagnosis.cause not in self.message:
             lines.append(f"  cause: {self.diagnosis.layer}: {self.diagnosis.cause}")
+        elif self.diagnosis and self.diagnosis.layer != self.check:
+            lines.append(f"  layer: {self.diagnosis.layer}")
         lines.extend(f"  {line}" for line in self.details)
         if self.worst:
             lines.append("  worst texts (reference -> combination):")

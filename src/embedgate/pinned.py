@@ -14,7 +14,6 @@ from embedgate.errors import GateError
 from embedgate.settings import own_or_bundled
 
 FILE_NAME = "pinned_examples.jsonl"
-MOST_TEXTS = 3
 
 
 def load_pinned(folder: Path) -> tuple[tuple[str, ...], ...]:
@@ -27,7 +26,7 @@ def load_pinned(folder: Path) -> tuple[tuple[str, ...], ...]:
     if not file.is_file():
         return ()
     try:
-        lines = file.read_text("utf-8").splitlines()
+        lines = file.read_text("utf-8").split("\n")  # not splitlines: JSON may hold U+2028 as it is
     except (OSError, UnicodeDecodeError) as error:
         raise GateError(f"{file} cannot be read: {error}") from error
     found = []
@@ -53,12 +52,8 @@ def parse_example(value: object, where: str) -> tuple[str, ...]:
         where: File and line, or option, for the message.
 
     Raises:
-        GateError: If it is no list of one to three texts.
+        GateError: If it is no list of texts.
     """
-    if (
-        not isinstance(value, list)
-        or not 1 <= len(value) <= MOST_TEXTS
-        or not all(isinstance(text, str) for text in value)
-    ):
-        raise GateError(f"{where} must hold a list of one to {MOST_TEXTS} texts, not {json.dumps(value)[:80]}")
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise GateError(f"{where} must hold a list of texts, not {json.dumps(value)[:80]}")
     return tuple(value)

@@ -165,7 +165,7 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    if not wanted & {*COMBINATION_FIXTURES, *FAMILY}:
+    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, "gate_variation", "gate_canary"}:
         return
     try:
         plan = metafunc.config.stash[BENCH].plan
@@ -228,12 +228,16 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Shows cause and action of trouble in a check instead of a traceback."""
+    bench, combination = item.config.stash[BENCH], _combination(item)
+    if combination is None or not bench.made:
+        return (yield)
+    from embedgate.journal import running
+
     trouble = ""
     try:
-        yield
+        with running(bench.judge.session.cache.root, f"{combination}: {item.name}"):
+            yield
     except GateError as error:
-        if _combination(item) is None:
-            raise
         trouble = str(error)
     if trouble:  # outside of the handler, or pytest would tell the chain of both
         pytest.fail(trouble, pytrace=False)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import cached_property
+from contextlib import suppress
 
 from embedgate.combination import Combination
 from embedgate.data import load_golden
-from embedgate.diagnosis import describe_tokens
+from embedgate.diagnosis import NEXT_STEPS, describe_tokens
+from embedgate.encoders import Encoder
 from embedgate.judgement import ANY_TEXT, TOKENS, Check, Diagnosis, Judgement
+from embedgate.metrics import NotFinite
 from embedgate.pinned import load_pinned
 from embedgate.properties import Outcome, Violation, invariance
-from embedgate.properties.contract import CANARIES, Contract
+from embedgate.properties.contract import BESIDE, CANARIES, LONGEST, Contract
 from embedgate.properties.ordering import Ordering
 from embedgate.sentences import Case, approved_set
 from embedgate.session import Run, Session
@@ -19,6 +21,8 @@ from embedgate.tolerances import Tolerances
 
 # What a text that is too odd to be encoded beside others may be cut to in a report.
 LONGEST_EXAMPLE = 4_000
+# Texts of a batch in which an odd one has neighbours.
+FEWEST = len(BESIDE) + 1
 
 
 class PropertyChecks:
@@ -37,13 +41,15 @@ class PropertyChecks:
         self._session = session
         self._tolerances = tolerances
         self._diagnose = diagnose
+        self._taken: dict[Combination, tuple[tuple[str, ...], ...]] = {}
         self._pinned = (*session.settings.examples, *load_pinned(session.settings.baselines_folder))
 
     def keeps_order(self, combination: Combination) -> Judgement:
         """Whether the order of similarities is kept wherever the reference's margin is beyond noise."""
         run, ordering = self._ordering(combination)
         margin = self._tolerances.order_margin(combination)
-        outcome = ordering.keeps_order(margin, self._session.exploration, self._session.seed, self._first_cases)
+        first = self._first_cases(combination)
+        outcome = ordering.keeps_order(margin, self._session.exploration, self._session.seed, first)
         return self._judged(
             "ordering",
             run,
@@ -57,7 +63,8 @@ class PropertyChecks:
         """Whether no similarity moves further from the reference's than tolerated."""
         run, ordering = self._ordering(combination)
         limit = self._tolerances.order_similarity(combination)
-        outcome = ordering.keeps_similarity(limit, self._session.exploration, self._session.seed, self._first_cases)
+        first = self._first_cases(combination)
+        outcome = ordering.keeps_similarity(limit, self._session.exploration, self._session.seed, first)
         return self._judged(
             "ordering",
             run,
@@ -70,11 +77,14 @@ class PropertyChecks:
         """Whether embeddings stay within what their encoder declares while their surroundings change."""
         session = self._session
         run = session.run(combination)
-        outcome = invariance.look_into(session.subject(run), variation, session.exploration, session.seed, self._pinned)
+        subject = session.subject(run)
+        stability = self._tolerances.stability(combination, subject.encoder.stability)
+        pinned = self._taken_by_reference(combination)
+        outcome = invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
         where = invariance.VARIATIONS[variation].where
         moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
         if outcome.worst is None:
-            moved = "nothing to compare: the model has no limit of length, or one too long to be tried"
+            moved = f"nothing to compare: no limit of length is known, or it is beyond {LONGEST} tokens"
         return self._judged("invariance", run, variation, outcome, moved)
 
     def is_sound(self, combination: Combination, canary: str) -> Judgement:
@@ -96,12 +106,12 @@ class PropertyChecks:
         run, texts = session.run(combination), load_golden()[0]
         mine, theirs = session.golden(run).token_ids, session.golden(session.run(combination.reference)).token_ids
         if mine is None or theirs is None:
-            return Judgement("contract", combination.id, "pass", "the encoder does not show its tokens", metric=TOKENS)
+            message = "the encoder does not show its tokens: give it a `stages(texts)` method"
+            return Judgement("contract", combination.id, "inconclusive", message, metric=TOKENS)
         difference = describe_tokens(texts, mine, theirs)
         if not difference:
             message = f"the reference's token ids for {len(texts)} texts"
             return Judgement("contract", combination.id, "pass", message, metric=TOKENS, n=len(texts))
-        step = "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation"
         return Judgement(
             "contract",
             combination.id,
@@ -109,30 +119,39 @@ class PropertyChecks:
             f"reads other tokens than the reference: {difference}",
             metric=TOKENS,
             n=len(texts),
-            diagnosis=Diagnosis("tokens", difference, step),
+            diagnosis=Diagnosis("tokens", difference, NEXT_STEPS["tokens"]),
         )
 
-    @cached_property
-    def _first_cases(self) -> tuple[Case, ...]:
+    def _first_cases(self, combination: Combination) -> tuple[Case, ...]:
         """What is tried first: pinned examples, and the approved set, which is encoded in any case."""
-        pinned = (Case("pinned", *(*texts, texts[-1], texts[-1])[:3]) for texts in self._pinned)
+        pinned = (Case("pinned", *(*t, t[-1], t[-1])[:3]) for t in self._taken_by_reference(combination))
         return (*pinned, *approved_set()[0])
+
+    def _taken_by_reference(self, combination: Combination) -> tuple[tuple[str, ...], ...]:
+        """Pinned examples that the reference encodes: only the contract is about those it refuses."""
+        reference = combination.reference
+        if reference not in self._taken:
+            encoder = self._session.encoder(self._session.run(reference))
+            self._taken[reference] = tuple(texts for texts in self._pinned if _takes(encoder, texts))
+        return self._taken[reference]
 
     def _ordering(self, combination: Combination) -> tuple[Run, Ordering]:
         session = self._session
         run, reference = session.run(combination), session.run(combination.reference)
+        with suppress(NotFinite):
+            session.order(run)  # first, so that the approved set is encoded in the same batches each time
         return run, Ordering(lambda texts: session.embed(run, texts), lambda texts: session.embed(reference, texts))
 
     def _contract(self, run: Run) -> Contract:
         session = self._session
         encoder, reference = session.encoder(run), session.run(run.combination.reference)
-        size = session.settings.batch_size
+        size = max(session.settings.batch_size, FEWEST)
         return Contract(
             lambda texts: encoder.encode(texts, batch_size=size),
             lambda texts: session.encoder(reference).encode(texts, batch_size=size),
             reference.embeddings.dim,
             unit_norm=session.model.normalises,
-            move=encoder.stability.batch,
+            move=self._tolerances.stability(run.combination, encoder.stability).batch,
             stages=encoder.stages,
         )
 
@@ -167,6 +186,14 @@ class PropertyChecks:
         if violation.layer:
             return Diagnosis(violation.layer, violation.cause, violation.next_step)
         return self._diagnose(run)
+
+
+def _takes(encoder: Encoder, texts: Sequence[str]) -> bool:
+    try:
+        encoder.encode(texts)
+    except Exception:  # whatever it refuses them with
+        return False
+    return True
 
 
 def _short_enough(texts: Sequence[str]) -> tuple[str, ...]:

@@ -267,7 +267,12 @@ class Session:
         """Tokens and embeddings of the golden texts, always encoded in the same batches."""
         if run.golden is None:
             texts, _ = load_golden()
-            run.golden = take_golden(self.encoder(run), texts)
+            try:
+                run.golden = take_golden(self.encoder(run), texts)
+            except GateError:
+                raise
+            except Exception as error:
+                raise BuildError(f"{run.combination} failed on the golden texts: {one_line(error)}") from error
         return run.golden
 
     def embed(self, run: Run, texts: Sequence[str]) -> FloatArray:
@@ -298,12 +303,15 @@ class Session:
         if self._subject is None or self._subject.encoder is not encoder:
             self._close_subject()
             other = replace(self.context, threads=1 if self.threads > 1 else 2)
-            limited = self.tokenizer is not None and has_limit(self.tokenizer)
-            self._subject = Subject(
-                encoder,
-                second=lambda: encoders.build(run.model, run.combination, other, self.registry),
-                beyond_limit=of_length(self.tokenizer, 8) if limited else None,
-            )
+
+            def second() -> Encoder:
+                built = encoders.build(run.model, run.combination, other, self.registry)
+                if encoder.is_same_as(built):
+                    raise BuildError(f"the factory of {run.combination} returned the same encoder twice", "build anew")
+                return built
+
+            beyond_limit = of_length(self.tokenizer, 8) if has_limit(self.tokenizer) else None
+            self._subject = Subject(encoder, second, beyond_limit)
         return self._subject
 
     def has_run(self, combination: Combination, model: Model) -> bool:
@@ -374,6 +382,9 @@ class Session:
         self._close_subject()
         for key in [key for key in self._open if not key[1].is_reference]:
             self._open.pop(key).close()
+            run = self._runs.get(key)
+            if isinstance(run, Run):
+                run.generated.clear()  # what was judged of them is kept; others would fill the memory at night
         gc.collect()
 
     def _close_subject(self) -> None:

@@ -128,7 +128,7 @@ def interval(
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
     """
-    if metric and METRICS[metric].kind == "ordering":
+    if metric and _is_share(metric):
         return _share_interval(scores.items, alpha, alpha)
     quantile = METRICS[metric].quantile if metric else None
     if quantile is None:
@@ -239,7 +239,7 @@ def compare_floor(
         return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None, None)
     if quantile is not None:
         return _compare_quantile(scores, quantile, floor, alpha, family)
-    if METRICS[metric].unit_loss is not None:
+    if _is_share(metric):
         return _compare_share(scores, floor, alpha, family)
     found = _replicates(scores, replicates, seed)
     ends = _ends(found, scores.value, n, alpha, alpha / family)
@@ -348,6 +348,11 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
 
     return _comparison(scores.value, ends, floor, n, standard_error, alpha, needed)
+
+
+def _is_share(metric: str) -> bool:
+    """Whether a metric is the share of its items that are right, each item right or wrong."""
+    return METRICS[metric].kind == "ordering"
 
 
 def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:

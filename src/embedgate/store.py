@@ -1,4 +1,4 @@
-"""The baseline store: approved measurements per hardware profile and model. The only writer of baselines.
+"""The baseline store: approved measurements per hardware profile and model. The only writer of measurements.
 
 A file is `<folder>/<hardware profile>/<model>.json`. It is written to be reviewed as a diff: one line per entry, in a
 fixed order, numbers rounded to six significant digits. Reading trusts nothing: whatever is not exactly of the form that

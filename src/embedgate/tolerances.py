@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.combination import Combination, Registry
+from embedgate.encoders import Stability
 from embedgate.errors import GateError
 from embedgate.judgement import ORDER
 from embedgate.metrics import METRICS
@@ -23,6 +24,7 @@ ALL = "all"
 FLOOR_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind in ("agreement", "ordering"))
 TASK_METRICS = tuple(name for name in METRICS if name not in FLOOR_METRICS)
 GOLDEN = ("move",)
+STABILITY = ("batch", "repetition")
 
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "floor": FLOOR_METRICS,
     "order": ORDER,
     "golden": GOLDEN,
+    "stability": STABILITY,
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
@@ -107,6 +110,13 @@ class Tolerances:
     def order_similarity(self, combination: Combination) -> float:
         """Largest acceptable difference of a similarity to the reference's."""
         return self._required("order", combination, "similarity")
+
+    def stability(self, combination: Combination, declared: Stability) -> Stability:
+        """How far a text's embedding may move while the text stays the same, where the file says; else as declared."""
+        batch, repetition = (self._find("stability", combination, name) for name in STABILITY)
+        return Stability(
+            declared.batch if batch is None else batch, declared.repetition if repetition is None else repetition
+        )
 
     def golden_move(self, combination: Combination) -> float:
         """Largest acceptable move of a golden text's vector from the approved one, as a share of its length."""

@@ -105,8 +105,9 @@ class Stability:
     repetition: float = 0.0
 
 
-# What is expected of an encoder that declares nothing, by weight precision: a few times what was measured of
-# embedgate's own (docs/invariance.md). All else may move as far as int8 whose scales depend on the batch.
+# What is expected of an encoder that declares nothing, by weight precision: a few times what was measured of torch's,
+# whose sums differ in their last bit in another order (docs/properties.md). All else may move as far as int8 whose
+# scales depend on the batch.
 TYPICAL_STABILITY = {
     "fp32": Stability(batch=1e-5),
     "fp16": Stability(batch=5e-3),
@@ -149,6 +150,10 @@ class Encoder(ABC):
     def stages(self, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts; None where the backend cannot tell."""
         return None
+
+    def is_same_as(self, other: Encoder) -> bool:
+        """Whether another encoder shares its state with this one."""
+        return other is self
 
     def close(self) -> None:  # noqa: B027 - most encoders have nothing to release
         """Releases memory, threads and files."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
@@ -14,7 +15,7 @@ from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
-from embedgate.errors import GateError
+from embedgate.errors import EncodeError, GateError
 
 
 class ForeignEncoder(Encoder):
@@ -42,6 +43,7 @@ class ForeignEncoder(Encoder):
         own = getattr(inner, "stability", None)
         self.stability = own if isinstance(own, Stability) else typical_stability(combination.weight_precision)
         self._inner = inner
+        self._threads = context.threads
         self._combination = combination
         self._shown = (
             _Shown(inner, combination, threads=context.threads) if isinstance(inner, SentenceTransformer) else None
@@ -51,9 +53,14 @@ class ForeignEncoder(Encoder):
         """Embeds texts; see `Encoder.encode`.
 
         Raises:
-            GateError: If what comes back is no array or tensor of numbers with one row per text.
+            EncodeError: If what comes back is no array or tensor of numbers with one row per text.
         """
+        torch.set_num_threads(self._threads)  # for an encoder that computes in torch
         return _encode(self._inner, self._combination, texts, batch_size)
+
+    def is_same_as(self, other: Encoder) -> bool:
+        """Whether another encoder runs the very same inner one; see `Encoder.is_same_as`."""
+        return isinstance(other, ForeignEncoder) and other._inner is self._inner
 
     def evidence(self) -> Evidence:
         """What the inner encoder shows, its contradictions of the combination's id added.
@@ -116,9 +123,9 @@ def _encode(inner: Any, combination: Combination, texts: Sequence[str], batch_si
         found = found.detach().float().cpu().numpy()  # numpy knows no bfloat16
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
         got = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else _type_of(found)
-        raise GateError(f"{combination} returned {got} from encode()", "return a numeric numpy array or torch tensor")
+        raise EncodeError(f"{combination} returned {got} from encode()", "return a numeric numpy array or torch tensor")
     if found.ndim != 2 or len(found) != len(texts):
-        raise GateError(
+        raise EncodeError(
             f"{combination} returned an array of shape {found.shape} for {len(texts)} texts", "return one row per text"
         )
     return found.astype(np.float32, copy=False)

@@ -21,7 +21,7 @@ from transformers.utils import logging as transformers_logging
 from embedgate.combination import REFERENCE_WEIGHT_PRECISION, Combination
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
-from embedgate.errors import BuildError
+from embedgate.errors import EncodeError
 from embedgate.model import Model
 
 PROBE = "Two short sentences. They only make every layer run once."
@@ -103,14 +103,14 @@ class SentenceTransformerEncoder(Encoder):
         """Embeds texts; see `Encoder.encode`.
 
         Raises:
-            BuildError: If the model does not give one vector per text.
+            EncodeError: If the model does not give one vector per text.
         """
         if not texts:
             return np.empty((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
         with self._running():
             matrix = np.asarray(self._model.encode(list(texts), batch_size=batch_size, show_progress_bar=False))
         if matrix.ndim != 2 or len(matrix) != len(texts):
-            raise BuildError(f"{self._combination} gave an array of shape {matrix.shape} for {len(texts)} texts")
+            raise EncodeError(f"{self._combination} gave an array of shape {matrix.shape} for {len(texts)} texts")
         return matrix.astype(np.float32, copy=False)
 
     def stages(self, texts: Sequence[str]) -> Stages | None:

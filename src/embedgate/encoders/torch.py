@@ -10,21 +10,13 @@ from __future__ import annotations
 import torch
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Stability
+from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
 from embedgate.errors import BuildError
 from embedgate.machine import this_machine
 from embedgate.model import Model
 
 STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float32}
-
-# A sum in another order differs in its last bit, whose worth the type decides.
-STABILITY = {
-    "fp32": Stability(batch=1e-5),
-    "bf16": Stability(batch=3e-2),
-    "fp16": Stability(batch=5e-3),
-    "amp": Stability(batch=3e-2),
-}
 
 # Instruction sets that multiply matrices of the type, by the names Linux gives x86-64's and aarch64's.
 NATIVE: dict[str, set[str]] = {
@@ -53,7 +45,6 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         threads=context.threads,
         dtype=STORED[kind],
         autocast=torch.bfloat16 if kind == "amp" else None,
-        stability=STABILITY[kind],
         details={"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))},
     )
     if combination.is_reference and (problems := encoder.evidence().problems):

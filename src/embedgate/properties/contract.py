@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from embedgate.diagnosis import first_not_finite, relative_distance
+from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
 from embedgate.errors import BuildError, one_line
 from embedgate.judgement import shorten
@@ -18,37 +19,48 @@ from embedgate.strategies import any_text
 if TYPE_CHECKING:
     from embedgate.encoders.tokenize import Tokenizer
 
-# Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
-UNIT_NORM = 1e-2
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 WORD = "word"
 HUGE = 100_000
-# A limit of length beyond this is not tried, nor is none: it would take minutes and gigabytes. In tokens.
-LONGEST = 8192
+# A limit of length beyond this is not tried, nor is none: it could take minutes and gigabytes. In tokens.
+LONGEST = 2048
 WITHOUT_LIMIT = 512
+# Words to fill a text with, one of which is a single token in most vocabularies.
+FILLERS = ("word", "the", "a", "x")
 
 
 def of_length(tokenizer: Tokenizer | None, beyond: int) -> str:
-    """A text that is so many tokens longer than the model's limit of length.
+    """A text that is so many tokens longer than the model's limit of length, where a word of one token exists.
 
     Args:
         tokenizer: The model's tokenizer; None where it has none of its own.
         beyond: How many tokens longer; negative for shorter. Where there is no limit, 512 tokens count as it.
     """
-    if tokenizer is None or not has_limit(tokenizer):
-        return " ".join([WORD] * (WITHOUT_LIMIT + beyond))
-    one, two = tokenizer.ids([WORD, f"{WORD} {WORD}"])
-    each = max(1, len(two) - len(one))
-    return " ".join([WORD] * ((tokenizer.max_tokens + beyond - len(one)) // each + 1))
+    if not has_limit(tokenizer):
+        return " ".join([FILLERS[0]] * (WITHOUT_LIMIT + beyond))
+
+    def lengths(word: str) -> tuple[int, int]:
+        one, two = tokenizer.ids([word, f"{word} {word}"])
+        return len(one), max(1, len(two) - len(one))
+
+    word = min(FILLERS, key=lambda word: lengths(word)[1])
+    first, each = lengths(word)
+    return " ".join([word] * max(1, (tokenizer.max_tokens + beyond - first) // each + 1))
 
 
-def has_limit(tokenizer: Tokenizer) -> bool:
-    """Whether the model cuts texts at a length short enough to be tried."""
-    return tokenizer.max_tokens <= LONGEST
+def has_limit(tokenizer: Tokenizer | None) -> TypeGuard[Tokenizer]:
+    """Whether the model is known to cut texts at a length short enough to be tried."""
+    return tokenizer is not None and tokenizer.max_tokens <= LONGEST
 
 
 def _beyond(tokens: int) -> Callable[[Tokenizer | None], str]:
     return lambda tokenizer: of_length(tokenizer, tokens)
+
+
+def _huge(tokenizer: Tokenizer | None) -> str:
+    """A text of very many characters; where nothing would cut it, as many as an encoder can take."""
+    text = f"The cook stirred the soup. {'No letter was ever as long as this one. ' * (HUGE // 40)}"
+    return text[: HUGE if has_limit(tokenizer) else 4 * WITHOUT_LIMIT]
 
 
 def _fixed(text: str) -> Callable[[Tokenizer | None], str]:
@@ -63,7 +75,7 @@ CANARIES: Mapping[str, Callable[[Tokenizer | None], str]] = {
     "below_limit": _beyond(-1),
     "at_limit": _beyond(0),
     "above_limit": _beyond(1),
-    "huge": _fixed(f"The cook stirred the soup. {'No letter was ever as long as this one. ' * (HUGE // 40)}"[:HUGE]),
+    "huge": _huge,
     "emoji": _fixed("Great 👍🏽 job 👩‍👩‍👧‍👦 🏳️‍🌈 🇳🇴 👨🏿‍🚀!"),
     "combining": _fixed("Z͑ͫ̓ͪ̂ͫ̽͏̴̙̤̞͉͚̯̞̠͍A̴̵̜̰͔ͫ͗͢L̠ͨͧͩ͘G̴̻͈͍͔̹̑͗̎̅͛́Ǫ̵̹̻̝̳͂̌̌͘! cafe\u0301 a\u0308\u0301"),
     "right_to_left": _fixed("שלום עולם. مرحبا بالعالم \u202eabc\u202c 2024"),
@@ -121,6 +133,7 @@ class Contract:
             pinned: Texts to try first.
         """
         known: dict[str, FloatArray] = {}
+        unexplained: list[Violation] = []
 
         def prepare(texts: Sequence[str]) -> None:
             known.clear()
@@ -130,7 +143,14 @@ class Contract:
                 known.update(zip(fresh, rows, strict=True))
 
         def violation(text: str) -> Violation | None:
-            return self._unsound([text], known[text][None]) if text in known else self.holds_for(text).violation
+            together = self._unsound([text], known[text][None]) if text in known else None
+            if text in known and together is None:
+                return None
+            # Another text of its batch may be to blame: that one is unsound by itself, too, or beside a few.
+            alone = self.holds_for(text).violation
+            if alone is None and together is not None:
+                unexplained.append(together)
+            return alone
 
         found, tried = look(
             any_text(),
@@ -141,6 +161,10 @@ class Contract:
             seed=seed,
             prepare=prepare,
         )
+        if found is None and unexplained:
+            first = unexplained[0]
+            message = f"{first.message} in a batch of many, and not alone"
+            found = replace(first, message=message, cause=f"{first.cause} in a batch of many, and not alone")
         return Outcome(found, tried)
 
     def _disturbs(self, text: str) -> Violation | None:
@@ -150,7 +174,7 @@ class Contract:
         if rows is None:
             return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", "unknown")
         if broken := self._unsound(batch, rows):
-            return broken
+            return _violation(batch, f"is sound alone, and in a batch with others {broken.message}", broken.layer)
         move = relative_distance(self._embed(BESIDE[:1])[0], rows[0])
         if move <= self._move:
             return None
@@ -188,17 +212,16 @@ def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str]
         return None, one_line(error)
 
 
-_NEXT_STEPS = {
-    "tokens": "compare tokenizer and truncation with the reference's",
-    "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
-    "pooling": "check pooling, dense layer and truncation",
-    "normalisation": "check that the Normalize module is in the pipeline, and nothing scales afterwards",
-    "unknown": "encode the batch with and without this text, and compare",
-}
-
-
 def _violation(
     texts: Sequence[str], what: str, layer: str, value: float | None = None, limit: float | None = None
 ) -> Violation:
     message = f"{shorten(texts[0], 60)!r} {what}" if len(texts) == 1 else f"{shorten(texts[1], 60)!r} {what}"
-    return Violation(tuple(texts), message, value, limit, layer, what, _NEXT_STEPS[layer])
+    return Violation(
+        tuple(texts),
+        message,
+        value,
+        limit,
+        layer,
+        what,
+        NEXT_STEPS.get(layer, "encode the batch with and without this text, and compare"),
+    )

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
+from embedgate.errors import GateError
+
 T = TypeVar("T")
 V = TypeVar("V")
 
@@ -37,6 +39,10 @@ PROFILES = {
 }
 
 
+# How many examples are tried at least for a smaller one than one that was given.
+SMALLER = 50
+
+
 class _Broken(Exception):
     """Tells Hypothesis that an example breaks the property."""
 
@@ -61,15 +67,25 @@ def smallest(
 
     Returns:
         What the smallest example breaks; None where all examples hold.
+
+    Raises:
+        GateError: If `violation` or `prepare` does.
     """
     if prepare is not None:
         drawn: list[T] = []
         _run(strategy, drawn.append, examples, seed)
         prepare(drawn)
     found: list[V] = []
+    trouble: list[GateError] = []
 
     def check(example: T) -> None:
-        broken = violation(example)
+        if trouble:
+            return  # nothing is shrunk: it would only be provoked again
+        try:
+            broken = violation(example)
+        except GateError as error:
+            trouble.append(error)
+            raise _Broken from error
         if broken is not None:
             found.append(broken)
             raise _Broken
@@ -77,6 +93,8 @@ def smallest(
     try:
         _run(strategy, check, examples, seed)
     except (_Broken, Flaky):
+        if trouble:
+            raise trouble[0] from None
         # Flaky: it broke once and held when tried again, as with dropout; what it broke then is as good a finding.
         return found[-1]
     return None
@@ -87,6 +105,7 @@ def look(
     violation: Callable[[T], V | None],
     *,
     first: Iterable[T] = (),
+    like: Callable[[T], SearchStrategy[T] | None] = lambda _: None,
     rounds: int,
     examples: int,
     seed: int,
@@ -97,7 +116,8 @@ def look(
     Args:
         strategy: What examples are drawn from.
         violation: What an example breaks; None where it breaks nothing.
-        first: Examples to try first. What they break is told as it is: Hypothesis shrinks what it has drawn itself.
+        first: Examples to try first. Hypothesis shrinks only what it has drawn itself.
+        like: What to draw from for a smaller example than one of the first; None to tell what that breaks as it is.
         rounds: How many rounds, each from a seed of its own.
         examples: How many examples to try in a round.
         seed: The first round's seed.
@@ -111,6 +131,10 @@ def look(
         prepare(given_first)
     for example in given_first:
         if (broken := violation(example)) is not None:
+            narrower = like(example)
+            if narrower is not None:
+                more = max(examples, SMALLER)
+                broken = smallest(narrower, violation, examples=more, seed=seed, prepare=prepare) or broken
             return broken, len(given_first)
     for turn in range(rounds):
         found = smallest(strategy, violation, examples=examples, seed=seed + turn, prepare=prepare)

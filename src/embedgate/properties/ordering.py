@@ -9,7 +9,7 @@ import numpy as np
 
 from embedgate.judgement import shorten
 from embedgate.properties import Embed, Outcome, Violation
-from embedgate.properties.explore import Profile, look, smallest
+from embedgate.properties.explore import Profile, look
 from embedgate.sentences import Case
 from embedgate.sentences.relations import RELATIONS
 from embedgate.strategies import cases
@@ -142,22 +142,16 @@ class Ordering:
         seed: int,
         first: Iterable[Case],
     ) -> Outcome:
-        known: dict[tuple[str, ...], Case] = {case.texts: case for case in first}
         found, tried = look(
             cases(),
             violation,
-            first=known.values(),
+            first=first,
+            like=lambda case: cases(case.relation) if case.relation in RELATIONS else None,
             rounds=profile.rounds,
             examples=profile.cases,
             seed=seed,
             prepare=self._prepare,
         )
-        case = known.get(found.texts) if found is not None else None
-        if case is not None and case.relation in RELATIONS:
-            # Hypothesis cannot shrink what it has not drawn: it looks for a smaller case of the same relation.
-            strategy = cases(case.relation)
-            smaller = smallest(strategy, violation, examples=profile.cases, seed=seed, prepare=self._prepare)
-            found = smaller or found
         return Outcome(found, tried, worst(), limit)
 
     def _prepare(self, drawn: list[Case]) -> None:

@@ -61,7 +61,7 @@ class Lexicon:
         times: When, each with its preposition.
         numbers: Each in words and in figures.
         clauses: Subordinate clauses that fit any sentence in the past tense.
-        meetings: What is done to another person: a verb, and one of nearly the same meaning.
+        meetings: What is done to another person.
         traits: A trait, one of nearly the same meaning, and one that contrasts without being its opposite.
     """
 
@@ -71,7 +71,7 @@ class Lexicon:
     times: tuple[str, ...]
     numbers: tuple[tuple[str, str], ...]
     clauses: tuple[str, ...]
-    meetings: tuple[tuple[Verb, Verb], ...]
+    meetings: tuple[Verb, ...]
     traits: tuple[tuple[str, str, str], ...]
 
 
@@ -79,9 +79,11 @@ class Lexicon:
 def lexicon() -> Lexicon:
     """The lexicon, read once."""
     folder = files("embedgate.sentences")
-    entries = sorted((entry for entry in (folder / "domains").iterdir()), key=lambda entry: entry.name)
+    entries = sorted((folder / "domains").iterdir(), key=lambda entry: entry.name)
     domains = [
-        _domain(entry.name.removesuffix(".toml"), _tuples(tomllib.loads(entry.read_text("utf-8")))) for entry in entries
+        _domain(entry.name.removesuffix(".toml"), _tuples(tomllib.loads(entry.read_text("utf-8"))))
+        for entry in entries
+        if entry.name.endswith(".toml")
     ]
     common = _tuples(tomllib.loads((folder / "common.toml").read_text("utf-8")))
     return Lexicon(domains=tuple(domains), **common)

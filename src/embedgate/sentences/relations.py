@@ -90,8 +90,8 @@ def _roles(choose: Choose) -> Texts:
     here = grammar.domain(choose)
     one = grammar.pick(choose, here.agents)
     first, second = f"the {one}", f"the {grammar.another(choose, here.agents, one)}"
-    verb, like = grammar.pick(choose, lexicon().meetings)
-    met = replace(_scene(choose, here), agent=first, object=second, action=Action(verb, like, (second,)))
+    verb = grammar.pick(choose, lexicon().meetings)
+    met = replace(_scene(choose, here), agent=first, object=second, action=Action(verb, verb, (second,)))
     swapped = replace(met, agent=second, object=first)
     return _with_context(choose, met.domain, grammar.active(met), grammar.passive(met), grammar.active(swapped))
 
