@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedgate.judgement import Judgement, printable, shorten
-from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
+from embedgate.report.summary import CHANGE_HEADINGS, LARGEST_MOVE, Summary, cells, headings
 
 ICON = {
     "pass": "✅",
@@ -37,6 +37,8 @@ def render(summary: Summary) -> str:
     lines.append("")
     if summary.headlines:
         lines += ["Per dataset: share of the reference's quality that is kept.", ""]
+    if any(j.check == "invariance" for row in summary.rows for j in row.judgements):
+        lines += [f"{LARGEST_MOVE.capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]

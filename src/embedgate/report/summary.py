@@ -26,6 +26,7 @@ HEADLINE = {
     "triplet_accuracy": "accuracy",
 }
 
+LARGEST_MOVE = "largest move: how far an embedding moved when only its surroundings changed, as a share of its length"
 CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
 
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
-from embedgate.report.summary import CHANGE_HEADINGS, Summary, cells, headings
+from embedgate.report.summary import CHANGE_HEADINGS, LARGEST_MOVE, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
 LEAST_WIDTH = 130
@@ -46,12 +46,8 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(_table(summary))
         if summary.headlines:
             console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
-        console.print(
-            Text(
-                "largest move: how far an embedding moved when only its surroundings changed, as a share of its length",
-                style="dim",
-            )
-        )
+        if any(j.check == "invariance" for row in summary.rows for j in row.judgements):
+            console.print(Text(LARGEST_MOVE, style="dim"))
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):
