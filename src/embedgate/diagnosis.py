@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.embeddings import Embeddings
-from embedgate.encoders import Evidence, Stages
+from embedgate.encoders import Encoder, Evidence, Stages
 from embedgate.judgement import Diagnosis, shorten
 
 # Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
@@ -72,6 +72,14 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
         "tokens, hidden states, pooling and normalisation agree; many small differences add up",
         "compare `cosine_p01` and the worst texts; use a finer weight precision if the loss is real",
     )
+
+
+def shown_stages(encoder: Encoder, texts: Sequence[str]) -> Stages | None:
+    """An encoder's stages; None where it shows none, or fails to: a finding is worth more than its layer."""
+    try:
+        return encoder.stages(texts)
+    except Exception:
+        return None
 
 
 def first_difference(mine: Stages, theirs: Stages, tolerance: float) -> str:

@@ -7,7 +7,7 @@ from contextlib import suppress
 
 from embedgate.combination import Combination
 from embedgate.data import load_golden
-from embedgate.diagnosis import NEXT_STEPS, describe_tokens
+from embedgate.diagnosis import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
 from embedgate.judgement import ANY_TEXT, TOKENS, Check, Diagnosis, Judgement
 from embedgate.metrics import NotFinite
@@ -152,7 +152,7 @@ class PropertyChecks:
             reference.embeddings.dim,
             unit_norm=session.model.normalises,
             move=self._tolerances.stability(run.combination, encoder.stability).batch,
-            stages=encoder.stages,
+            stages=lambda texts: shown_stages(encoder, texts),
         )
 
     def _judged(self, check: Check, run: Run, subject: str, outcome: Outcome, holds: str) -> Judgement:

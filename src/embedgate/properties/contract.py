@@ -20,7 +20,6 @@ if TYPE_CHECKING:
     from embedgate.encoders.tokenize import Tokenizer
 
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
-WORD = "word"
 HUGE = 100_000
 # A limit of length beyond this is not tried, nor is none: it could take minutes and gigabytes. In tokens.
 LONGEST = 2048
@@ -71,7 +70,7 @@ def _fixed(text: str) -> Callable[[Tokenizer | None], str]:
 CANARIES: Mapping[str, Callable[[Tokenizer | None], str]] = {
     "empty": _fixed(""),
     "whitespace": _fixed(" \t\n\u00a0\u3000 "),
-    "one_token": _fixed(WORD),
+    "one_token": _fixed(FILLERS[0]),
     "below_limit": _beyond(-1),
     "at_limit": _beyond(0),
     "above_limit": _beyond(1),

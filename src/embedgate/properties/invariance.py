@@ -18,7 +18,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from embedgate.diagnosis import first_difference, relative_distance
+from embedgate.diagnosis import first_difference, relative_distance, shown_stages
 from embedgate.encoders import Encoder, FloatArray, Stability
 from embedgate.errors import BuildError, EncodeError, GateError, one_line
 from embedgate.judgement import shorten
@@ -388,10 +388,7 @@ def _explained(subject: Subject, variation: Variation, moved: Pair, tolerance: f
 def _layer(encoder: Encoder, moved: Pair, tolerance: float) -> str:
     """The layer at which a text differs alone and in its batch; empty where the encoder cannot show it."""
     batch = list(moved.batch)
-    try:
-        alone, together = encoder.stages([moved.text]), encoder.stages(batch)
-    except Exception:  # a host project's own: the finding itself is worth more than its layer
-        return ""
+    alone, together = shown_stages(encoder, [moved.text]), shown_stages(encoder, batch)
     if alone is None or together is None:
         return ""
     last = len(batch) - 1 - batch[::-1].index(moved.text)
