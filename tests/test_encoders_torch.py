@@ -17,7 +17,7 @@ from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, bitsandbytes, torchao
 from embedgate.encoders import torch as torch_backend
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, EncodeError
 from embedgate.model import Model
 
 TEXTS = [
@@ -252,7 +252,7 @@ def test_dense_layers_after_the_transformer_take_the_dtype(tmp_path, loaded, mod
 def test_a_vector_per_token_is_refused(loaded):
     encoder = named("torch-fp32-cpu", loaded)
     loaded.encode = lambda texts, **_: np.zeros((len(texts), 3, 384))
-    with pytest.raises(BuildError, match=r"torch-fp32-cpu gave an array of shape \(6, 3, 384\) for 6 texts"):
+    with pytest.raises(EncodeError, match=r"torch-fp32-cpu gave an array of shape \(6, 3, 384\) for 6 texts"):
         encoder.encode(TEXTS)
 
 

@@ -226,7 +226,6 @@ VARYING = {
     "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "a cache that returns a stale vector"),
     "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "calls share state that they change"),
     "busy-fp32-cpu": (is_busy_for_others, "concurrency", "unknown", "Infer Request is busy"),
-    "blocked-fp32-cpu": (blocks_for_good, "concurrency", "unknown", "they seem to wait for each other"),
     "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "text beyond the limit is read"),
     "place-fp32-cpu": (place_leaks, "position", "unknown", "the place in the batch reaches the result"),
     "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "the place in the batch reaches the result"),
@@ -253,7 +252,11 @@ READING = {
     "bare-fp32-cpu": (without_special_tokens, "special tokens at both ends are missing"),
     "upper-fp32-cpu": (upper_case_kept, "lower-casing was lost or added"),
 }
-OTHER = {"negation-fp32-cpu": negation_inverted, "cls-fp32-cpu": cls_pooling}
+OTHER = {
+    "negation-fp32-cpu": negation_inverted,
+    "cls-fp32-cpu": cls_pooling,
+    "blocked-fp32-cpu": blocks_for_good,
+}
 SOUND = {"twice-fp32-cpu": sound}
 
 
@@ -266,9 +269,11 @@ def data(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def judge(judge_with, data):
+def judge(judge_with, data, tmp_path_factory):
     faults = {name: factory for group in (VARYING, UNSOUND, READING) for name, (factory, *_) in group.items()}
-    made = judge_with({**faults, **OTHER, **SOUND}, data=(data,))
+    nothing_pinned = tmp_path_factory.mktemp("baselines")
+    nothing_pinned.joinpath("pinned_examples.jsonl").touch()
+    made = judge_with({**faults, **OTHER, **SOUND}, data=(data,), baselines=nothing_pinned)
     yield made
     made.session.close()
 
@@ -280,14 +285,19 @@ def told(judgement: Judgement, layer: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARYING)
-def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name, monkeypatch):
-    monkeypatch.setattr(invariance, "PATIENCE", 0.1)
+def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name):
     _, variation, layer, cause = VARYING[name]
     judgement = judge.properties.is_invariant(Combination.parse(name), variation)
     told(judgement, layer, cause)
     assert judgement.check == "invariance"
     assert judgement.metric == variation
     assert judgement.example
+
+
+def test_callers_that_wait_for_each_other_turn_red(judge, monkeypatch):
+    monkeypatch.setattr(invariance, "PATIENCE", 0.1)
+    judgement = judge.properties.is_invariant(Combination.parse("blocked-fp32-cpu"), "concurrency")
+    told(judgement, "unknown", "they seem to wait for each other")
 
 
 @pytest.mark.parametrize("name", UNSOUND)

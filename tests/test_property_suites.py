@@ -67,6 +67,8 @@ def lines_of(result, start: str) -> list[str]:
 
 def test_a_broken_order_is_reproduced_and_pinned_by_the_lines_it_prints(project):
     project.makeconftest(INVERTED)
+    project.path.joinpath("approved").mkdir()
+    project.path.joinpath("approved/pinned_examples.jsonl").touch()  # instead of embedgate's own
     result = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
     result.assert_outcomes(failed=1)
     result.stdout.fnmatch_lines(["*turns the order of two similarities round (negation)*", "*->*did not*"])
@@ -79,7 +81,6 @@ def test_a_broken_order_is_reproduced_and_pinned_by_the_lines_it_prints(project)
     again.assert_outcomes(failed=1)
     assert json.dumps(example) in lines_of(again, "reproduce: ")[0]
 
-    project.path.joinpath("approved").mkdir()
     pin = lines_of(result, "try it first from now on: ")[0].removeprefix("try it first from now on: ")
     words = shlex.split(pin)
     assert words[:2] == ["printf", "%s\\n"]

@@ -148,10 +148,18 @@ class Session:
     def texts(self) -> tuple[str, ...]:
         """Every unique text of the datasets, longest first, so that batches hold texts of like length."""
         unique = dict.fromkeys(text for dataset in self.datasets for text in dataset.texts())
-        texts = list(unique)
+        return tuple(sorted(unique, key=len, reverse=True))
+
+    @cached_property
+    def encoding_order(self) -> tuple[int, ...]:
+        """Which of `texts` is encoded when: a seed of one's own shuffles texts of like length among the batches.
+
+        What is measured keeps the order of `texts`, and so the sample of them whose neighbours are looked up.
+        """
+        rows = list(range(len(self.texts)))
         if self.settings.seed:
-            random.Random(self.settings.seed).shuffle(texts)
-        return tuple(sorted(texts, key=len, reverse=True))
+            random.Random(self.settings.seed).shuffle(rows)
+        return tuple(sorted(rows, key=lambda row: len(self.texts[row]), reverse=True))
 
     @cached_property
     def exploration(self) -> Profile:
@@ -349,7 +357,7 @@ class Session:
             encoder = encoders.build(model, combination, self.context, self.registry)
             built = time.perf_counter()
             self._open[model.fingerprint, combination] = encoder
-            matrix = self._encode(encoder, self.texts, label)
+            matrix = self._encode_all(encoder, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
         rate = len(self.texts) / max(encoded - built, 1e-9)
@@ -358,6 +366,15 @@ class Session:
             f"({rate:.0f}/s)"
         )
         return Run(model, combination, Embeddings(self.texts, matrix), evidence, built - started, encoded - built)
+
+    def _encode_all(self, encoder: Encoder, label: str) -> FloatArray:
+        rows = self.encoding_order
+        encoded = self._encode(encoder, [self.texts[row] for row in rows], label)
+        if not self.settings.seed:
+            return encoded
+        matrix = np.empty_like(encoded)
+        matrix[list(rows)] = encoded
+        return matrix
 
     def _encode(self, encoder: Encoder, texts: Sequence[str], label: str) -> FloatArray:
         chunks = []
