@@ -575,6 +575,33 @@ def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
     assert judgement(baselines=tmp_path).example == tuple(rare)
 
 
+def test_a_seed_encodes_in_another_order_and_measures_in_the_same(judge_with, tmp_path):
+    texts = [f"Number {number} is late." for number in range(100, 180)]
+    file = tmp_path / "alike.jsonl"
+    rows = [{"sentence1": a, "sentence2": b, "score": 1.0} for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    file.write_text("\n".join(map(json.dumps, rows)))
+    orders: list[list[str]] = []
+
+    class Noting(Wrapped):
+        def encode(self, texts, batch_size=32):
+            orders.append(list(texts))
+            return self.model.encode(list(texts), batch_size=batch_size)
+
+    combination = Combination.parse("noting-fp32-cpu")
+    found = []
+    for seed in (None, 7):
+        judge = judge_with(
+            {combination.id: lambda path, _: Noting(path, lambda rows, texts: rows)}, data=(str(file),), seed=seed
+        )
+        found.append(judge.session.run(combination).embeddings)
+        judge.session.close()
+    usual, seeded = found
+    assert orders[0] != orders[-1]
+    assert sorted(orders[0]) == sorted(orders[-1])
+    assert usual.texts == seeded.texts
+    np.testing.assert_allclose(usual.matrix, seeded.matrix, atol=1e-6)
+
+
 def test_each_text_is_encoded_once_by_the_checks_of_order(judge_with, data):
     counted: list[str] = []
 
