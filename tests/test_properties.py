@@ -578,7 +578,8 @@ def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
 def test_a_seed_encodes_in_another_order_and_measures_in_the_same(judge_with, tmp_path):
     texts = [f"Number {number} is late." for number in range(100, 180)]
     file = tmp_path / "alike.jsonl"
-    rows = [{"sentence1": a, "sentence2": b, "score": 1.0} for a, b in zip(texts[::2], texts[1::2], strict=True)]
+    pairs = zip(texts[::2], texts[1::2], strict=True)
+    rows = [{"sentence1": a, "sentence2": b, "score": float(i % 5)} for i, (a, b) in enumerate(pairs)]
     file.write_text("\n".join(map(json.dumps, rows)))
     orders: list[list[str]] = []
 

@@ -34,7 +34,7 @@ class Profile:
 
 
 PROFILES = {
-    "ci": Profile(rounds=1, cases=200, texts=100, batches=4),
+    "ci": Profile(rounds=1, cases=100, texts=100, batches=2),
     "nightly": Profile(rounds=40, cases=2_000, texts=1_000, batches=12),
 }
 

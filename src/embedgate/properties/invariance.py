@@ -109,6 +109,8 @@ class Variation:
         suspect: What is wrong where it moves too far, in one line.
         exact: Whether the very same batch is encoded again, so that the tighter of the two bounds holds.
         most: The most examples to try in a round.
+        shrinks: Whether a smaller example is looked for than one of `always`: of an encoder that remembers, each one
+            that is tried changes what the next one shows.
     """
 
     vary: Callable[[Subject, Texts], Iterator[Pair]]
@@ -118,6 +120,7 @@ class Variation:
     exact: bool = False
     most: int = 1_000
     always: Callable[[], Sequence[Texts]] = tuple
+    shrinks: bool = True
 
 
 def look_into(
@@ -176,12 +179,21 @@ def look_into(
         variation.examples(),
         violation,
         first=[*pinned, *variation.always()],
-        like=lambda texts: variation.examples() if texts in variation.always() else None,
+        like=lambda texts: variation.examples() if variation.shrinks and texts in variation.always() else None,
         rounds=profile.rounds,
         examples=min(profile.batches, variation.most),
         seed=seed,
     )
     return Outcome(found, tried, worst, limit)
+
+
+# Texts that begin alike, end alike, have the same length or the same words: what a poor key of a cache takes for one.
+NEARLY_ALIKE = (
+    "The banker approved the first loan on Monday.",
+    "The banker approved the third loan on Monday.",
+    "The banker approved the first loan on Friday.",
+    "On Monday the first banker approved the loan.",
+)
 
 
 @cache
@@ -326,7 +338,7 @@ VARIATIONS: Mapping[str, Variation] = {
         _many,
         "in a batch of many, compared with alone",
         "results are assigned to texts by batch",
-        most=2,
+        most=1,
         always=lambda: (crowd(),),
     ),
     "position": Variation(
@@ -337,7 +349,7 @@ VARIATIONS: Mapping[str, Variation] = {
         _many,
         "when the same texts come in another order",
         "results are not put back into the texts' order",
-        most=2,
+        most=1,
         always=lambda: (crowd(),),
     ),
     "neighbours": Variation(
@@ -355,6 +367,8 @@ VARIATIONS: Mapping[str, Variation] = {
         _alike,
         "when other texts were encoded before",
         "something is remembered between calls, such as a cache that returns a stale vector",
+        always=lambda: (NEARLY_ALIKE,),
+        shrinks=False,
     ),
     "threads": Variation(
         _threads,
@@ -366,7 +380,7 @@ VARIATIONS: Mapping[str, Variation] = {
         _truncation, _one, "by text beyond the limit of length", "text beyond the limit is read", exact=True, most=2
     ),
     "concurrency": Variation(
-        _concurrency, _many, "while other threads call the encoder", "calls share state that they change", most=2
+        _concurrency, _many, "while other threads call the encoder", "calls share state that they change", most=1
     ),
 }
 
