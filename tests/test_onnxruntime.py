@@ -13,7 +13,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedgate.cache import ArtefactCache
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, onnxruntime
+from embedgate.encoders import BuildContext, onnxruntime, ort_session
 from embedgate.encoders.graph import exported_graph
 from embedgate.encoders.onnxruntime import GraphEncoder, build, unavailable
 from embedgate.errors import BuildError
@@ -165,12 +165,12 @@ def test_an_unknown_weight_precision_is_refused(model, context):
 )
 def test_exact_kernels_where_int8_would_saturate(monkeypatch, architecture, flags, needed):
     machine = dataclasses.replace(this_machine(), architecture=architecture, flags=flags)
-    monkeypatch.setattr(onnxruntime, "this_machine", lambda: machine)
-    assert onnxruntime._needs_u8u8() is needed
+    monkeypatch.setattr(ort_session, "this_machine", lambda: machine)
+    assert ort_session.needs_u8u8() is needed
 
 
 def test_exact_kernels_give_the_same_embeddings(model, int8, context, monkeypatch):
-    monkeypatch.setattr(onnxruntime, "_needs_u8u8", lambda: True)
+    monkeypatch.setattr(ort_session, "needs_u8u8", lambda: True)
     exact = GraphEncoder(model, int8._path, INT8, context)
     assert exact.evidence().details["u8u8_kernels"] is True
     assert exact.evidence().problems == ()

@@ -30,7 +30,7 @@ from onnx import TensorProto, helper
 
 from embedgate.encoders import BuildContext, FloatArray
 from embedgate.encoders.graph import FILE_NAME, exported_graph, save_graph
-from embedgate.encoders.onnxruntime import session
+from embedgate.encoders.ort_session import session
 from embedgate.encoders.qdq import LEVELS, Site, Treatment, quantize_weights, quantized_graph, sites
 from embedgate.encoders.tokenize import Batch, Tokenizer
 from embedgate.errors import BuildError

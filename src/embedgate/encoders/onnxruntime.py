@@ -20,16 +20,25 @@ import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
+from embedgate.encoders import (
+    BuildContext,
+    Encoder,
+    Evidence,
+    FloatArray,
+    Stability,
+    Stages,
+    ort_session,
+    typical_stability,
+)
+from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.graph import FILE_NAME, exported_graph, quiet_logging, weight_bytes
+from embedgate.encoders.ort_session import PROVIDER, session
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
-from embedgate.machine import library_versions, this_machine
+from embedgate.machine import library_versions
 from embedgate.model import Model
 
-PROVIDER = "CPUExecutionProvider"
-QUIET = 3
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 1
 
@@ -75,9 +84,6 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         case "int8":
             return GraphEncoder(model, _dynamic_graph(model, exported, context), combination, context)
         case "int8static":
-            # Imported here since it needs this module's sessions.
-            from embedgate.encoders.calibration import calibrated_graph
-
             path, record = calibrated_graph(model, context)
             return GraphEncoder(model, path, combination, context, details={"calibration": record})
     raise BuildError(f"ONNX Runtime builds no {combination.weight_precision}")
@@ -140,7 +146,7 @@ class GraphEncoder(Encoder):
                 "provider": providers[0],
                 "nodes": dict(sorted(Counter(node.op_type for node in self._optimized.graph.node).items())),
                 **({"float_products": kept} if "int8" in products else {}),
-                "u8u8_kernels": _needs_u8u8(),
+                "u8u8_kernels": ort_session.needs_u8u8(),
                 **self._details,
             },
             problems=problems,
@@ -185,40 +191,6 @@ class GraphEncoder(Encoder):
                 counts["float32"] += 1
                 kept.append(node.name.rpartition("/")[0] or node.name)
         return dict(counts), kept
-
-
-def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None = None) -> ort.InferenceSession:
-    """A session on the CPU provider and no other.
-
-    Args:
-        graph: The graph, or where it is.
-        threads: Threads of its own pool.
-        optimized: Where to write the graph that really runs, weights beside it.
-    """
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    options.execution_mode = ort.ExecutionMode.ORT_SEQUENTIAL
-    options.log_severity_level = QUIET
-    if _needs_u8u8():
-        options.add_session_config_entry("session.x64quantprecision", "1")
-    if optimized is not None:
-        options.optimized_model_filepath = str(optimized)
-        name = f"{optimized.name}.data"
-        options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
-        options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
-    source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
-    return ort.InferenceSession(source, options, providers=[PROVIDER])
-
-
-def _needs_u8u8() -> bool:
-    """Whether this CPU's fast int8 kernels saturate.
-
-    x86 without VNNI sums two 8-bit products in 16 bits; ONNX Runtime has exact, slower kernels, used when asked for
-    (`session.x64quantprecision`). Unlike weights of 7 bits (`reduce_range`), they leave the graph the same everywhere.
-    """
-    machine = this_machine()
-    return machine.architecture == "x86_64" and not any("vnni" in flag for flag in machine.flags)
 
 
 def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
