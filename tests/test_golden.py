@@ -225,7 +225,7 @@ def test_a_profile_inherits_golden_texts_too(store, approved):
 def test_other_weights_or_texts_are_refused_and_replaced_whole(store, approved):
     record(store, approved)
     other = dataclasses.replace(OTHER, fingerprint="b" * 64)
-    with pytest.raises(BaselineError, match="was recorded for other weights"):
+    with pytest.raises(BaselineError, match="was recorded for another model"):
         find(store, model=other)
     with pytest.raises(BaselineError, match="was recorded for other golden texts"):
         find(store, sha256="c" * 64)

@@ -124,7 +124,7 @@ def test_baseline_of_other_weights_fails(project):
     file.write_text(json.dumps(baseline))
     result = run(project)
     result.assert_outcomes(passed=7, failed=1)
-    result.stdout.fnmatch_lines(["*was recorded for other weights*"])
+    result.stdout.fnmatch_lines(["*was recorded for another model*"])
 
 
 def test_update_shows_the_difference(project):

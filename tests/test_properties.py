@@ -39,6 +39,16 @@ def ignores_attention_mask(path: Path, _: str) -> SentenceTransformer:
     return model
 
 
+def forgets_attention_mask(path: Path, _: str) -> SentenceTransformer:
+    """So that nothing behind it can tell padding from tokens by the mask."""
+    model = load(path)
+    forward = model[0].forward
+    model[0].forward = lambda features, **kwargs: forward(
+        {**features, "attention_mask": torch.ones_like(features["attention_mask"])}, **kwargs
+    )
+    return model
+
+
 def pools_padding(path: Path, _: str) -> SentenceTransformer:
     model = load(path)
     forward = model[1].forward
@@ -220,6 +230,7 @@ def half_the_dimensions(path: Path, _: str) -> Wrapped:
 # Variation it must break, layer and cause it must be told with.
 VARYING = {
     "mask-fp32-cpu": (ignores_attention_mask, "padding", "hidden states", "the attention mask is ignored"),
+    "forgot-fp32-cpu": (forgets_attention_mask, "padding", "hidden states", "the attention mask is ignored"),
     "pooled-fp32-cpu": (pools_padding, "padding", "pooling", "the attention mask is ignored"),
     "swapped-fp32-cpu": (swaps_in_large_batches, "batch_size", "order", "it received the embedding of"),
     "dropout-fp32-cpu": (leaves_dropout_on, "repetition", "hidden states", "dropout or another random step is on"),
@@ -245,7 +256,7 @@ UNSOUND = {
         "holds NaN or infinity; it begins in the hidden states",
     ),
     "scaled-fp32-cpu": (not_normalised, ("one_token",), None, "normalisation", "of length 1.5000"),
-    "refuses-fp32-cpu": (refuses_emoji, ("emoji",), "combining", "tokens", "is refused, and the reference takes it"),
+    "refuses-fp32-cpu": (refuses_emoji, ("emoji",), "combining", "unknown", "is refused, and the reference takes it"),
     "halved-fp32-cpu": (half_the_dimensions, ("one_token",), "empty", "pooling", "instead of float32 [1, 384]"),
 }
 READING = {
@@ -292,6 +303,28 @@ def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name):
     assert judgement.check == "invariance"
     assert judgement.metric == variation
     assert judgement.example
+
+
+def test_what_moves_by_itself_is_blamed_on_nothing_else(judge):
+    judgement = judge.properties.is_invariant(Combination.parse("dropout-fp32-cpu"), "padding")
+    told(judgement, "hidden states", "the very same batch is encoded again, too (repetition): dropout or another")
+    assert "padding leaks" not in judgement.explain()
+
+
+def test_whitespace_is_shown_as_it_is(judge_with, data):
+    def broken(path: Path, _: str) -> Wrapped:
+        def tamper(rows: np.ndarray, texts: list[str]) -> np.ndarray:
+            rows[[not text.strip() for text in texts]] = np.nan
+            return rows
+
+        return Wrapped(path, tamper)
+
+    combination = Combination.parse("blank-fp32-cpu")
+    judge = judge_with({combination.id: broken}, data=(data,))
+    found = [judge.properties.is_sound(combination, canary).message for canary in ("empty", "whitespace")]
+    judge.session.close()
+    assert found[0].startswith("'' gives an embedding that holds NaN")
+    assert found[1].startswith("' \\t\\n\\xa0\\u3000 ' gives an embedding that holds NaN")
 
 
 def test_callers_that_wait_for_each_other_turn_red(judge, monkeypatch):

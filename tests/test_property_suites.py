@@ -287,8 +287,9 @@ def test_a_malformed_pinned_example_is_told_with_its_line(project, text, message
     project.path.joinpath("approved").mkdir()
     project.path.joinpath("approved/pinned_examples.jsonl").write_text(f'{{"texts": ["a"], "reason": "b"}}\n{text}\n')
     result = run(project, CONTRACT, "-k", "empty")
-    result.assert_outcomes(errors=1)
-    assert message in result.stdout.str()
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    (line,) = (line for line in result.errlines + result.outlines if "pinned_examples.jsonl" in line)
+    assert message in line
 
 
 def test_the_host_projects_hypothesis_profile_is_left_alone(project):
@@ -326,3 +327,57 @@ def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monk
     result.assert_outcomes(failed=1)
     (seed,) = set(re.findall(r"--gate-seed (\d+)", "\n".join(lines_of(result, "reproduce: "))))
     assert int(seed) > 0
+
+
+def test_an_interrupted_session_says_so_in_every_report(project):
+    project.makeconftest(
+        BASE
+        + """
+class Interrupted:
+    def __init__(self, path):
+        self.model = load(path)
+
+    def encode(self, texts, batch_size=32):
+        if len(texts) == 1:
+            raise KeyboardInterrupt
+        return self.model.encode(list(texts), batch_size=batch_size)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-fp32-cpu", lambda path, device: Interrupted(path))
+"""
+    )
+    result = run(project, INVARIANCE, "-k", "repetition or padding", "--gate-report", "out", combination="acme-*")
+    assert result.ret == pytest.ExitCode.INTERRUPTED
+    told = "interrupted: what is told here is of the tests that had run by then"
+    assert told in result.outlines
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert report["verdict"] == "fail"
+    assert told in report["trouble"]
+    assert told in project.path.joinpath("out/report.md").read_text()
+
+
+def test_what_is_pinned_goes_into_a_folder_of_the_projects_own(project):
+    project.makeconftest(INVERTED)
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "-k", "test_keeps_the_order")
+    result = project.runpytest_inprocess(*SUITES, ORDERING, *given)
+    pin = lines_of(result, "try it first from now on: ")[0].removeprefix("try it first from now on: ")
+    assert pin.startswith("mkdir -p gate && ")
+    assert pin.endswith("  # and give --gate-baselines gate")
+    subprocess.run(["sh", "-c", pin], check=True, cwd=project.path)
+    (line,) = project.path.joinpath("gate/pinned_examples.jsonl").read_text().splitlines()
+    assert len(json.loads(line)["texts"]) == 3
+
+
+def test_an_encoder_that_cannot_be_built_is_told_in_one_line_per_test(project):
+    project.makeconftest(
+        "def pytest_gate_combinations(registry):\n"
+        "    def boom(path, device):\n"
+        "        raise RuntimeError('no such file')\n"
+        "    registry.add('acme-fp32-cpu', boom)\n"
+    )
+    result = run(project, INVARIANCE, "-k", "repetition or padding", combination="acme-*")
+    result.assert_outcomes(errors=2)
+    output = result.stdout.str()
+    assert "acme-fp32-cpu could not be built: RuntimeError: no such file" in output
+    assert "The above exception" not in output
+    assert "During handling" not in output

@@ -285,7 +285,7 @@ def test_a_baseline_of_other_weights_is_refused(store: BaselineStore) -> None:
     with pytest.raises(BaselineError) as caught:
         store.find(AMX, OTHER_WEIGHTS)
     assert str(caught.value) == (
-        f"{store.folder}/cpu-x86_64-amx/MiniLM.json was recorded for other weights "
+        f"{store.folder}/cpu-x86_64-amx/MiniLM.json was recorded for another model: other weights, tokenizer or module configs "
         "(fingerprint aaaaaaaaaaaa..., this model's is bbbbbbbbbbbb...); "
         f"gate the model it was recorded for, or record this one: {RECORD}"
     )

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from embedgate.embeddings import Embeddings
 from embedgate.encoders import Encoder, Evidence, Stages
-from embedgate.judgement import Diagnosis, shorten
+from embedgate.judgement import Diagnosis, quoted
 
 # Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
 # order of summation may differ, and reduced types that lose nothing worth a look stay above the other.
@@ -133,7 +133,7 @@ def _finiteness(candidate: Embeddings, stages: Stages | None) -> Diagnosis | Non
     text = candidate.texts[int(broken[0])]
     return Diagnosis(
         "finiteness",
-        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {shorten(text, 60)!r}"
+        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {quoted(text, 60)}"
         f"{first_not_finite(stages)}",
         NEXT_STEPS["finiteness"],
     )
@@ -162,7 +162,7 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     return Diagnosis(
         "order",
         f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
-        f"({shorten(mine, 40)!r} received that of {shorten(other, 40)!r})",
+        f"({quoted(mine, 40)} received that of {quoted(other, 40)})",
         "restore the caller's order after sorting texts by length or splitting them into batches",
     )
 
@@ -221,7 +221,7 @@ def describe_tokens(
     first = different[0]
     return (
         f"the tokenizer gives other ids for {len(different)} of {len(texts)} texts"
-        f"{_guessed(texts, mine, theirs, different)}, first for {shorten(texts[first], 60)!r}: "
+        f"{_guessed(texts, mine, theirs, different)}, first for {quoted(texts[first], 60)}: "
         f"{_ids(mine[first])} instead of {_ids(theirs[first])}"
     )
 

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, describe_tokens, relative_distance
 from embedgate.encoders import Encoder, FloatArray
-from embedgate.judgement import Diagnosis, shorten
+from embedgate.judgement import Diagnosis, quoted
 
 # Texts whose stages are taken at a time, the longest first: little padding, and the same batches in every session.
 BATCH = 16
@@ -139,7 +139,7 @@ def _moved(now: FloatArray | None, approved: FloatArray | None, texts: Sequence[
     beyond, worst = int((moves > tolerance).sum()), int(moves.argmax())
     if not beyond:
         return ""
-    most = f"{moves[worst]:.2g} ({shorten(texts[worst], 40)!r})"
+    most = f"{moves[worst]:.2g} ({quoted(texts[worst], 40)})"
     return f"{beyond} of {len(texts)} moved by more than {tolerance:g}, the furthest by {most}"
 
 

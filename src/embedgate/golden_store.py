@@ -97,7 +97,10 @@ class GoldenStore:
             if found is None or combination not in found.approvals:
                 continue
             if found.fingerprint != model.fingerprint:
-                raise BaselineError(f"{file} was recorded for other weights", f"record it anew: {RECORD}")
+                raise BaselineError(
+                    f"{file} was recorded for another model: other weights, tokenizer or module configs",
+                    f"record it anew: {RECORD}",
+                )
             if found.texts_sha256 != texts_sha256:
                 raise BaselineError(f"{file} was recorded for other golden texts", f"record it anew: {RECORD}")
             return Approved(_golden(file, found, combination), found.approvals[combination], name)

@@ -142,6 +142,13 @@ def shorten(text: str, width: int = 110) -> str:
     return line if len(line) <= width else line[: width - 1] + "…"
 
 
+def quoted(text: str, width: int) -> str:
+    """A text as `shorten` gives it, in quotes."""
+    return f"'{shorten(text, width)}'"
+
+
 def printable(text: str) -> str:
-    """A text on one line, control characters and unpaired surrogates escaped."""
+    """A text on one line, control characters, odd spaces and unpaired surrogates escaped."""
+    if text.isspace():
+        return "".join(c if c == " " else c.encode("unicode_escape").decode() for c in text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))

@@ -214,6 +214,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = [item for item in items if not _asks_nothing(item)]
     if any(_combination(item) for item in items):
         _refuse_bad_models(config.stash[BENCH].plan)
+        _refuse_bad_files(config.stash[BENCH])
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
@@ -289,6 +290,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["gate_facts"] = collector.facts
         return
+    if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
+        collector.trouble.append("interrupted: what is told here is of the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         collector.trouble += bench.complaints()
     if collector.trouble and session.exitstatus == pytest.ExitCode.OK:
@@ -368,7 +371,7 @@ def _settings(config: pytest.Config) -> Settings:
         try:
             return tuple(parse_example(json.loads(text), "--gate-example") for text in option("example"))
         except ValueError as error:
-            raise pytest.UsageError(f"--gate-example is no JSON: {error}") from error
+            raise pytest.UsageError(f'--gate-example is no JSON, such as ["one text", "another"]: {error}') from error
         except GateError as error:
             raise pytest.UsageError(str(error)) from error
 
@@ -419,6 +422,22 @@ def _refuse_bad_models(plan: Plan) -> None:
         _ = plan.incumbent
         if plan.settings.model != Settings.model:
             _ = plan.model
+    except GateError as error:
+        raise pytest.UsageError(str(error)) from error
+
+
+def _refuse_bad_files(bench: Bench) -> None:
+    """Tells tolerances, expected failures or pinned examples that are malformed once, before any test."""
+    from embedgate.expectations import Expectations
+    from embedgate.pinned import load_pinned
+    from embedgate.settings import own_or_bundled
+    from embedgate.tolerances import Tolerances
+
+    folder = bench.settings.baselines_folder
+    try:
+        Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry)
+        Expectations.load(folder / "expected_failures.toml")
+        load_pinned(folder)
     except GateError as error:
         raise pytest.UsageError(str(error)) from error
 

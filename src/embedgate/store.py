@@ -301,8 +301,8 @@ class BaselineStore:
                 found = Found(file, name, name != profile.name, baseline, parent)
         if found is not None and found.baseline.fingerprint != model.fingerprint:
             raise BaselineError(
-                f"{found.file} was recorded for other weights (fingerprint {_short(found.baseline.fingerprint)}, "
-                f"this model's is {_short(model.fingerprint)})",
+                f"{found.file} was recorded for another model: other weights, tokenizer or module configs "
+                f"(fingerprint {_short(found.baseline.fingerprint)}, this model's is {_short(model.fingerprint)})",
                 f"gate the model it was recorded for, or record this one: {RECORD}",
             )
         return found

@@ -128,13 +128,20 @@ class SentenceTransformerEncoder(Encoder):
             keeps_pooled.remove()
         if any("input_ids" not in row or "attention_mask" not in row for row in rows):
             return None
-        kept = [row["attention_mask"].bool() for row in rows]
+        kept = [row["attention_mask"].bool() & self._no_padding(row["input_ids"]) for row in rows]
         return Stages(
             token_ids=[row["input_ids"][mask].cpu().numpy() for row, mask in zip(rows, kept, strict=True)],
             token_embeddings=[_numpy(row["token_embeddings"][mask]) for row, mask in zip(rows, kept, strict=True)],
             pooled=np.stack([_numpy(row["pooled"]) for row in rows]),
             embeddings=self.encode(texts),
         )
+
+    def _no_padding(self, ids: Tensor) -> Tensor:
+        """Where there is no padding, for a model that does not keep to its attention mask."""
+        tokenizer = self._model.tokenizer
+        special = [getattr(tokenizer, f"{name}_token_id", None) for name in ("pad", "eos", "bos", "sep", "cls", "unk")]
+        pad, *others = special
+        return ids != pad if pad is not None and pad not in others else torch.ones_like(ids, dtype=torch.bool)
 
     def evidence(self) -> Evidence:
         """What really ran, from the stored weights and from one more run of a short text."""

@@ -10,8 +10,8 @@ import numpy as np
 
 from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
-from embedgate.errors import BuildError, one_line
-from embedgate.judgement import shorten
+from embedgate.errors import BuildError, EncodeError, one_line
+from embedgate.judgement import quoted
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.strategies import any_text
@@ -116,12 +116,12 @@ class Contract:
 
     def holds_for(self, text: str) -> Outcome:
         """Looks at a text's embedding, alone and in a batch."""
-        rows, refusal = _answer(self._embed, [text])
+        rows, refusal, layer = _answer(self._embed, [text])
         if rows is not None:
             return Outcome(self._unsound([text], rows) or self._disturbs(text), 1)
         if _answer(self._reference, [text])[0] is None:
             return Outcome(None, 1, note=f"refused, as by the reference: {refusal}")
-        return Outcome(_violation([text], f"is refused, and the reference takes it: {refusal}", "tokens"), 1)
+        return Outcome(_violation([text], f"is refused, and the reference takes it: {refusal}", layer), 1)
 
     def holds_for_any(self, profile: Profile, seed: int, pinned: Iterable[Sequence[str]] = ()) -> Outcome:
         """Looks for a text whose embedding is not sound.
@@ -137,7 +137,7 @@ class Contract:
         def prepare(texts: Sequence[str]) -> None:
             known.clear()
             fresh = list(dict.fromkeys(texts))
-            rows, _ = _answer(self._embed, fresh)
+            rows, *_ = _answer(self._embed, fresh)
             if rows is not None and len(rows) == len(fresh):
                 known.update(zip(fresh, rows, strict=True))
 
@@ -169,9 +169,9 @@ class Contract:
     def _disturbs(self, text: str) -> Violation | None:
         """Whether the text is unsound beside others, or moves one of them."""
         batch = [BESIDE[0], text, BESIDE[1]]
-        rows, refusal = _answer(self._embed, batch)
+        rows, refusal, layer = _answer(self._embed, batch)
         if rows is None:
-            return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", "unknown")
+            return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", layer)
         if broken := self._unsound(batch, rows):
             return _violation(batch, f"is sound alone, and in a batch with others {broken.message}", broken.layer)
         move = relative_distance(self._embed(BESIDE[:1])[0], rows[0])
@@ -197,24 +197,26 @@ class Contract:
         return None
 
 
-def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str]:
-    """The embeddings; or None, and why the texts were refused.
+def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str, str]:
+    """The embeddings; or None, why the texts were refused, and the layer as far as that is known.
 
     Raises:
         BuildError: If memory runs out.
     """
     try:
-        return embed(texts), ""
+        return embed(texts), "", ""
     except MemoryError as error:
         raise BuildError("memory ran out while odd texts were encoded", "lower --gate-batch-size") from error
+    except EncodeError as error:
+        return None, str(error), "pooling"
     except Exception as error:
-        return None, one_line(error)
+        return None, one_line(error), "unknown"
 
 
 def _violation(
     texts: Sequence[str], what: str, layer: str, value: float | None = None, limit: float | None = None
 ) -> Violation:
-    message = f"{shorten(texts[0], 60)!r} {what}" if len(texts) == 1 else f"{shorten(texts[1], 60)!r} {what}"
+    message = f"{quoted(texts[0], 60)} {what}" if len(texts) == 1 else f"{quoted(texts[1], 60)} {what}"
     return Violation(
         tuple(texts),
         message,
@@ -222,5 +224,5 @@ def _violation(
         limit,
         layer,
         what,
-        NEXT_STEPS.get(layer, "encode the batch with and without this text, and compare"),
+        NEXT_STEPS.get(layer, "encode this text alone and beside others, and see where they part"),
     )

@@ -21,7 +21,7 @@ from hypothesis.strategies import SearchStrategy
 from embedgate.diagnosis import first_difference, relative_distance, shown_stages
 from embedgate.encoders import Encoder, FloatArray, Stability
 from embedgate.errors import BuildError, EncodeError, GateError, one_line
-from embedgate.judgement import shorten
+from embedgate.judgement import quoted, shorten
 from embedgate.properties import Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences import fixed_cases
@@ -165,7 +165,7 @@ def look_into(
         layer, cause = _explained(subject, variation, moved, stability.batch)
         return Violation(
             texts,
-            f"the embedding of {shorten(moved.text, 80)!r} moves by {moved.move:.2g} {variation.where}, "
+            f"the embedding of {quoted(moved.text, 80)} moves by {moved.move:.2g} {variation.where}, "
             f"{limit:g} is declared",
             moved.move if np.isfinite(moved.move) else None,
             limit,
@@ -337,7 +337,7 @@ VARIATIONS: Mapping[str, Variation] = {
         _batch_size,
         _many,
         "in a batch of many, compared with alone",
-        "results are assigned to texts by batch",
+        "the rest of its batch reaches its result, as padding does, or results that are put in another's place",
         most=1,
         always=lambda: (crowd(),),
     ),
@@ -394,7 +394,7 @@ def _explained(subject: Subject, variation: Variation, moved: Pair, tolerance: f
             continue
         theirs = subject.alone(other)
         if min(relative_distance(found, theirs) for found in (moved.before, moved.after)) < SAME * moved.move:
-            return "order", f"it received the embedding of {shorten(other, 60)!r}: {variation.suspect}"
+            return "order", f"it received the embedding of {quoted(other, 60)}: {variation.suspect}"
     layer = _layer(subject.encoder, moved, tolerance)
     return (layer, f"{variation.suspect}; it shows in the {layer} first") if layer else ("unknown", variation.suspect)
 
