@@ -84,7 +84,7 @@ class PropertyChecks:
         stability = self._tolerances.stability(combination, subject.encoder.stability)
         pinned = self._taken_by_reference(combination)
         outcome = invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
-        if outcome.violation is not None and variation != REPETITION:
+        if variation != REPETITION:
             outcome = self._unless_it_moves_anyway(run, outcome)
         where = invariance.VARIATIONS[variation].where
         moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
@@ -130,10 +130,12 @@ class PropertyChecks:
     def _unless_it_moves_anyway(self, run: Run, outcome: Outcome) -> Outcome:
         """What was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
         session, violation = self._session, outcome.violation
+        if violation is None or violation.layer == "finiteness":
+            return outcome
         subject = session.subject(run)
         stability = self._tolerances.stability(run.combination, subject.encoder.stability)
         again = invariance.look_into(subject, REPETITION, stability, session.exploration, session.seed).violation
-        if violation is None or again is None:
+        if again is None:
             return outcome
         cause = f"it moves when the very same batch is encoded again, too ({REPETITION}): {again.cause}"
         return replace(outcome, violation=replace(violation, layer=again.layer, cause=cause))

@@ -137,11 +137,21 @@ class SentenceTransformerEncoder(Encoder):
         )
 
     def _no_padding(self, ids: Tensor) -> Tensor:
-        """Where there is no padding, for a model that does not keep to its attention mask."""
+        """Where there is no padding, for a model that does not keep to its attention mask.
+
+        Only the ends are padded: the token may stand within a text.
+        """
         tokenizer = self._model.tokenizer
         special = [getattr(tokenizer, f"{name}_token_id", None) for name in ("pad", "eos", "bos", "sep", "cls", "unk")]
         pad, *others = special
-        return ids != pad if pad is not None and pad not in others else torch.ones_like(ids, dtype=torch.bool)
+        real = torch.ones_like(ids, dtype=torch.bool)
+        if pad is None or pad in others:
+            return real
+        places = torch.nonzero(ids != pad).flatten().tolist()
+        if places:
+            real[: places[0]] = False
+            real[places[-1] + 1 :] = False
+        return real
 
     def evidence(self) -> Evidence:
         """What really ran, from the stored weights and from one more run of a short text."""
