@@ -325,7 +325,7 @@ def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monk
     options = (ORDERING, "-k", "test_keeps_the_order", "--gate-exploration", "nightly")
     result = run(project, *options, combination="acme-*")
     result.assert_outcomes(failed=1)
-    (seed,) = set(re.findall(r"--gate-seed (\d+)", "\n".join(lines_of(result, "reproduce: "))))
+    (seed,) = set(re.findall(r"--gate-seed=(\d+)", "\n".join(lines_of(result, "reproduce: "))))
     assert int(seed) > 0
 
 
