@@ -346,7 +346,10 @@ def pytest_gate_combinations(registry):
     registry.add("acme-fp32-cpu", lambda path, device: Interrupted(path))
 """
     )
-    result = run(project, INVARIANCE, "-k", "repetition or padding", "--gate-report", "out", combination="acme-*")
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "--gate-baselines", "approved")
+    selected = (INVARIANCE, "-k", "repetition or padding", "--gate-report", "out")
+    # In a process of its own: raised in this one, the interrupt would end these tests, too.
+    result = project.runpytest_subprocess(*SUITES, *selected, *given)
     assert result.ret == pytest.ExitCode.INTERRUPTED
     told = "interrupted: what is told here is of the tests that had run by then"
     assert told in result.outlines
