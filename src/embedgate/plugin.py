@@ -234,14 +234,11 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
         return (yield)
     from embedgate.journal import running
 
-    trouble = ""
     try:
         with running(bench.judge.session.cache.root, f"{combination}: {item.name}"):
             yield
     except GateError as error:
-        trouble = str(error)
-    if trouble:  # outside of the handler, or pytest would tell the chain of both
-        pytest.fail(trouble, pytrace=False)
+        raise pytest.fail.Exception(str(error), pytrace=False) from None  # or pytest would tell the chain of both
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -45,6 +45,7 @@ class PropertyChecks:
         self._tolerances = tolerances
         self._diagnose = diagnose
         self._taken: dict[Combination, tuple[tuple[str, ...], ...]] = {}
+        self._moved: dict[tuple[Combination, str], Outcome] = {}
         self._pinned = (*session.settings.examples, *load_pinned(session.settings.baselines_folder))
 
     def keeps_order(self, combination: Combination) -> Judgement:
@@ -78,12 +79,8 @@ class PropertyChecks:
 
     def is_invariant(self, combination: Combination, variation: str) -> Judgement:
         """Whether embeddings stay within what their encoder declares while their surroundings change."""
-        session = self._session
-        run = session.run(combination)
-        subject = session.subject(run)
-        stability = self._tolerances.stability(combination, subject.encoder.stability)
-        pinned = self._taken_by_reference(combination)
-        outcome = invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
+        run = self._session.run(combination)
+        outcome = self._moves(run, variation)
         if variation != REPETITION:
             outcome = self._unless_it_moves_anyway(run, outcome)
         where = invariance.VARIATIONS[variation].where
@@ -127,14 +124,24 @@ class PropertyChecks:
             diagnosis=Diagnosis("tokens", difference, NEXT_STEPS["tokens"]),
         )
 
+    def _moves(self, run: Run, variation: str) -> Outcome:
+        """Looks into a variation of a run, once: the same seed would only find the same."""
+        session, key = self._session, (run.combination, variation)
+        if key not in self._moved:
+            subject = session.subject(run)
+            stability = self._tolerances.stability(run.combination, subject.encoder.stability)
+            pinned = self._taken_by_reference(run.combination)
+            self._moved[key] = invariance.look_into(
+                subject, variation, stability, session.exploration, session.seed, pinned
+            )
+        return self._moved[key]
+
     def _unless_it_moves_anyway(self, run: Run, outcome: Outcome) -> Outcome:
         """What was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
-        session, violation = self._session, outcome.violation
+        violation = outcome.violation
         if violation is None or violation.layer == "finiteness":
             return outcome
-        subject = session.subject(run)
-        stability = self._tolerances.stability(run.combination, subject.encoder.stability)
-        again = invariance.look_into(subject, REPETITION, stability, session.exploration, session.seed).violation
+        again = self._moves(run, REPETITION).violation
         if again is None:
             return outcome
         cause = f"it moves when the very same batch is encoded again, too ({REPETITION}): {again.cause}"

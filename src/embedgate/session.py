@@ -370,8 +370,6 @@ class Session:
     def _encode_all(self, encoder: Encoder, label: str) -> FloatArray:
         rows = self.encoding_order
         encoded = self._encode(encoder, [self.texts[row] for row in rows], label)
-        if not self.settings.seed:
-            return encoded
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
         return matrix

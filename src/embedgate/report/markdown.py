@@ -37,7 +37,7 @@ def render(summary: Summary) -> str:
     lines.append("")
     if summary.headlines:
         lines += ["Per dataset: share of the reference's quality that is kept.", ""]
-    if any(j.check == "invariance" for row in summary.rows for j in row.judgements):
+    if summary.shows_moves:
         lines += [f"{LARGEST_MOVE.capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())

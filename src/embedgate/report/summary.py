@@ -90,6 +90,11 @@ class Summary:
         )
         return [(dataset, metric) for dataset, metric in seen if metric in HEADLINE]
 
+    @property
+    def shows_moves(self) -> bool:
+        """Whether any variation was judged, so that the table has largest moves to explain."""
+        return any(j.check == "invariance" for row in self.rows for j in row.judgements)
+
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict."""
         found = [

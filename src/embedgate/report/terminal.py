@@ -46,7 +46,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(_table(summary))
         if summary.headlines:
             console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
-        if any(j.check == "invariance" for row in summary.rows for j in row.judgements):
+        if summary.shows_moves:
             console.print(Text(LARGEST_MOVE, style="dim"))
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
