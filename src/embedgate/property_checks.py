@@ -45,7 +45,6 @@ class PropertyChecks:
         self._tolerances = tolerances
         self._diagnose = diagnose
         self._taken: dict[Combination, tuple[tuple[str, ...], ...]] = {}
-        self._moved: dict[tuple[Combination, str], Outcome] = {}
         self._pinned = (*session.settings.examples, *load_pinned(session.settings.baselines_folder))
 
     def keeps_order(self, combination: Combination) -> Judgement:
@@ -125,16 +124,12 @@ class PropertyChecks:
         )
 
     def _moves(self, run: Run, variation: str) -> Outcome:
-        """Looks into a variation of a run, once: the same seed would only find the same."""
-        session, key = self._session, (run.combination, variation)
-        if key not in self._moved:
-            subject = session.subject(run)
-            stability = self._tolerances.stability(run.combination, subject.encoder.stability)
-            pinned = self._taken_by_reference(run.combination)
-            self._moved[key] = invariance.look_into(
-                subject, variation, stability, session.exploration, session.seed, pinned
-            )
-        return self._moved[key]
+        """What comes of looking into a variation of a run."""
+        session = self._session
+        subject = session.subject(run)
+        stability = self._tolerances.stability(run.combination, subject.encoder.stability)
+        pinned = self._taken_by_reference(run.combination)
+        return invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
 
     def _unless_it_moves_anyway(self, run: Run, outcome: Outcome) -> Outcome:
         """What was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
