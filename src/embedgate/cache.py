@@ -7,8 +7,9 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -29,9 +30,12 @@ class ArtefactCache:
 
     Attributes:
         root: Folder of the cache; made when first needed.
+        taken: What was asked of it so far, by folder, and the seconds it took to build; None where an older version,
+            which kept no seconds, built it.
     """
 
     root: Path
+    taken: dict[str, float | None] = field(default_factory=dict, compare=False)
 
     def get_or_build(
         self, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]
@@ -47,16 +51,21 @@ class ArtefactCache:
             build: Fills the empty folder it is given; what it returns is the artefact's record.
 
         Returns:
-            The folder, and its record: `{"kind", "key", "record"}`, as kept in its `artefact.json`.
+            The folder, and its record: `{"kind", "key", "record", "seconds"}`, as kept in its `artefact.json`.
         """
         digest = hashlib.sha256(json.dumps([kind, key], sort_keys=True).encode()).hexdigest()[:20]
         folder = self.root / f"{kind}-{digest}"
         if (folder / COMPLETE).is_file():
-            return folder, json.loads((folder / COMPLETE).read_text("utf-8"))
+            kept = json.loads((folder / COMPLETE).read_text("utf-8"))
+            self.taken[folder.name] = kept.get("seconds")
+            return folder, kept
         self.root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.root))
         try:
-            record = {"kind": kind, "key": dict(key), "record": dict(build(scratch) or {})}
+            started = time.perf_counter()
+            own = dict(build(scratch) or {})
+            seconds = round(time.perf_counter() - started, 3)
+            record = {"kind": kind, "key": dict(key), "record": own, "seconds": seconds}
             (scratch / COMPLETE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
             try:
                 scratch.rename(folder)
@@ -66,4 +75,5 @@ class ArtefactCache:
                     scratch.rename(folder)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+        self.taken[folder.name] = seconds
         return folder, record

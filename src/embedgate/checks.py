@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.budget_checks import BudgetChecks
 from embedgate.combination import Combination
 from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
@@ -39,17 +40,19 @@ class Judge:
     Args:
         session: The runs.
         family: How many checks this session judges statistically; red verdicts are corrected for it.
+        budgets: How many budgets of time it judges, a family of their own.
 
     Attributes:
         profile: The hardware profile whose baselines count.
         properties: The checks of what must hold for every text.
         drift: The checks against what was approved, and its approval.
+        budgets: The checks of speed, memory and size.
 
     Raises:
         GateError: If the profile's name, the tolerances or the expected failures are malformed.
     """
 
-    def __init__(self, session: Session, family: int = 1) -> None:
+    def __init__(self, session: Session, family: int = 1, budgets: int = 1) -> None:
         self.session = session
         self.family = max(1, family)
         self._diagnoses: dict[Combination, Diagnosis] = {}
@@ -66,6 +69,14 @@ class Judge:
             sound=lambda run: self.effective(run.combination).verdict == "pass",
         )
         self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
+        self.budgets = BudgetChecks(
+            session,
+            self.profile,
+            self.tolerances,
+            self.drift.approved,
+            self.drift.record_command,
+            max(1, budgets),
+        )
 
     def effective(self, combination: Combination) -> Judgement:
         """Whether what ran is what the combination's id says, and every embedding is finite."""

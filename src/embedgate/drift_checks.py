@@ -20,7 +20,7 @@ from embedgate.metrics import ORDERING, NotFinite, Scores
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
-from embedgate.store import BaselineStore, Entry, Found, Key, Provenance, format_changes, utc_now
+from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, utc_now
 from embedgate.tolerances import Tolerances
 
 
@@ -58,7 +58,7 @@ class DriftChecks:
             with suppress(NotFinite):
                 self._order(run)
             return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
-        record = self._record_command()
+        record = self.record_command
         try:
             found = self._baseline
         except BaselineError as error:
@@ -127,7 +127,7 @@ class DriftChecks:
             approved = self._golden_store.find(self._profile, session.model, sha256, combination.id)
         except BaselineError as error:
             return self._failure(combination, error.cause, error.action, check="golden")
-        record = self._record_command()
+        record = self.record_command
         if approved is None:
             chain = " or ".join(self._profile.chain)
             cause = f"no golden texts of {session.model.name} are approved for {chain}"
@@ -190,7 +190,7 @@ class DriftChecks:
         changes = self._store.update(
             self._profile,
             session.model,
-            [entry for run in sound for entry in self._entries(run)],
+            [entry for run in sound for entry in (*self._entries(run), *run.budgets.values())],
             reason=settings.reason,
             who=git_identity(),
             provenance=provenance,
@@ -215,6 +215,19 @@ class DriftChecks:
             ),
             *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
         ]
+
+    def approved(self, combination: str, dataset: str, sha256: str, metric: str) -> Approved | None:
+        """The approved measurement of one metric of a combination on a dataset of that hash; None where none is.
+
+        Raises:
+            BaselineError: If the file cannot be trusted, or the dataset has changed since.
+        """
+        return self._baseline.get(combination, dataset, sha256, metric) if self._baseline else None
+
+    @property
+    def record_command(self) -> str:
+        """The command that approves what this session measures."""
+        return f'{shlex.join(["pytest", *self._session.settings.invocation])} --gate-update --gate-reason "..."'
 
     @cached_property
     def _baseline(self) -> Found | None:
@@ -254,10 +267,6 @@ class DriftChecks:
             for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
                 found[ORDERING, approved_set()[1], metric] = scores
         return found
-
-    def _record_command(self) -> str:
-        """The command that approves what this session measures."""
-        return f'{shlex.join(["pytest", *self._session.settings.invocation])} --gate-update --gate-reason "..."'
 
     def _failure(
         self,

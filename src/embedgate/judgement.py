@@ -7,7 +7,18 @@ from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 Check = Literal[
-    "effective", "retention", "agreement", "baseline", "upgrade", "ordering", "invariance", "contract", "golden"
+    "effective",
+    "retention",
+    "agreement",
+    "baseline",
+    "upgrade",
+    "ordering",
+    "invariance",
+    "contract",
+    "golden",
+    "speed",
+    "memory",
+    "size",
 ]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
@@ -37,7 +48,7 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline`, `dataset` or `unknown`.
+            `baseline`, `dataset`, `time`, `memory`, `bytes` or `unknown`.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """
@@ -55,20 +66,21 @@ class Judgement:
         check: What was checked.
         combination: Id of the combination.
         dataset: Name of the dataset; empty where the check is about none.
-        metric: Name of the metric, of the variation (`invariance`) or of the canary (`contract`); empty where the check
-            is about none.
+        metric: Name of the metric, of the variation (`invariance`), of the canary (`contract`) or of the workload
+            (`speed`); empty where the check is about none.
         verdict: `pass`, `fail` or `inconclusive`.
         message: What was found, in one line.
         value: The combination's value of the metric.
         reference_value: The reference's (or the incumbent's) value.
-        observed: What is compared with the limit: the share of the reference kept, or the value itself.
+        observed: What is compared with the limit: the share of the reference kept or the value itself; of `speed`, the
+            reference's time that it takes, as a share.
         low: The interval's end that must stay within the limit to pass (one-sided, level alpha).
         high: The interval's end that must stay beyond the limit to fail (one-sided, corrected for the family).
-        limit: The least that is tolerated.
+        limit: The least that is tolerated; of budgets (`speed`, `memory`, `size`), the most.
         n: Number of items.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
         items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
-        diagnosis: The layer of the cause, for a failure.
+        diagnosis: The layer of the cause, for a failure; why nothing could be judged, for what is `unjudged`.
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
         example: The texts of the smallest example that breaks a property.
@@ -93,6 +105,11 @@ class Judgement:
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = field(default_factory=tuple)
     example: tuple[str, ...] = ()
+
+    @property
+    def unjudged(self) -> bool:
+        """Whether it is inconclusive since there was nothing to judge by, or nothing was measured."""
+        return self.verdict == "inconclusive" and self.diagnosis is not None
 
     @property
     def subject(self) -> str:

@@ -43,10 +43,11 @@ class Plan:
 
     def subjects(self, combination: Combination) -> set[tuple[str, str, str]]:
         """Everything that is judged of a combination: check, dataset and metric, as its judgements have them."""
+        from embedgate.budgets.workloads import workloads
         from embedgate.properties.contract import CANARIES
         from embedgate.properties.invariance import VARIATIONS
 
-        found = {(check, "", "") for check in ("effective", "baseline", "golden")}
+        found = {(check, "", "") for check in ("effective", "baseline", "golden", "memory", "size")}
         found |= {("invariance", "", variation) for variation in VARIATIONS}
         found |= {("contract", "", canary) for canary in (*CANARIES, ANY_TEXT)}
         if combination.is_reference:
@@ -57,6 +58,7 @@ class Plan:
             found |= {("ordering", ORDERING, metric) for metric in metrics_of("ordering")}
             found |= {("ordering", "", limit) for limit in ORDER}
             found.add(("contract", "", TOKENS))
+            found |= {("speed", "", load.id) for load in workloads(self.settings.exploration)}
         return found
 
     @property

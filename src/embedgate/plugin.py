@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from functools import cached_property
@@ -34,6 +35,8 @@ MARKERS = {
 # Checks judged statistically: red verdicts are corrected for their number.
 FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
+# What a fresh process is to measure; embedgate.budgets.fresh starts pytest with it.
+FRESH = "--gate-fresh"
 
 
 class Bench:
@@ -44,6 +47,7 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector()
         self.family = 1
+        self.budgets = 1
         self.misuse = ""
 
     @cached_property
@@ -66,7 +70,7 @@ class Bench:
         session = Session(self.plan, progress)
         for what in interrupted(session.cache.root):
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
-        return Judge(session, self.family)
+        return Judge(session, self.family, self.budgets)
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file."""
@@ -133,6 +137,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="JSON",
     )
     add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
+    group.addoption(
+        "--gate-noise",
+        action="store_true",
+        help="measure how far speed ratios move by chance on this machine, and what slack covers it; runs no test",
+    )
+    group.addoption(FRESH, default=None, help=argparse.SUPPRESS)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -162,10 +172,34 @@ def pytest_configure(config: pytest.Config) -> None:
         raise pytest.UsageError("--gate-reason goes with --gate-update")
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_cmdline_main(config: pytest.Config) -> int | None:
+    """Measures instead of testing: noise where a person asks for it, anything where another process does."""
+    request = config.getoption(FRESH)
+    if request is None and not config.getoption("--gate-noise"):
+        return None
+    config._do_configure()
+    bench = config.stash[BENCH]
+    try:
+        if request is not None:
+            from embedgate.budgets.fresh import answer
+
+            answer(bench.plan, Path(request))
+        else:
+            from embedgate.budgets.noise import tell
+
+            tell(bench.plan, _progress(config))
+    except GateError as error:
+        raise pytest.UsageError(str(error)) from error
+    finally:
+        config._ensure_unconfigure()
+    return int(pytest.ExitCode.OK)
+
+
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, "gate_variation", "gate_canary"}:
+    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, "gate_variation", "gate_canary", "gate_workload"}:
         return
     try:
         plan = metafunc.config.stash[BENCH].plan
@@ -199,6 +233,10 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from embedgate.properties.invariance import VARIATIONS
 
         metafunc.parametrize("gate_variation", tuple(VARIATIONS))
+    if "gate_workload" in wanted:
+        from embedgate.budgets.workloads import workloads
+
+        metafunc.parametrize("gate_workload", [load.id for load in workloads(plan.settings.exploration)])
     if "gate_canary" in wanted:
         from embedgate.properties.contract import CANARIES
 
@@ -224,6 +262,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
+    bench.budgets = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -394,6 +433,7 @@ def _settings(config: pytest.Config) -> Settings:
         seed=count("seed", least=0),
         examples=examples(),
         invocation=tuple(map(str, config.invocation_params.args)),
+        folder=config.invocation_params.dir,
     )
 
 

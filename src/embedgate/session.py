@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -32,6 +32,7 @@ from embedgate.properties.contract import has_limit, of_length
 from embedgate.properties.explore import PROFILES, Profile
 from embedgate.properties.invariance import Subject
 from embedgate.sentences import approved_set
+from embedgate.store import Entry
 
 if TYPE_CHECKING:
     from embedgate.encoders.tokenize import Tokenizer
@@ -75,6 +76,9 @@ class Run:
         order: Scores of the order of similarities of generated sentences by metric, filled when they are asked for.
         golden: Tokens and embeddings of the golden texts, filled when they are asked for.
         generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
+        speed: Figures of what was timed, by workload, filled as budgets are judged.
+        footprint: Figures of memory and cold start, filled when budgets are judged.
+        budgets: What may be approved of both, filled with them.
     """
 
     model: Model
@@ -88,6 +92,9 @@ class Run:
     order: dict[str, Scores] = field(default_factory=dict)
     golden: Golden | None = None
     generated: dict[str, FloatArray] = field(default_factory=dict)
+    speed: dict[str, dict[str, Any]] = field(default_factory=dict)
+    footprint: dict[str, Any] = field(default_factory=dict)
+    budgets: dict[str, Entry] = field(default_factory=dict)
 
 
 class Session:
@@ -111,6 +118,7 @@ class Session:
         self.started = time.perf_counter()
         self._runs: dict[tuple[str, Combination], Run | GateError] = {}
         self._open: dict[tuple[str, Combination], Encoder] = {}
+        self._timed: dict[str, tuple[Combination, Encoder]] = {}
         self._subject: Subject | None = None
 
     @property
@@ -322,6 +330,23 @@ class Session:
             self._subject = Subject(encoder, second, beyond_limit)
         return self._subject
 
+    def timed(self, role: str, combination: Combination, threads: int) -> Encoder:
+        """An encoder of the model to gate built to be timed, and kept until another takes its role.
+
+        Args:
+            role: `reference` or `candidate`; a reference timed against itself is built twice.
+            combination: What to build.
+            threads: Threads to build it with.
+
+        Raises:
+            GateError: If it cannot be built.
+        """
+        if role not in self._timed or self._timed[role][0] != combination:
+            self._close_timed(role)
+            context = replace(self.context, threads=threads)
+            self._timed[role] = combination, encoders.build(self.model, combination, context, self.registry)
+        return self._timed[role][1]
+
     def has_run(self, combination: Combination, model: Model) -> bool:
         """Whether a combination of a model has been built and encoded."""
         return isinstance(self._runs.get((model.fingerprint, combination)), Run)
@@ -342,6 +367,8 @@ class Session:
     def close(self) -> None:
         """Releases every encoder."""
         self._close_subject()
+        for role in tuple(self._timed):
+            self._close_timed(role)
         for encoder in self._open.values():
             encoder.close()
         self._open.clear()
@@ -395,12 +422,17 @@ class Session:
     def _close_candidates(self) -> None:
         """Closes all but references, whose stages every diagnosis needs."""
         self._close_subject()
+        self._close_timed("candidate")
         for key in [key for key in self._open if not key[1].is_reference]:
             self._open.pop(key).close()
             run = self._runs.get(key)
             if isinstance(run, Run):
                 run.generated.clear()  # what was judged of them is kept; others would fill the memory at night
         gc.collect()
+
+    def _close_timed(self, role: str) -> None:
+        if role in self._timed:
+            self._timed.pop(role)[1].close()
 
     def _close_subject(self) -> None:
         if self._subject is not None:

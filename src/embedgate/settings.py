@@ -34,7 +34,8 @@ class Settings:
         exploration: How long properties are looked into, one of `EXPLORATIONS`.
         seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
         examples: Examples, each of one to three texts, that every property is tried on first.
-        invocation: The arguments pytest was called with, to name the command that approves.
+        invocation: The arguments pytest was called with, to name the command that approves and to start it anew.
+        folder: Where it was called.
     """
 
     model: str = DEFAULT_MODEL
@@ -55,6 +56,7 @@ class Settings:
     seed: int | None = None
     examples: tuple[tuple[str, ...], ...] = ()
     invocation: tuple[str, ...] = ()
+    folder: Path = Path()
 
     @property
     def baselines_folder(self) -> Path:

@@ -192,11 +192,13 @@ class Approved:
         entry: The measurement.
         profile: Name of the hardware profile it was recorded on.
         inherited: Whether that is another profile than the session's.
+        provenance: Where the measurement comes from.
     """
 
     entry: Entry
     profile: str
     inherited: bool
+    provenance: Provenance
 
 
 @dataclass(frozen=True)
@@ -232,7 +234,8 @@ class Found:
                 f"(SHA-256 {_short(entry.key.dataset_sha256)}, now {_short(dataset_sha256)})",
                 f"restore the dataset, or record it anew: {RECORD}",
             )
-        return Approved(entry, self.profile, self.inherited)
+        provenance = self.baseline.approvals[entry.approval - 1].provenance
+        return Approved(entry, self.profile, self.inherited, provenance)
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
         """Whether agreement is approved over other datasets together (`ALL_TEXTS`) than the one named."""

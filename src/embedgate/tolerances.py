@@ -25,6 +25,7 @@ FLOOR_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind in
 TASK_METRICS = tuple(name for name in METRICS if name not in FLOOR_METRICS)
 GOLDEN = ("move",)
 STABILITY = ("batch", "repetition")
+SLACK = ("time", "latency", "memory", "bytes")
 
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -33,6 +34,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "order": ORDER,
     "golden": GOLDEN,
     "stability": STABILITY,
+    "budget": SLACK,
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
@@ -81,7 +83,7 @@ class Tolerances:
         upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
         for name in _NEEDS_ALL:
             reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
-        for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN)):
+        for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN), ("budget", SLACK)):
             for name in names:
                 reader.require(name in default.get(table, {}), f"default.{table}.{name}")
         reader.require(ALL in upgrade, f"upgrade.{ALL}")
@@ -121,6 +123,15 @@ class Tolerances:
     def golden_move(self, combination: Combination) -> float:
         """Largest acceptable move of a golden text's vector from the approved one, as a share of its length."""
         return self._required("golden", combination, "move")
+
+    def slack(self, combination: Combination, what: str) -> float:
+        """By how much a budget is wider than what was approved, as a share of it.
+
+        Args:
+            combination: The combination.
+            what: `time`, `latency` (time at batch 1), `memory` or `bytes`.
+        """
+        return self._required("budget", combination, what)
 
     def drift(self, combination: Combination, metric: str, inherited: bool) -> float:
         """Largest acceptable absolute difference to the approved baseline's value.

@@ -51,6 +51,10 @@ class Evidence:
         details: Whatever else a person would want to see (provider, layer class, node counts, fallbacks).
         library: Name and version of the backend's library, for example `onnxruntime 1.32.0`.
         problems: What contradicts the combination's id, one line each; empty for a sound encoder.
+        artefact_bytes: Bytes of the files that a deployment ships in place of the model's weights; None where it ships
+            those, or where the encoder cannot tell.
+        product_bytes: Bytes of the weights of the products alone, the part that int8 stores in a quarter; None where
+            the encoder cannot tell.
     """
 
     device: str
@@ -60,6 +64,8 @@ class Evidence:
     library: str
     details: Mapping[str, Any] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
+    artefact_bytes: int | None = None
+    product_bytes: int | None = None
 
 
 @dataclass(frozen=True)

@@ -137,6 +137,12 @@ def weight_bytes(path: Path) -> int:
     return sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(path).graph.initializer)
 
 
+def file_bytes(path: Path) -> int:
+    """Bytes of a graph's files: itself, and its weights where they are kept beside it."""
+    beside = (path, path.with_name(f"{path.name}.data"), path.with_suffix(".bin"))
+    return sum(file.stat().st_size for file in beside if file.is_file())
+
+
 def save_graph(graph: onnx.ModelProto, path: Path) -> None:
     """Writes a graph; one too big for a protobuf gets its weights beside it, in `<name>.data`."""
     if graph.ByteSize() < SINGLE_FILE_BYTES:

@@ -32,7 +32,7 @@ from embedgate.encoders import (
 )
 from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.evidence import UNPROVEN, contradictions
-from embedgate.encoders.graph import FILE_NAME, exported_graph, quiet_logging, weight_bytes
+from embedgate.encoders.graph import FILE_NAME, exported_graph, file_bytes, quiet_logging, weight_bytes
 from embedgate.encoders.ort_session import PROVIDER, session
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
@@ -150,6 +150,7 @@ class GraphEncoder(Encoder):
                 **self._details,
             },
             problems=problems,
+            artefact_bytes=file_bytes(self._path),
         )
 
     def stages(self, texts: Sequence[str]) -> Stages:

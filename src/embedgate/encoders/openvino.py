@@ -27,7 +27,7 @@ import openvino as ov
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.graph import exported_graph, file_bytes
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
 from embedgate.machine import library_versions
@@ -79,7 +79,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
             "ENABLE_CPU_PINNING": False,  # no other backend pins its threads to cores
         },
     )
-    return OpenVINOEncoder(compiled, tokenizer, combination, details)
+    return OpenVINOEncoder(compiled, tokenizer, combination, details, file_bytes(graph))
 
 
 class OpenVINOEncoder(Encoder):
@@ -90,11 +90,18 @@ class OpenVINOEncoder(Encoder):
         tokenizer: The model's tokenizer.
         combination: What it is to be; its evidence is held against this.
         details: Put into the evidence as they are.
+        artefact_bytes: Bytes of the graph's files.
     """
 
     def __init__(
-        self, compiled: ov.CompiledModel, tokenizer: Tokenizer, combination: Combination, details: dict[str, Any]
+        self,
+        compiled: ov.CompiledModel,
+        tokenizer: Tokenizer,
+        combination: Combination,
+        details: dict[str, Any],
+        artefact_bytes: int | None = None,
     ) -> None:
+        self._artefact_bytes = artefact_bytes
         self.stability = STABILITY[combination.weight_precision]
         self._compiled = compiled
         self._request = compiled.create_infer_request()
@@ -155,6 +162,7 @@ class OpenVINOEncoder(Encoder):
                 **self._details,
             },
             problems=contradictions(self._combination, products, device),
+            artefact_bytes=self._artefact_bytes,
         )
 
     def close(self) -> None:

@@ -170,7 +170,7 @@ class SentenceTransformerEncoder(Encoder):
         return Evidence(
             device=device,
             threads=torch.get_num_threads(),
-            weight_bytes=sum(tensor.nbytes for tensor in self._stored()),
+            weight_bytes=sum(tensor.nbytes for tensor in self._stored(self._weights())),
             products=products,
             library=f"{self._library} {version(self._library)}",
             details={
@@ -181,6 +181,7 @@ class SentenceTransformerEncoder(Encoder):
                 **self._details,
             },
             problems=tuple(problems),
+            product_bytes=sum(tensor.nbytes for tensor in self._stored(self._product_weights())),
         )
 
     def close(self) -> None:
@@ -200,15 +201,18 @@ class SentenceTransformerEncoder(Encoder):
             if kind != expected and getattr(torch, kind).is_floating_point:
                 yield f"{count} of {sum(stored.values())} parameters are stored in {kind}, not in {expected}"
 
-    def _stored(self) -> Iterator[Tensor]:
-        """Every plain tensor the weights are stored in, once, whoever shares it."""
+    def _stored(self, weights: Iterator[Tensor]) -> Iterator[Tensor]:
+        """Every plain tensor that weights are stored in, once, whoever shares it."""
         # Holding them keeps a tensor that was unpacked for this from leaving its address to the next one.
-        found = {tensor.data_ptr(): tensor for weight in self._weights() for tensor in plain_tensors(weight)}
+        found = {tensor.data_ptr(): tensor for weight in weights for tensor in plain_tensors(weight)}
         yield from found.values()
 
     def _weights(self) -> Iterator[Tensor]:
         yield from self._model.parameters()
         yield from self._model.buffers()
+        yield from self._product_weights()
+
+    def _product_weights(self) -> Iterator[Tensor]:
         yield from (weight_of(module) for module in self._model.modules() if is_product(module))
 
 

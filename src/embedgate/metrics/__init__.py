@@ -19,6 +19,8 @@ Matrix = npt.NDArray[np.float32]
 
 # The name under which what is measured of generated sentences is approved.
 ORDERING = "ordering"
+# The name under which speed and memory are approved.
+BUDGET = "budget"
 # What the name of a comparison over all texts of several datasets begins with; the datasets' names follow.
 ALL_TEXTS = "texts:"
 

@@ -1,4 +1,4 @@
-"""Writes `report.json` and `report.md`."""
+"""Writes `report.json`, `report.md`, `report.html` and `pareto.svg`."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ import json
 import os
 from pathlib import Path
 
-from embedgate.report import markdown
+from embedgate.report import html, markdown, pareto
 from embedgate.report.summary import Summary
+
+PLOT = "pareto.svg"
 
 
 def write(summary: Summary, folder: Path) -> list[Path]:
-    """Writes both reports, each complete or not at all.
+    """Writes the reports, each complete or not at all; the plot only where speed and quality are known.
 
     Args:
         summary: The session.
@@ -24,7 +26,13 @@ def write(summary: Summary, folder: Path) -> list[Path]:
     contents = {
         "report.json": json.dumps(summary.to_json(), indent=1, ensure_ascii=True) + "\n",
         "report.md": markdown.render(summary),
+        "report.html": html.render(summary),
     }
+    plot = pareto.render(summary)
+    if plot is None:
+        (folder / PLOT).unlink(missing_ok=True)  # an earlier session's
+    else:
+        contents[PLOT] = plot
     files = []
     for name, text in contents.items():
         file, scratch = folder / name, folder / f".{name}.{os.getpid()}"

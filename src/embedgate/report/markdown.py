@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedgate.judgement import Judgement, printable, shorten
-from embedgate.report.summary import CHANGE_HEADINGS, LARGEST_MOVE, Summary, cells, headings
+from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 ICON = {
     "pass": "✅",
@@ -39,6 +39,8 @@ def render(summary: Summary) -> str:
         lines += ["Per dataset: share of the reference's quality that is kept.", ""]
     if summary.shows_moves:
         lines += [f"{LARGEST_MOVE.capitalize()}.", ""]
+    if summary.shows_cost:
+        lines += [f"{COST.capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
@@ -46,15 +48,19 @@ def render(summary: Summary) -> str:
         lines += [f"Index: {escape(facts['index'])}", ""]
     for title, found in (
         ("Failures", summary.judgements("fail")),
-        ("Inconclusive", summary.judgements("inconclusive")),
+        ("Inconclusive", [j for j in summary.judgements("inconclusive") if not j.unjudged]),
     ):
         if found:
             lines += [f"### {title}", ""]
             lines += [line for judgement in found for line in _item(judgement)]
             lines.append("")
     not_run = [row for row in summary.rows if row.verdict in ("error", "skipped")]
-    if not_run:
+    if not_run or summary.unjudged:
         lines += ["### Not judged", ""]
+        lines += [
+            f"- {len(found)} checks: {escape('; '.join(filter(None, reason)))}"
+            for reason, found in summary.unjudged.items()
+        ]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
         lines.append("")
     ran = [(row.combination, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")]

@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from embedgate import __version__
+from embedgate.budgets.workloads import HEADLINE as HEADLINE_WORKLOAD
+from embedgate.budgets.workloads import LATENCY
 from embedgate.combination import Combination
 from embedgate.judgement import Judgement
 from embedgate.metrics import METRICS
@@ -27,6 +29,10 @@ HEADLINE = {
 }
 
 LARGEST_MOVE = "largest move: how far an embedding moved when only its surroundings changed, as a share of its length"
+COST = (
+    "speed: how many times faster than the reference in batches of 32; latency of one text at a time; memory that the "
+    "combination adds to a process once it is loaded"
+)
 CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
 
 
@@ -91,9 +97,23 @@ class Summary:
         return [(dataset, metric) for dataset, metric in seen if metric in HEADLINE]
 
     @property
+    def shows_cost(self) -> bool:
+        """Whether time or memory was measured."""
+        return any(row.run.get("speed") or row.run.get("footprint") for row in self.rows)
+
+    @property
     def shows_moves(self) -> bool:
         """Whether any variation was judged, so that the table has largest moves to explain."""
         return any(j.check == "invariance" for row in self.rows for j in row.judgements)
+
+    @property
+    def unjudged(self) -> dict[tuple[str, str], list[Judgement]]:
+        """What could not be judged, by the reason and what to do about it."""
+        found: dict[tuple[str, str], list[Judgement]] = {}
+        for judgement in self.judgements("inconclusive"):
+            if judgement.unjudged and judgement.diagnosis:
+                found.setdefault((judgement.diagnosis.cause, judgement.diagnosis.next_step), []).append(judgement)
+        return found
 
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict."""
@@ -158,6 +178,8 @@ def run_facts(run: Run) -> dict[str, Any]:
         "encode_seconds": round(run.encode_seconds, 3),
         "texts": len(run.embeddings),
         "dim": run.embeddings.dim,
+        "speed": run.speed,
+        "footprint": run.footprint,
     }
 
 
@@ -217,13 +239,15 @@ def summarise(collector: Collector) -> Summary:
             row.verdict, row.reason = "error", record["error"]
         elif judgement:
             row.judgements.append(judgement)
-            row.verdict = _worse(row.verdict, "expected failure" if record["expected"] else judgement.verdict)
+            if not judgement.unjudged:
+                row.verdict = _worse(row.verdict, "expected failure" if record["expected"] else judgement.verdict)
     losses: dict[tuple[str, str], list[float]] = {}
     for row in rows.values():
         for j in row.judgements:
             if j.check == "retention" and j.smallest_detectable_loss is not None:
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
     verdicts = [row.verdict for row in rows.values()] + [j.verdict for j in upgrade]
+    verdicts += ["inconclusive" for row in rows.values() for j in row.judgements if j.unjudged]
     red = {"fail", "error", "inconclusive", "skipped"} if collector.facts.get("strict") else {"fail", "error"}
     if red & set(verdicts) or trouble:
         verdict = "fail"
@@ -254,7 +278,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
     overlap, p01, order = row.find("top10_overlap"), row.find("cosine_p01"), row.find("order_kept")
     moves = [j.value for j in row.judgements if j.check == "invariance" and j.value is not None]
     weights = row.run.get("evidence", {}).get("weight_bytes")
-    same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
+    same = sum(judgement.verdict == row.verdict and not judgement.unjudged for judgement in row.judgements)
     share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
     return [
         row.verdict + share,
@@ -263,14 +287,45 @@ def cells(summary: Summary, row: Row) -> list[str]:
         f"{p01.value:.4f}" if p01 and p01.value is not None else "",
         f"{order.value:.1%}" if order and order.value is not None else "",
         f"{max(moves):.1g}" if moves else "",
+        *(_cost(row) if summary.shows_cost else ()),
         f"{weights / 1e6:.1f} MB" if weights else "",
+    ]
+
+
+def speed_up(row: Row) -> float | None:
+    """How many times faster than its reference a combination is on the workload that stands for all."""
+    if row.verdict == "reference":
+        return 1.0
+    found = row.run.get("speed", {}).get(HEADLINE_WORKLOAD)
+    return 1 / found["ratio"] if found else None
+
+
+def kept(summary: Summary, row: Row) -> float | None:
+    """The least share of the reference's quality that a combination keeps, over the table's columns."""
+    if row.verdict == "reference":
+        return 1.0
+    found = [row.find(metric, dataset) for dataset, metric in summary.headlines]
+    shares = [judgement.observed for judgement in found if judgement and judgement.observed is not None]
+    return min(shares) if shares else None
+
+
+def _cost(row: Row) -> list[str]:
+    speed, latency = speed_up(row), row.run.get("speed", {}).get(LATENCY, {}).get("candidate_latency_ms", {})
+    loaded = row.run.get("footprint", {}).get("loaded")
+    quantiles = [latency.get(name) for name in ("p50", "p95")]
+    return [
+        f"{speed:.2f}x" if speed else "",
+        "/".join(f"{value:.1f}" for value in quantiles if value is not None),
+        f"{loaded / 1e6:.0f} MB" if loaded else "",
     ]
 
 
 def headings(summary: Summary) -> list[str]:
     """The table's headings."""
-    kept = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
-    return ["combination", "verdict", *kept, "top-10 overlap", "p01 cosine", "order kept", "largest move", "weights"]
+    cost = ["speed", "latency p50/p95 ms", "memory loaded"] if summary.shows_cost else []
+    fixed = ["top-10 overlap", "p01 cosine", "order kept", "largest move", *cost, "weights"]
+    retained = [f"{dataset} {HEADLINE[metric]}" for dataset, metric in summary.headlines]
+    return ["combination", "verdict", *retained, *fixed]
 
 
 _SEVERITY = ("skipped", "reference", "pass", "inconclusive", "expected failure", "fail", "error")

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
-from embedgate.report.summary import CHANGE_HEADINGS, LARGEST_MOVE, Summary, cells, headings
+from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
-LEAST_WIDTH = 130
+LEAST_WIDTH = 160
 
 STYLE = {
     "pass": "green",
@@ -48,6 +48,8 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
             console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
         if summary.shows_moves:
             console.print(Text(LARGEST_MOVE, style="dim"))
+        if summary.shows_cost:
+            console.print(Text(COST, style="dim"), soft_wrap=True)
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):
@@ -97,12 +99,18 @@ def _notes(summary: Summary) -> list[Text]:
         for row in summary.rows
         if row.verdict == "skipped"
     ]
-    lines += [Text(f"{j.combination}: {j.message}", style="yellow") for j in summary.judgements("inconclusive")]
+    lines += [
+        Text(f"{j.combination}: {j.message}", style="yellow")
+        for j in summary.judgements("inconclusive")
+        if not j.unjudged
+    ]
+    for (cause, step), found in summary.unjudged.items():
+        lines.append(Text(f"{len(found)} checks not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
     lines += [
         Text(f"{j.combination}: {line}", style="yellow")
         for row in summary.rows
         for j in row.judgements
-        if j.check == "baseline" and j.verdict == "pass"
+        if j.check in ("baseline", "speed", "memory", "size") and j.verdict == "pass"
         for line in j.details
     ]
     if summary.facts.get("index"):

@@ -1,0 +1,137 @@
+"""Memory and cold start of one combination, measured in a process that does nothing else."""
+
+from __future__ import annotations
+
+import gc
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from itertools import cycle, islice
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import psutil
+
+from embedgate import encoders
+from embedgate.budgets.workloads import WORKLOADS, texts_of
+from embedgate.encoders import Encoder
+
+if TYPE_CHECKING:
+    from embedgate.combination import Combination
+    from embedgate.session import Session
+
+PEAK_WORKLOAD = WORKLOADS["batch_32_long"]
+# Memory may grow until allocators have seen every shape; then it must stay, span after span.
+SETTLING = 8
+SPANS = 3
+BATCHES = 8
+BATCH = 32
+
+
+@dataclass(frozen=True)
+class Footprint:
+    """What one combination takes, in bytes and seconds.
+
+    Attributes:
+        loaded: Resident memory it adds once it is built and has encoded one text.
+        peak: The most it adds while it is built and encodes `PEAK_WORKLOAD`.
+        growth: Bytes that stay after every batch of texts it has not met, the least over `SPANS` spans.
+        device_peak: The most of a GPU's memory it holds; None on a CPU.
+        prepare_seconds: Export and quantization, as it took when the artefacts in the cache were made; None where that
+            is not known.
+        load_seconds: From the model's folder, and its artefacts where it has any, to a ready encoder.
+        first_call_seconds: The first text.
+    """
+
+    loaded: int
+    peak: int
+    growth: int
+    device_peak: int | None
+    prepare_seconds: float | None
+    load_seconds: float
+    first_call_seconds: float
+
+
+def measure(session: Session, combination: Combination) -> Footprint:
+    """Builds a combination and encodes with it; to be called in a fresh process, before anything was built there.
+
+    Raises:
+        GateError: If it cannot be built or does not encode.
+    """
+    registry, model, context = session.registry, session.model, session.context
+    encoders.unavailable(combination, registry)  # imports its library, which is no part of what a model takes
+    texts = texts_of("medium")
+    before = resident()
+    started = time.perf_counter()
+    encoder = encoders.build(model, combination, context, registry)
+    built = time.perf_counter()
+    encoder.encode(texts[:1])
+    called = time.perf_counter()
+    loaded = resident()
+    for call in PEAK_WORKLOAD.calls:
+        encoder.encode(call, batch_size=PEAK_WORKLOAD.batch_size)
+    highest = peak() - before
+    growth = growth_per_batch(encoder, texts)
+    taken = session.cache.taken
+    prepare = None if any(seconds is None for seconds in taken.values()) else sum(filter(None, taken.values()))
+    device = _device_peak() if combination.device == "cuda" else None
+    encoder.close()
+    return Footprint(max(0, loaded - before), max(0, highest), growth, device, prepare, built - started, called - built)
+
+
+def growth_per_batch(encoder: Encoder, texts: Sequence[str], memory: Callable[[], int] | None = None) -> int:
+    """Bytes that stay after every batch: the least over a few spans, since an allocator grows in one and not in all.
+
+    Args:
+        encoder: Encodes.
+        texts: What batches are made of; each text is used once where there are enough.
+        memory: Tells the resident memory in bytes; this process's where None.
+    """
+    memory = memory or resident
+    batches = _batches(texts)
+    for _ in range(SETTLING):
+        encoder.encode(next(batches), batch_size=BATCH)
+    found = []
+    for _ in range(SPANS):
+        before = memory()
+        for _ in range(BATCHES):
+            encoder.encode(next(batches), batch_size=BATCH)
+        found.append((memory() - before) // BATCHES)
+    return max(0, min(found))
+
+
+def resident() -> int:
+    """Resident memory of this process in bytes, pages of mapped files included, garbage collected."""
+    gc.collect()
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak() -> int:
+    """The most resident memory this process has had, in bytes."""
+    if sys.platform == "win32":
+        return int(psutil.Process().memory_info().peak_wset)
+    try:
+        # Not getrusage's: on Linux that is at least what the process had that started this one.
+        found = re.search(r"VmHWM:\s*(\d+) kB", Path("/proc/self/status").read_text("ascii", errors="replace"))
+    except OSError:
+        found = None
+    if found:
+        return int(found[1]) * 1024
+    import resource
+
+    highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return int(highest if sys.platform == "darwin" else highest * 1024)
+
+
+def _batches(texts: Sequence[str]) -> Iterator[list[str]]:
+    endless = cycle(texts)
+    while True:
+        yield list(islice(endless, BATCH))
+
+
+def _device_peak() -> int:
+    import torch
+
+    return int(torch.cuda.max_memory_reserved())

@@ -1,0 +1,123 @@
+"""The two arms of a timing: a combination and its reference, built for it and warmed up."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from embedgate.budgets.clocks import clock_of
+from embedgate.budgets.paired import Aim, Blocks, Ratio, Row, candidate_seconds, compare, enough_for, reference_seconds
+from embedgate.budgets.workloads import LATENCY, Workload
+from embedgate.encoders import Encoder
+from embedgate.errors import BuildError, GateError, one_line
+from embedgate.machine import default_threads
+
+if TYPE_CHECKING:
+    from embedgate.combination import Combination
+    from embedgate.session import Session
+
+WARM_UP = 2
+
+
+class Timing:
+    """Times combinations of a session's model against their references.
+
+    Both arms run with one thread less than there are cores, or as many as the session uses where that is fewer: a pool
+    that takes all cores waits for the one that a neighbour holds, so its time is the neighbour's; and pools of two
+    backends, each spinning on every core, slow each other down. Measured: see docs/budgets.md.
+
+    Args:
+        session: Builds the arms.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.threads = spare_threads(session.threads)
+
+    def blocks(self, combination: Combination, workload: Workload) -> Blocks:
+        """Turns of a combination and its reference, both built and warm.
+
+        Raises:
+            GateError: If one of them cannot be built or does not encode.
+        """
+        session, clock = self._session, clock_of(combination.device)
+        arms = (
+            session.timed("reference", combination.reference, self.threads),
+            session.timed("candidate", combination, self.threads),
+        )
+        calls = workload.calls
+
+        def turn(encoder: Encoder) -> Sequence[float]:
+            return [clock(lambda call=call: encoder.encode(call, workload.batch_size)) for call in calls]  # type: ignore[misc]
+
+        for encoder in arms:
+            try:
+                for _ in range(WARM_UP):
+                    turn(encoder)
+            except GateError:
+                raise
+            except Exception as error:
+                raise BuildError(f"{combination} failed on {workload}: {one_line(error)}") from error
+        reference, candidate = arms
+        return Blocks(lambda: turn(reference), lambda: turn(candidate))
+
+    def rows(self, combination: Combination, workload: Workload, aim: Aim) -> list[Row]:
+        """The turns it takes to see on which side of a limit a combination is."""
+        blocks = self.blocks(combination, workload)
+        compare(blocks, aim)
+        return blocks.rows
+
+    def tokenise_seconds(self, workload: Workload) -> float | None:
+        """Least seconds of three to tokenise the texts of a turn; None where the model's tokenizer is not known."""
+        tokenizer = self._session.tokenizer
+        if tokenizer is None:
+            return None
+        found = []
+        for _ in range(3):
+            started = time.perf_counter()
+            for call in workload.calls:
+                for _batch in tokenizer.batches(call, workload.batch_size):
+                    pass
+            found.append(time.perf_counter() - started)
+        return min(found)
+
+
+def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, notes: Sequence[str]) -> dict[str, Any]:
+    """What was measured, as JSON values."""
+    mine = float(np.median(candidate_seconds(blocks.rows)))
+    theirs = float(np.median(reference_seconds(blocks.rows)))
+    tokenise = timing.tokenise_seconds(load)
+    figures: dict[str, Any] = {
+        "ratio": found.median,
+        "low": found.low,
+        "high": found.high if math.isfinite(found.high) else None,
+        "blocks": found.blocks,
+        "threads": timing.threads,
+        "texts_per_second": load.texts / mine,
+        "reference_texts_per_second": load.texts / theirs,
+        "ms_per_text": 1e3 * mine / load.texts,
+        "tokenise_ms_per_text": None if tokenise is None else 1e3 * tokenise / load.texts,
+        "disturbed_by": list(notes),
+    }
+    if load.id == LATENCY:
+        for arm, calls in blocks.calls.items():
+            figures[f"{arm}_latency_ms"] = _latency(calls)
+    return figures
+
+
+def _latency(calls: Sequence[float]) -> dict[str, float | int | None]:
+    """Quantiles of single calls in milliseconds; None for one that so few calls cannot bound."""
+    found: dict[str, float | int | None] = {"n": len(calls)}
+    for name, quantile in (("p50", 0.5), ("p95", 0.95)):
+        enough = len(calls) >= enough_for(quantile)
+        found[name] = float(np.quantile(calls, quantile, method="higher")) * 1e3 if enough else None
+    return found
+
+
+def spare_threads(threads: int) -> int:
+    """Threads that leave one of the machine's cores to others, where there are two or more."""
+    return max(1, min(threads, default_threads() - 1))

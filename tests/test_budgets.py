@@ -1,0 +1,481 @@
+"""Budgets of speed, memory and size: what turns them red, what leaves them green, and what leaves them open."""
+
+from __future__ import annotations
+
+import json
+import sys
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from embedgate.budget_checks import BudgetChecks
+from embedgate.budgets import footprint, timing
+from embedgate.budgets.footprint import BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
+from embedgate.budgets.host import Watch
+from embedgate.budgets.workloads import LATENCY, WORKLOADS, workloads
+from embedgate.combination import Combination
+from embedgate.encoders import Evidence
+from embedgate.errors import BaselineError, BuildError
+from embedgate.machine import profile
+from embedgate.metrics import BUDGET
+from embedgate.store import Approved, Entry, Key, Provenance
+
+ACME = Combination.parse("acme-int8-cpu")
+BATCH_32, BATCH_8 = "batch_32_medium", "batch_8_short"
+MB = 10**6
+
+
+class Acme:
+    """An encoder that takes no time of its own: the tests' clock asks it what a call took."""
+
+    last = 0.0
+
+    def encode(self, texts, batch_size=32):
+        Acme.last = Acme.cost(len(texts))
+        return np.ones((len(texts), 384), dtype=np.float32)
+
+    @staticmethod
+    def cost(texts):
+        return 0.4
+
+    def evidence(self):
+        return Acme.shown
+
+
+Acme.shown = Evidence("cpu", 1, 60 * MB, {"int8": 36}, "acme 1", artefact_bytes=61 * MB)
+
+
+class Benchmark:
+    """pytest-benchmark's fixture, as far as it is used."""
+
+    def __init__(self, disabled=False):
+        self.disabled = disabled
+        self.extra_info = {}
+
+    def pedantic(self, target, *, setup, teardown, rounds):
+        for _ in range(1 if self.disabled else rounds):
+            setup()
+            target()
+            teardown()
+
+
+class Fresh:
+    """A fresh process, in which nothing is slower unless a test says so."""
+
+    def __init__(self, rows=None, footprints=()):
+        self._rows = rows or (lambda load: 0.4)
+        self._footprints = list(footprints)
+        self.asked = 0
+
+    def rows(self, combination, asked):
+        self.asked += 1
+        return {name: [(1.0, self._rows(name), self._rows(name), 1.0)] * 32 for name in asked}
+
+    def footprint(self, combination):
+        self.asked += 1
+        return self._footprints.pop(0) if len(self._footprints) > 1 else self._footprints[0]
+
+
+@pytest.fixture(scope="module")
+def judge(judge_with):
+    found = judge_with({ACME.id: lambda path, device: Acme()}, data=("triplets",), combinations=(ACME.id,))
+    yield found
+    found.session.close()
+
+
+@pytest.fixture
+def speeds(monkeypatch):
+    """Sets what the candidate's calls take, of the one second that the reference's take: `(texts) -> seconds`."""
+
+    def clock_of(device):
+        def seconds(call):
+            Acme.last = 0.0
+            call()
+            return Acme.last or 1.0
+
+        return seconds
+
+    monkeypatch.setattr(timing, "clock_of", clock_of)
+    monkeypatch.setattr(timing.Timing, "tokenise_seconds", lambda self, load: 0.1)
+
+    def set_cost(cost):
+        monkeypatch.setattr(Acme, "cost", staticmethod(cost))
+
+    return set_cost
+
+
+@pytest.fixture
+def budgets(judge):
+    """Checks with budgets of the test's own: by metric, the approved value and, where it is another, its upper end."""
+    session = judge.session
+
+    def make(approved, fresh=None, *, update=False, profile_name="cpu-x86_64-test", inherited=False, **changed):
+        was = Provenance.of(session.machine, threads=session.threads, batch_size=32, libraries={}, commit="")
+        was = replace(was, **changed)
+
+        def find(combination, dataset, sha256, metric):
+            assert (combination, dataset) == (ACME.id, BUDGET)
+            if metric not in approved:
+                return None
+            value, high = approved[metric] if isinstance(approved[metric], tuple) else (approved[metric],) * 2
+            entry = Entry(Key(combination, dataset, metric, sha256), value, min(value, high), high, 64, 1)
+            return Approved(entry, "cpu" if inherited else profile_name, inherited, was)
+
+        checked = SimpleNamespace(
+            **{name: getattr(session, name) for name in ("run", "machine", "threads", "timed", "tokenizer")}
+        )
+        checked.settings = replace(session.settings, update=update)
+        return BudgetChecks(
+            checked, profile(profile_name), judge.tolerances, find, "pytest --gate-update", 44, fresh or Fresh()
+        )
+
+    return make
+
+
+APPROVED = {f"time_{load.id}": 0.4 for load in workloads("nightly")}
+
+
+class TestSpeed:
+    def test_an_unchanged_combination_stays_green_after_one_look(self, budgets, speeds):
+        fresh = Fresh()
+        found = budgets(APPROVED, fresh).speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "pass"
+        assert "takes 0.400 of the reference's time for batches of 32, medium" in found.message
+        assert (found.n, fresh.asked) == (8, 0)
+
+    def test_a_sleep_of_12_percent_is_red_in_every_workload(self, budgets, speeds):
+        speeds(lambda texts: 0.4 * 1.12)
+        checks = budgets(APPROVED, Fresh(lambda load: 0.4 * 1.12))
+        for load in workloads("nightly"):
+            found = checks.speed(ACME, load.id, Benchmark())
+            assert found.verdict == "fail"
+            assert f"takes 0.448 of the reference's time for {load}" in found.message
+            assert "0.400 approved" in found.message
+            assert found.diagnosis.layer == "time"
+            assert "pytest --gate-update" in found.diagnosis.next_step
+            assert "in a fresh process" in found.details[0]
+
+    def test_a_slowdown_at_batch_1_alone_is_red_there_and_nowhere_else(self, budgets, speeds):
+        speeds(lambda texts: 0.48 if texts == 1 else 0.4)
+        checks = budgets(APPROVED, Fresh(lambda load: 0.48 if WORKLOADS[load].batch_size == 1 else 0.4))
+        verdicts = {load.id: checks.speed(ACME, load.id, Benchmark()).verdict for load in workloads("ci")}
+        assert verdicts == {load.id: "fail" if load.id == LATENCY else "pass" for load in workloads("ci")}
+
+    def test_what_a_fresh_process_does_not_confirm_is_not_red(self, budgets, speeds):
+        speeds(lambda texts: 0.5)
+        found = budgets(APPROVED, Fresh(lambda load: 0.4)).speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "inconclusive"
+        assert not found.unjudged
+        assert "in a fresh process does not confirm that it is slower" in found.message
+
+    def test_the_slack_is_beyond_the_upper_end_of_what_was_approved(self, budgets, speeds):
+        speeds(lambda texts: 0.43)
+        found = budgets({"time_batch_32_medium": (0.4, 0.42)}).speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "pass"
+        assert found.limit == pytest.approx(0.42 * 1.04)
+
+    def test_a_faster_combination_passes_and_its_baseline_is_called_stale(self, budgets, speeds):
+        speeds(lambda texts: 0.3)
+        found = budgets(APPROVED).speed(ACME, BATCH_8, Benchmark())
+        assert found.verdict == "pass"
+        assert "0.400 is approved: stale, approve it by: pytest --gate-update" in found.details[0]
+
+    def test_without_pytest_benchmark_it_is_not_measured_and_never_passed(self, budgets, speeds):
+        found = budgets(APPROVED).speed(ACME, BATCH_8, Benchmark(disabled=True))
+        assert (found.verdict, found.unjudged) == ("inconclusive", True)
+        assert "not measured" in found.message
+        assert found.observed is None
+
+    @pytest.mark.parametrize(
+        ("changed", "cause"),
+        [
+            ({"cpu": "Another CPU"}, "budgets are approved for Another CPU, and this is"),
+            ({"threads": 77}, "budgets are approved for 77 threads, and these are"),
+            ({"inherited": True}, "budgets are approved for cpu and not for cpu-x86_64-test"),
+        ],
+    )
+    def test_a_budget_of_another_machine_judges_nothing(self, budgets, speeds, changed, cause):
+        speeds(lambda texts: 9.9)
+        found = budgets(APPROVED, **changed).speed(ACME, BATCH_32, Benchmark())
+        assert (found.verdict, found.unjudged) == ("inconclusive", True)
+        assert cause in found.message
+        assert found.observed == pytest.approx(9.9)
+
+    def test_without_a_budget_it_says_which_command_approves_one(self, budgets, speeds):
+        found = budgets({}).speed(ACME, BATCH_32, Benchmark())
+        assert found.unjudged
+        assert "no budget is approved for cpu-x86_64-test" in found.message
+        assert found.diagnosis.next_step == "approve it by: pytest --gate-update"
+
+    def test_a_changed_workload_is_red_and_says_so(self, budgets, speeds):
+        checks = budgets(APPROVED)
+
+        def find(*_):
+            raise BaselineError("budget changed since it was approved", "record it anew")
+
+        checks._approved = find
+        found = checks.speed(ACME, BATCH_32, Benchmark())
+        assert (found.verdict, found.message) == ("fail", "budget changed since it was approved")
+
+    def test_an_update_keeps_what_both_processes_measured(self, judge, budgets, speeds):
+        speeds(lambda texts: 0.4)
+        fresh = Fresh(lambda load: 0.44)
+        checks = budgets({}, fresh, update=True)
+        for load in workloads("ci"):
+            assert checks.speed(ACME, load.id, Benchmark()).verdict == "pass"
+        assert fresh.asked == 1
+        entry = judge.session.run(ACME).budgets[f"time_{BATCH_32}"]
+        assert (entry.low, entry.high) == (pytest.approx(0.4), pytest.approx(0.44))
+        assert entry.value == pytest.approx(np.sqrt(0.4 * 0.44))
+        assert (entry.n, entry.key.dataset_sha256) == (64, WORKLOADS[BATCH_32].sha256)
+
+    def test_seconds_are_a_budget_where_the_profile_names_a_gpu(self, budgets, speeds):
+        """Both arms twice as slow: the ratio tells nothing of it."""
+        approved = {**APPROVED, f"seconds_{BATCH_32}": 0.19}
+        for name in ("nvidia-h200", "nvidia-l4"):
+            checks = budgets(approved, profile_name=name)
+            found = checks.speed(ACME, BATCH_32, Benchmark())
+            assert found.verdict == "fail"
+            assert f"takes 400.000 ms for batches of 32, medium, its budget on {name} is 197.600 ms" in found.message
+
+    def test_figures_go_to_the_report_and_to_pytest_benchmark(self, judge, budgets, speeds):
+        benchmark = Benchmark()
+        budgets(APPROVED).speed(ACME, LATENCY, benchmark)
+        figures = judge.session.run(ACME).speed[LATENCY]
+        assert benchmark.extra_info == figures
+        assert json.loads(json.dumps(figures)) == figures
+        assert figures["ratio"] == pytest.approx(0.4)
+        assert figures["texts_per_second"] == pytest.approx(2.5)
+        assert figures["candidate_latency_ms"] == {"n": 72, "p50": pytest.approx(400), "p95": pytest.approx(400)}
+
+
+SMALL = Footprint(70 * MB, 100 * MB, 0, None, 1.0, 0.5, 0.1)
+WITHIN = {"memory_loaded": 70 * MB, "memory_peak": 100 * MB}
+
+
+class TestMemory:
+    def test_what_was_approved_is_green(self, judge, budgets):
+        fresh = Fresh(footprints=[SMALL])
+        found = budgets(WITHIN, fresh).memory(ACME)
+        assert (found.verdict, fresh.asked) == ("pass", 1)
+        assert found.message == "70.0 MB once loaded, 1.2 times its weights; 100.0 MB at its peak (batches of 32, long)"
+        assert judge.session.run(ACME).footprint["loaded"] == 70 * MB
+
+    def test_weights_held_twice_are_red_as_that(self, budgets):
+        twice = replace(SMALL, loaded=130 * MB, peak=160 * MB)
+        found = budgets(WITHIN, Fresh(footprints=[twice])).memory(ACME)
+        assert found.verdict == "fail"
+        assert "memory once loaded takes 130.0 MB, its budget is 77.0 MB (70.0 MB approved, 10% slack)" in found.message
+        assert "1.0 times its weights of 60.0 MB more: are they held twice?" in found.diagnosis.next_step
+
+    def test_a_peak_that_does_not_repeat_is_not_red(self, budgets):
+        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, peak=150 * MB), SMALL])).memory(ACME)
+        assert found.verdict == "pass"
+
+    def test_memory_that_stays_with_every_batch_is_red_without_any_baseline(self, budgets):
+        leaky = replace(SMALL, growth=49_152)
+        found = budgets({}, Fresh(footprints=[leaky])).memory(ACME)
+        assert found.verdict == "fail"
+        assert "keeps 49 kB of memory with every batch of 32 new texts" in found.message
+
+    def test_growth_that_does_not_repeat_is_no_leak(self, budgets):
+        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, growth=49_152), SMALL])).memory(ACME)
+        assert found.verdict == "pass"
+
+    def test_less_memory_is_a_stale_baseline(self, budgets):
+        found = budgets({"memory_loaded": 100 * MB, "memory_peak": 100 * MB}, Fresh(footprints=[SMALL])).memory(ACME)
+        assert found.verdict == "pass"
+        assert "memory once loaded: 70.0 MB, 100.0 MB is approved: stale" in found.details[0]
+
+    def test_another_machine_judges_nothing(self, budgets):
+        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, loaded=999 * MB)]), cpu="Another").memory(ACME)
+        assert found.unjudged
+
+
+class TestSize:
+    def test_what_int8_promises_and_was_approved_is_green(self, budgets):
+        found = budgets({"weight_bytes": 60 * MB, "artefact_bytes": 61 * MB}).size(ACME)
+        assert (found.verdict, found.message) == ("pass", "60.0 MB of weights, 61.0 MB of artefact")
+
+    def test_int8_as_big_as_fp32_is_red_without_any_baseline(self, judge, budgets, monkeypatch):
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, artefact_bytes=90_900_000))
+        found = budgets({}).size(ACME)
+        assert found.verdict == "fail"
+        assert "its artefact takes 90.9 MB and fp32's weights 90.9 MB: int8 must be below 74.9 MB" in found.message
+
+    def test_bytes_are_inherited_by_every_machine(self, budgets):
+        found = budgets({"weight_bytes": 50 * MB, "artefact_bytes": 61 * MB}, cpu="Another", inherited=True).size(ACME)
+        assert found.verdict == "fail"
+        assert "weights takes 60.0 MB, its budget is 50.5 MB (50.0 MB approved, 1% slack)" in found.message
+
+    def test_an_encoder_that_tells_nothing_is_not_passed(self, judge, budgets, monkeypatch):
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, weight_bytes=0, artefact_bytes=None))
+        assert budgets({}).size(ACME).unjudged
+
+
+def test_growth_is_the_least_of_the_spans():
+    """An allocator grows in one span; a leak in all."""
+    batches = []
+
+    class Encoder:
+        def encode(self, texts, batch_size):
+            batches.append(tuple(texts))
+
+    texts = [str(number) for number in range(32 * (SETTLING + SPANS * BATCHES))]
+    readings = iter([0, 8000, 8000, 8000, 8000, 16_000])
+    assert growth_per_batch(Encoder(), texts, lambda: next(readings)) == 0
+    assert len(set(batches)) == len(batches) == SETTLING + SPANS * BATCHES
+    readings = iter([0, 8000, 8000, 16_000, 16_000, 40_000])
+    assert growth_per_batch(Encoder(), texts, lambda: next(readings)) == 1000
+
+
+def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(pytester):
+    """On Linux, ru_maxrss of a child is at least what its parent had."""
+    held = np.ones(40 * MB)
+    done = pytester.run(sys.executable, "-c", "from embedgate.budgets.footprint import peak; print(peak())")
+    assert int(done.outlines[-1]) < held.nbytes
+
+
+class TestWatch:
+    def test_a_reference_that_slows_down_is_told(self):
+        notes = Watch().notes([1.0] * 8 + [1.5] * 8)
+        assert "the reference itself became 50% slower" in notes
+
+    def test_a_steady_reference_is_not(self):
+        assert not any("reference" in note for note in Watch().notes([1.0, 1.02] * 8))
+
+    def test_thermal_limits_are_told(self, tmp_path):
+        counter = tmp_path / "devices/system/cpu/cpu0/thermal_throttle/core_throttle_count"
+        counter.parent.mkdir(parents=True)
+        counter.write_text("3")
+        watch = Watch(tmp_path)
+        counter.write_text("10")
+        assert "the CPU hit its thermal limit 7 times" in watch.notes()
+
+    def test_what_other_processes_take_is_told_and_ones_own_time_is_not(self, monkeypatch):
+        import psutil
+
+        times = iter([(10.0, 1.0), (12.0, 2.0)])  # busy of all, own
+        own = []
+
+        def cpu_times():
+            busy, mine = next(times)
+            own.append(mine)
+            return SimpleTimes(user=busy, system=0.0, idle=0.0)
+
+        class SimpleTimes(tuple):
+            def __new__(cls, **named):
+                self = super().__new__(cls, named.values())
+                self.__dict__.update(named)
+                return self
+
+        monkeypatch.setattr(psutil, "cpu_times", cpu_times)
+        monkeypatch.setattr(psutil.Process, "cpu_times", lambda self: SimpleTimes(user=own[-1], system=0.0))
+        clock = iter([0.0, 1.0])
+        monkeypatch.setattr("embedgate.budgets.host.time.perf_counter", lambda: next(clock))
+        notes = Watch().notes()
+        assert f"other processes kept 1.0 of {psutil.cpu_count()} cores busy" in notes
+
+
+CONFTEST = """
+import os
+import numpy as np
+from embedgate.encoders import Evidence
+
+FAULT = os.environ.get("ACME_FAULT", "")
+
+class Encoder:
+    def __init__(self, fault):
+        self.fault, self.kept = fault, []
+        self.weights = [np.ones(15_000_000, np.float32) for _ in range(2 if fault == "doubled" else 1)]
+        if fault == "killed" and "--gate-fresh" in " ".join(__import__("sys").argv):
+            os.kill(os.getpid(), 9)
+
+    def encode(self, texts, batch_size=32):
+        vectors = np.array([[len(t) % 7 + 1.0, hash(t) % 5, 1.0] * 128 for t in texts], np.float32)
+        if self.fault == "leaky":
+            self.kept.append(vectors)
+        return vectors
+
+    def evidence(self):
+        return Evidence("cpu", 1, 60_000_000, {"int8": 6}, "acme 1", artefact_bytes=60_000_000)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-int8-cpu", lambda path, device: Encoder(FAULT))
+    registry.add("leaky-int8-cpu", lambda path, device: Encoder("leaky"))
+    registry.add("killed-int8-cpu", lambda path, device: Encoder("killed"))
+"""
+
+
+class TestFreshProcess:
+    def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, pytester, cache, monkeypatch):
+        """Really measured: nothing here depends on time."""
+        monkeypatch.setenv("CI", "")
+        pytester.makeconftest(CONFTEST)
+        pytester.mkdir("gate")
+        common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", "triplets"]
+        common += ["--gate-baselines", "gate", "--gate-cache", str(cache), "-k", "keeps_its_memory and int8"]
+        acme = [*common, "--gate-combination", "acme-int8-cpu"]
+        # What is approved must be what its id says, which constant vectors of an unknown library are.
+        approved = pytester.runpytest_subprocess(*acme, "--gate-update", "--gate-reason", "test")
+        assert approved.ret == 0
+        assert "memory_loaded" in pytester.path.joinpath("gate").rglob("*.json").__next__().read_text("utf-8")
+        assert pytester.runpytest_subprocess(*acme).ret == 0
+        monkeypatch.setenv("ACME_FAULT", "doubled")
+        faulty = [part for name in ("acme", "leaky", "killed") for part in ("--gate-combination", f"{name}-int8-cpu")]
+        found = pytester.runpytest_subprocess(*common, *faulty)
+        assert found.ret == 1
+        text = found.stdout.str()
+        assert "acme-int8-cpu: memory once loaded takes 12" in text
+        assert "1.0 times its weights of 60.0 MB more: are they held twice?" in text
+        assert "leaky-int8-cpu: keeps 49 kB of memory with every batch of 32 new texts" in text
+        assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
+
+    def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, pytester, cache):
+        pytester.makeconftest(CONFTEST)
+        arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", "triplets"]
+        arguments += ["--gate-cache", str(cache), "-k", "keeps_its_speed and acme", "--benchmark-disable"]
+        lenient = pytester.runpytest_subprocess(*arguments)
+        assert lenient.ret == 0
+        lenient.stdout.fnmatch_lines(["*4 checks not judged: pytest-benchmark is disabled*speed is not measured*"])
+        strict = pytester.runpytest_subprocess(*arguments, "--gate-strict")
+        strict.assert_outcomes(failed=4)
+        strict.stdout.fnmatch_lines(["*not measured for batches of 32, medium*"])
+
+
+def test_a_fresh_process_that_cannot_be_started_says_why(tmp_path, monkeypatch):
+    from embedgate.budgets.fresh import FreshProcess
+
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
+    with pytest.raises(BuildError, match="no fresh process could be started"):
+        FreshProcess((), tmp_path).footprint(ACME)
+
+
+def test_the_order_of_measuring_is_memory_before_weights_are_built(monkeypatch):
+    """`resident` is read before anything is built, and the encoder is closed at the end."""
+    events = []
+
+    class Encoder:
+        def encode(self, texts, batch_size=32):
+            events.append("encode")
+
+        def close(self):
+            events.append("close")
+
+    monkeypatch.setattr(footprint, "resident", lambda: events.append("resident") or 5 * MB)
+    monkeypatch.setattr(footprint, "peak", lambda: 9 * MB)
+    monkeypatch.setattr(footprint.encoders, "unavailable", lambda *_: events.append("import"))
+    monkeypatch.setattr(footprint.encoders, "build", lambda *_: events.append("build") or Encoder())
+    session = SimpleNamespace(
+        registry=None, model=None, context=None, cache=SimpleNamespace(taken={"a": 1.5, "b": 2.0})
+    )
+    found = footprint.measure(session, ACME)
+    assert events[:5] == ["import", "resident", "build", "encode", "resident"]
+    assert events[-1] == "close"
+    assert (found.loaded, found.peak, found.prepare_seconds) == (0, 4 * MB, 3.5)
+    session.cache.taken["c"] = None
+    assert footprint.measure(session, ACME).prepare_seconds is None
