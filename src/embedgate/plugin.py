@@ -432,9 +432,16 @@ def _settings(config: pytest.Config) -> Settings:
         exploration=exploration,
         seed=count("seed", least=0),
         examples=examples(),
-        invocation=tuple(map(str, config.invocation_params.args)),
+        invocation=_arguments(config),
         folder=config.invocation_params.dir,
     )
+
+
+def _arguments(config: pytest.Config) -> tuple[str, ...]:
+    """What pytest was called with; a worker of pytest-xdist is given no options of its own, but knows its controller's."""
+    if hasattr(config, "workerinput"):
+        return tuple(config.workerinput["mainargv"][1:])
+    return tuple(map(str, config.invocation_params.args))
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:
