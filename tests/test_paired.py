@@ -28,6 +28,12 @@ from embedgate.budgets.workloads import CALLS_ALONE, LENGTHS, WORKLOADS, texts_o
 LEVELS = Levels.of(0.05, 44)
 
 
+@pytest.fixture(autouse=True)
+def collects_nothing(monkeypatch):
+    """Before its turns, each look collects garbage: of a test process that is large."""
+    monkeypatch.setattr(gc, "collect", lambda: 0)
+
+
 class Machine:
     """Two arms whose turns take what the test says."""
 

@@ -438,7 +438,7 @@ def _settings(config: pytest.Config) -> Settings:
 
 
 def _arguments(config: pytest.Config) -> tuple[str, ...]:
-    """What pytest was called with; a worker of pytest-xdist is given no options of its own, but knows its controller's."""
+    """What pytest was called with; a worker of pytest-xdist has no options of its own, but knows its controller's."""
     if hasattr(config, "workerinput"):
         return tuple(config.workerinput["mainargv"][1:])
     return tuple(map(str, config.invocation_params.args))

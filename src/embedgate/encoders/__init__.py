@@ -198,6 +198,18 @@ def unavailable(combination: Combination, registry: Registry) -> str | None:
     return reason
 
 
+def import_library(combination: Combination, registry: Registry) -> None:
+    """Imports what builds a combination, so that building it imports nothing of weight.
+
+    Raises:
+        Unavailable: If its library cannot be imported.
+    """
+    if registry.factory(combination) is None:
+        _module(combination, registry)
+    else:
+        importlib.import_module("embedgate.encoders.foreign")
+
+
 def build(model: Model, combination: Combination, context: BuildContext, registry: Registry) -> Encoder:
     """Builds a combination's encoder.
 

@@ -63,6 +63,8 @@ def render(summary: Summary) -> str:
         ]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
         lines.append("")
+    if summary.stale:
+        lines += ["### Better than approved", "", *(f"- {escape(line)}" for line in summary.stale), ""]
     ran = [(row.combination, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")]
     if ran:
         lines += [

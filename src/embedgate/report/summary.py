@@ -107,6 +107,13 @@ class Summary:
         return any(j.check == "invariance" for row in self.rows for j in row.judgements)
 
     @property
+    def stale(self) -> list[str]:
+        """What is better than approved by more than is tolerated, one line each."""
+        approved = ("baseline", "speed", "memory", "size")
+        found = [j for row in self.rows for j in row.judgements if j.verdict == "pass" and j.check in approved]
+        return [f"{j.combination}: {line}" for j in found for line in j.details]
+
+    @property
     def unjudged(self) -> dict[tuple[str, str], list[Judgement]]:
         """What could not be judged, by the reason and what to do about it."""
         found: dict[tuple[str, str], list[Judgement]] = {}

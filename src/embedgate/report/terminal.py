@@ -106,13 +106,7 @@ def _notes(summary: Summary) -> list[Text]:
     ]
     for (cause, step), found in summary.unjudged.items():
         lines.append(Text(f"{len(found)} checks not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
-    lines += [
-        Text(f"{j.combination}: {line}", style="yellow")
-        for row in summary.rows
-        for j in row.judgements
-        if j.check in ("baseline", "speed", "memory", "size") and j.verdict == "pass"
-        for line in j.details
-    ]
+    lines += [Text(line, style="yellow") for line in summary.stale]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]
