@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -78,7 +79,11 @@ class Fresh:
 
     def rows(self, combination, asked):
         self.asked += 1
-        return {name: [(1.0, self._rows(name), self._rows(name), 1.0)] * 32 for name in asked}
+        return {name: [self._row(name)] * 32 for name in asked}
+
+    def _row(self, load):
+        calls, each = len(WORKLOADS[load].calls), self._rows(load)
+        return (1.0 * calls, each * calls, each * calls, 1.0 * calls)
 
     def footprint(self, combination):
         self.asked += 1
@@ -113,25 +118,45 @@ def speeds(monkeypatch):
     return set_cost
 
 
+def sha256_of(metric):
+    """The hash that an approved measurement is of."""
+    if metric.endswith("bytes"):
+        return ""
+    return footprint.PEAK_WORKLOAD.sha256 if metric.startswith("memory") else WORKLOADS[metric.partition("_")[2]].sha256
+
+
 @pytest.fixture
 def budgets(judge):
     """Checks with budgets of the test's own: by metric, the approved value and, where it is another, its upper end."""
     session = judge.session
 
-    def make(approved, fresh=None, *, update=False, profile_name="cpu-x86_64-test", inherited=False, **changed):
+    def make(
+        approved,
+        fresh=None,
+        *,
+        update=False,
+        profile_name="cpu-x86_64-test",
+        inherited=False,
+        broken=False,
+        sha256_of=sha256_of,
+        **changed,
+    ):
         was = Provenance.of(session.machine, threads=session.threads, batch_size=32, libraries={}, commit="")
         was = replace(was, **changed)
 
-        def find(combination, dataset, sha256, metric):
+        def find(combination, dataset, metric):
             assert (combination, dataset) == (ACME.id, BUDGET)
-            if metric not in approved:
+            if broken:
+                raise BaselineError("the baseline is corrupt", "restore it")
+            name = metric.removesuffix(f"_threads_{timing.spare_threads(session.threads)}")
+            if name not in approved:
                 return None
-            value, high = approved[metric] if isinstance(approved[metric], tuple) else (approved[metric],) * 2
-            entry = Entry(Key(combination, dataset, metric, sha256), value, min(value, high), high, 64, 1)
-            return Approved(entry, "cpu" if inherited else profile_name, inherited, was)
+            value, high = approved[name] if isinstance(approved[name], tuple) else (approved[name],) * 2
+            entry = Entry(Key(combination, dataset, metric, sha256_of(name)), value, min(value, high), high, 64, 1)
+            return Approved(entry, "cpu" if inherited else profile_name, inherited, was, Path("a.json"))
 
         checked = SimpleNamespace(
-            **{name: getattr(session, name) for name in ("run", "machine", "threads", "timed", "tokenizer")}
+            **{name: getattr(session, name) for name in ("run", "machine", "threads", "timed", "tokenizer", "registry")}
         )
         own = session.timed
         checked.timed = lambda role, *asked: own(role, *asked) if role == "candidate" else Still()
@@ -141,6 +166,12 @@ def budgets(judge):
         )
 
     return make
+
+
+def recorded(judge, metric):
+    """What an update would record."""
+    kept = judge.session.run(ACME).to_approve
+    return next(entry for name, entry in kept.items() if name.startswith(metric))
 
 
 APPROVED = {f"time_{load.id}": 0.4 for load in workloads("nightly")}
@@ -203,6 +234,7 @@ class TestSpeed:
             ({"cpu": "Another CPU"}, "budgets are approved for Another CPU, and this is"),
             ({"threads": 77}, "budgets are approved for 77 threads, and these are"),
             ({"inherited": True}, "budgets are approved for cpu and not for cpu-x86_64-test"),
+            ({"sha256_of": lambda _: "0" * 64}, "what is measured has changed since budgets were approved"),
         ],
     )
     def test_a_budget_of_another_machine_judges_nothing(self, budgets, speeds, changed, cause):
@@ -218,15 +250,16 @@ class TestSpeed:
         assert "no budget is approved for cpu-x86_64-test" in found.message
         assert found.diagnosis.next_step == "approve it by: pytest --gate-update"
 
-    def test_a_changed_workload_is_red_and_says_so(self, budgets, speeds):
+    def test_a_corrupt_baseline_is_red_and_can_be_recorded_anew(self, judge, budgets, speeds):
+        found = budgets(APPROVED, broken=True).speed(ACME, BATCH_32, Benchmark())
+        assert (found.verdict, found.message) == ("fail", "the baseline is corrupt")
+        assert budgets(APPROVED, broken=True, update=True).speed(ACME, BATCH_32, Benchmark()).verdict == "pass"
+        assert recorded(judge, f"time_{BATCH_32}").value == pytest.approx(0.4)
+
+    def test_a_cpu_that_the_system_does_not_name_has_no_budgets_of_its_own(self, budgets, speeds):
         checks = budgets(APPROVED)
-
-        def find(*_):
-            raise BaselineError("budget changed since it was approved", "record it anew")
-
-        checks._approved = find
-        found = checks.speed(ACME, BATCH_32, Benchmark())
-        assert (found.verdict, found.message) == ("fail", "budget changed since it was approved")
+        checks._session.machine = replace(checks._session.machine, cpu="aarch64")
+        assert "does not tell the model of its CPU" in checks.speed(ACME, BATCH_32, Benchmark()).message
 
     def test_an_update_keeps_what_both_processes_measured(self, judge, budgets, speeds):
         speeds(lambda texts: 0.4)
@@ -235,19 +268,32 @@ class TestSpeed:
         for load in workloads("ci"):
             assert checks.speed(ACME, load.id, Benchmark()).verdict == "pass"
         assert fresh.asked == 1
-        entry = judge.session.run(ACME).budgets[f"time_{BATCH_32}"]
+        entry = recorded(judge, f"time_{BATCH_32}")
         assert (entry.low, entry.high) == (pytest.approx(0.4), pytest.approx(0.44))
         assert entry.value == pytest.approx(np.sqrt(0.4 * 0.44))
         assert (entry.n, entry.key.dataset_sha256) == (64, WORKLOADS[BATCH_32].sha256)
 
-    def test_seconds_are_a_budget_where_the_profile_names_a_gpu(self, budgets, speeds):
+    def test_an_update_leaves_a_budget_that_still_holds_as_it_is(self, judge, budgets, speeds):
+        """Else each update would widen it by a little."""
+        speeds(lambda texts: 0.41)
+        checks = budgets(APPROVED, Fresh(lambda load: 0.41), update=True)
+        checks.speed(ACME, BATCH_32, Benchmark())
+        assert recorded(judge, f"time_{BATCH_32}").value == 0.4
+        speeds(lambda texts: 0.44)
+        budgets(APPROVED, Fresh(lambda load: 0.44), update=True).speed(ACME, BATCH_32, Benchmark())
+        assert recorded(judge, f"time_{BATCH_32}").value == pytest.approx(0.44)
+
+    @pytest.mark.parametrize(("load", "took"), [(BATCH_32, "400.000"), (LATENCY, "400.000")])
+    def test_milliseconds_are_a_budget_where_the_profile_names_a_gpu(self, budgets, speeds, load, took):
         """Both arms twice as slow: the ratio tells nothing of it."""
-        approved = {**APPROVED, f"seconds_{BATCH_32}": 0.19}
-        for name in ("nvidia-h200", "nvidia-l4"):
-            checks = budgets(approved, profile_name=name)
-            found = checks.speed(ACME, BATCH_32, Benchmark())
-            assert found.verdict == "fail"
-            assert f"takes 400.000 ms for batches of 32, medium, its budget on {name} is 197.600 ms" in found.message
+        approved = {**APPROVED, f"milliseconds_{load}": 190.0}
+        found = budgets(approved, profile_name="nvidia-h200").speed(ACME, load, Benchmark())
+        assert found.verdict == "fail"
+        assert f"takes {took} ms a call for {WORKLOADS[load]} on nvidia-h200, its budget is" in found.message
+        assert budgets(approved).speed(ACME, load, Benchmark()).verdict == "pass"
+
+    def test_a_gpu_without_a_budget_of_milliseconds_is_not_passed(self, budgets, speeds):
+        assert budgets(APPROVED, profile_name="nvidia-h200").speed(ACME, BATCH_32, Benchmark()).unjudged
 
     def test_figures_go_to_the_report_and_to_pytest_benchmark(self, judge, budgets, speeds):
         benchmark = Benchmark()
@@ -257,7 +303,14 @@ class TestSpeed:
         assert json.loads(json.dumps(figures)) == figures
         assert figures["ratio"] == pytest.approx(0.4)
         assert figures["texts_per_second"] == pytest.approx(2.5)
-        assert figures["candidate_latency_ms"] == {"n": 72, "p50": pytest.approx(400), "p95": pytest.approx(400)}
+        latency = figures["candidate_latency_ms"]
+        assert latency.pop("n") == 72
+        assert latency == {name: pytest.approx(400) for name in ("p50", "p50_at_most", "p95", "p95_at_most")}
+
+    def test_a_host_projects_encoder_with_threads_of_its_own_is_told_of(self, judge, budgets, speeds, monkeypatch):
+        monkeypatch.setattr(Acme, "shown", replace(Acme.shown, threads=64))
+        found = budgets({}).speed(ACME, BATCH_32, Benchmark())
+        assert any("it says that it ran with 64 threads" in note for note in found.details)
 
 
 SMALL = Footprint(70 * MB, 100 * MB, 0, None, 1.0, 0.5, 0.1)
@@ -276,7 +329,7 @@ class TestMemory:
         twice = replace(SMALL, loaded=130 * MB, peak=160 * MB)
         found = budgets(WITHIN, Fresh(footprints=[twice])).memory(ACME)
         assert found.verdict == "fail"
-        assert "memory once loaded takes 130.0 MB, its budget is 77.0 MB (70.0 MB approved, 10% slack)" in found.message
+        assert "memory once loaded: 130.0 MB, its budget is 78.0 MB (70.0 MB approved, 10% slack)" in found.message
         assert "1.0 times its weights of 60.0 MB more: are they held twice?" in found.diagnosis.next_step
 
     def test_a_peak_that_does_not_repeat_is_not_red(self, budgets):
@@ -298,6 +351,11 @@ class TestMemory:
         assert found.verdict == "pass"
         assert "memory once loaded: 70.0 MB, 100.0 MB is approved: stale" in found.details[0]
 
+    def test_a_few_megabytes_more_are_noise_however_little_there_was(self, budgets):
+        small = Footprint(5 * MB, 5 * MB, 0, None, None, 0.5, 0.1)
+        found = budgets({"memory_loaded": 0, "memory_peak": 0}, Fresh(footprints=[small])).memory(ACME)
+        assert found.verdict == "pass"
+
     def test_another_machine_judges_nothing(self, budgets):
         found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, loaded=999 * MB)]), cpu="Another").memory(ACME)
         assert found.unjudged
@@ -313,12 +371,19 @@ class TestSize:
         monkeypatch.setattr(run, "evidence", replace(run.evidence, artefact_bytes=90_900_000))
         found = budgets({}).size(ACME)
         assert found.verdict == "fail"
-        assert "its artefact takes 90.9 MB and fp32's weights 90.9 MB: int8 must be below 74.7 MB" in found.message
+        assert "artefact: 90.9 MB, where fp32's weights are 90.9 MB: int8 must be below 74.7 MB" in found.message
 
     def test_bytes_are_inherited_by_every_machine(self, budgets):
         found = budgets({"weight_bytes": 50 * MB, "artefact_bytes": 61 * MB}, cpu="Another", inherited=True).size(ACME)
         assert found.verdict == "fail"
-        assert "weights takes 60.0 MB, its budget is 50.5 MB (50.0 MB approved, 1% slack)" in found.message
+        assert "weights: 60.0 MB, its budget is 50.5 MB (50.0 MB approved, 1% slack)" in found.message
+
+    def test_what_was_approved_and_is_not_told_any_more_is_not_passed(self, judge, budgets, monkeypatch):
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, artefact_bytes=None))
+        found = budgets({"weight_bytes": 60 * MB, "artefact_bytes": 61 * MB}).size(ACME)
+        assert found.unjudged
+        assert "artefact: approved, and not told any more" in found.message
 
     def test_an_encoder_that_tells_nothing_is_not_passed(self, judge, budgets, monkeypatch):
         run = judge.session.run(ACME)
@@ -385,7 +450,7 @@ class TestWatch:
         monkeypatch.setattr(psutil, "cpu_times", cpu_times)
         monkeypatch.setattr(psutil.Process, "cpu_times", lambda self: SimpleTimes(user=own[-1], system=0.0))
         clock = iter([0.0, 1.0])
-        monkeypatch.setattr("embedgate.budgets.host.time.perf_counter", lambda: next(clock))
+        monkeypatch.setattr("embedgate.budgets.host.time", SimpleNamespace(perf_counter=lambda: next(clock)))
         notes = Watch().notes()
         assert f"other processes kept 1.0 of {psutil.cpu_count()} cores busy" in notes
 
@@ -420,6 +485,49 @@ def pytest_gate_combinations(registry):
 """
 
 
+# A clock that only encoders advance: a call of the reference takes a second, one of the candidate half of it.
+CLOCK = """
+import embedgate.budgets.timing as timing
+from embedgate.encoders.foreign import ForeignEncoder
+
+took = [1.0]
+encode = ForeignEncoder.encode
+
+def encode_and_tell(self, texts, batch_size=32):
+    took[0] = 0.56 if FAULT == "slow" else 0.5
+    return encode(self, texts, batch_size)
+
+ForeignEncoder.encode = encode_and_tell
+
+def clock_of(device):
+    def seconds(call):
+        took[0] = 1.0
+        call()
+        return took[0]
+
+    return seconds
+
+timing.clock_of = clock_of
+
+from embedgate.session import Session
+
+class Still:
+    def encode(self, texts, batch_size=32):
+        pass
+
+timed = Session.timed
+Session.timed = lambda self, role, *asked: timed(self, role, *asked) if role == "candidate" else Still()
+"""
+
+FEW = """
+import embedgate.budgets.noise as noise
+from embedgate.budgets.workloads import WORKLOADS
+
+noise.PROCESSES = 2
+noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
+"""
+
+
 class TestFreshProcess:
     def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, pytester, cache, monkeypatch):
         """Really measured: nothing here depends on time."""
@@ -433,16 +541,69 @@ class TestFreshProcess:
         approved = pytester.runpytest_subprocess(*acme, "--gate-update", "--gate-reason", "test")
         assert approved.ret == 0
         assert "memory_loaded" in pytester.path.joinpath("gate").rglob("*.json").__next__().read_text("utf-8")
-        assert pytester.runpytest_subprocess(*acme).ret == 0
+        sound = pytester.runpytest_subprocess(*acme)
+        assert sound.ret == 0
+        assert "not judged" not in sound.stdout.str()
         monkeypatch.setenv("ACME_FAULT", "doubled")
         faulty = [part for name in ("acme", "leaky", "killed") for part in ("--gate-combination", f"{name}-int8-cpu")]
         found = pytester.runpytest_subprocess(*common, *faulty)
         assert found.ret == 1
         text = found.stdout.str()
-        assert "acme-int8-cpu: memory once loaded takes 12" in text
+        assert "acme-int8-cpu: memory once loaded: 1" in text
         assert "1.0 times its weights of 60.0 MB more: are they held twice?" in text
         assert "leaky-int8-cpu: keeps 49 kB of memory with every batch of 32 new texts" in text
         assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
+        assert "run this combination alone" in text
+
+    def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(self, pytester, cache, monkeypatch):
+        """On a clock that the encoders advance: update, unchanged, and slower; with arguments that end other modes."""
+        monkeypatch.setenv("CI", "")
+        pytester.makeconftest(CONFTEST + CLOCK)
+        pytester.mkdir("gate")
+        common = ["--pyargs", "-p", "no:embedgate-none", "--gate-data", "triplets", "--gate-baselines", "gate"]
+        common += ["--gate-cache", str(cache), "--gate-combination", "acme-int8-cpu", "--lf"]
+        where = ["-k", "keeps_its_speed", "--", "embedgate.suites"]
+        assert pytester.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
+        file = next(pytester.path.joinpath("gate").rglob("*.json"))
+        entries = json.loads(file.read_text("utf-8"))["entries"]
+        assert {entry["dataset"] for entry in entries} == {"budget"}  # quality was not looked at
+        assert {entry["value"] for entry in entries} == {0.5}
+        same = pytester.runpytest_subprocess(*common, "--benchmark-json", "times.json", "--gate-report", "out", *where)
+        same.assert_outcomes(passed=4, deselected=44)
+        times = json.loads(pytester.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
+        assert [bench["extra_info"]["ratio"] for bench in times] == [0.5] * 4
+        assert [bench["stats"]["rounds"] for bench in times] == [16] * 4
+        report = json.loads(pytester.path.joinpath("out/report.json").read_text("utf-8"))
+        assert set(report["combinations"][0]["run"]["speed"]) == {load.id for load in workloads("ci")}
+        monkeypatch.setenv("ACME_FAULT", "slow")
+        slow = pytester.runpytest_subprocess(*common, *where)
+        slow.assert_outcomes(failed=4, deselected=44)
+        slow.stdout.fnmatch_lines(
+            [
+                "*takes 0.560 of the reference's time for batches of 32, medium, its budget is 0.520*",
+                "*interval 0.560 to 0.560, and 0.560 to 0.560 in a fresh process*",
+            ]
+        )
+
+    def test_noise_is_measured_process_by_process_and_runs_no_test(self, pytester, cache):
+        pytester.makeconftest(CONFTEST + CLOCK + FEW)
+        found = pytester.runpytest_subprocess(
+            "--gate-noise", "--gate-cache", str(cache), "--pyargs", "embedgate.suites"
+        )
+        assert found.ret == 0
+        found.stdout.fnmatch_lines(
+            ["torch-fp32-cpu against itself*", "batch_8_short *1.0000 to 1.0000*2%*4%*4.0%*", "time = 0.02"]
+        )
+        assert "passed" not in found.stdout.str()
+
+    def test_a_combination_that_no_conftest_at_the_root_adds_is_told(self, pytester, cache):
+        pytester.makeconftest("")
+        request = pytester.path / "request.json"
+        request.write_text(json.dumps({"what": "footprint", "combination": "acme-int8-cpu"}))
+        assert pytester.runpytest_subprocess(f"--gate-fresh={request}").ret == 0
+        answer = json.loads(request.with_suffix(".answer").read_text())
+        assert answer["cause"] == "acme-int8-cpu is not known in a fresh process"
+        assert "conftest.py" in answer["action"]
 
     def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, pytester, cache):
         pytester.makeconftest(CONFTEST)

@@ -16,8 +16,8 @@ from embedgate.budgets.paired import (
     Aim,
     Blocks,
     Levels,
+    at_most,
     compare,
-    enough_for,
     judge,
     lower_end,
     ratios,
@@ -159,12 +159,46 @@ def test_without_a_limit_the_blocks_asked_for_are_taken():
     assert (found.blocks, found.verdict) == (5, "inconclusive")
 
 
-def test_latency_quantiles_have_the_samples_they_need_after_the_first_look():
-    assert enough_for(0.95) == 59
+def test_59_calls_bound_p95_and_fewer_do_not():
+    values = list(range(59))
+    assert at_most(values, 0.95) == 58
+    assert at_most(values[:-1], 0.95) is None
     assert 1 - 0.95**59 >= 0.95 > 1 - 0.95**58
+
+
+def test_the_bound_of_a_quantile_holds_as_often_as_it_says():
+    random = np.random.default_rng(1)
+    held = np.mean([at_most(random.uniform(size=72), 0.95) >= 0.95 for _ in range(4_000)])
+    assert 0.95 - 0.012 < held < 1
+
+
+def test_the_first_look_has_enough_calls_for_p95():
     blocks = Blocks(lambda: [0.1] * CALLS_ALONE, lambda: [0.1] * CALLS_ALONE)
     blocks.take(LOOKS[0])
-    assert min(map(len, blocks.calls.values())) >= 59
+    assert all(at_most(calls, 0.95) is not None for calls in blocks.calls.values())
+
+
+def test_a_turn_that_a_profiler_adds_counts_for_nothing():
+    blocks = Blocks(lambda: [1.0], lambda: [2.0])
+    blocks.take(2)
+    blocks.turn()
+    blocks.take(1)
+    assert blocks.rows == [(1.0, 2.0, 2.0, 1.0)] * 3
+
+
+def test_recording_ends_at_the_cap_too():
+    machine = Machine(0.5)
+    found = compare(machine.blocks(), Aim(None, LEVELS, 32), cap_seconds=5.0, clock=lambda: machine.now)
+    assert found.blocks == 16  # of 0.3 s each; 24 would take 7.2 s
+
+
+def test_tracers_are_out_of_turns():
+    import sys
+
+    before, seen = sys.gettrace(), []
+    Blocks(lambda: seen.append(sys.gettrace()) or [1.0], lambda: seen.append(sys.gettrace()) or [1.0]).take(1)
+    assert seen == [None] * 4
+    assert sys.gettrace() is before
 
 
 def test_latency_is_of_turns_that_follow_one_of_the_same_arm():

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, replace
-from typing import Any
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 
 from embedgate.budgets.footprint import BATCH, PEAK_WORKLOAD
 from embedgate.budgets.fresh import FreshProcess
@@ -21,7 +21,7 @@ from embedgate.budgets.paired import (
     Row,
     candidate_seconds,
     compare,
-    judge,
+    hold,
     lower_end,
     ratios,
     reference_seconds,
@@ -40,18 +40,54 @@ from embedgate.tolerances import Tolerances
 
 # Memory that stays after every batch counts as a leak from this share of the bytes of a batch's own embeddings.
 LEAK = 0.25
+# Bytes by which resident memory may differ, however small it is: pages, arenas, what a library keeps.
+NOISE_BYTES = 8_000_000
 # Of what int8 saves where every product is quantized (three bytes of four), the least that must be saved.
 LEAST_SAVING = 0.5
 INT8_SAVES = 0.75
-WHAT = {
-    "memory_loaded": "memory once loaded",
-    "memory_peak": "memory at its peak",
-    "memory_device_peak": "memory of the device",
-    "weight_bytes": "weights",
-    "artefact_bytes": "artefact",
+# What memory and size are measured as, and what a person calls it.
+MEMORY = {
+    "loaded": "memory once loaded",
+    "peak": "memory at its peak",
+    "device_peak": "memory of the device",
 }
+BYTES = {"weight_bytes": "weights", "artefact_bytes": "artefact"}
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
+# What systems say where they do not know the model of a CPU.
+UNKNOWN_CPUS = ("", "arm", "arm64", "aarch64", "i386", "x86_64")
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """One way of holding a workload's turns against what was approved.
+
+    Attributes:
+        metric: Its name in the baseline.
+        shown: What is held against it, where `{}` is a value.
+        values: From the rows of blocks to what is held, a value per block.
+        approved: What was approved; None where nothing was for a machine like this one.
+        missing: Why there is none.
+        slack: By how much the budget is wider, as a share.
+    """
+
+    metric: str
+    shown: str
+    values: Callable[[Sequence[Row]], npt.NDArray[np.float64]]
+    approved: Approved | None
+    missing: str
+    slack: float
+
+    @property
+    def limit(self) -> float | None:
+        """The most that is within budget."""
+        return self.approved.entry.high * (1 + self.slack) if self.approved else None
+
+    def told(self, value: float) -> str:
+        """A value and its budget, in words."""
+        assert self.approved is not None, "what has no budget is not held against one"
+        approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
+        return f"{self.shown.format(f'{value:.3f}')}, its budget is {self.limit:.3f} ({approved})"
 
 
 class BudgetChecks:
@@ -61,9 +97,9 @@ class BudgetChecks:
         session: The runs.
         profile: The hardware profile whose budgets count.
         tolerances: How much wider than what was approved a budget is.
-        approved: Finds the approved measurement of a combination, dataset, dataset hash and metric.
+        approved: Finds the approved measurement of a combination, dataset and metric.
         record_command: The command that approves what the session measures.
-        family: How many budgets of time the session judges; red verdicts are corrected for it.
+        family: How many workloads the session judges, over all combinations; red verdicts are corrected for it.
         fresh: Measures in a fresh process; pytest called with the same arguments where None.
     """
 
@@ -72,7 +108,7 @@ class BudgetChecks:
         session: Session,
         profile: HardwareProfile,
         tolerances: Tolerances,
-        approved: Callable[[str, str, str, str], Approved | None],
+        approved: Callable[[str, str, str], Approved | None],
         record_command: str,
         family: int = 1,
         fresh: FreshProcess | None = None,
@@ -82,10 +118,11 @@ class BudgetChecks:
         self._tolerances = tolerances
         self._approved = approved
         self._record = record_command
-        self._levels = Levels.of(tolerances.alpha, family)
+        self._named_machine = profile.name.startswith(NAMED_MACHINES)
+        self._levels = Levels.of(tolerances.alpha, family * (2 if self._named_machine else 1))
         self._fresh = fresh or FreshProcess(session.settings.invocation, session.settings.folder)
         self._timing = Timing(session)
-        self._second: dict[Combination, dict[str, list[Row]]] = {}
+        self._fresh_rows: dict[Combination, dict[str, list[Row]]] = {}
 
     def speed(self, combination: Combination, workload: str, benchmark: Benchmark) -> Judgement:
         """Whether a combination takes no larger share of the reference's time than its budget.
@@ -99,37 +136,35 @@ class BudgetChecks:
         if benchmark.disabled:
             # Without this call, pytest-benchmark warns that its fixture was not used.
             benchmark.pedantic(lambda: None, setup=lambda: None, teardown=lambda: None, rounds=1)
-            cause = "pytest-benchmark is disabled (--benchmark-disable, or pytest-xdist): speed is not measured"
-            return self._unjudged("speed", combination, f"not measured for {load}", cause, "", workload)
+            cause = "pytest-benchmark is disabled, so speed is not measured"
+            step = "run without --benchmark-disable and, since pytest-xdist disables it, without -n"
+            return self._unjudged("speed", combination, f"not measured for {load}", cause, step, workload, "time")
+        updates = self._session.settings.update
         try:
-            approved, why = self._budget(combination, f"time_{workload}", load.sha256)
-            named, _ = self._budget(combination, f"seconds_{workload}", load.sha256)
+            budgets = self._time_budgets(combination, load)
         except BaselineError as error:
             return self._failed("speed", combination, "baseline", error.cause, error.action, workload)
-        slack = self._tolerances.slack(combination, load.slack)
-        updates = self._session.settings.update
-        if updates:
-            aim = Aim(None, self._levels)
-        elif approved is None:
-            aim = Aim(None, self._levels, LOOKS[0])
+        first = budgets[0]
+        if updates or first.limit is None:
+            aim = Aim(None, self._levels) if updates else Aim(None, self._levels, LOOKS[0])
         else:
-            aim = Aim(approved.entry.high * (1 + slack), self._levels)
+            aim = Aim(first.limit, self._levels)
         watch = Watch()
         blocks = self._timing.blocks(combination, load)
         found = compare(blocks, aim, benchmark=benchmark)
         notes = watch.notes(reference_seconds(blocks.rows))
+        if (threads := self._timing.other_threads(combination)) is not None:
+            notes = (*notes, f"it says that it ran with {threads} threads, the reference with {self._timing.threads}")
         figures = figures_of(load, blocks, found, self._timing, notes)
         run.speed[workload] = figures
         benchmark.extra_info.update(figures)
-        shown = (
-            f"takes {found.median:.3f} of the reference's time for {load} ({figures['texts_per_second']:.0f} texts/s, "
-            f"the reference {figures['reference_texts_per_second']:.0f})"
-        )
+        rates = f"({figures['texts_per_second']:.0f} texts/s, reference {figures['reference_texts_per_second']:.0f})"
+        message = f"{first.shown.format(f'{found.median:.3f}')} {rates}"
         judged = Judgement(
             "speed",
             combination.id,
             "pass",
-            shown,
+            message,
             metric=workload,
             value=figures["texts_per_second"],
             reference_value=figures["reference_texts_per_second"],
@@ -140,57 +175,83 @@ class BudgetChecks:
             n=found.blocks,
         )
         if updates:
-            run.budgets.update({entry.key.metric: entry for entry in self._to_approve(combination, load, blocks.rows)})
-            return replace(judged, message=f"{shown}; to be recorded")
-        if approved is None:
-            diagnosis = Diagnosis("baseline", why, f"approve it by: {self._record}")
-            message = f"{shown}; {why}"
-            return replace(judged, verdict="inconclusive", message=message, diagnosis=diagnosis, details=notes)
-        absolute = named.entry.high * (1 + slack) if named else math.inf
-        return self._held(combination, load, aim, blocks.rows, approved.entry, absolute, judged, notes)
+            self._keep_times(run, load, budgets, blocks.rows)
+            return replace(judged, message=f"{message}; to be recorded")
+        missing = next((budget.missing for budget in budgets if budget.approved is None), "")
+        if missing:
+            diagnosis = Diagnosis("baseline", missing, f"approve it by: {self._record}")
+            return replace(
+                judged, verdict="inconclusive", message=f"{message}; {missing}", diagnosis=diagnosis, details=notes
+            )
+        verdicts = [self._hold_time(judged, load, budget, blocks.rows, combination, notes) for budget in budgets]
+        return min(verdicts, key=lambda judgement: ("fail", "inconclusive", "pass").index(judgement.verdict))
 
-    def _held(
+    def _time_budgets(self, combination: Combination, load: Workload) -> list[TimeBudget]:
+        """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
+        slack, name = self._tolerances.slack(combination, load.slack), f"{load.id}_threads_{self._timing.threads}"
+        calls = len(load.calls)
+        kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
+            (f"time_{name}", f"takes {{}} of the reference's time for {load}", ratios)
+        ]
+        if self._named_machine:
+            milliseconds = f"takes {{}} ms a call for {load} on {self._profile}"
+            kinds.append((f"milliseconds_{name}", milliseconds, lambda rows: 1e3 * candidate_seconds(rows) / calls))
+        return [
+            TimeBudget(metric, shown, values, *self._budget(combination, metric, load.sha256), slack)
+            for metric, shown, values in kinds
+        ]
+
+    def _hold_time(
         self,
-        combination: Combination,
-        load: Workload,
-        aim: Aim,
-        rows: Sequence[Row],
-        approved: Entry,
-        absolute: float,
         judged: Judgement,
+        load: Workload,
+        budget: TimeBudget,
+        rows: Sequence[Row],
+        combination: Combination,
         notes: tuple[str, ...],
     ) -> Judgement:
-        """Holds what was timed against its budgets, of the ratio and of the seconds of a turn; confirms what is red."""
-        assert aim.limit is not None, "there is an approved ratio"
-        found = judge(rows, aim)
-        slack = self._tolerances.slack(combination, load.slack)
-        shown = f"{judged.message}, its budget is {aim.limit:.3f} ({approved.high:.3f} approved, {slack:.0%} slack)"
-
-        def too_long(rows: Sequence[Row]) -> bool:
-            return lower_end(candidate_seconds(rows), self._levels.to_fail) > absolute
-
-        if found.verdict == "fail" or too_long(rows):
-            fresh = self._fresh.rows(combination, {load.id: aim})[load.id]
-            again = judge(fresh, aim)
+        """Holds what was timed against one budget, and confirms in a fresh process what is beyond it."""
+        aim, approved = Aim(budget.limit, self._levels), budget.approved
+        assert approved is not None, "there is a budget"
+        found = hold(budget.values(rows), aim)
+        told = budget.told(found.median)
+        if found.verdict == "fail":
+            again = hold(budget.values(self._fresh.rows(combination, {load.id: aim})[load.id]), aim)
             both = f"interval {_ends(found)}, and {_ends(again)} in a fresh process"
-            if found.verdict == again.verdict == "fail":
-                cause = shown
-            elif too_long(rows) and too_long(fresh):
-                took, may = (1e3 * seconds for seconds in (float(np.median(candidate_seconds(fresh))), absolute))
-                cause = f"takes {took:.3f} ms for {load}, its budget on {self._profile} is {may:.3f} ms"
-            else:
-                message = f"{shown}: {both} does not confirm that it is slower"
+            if again.verdict != "fail":
+                message = f"{told}: {both} does not confirm that it is slower"
                 return replace(judged, verdict="inconclusive", message=message, details=notes)
-            diagnosis = Diagnosis("time", cause, f"profile its encode; once it is meant: {self._record}")
-            return replace(judged, verdict="fail", message=cause, diagnosis=diagnosis, details=(both, *notes))
+            diagnosis = Diagnosis("time", told, f"profile its encode; once it is meant: {self._record}")
+            return replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
         if found.verdict == "inconclusive":
-            message = f"{shown}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
+            message = f"{told}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
             return replace(judged, verdict="inconclusive", message=message, details=notes)
-        stale: tuple[str, ...] = ()
-        if found.high < approved.low * (1 - slack):
-            line = f"{load}: {found.median:.3f} of the reference's time, {approved.value:.3f} is approved: stale"
-            stale = (f"{line}, approve it by: {self._record}",)
-        return replace(judged, message=shown, details=stale)
+        if found.high < approved.entry.low * (1 - budget.slack):
+            stale = f"{budget.shown.format(f'{found.median:.3f}')}, {approved.entry.value:.3f} is approved: stale"
+            return replace(judged, message=told, details=(f"{stale}, approve it by: {self._record}",))
+        return replace(judged, message=told)
+
+    def _keep_times(self, run: Run, load: Workload, budgets: Sequence[TimeBudget], here: Sequence[Row]) -> None:
+        """Keeps what is to be approved: the interval that holds what this process and a fresh one measured.
+
+        Between two processes, a ratio differs by more than within one.
+        """
+        combination, alpha = run.combination, self._tolerances.alpha
+        if combination not in self._fresh_rows:
+            asked = {each.id: Aim(None, self._levels) for each in workloads(self._session.settings.exploration)}
+            self._fresh_rows[combination] = self._fresh.rows(combination, asked)
+        for budget in budgets:
+            arms = [budget.values(rows) for rows in (here, self._fresh_rows[combination][load.id])]
+            value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
+            low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
+            key = Key(combination.id, BUDGET, budget.metric, load.sha256)
+            self._keep(run, Entry(key, value, low, high, sum(map(len, arms))), budget.approved, budget.slack)
+
+    def _keep(self, run: Run, entry: Entry, approved: Approved | None, slack: float) -> None:
+        """Keeps an entry to be approved; the old one where it still says the same, so that no budget creeps."""
+        metric, was = entry.key.metric, approved.entry if approved and not approved.inherited else None
+        same = was is not None and was.low * (1 - slack) <= entry.value <= was.high * (1 + slack)
+        run.to_approve[metric] = was if was is not None and same else entry
 
     def memory(self, combination: Combination) -> Judgement:
         """Whether a combination stays within its memory in a fresh process, and keeps none with every batch."""
@@ -208,41 +269,41 @@ class BudgetChecks:
                 step = "look for what holds on to texts, tensors or embeddings after encode returns"
                 failed = self._failed("memory", combination, "memory", cause, step, details=(shown,))
                 return replace(failed, value=float(kept), limit=largest)
-        measured = {f"memory_{name}": getattr(found, name) for name in ("loaded", "peak", "device_peak")}
+        measured = {name: getattr(found, name) for name in MEMORY}
 
-        def anew(metric: str) -> float:
-            return float(getattr(self._fresh.footprint(combination), metric.removeprefix("memory_")))
+        def anew(name: str) -> float:
+            return float(getattr(self._fresh.footprint(combination), name))
 
         def advice(excess: float) -> str:
             if weights and excess > 0.8 * weights:
                 return f"that is {excess / weights:.1f} times its weights of {_mb(weights)} more: are they held twice?"
             return "see which buffers grew"
 
-        return self._within(run, "memory", measured, shown, PEAK_WORKLOAD.sha256, advice, anew)
+        return self._within(run, "memory", measured, shown, advice, anew)
 
     def size(self, combination: Combination) -> Judgement:
-        """Whether weights and artefact are as small as the weight precision promises, and as approved."""
+        """Whether weights and artefact take no more bytes than approved; of int8, clearly less than fp32's weights."""
         run = self._session.run(combination)
         evidence, reference = run.evidence, self._session.run(combination.reference).evidence
         measured = {"weight_bytes": evidence.weight_bytes or None, "artefact_bytes": evidence.artefact_bytes}
-        known = {metric: value for metric, value in measured.items() if value}
-        shown = ", ".join(f"{_mb(value)} of {WHAT[metric]}" for metric, value in known.items())
+        known = {name: value for name, value in measured.items() if value}
+        shown = ", ".join(f"{_mb(value)} of {BYTES[name]}" for name, value in known.items())
         if not known:
             step = "give it evidence() (docs/add-a-backend.md)"
             cause = "the encoder does not tell the bytes of its weights or artefact"
-            return self._unjudged("size", combination, "is of unknown size", cause, step)
+            return self._unjudged("size", combination, "is of unknown size", cause, step, layer="evidence")
         if combination.weight_precision.startswith("int8") and reference.product_bytes:
             most = reference.weight_bytes - LEAST_SAVING * INT8_SAVES * reference.product_bytes
-            for metric, value in known.items():
+            for name, value in known.items():
                 if value > most:
                     cause = (
-                        f"its {WHAT[metric]} takes {_mb(value)} and fp32's weights {_mb(reference.weight_bytes)}: int8 "
-                        f"must be below {_mb(most)}"
+                        f"{BYTES[name]}: {_mb(value)}, where fp32's weights are {_mb(reference.weight_bytes)}: "
+                        f"int8 must be below {_mb(most)}"
                     )
                     step = "see whether the quantized weights were saved, or fp32 beside them"
                     failed = self._failed("size", combination, "bytes", cause, step, details=(shown,))
                     return replace(failed, value=float(value), observed=float(value), limit=most)
-        return self._within(run, "size", known, shown, "", lambda _: "see what was added to it", None)
+        return self._within(run, "size", measured, shown, lambda _: "see what was added to it", None)
 
     def _within(
         self,
@@ -250,7 +311,6 @@ class BudgetChecks:
         check: Check,
         measured: Mapping[str, int | None],
         shown: str,
-        sha256: str,
         step: Callable[[float], str],
         again: Callable[[str], float] | None,
     ) -> Judgement:
@@ -259,43 +319,43 @@ class BudgetChecks:
         Args:
             run: What was measured.
             check: `memory` or `size`.
-            measured: Bytes by metric; None for what does not exist.
+            measured: Bytes by name; None for what does not exist.
             shown: All of them, in one line.
-            sha256: Hash of the texts they depend on; empty where they depend on none, nor on the machine.
             step: What to try, of the bytes that are too many.
-            again: Measures a metric anew, to confirm what is red; None where that would give the same.
+            again: Measures anew what is red, to confirm it; None for what is the same each time and on every machine.
         """
-        combination, portable = run.combination, not sha256
-        known = {metric: float(value) for metric, value in measured.items() if value is not None}
-        first = next(iter(known.values()))
-        if self._session.settings.update:
-            for metric, value in known.items():
-                key = Key(combination.id, BUDGET, metric, sha256)
-                run.budgets[metric] = Entry(key, value, value, value, 1)
-            return Judgement(check, combination.id, "pass", f"{shown}; to be recorded", value=first)
-        slack = self._tolerances.slack(combination, "bytes" if portable else "memory")
+        combination, portable = run.combination, again is None
+        layer, sha256 = ("bytes", "") if portable else ("memory", PEAK_WORKLOAD.sha256)
+        slack, noise = self._tolerances.slack(combination, layer), 0 if portable else NOISE_BYTES
         unknown, stale = "", []
-        for metric, value in known.items():
+        first = float(next(value for value in measured.values() if value is not None))
+        for name, value in measured.items():
+            metric, label = (name, BYTES[name]) if portable else (f"memory_{name}", MEMORY[name])
             try:
-                approved, why = self._budget(combination, metric, sha256, portable)
+                approved, missing = self._budget(combination, metric, sha256, portable)
             except BaselineError as error:
                 return self._failed(check, combination, "baseline", error.cause, error.action)
-            if approved is None:
-                unknown = why
+            if value is None:
+                unknown = f"{label}: approved, and not told any more" if approved else unknown
                 continue
-            was, limit = approved.entry.value, approved.entry.value * (1 + slack)
-            if value > limit and (again is None or again(metric) > limit):
-                budget = f"its budget is {_mb(limit)} ({_mb(was)} approved, {slack:.0%} slack)"
-                cause = f"{WHAT[metric]} takes {_mb(value)}, {budget}"
+            if self._session.settings.update:
+                key = Key(combination.id, BUDGET, metric, sha256)
+                self._keep(run, Entry(key, value, value, value, 1), approved, slack)
+                continue
+            if approved is None:
+                unknown = missing
+                continue
+            was = approved.entry.value
+            limit = max(was * (1 + slack), was + noise)
+            if value > limit and (again is None or again(name) > limit):
+                cause = f"{label}: {_mb(value)}, its budget is {_mb(limit)} ({_mb(was)} approved, {slack:.0%} slack)"
                 then = f"{step(value - was)}; once it is meant: {self._record}"
-                failed = self._failed(
-                    check, combination, "bytes" if portable else "memory", cause, then, details=(shown,)
-                )
-                return replace(failed, value=value, observed=value, limit=limit)
-            if value < was * (1 - slack):
-                stale.append(
-                    f"{WHAT[metric]}: {_mb(value)}, {_mb(was)} is approved: stale, approve it by: {self._record}"
-                )
+                failed = self._failed(check, combination, layer, cause, then, details=(shown,))
+                return replace(failed, value=float(value), observed=float(value), limit=limit)
+            if value < min(was * (1 - slack), was - noise):
+                stale.append(f"{label}: {_mb(value)}, {_mb(was)} is approved: stale, approve it by: {self._record}")
+        if self._session.settings.update:
+            return Judgement(check, combination.id, "pass", f"{shown}; to be recorded", value=first)
         if unknown:
             found = self._unjudged(check, combination, shown, unknown, f"approve it by: {self._record}")
             return replace(found, value=first)
@@ -308,38 +368,32 @@ class BudgetChecks:
 
         What a combination takes depends on the machine more than what it computes: another CPU has another ratio, and
         another number of threads another memory. So nothing is inherited but what is `portable`.
+
+        Raises:
+            BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
         """
-        found = self._approved(combination.id, BUDGET, sha256, metric)
+        try:
+            found = self._approved(combination.id, BUDGET, metric)
+        except BaselineError:
+            if self._session.settings.update:
+                return None, ""
+            raise
         if found is None:
             return None, f"no budget is approved for {self._profile}"
+        if found.entry.key.dataset_sha256 != sha256:
+            return None, "what is measured has changed since budgets were approved"
         if portable:
             return found, ""
         machine, was = self._session.machine, found.provenance
         if found.inherited:
             return None, f"budgets are approved for {found.profile} and not for {self._profile}"
+        if machine.gpu is None and machine.cpu.lower() in UNKNOWN_CPUS:
+            return None, "this system does not tell the model of its CPU, so no budget can be known to be its own"
         if (was.cpu, was.flags, was.gpu) != (machine.cpu, machine.flags, machine.gpu):
             return None, f"budgets are approved for {was.gpu or was.cpu}, and this is {machine.gpu or machine.cpu}"
         if was.threads != self._session.threads:
             return None, f"budgets are approved for {was.threads} threads, and these are {self._session.threads}"
         return found, ""
-
-    def _to_approve(self, combination: Combination, load: Workload, here: Sequence[Row]) -> list[Entry]:
-        """What this process and a fresh one measured: between two, a ratio differs by more than within one."""
-        if combination not in self._second:
-            asked = {each.id: Aim(None, self._levels) for each in workloads(self._session.settings.exploration)}
-            self._second[combination] = self._fresh.rows(combination, asked)
-        both = (here, self._second[combination][load.id])
-        of: dict[str, Callable[[Sequence[Row]], Any]] = {f"time_{load.id}": ratios}
-        if self._profile.name.startswith(NAMED_MACHINES):
-            of[f"seconds_{load.id}"] = candidate_seconds
-        alpha, entries = self._tolerances.alpha, []
-        for metric, values in of.items():
-            arms = [values(rows) for rows in both]
-            value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
-            low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
-            key = Key(combination.id, BUDGET, metric, load.sha256)
-            entries.append(Entry(key, value, low, high, sum(map(len, arms))))
-        return entries
 
     def _failed(
         self,
@@ -357,9 +411,16 @@ class BudgetChecks:
         )
 
     def _unjudged(
-        self, check: Check, combination: Combination, message: str, cause: str, step: str, metric: str = ""
+        self,
+        check: Check,
+        combination: Combination,
+        message: str,
+        cause: str,
+        step: str,
+        metric: str = "",
+        layer: str = "baseline",
     ) -> Judgement:
-        diagnosis = Diagnosis("baseline", cause, step)
+        diagnosis = Diagnosis(layer, cause, step)
         return Judgement(
             check, combination.id, "inconclusive", f"{message}; {cause}", metric=metric, diagnosis=diagnosis
         )

@@ -40,7 +40,7 @@ class Judge:
     Args:
         session: The runs.
         family: How many checks this session judges statistically; red verdicts are corrected for it.
-        budgets: How many budgets of time it judges, a family of their own.
+        budget_family: How many budgets of time it judges.
 
     Attributes:
         profile: The hardware profile whose baselines count.
@@ -52,7 +52,7 @@ class Judge:
         GateError: If the profile's name, the tolerances or the expected failures are malformed.
     """
 
-    def __init__(self, session: Session, family: int = 1, budgets: int = 1) -> None:
+    def __init__(self, session: Session, family: int = 1, budget_family: int = 1) -> None:
         self.session = session
         self.family = max(1, family)
         self._diagnoses: dict[Combination, Diagnosis] = {}
@@ -75,7 +75,7 @@ class Judge:
             self.tolerances,
             self.drift.approved,
             self.drift.record_command,
-            max(1, budgets),
+            max(1, budget_family),
         )
 
     def effective(self, combination: Combination) -> Judgement:

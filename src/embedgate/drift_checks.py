@@ -50,10 +50,12 @@ class DriftChecks:
         self._sound = sound
         self._store = BaselineStore(session.settings.baselines_folder)
         self._golden_store = GoldenStore(session.settings.baselines_folder)
+        self._asked: set[str] = set()
 
     def values(self, combination: Combination) -> Judgement:
         """Whether what a combination measures is what was approved."""
         session, run = self._session, self._session.run(combination)
+        self._asked.add(combination.id)
         if session.settings.update:
             with suppress(NotFinite):
                 self._order(run)
@@ -172,13 +174,19 @@ class DriftChecks:
     def update(self) -> list[tuple[str, ...]]:
         """Approves what this session measured; the difference as rows of a table.
 
-        Combinations that did not run, hold NaN, or are not what their id says are left out.
+        Combinations that did not run, hold NaN, or are not what their id says are left out. So is quality where the
+        session asked for budgets alone: who approves a slowdown has not looked at it.
 
         Raises:
             BaselineError: If it cannot be recorded; the old file is then as it was.
         """
         session, settings = self._session, self._session.settings
         sound = [run for run in session.finished() if self._sound(run)]
+        entries = [entry for run in sound for entry in run.to_approve.values()]
+        for run in sound:
+            if run.combination.id in self._asked or run.scores or run.agreement:
+                self._asked.add(run.combination.id)
+                entries += self._entries(run)
         provenance = Provenance.of(
             session.machine,
             threads=session.threads,
@@ -190,11 +198,11 @@ class DriftChecks:
         changes = self._store.update(
             self._profile,
             session.model,
-            [entry for run in sound for entry in (*self._entries(run), *run.budgets.values())],
+            entries,
             reason=settings.reason,
             who=git_identity(),
             provenance=provenance,
-            remove=self.stale_keys(),
+            remove=[key for key in self.stale_keys() if key.combination in self._asked],
             in_ci_allowed=settings.update_in_ci,
         )
         golden = self._golden_store.update(
@@ -216,13 +224,13 @@ class DriftChecks:
             *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
         ]
 
-    def approved(self, combination: str, dataset: str, sha256: str, metric: str) -> Approved | None:
-        """The approved measurement of one metric of a combination on a dataset of that hash; None where none is.
+    def approved(self, combination: str, dataset: str, metric: str) -> Approved | None:
+        """The approved measurement of one metric of a combination, whatever the dataset's hash; None where none is.
 
         Raises:
-            BaselineError: If the file cannot be trusted, or the dataset has changed since.
+            BaselineError: If the file cannot be trusted, or was recorded for other weights.
         """
-        return self._baseline.get(combination, dataset, sha256, metric) if self._baseline else None
+        return self._baseline.find(combination, dataset, metric) if self._baseline else None
 
     @property
     def record_command(self) -> str:

@@ -74,8 +74,10 @@ class Judgement:
         reference_value: The reference's (or the incumbent's) value.
         observed: What is compared with the limit: the share of the reference kept or the value itself; of `speed`, the
             reference's time that it takes, as a share.
-        low: The interval's end that must stay within the limit to pass (one-sided, level alpha).
-        high: The interval's end that must stay beyond the limit to fail (one-sided, corrected for the family).
+        low: The interval's lower end, which must stay within the limit to pass (one-sided, level alpha); of `speed`,
+            which must stay beyond the limit to fail.
+        high: Its upper end, which must stay beyond the limit to fail (one-sided, corrected for the family); of `speed`,
+            which must stay within the limit to pass.
         limit: The least that is tolerated; of budgets (`speed`, `memory`, `size`), the most.
         n: Number of items.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.

@@ -15,7 +15,7 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError
 from embedgate.report.collector import Collector
-from embedgate.settings import EXPLORATIONS, Settings
+from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -35,8 +35,6 @@ MARKERS = {
 # Checks judged statistically: red verdicts are corrected for their number.
 FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
-# What a fresh process is to measure; embedgate.budgets.fresh starts pytest with it.
-FRESH = "--gate-fresh"
 
 
 class Bench:
@@ -47,7 +45,7 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector()
         self.family = 1
-        self.budgets = 1
+        self.budget_family = 1
         self.misuse = ""
 
     @cached_property
@@ -70,7 +68,7 @@ class Bench:
         session = Session(self.plan, progress)
         for what in interrupted(session.cache.root):
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
-        return Judge(session, self.family, self.budgets)
+        return Judge(session, self.family, self.budget_family)
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file."""
@@ -142,7 +140,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         action="store_true",
         help="measure how far speed ratios move by chance on this machine, and what slack covers it; runs no test",
     )
-    group.addoption(FRESH, default=None, help=argparse.SUPPRESS)
+    group.addoption(FRESH_OPTION, default=None, help=argparse.SUPPRESS)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -175,7 +173,7 @@ def pytest_configure(config: pytest.Config) -> None:
 @pytest.hookimpl(tryfirst=True)
 def pytest_cmdline_main(config: pytest.Config) -> int | None:
     """Measures instead of testing: noise where a person asks for it, anything where another process does."""
-    request = config.getoption(FRESH)
+    request = config.getoption(FRESH_OPTION)
     if request is None and not config.getoption("--gate-noise"):
         return None
     config._do_configure()
@@ -262,7 +260,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
-    bench.budgets = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
+    bench.budget_family = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -432,16 +430,9 @@ def _settings(config: pytest.Config) -> Settings:
         exploration=exploration,
         seed=count("seed", least=0),
         examples=examples(),
-        invocation=_arguments(config),
+        invocation=tuple(map(str, config.invocation_params.args)),
         folder=config.invocation_params.dir,
     )
-
-
-def _arguments(config: pytest.Config) -> tuple[str, ...]:
-    """What pytest was called with; a worker of pytest-xdist has no options of its own, but knows its controller's."""
-    if hasattr(config, "workerinput"):
-        return tuple(config.workerinput["mainargv"][1:])
-    return tuple(map(str, config.invocation_params.args))
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:

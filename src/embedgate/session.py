@@ -78,7 +78,7 @@ class Run:
         generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Figures of memory and cold start, filled when budgets are judged.
-        budgets: What may be approved of both, filled with them.
+        to_approve: What `--gate-update` records of both, by metric, filled as budgets are measured under it.
     """
 
     model: Model
@@ -94,7 +94,7 @@ class Run:
     generated: dict[str, FloatArray] = field(default_factory=dict)
     speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     footprint: dict[str, Any] = field(default_factory=dict)
-    budgets: dict[str, Entry] = field(default_factory=dict)
+    to_approve: dict[str, Entry] = field(default_factory=dict)
 
 
 class Session:
@@ -118,7 +118,7 @@ class Session:
         self.started = time.perf_counter()
         self._runs: dict[tuple[str, Combination], Run | GateError] = {}
         self._open: dict[tuple[str, Combination], Encoder] = {}
-        self._timed: dict[str, tuple[Combination, Encoder]] = {}
+        self._timed: dict[str, tuple[tuple[Combination, int], Encoder]] = {}
         self._subject: Subject | None = None
 
     @property
@@ -341,10 +341,14 @@ class Session:
         Raises:
             GateError: If it cannot be built.
         """
-        if role not in self._timed or self._timed[role][0] != combination:
+        if role not in self._timed or self._timed[role][0] != (combination, threads):
             self._close_timed(role)
             context = replace(self.context, threads=threads)
-            self._timed[role] = combination, encoders.build(self.model, combination, context, self.registry)
+            built = encoders.build(self.model, combination, context, self.registry)
+            others = (*self._open.values(), *(encoder for _, encoder in self._timed.values()))
+            if any(built.is_same_as(other) for other in others):
+                raise BuildError(f"the factory of {combination} returned the same encoder twice", "build anew")
+            self._timed[role] = (combination, threads), built
         return self._timed[role][1]
 
     def has_run(self, combination: Combination, model: Model) -> bool:

@@ -10,6 +10,8 @@ from embedgate.model import DEFAULT_MODEL
 
 # How long properties are looked into: so that a build need not wait, or through the night.
 EXPLORATIONS = ("ci", "nightly")
+# The option that makes of pytest a fresh process to measure in: the file that says what, see `embedgate.budgets.fresh`.
+FRESH_OPTION = "--gate-fresh"
 
 
 @dataclass(frozen=True)

@@ -193,12 +193,14 @@ class Approved:
         profile: Name of the hardware profile it was recorded on.
         inherited: Whether that is another profile than the session's.
         provenance: Where the measurement comes from.
+        file: The file it was read from.
     """
 
     entry: Entry
     profile: str
     inherited: bool
     provenance: Provenance
+    file: Path
 
 
 @dataclass(frozen=True)
@@ -225,17 +227,22 @@ class Found:
         Raises:
             BaselineError: If there is one, of the same dataset before it changed.
         """
-        entry = self.baseline.entries.get((combination, dataset, metric))
-        if entry is None:
-            return self.parent.get(combination, dataset, dataset_sha256, metric) if self.parent else None
-        if entry.key.dataset_sha256 != dataset_sha256:
+        found = self.find(combination, dataset, metric)
+        if found is not None and found.entry.key.dataset_sha256 != dataset_sha256:
             raise BaselineError(
-                f"{self.file}: {dataset} changed since {metric} of {combination} was approved "
-                f"(SHA-256 {_short(entry.key.dataset_sha256)}, now {_short(dataset_sha256)})",
+                f"{found.file}: {dataset} changed since {metric} of {combination} was approved "
+                f"(SHA-256 {_short(found.entry.key.dataset_sha256)}, now {_short(dataset_sha256)})",
                 f"restore the dataset, or record it anew: {RECORD}",
             )
+        return found
+
+    def find(self, combination: str, dataset: str, metric: str) -> Approved | None:
+        """As `get`, whatever the dataset's hash was."""
+        entry = self.baseline.entries.get((combination, dataset, metric))
+        if entry is None:
+            return self.parent.find(combination, dataset, metric) if self.parent else None
         provenance = self.baseline.approvals[entry.approval - 1].provenance
-        return Approved(entry, self.profile, self.inherited, provenance)
+        return Approved(entry, self.profile, self.inherited, provenance, self.file)
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
         """Whether agreement is approved over other datasets together (`ALL_TEXTS`) than the one named."""

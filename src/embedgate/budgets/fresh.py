@@ -19,13 +19,15 @@ from embedgate.budgets.paired import Aim, Levels, Row
 from embedgate.budgets.workloads import WORKLOADS
 from embedgate.combination import Combination
 from embedgate.errors import BuildError, GateError, one_line
+from embedgate.settings import FRESH_OPTION
 
 if TYPE_CHECKING:
     from embedgate.plan import Plan
     from embedgate.session import Session
 
-OPTION = "--gate-fresh"  # of embedgate.plugin
-TIMEOUT_SECONDS = 1800
+# For starting and building, and again for each workload.
+TIMEOUT_SECONDS = 600
+ALONE = "run this combination alone; it may need more memory or time than there is"
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,9 @@ class FreshProcess:
         with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
             file = Path(folder) / "request.json"
             file.write_text(json.dumps(request), "utf-8")
-            command = [sys.executable, "-m", "pytest", *self.arguments, "-p", "no:cacheprovider", f"{OPTION}={file}"]
+            # First, since whatever comes after a `--` of the user's is a path.
+            command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={file}", *self.arguments]
+            timeout = TIMEOUT_SECONDS * (1 + len(request.get("workloads", ())))
             try:
                 done = subprocess.run(
                     command,
@@ -75,22 +79,20 @@ class FreshProcess:
                     capture_output=True,
                     encoding="utf-8",
                     errors="replace",
-                    timeout=TIMEOUT_SECONDS,
+                    timeout=timeout,
                     check=False,
                 )
             except subprocess.TimeoutExpired as error:
                 raise BuildError(
-                    f"{request['combination']} took more than {TIMEOUT_SECONDS // 60} minutes in a fresh process"
+                    f"{request['combination']} took more than {timeout // 60} minutes in a fresh process", ALONE
                 ) from error
             except OSError as error:
                 raise BuildError(f"no fresh process could be started: {error}") from error
             answer = file.with_suffix(".answer")
             if not answer.is_file():
-                said = (done.stderr.strip() or done.stdout.strip() or "it said nothing").splitlines()
-                ended = (
-                    f"was killed by signal {-done.returncode}" if done.returncode < 0 else f"ended ({done.returncode})"
-                )
-                raise BuildError(f"the fresh process of {request['combination']} {ended}: {said[-1]}")
+                how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "ended without an answer"
+                said = _error_of(done.stderr) or _error_of(done.stdout) or "it said nothing"
+                raise BuildError(f"the fresh process of {request['combination']} {how}: {said}", ALONE)
             found = json.loads(answer.read_text("utf-8"))
         if "cause" in found:
             raise GateError(found["cause"], found["action"])
@@ -108,7 +110,7 @@ def answer(plan: Plan, file: Path) -> None:
     except GateError as error:
         found = {"cause": error.cause, "action": error.action}
     except Exception as error:
-        found = {"cause": f"{request['combination']} failed in a fresh process: {one_line(error)}", "action": ""}
+        found = {"cause": f"{request['combination']} failed in a fresh process: {one_line(error)}", "action": ALONE}
     finally:
         session.close()
     scratch = file.with_suffix(".scratch")
@@ -131,6 +133,13 @@ def _measure(session: Session, request: Mapping[str, Any]) -> Any:
 
     timing = Timing(session)
     return {name: timing.rows(combination, WORKLOADS[name], _aim(aim)) for name, aim in request["workloads"].items()}
+
+
+def _error_of(output: str) -> str:
+    """The line that tells an error, or else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = [line for line in lines if "error:" in line.lower() and "usage:" not in line]
+    return (told or lines or [""])[-1]
 
 
 def _aim(record: Mapping[str, Any]) -> Aim:

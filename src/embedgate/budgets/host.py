@@ -30,6 +30,8 @@ class _Reading:
 class Watch:
     """Notes the state of the machine when it is made, and tells what happened since.
 
+    Processes that this one started and that have ended count as its own.
+
     Args:
         sys: Where Linux tells about its CPUs.
     """
@@ -67,7 +69,8 @@ class Watch:
 
     def _read(self) -> _Reading:
         times = psutil.cpu_times()
-        own = psutil.Process().cpu_times()
+        mine = psutil.Process().cpu_times()
+        own = mine.user + mine.system + getattr(mine, "children_user", 0.0) + getattr(mine, "children_system", 0.0)
         idle = times.idle + getattr(times, "iowait", 0.0)
         # Linux counts a guest's time within the user's.
         stolen = getattr(times, "steal", 0.0)
@@ -85,7 +88,7 @@ class Watch:
         return _Reading(
             time.perf_counter(),
             busy,
-            own.user + own.system,
+            own,
             stolen,
             frequency.current if frequency else None,
             throttled,

@@ -108,7 +108,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
     threads = settings.threads or default_threads()
     console.print(f"timed with {spare_threads(threads)} thread(s), {TO_RECORD} blocks in each of {PROCESSES} processes")
     console.print(f"slack that covers {COVERED:g} standard deviations between processes, for tolerances.toml:\n")
-    console.print("[default.budget]", markup=False)
+    console.print("# two of the numbers of [default.budget]", markup=False)
     for kind, slack in proposed.items():
         console.print(f"{kind} = {slack:.2f}")
 

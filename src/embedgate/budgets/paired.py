@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import gc
 import math
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -76,8 +77,10 @@ class Blocks:
             self._open.append(self.reference())
 
     def turn(self) -> None:
-        """A turn of the candidate's."""
-        self._open.append(self.candidate())
+        """A turn of the candidate's; one that no reference's went before, as a profiler's, counts for nothing."""
+        seconds = self.candidate()
+        if self._open:
+            self._open.append(seconds)
 
     def after(self) -> None:
         """What goes after a turn of the candidate's."""
@@ -134,10 +137,11 @@ class Levels:
 
     @classmethod
     def of(cls, alpha: float, family: int) -> Levels:
-        """Levels under which a whole session of sound candidates is red at most `alpha` of the time.
+        """Levels under which a session of candidates at the edge of their budgets is red `alpha` of the time.
 
-        A red verdict takes two independent measurements, here and in a fresh process, so each may err by the square
-        root of what both together may.
+        A red verdict takes two measurements, here and in a fresh process, so each may err by the square root of what
+        both together may. That holds as far as they err independently; they share the machine and its neighbours, so
+        what keeps a sound candidate green is first of all the slack.
 
         Args:
             alpha: Level of the session.
@@ -200,7 +204,9 @@ def compare(
         clock: Tells the time for the cap.
     """
     started = clock()
-    for look in looks if aim.limit is not None else (aim.blocks,):
+    if aim.limit is None:
+        looks = [*range(looks[0], aim.blocks, looks[0]), aim.blocks]
+    for look in looks:
         taken = len(blocks.rows)
         if taken and look * (clock() - started) / taken > cap_seconds:
             break
@@ -212,9 +218,13 @@ def compare(
 
 
 def judge(rows: Sequence[Row], aim: Aim) -> Ratio:
-    """What blocks say about a limit; where there is none, they are inconclusive."""
-    values, levels = ratios(rows), aim.levels
-    low, high = lower_end(values, levels.to_fail), upper_end(values, levels.to_pass)
+    """What the ratios of blocks say about a limit."""
+    return hold(ratios(rows), aim)
+
+
+def hold(values: npt.NDArray[np.float64], aim: Aim) -> Ratio:
+    """What values, one per block, say about a limit; where there is none, they are inconclusive."""
+    low, high = lower_end(values, aim.levels.to_fail), upper_end(values, aim.levels.to_pass)
     verdict: Verdict = "inconclusive"
     if aim.limit is not None:
         verdict = "fail" if low > aim.limit else "pass" if high <= aim.limit else "inconclusive"
@@ -240,19 +250,29 @@ def _place(n: int, level: float) -> int:
     return int(np.searchsorted(binom.cdf(np.arange(n), n, 0.5), level, side="right")) - 1
 
 
-def enough_for(quantile: float, level: float = 0.05) -> int:
-    """Samples whose largest is beyond a quantile with probability 1 - level: 59 for p95 at 95% (Wilks, 1941)."""
-    return math.ceil(math.log(level) / math.log(quantile))
+def at_most(values: Sequence[float], quantile: float, level: float = 0.05) -> float | None:
+    """What a quantile is at most with probability 1 - level; None where there are too few values to say.
+
+    The least order statistic that is beyond the quantile that often. With 59 values it is the largest that bounds p95
+    with 95% (Wilks, 1941, "Determination of sample sizes for setting tolerance limits"); with fewer, none does.
+    """
+    place = int(binom.ppf(1 - level, len(values), quantile))
+    return float(np.sort(np.asarray(values))[place]) if place < len(values) else None
 
 
 @contextmanager
 def _undisturbed() -> Iterator[None]:
-    """Keeps Python's collector out of single turns: it would hit one arm with what both have left."""
+    """Keeps Python's collector and tracers out of turns: the first would hit one arm with what both have left."""
     was_on = gc.isenabled()
+    tracing, profiling = sys.gettrace(), sys.getprofile()
     gc.collect()
     gc.disable()
+    sys.settrace(None)
+    sys.setprofile(None)
     try:
         yield
     finally:
+        sys.settrace(tracing)
+        sys.setprofile(profiling)
         if was_on:
             gc.enable()

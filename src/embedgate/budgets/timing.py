@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from embedgate.budgets.clocks import clock_of
-from embedgate.budgets.paired import Aim, Blocks, Ratio, Row, candidate_seconds, compare, enough_for, reference_seconds
+from embedgate.budgets.paired import Aim, Blocks, Ratio, Row, at_most, candidate_seconds, compare, reference_seconds
 from embedgate.budgets.workloads import LATENCY, Workload
 from embedgate.encoders import Encoder
 from embedgate.errors import BuildError, GateError, one_line
@@ -26,9 +27,10 @@ WARM_UP = 2
 class Timing:
     """Times combinations of a session's model against their references.
 
-    Both arms run with one thread less than there are cores, or as many as the session uses where that is fewer: a pool
-    that takes all cores waits for the one that a neighbour holds, so its time is the neighbour's; and pools of two
-    backends, each spinning on every core, slow each other down. Measured: see docs/budgets.md.
+    Both arms are built with one thread less than there are cores, or as many as the session uses where that is fewer: a
+    pool that takes all cores waits for the one that a neighbour holds, so its time is the neighbour's; and pools of two
+    backends, each spinning on every core, slow each other down. Measured: see docs/budgets.md. Tokenizers keep to one
+    thread as well, unless the environment says otherwise.
 
     Args:
         session: Builds the arms.
@@ -37,6 +39,7 @@ class Timing:
     def __init__(self, session: Session) -> None:
         self._session = session
         self.threads = spare_threads(session.threads)
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
     def blocks(self, combination: Combination, workload: Workload) -> Blocks:
         """Turns of a combination and its reference, both built and warm.
@@ -64,6 +67,16 @@ class Timing:
                 raise BuildError(f"{combination} failed on {workload}: {one_line(error)}") from error
         reference, candidate = arms
         return Blocks(lambda: turn(reference), lambda: turn(candidate))
+
+    def other_threads(self, combination: Combination) -> int | None:
+        """Threads of a host project's own encoder, where it tells of others than it was to have.
+
+        A factory is not told how many to use; only torch's pool is set for it.
+        """
+        if self._session.registry.factory(combination) is None:
+            return None
+        told = self._session.timed("candidate", combination, self.threads).evidence().threads
+        return told if told not in (0, self.threads) else None
 
     def rows(self, combination: Combination, workload: Workload, aim: Aim) -> list[Row]:
         """The turns it takes to see on which side of a limit a combination is."""
@@ -110,11 +123,12 @@ def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, not
 
 
 def _latency(calls: Sequence[float]) -> dict[str, float | int | None]:
-    """Quantiles of single calls in milliseconds; None for one that so few calls cannot bound."""
+    """Quantiles of single calls in milliseconds, and what each is at most; None where so few calls cannot tell."""
     found: dict[str, float | int | None] = {"n": len(calls)}
     for name, quantile in (("p50", 0.5), ("p95", 0.95)):
-        enough = len(calls) >= enough_for(quantile)
-        found[name] = float(np.quantile(calls, quantile, method="higher")) * 1e3 if enough else None
+        bound = at_most(calls, quantile)
+        found[name] = None if bound is None else float(np.quantile(calls, quantile)) * 1e3
+        found[f"{name}_at_most"] = None if bound is None else bound * 1e3
     return found
 
 

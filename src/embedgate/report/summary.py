@@ -46,6 +46,7 @@ class Row:
         reason: Why it was skipped or could not be judged.
         judgements: Everything that was judged of it.
         run: Evidence and timings; empty where it did not run.
+        reference: Whether it is what the others are compared with.
     """
 
     combination: str
@@ -53,6 +54,7 @@ class Row:
     reason: str = ""
     judgements: list[Judgement] = field(default_factory=list)
     run: dict[str, Any] = field(default_factory=dict)
+    reference: bool = False
 
     def find(self, metric: str, dataset: str | None = None) -> Judgement | None:
         """The judgement of a metric, on a dataset where one is named."""
@@ -239,7 +241,8 @@ def summarise(collector: Collector) -> Summary:
         row = rows.setdefault(
             record["combination"], Row(record["combination"], "reference" if record["reference"] else "pass")
         )
-        row.run = record["run"] or row.run
+        row.reference = record["reference"]
+        row.run = _together(row.run, record["run"])
         if record["skipped"]:
             row.verdict, row.reason = "skipped", record["skipped"]
         elif record["error"]:
@@ -273,6 +276,14 @@ def summarise(collector: Collector) -> Summary:
     )
 
 
+def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
+    """A run's facts as two of its tests know them: of pytest-xdist's processes, each knows what it measured."""
+    if not (first and second):
+        return first or second
+    speed = {**first.get("speed", {}), **second.get("speed", {})}
+    return {**second, "speed": speed, "footprint": second.get("footprint") or first.get("footprint", {})}
+
+
 def cells(summary: Summary, row: Row) -> list[str]:
     """One combination's values, in the order of `headings`; shared by every report with a table.
 
@@ -301,7 +312,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
 
 def speed_up(row: Row) -> float | None:
     """How many times faster than its reference a combination is on the workload that stands for all."""
-    if row.verdict == "reference":
+    if row.reference:
         return 1.0
     found = row.run.get("speed", {}).get(HEADLINE_WORKLOAD)
     return 1 / found["ratio"] if found else None
@@ -309,7 +320,7 @@ def speed_up(row: Row) -> float | None:
 
 def kept(summary: Summary, row: Row) -> float | None:
     """The least share of the reference's quality that a combination keeps, over the table's columns."""
-    if row.verdict == "reference":
+    if row.reference:
         return 1.0
     found = [row.find(metric, dataset) for dataset, metric in summary.headlines]
     shares = [judgement.observed for judgement in found if judgement and judgement.observed is not None]
