@@ -13,7 +13,7 @@ import pytest
 
 from embedgate.budget_checks import BudgetChecks
 from embedgate.budgets import footprint, timing
-from embedgate.budgets.footprint import BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
+from embedgate.budgets.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.budgets.host import Watch
 from embedgate.budgets.workloads import LATENCY, WORKLOADS, workloads
 from embedgate.combination import Combination
@@ -337,13 +337,13 @@ class TestMemory:
         assert found.verdict == "pass"
 
     def test_memory_that_stays_with_every_batch_is_red_without_any_baseline(self, budgets):
-        leaky = replace(SMALL, growth=49_152)
+        leaky = replace(SMALL, growth=24_576)
         found = budgets({}, Fresh(footprints=[leaky])).memory(ACME)
         assert found.verdict == "fail"
-        assert "keeps 49 kB of memory with every batch of 32 new texts" in found.message
+        assert "keeps 25 kB of memory with every batch of 16 new texts" in found.message
 
     def test_growth_that_does_not_repeat_is_no_leak(self, budgets):
-        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, growth=49_152), SMALL])).memory(ACME)
+        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, growth=24_576), SMALL])).memory(ACME)
         assert found.verdict == "pass"
 
     def test_less_memory_is_a_stale_baseline(self, budgets):
@@ -391,20 +391,23 @@ class TestSize:
         assert budgets({}).size(ACME).unjudged
 
 
-def test_growth_is_the_least_of_the_spans():
+def test_growth_is_the_least_of_the_spans_of_new_texts_of_known_shapes():
     """An allocator grows in one span; a leak in all."""
-    batches = []
+    texts = [f"{number} two three four five six seven" for number in range(BATCH * BATCHES)]
+    encoded = []
 
     class Encoder:
-        def encode(self, texts, batch_size):
-            batches.append(tuple(texts))
+        def encode(self, batch, batch_size):
+            encoded.extend(batch)
 
-    texts = [str(number) for number in range(32 * (SETTLING + SPANS * BATCHES))]
-    readings = iter([0, 8000, 8000, 8000, 8000, 16_000])
-    assert growth_per_batch(Encoder(), texts, lambda: next(readings)) == 0
-    assert len(set(batches)) == len(batches) == SETTLING + SPANS * BATCHES
-    readings = iter([0, 8000, 8000, 16_000, 16_000, 40_000])
-    assert growth_per_batch(Encoder(), texts, lambda: next(readings)) == 1000
+    def growth(*kept_in_span):
+        readings = iter(reading for kept in kept_in_span for reading in (0, kept * BATCHES))
+        return growth_per_batch(Encoder(), texts, lambda: next(readings))
+
+    assert growth(9000, 8000, 1000, 0, 1000) == 0
+    assert len(set(encoded)) == len(encoded) == BATCH * BATCHES * (SETTLING + SPANS)
+    assert {tuple(sorted(text.split())) for text in encoded} == {tuple(sorted(text.split())) for text in texts}
+    assert growth(0, 0, 2000, 1000, 5000) == 1000
 
 
 def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(pytester):
@@ -551,7 +554,7 @@ class TestFreshProcess:
         text = found.stdout.str()
         assert "acme-int8-cpu: memory once loaded: 1" in text
         assert "1.0 times its weights of 60.0 MB more: are they held twice?" in text
-        assert "leaky-int8-cpu: keeps 49 kB of memory with every batch of 32 new texts" in text
+        assert "leaky-int8-cpu: keeps 25 kB of memory with every batch of 16 new texts" in text
         assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
         assert "run this combination alone" in text
 

@@ -38,7 +38,7 @@ LOOKS = (8, 16, 32, 64)
 # No further look is begun where it would end later than this many seconds after the first turn.
 CAP_SECONDS = 40.0
 # Blocks where a ratio is recorded and not judged.
-TO_RECORD = 32
+TO_RECORD = 16
 
 
 class Benchmark(Protocol):

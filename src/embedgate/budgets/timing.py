@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from embedgate.session import Session
 
 WARM_UP = 2
+# Bytes to free once before anything is timed. Having freed a large block, glibc's malloc no longer gives every large
+# one back to the system to take it anew, page by page. A process that has encoded a large batch is in that state, a
+# fresh one is not, and there fp32 in batches of 32 takes 10% longer.
+SETTLES_MALLOC = 31 * 2**20
 
 
 class Timing:
@@ -40,6 +44,7 @@ class Timing:
         self._session = session
         self.threads = spare_threads(session.threads)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        np.empty(SETTLES_MALLOC, np.uint8)
 
     def blocks(self, combination: Combination, workload: Workload) -> Blocks:
         """Turns of a combination and its reference, both built and warm.

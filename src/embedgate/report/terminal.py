@@ -15,7 +15,8 @@ from embedgate.judgement import Judgement
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
-LEAST_WIDTH = 160
+LEAST_WIDTH = 130
+COST_WIDTH = 30
 
 STYLE = {
     "pass": "green",
@@ -38,9 +39,8 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     """
     out = StringIO()
     colours: Literal["standard"] | None = "standard" if colour else None
-    console = Console(
-        file=out, width=max(width, LEAST_WIDTH), force_terminal=colour, color_system=colours, highlight=False
-    )
+    least = LEAST_WIDTH + (COST_WIDTH if summary.shows_cost else 0)
+    console = Console(file=out, width=max(width, least), force_terminal=colour, color_system=colours, highlight=False)
     _head(console, summary)
     if summary.rows:
         console.print(_table(summary))
