@@ -30,6 +30,7 @@ def render(summary: Summary) -> str:
         rows=[(row, cells(summary, row)) for row in summary.rows],
         notes=notes,
         plot=pareto.render(summary),
+        front=pareto.front(pareto.points(summary)),
         change_headings=CHANGE_HEADINGS,
         sections=[
             (title, found)
