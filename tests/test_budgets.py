@@ -15,6 +15,7 @@ from embedgate.budget_checks import BudgetChecks
 from embedgate.budgets import footprint, timing
 from embedgate.budgets.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.budgets.host import Watch
+from embedgate.budgets.paired import TO_RECORD
 from embedgate.budgets.workloads import LATENCY, WORKLOADS, workloads
 from embedgate.combination import Combination
 from embedgate.encoders import Evidence
@@ -271,7 +272,7 @@ class TestSpeed:
         entry = recorded(judge, f"time_{BATCH_32}")
         assert (entry.low, entry.high) == (pytest.approx(0.4), pytest.approx(0.44))
         assert entry.value == pytest.approx(np.sqrt(0.4 * 0.44))
-        assert (entry.n, entry.key.dataset_sha256) == (64, WORKLOADS[BATCH_32].sha256)
+        assert (entry.n, entry.key.dataset_sha256) == (TO_RECORD + 32, WORKLOADS[BATCH_32].sha256)
 
     def test_an_update_leaves_a_budget_that_still_holds_as_it_is(self, judge, budgets, speeds):
         """Else each update would widen it by a little."""
