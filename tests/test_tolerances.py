@@ -22,11 +22,13 @@ retention = { all = 0.01, recall_at_10 = 0.02 }
 floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9 }
 order = { margin = 0.1, similarity = 0.2 }
 golden = { move = 0.3 }
+budget = { time = 0.04, latency = 0.08, memory = 0.1, bytes = 0.01 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
 [weight_precision.bf16]
 retention = { all = 0.001 }
 order = { margin = 0.01 }
+budget = { latency = 0.02 }
 floor = { cosine_min = 0.99, cosine_mean = 0.999 }
 [weight_precision.int8static]
 retention = { all = 0.03, recall_at_10 = 0.04 }
@@ -68,6 +70,8 @@ def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) 
     assert tolerances.order_margin(INT8) == 0.1
     assert tolerances.order_similarity(BF16) == 0.2
     assert tolerances.golden_move(STATIC) == 0.3
+    assert (tolerances.slack(BF16, "latency"), tolerances.slack(BF16, "time")) == (0.02, 0.04)
+    assert tolerances.slack(STATIC, "latency") == 0.08
 
 
 def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:
@@ -104,6 +108,8 @@ def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
          "unknown key default.retention.recal_at_10; did you mean recall_at_10?"),
         ("cosine_min = 0.9 ", "ndcg_at_10 = 0.9 ", "unknown key default.floor.ndcg_at_10; choose from cosine_mean, "
          "cosine_min, cosine_p01, neighbour_rank_correlation, order_kept, top10_overlap"),
+        ("latency = 0.08", "latncy = 0.08", "unknown key default.budget.latncy; did you mean latency?"),
+        (", latency = 0.08", "", "default.budget.latency is missing; set it: it answers where nothing more special does"),
         ("margin = 0.1", "margn = 0.1", "unknown key default.order.margn; did you mean margin?"),
         ("{ move = 0.3 }", "{}",
          "default.golden.move is missing; set it: it answers where nothing more special does"),
