@@ -78,7 +78,7 @@ def test_files_hold_every_documented_key(tmp_path):
     collector = collected(failure())
     documented = Path(__file__).parent.parent.joinpath("docs/report-schema.md").read_text("utf-8")
     written = files.write(summarise(collector), tmp_path / "out")
-    assert [file.name for file in written] == ["report.json", "report.md"]
+    assert [file.name for file in written] == ["report.json", "report.md", "report.html"]
     report = json.loads(written[0].read_text("utf-8"))
     named = set(re.findall(r"`(\w+)`", documented))
     assert set(report) | set(report["combinations"][0]) | set(report["combinations"][0]["judgements"][0]) <= named
