@@ -184,7 +184,8 @@ class DriftChecks:
         sound = [run for run in session.finished() if self._sound(run)]
         entries = [entry for run in sound for entry in run.to_approve.values()]
         for run in sound:
-            if run.combination.id in self._asked or run.scores or run.agreement:
+            budgets_alone = run.to_approve and not (run.combination.id in self._asked or run.scores or run.agreement)
+            if not budgets_alone:
                 self._asked.add(run.combination.id)
                 entries += self._entries(run)
         provenance = Provenance.of(
