@@ -107,7 +107,12 @@ def test_what_is_not_judged_leaves_the_row_as_it_is_and_is_told_once(summary):
     assert len(summary.unjudged) == 1
     alone = Collector(records=list(_only_unjudged()))
     found = summarise(alone)
-    assert (found.rows[0].verdict, found.verdict) == ("pass", "inconclusive")
+    # Nothing at all was judged of this one.
+    assert (found.rows[0].verdict, found.verdict) == ("inconclusive", "inconclusive")
+    partly = Collector(records=[*_only_unjudged(), *record("acme-int8-cpu")])
+    assert (summarise(partly).rows[0].verdict, summarise(partly).verdict) == ("pass", "inconclusive")
+    partly.facts = {"strict": True}
+    assert summarise(partly).rows[0].verdict == "inconclusive"
     assert "1 checks" in html.render(found)
 
 

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.budgets import footprint
 from embedgate.budgets.footprint import BATCH, PEAK_WORKLOAD
 from embedgate.budgets.fresh import FreshProcess
 from embedgate.budgets.host import Watch
@@ -53,6 +54,8 @@ MEMORY = {
     "device_peak": "memory of the device",
 }
 BYTES = {"weight_bytes": "weights", "artefact_bytes": "artefact"}
+# So many times faster than approved, an encoder probably no longer encodes.
+REMEMBERS = 5
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
 # What systems say where they do not know the model of a CPU.
@@ -229,6 +232,8 @@ class BudgetChecks:
             return replace(judged, verdict="inconclusive", message=message, details=notes)
         if found.high < approved.entry.low * (1 - budget.slack):
             stale = f"{budget.shown.format(f'{found.median:.3f}')}, {approved.entry.value:.3f} is approved: stale"
+            if found.high < approved.entry.low / REMEMBERS:
+                stale += "; or does it remember texts? The same ones are timed again and again"
             return replace(judged, message=told, details=(f"{stale}, approve it by: {self._record}",))
         return replace(judged, message=told)
 
@@ -326,7 +331,7 @@ class BudgetChecks:
             again: Measures anew what is red, to confirm it; None for what is the same each time and on every machine.
         """
         combination, portable = run.combination, again is None
-        layer, sha256 = ("bytes", "") if portable else ("memory", PEAK_WORKLOAD.sha256)
+        layer, sha256 = ("bytes", "") if portable else ("memory", footprint.sha256())
         slack = self._tolerances.slack(combination, layer)
         unknown, stale = "", []
         first = float(next(value for value in measured.values() if value is not None))
@@ -349,7 +354,8 @@ class BudgetChecks:
             was, noise = approved.entry.value, 0 if portable else NOISE_BYTES[name]
             limit = max(was * (1 + slack), was + noise)
             if value > limit and (again is None or again(name) > limit):
-                cause = f"{label}: {_mb(value)}, its budget is {_mb(limit)} ({_mb(was)} approved, {slack:.0%} slack)"
+                wider = f"{slack:.0%}" if was * slack >= noise else _mb(noise)
+                cause = f"{label}: {_mb(value)}, its budget is {_mb(limit)} ({_mb(was)} approved, {wider} slack)"
                 then = f"{step(value - was)}; once it is meant: {self._record}"
                 failed = self._failed(check, combination, layer, cause, then, details=(shown,))
                 return replace(failed, value=float(value), observed=float(value), limit=limit)

@@ -249,8 +249,11 @@ def summarise(collector: Collector) -> Summary:
             row.verdict, row.reason = "error", record["error"]
         elif judgement:
             row.judgements.append(judgement)
-            if not judgement.unjudged:
+            if not judgement.unjudged or collector.facts.get("strict"):
                 row.verdict = _worse(row.verdict, "expected failure" if record["expected"] else judgement.verdict)
+    for row in rows.values():
+        if row.judgements and all(judgement.unjudged for judgement in row.judgements):
+            row.verdict = _worse(row.verdict, "inconclusive")
     losses: dict[tuple[str, str], list[float]] = {}
     for row in rows.values():
         for j in row.judgements:
@@ -296,7 +299,7 @@ def cells(summary: Summary, row: Row) -> list[str]:
     overlap, p01, order = row.find("top10_overlap"), row.find("cosine_p01"), row.find("order_kept")
     moves = [j.value for j in row.judgements if j.check == "invariance" and j.value is not None]
     weights = row.run.get("evidence", {}).get("weight_bytes")
-    same = sum(judgement.verdict == row.verdict and not judgement.unjudged for judgement in row.judgements)
+    same = sum(judgement.verdict == row.verdict for judgement in row.judgements)
     share = f" {same}/{len(row.judgements)}" if row.verdict in ("inconclusive", "fail") else ""
     return [
         row.verdict + share,
