@@ -81,11 +81,27 @@ class Backend:
 
 
 BACKENDS: tuple[Backend, ...] = (
-    Backend("torch", "embedgate.encoders.torch", "", {"cpu": ("fp32", "bf16", "fp16", "amp")}),
-    Backend("bitsandbytes", "embedgate.encoders.bitsandbytes", "bitsandbytes", {"cpu": ("int8",)}),
-    Backend("torchao", "embedgate.encoders.torchao", "torchao", {"cpu": ("int8",)}),
-    Backend("onnxruntime", "embedgate.encoders.onnxruntime", "onnx", {"cpu": ("fp32", "int8", "int8static")}),
+    Backend(
+        "torch",
+        "embedgate.encoders.torch",
+        "",
+        {"cpu": ("fp32", "bf16", "fp16", "amp"), "cuda": ("fp32", "fp16", "bf16", "amp", "compile")},
+    ),
+    Backend(
+        "bitsandbytes",
+        "embedgate.encoders.bitsandbytes",
+        "bitsandbytes",
+        {"cpu": ("int8",), "cuda": ("int8", "nf4")},
+    ),
+    Backend("torchao", "embedgate.encoders.torchao", "torchao", {"cpu": ("int8",), "cuda": ("int8", "fp8")}),
+    Backend(
+        "onnxruntime",
+        "embedgate.encoders.onnxruntime",
+        "onnx",
+        {"cpu": ("fp32", "int8", "int8static"), "cuda": ("fp16",)},
+    ),
     Backend("openvino", "embedgate.encoders.openvino", "openvino", {"cpu": ("fp32", "bf16", "int8")}),
+    Backend("tensorrt", "embedgate.encoders.tensorrt", "tensorrt", {"cuda": ("fp16", "int8", "fp8")}),
 )
 
 # (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.

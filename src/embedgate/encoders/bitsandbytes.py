@@ -1,30 +1,36 @@
-"""The bitsandbytes backend: LLM.int8 (https://arxiv.org/abs/2208.07339).
+"""The bitsandbytes backend: LLM.int8 (https://arxiv.org/abs/2208.07339) and NF4 (https://arxiv.org/abs/2305.14314).
 
-Weights are int8 with a scale per output row, activations are quantized per token while the model runs. Columns of
-activations beyond the threshold of 6 are outliers and computed in float; which columns these are is found out per
-batch. The same batches give the same bits; in other batches an embedding moves about as far as quantization has moved
-it from the reference's.
+`int8`: weights are int8 with a scale per output row, activations are quantized per token while the model runs. Columns
+of activations beyond `THRESHOLD` are outliers and computed in float; which ones these are is found out per batch. The
+same batches give the same bits; in other batches an embedding moves about as far as quantization has moved it from the
+reference's. `nf4`: weights are 4-bit codes with a scale per block of 64, widened to the activations' type for every
+product. Both save memory; they are often slower than half weights, so memory is their budget.
+
+On CUDA all that is not quantized is float16, on the CPU float32.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib.util import find_spec
 from typing import Any
 
 import torch
-from bitsandbytes.nn.modules import Int8Params
-from torch import Tensor
+from bitsandbytes.nn.modules import Int8Params, Linear8bitLt, Params4bit
+from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Stability
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
+from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
+from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
 from embedgate.model import Model
 
+# What the paper and transformers use: an activation of this size makes its column an outlier.
+THRESHOLD = 6.0
 # Which columns are outliers depends on the batch.
-STABILITY = Stability(batch=0.15)
+STABILITY = {"int8": Stability(batch=0.15), "nf4": Stability(batch=1e-2)}
+REST = {"cpu": torch.float32, "cuda": torch.float16}
 
 
 def unavailable(combination: Combination) -> str | None:
@@ -34,20 +40,36 @@ def unavailable(combination: Combination) -> str | None:
     capability = torch.backends.cpu.get_cpu_capability()
     if combination.device == "cpu" and capability != "AVX512":
         return f"LLM.int8 multiplies in int8 on CPUs with AVX-512 alone, this one has {capability}"
-    return without_cuda(combination)
+    return without_cuda(combination, (7, 5) if combination.weight_precision == "int8" else (6, 0))
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
     """Builds the encoder."""
     # A line per product and batch, saying that float32 inputs are cast to float16 before they are quantized.
     logging.getLogger("bitsandbytes.autograd._functions").setLevel(logging.ERROR)
-    config = BitsAndBytesConfig(load_in_8bit=True)  # type: ignore[no-untyped-call]
-    loaded = load(model, combination.device, torch.float32, quantization_config=config)
-    return _LLMInt8Encoder(loaded, combination, threads=context.threads, library="bitsandbytes", stability=STABILITY)
+    kind, rest = combination.weight_precision, REST[combination.device]
+    options: dict[str, Any] = (
+        {"load_in_8bit": True, "llm_int8_threshold": THRESHOLD}
+        if kind == "int8"
+        else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": rest}
+    )
+    loaded = load(model, combination.device, rest, quantization_config=BitsAndBytesConfig(**options))  # type: ignore[no-untyped-call]
+    return BitsAndBytesEncoder(
+        loaded, combination, threads=context.threads, library="bitsandbytes", stability=STABILITY[kind]
+    )
 
 
-class _LLMInt8Encoder(SentenceTransformerEncoder):
-    """Adds the weights' scales, which are neither parameters nor buffers."""
+class BitsAndBytesEncoder(SentenceTransformerEncoder):
+    """Adds the weights' scales, which are neither parameters nor buffers, and what LLM.int8 left in float."""
+
+    def evidence(self) -> Evidence:
+        """What really ran; of LLM.int8 also how many columns of a short text's activations were outliers."""
+        layers = [module for module in self._model.modules() if isinstance(module, Linear8bitLt)]
+        self._details["layers"] = {"Linear8bitLt": len(layers)} if layers else {}
+        if layers:
+            outliers = _outlier_columns(layers, lambda: self.encode([PROBE]))
+            self._details |= {"threshold": layers[0].state.threshold, "outlier columns": outliers}
+        return super().evidence()
 
     def _weights(self) -> Iterator[Tensor]:
         yield from super()._weights()
@@ -57,3 +79,30 @@ class _LLMInt8Encoder(SentenceTransformerEncoder):
                 state: Any = module.state
                 # The first run moves the scales from the weights to the layer's state.
                 yield weight.SCB if weight.SCB is not None else state.SCB
+            elif isinstance(weight, Params4bit) and weight.quant_state is not None:
+                yield from _scales(weight.quant_state)
+
+
+def _scales(state: Any) -> Iterator[Tensor]:
+    """Scales of the blocks, and the scales of these where they are quantized themselves."""
+    yield state.absmax
+    if state.nested:
+        yield from _scales(state.state2)
+
+
+def _outlier_columns(layers: Sequence[nn.Module], run: Callable[[], object]) -> dict[str, int]:
+    """Columns of activations beyond the threshold while something is encoded, of all columns that were read."""
+    found = {"beyond threshold": 0, "of": 0}
+
+    def look(_: nn.Module, inputs: tuple[Any, ...]) -> None:
+        columns = inputs[0].detach().reshape(-1, inputs[0].shape[-1]).abs().amax(dim=0)
+        found["beyond threshold"] += int((columns > THRESHOLD).sum())
+        found["of"] += columns.numel()
+
+    hooks = [layer.register_forward_pre_hook(look) for layer in layers]
+    try:
+        run()
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found

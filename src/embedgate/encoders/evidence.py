@@ -17,9 +17,20 @@ PROMISED = {
     "fp16": "float16",
     "bf16": "bfloat16",
     "amp": "bfloat16",
+    "compile": "float16",
     "int8": "int8",
     "int8static": "int8",
+    "fp8": "float8_e4m3fn",
+    "nf4": "nf4",
 }
+# Where a device has another type of its own for it.
+PROMISED_ON = {("amp", "cuda"): "float16"}
+
+
+def promised(combination: Combination) -> str | None:
+    """The type a combination's products must compute in; None where its weight precision promises nothing checkable."""
+    kind = combination.weight_precision
+    return PROMISED_ON.get((kind, combination.device)) or PROMISED.get(kind)
 
 
 def contradictions(combination: Combination, products: Mapping[str, int], device: str) -> tuple[str, ...]:
@@ -37,20 +48,20 @@ def contradictions(combination: Combination, products: Mapping[str, int], device
     """
     found = []
     total = sum(products.values())
-    promised = PROMISED.get(combination.weight_precision)
-    if promised is not None and total:
-        kept = products.get(promised, 0)
-        needed = total if promised == "float32" else total / 2
+    wanted = promised(combination)
+    if wanted is not None and total:
+        kept = products.get(wanted, 0)
+        needed = total if wanted == "float32" else total / 2
         if kept < needed:
-            found.append(f"named {combination.weight_precision}, but {_described(products, promised)}")
+            found.append(f"named {combination.weight_precision}, but {_described(products, wanted)}")
     if device != UNKNOWN_DEVICE and device.partition(":")[0] != combination.device:
         found.append(f"named {combination.device}, but it runs on {device}")
     return tuple(found)
 
 
-def _described(products: Mapping[str, int], promised: str) -> str:
+def _described(products: Mapping[str, int], wanted: str) -> str:
     total = sum(products.values())
-    others = {kind: count for kind, count in products.items() if count and kind != promised}
+    others = {kind: count for kind, count in products.items() if count and kind != wanted}
     if len(others) == 1:
         kind, count = next(iter(others.items()))
         return f"{f'all {total}' if count == total else f'{count} of {total}'} products compute in {kind}"

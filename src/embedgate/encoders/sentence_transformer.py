@@ -27,10 +27,21 @@ from embedgate.model import Model
 PROBE = "Two short sentences. They only make every layer run once."
 
 
-def without_cuda(combination: Combination) -> str | None:
-    """Why torch cannot run a combination on its device, in one line; None where it can."""
-    if combination.device == "cuda" and not torch.cuda.is_available():
+def without_cuda(combination: Combination, least: tuple[int, int] = (0, 0)) -> str | None:
+    """Why torch cannot run a combination on its device, in one line; None where it can.
+
+    Args:
+        combination: The combination.
+        least: The compute capability its products need on CUDA.
+    """
+    if combination.device != "cuda":
+        return None
+    if not torch.cuda.is_available():
         return "torch sees no CUDA device"
+    if (capability := torch.cuda.get_device_capability()) < least:
+        needed, found = (".".join(map(str, version)) for version in (least, capability))
+        kind = combination.weight_precision
+        return f"{kind} needs a GPU of compute capability {needed}, {torch.cuda.get_device_name()} has {found}"
     return None
 
 
@@ -163,7 +174,7 @@ class SentenceTransformerEncoder(Encoder):
         )
         problems = [*contradictions(self._combination, products, device), *self._unexpected(stored)]
         if self._combination.weight_precision == REFERENCE_WEIGHT_PRECISION:
-            problems += reduced_float32()
+            problems += reduced_float32() or reduced_products(self._model.device.type)
         in_training = self._in_training or _in_training(self._model)
         if in_training:
             problems.append(f"{in_training} dropout or batch norm modules are in training mode: call eval()")
@@ -257,8 +268,11 @@ def products_of(model: nn.Module, run: Callable[[], object]) -> dict[str, int]:
     def look(module: nn.Module, _: Any, result: Any) -> None:
         if not isinstance(result, Tensor):
             return
-        largest = max(plain_tensors(weight_of(module)), key=lambda tensor: tensor.nbytes)
-        found[module] = type_name(result.dtype if largest.dtype.is_floating_point else largest.dtype)
+        weight = weight_of(module)
+        largest = max(plain_tensors(weight), key=lambda tensor: tensor.nbytes)
+        # bitsandbytes packs two 4-bit codes into a uint8: its own name says which code.
+        packed = getattr(weight, "quant_type", None) if largest.dtype == torch.uint8 else None
+        found[module] = packed or type_name(result.dtype if _computes_wider(weight, largest) else largest.dtype)
 
     hooks = [module.register_forward_hook(look) for module in model.modules() if is_product(module)]
     try:
@@ -267,6 +281,28 @@ def products_of(model: nn.Module, run: Callable[[], object]) -> dict[str, int]:
         for hook in hooks:
             hook.remove()
     return dict(Counter(found.values()))
+
+
+def _computes_wider(weight: Tensor, stored: Tensor) -> bool:
+    """Whether a product computes in the type of its result: weights in float, or in 8 bits that are widened first."""
+    if stored.dtype.is_floating_point and stored.dtype.itemsize > 1:
+        return True
+    # torchao's weights say by what their product's activations are quantized, and None where they are not.
+    return getattr(weight, "act_quant_kwargs", ...) is None
+
+
+def reduced_products(device: str) -> list[str]:
+    """Whether float32 products lose bits on a device, as measured: TF32 keeps 10 bits of each factor, bfloat16 7.
+
+    Whole numbers of 12 bits are multiplied by the identity, from which float32 gives them back as they are.
+    """
+    generator = torch.Generator().manual_seed(0)
+    rows = torch.randint(2048, 4096, (64, 64), generator=generator).float()
+    unit = torch.eye(64)
+    lost = (rows.to(device) @ unit.to(device)).cpu() != rows
+    if not lost.any():
+        return []
+    return [f"float32 products lose bits on {device}: {int(lost.sum())} of {lost.numel()} are not exact"]
 
 
 def reduced_float32() -> list[str]:
@@ -284,6 +320,8 @@ def reduced_float32() -> list[str]:
         for name in ("ONEDNN_DEFAULT_FPMATH_MODE", "DNNL_DEFAULT_FPMATH_MODE")
         if os.environ.get(name, "STRICT").upper() != "STRICT"
     ]
+    if os.environ.get("NVIDIA_TF32_OVERRIDE", "0") != "0":
+        found.append(f"NVIDIA_TF32_OVERRIDE is {os.environ['NVIDIA_TF32_OVERRIDE']!r}, not '0'")
     return found
 
 

@@ -1,22 +1,35 @@
 """The torch backend: the model as Sentence Transformers runs it, its weights in one type or under autocast.
 
 `fp32` is the reference. `fp16` and `bf16` store all weights in that type, as `model.half()` does; Sentence Transformers
-pools them with float32 sums. `amp` stores float32 weights and lets torch's autocast compute the products in bfloat16.
-Every CPU can run all four; only one with native instructions gains speed, which the evidence tells.
+pools them with float32 sums. `amp` stores float32 weights and lets torch's autocast compute the products in half: in
+bfloat16 on a CPU, in float16 on CUDA, torch's own defaults. `compile` is `fp16` through torch.compile. Every CPU can
+run all of its own; only one with native instructions gains speed, which the evidence tells.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
+from typing import Any
+
 import torch
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load, without_cuda
+from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
+from embedgate.encoders.evidence import promised
+from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
 from embedgate.errors import BuildError
 from embedgate.machine import this_machine
 from embedgate.model import Model
 
-STORED = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16, "amp": torch.float32}
+STORED = {
+    "fp32": torch.float32,
+    "bf16": torch.bfloat16,
+    "fp16": torch.float16,
+    "amp": torch.float32,
+    "compile": torch.float16,
+}
+# The first compute capability with the type's own instructions.
+LEAST_CAPABILITY = {"fp16": (5, 3), "bf16": (8, 0), "amp": (7, 0), "compile": (7, 0)}
 
 # Instruction sets that multiply matrices of the type, by the names Linux gives x86-64's and aarch64's.
 NATIVE: dict[str, set[str]] = {
@@ -25,11 +38,13 @@ NATIVE: dict[str, set[str]] = {
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
     "amp": {"avx512_bf16", "amx_bf16", "bf16"},
 }
+# Another shape may be compiled to other kernels, which sum in another order.
+COMPILED = Stability(batch=1e-2)
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    return without_cuda(combination)
+    return without_cuda(combination, LEAST_CAPABILITY.get(combination.weight_precision, (0, 0)))
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
@@ -39,14 +54,51 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         BuildError: If the reference does not compute in float32 throughout.
     """
     kind = combination.weight_precision
+    loaded = load(model, combination.device, STORED[kind])
+    if kind == "compile":
+        context.progress(f"{combination}: torch.compile compiles while the first texts are encoded")
+        # Sentence Transformers calls `forward` itself, so what `model.compile()` puts in front of it would never run.
+        transformer: Any = loaded[0].model
+        transformer.forward = torch.compile(transformer.forward, dynamic=True)
+        return CompiledEncoder(loaded, combination, threads=context.threads, dtype=STORED[kind], stability=COMPILED)
     encoder = SentenceTransformerEncoder(
-        load(model, combination.device, STORED[kind]),
+        loaded,
         combination,
         threads=context.threads,
         dtype=STORED[kind],
-        autocast=torch.bfloat16 if kind == "amp" else None,
-        details={"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))},
+        autocast=getattr(torch, str(promised(combination))) if kind == "amp" else None,
+        details=_native(kind) if combination.device == "cpu" else {},
     )
     if combination.is_reference and (problems := encoder.evidence().problems):
         raise BuildError(f"the reference is not float32 throughout: {problems[0]}", "restore torch's defaults")
     return encoder
+
+
+class CompiledEncoder(SentenceTransformerEncoder):
+    """A transformer that torch.compile compiles as it runs; its evidence counts the graphs that were made of it."""
+
+    def __init__(self, *args: Any, **keywords: Any) -> None:
+        super().__init__(*args, **keywords)
+        self._before = _compiled()
+
+    def evidence(self) -> Evidence:
+        """What really ran: the products as without the compiler, which no hook sees into, and what it compiled."""
+        self.encode([PROBE])
+        graphs, breaks = (now - before for now, before in zip(_compiled(), self._before, strict=True))
+        self._details |= {"compiled graphs": graphs, "graph breaks": breaks}
+        with torch.compiler.set_stance("force_eager"):
+            found = super().evidence()
+        if graphs:
+            return found
+        return replace(found, problems=(*found.problems, "named compile, but torch.compile has compiled nothing"))
+
+
+def _compiled() -> tuple[int, int]:
+    """Graphs that torch.compile has made in this process, and where it had to break one."""
+    from torch._dynamo.utils import counters  # a second's import that no other combination needs
+
+    return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
+
+
+def _native(kind: str) -> dict[str, Any]:
+    return {"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))}

@@ -1,9 +1,10 @@
-"""The torchao backend: int8 weights with a scale per output row, activations quantized per token while the model runs.
+"""The torchao backend: weights in 8 bits with a scale per output row, activations quantized per token while it runs.
 
-It runs eagerly, as `quantize_` leaves the model: what is measured here is its quality and size. Its speed comes with
-`torch.compile` alone. The same batches give the same bits. In other batches the last bits of float32 sums differ, some
-activations round to the next int8 step, and an embedding moves about as far as quantization has moved it from the
-reference's.
+`int8` anywhere; `fp8` (E4M3) on GPUs with its instructions (compute capability 8.9 and newer). On CUDA all that is not
+quantized is bfloat16, the type torchao's kernels give, on the CPU float32. It runs eagerly, as `quantize_` leaves the
+model: what is measured here is its quality and size. Its speed comes with `torch.compile` alone. The same batches give
+the same bits. In other batches the last bits of float sums differ, some activations round to the next step, and an
+embedding moves about as far as quantization has moved it from the reference's.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from __future__ import annotations
 from collections import Counter
 
 import torch
-from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
+from torchao.quantization import (
+    Float8DynamicActivationFloat8WeightConfig,
+    Int8DynamicActivationInt8WeightConfig,
+    PerRow,
+    quantize_,
+)
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Stability
@@ -26,18 +32,26 @@ from embedgate.model import Model
 
 # The last bits of float32 sums depend on the batch, and move activations across a step of int8.
 STABILITY = Stability(batch=0.25)
+REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
+LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    return without_cuda(combination)
+    return without_cuda(combination, LEAST_CAPABILITY[combination.weight_precision])
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
     """Builds the encoder."""
-    loaded = load(model, combination.device, torch.float32)
+    loaded = load(model, combination.device, REST[combination.device])
+    fp8 = combination.weight_precision == "fp8"
+    config = (
+        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+        if fp8
+        else Int8DynamicActivationInt8WeightConfig()
+    )
     # The transformer is `.model`: what is set as `.auto_model` is never run.
-    quantize_(loaded[0].model, Int8DynamicActivationInt8WeightConfig())
+    quantize_(loaded[0].model, config)
     classes = Counter(type(weight_of(module)).__name__ for module in loaded.modules() if is_product(module))
     return SentenceTransformerEncoder(
         loaded,
