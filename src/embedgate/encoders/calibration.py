@@ -129,7 +129,7 @@ def minmax_int8_graph(fp32_path: Path, out_path: Path, calibration_feeds: Sequen
         calibration_feeds: Batches of calibration texts.
     """
     graph = onnx.load(fp32_path)
-    seen = _statistics(graph, sites(graph), calibration_feeds, calibration_feeds, threads=1)
+    seen = statistics_of(graph, sites(graph), calibration_feeds, calibration_feeds, threads=1)
     plain = {activation: _minmax(statistics.largest) for activation, statistics in seen.items()}
     save_graph(quantized_graph(graph, plain, per_channel=False), out_path)
 
@@ -154,7 +154,7 @@ def calibrate(
     fitted = [text for position, text in enumerate(texts) if position % HELD_OUT_STRIDE]
     judging = list(tokenizer.batches(held_out, MEASURING_BATCH))
     context.progress(f"calibrating int8: statistics of {len(found)} activations on {len(texts)} texts")
-    seen = _statistics(
+    seen = statistics_of(
         graph,
         found,
         list(tokenizer.batches(fitted, STATISTICS_BATCH)),
@@ -184,10 +184,10 @@ def calibrate(
     return chosen, _record(found, trials, picked, chosen, joint, len(texts))
 
 
-def _statistics(
+def statistics_of(
     graph: onnx.ModelProto, found: Sequence[Site], fitted: Sequence[Batch], held_out: Sequence[Batch], threads: int
 ) -> dict[str, Statistics]:
-    """Statistics of each site's activation: the largest values on `fitted`, sampled rows of `held_out`."""
+    """Statistics of each site's activation, by its name: the largest values on `fitted`, sampled rows of `held_out`."""
     names = [site.activation for site in found]
     watched = onnx.ModelProto()
     watched.CopyFrom(graph)

@@ -1,7 +1,7 @@
-"""Symmetric int8 quantization of an ONNX graph, written as explicit `QuantizeLinear`/`DequantizeLinear` pairs.
+"""Symmetric quantization of an ONNX graph to 8 bits, written as explicit `QuantizeLinear`/`DequantizeLinear` pairs.
 
-Zero points are 0, activations have one scale, weights one per output channel, and products keep their float output:
-what ONNX Runtime fuses to integer kernels, and TensorRT takes as it is.
+Zero points are 0, activations have one scale, weights one per output channel (int8) or one in all (fp8), and products
+keep their float output: what ONNX Runtime fuses to integer kernels, and TensorRT takes as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +10,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import ml_dtypes
 import numpy as np
+import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
@@ -19,6 +21,9 @@ from embedgate.encoders.graph import Product, weight_products
 from embedgate.errors import BuildError
 
 LEVELS = 127
+# The largest number of E4M3 without infinities (Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433).
+LARGEST_FP8 = 448.0
+STORED: dict[str, npt.DTypeLike] = {"int8": np.int8, "fp8": ml_dtypes.float8_e4m3fn}
 
 
 @dataclass(frozen=True)
@@ -96,8 +101,23 @@ def quantize_weights(
     return np.clip(np.rint(weights / scales), -LEVELS, LEVELS).astype(np.int8), scales
 
 
+def fp8_weights(weights: FloatArray) -> tuple[npt.NDArray[Any], FloatArray]:
+    """Rounds weights to fp8 (E4M3), one scale in all.
+
+    Args:
+        weights: float32 `[in, out]`.
+
+    Returns:
+        float8_e4m3fn `[in, out]`, and the scale, float32 `[]`.
+    """
+    largest = float(np.abs(weights).max())
+    scale = np.array(largest / LARGEST_FP8 if largest > 0 else 1.0, dtype=np.float32)
+    # What rounding to float32 has carried beyond the largest would become NaN.
+    return np.clip(weights / scale, -LARGEST_FP8, LARGEST_FP8).astype(STORED["fp8"]), scale
+
+
 def quantized_graph(
-    graph: onnx.ModelProto, treatments: Mapping[str, Treatment], per_channel: bool = True
+    graph: onnx.ModelProto, treatments: Mapping[str, Treatment], per_channel: bool = True, kind: str = "int8"
 ) -> onnx.ModelProto:
     """Quantizes the products of the sites that have a treatment; the others stay in float.
 
@@ -107,7 +127,8 @@ def quantized_graph(
     Args:
         graph: The exported graph; it is left as it is.
         treatments: By the site's activation.
-        per_channel: Whether each output channel of the weights has a scale of its own.
+        per_channel: Whether each output channel of int8 weights has a scale of its own.
+        kind: `int8` or `fp8`.
 
     Raises:
         BuildError: If a treatment names no site.
@@ -133,7 +154,7 @@ def quantized_graph(
             multiplication, factors = _smoothed(product.activation, treatment.smoothing)
             rewritten.append(multiplication)
             added.append(factors)
-        nodes, tensors = _quantized_product(product, weights[product.weight], treatment, per_channel)
+        nodes, tensors = _quantized_product(product, weights[product.weight], treatment, per_channel, kind)
         rewritten += nodes
         added += tensors
     del quantized.graph.node[:]
@@ -154,20 +175,20 @@ def _smoothed(activation: str, smoothing: FloatArray) -> tuple[onnx.NodeProto, T
 
 
 def _quantized_product(
-    product: Product, weights: FloatArray, treatment: Treatment, per_channel: bool
+    product: Product, weights: FloatArray, treatment: Treatment, per_channel: bool, kind: str
 ) -> tuple[list[onnx.NodeProto], list[TensorProto]]:
     name, node, activation = product.name, product.node, product.activation
     if treatment.smoothing is not None:
         weights = weights * treatment.smoothing[:, None]
         activation = f"{activation}/smoothed"
-    values, scales = quantize_weights(weights, per_channel)
+    values, scales = fp8_weights(weights) if kind == "fp8" else quantize_weights(weights, per_channel)
     # Every product has a pair of its own, even of a shared activation: ONNX Runtime fuses no other.
     tensors = [
         numpy_helper.from_array(np.array(treatment.scale, dtype=np.float32), f"{name}/scale"),
-        numpy_helper.from_array(np.array(0, dtype=np.int8), f"{name}/zero"),
-        numpy_helper.from_array(values, f"{name}/weight_int8"),
+        numpy_helper.from_array(np.zeros((), dtype=STORED[kind]), f"{name}/zero"),
+        numpy_helper.from_array(values, f"{name}/weight_{kind}"),
         numpy_helper.from_array(scales, f"{name}/weight_scale"),
-        numpy_helper.from_array(np.zeros(scales.shape, dtype=np.int8), f"{name}/weight_zero"),
+        numpy_helper.from_array(np.zeros(scales.shape, dtype=STORED[kind]), f"{name}/weight_zero"),
     ]
     step = [tensor.name for tensor in tensors[:2]]
     inputs = [tensor.name for tensor in tensors[2:]]
@@ -175,9 +196,9 @@ def _quantized_product(
     biased = node.op_type == "Gemm" and len(node.input) == 3
     result = f"{name}/product" if biased else node.output[0]
     nodes = [
-        helper.make_node("QuantizeLinear", [activation, *step], [f"{name}/int8"], f"{name}/QuantizeLinear"),
+        helper.make_node("QuantizeLinear", [activation, *step], [f"{name}/{kind}"], f"{name}/QuantizeLinear"),
         helper.make_node(
-            "DequantizeLinear", [f"{name}/int8", *step], [f"{name}/activation"], f"{name}/DequantizeLinear"
+            "DequantizeLinear", [f"{name}/{kind}", *step], [f"{name}/activation"], f"{name}/DequantizeLinear"
         ),
         helper.make_node("DequantizeLinear", inputs, [f"{name}/weight"], f"{name}/DequantizeWeight", axis=1),
         helper.make_node("MatMul", [f"{name}/activation", f"{name}/weight"], [result], f"{name}/MatMul"),

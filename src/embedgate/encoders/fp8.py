@@ -1,0 +1,63 @@
+"""The fp8 (E4M3) graph: every product in 8-bit floating point, its scales from the calibration texts.
+
+An 8-bit float keeps its relative precision over four decades, so that a scale from the largest value seen is enough:
+nothing is clipped, smoothed or left out, as int8 must (`embedgate.encoders.calibration`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from embedgate.encoders import BuildContext
+from embedgate.encoders.calibration import MIN_TEXTS, STATISTICS_BATCH, statistics_of
+from embedgate.encoders.graph import FILE_NAME, exported_graph, save_graph
+from embedgate.encoders.qdq import LARGEST_FP8, Treatment, quantized_graph, sites
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
+from embedgate.machine import library_versions
+from embedgate.model import Model
+
+# Part of the cache key: raise it whenever the method changes.
+VERSION = 1
+KIND = "onnx-fp8"
+
+
+def fp8_graph(model: Model, context: BuildContext) -> tuple[Path, dict[str, Any]]:
+    """The model's fp8 graph, built if it is not in the cache yet.
+
+    Returns:
+        Path of `model.onnx`, and the record of its scales.
+
+    Raises:
+        BuildError: If there are too few calibration texts.
+    """
+    texts = list(context.calibration_texts)
+    if len(texts) < MIN_TEXTS:
+        raise BuildError(f"{len(texts)} calibration texts are too few", f"give at least {MIN_TEXTS}")
+    exported = exported_graph(model, context)
+    key = {
+        "exported": exported.parent.name,
+        "libraries": library_versions(("numpy", "onnx", "onnxruntime")),
+        "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
+        "version": VERSION,
+    }
+
+    def build(folder: Path) -> dict[str, Any]:
+        graph = onnx.load(exported)
+        found = sites(graph)
+        context.progress(f"calibrating fp8: largest values of {len(found)} activations on {len(texts)} texts")
+        batches = list(Tokenizer(model).batches(texts, STATISTICS_BATCH))
+        largest = {
+            activation: float(seen.largest.max())
+            for activation, seen in statistics_of(graph, found, batches, batches[:1], context.threads).items()
+        }
+        chosen = {name: Treatment("minmax", value / LARGEST_FP8 or 1.0) for name, value in largest.items()}
+        save_graph(quantized_graph(graph, chosen, kind="fp8"), folder / FILE_NAME)
+        return {"texts": len(texts), "calibration_sha256": context.calibration_sha256, "largest": largest}
+
+    folder, artefact = context.cache.get_or_build(KIND, key, build)
+    return folder / FILE_NAME, artefact["record"]

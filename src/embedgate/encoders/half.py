@@ -1,0 +1,218 @@
+"""A graph in mixed precision: float16, but for the nodes that must not be.
+
+TensorRT 11 computes every node in the type the graph says, and float16 ends at 65504. Kept in float32 are what squares
+and sums many values (norms), exponentials (softmax), and all that comes after the last hidden states: pooling sums over
+all tokens, and normalising divides by lengths that float16 rounds to 0. Inputs and outputs keep their types. Q/DQ pairs of
+a quantized graph get float16 scales, since TensorRT wants them in the type of what they quantize.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_helper
+
+from embedgate.encoders import BuildContext, FloatArray
+from embedgate.encoders.graph import FILE_NAME, KIND, save_graph
+from embedgate.encoders.ort_session import session
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError
+from embedgate.machine import library_versions
+from embedgate.model import Model
+
+# Part of the cache key: raise it whenever the conversion changes.
+VERSION = 3
+HIDDEN_STATES = "token_embeddings"
+# Sums of squares, exponentials and what they are divided by, whole or in parts.
+FLOAT32_OPS = (
+    "Exp",
+    "InstanceNormalization",
+    "LayerNormalization",
+    "LogSoftmax",
+    "Pow",
+    "RMSNormalization",
+    "Reciprocal",
+    "ReduceL2",
+    "ReduceMean",
+    "ReduceSum",
+    "ReduceSumSquare",
+    "SimplifiedLayerNormalization",
+    "Softmax",
+    "Sqrt",
+)
+# Scales of Q/DQ pairs may lose this share of themselves when they are rounded to float16.
+MAX_SCALE_ERROR = 0.002
+PROBES = (
+    "A sentence of several words.",
+    "Two.",
+    "3 of 4 parcels came back, and nobody knows what became of the last one.",
+    "one",
+)
+
+
+def half_graph(model: Model, source: Path, context: BuildContext) -> tuple[Path, dict[str, Any]]:
+    """A graph's float16 version, converted if it is not in the cache yet.
+
+    Args:
+        model: The model it was exported from.
+        source: The exported graph, or a quantized one that derives from it.
+        context: Where it is kept.
+
+    Returns:
+        Path of `model.onnx`, and its record: the least cosine of a few texts' embeddings to the source's own, both as
+        ONNX Runtime computes them on the CPU, and how many nodes stayed in float32.
+
+    Raises:
+        BuildError: If a scale of a quantized graph cannot be float16.
+    """
+    key = {"source": source.parent.name, "libraries": library_versions(("onnx", "onnxruntime")), "version": VERSION}
+
+    def build(folder: Path) -> dict[str, Any]:
+        context.progress(f"converting {source.parent.name.rpartition('-')[0]} to float16")
+        graph = _with_shapes(source)
+        kept = float32_nodes(graph)
+        converted = converted_to_half(graph, kept)
+        save_graph(converted, folder / FILE_NAME)
+        cosine = _least_cosine(model, source, folder / FILE_NAME, context.threads)
+        return {"cosine_to_source": cosine, "float32_nodes": len(kept)}
+
+    # The exported graph becomes `onnx-fp16-...`, a quantized one `onnx-int8static-half-...`.
+    kind = source.parent.name.rpartition("-")[0]
+    folder, artefact = context.cache.get_or_build("onnx-fp16" if kind == KIND else f"{kind}-half", key, build)
+    return folder / FILE_NAME, artefact["record"]
+
+
+def float32_nodes(graph: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that must stay in float32, in the order they run."""
+    makes = {output: node for node in graph.graph.node for output in node.output}
+    before: set[str] = set()
+    waiting = [HIDDEN_STATES]
+    while waiting:
+        node = makes.get(waiting.pop())
+        if node is not None and node.name not in before:
+            before.add(node.name)
+            waiting.extend(node.input)
+    return [node.name for node in graph.graph.node if node.op_type in FLOAT32_OPS or node.name not in before]
+
+
+def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
+    """Converts all but the nodes named to float16; between two of these, nothing is rounded.
+
+    ONNX Runtime's own converter casts what passes from one node kept in float32 to the next to float16 and back, and
+    so rounds sums and loses the small constants that these were kept for.
+
+    Args:
+        graph: A graph with the types of its values; it is used up.
+        kept: Names of nodes that stay in float32.
+
+    Raises:
+        BuildError: If a scale of a quantized graph cannot be float16, or the graph holds another (a loop, a branch).
+    """
+    _check_scales(graph)
+    inner = graph.graph
+    initializers = {tensor.name: tensor for tensor in inner.initializer}
+    values = (*inner.value_info, *inner.input, *inner.output)
+    floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
+    floats |= {name for name, tensor in initializers.items() if tensor.data_type == TensorProto.FLOAT}
+    in_half: set[str] = set()
+    added: dict[str, TensorProto | NodeProto] = {}
+    nodes: list[NodeProto] = []
+
+    def cast(name: str, kind: int, result: str) -> str:
+        if result not in added:
+            added[result] = helper.make_node("Cast", [name], [result], result, to=kind)
+            nodes.append(added[result])
+        return result
+
+    for node in inner.node:
+        half = node.name not in kept
+        for place, name in enumerate(node.input):
+            if name not in floats:
+                continue
+            if name in initializers:
+                if half:
+                    added.setdefault(f"{name}/float16", _half_tensor(initializers[name], f"{name}/float16"))
+                    node.input[place] = f"{name}/float16"
+            elif half and name not in in_half:
+                node.input[place] = cast(name, TensorProto.FLOAT16, f"{name}/float16")
+            elif not half and name in in_half:
+                node.input[place] = cast(name, TensorProto.FLOAT, f"{name}/float32")
+        nodes.append(node)
+        if half:
+            _make_half(node)
+            in_half.update(name for name in node.output if name in floats)
+    for output in inner.output:
+        if output.name in in_half:
+            inside = f"{output.name}/inside"
+            for node in nodes:
+                _rename(node, output.name, inside)
+            cast(inside, TensorProto.FLOAT, output.name)
+    del inner.node[:], inner.value_info[:]
+    inner.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
+    tensors = [tensor for tensor in added.values() if isinstance(tensor, TensorProto)]
+    remaining = [tensor for tensor in (*inner.initializer, *tensors) if tensor.name in used]
+    del inner.initializer[:]
+    inner.initializer.extend(remaining)
+    return graph
+
+
+def _make_half(node: NodeProto) -> None:
+    """Changes what a node itself says of its results' type."""
+    for attribute in node.attribute:
+        if attribute.HasField("g"):
+            raise BuildError(f"{node.name} ({node.op_type}) holds a graph of its own, which cannot become float16")
+        if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
+            attribute.t.CopyFrom(_half_tensor(attribute.t, attribute.t.name))
+        if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
+            attribute.i = TensorProto.FLOAT16
+
+
+def _half_tensor(tensor: TensorProto, name: str) -> TensorProto:
+    """A tensor in float16; what lies beyond its range, such as a mask's lowest number, becomes its largest."""
+    largest = np.finfo(np.float16).max
+    return numpy_helper.from_array(np.clip(numpy_helper.to_array(tensor), -largest, largest).astype(np.float16), name)
+
+
+def _rename(node: NodeProto, old: str, new: str) -> None:
+    for names in (node.input, node.output):
+        names[:] = [new if name == old else name for name in names]
+
+
+def _with_shapes(source: Path) -> onnx.ModelProto:
+    """A graph with the types of all its values, weights of any size loaded."""
+    with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
+        shaped = Path(folder) / FILE_NAME
+        onnx.shape_inference.infer_shapes_path(source, shaped)
+        graph = onnx.load(shaped, load_external_data=False)
+    external_data_helper.load_external_data_for_model(graph, str(source.parent))
+    return graph
+
+
+def _check_scales(graph: onnx.ModelProto) -> None:
+    """Refuses scales that float16 would round to something else, or to nothing."""
+    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[1] not in tensors:
+            continue
+        scales = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64)
+        error = float(np.max(np.abs(scales.astype(np.float16) - scales) / scales))
+        if not error <= MAX_SCALE_ERROR:
+            layer = node.name.rpartition("/")[0]
+            raise BuildError(f"scales of {layer} cannot be float16: they go down to {scales.min():.2g}", "use fp16")
+
+
+def _least_cosine(model: Model, source: Path, converted: Path, threads: int) -> float:
+    """The least cosine between the embeddings of the probes by two graphs; NaN where one is not finite."""
+    (batch,) = Tokenizer(model).batches(PROBES, len(PROBES))
+    rows: list[FloatArray] = [
+        session(path, threads).run(["sentence_embedding"], batch.feeds)[0] for path in (source, converted)
+    ]
+    first, second = (row / np.linalg.norm(row, axis=1, keepdims=True) for row in rows)
+    return float((first * second).sum(axis=1).min())
