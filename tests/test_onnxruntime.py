@@ -129,7 +129,7 @@ def test_another_provider_is_found_out(fp32, monkeypatch):
 
     fp32_session = fp32._session
     monkeypatch.setattr(fp32, "_session", Elsewhere())
-    assert fp32.evidence().problems == ("named cpu, but it runs on CUDAExecutionProvider",)
+    assert fp32.evidence().problems == ("named cpu, but it runs on cuda",)
 
 
 def test_stages_agree_with_one_another(fp32):

@@ -16,7 +16,7 @@ import ast
 import logging
 import warnings
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,9 +30,9 @@ from onnx import numpy_helper
 from onnx.reference import ReferenceEvaluator
 from sentence_transformers import SentenceTransformer
 
-from embedgate.encoders import BuildContext
+from embedgate.encoders import BuildContext, Stages
 from embedgate.encoders.sentence_transformer import load
-from embedgate.encoders.tokenize import Tokenizer
+from embedgate.encoders.tokenize import Batch, Tokenizer
 from embedgate.errors import BuildError, one_line
 from embedgate.machine import library_versions
 from embedgate.model import Model
@@ -130,6 +130,51 @@ def weight_products(graph: onnx.ModelProto) -> list[Product]:
         for node in graph.graph.node
         if node.op_type in ("MatMul", "Gemm") and node.input[1] in initializers and node.input[0] not in initializers
     ]
+
+
+def product_names(graph: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that multiply with weights, as they are or quantized; weights need not be loaded."""
+    constant = {tensor.name for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in constant:
+            constant.add(node.output[0])
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant and node.input[0] not in constant
+    ]
+
+
+def graph_stages(
+    tokenizer: Tokenizer,
+    texts: Sequence[str],
+    names: Sequence[str],
+    run: Callable[[Batch], Sequence[npt.NDArray[np.float32]]],
+    parts: Callable[[Batch], Iterable[Batch]] = lambda batch: (batch,),
+) -> Stages:
+    """Intermediate results of a few texts, from whatever runs an exported graph.
+
+    Args:
+        tokenizer: The model's.
+        texts: The texts.
+        names: The graph's outputs, in the order `run` gives them.
+        run: Runs one batch.
+        parts: Splits a batch into what `run` takes.
+    """
+    rows: list[dict[str, npt.NDArray[np.float32]]] = [{} for _ in texts]
+    for whole in tokenizer.batches(texts, 32):
+        for batch in parts(whole):
+            outputs = dict(zip(names, run(batch), strict=True))
+            for position, row in enumerate(batch.rows):
+                rows[row] = {name: output[position] for name, output in outputs.items()}
+                real = batch.attention_mask[position].astype(bool)
+                rows[row]["token_embeddings"] = rows[row]["token_embeddings"][real]
+    return Stages(
+        token_ids=tokenizer.ids(texts),
+        token_embeddings=[row["token_embeddings"] for row in rows],
+        pooled=np.stack([row["pooled"] for row in rows]) if "pooled" in names else None,
+        embeddings=np.stack([row["sentence_embedding"] for row in rows]),
+    )
 
 
 def weight_bytes(path: Path) -> int:

@@ -2,13 +2,12 @@
 
 TensorRT 11 computes every node in the type the graph says, and float16 ends at 65504. Kept in float32 are what squares
 and sums many values (norms), exponentials (softmax), and all that comes after the last hidden states: pooling sums over
-all tokens, and normalising divides by lengths that float16 rounds to 0. Inputs and outputs keep their types. Q/DQ pairs of
-a quantized graph get float16 scales, since TensorRT wants them in the type of what they quantize.
+all tokens, and normalising divides by lengths that float16 rounds to 0. Inputs and outputs keep their types. Q/DQ pairs
+of a quantized graph get float16 scales, since TensorRT wants them in the type of what they quantize.
 """
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections.abc import Collection
 from pathlib import Path

@@ -1,15 +1,17 @@
-"""ONNX Runtime on the CPU: the exported graph as it is, dynamically quantized, or calibrated.
+"""ONNX Runtime: the exported graph as it is, dynamically quantized, or calibrated; on CUDA in mixed float16.
 
 `int8` quantizes weights per channel and each batch's activations as it comes, so its embeddings depend a little on the
 batch, by design. `int8static` is calibrated (see `embedgate.encoders.calibration`) and depends on the text alone.
+`fp16` is the graph of `embedgate.encoders.half`, run by the CUDA provider.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -32,8 +34,17 @@ from embedgate.encoders import (
 )
 from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.evidence import UNPROVEN, contradictions
-from embedgate.encoders.graph import FILE_NAME, exported_graph, file_bytes, quiet_logging, weight_bytes
-from embedgate.encoders.ort_session import PROVIDER, session
+from embedgate.encoders.graph import (
+    FILE_NAME,
+    exported_graph,
+    file_bytes,
+    graph_stages,
+    quiet_logging,
+    weight_bytes,
+)
+from embedgate.encoders.half import half_graph
+from embedgate.encoders.ort_session import PROVIDERS, session
+from embedgate.encoders.sentence_transformer import PROBE, without_cuda
 from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
 from embedgate.machine import library_versions
@@ -49,6 +60,8 @@ STABILITY = {
     "int8": Stability(batch=0.4),
     "int8static": Stability(batch=1e-5),
 }
+# Types as ONNX Runtime's profile calls them.
+TYPE_NAMES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8", "uint8": "int8"}
 
 # Which input of a node holds a product's weights.
 INTEGER_PRODUCTS = {
@@ -64,15 +77,17 @@ FLOAT_PRODUCTS = {"FusedGemm": 1, "FusedMatMul": 1, "Gemm": 1, "MatMul": 1, "Mat
 
 def unavailable(combination: Combination) -> str | None:
     """Why ONNX Runtime cannot run a combination here; None where it can."""
-    if combination.device != "cpu":
-        return f"embedgate runs ONNX Runtime on the CPU only, not on {combination.device}"
-    if PROVIDER not in ort.get_available_providers():
-        return f"this onnxruntime has no {PROVIDER}"
-    return None
+    if reason := without_cuda(combination):
+        return reason
+    provider = PROVIDERS[combination.device]
+    if provider in ort.get_available_providers():
+        return None
+    step = ": install onnxruntime-gpu in the place of onnxruntime" if combination.device == "cuda" else ""
+    return f"this onnxruntime has no {provider}{step}"
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
-    """Builds `fp32`, `int8` (dynamic) or `int8static` (calibrated) from the one exported graph.
+    """Builds `fp32`, `fp16`, `int8` (dynamic) or `int8static` (calibrated) from the one exported graph.
 
     Raises:
         BuildError: If the model cannot be exported, quantized or calibrated.
@@ -81,6 +96,9 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     match combination.weight_precision:
         case "fp32":
             return GraphEncoder(model, exported, combination, context)
+        case "fp16":
+            path, record = half_graph(model, exported, context)
+            return GraphEncoder(model, path, combination, context, details={"graph": record})
         case "int8":
             return GraphEncoder(model, _dynamic_graph(model, exported, context), combination, context)
         case "int8static":
@@ -115,9 +133,10 @@ class GraphEncoder(Encoder):
         self._threads = context.threads
         self._details = details or {}
         self._tokenizer = Tokenizer(model)
+        self._device = combination.device
         with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
             optimized = Path(folder) / FILE_NAME
-            self._session = session(path, context.threads, optimized)
+            self._session = session(path, context.threads, optimized, self._device)
             # Only what the nodes are is read: weights of any size stay in their own file, and go with the folder.
             self._optimized = onnx.load(optimized, load_external_data=False)
 
@@ -131,67 +150,95 @@ class GraphEncoder(Encoder):
 
     def evidence(self) -> Evidence:
         """Products by the type they compute in, counted in the graph that ONNX Runtime made of the file it loaded."""
-        products, kept = self._products
-        providers = self._session.get_providers()
-        problems = contradictions(self._combination, products, "cpu" if providers == [PROVIDER] else providers[0])
+        kinds = self._products
+        problems = []
+        # ONNX Runtime leaves out a provider that it cannot load, and goes on without it.
+        provider = self._session.get_providers()[0]
+        device = next((name for name, known in PROVIDERS.items() if known == provider), provider)
+        if self._device == "cuda" == device:
+            kinds, elsewhere = _measured(kinds, self._profiled())
+            if elsewhere:
+                problems.append(f"{len(elsewhere)} of {len(kinds)} products ran elsewhere: {elsewhere[0]}")
+        products = dict(Counter(kinds.values()))
+        problems += contradictions(self._combination, products, device)
         if not products:
-            problems = (*problems, UNPROVEN)
+            problems.append(UNPROVEN)
+        kept = [name.rpartition("/")[0] or name for name, kind in kinds.items() if kind == "float32"]
         return Evidence(
-            device="cpu",
+            device=device,
             threads=self._session.get_session_options().intra_op_num_threads,
             weight_bytes=weight_bytes(self._path),
             products=products,
             library=f"onnxruntime {ort.__version__}",
             details={
-                "provider": providers[0],
+                "provider": provider,
                 "nodes": dict(sorted(Counter(node.op_type for node in self._optimized.graph.node).items())),
                 **({"float_products": kept} if "int8" in products else {}),
                 "u8u8_kernels": ort_session.needs_u8u8(),
                 **self._details,
             },
-            problems=problems,
+            problems=tuple(problems),
             artefact_bytes=file_bytes(self._path),
         )
 
     def stages(self, texts: Sequence[str]) -> Stages:
         """See `Encoder.stages`; the graph gives all of them."""
         names = [output.name for output in self._session.get_outputs()]
-        rows: list[dict[str, FloatArray]] = [{} for _ in texts]
-        for batch in self._tokenizer.batches(texts, 32):
-            outputs = dict(zip(names, self._session.run(names, batch.feeds), strict=True))
-            for position, row in enumerate(batch.rows):
-                rows[row] = {name: output[position] for name, output in outputs.items()}
-                real = batch.attention_mask[position].astype(bool)
-                rows[row]["token_embeddings"] = rows[row]["token_embeddings"][real]
-        return Stages(
-            token_ids=self._tokenizer.ids(texts),
-            token_embeddings=[row["token_embeddings"] for row in rows],
-            pooled=np.stack([row["pooled"] for row in rows]) if "pooled" in names else None,
-            embeddings=np.stack([row["sentence_embedding"] for row in rows]),
-        )
+        return graph_stages(self._tokenizer, texts, names, lambda batch: self._session.run(names, batch.feeds))
 
     def close(self) -> None:
         """Releases the session, and with it memory and threads."""
         del self._session
 
     @cached_property
-    def _products(self) -> tuple[dict[str, int], list[str]]:
-        """Products with weights by type, and the names of those in float."""
+    def _products(self) -> dict[str, str]:
+        """Products with weights by the node's name, and the type they compute in, as the graph says."""
         graph = self._optimized.graph
         constant = {tensor.name for tensor in graph.initializer}
         for node in graph.node:
             # Weights that are dequantized before a product make it one in float, however they are stored.
             if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in constant:
                 constant.add(node.output[0])
-        counts: Counter[str] = Counter()
-        kept = []
+        kinds = {}
         for node in graph.node:
             if node.op_type in INTEGER_PRODUCTS and node.input[INTEGER_PRODUCTS[node.op_type]] in constant:
-                counts["int8"] += 1
+                kinds[node.name] = "int8"
             elif node.op_type in FLOAT_PRODUCTS and node.input[FLOAT_PRODUCTS[node.op_type]] in constant:
-                counts["float32"] += 1
-                kept.append(node.name.rpartition("/")[0] or node.name)
-        return dict(counts), kept
+                kinds[node.name] = "float32"
+        return kinds
+
+    def _profiled(self) -> list[Mapping[str, Any]]:
+        """What every node said of itself when a short text was encoded, by a session of its own that is profiled."""
+        (batch,) = self._tokenizer.batches([PROBE], 1)
+        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
+            runner = session(self._path, self._threads, device=self._device, profile=Path(folder) / "profile")
+            runner.run(["sentence_embedding"], batch.feeds)
+            events: list[Mapping[str, Any]] = json.loads(Path(runner.end_profiling()).read_text("utf-8"))
+        return events
+
+
+def _measured(named: Mapping[str, str], events: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], list[str]]:
+    """What products really computed in, and those that did not run on CUDA.
+
+    Args:
+        named: The products by the node's name, as the graph has them.
+        events: A profile of ONNX Runtime's.
+
+    Returns:
+        The type each product read its activations in, `unknown` where the profile does not name it; and a line for each
+        product of another provider than CUDA's.
+    """
+    kinds, elsewhere = dict.fromkeys(named, "unknown"), []
+    for event in events:
+        name = str(event.get("name", "")).removesuffix("_kernel_time")
+        said = event.get("args", {})
+        if event.get("cat") != "Node" or name not in named or "provider" not in said:
+            continue
+        (read, *_), *_ = said["input_type_shape"]
+        kinds[name] = TYPE_NAMES.get(read, read)
+        if said["provider"] != PROVIDERS["cuda"]:
+            elsewhere.append(f"{name} on {said['provider']}")
+    return kinds, elsewhere
 
 
 def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import onnx
 import onnxruntime as ort
@@ -10,16 +11,28 @@ import onnxruntime as ort
 from embedgate.machine import this_machine
 
 PROVIDER = "CPUExecutionProvider"
+CUDA = "CUDAExecutionProvider"
+PROVIDERS = {"cpu": PROVIDER, "cuda": CUDA}
+# What stays in float32 beside float16 stays so for its precision.
+CUDA_OPTIONS = {"use_tf32": "0"}
 QUIET = 3
 
 
-def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None = None) -> ort.InferenceSession:
-    """A session on the CPU provider and no other.
+def session(
+    graph: Path | onnx.ModelProto,
+    threads: int,
+    optimized: Path | None = None,
+    device: str = "cpu",
+    profile: Path | None = None,
+) -> ort.InferenceSession:
+    """A session on a device's provider; ONNX Runtime falls back to the CPU's by itself, which its providers then tell.
 
     Args:
         graph: The graph, or where it is.
         threads: Threads of its own pool.
         optimized: Where to write the graph that really runs, weights beside it.
+        device: `cpu` or `cuda`.
+        profile: Prefix of the file that every node's run is written to.
     """
     options = ort.SessionOptions()
     options.intra_op_num_threads = threads
@@ -33,8 +46,15 @@ def session(graph: Path | onnx.ModelProto, threads: int, optimized: Path | None 
         name = f"{optimized.name}.data"
         options.add_session_config_entry("session.optimized_model_external_initializers_file_name", name)
         options.add_session_config_entry("session.optimized_model_external_initializers_min_size_in_bytes", "1024")
+    if profile is not None:
+        options.enable_profiling = True
+        options.profile_file_prefix = str(profile)
     source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
-    return ort.InferenceSession(source, options, providers=[PROVIDER])
+    providers: list[Any] = [PROVIDER]
+    if device == "cuda":
+        ort.preload_dlls()  # CUDA's libraries as torch has brought them
+        providers = [(CUDA, CUDA_OPTIONS)]
+    return ort.InferenceSession(source, options, providers=providers)
 
 
 def needs_u8u8() -> bool:

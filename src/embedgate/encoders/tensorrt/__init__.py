@@ -1,0 +1,69 @@
+"""The TensorRT backend: the exported graph as a strongly typed engine, in `fp16`, `int8` or `fp8`.
+
+Every node computes in the type the graph says (TensorRT 11 knows nothing else; TensorRT 10 does so where it is asked):
+`fp16` is the exported graph in mixed precision (`embedgate.encoders.half`), `int8` and `fp8` are the calibrated Q/DQ
+graphs of the other backends, what is not quantized in float16. Where things are:
+
+    library      which package there is: `tensorrt`, or `tensorrt_rtx` for RTX cards
+    buckets      the lengths and batches an engine is made for
+    engine       builds an engine, or takes it from the cache
+    inspection   which type every product of an engine computes in
+    encoder      runs an engine
+
+The build half has run with `tensorrt_rtx`, which needs no GPU for it. The rest has not yet run on hardware.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from embedgate.combination import Combination
+from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders.calibration import calibrated_graph
+from embedgate.encoders.cuda import CudaStream, this_gpu
+from embedgate.encoders.fp8 import fp8_graph
+from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.half import half_graph
+from embedgate.encoders.sentence_transformer import without_cuda
+from embedgate.encoders.tensorrt.buckets import buckets
+from embedgate.encoders.tensorrt.encoder import TensorRTEncoder
+from embedgate.encoders.tensorrt.engine import engine_of
+from embedgate.encoders.tensorrt.library import installed, unsupported
+from embedgate.encoders.tokenize import Tokenizer
+from embedgate.errors import BuildError, Unavailable
+from embedgate.model import Model
+
+LEAST_CAPABILITY = {"fp16": (7, 5), "int8": (7, 5), "fp8": (8, 9)}
+
+
+def unavailable(combination: Combination) -> str | None:
+    """Why this machine or installation cannot run the combination, in one line; None where it can."""
+    try:
+        found = installed()
+    except Unavailable as error:
+        return str(error)
+    return without_cuda(combination, LEAST_CAPABILITY[combination.weight_precision]) or unsupported(found, this_gpu())
+
+
+def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+    """Builds the engine, or takes it from the cache, and loads it.
+
+    Raises:
+        BuildError: If the graph cannot be made, parsed or built, or the engine cannot be loaded.
+    """
+    record: dict[str, Any] = {}
+    match combination.weight_precision:
+        case "fp16":
+            source = exported_graph(model, context)
+        case "int8":
+            source, record = calibrated_graph(model, context)
+        case "fp8":
+            source, record = fp8_graph(model, context)
+        case other:
+            raise BuildError(f"TensorRT builds no {other}")
+    graph, conversion = half_graph(model, source, context)
+    tokenizer = Tokenizer(model)
+    gpu = this_gpu()
+    made = engine_of(installed(), graph, buckets(tokenizer.max_tokens, context.batch_size), gpu, context)
+    details = {"graph": conversion, **({"calibration": record} if record else {})}
+    return TensorRTEncoder(made, tokenizer, combination, CudaStream(), context.threads, details)

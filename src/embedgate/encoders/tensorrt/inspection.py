@@ -1,0 +1,83 @@
+"""What an engine's layers compute in, as TensorRT's engine inspector tells it.
+
+The inspector gives JSON, one object per layer and optimisation profile. TensorRT fuses what the graph has as several
+nodes; a layer's name and metadata list the nodes it came from, by which a product is found. A matrix product computes
+in the type of what it reads: an int8 product reads int8, however wide its result. TensorRT 10 tells it as
+`Format/Datatype` ("Row major linear FP16 format", or just "Half"), TensorRT 11 as `DataType` ("Half").
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+# What the inspector calls a type, whole or within a sentence, and its name here; the narrowest first.
+TYPES = (
+    (re.compile(r"\b(fp8|e4m3\w*)\b", re.IGNORECASE), "float8_e4m3fn"),
+    (re.compile(r"\bint8\b", re.IGNORECASE), "int8"),
+    (re.compile(r"\b(bf16|bfloat16)\b", re.IGNORECASE), "bfloat16"),
+    (re.compile(r"\b(half|fp16|float16)\b", re.IGNORECASE), "float16"),
+    (re.compile(r"\b(float|fp32|float32)\b", re.IGNORECASE), "float32"),
+)
+# From the narrowest on; what a product reads at its narrowest is what it multiplies.
+WIDTH = {name: place for place, (_, name) in enumerate(TYPES)}
+UNKNOWN = "unknown"
+# A layer of this kind may stand between two others, and multiplies nothing.
+MOVES = ("Reformat", "reformat", "Constant", "constant", "NoOp", "Shuffle", "shape_call", "move", "signal", "wait")
+
+
+@dataclass(frozen=True)
+class Inspection:
+    """What an engine's layers say.
+
+    Attributes:
+        products: Products with weights by the type they compute in, the widest of all profiles; `unknown` where no
+            layer names the product.
+        wider: Names of the products that do not compute in the narrowest type, with their type.
+        layers: Layers of all profiles.
+    """
+
+    products: dict[str, int]
+    wider: dict[str, str]
+    layers: int
+
+
+def inspect(information: str, products: Iterable[str]) -> Inspection:
+    """Finds what every product of a graph computes in.
+
+    Args:
+        information: What `get_engine_information` gives as JSON, of an engine built with detailed verbosity.
+        products: Names of the graph's product nodes.
+    """
+    layers = [layer for layer in json.loads(information).get("Layers", ()) if isinstance(layer, Mapping)]
+    multiplying = [layer for layer in layers if layer.get("LayerType") not in MOVES]
+    texts = [f"{layer.get('Metadata', '')}\n{layer.get('Name', '')}" for layer in multiplying]
+    found = {}
+    for product in products:
+        named = re.compile(rf"(?<![\w./]){re.escape(product)}(?:_myl\d+_\d+)?(?![\w./])")
+        kinds = {reads(layer) for layer, text in zip(multiplying, texts, strict=True) if named.search(text)}
+        # Seen in several profiles, or in several parts, it counts as its widest.
+        found[product] = max(kinds, key=lambda kind: WIDTH.get(kind, len(WIDTH))) if kinds else UNKNOWN
+    narrowest = min(found.values(), key=lambda kind: WIDTH.get(kind, len(WIDTH)), default=UNKNOWN)
+    wider = {name: kind for name, kind in found.items() if kind != narrowest}
+    return Inspection(dict(Counter(found.values())), wider, len(layers))
+
+
+def reads(layer: Mapping[str, Any]) -> str:
+    """The narrowest type among what a layer reads; `unknown` where it does not tell."""
+    kinds = {kind for tensor in layer.get("Inputs", ()) for kind in _type_of(tensor)}
+    return min(kinds, key=WIDTH.__getitem__) if kinds else UNKNOWN
+
+
+def _type_of(tensor: Any) -> Iterator[str]:
+    if not isinstance(tensor, Mapping):
+        return
+    told = tensor.get("DataType") or tensor.get("Datatype") or tensor.get("Format/Datatype") or ""
+    for pattern, name in TYPES:
+        if pattern.search(str(told)):
+            yield name
+            return
