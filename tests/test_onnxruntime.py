@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
@@ -21,6 +22,7 @@ from embedgate.machine import this_machine
 
 FP32 = Combination("onnxruntime", "fp32", "cpu")
 INT8 = Combination("onnxruntime", "int8", "cpu")
+FP16_CUDA = Combination("onnxruntime", "fp16", "cuda")
 TEXTS = [
     "A man is eating food.",
     "Tea",
@@ -141,11 +143,84 @@ def test_stages_agree_with_one_another(fp32):
     np.testing.assert_allclose(stages.embeddings, normalised, atol=1e-5)
 
 
-def test_only_the_cpu_is_offered():
+def test_without_cuda_or_its_provider_the_reason_is_told(monkeypatch):
     assert unavailable(FP32) is None
-    assert unavailable(Combination("onnxruntime", "fp32", "cuda")) == (
-        "embedgate runs ONNX Runtime on the CPU only, not on cuda"
+    assert unavailable(FP16_CUDA) == "torch sees no CUDA device"
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: (9, 0))
+    monkeypatch.setattr(ort, "get_available_providers", lambda: ["CPUExecutionProvider"])
+    assert unavailable(FP16_CUDA) == (
+        "this onnxruntime has no CUDAExecutionProvider: install onnxruntime-gpu in the place of onnxruntime"
     )
+
+
+class OnCuda:
+    """A session as it would say it is on CUDA; it runs on the CPU, where no float16 product is."""
+
+    def __init__(self, inner, providers=("CUDAExecutionProvider", "CPUExecutionProvider")) -> None:
+        self._inner, self._providers = inner, list(providers)
+
+    def get_providers(self):
+        return self._providers
+
+    def __getattr__(self, name):
+        return getattr(self._inner, name)
+
+
+@pytest.fixture
+def on_cuda(model, exported, context, monkeypatch):
+    """Makes the encoder of `onnxruntime-fp16-cuda` on the CPU, with a profile as CUDA's would be."""
+
+    def make(change=lambda event: event, providers=("CUDAExecutionProvider", "CPUExecutionProvider")):
+        def session_of(path, threads, optimized=None, device="cpu", profile=None):
+            assert device == "cuda"
+            return OnCuda(ort_session.session(path, threads, optimized, "cpu", profile), providers)
+
+        monkeypatch.setattr(onnxruntime, "session", session_of)
+        encoder = build(model, FP16_CUDA, context)
+        own = encoder._profiled()
+        assert sum(event["args"].get("op_name") == "MatMul" for event in own if event.get("cat") == "Node") == 48
+        for event in own:
+            if event.get("cat") == "Node" and "provider" in event["args"]:
+                event["args"]["provider"] = "CUDAExecutionProvider"
+                shapes = event["args"]["input_type_shape"]
+                event["args"]["input_type_shape"] = [{"float16": shape} for kind in shapes for shape in kind.values()]
+        monkeypatch.setattr(encoder, "_profiled", lambda: [change(event) for event in own])
+        return encoder
+
+    return make
+
+
+def test_fp16_on_cuda_is_proven_by_what_every_product_read(on_cuda):
+    evidence = on_cuda().evidence()
+    assert (evidence.device, evidence.products, evidence.problems) == ("cuda", {"float16": 36}, ())
+    assert evidence.details["graph"]["cosine_to_source"] > 0.9999
+
+
+def test_falling_back_to_the_cpu_provider_is_found_out(on_cuda):
+    """What ONNX Runtime does by itself where it cannot load CUDA's libraries."""
+    problems = on_cuda(providers=["CPUExecutionProvider"]).evidence().problems
+    assert "named cuda, but it runs on cpu" in problems
+
+
+def test_products_that_ran_elsewhere_are_found_out(on_cuda):
+    def moved(event):
+        if "layer.3" in str(event.get("name")) and "provider" in event["args"]:
+            return {**event, "args": {**event["args"], "provider": "CPUExecutionProvider"}}
+        return event
+
+    (problem,) = on_cuda(moved).evidence().problems
+    assert problem.startswith("6 of 36 products ran elsewhere: encoder.layer.3.")
+    assert problem.endswith("on CPUExecutionProvider")
+
+
+def test_float32_products_under_an_fp16_id_are_found_out(on_cuda):
+    def widened(event):
+        if event.get("cat") == "Node" and "provider" in event["args"]:
+            return {**event, "args": {**event["args"], "input_type_shape": [{"float": [1, 3, 384]}]}}
+        return event
+
+    assert on_cuda(widened).evidence().problems == ("named fp16, but all 36 products compute in float32",)
 
 
 def test_an_unknown_weight_precision_is_refused(model, context):

@@ -26,7 +26,7 @@ from embedgate.machine import library_versions
 from embedgate.model import Model
 
 # Part of the cache key: raise it whenever the conversion changes.
-VERSION = 3
+VERSION = 4
 HIDDEN_STATES = "token_embeddings"
 # Sums of squares, exponentials and what they are divided by, whole or in parts.
 FLOAT32_OPS = (
@@ -45,6 +45,8 @@ FLOAT32_OPS = (
     "Softmax",
     "Sqrt",
 )
+# What stands between two of these, as the addition of epsilon between a variance and its root, stays as well.
+BETWEEN = ("Add", "Clip", "Div", "Max", "Mul", "Neg", "Sub")
 # Scales of Q/DQ pairs may lose this share of themselves when they are rounded to float16.
 MAX_SCALE_ERROR = 0.002
 PROBES = (
@@ -97,7 +99,13 @@ def float32_nodes(graph: onnx.ModelProto) -> list[str]:
         if node is not None and node.name not in before:
             before.add(node.name)
             waiting.extend(node.input)
-    return [node.name for node in graph.graph.node if node.op_type in FLOAT32_OPS or node.name not in before]
+    kept: list[str] = []
+    for node in graph.graph.node:
+        reads = [makes[name].name for name in node.input if name in makes]
+        between = node.op_type in BETWEEN and reads and set(reads) <= set(kept)
+        if node.op_type in FLOAT32_OPS or node.name not in before or between:
+            kept.append(node.name)
+    return kept
 
 
 def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:

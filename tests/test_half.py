@@ -1,0 +1,165 @@
+"""Graphs in mixed float16: what must stay in float32 does, and nothing is rounded in between."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+from onnx.reference import ReferenceEvaluator
+
+from embedgate.cache import ArtefactCache
+from embedgate.encoders import BuildContext
+from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.half import _check_scales, _with_shapes, converted_to_half, float32_nodes, half_graph
+from embedgate.errors import BuildError
+
+FEEDS = {"input_ids": np.array([[5, 9, 2], [7, 1, 0]]), "attention_mask": np.array([[1, 1, 1], [1, 1, 0]])}
+HIDDEN = 8
+
+
+def value(name: str, kind: int, *shape: str | int):
+    return helper.make_tensor_value_info(name, kind, list(shape))
+
+
+def tensor(name: str, array: np.ndarray):
+    return numpy_helper.from_array(array, name)
+
+
+def small(scale: float = 1.0) -> onnx.ModelProto:
+    """A layer with a layer norm in parts, and pooling: `scale` is the size of its hidden states before the norm."""
+    generator = np.random.default_rng(0)
+    nodes = [
+        helper.make_node("Gather", ["table", "input_ids"], ["embedded"], "embed"),
+        helper.make_node("MatMul", ["embedded", "weight"], ["projected"], "dense/MatMul"),
+        helper.make_node("Mul", ["projected", "scale"], ["scaled"], "scaled"),
+        helper.make_node("ReduceMean", ["scaled", "last"], ["mean"], "mean"),
+        helper.make_node("Sub", ["scaled", "mean"], ["centred"], "centred"),
+        helper.make_node("Pow", ["centred", "two"], ["squared"], "squared"),
+        helper.make_node("ReduceMean", ["squared", "last"], ["variance"], "variance"),
+        helper.make_node("Add", ["variance", "epsilon"], ["shifted"], "shifted"),
+        helper.make_node("Sqrt", ["shifted"], ["deviation"], "deviation"),
+        helper.make_node("Div", ["centred", "deviation"], ["token_embeddings"], "normed"),
+        helper.make_node("Cast", ["attention_mask"], ["mask"], "mask", to=TensorProto.FLOAT),
+        helper.make_node("Unsqueeze", ["mask", "last"], ["wide"], "wide"),
+        helper.make_node("Mul", ["token_embeddings", "wide"], ["masked"], "masked"),
+        helper.make_node("ReduceSum", ["masked", "tokens"], ["summed"], "summed", keepdims=0),
+        helper.make_node("ReduceL2", ["summed", "last"], ["length"], "length"),
+        helper.make_node("Clip", ["length", "least"], ["clipped"], "clipped"),
+        helper.make_node("Div", ["summed", "clipped"], ["sentence_embedding"], "normalised"),
+    ]
+    initializers = [
+        tensor("table", generator.normal(size=(10, HIDDEN)).astype(np.float32)),
+        tensor("weight", generator.normal(size=(HIDDEN, HIDDEN)).astype(np.float32)),
+        tensor("scale", np.array(scale, np.float32)),
+        tensor("two", np.array(2, np.float32)),
+        tensor("epsilon", np.array(1e-12, np.float32)),
+        tensor("least", np.array(1e-12, np.float32)),
+        tensor("last", np.array([-1])),
+        tensor("tokens", np.array([1])),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "small",
+        [value(name, TensorProto.INT64, "batch", "sequence") for name in FEEDS],
+        [
+            value("sentence_embedding", TensorProto.FLOAT, "batch", HIDDEN),
+            value("token_embeddings", TensorProto.FLOAT, "batch", "sequence", HIDDEN),
+        ],
+        initializers,
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 20)], ir_version=10)
+    onnx.checker.check_model(made)
+    return made
+
+
+def run(graph: onnx.ModelProto) -> np.ndarray:
+    """The embeddings, every node computed in the very type the graph says."""
+    onnx.checker.check_model(graph, full_check=True)
+    with np.errstate(all="ignore"):
+        (found,) = ReferenceEvaluator(graph).run(["sentence_embedding"], FEEDS)
+    return np.asarray(found)
+
+
+def converted(graph: onnx.ModelProto, kept: list[str] | None = None) -> onnx.ModelProto:
+    shaped = onnx.shape_inference.infer_shapes(graph)
+    return converted_to_half(shaped, float32_nodes(shaped) if kept is None else kept)
+
+
+def test_norms_softmax_and_all_after_the_hidden_states_stay():
+    kept = float32_nodes(small())
+    assert {
+        "mean",
+        "squared",
+        "variance",
+        "shifted",
+        "deviation",
+        "masked",
+        "summed",
+        "length",
+        "clipped",
+        "normalised",
+    } <= set(kept)
+    assert not {"embed", "dense/MatMul", "scaled"} & set(kept)
+
+
+def test_outputs_inputs_and_small_constants_keep_their_types():
+    made = converted(small())
+    tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in made.graph.initializer}
+    assert tensors["weight/float16"].dtype == np.float16
+    assert "weight" not in tensors
+    assert tensors["least"] == np.float32(1e-12)
+    assert [output.type.tensor_type.elem_type for output in made.graph.output] == [TensorProto.FLOAT] * 2
+    found = run(made)
+    assert found.dtype == np.float32
+    np.testing.assert_allclose(found, run(small()), atol=2e-3)
+    np.testing.assert_allclose(np.linalg.norm(found, axis=1), 1, atol=1e-6)
+
+
+def test_a_layer_norm_in_float16_overflows_and_one_kept_in_float32_does_not():
+    """Hidden states of some hundreds, whose squares are beyond 65504."""
+    wanted = run(small(400.0))
+    assert not np.isfinite(run(converted(small(400.0), kept=[]))).all()
+    np.testing.assert_allclose(run(converted(small(400.0))), wanted, atol=2e-3)
+
+
+def test_between_two_nodes_that_stay_nothing_is_cast():
+    made = converted(small()).graph
+    makes = {name: node for node in made.node for name in node.output}
+    for node in made.node:
+        if node.name in ("shifted", "deviation", "summed", "length", "clipped"):
+            assert [makes[name].op_type for name in node.input if name in makes].count("Cast") == 0
+
+
+def test_nodes_are_in_the_order_they_run(model, cache):
+    context = BuildContext(1, ArtefactCache(cache))
+    path, record = half_graph(model, exported_graph(model, context), context)
+    onnx.checker.check_model(path, full_check=True)
+    assert record["cosine_to_source"] > 0.9999
+    assert path.stat().st_size < 0.52 * exported_graph(model, context).stat().st_size
+
+
+def test_weights_beside_the_graph_are_found(model, cache, tmp_path):
+    source = tmp_path / "model.onnx"
+    graph = onnx.load(exported_graph(model, BuildContext(1, ArtefactCache(cache))))
+    onnx.save(graph, source, save_as_external_data=True, location="model.onnx.data")
+    shaped = _with_shapes(source)
+    kept = float32_nodes(shaped)
+    assert len(kept) == 31
+    assert converted_to_half(shaped, kept).ByteSize() < 50e6
+
+
+def test_scales_that_float16_cannot_hold_are_refused():
+    graph = small()
+    graph.graph.initializer.append(tensor("tiny", np.array([1e-3, 3e-9], np.float32)))
+    graph.graph.node.append(helper.make_node("DequantizeLinear", ["q", "tiny"], ["w"], "dense/DequantizeWeight"))
+    with pytest.raises(BuildError, match="scales of dense cannot be float16: they go down to 3e-09; use fp16"):
+        _check_scales(graph)
+
+
+def test_a_graph_within_the_graph_is_refused():
+    graph = small()
+    inner = helper.make_graph([], "inner", [], [])
+    graph.graph.node.append(helper.make_node("If", ["b"], ["c"], "branch", then_branch=inner, else_branch=inner))
+    with pytest.raises(BuildError, match=r"branch \(If\) holds a graph of its own"):
+        converted_to_half(graph, [])
