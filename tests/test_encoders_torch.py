@@ -10,13 +10,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torchao.quantization import Float8WeightOnlyConfig, quantize_
 from torchao.utils import get_model_size_in_bytes
 
 from embedgate.cache import ArtefactCache
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, bitsandbytes, torchao
 from embedgate.encoders import torch as torch_backend
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.encoders.sentence_transformer import (
+    SentenceTransformerEncoder,
+    _computes_wider,
+    load,
+    plain_tensors,
+    products_of,
+    reduced_float32,
+    reduced_products,
+)
 from embedgate.errors import BuildError, EncodeError
 from embedgate.model import Model
 
@@ -261,3 +270,148 @@ def test_closing_releases_the_model(model: Model, context: BuildContext):
     encoder.close()
     with pytest.raises(AttributeError):
         encoder.encode(TEXTS)
+
+
+# CUDA, as far as it can be proven without one
+
+
+@pytest.mark.parametrize(
+    ("backend", "name", "capability", "reason"),
+    [
+        (torch_backend, "torch-fp32-cuda", (5, 0), None),
+        (torch_backend, "torch-bf16-cuda", (7, 5), "bf16 needs a GPU of compute capability 8.0, Tesla T4 has 7.5"),
+        (torch_backend, "torch-compile-cuda", (7, 0), None),
+        (torchao, "torchao-fp8-cuda", (8, 6), "fp8 needs a GPU of compute capability 8.9, Tesla T4 has 8.6"),
+        (torchao, "torchao-fp8-cuda", (9, 0), None),
+        (bitsandbytes, "bitsandbytes-nf4-cuda", (7, 5), None),
+        (
+            bitsandbytes,
+            "bitsandbytes-int8-cuda",
+            (7, 0),
+            "int8 needs a GPU of compute capability 7.5, Tesla T4 has 7.0",
+        ),
+    ],
+)
+def test_a_gpu_without_the_instructions_is_named(backend, name, capability, reason, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    assert backend.unavailable(Combination.parse(name)) == reason
+
+
+def test_an_encoder_on_the_cpu_under_a_cuda_id_is_reported(loaded):
+    assert named("torch-fp32-cuda", loaded, dtype=torch.float32).evidence().problems == (
+        "named cuda, but it runs on cpu",
+    )
+
+
+def test_autocast_promises_float16_on_cuda_and_bfloat16_on_the_cpu(loaded):
+    bfloat16 = named("torch-amp-cuda", loaded, dtype=torch.float32, autocast=torch.bfloat16).evidence()
+    assert "named amp, but all 37 products compute in bfloat16" in bfloat16.problems
+    float16 = named("torch-amp-cuda", loaded, dtype=torch.float32, autocast=torch.float16).evidence()
+    assert float16.products == {"float16": 37}
+    assert float16.problems == ("named cuda, but it runs on cpu",)
+
+
+@pytest.mark.parametrize(
+    ("leave", "message"),
+    [
+        (
+            lambda: setattr(torch.backends.cuda.matmul, "fp32_precision", "tf32"),
+            r"cuda\.matmul\.fp32_precision is 'tf32'",
+        ),
+        (lambda: setattr(torch.backends.cuda.matmul, "allow_tf32", True), r"cuda\.matmul\.fp32_precision is 'tf32'"),
+        (lambda: torch.set_float32_matmul_precision("high"), r"fp32_precision is 'tf32'"),
+    ],
+)
+def test_a_reference_with_tf32_left_on_is_refused(model, context, leave, message):
+    before = torch.get_float32_matmul_precision()
+    try:
+        leave()
+        with pytest.raises(
+            BuildError, match=rf"not float32 throughout: .*{message}, not 'ieee'; restore torch's defaults"
+        ):
+            torch_backend.build(model, Combination.parse("torch-fp32-cpu"), context)
+    finally:
+        torch.backends.cuda.matmul.fp32_precision = "none"
+        torch.set_float32_matmul_precision(before)
+    assert reduced_float32() == []
+
+
+def test_tf32_forced_by_the_environment_is_told(monkeypatch):
+    monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", "1")
+    assert reduced_float32() == ["NVIDIA_TF32_OVERRIDE is '1', not '0'"]
+
+
+def test_products_that_lose_bits_are_measured(monkeypatch):
+    """What TF32 does to a factor, done by hand: 10 bits of its fraction are kept."""
+
+    def tf32(self: torch.Tensor, other: torch.Tensor) -> torch.Tensor:
+        kept = [(factor.view(torch.int32) & ~0x1FFF).view(torch.float32) for factor in (self, other)]
+        return torch.mm(*kept)
+
+    assert reduced_products("cpu") == []
+    monkeypatch.setattr(torch.Tensor, "__matmul__", tf32)
+    (told,) = reduced_products("cpu")
+    assert told.startswith("float32 products lose bits on cpu: ")
+
+
+def test_nf4_is_told_by_its_own_name_and_half_the_bits_of_int8(model, context, built):
+    found = bitsandbytes.build(model, Combination.parse("bitsandbytes-nf4-cpu"), context).evidence()
+    assert found.products == {"nf4": PRODUCTS}
+    assert found.problems == ()
+    assert found.product_bytes < 0.51 * built("bitsandbytes-int8-cpu").evidence().product_bytes
+    # A scale per block of 64: float32, or bfloat16 where the CPU's own kernel has repacked them.
+    scales = 6 * (4 * 384 * 384 + 2 * 384 * 1536) / 64 * 2
+    assert found.weight_bytes > found.product_bytes + 4 * EMBEDDING_TABLES + scales
+
+
+def test_outliers_of_llm_int8_are_counted(built, loaded):
+    details = built("bitsandbytes-int8-cpu").evidence().details
+    assert details["layers"] == {"Linear8bitLt": PRODUCTS}
+    assert details["threshold"] == 6.0
+    beyond, total = details["outlier columns"].values()
+    assert total == 6 * (5 * 384 + 1536) + 384
+    assert 0 < beyond < total / 50
+
+
+def test_weights_in_fp8_whose_activations_are_not_quantized_compute_wider(monkeypatch):
+    """torchao's weight-only configuration, which multiplies in the type of the activations."""
+    linear = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)
+    quantize_(linear, Float8WeightOnlyConfig())
+    run = lambda: linear(torch.ones(4, 32, dtype=torch.bfloat16))  # noqa: E731
+    assert products_of(linear, run) == {"bfloat16": 1}
+    # With quantized activations it multiplies on a GPU alone, so only what it says of itself is looked at here.
+    linear.weight.act_quant_kwargs = object()
+    stored = max(plain_tensors(linear.weight), key=lambda tensor: tensor.nbytes)
+    assert not _computes_wider(linear.weight, stored)
+
+
+class TestCompile:
+    """A small transformer, since the compiler takes its time."""
+
+    @pytest.fixture
+    def small(self, model, tmp_path) -> Model:
+        whole = load(model, "cpu", torch.float32)
+        whole[0].model.encoder.layer = whole[0].model.encoder.layer[:1]
+        whole[0].model.config.num_hidden_layers = 1
+        whole.save(str(tmp_path))
+        return replace(model, path=tmp_path)
+
+    def test_what_is_compiled_is_counted(self, small, context):
+        encoder = torch_backend.build(small, Combination.parse("torch-compile-cpu"), context)
+        half = torch_backend.build(small, Combination.parse("torch-fp16-cpu"), context)
+        cosines = (encoder.encode(TEXTS) * half.encode(TEXTS)).sum(axis=1)
+        assert cosines.min() > 0.999
+        evidence = encoder.evidence()
+        assert evidence.problems == ()
+        assert evidence.products == {"float16": 7}
+        assert evidence.details["compiled graphs"] >= 1
+
+    def test_compiling_what_is_never_called_is_reported(self, small, context, monkeypatch):
+        """`model.compile()` compiles what `__call__` runs, and Sentence Transformers calls `forward`."""
+        monkeypatch.setattr(torch, "compile", lambda forward, **_: forward)
+        encoder = torch_backend.build(small, Combination.parse("torch-compile-cpu"), context)
+        encoder._model[0].model.compile(dynamic=True)
+        encoder.encode(TEXTS)
+        assert encoder.evidence().problems == ("named compile, but torch.compile has compiled nothing",)

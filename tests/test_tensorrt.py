@@ -512,7 +512,7 @@ def test_types_as_tensorrt_10_and_11_tell_them(inputs, kind):
 
 def test_without_a_package_the_extras_are_named(monkeypatch):
     monkeypatch.setattr(libraries, "PACKAGES", ("no_such_tensorrt",))
-    with pytest.raises(Unavailable, match=r"neither tensorrt nor .* pip install 'embedgate\[tensorrt\]'"):
+    with pytest.raises(Unavailable, match=r"neither tensorrt nor .* pip install 'embedgate\[gpu,tensorrt\]'"):
         installed()
 
 

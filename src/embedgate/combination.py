@@ -70,7 +70,7 @@ class Backend:
     Attributes:
         name: Name of the backend, the first word of its combinations' ids.
         module: Module that builds its encoders, with functions `unavailable` and `build` (see `embedgate.encoders`).
-        extra: The extra of this distribution that installs its library; empty where the core installs it.
+        extra: The extras of this distribution that install its library; empty where the core installs it.
         offers: Weight precisions per device, in the order of the report.
     """
 
@@ -101,7 +101,7 @@ BACKENDS: tuple[Backend, ...] = (
         {"cpu": ("fp32", "int8", "int8static"), "cuda": ("fp16",)},
     ),
     Backend("openvino", "embedgate.encoders.openvino", "openvino", {"cpu": ("fp32", "bf16", "int8")}),
-    Backend("tensorrt", "embedgate.encoders.tensorrt", "tensorrt", {"cuda": ("fp16", "int8", "fp8")}),
+    Backend("tensorrt", "embedgate.encoders.tensorrt", "gpu,tensorrt", {"cuda": ("fp16", "int8", "fp8")}),
 )
 
 # (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.

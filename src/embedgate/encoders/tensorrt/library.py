@@ -66,7 +66,7 @@ def installed() -> Library:
     if broken:
         step = "reinstall it: its libraries come from NVIDIA's own package index while it is installed"
         raise Unavailable("; ".join(broken), step)
-    step = "pip install 'embedgate[tensorrt]', which needs NVIDIA's package index, or 'embedgate[tensorrt-rtx]'"
+    step = "pip install 'embedgate[gpu,tensorrt]', which needs NVIDIA's package index, or 'embedgate[gpu,tensorrt-rtx]'"
     raise Unavailable("neither tensorrt nor tensorrt_rtx is installed", step)
 
 
