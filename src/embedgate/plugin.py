@@ -90,9 +90,8 @@ class Bench:
         """How pytest was called, as far as it matters to a receipt."""
         from embedgate.receipt import Invocation
 
-        config = self.config
-        places = tuple(str(config.invocation_params.dir / place) for place in config.args)
-        return Invocation(config.rootpath, places, config.option.markexpr, config.option.keyword)
+        config, option = self.config, self.config.option
+        return Invocation(config.invocation_params.dir, config.rootpath, config.args, option.markexpr, option.keyword)
 
     def receipt(self) -> dict[str, Any]:
         """What makes this session's report a receipt."""

@@ -1,8 +1,9 @@
 """Receipts: a session's report as evidence, for a machine without a GPU, of what was judged on one.
 
 A receipt is a `report.json`. Its section `receipt` says by which code and human decisions was judged, and how much of
-what there is to judge. Its checksum finds hand edits and truncated copies. It is no signature: whoever can write the file can write
-the checksum, so trust comes from how the file is delivered (docs/receipts.md). Nothing here imports pytest or torch.
+what there is to judge. Its checksum finds hand edits and truncated copies. It is no signature: whoever can write the
+file can write the checksum, so trust comes from how the file is delivered (docs/receipts.md). Nothing here imports
+pytest or torch.
 """
 
 from __future__ import annotations
@@ -35,12 +36,14 @@ class Invocation:
     """How pytest was called, as far as it matters to a receipt.
 
     Attributes:
-        root: pytest's rootdir.
-        places: What was given to it to collect: paths (absolute), or modules under `--pyargs`.
+        folder: Where it was called.
+        root: Its rootdir.
+        places: What was given to it to collect: paths, or modules under `--pyargs`.
         markers: The expression of `-m`.
         keywords: The expression of `-k`.
     """
 
+    folder: Path = Path()
     root: Path = Path()
     places: Sequence[str] = ()
     markers: str = ""
@@ -87,7 +90,7 @@ def section(
     return {
         "code_sha256": combined(files),
         "files": files,
-        "commit": git_commit(invocation.root),
+        "commit": git_commit(invocation.folder),
         "update": settings.update,
         "named_profile": settings.profile or "",
         "markers": invocation.markers,
@@ -198,20 +201,19 @@ def _approved(baselines: Path, model: str, profile_name: str) -> dict[str, Path]
 
 
 def _conftests(invocation: Invocation) -> dict[str, Path]:
-    """The `conftest.py` files of the rootdir, of the places given to pytest, and of the folders in between."""
+    """The `conftest.py` files where pytest was called, of the places given to it, and above both up to rootdir.
+
+    By content alone: without an ini file, what pytest takes for its rootdir depends on the paths among the options.
+    """
     root = invocation.root.resolve()
-    folders = {root}
-    for place in invocation.places:
-        path = (root / place.partition("::")[0]).resolve()
+    folders: set[Path] = set()
+    for place in ("", *invocation.places):
+        path = (invocation.folder / place.partition("::")[0]).resolve()
         folder = path if path.is_dir() else path.parent
         if path.exists():
             folders |= {folder, *(above for above in folder.parents if above.is_relative_to(root))}
-
-    def name(folder: Path) -> str:
-        inside = folder.is_relative_to(root)
-        return folder.relative_to(root).as_posix() if inside else f"outside/{folder.name}"
-
-    return {f"{name(folder)}/{CONFTEST}": folder / CONFTEST for folder in folders}
+    files = sorted(folder / CONFTEST for folder in folders if (folder / CONFTEST).is_file())
+    return {hashlib.sha256(_content(file)).hexdigest(): file for file in files}
 
 
 def _digest(files: Mapping[str, Path]) -> str:
@@ -219,8 +221,11 @@ def _digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name in sorted(files):
         if files[name].is_file():
-            content = files[name].read_bytes()
-            if files[name].suffix != ".safetensors":
-                content = content.replace(b"\r\n", b"\n")
-            digest.update(name.encode() + b"\0" + hashlib.sha256(content).digest())
+            digest.update(name.encode() + b"\0" + hashlib.sha256(_content(files[name])).digest())
     return digest.hexdigest()
+
+
+def _content(file: Path) -> bytes:
+    """A file's content, line endings of text as on Linux."""
+    content = file.read_bytes()
+    return content if file.suffix == ".safetensors" else content.replace(b"\r\n", b"\n")

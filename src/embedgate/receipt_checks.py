@@ -18,7 +18,7 @@ from embedgate import receipt
 from embedgate.combination import Combination
 from embedgate.errors import GateError
 from embedgate.expectations import Expectations
-from embedgate.judgement import Diagnosis, Judgement
+from embedgate.judgement import Diagnosis, Judgement, printable
 from embedgate.machine import library_versions, profile
 from embedgate.plan import Plan
 from embedgate.receipt import Invocation
@@ -142,43 +142,47 @@ class ReceiptChecks:
             if file.findings:
                 return self._failed(combination, file, file.findings), row is not None
             if row is None:
-                return self._failed(combination, file, [f"{combination} was not asked for there"]), False
+                return self._failed(combination, file, ["it was not asked for there"]), False
             return self._judged(combination, file, row), True
         except _MALFORMED as error:
-            finding = f"what it says of {combination} is malformed: {type(error).__name__}: {error}"
+            finding = f"what it says is malformed: {type(error).__name__}: {error}"
             return self._failed(combination, file, [finding]), True
 
     def _judged(self, combination: Combination, file: _File, row: Mapping[str, Any]) -> Judgement:
         report = file.report
         if row["verdict"] == "skipped":
-            cause = f"{combination} could not run where {file.path.name} was made: {row['reason']}"
+            cause = f"{combination} could not run where {file.path} was made: {row['reason']}"
             return self._open(combination, cause)
         if row["verdict"] == "error":
-            return self._failed(combination, file, [f"{combination} had trouble there: {_line(row['reason'])}"])
+            return self._failed(combination, file, [f"trouble there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
+        if strange := {j.verdict for j in judgements} - {*_ORDER}:
+            raise ValueError(f"verdicts {', '.join(map(repr, sorted(strange)))}")
         findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
         failed = [j for j in judgements if j.verdict == "fail"]
         expected = [j for j in failed if self._expects(j, report["profile"])]
-        findings += [f"{combination} failed there: {_line(j.message)}" for j in failed if j not in expected]
+        findings += [f"failed there: {_line(j.message)}" for j in failed if j not in expected]
         if not failed and row["verdict"] not in ("pass", "reference", "inconclusive"):
-            findings.append(f"{combination} is {row['verdict']!r} there, though no check of it failed")
+            findings.append(f"it is {row['verdict']!r} there, though no check of it failed")
         if findings:
             return self._failed(combination, file, findings)
         notes = [*file.notes, *(f"expected failure: {_line(j.message)}" for j in expected)]
         unsettled = [j for j in judgements if j.verdict == "inconclusive" and not j.unjudged]
         if unsettled:
-            message = f"{combination} is inconclusive in {file.path}: {_line(unsettled[0].message)}"
+            message = f"{file.path}: inconclusive there: {_line(unsettled[0].message)}"
             return Judgement("receipt", combination.id, "inconclusive", message, details=tuple(notes))
         unjudged = [j for j in judgements if j.unjudged]
         causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
         told = [f"{len(unjudged)} checks not judged there: {_line('; '.join(causes))}"] if unjudged else []
         if unjudged and self._plan.settings.strict:
-            return self._open(combination, f"{combination} in {file.path.name}: {told[0]}")
+            return self._open(combination, f"{combination} in {file.path}: {told[0]}")
         message = (
             f"verified: measured on {report['machine']['gpu']} on {report['created'][:10]}, {len(judgements)} checks, "
             f"commit {_short(report[receipt.SECTION]['commit'])} ({file.path.name})"
         )
-        return Judgement("receipt", combination.id, "pass", message, n=len(judgements), details=(*notes, *told))
+        return Judgement(
+            "receipt", combination.id, "pass", printable(message), n=len(judgements), details=(*notes, *told)
+        )
 
     def _missing(
         self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
@@ -193,20 +197,21 @@ class ReceiptChecks:
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
             left_out = asked.get("deselected", 0)
             why = f"; {left_out} were deselected ({', '.join(chosen)})" if left_out else ""
-            yield f"{len(missing)} of {len(wanted)} checks of {combination} were not judged: {shown}{why}"
+            yield f"{len(missing)} of {len(wanted)} checks were not judged there: {shown}{why}"
 
     def _expects(self, judgement: Judgement, profile_name: str) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric
         return any(entry.matches(*subject, profile(profile_name)) for entry in self._expectations.entries)
 
     def _failed(self, combination: Combination, file: _File, findings: Sequence[str]) -> Judgement:
-        first, *others = findings
+        first, *others = map(printable, findings)
         # Which file, where the finding does not begin with it already.
         cause = first if first.startswith(("there is no", str(file.path))) else f"{file.path}: {first}"
         diagnosis = Diagnosis("receipt", cause, self._next)
         return Judgement("receipt", combination.id, "fail", cause, diagnosis=diagnosis, details=tuple(others))
 
     def _open(self, combination: Combination, cause: str) -> Judgement:
+        cause = printable(cause)
         diagnosis = Diagnosis("receipt", cause, self._next)
         return Judgement("receipt", combination.id, "inconclusive", cause, diagnosis=diagnosis)
 
@@ -215,7 +220,7 @@ def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:
     """Whether a combination ran on something else than a GPU, by its own evidence."""
     device = row["run"].get("evidence", {}).get("device", "unknown")
     if not str(device).startswith(DEMANDED):
-        yield f"{row['combination']} ran on {device} there, not on CUDA"
+        yield f"it ran on {device} there, not on CUDA"
 
 
 def _out_of_range(libraries: Mapping[str, str]) -> Iterator[str]:
@@ -269,4 +274,4 @@ def _short(commit: str) -> str:
 
 
 def _line(text: str) -> str:
-    return (text.splitlines() or [""])[0]
+    return printable((text.splitlines() or [""])[0])
