@@ -19,6 +19,7 @@ Check = Literal[
     "speed",
     "memory",
     "size",
+    "receipt",
 ]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
@@ -48,7 +49,7 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline`, `dataset`, `time`, `memory`, `bytes` or `unknown`.
+            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt` or `unknown`.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Callable, Generator
+import re
+from collections import Counter
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from functools import cached_property
 from pathlib import Path
@@ -19,8 +21,11 @@ from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
+    from embedgate.expectations import Expected
     from embedgate.judgement import Judgement
     from embedgate.plan import Plan
+    from embedgate.receipt import Invocation
+    from embedgate.receipt_checks import ReceiptChecks
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 
@@ -35,6 +40,7 @@ MARKERS = {
 # Checks judged statistically: red verdicts are corrected for their number.
 FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
+RECEIPT = "gate_receipt"
 
 
 class Bench:
@@ -43,9 +49,11 @@ class Bench:
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
         self.settings = _settings(config)
-        self.collector = Collector()
+        self.collector = Collector(strict=self.settings.strict)
         self.family = 1
         self.budget_family = 1
+        self.selected: Counter[str] = Counter()
+        self.deselected: Counter[str] = Counter()
         self.misuse = ""
 
     @cached_property
@@ -70,6 +78,32 @@ class Bench:
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
         return Judge(session, self.family, self.budget_family)
 
+    @cached_property
+    def receipts(self) -> ReceiptChecks:
+        """The checks of receipts; unlike the judge, they load nothing that computes."""
+        from embedgate.receipt_checks import ReceiptChecks
+
+        return ReceiptChecks(self.plan, self.invocation, _command(self.config))
+
+    @property
+    def invocation(self) -> Invocation:
+        """How pytest was called, as far as it matters to a receipt."""
+        from embedgate.receipt import Invocation
+
+        config, option = self.config, self.config.option
+        return Invocation(config.invocation_params.dir, config.rootpath, config.args, option.markexpr, option.keyword)
+
+    def receipt(self) -> dict[str, Any]:
+        """What makes this session's report a receipt."""
+        from embedgate.receipt import Asked, section
+
+        model, profile = self.judge.session.model.name, self.judge.profile.name
+        return section(self.settings, model, profile, self.invocation, Asked(self.selected, self.deselected))
+
+    def expected(self, judgement: Judgement) -> Expected | None:
+        """The entry that expects a judgement to fail; that a receipt does not hold is no defect of a combination."""
+        return None if judgement.check == "receipt" else self.judge.expected(judgement)
+
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file."""
         from embedgate.expectations import Expectations
@@ -79,6 +113,7 @@ class Bench:
 
         plan = self.plan
         judged = [Judgement.from_json(record["judgement"]) for record in self.collector.records if record["judgement"]]
+        judged = [judgement for judgement in judged if judgement.check != "receipt"]
         return Expectations.load(self.settings.baselines_folder / "expected_failures.toml").complaints(
             judged,
             known=[combination.id for combination in plan.registry],
@@ -125,6 +160,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
     add("strict", "fail on inconclusive and on unavailable combinations", "bool", action="store_true")
     add("report", "write report.json and report.md into this folder", metavar="DIR")
+    add(
+        "receipt",
+        "report.json of a session on a GPU: CUDA combinations are held against it, without a GPU (repeatable)",
+        "args",
+        action="append",
+        metavar="FILE",
+    )
     add("exploration", "how long properties are looked into: ci (default) or nightly", metavar="NAME")
     add("seed", "what generated texts are drawn from, and the order of texts of like length", metavar="N")
     add(
@@ -197,7 +239,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, "gate_variation", "gate_canary", "gate_workload"}:
+    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, RECEIPT, "gate_variation", "gate_canary", "gate_workload"}:
         return
     try:
         plan = metafunc.config.stash[BENCH].plan
@@ -212,6 +254,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
             chosen = [c for c in plan.combinations if name == "gate_combination" or not c.is_reference]
             marked = [pytest.param(c, id=c.id, marks=[_device_mark(c), *_group(c, metafunc.config)]) for c in chosen]
             metafunc.parametrize(name, marked, indirect=True, scope="session")
+    if RECEIPT in wanted:
+        from embedgate.receipt_checks import demanded
+
+        chosen = list(demanded(plan))
+        if metafunc.config.getoption("gate_receipt") and not chosen:
+            metafunc.config.stash[BENCH].misuse = (
+                "--gate-receipt proves nothing here: no combination asked for runs on CUDA; "
+                "leave it out, or ask for one by --gate-combination"
+            )
+        metafunc.parametrize(RECEIPT, [pytest.param(c, id=c.id) for c in chosen])
     measures = [(dataset, metric) for dataset in plan.datasets for metric in metrics_of(dataset.kind)]
     if "gate_upgrade" in wanted and plan.settings.incumbent is None:
         measures = []
@@ -241,6 +293,13 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("gate_canary", tuple(CANARIES))
 
 
+def pytest_deselected(items: Sequence[pytest.Item]) -> None:
+    """Counts what a session was not asked for, since a receipt must tell."""
+    for item in items:
+        if (combination := _combination(item)) and RECEIPT not in _parameters(item):
+            item.config.stash[BENCH].deselected[combination.id] += 1
+
+
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Runs combination after combination, each built once, the reference first."""
@@ -261,18 +320,20 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
     bench.budget_family = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
+    judging = [item for item in session.items if RECEIPT not in _parameters(item)]
+    bench.selected = Counter(combination.id for item in judging if (combination := _combination(item)))
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Shows cause and action of trouble in a check instead of a traceback."""
     bench, combination = item.config.stash[BENCH], _combination(item)
-    if combination is None or not bench.made:
+    if combination is None or not (bench.made or RECEIPT in _parameters(item)):
         return (yield)
     from embedgate.journal import running
 
     try:
-        with running(bench.judge.session.cache.root, f"{combination}: {item.name}"):
+        with running(bench.judge.session.cache.root, f"{combination}: {item.name}") if bench.made else nullcontext():
             yield
     except GateError as error:
         raise pytest.fail.Exception(str(error), pytrace=False) from None  # or pytest would tell the chain of both
@@ -305,6 +366,7 @@ def pytest_runtest_makereport(
     report.gate = record_of(  # type: ignore[attr-defined]
         combination,
         item.stash.get(JUDGEMENT, None) if report.when == "call" else None,
+        reference=bool(combination and combination.is_reference and RECEIPT not in _parameters(item)),
         skipped=what if report.skipped and not expected else "",
         error=what if report.failed and (report.when != "call" or JUDGEMENT not in item.stash) else "",
         expected=expected,
@@ -337,7 +399,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
 
     judge = bench.judge
     try:
-        bench.collector.facts = facts_of(judge)
+        bench.collector.facts = {**facts_of(judge), "receipt": bench.receipt()}
         if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             bench.collector.changes = judge.drift.update()
     except GateError as error:
@@ -426,6 +488,7 @@ def _settings(config: pytest.Config) -> Settings:
         update_in_ci=bool(option("update_in_ci")),
         strict=bool(option("strict")),
         report=path("report"),
+        receipts=tuple(config.invocation_params.dir / Path(file).expanduser() for file in option("receipt") or ()),
         cache=path("cache"),
         exploration=exploration,
         seed=count("seed", least=0),
@@ -433,6 +496,15 @@ def _settings(config: pytest.Config) -> Settings:
         invocation=tuple(map(str, config.invocation_params.args)),
         folder=config.invocation_params.dir,
     )
+
+
+def _command(config: pytest.Config) -> list[str]:
+    """The words that call pytest for the same places, all suites where it is the suite of receipts alone."""
+    words = ["pytest"]
+    if config.args_source is pytest.Config.ArgsSource.ARGS:
+        words += ["--pyargs"] if config.option.pyargs else []
+        words += dict.fromkeys(re.sub(r"([/\\.])test_receipt\b.*", "", place) for place in config.args)
+    return words
 
 
 def _progress(config: pytest.Config) -> Callable[[str], None]:
@@ -484,7 +556,7 @@ def _parameters(item: pytest.Item) -> dict[str, Any]:
 
 def _combination(item: pytest.Item) -> Combination | None:
     parameters = _parameters(item)
-    found = next((parameters[name] for name in COMBINATION_FIXTURES if name in parameters), None)
+    found = next((parameters[name] for name in (*COMBINATION_FIXTURES, RECEIPT) if name in parameters), None)
     return found if isinstance(found, Combination) else None  # pytest fills in a marker where nothing was chosen
 
 
@@ -495,7 +567,8 @@ def _group(combination: Combination, config: pytest.Config) -> list[pytest.MarkD
 
 def _asks_nothing(item: pytest.Item) -> bool:
     parameters = _parameters(item)
-    if any(name in parameters and not isinstance(parameters[name], Combination) for name in COMBINATION_FIXTURES):
+    combinations = [parameters[name] for name in (*COMBINATION_FIXTURES, RECEIPT) if name in parameters]
+    if any(not isinstance(combination, Combination) for combination in combinations):
         return True
     return "gate_upgrade" in parameters and not isinstance(parameters["gate_upgrade"], tuple)
 

@@ -32,6 +32,7 @@ class Settings:
         update_in_ci: Whether `update` is allowed where the environment says CI.
         strict: Whether inconclusive and unavailable fail.
         report: Folder for `report.json` and `report.md`; None for none.
+        receipts: Reports of sessions on a GPU that CUDA combinations are held against; empty where none is asked for.
         cache: Folder of built artefacts; None for the user's cache folder.
         exploration: How long properties are looked into, one of `EXPLORATIONS`.
         seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
@@ -53,6 +54,7 @@ class Settings:
     update_in_ci: bool = False
     strict: bool = False
     report: Path | None = None
+    receipts: tuple[Path, ...] = ()
     cache: Path | None = None
     exploration: str = "ci"
     seed: int | None = None

@@ -15,12 +15,14 @@ class Collector:
         facts: What the session ran on, see `embedgate.report.summary.facts_of`.
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
+        strict: Whether inconclusive and unavailable are red.
     """
 
     records: list[dict[str, Any]] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     changes: list[tuple[str, ...]] | None = None
     trouble: list[str] = field(default_factory=list)
+    strict: bool = False
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries."""

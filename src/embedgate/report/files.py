@@ -6,6 +6,7 @@ import json
 import os
 from pathlib import Path
 
+from embedgate.receipt import seal
 from embedgate.report import html, markdown, pareto
 from embedgate.report.summary import Summary
 
@@ -24,7 +25,7 @@ def write(summary: Summary, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
-        "report.json": json.dumps(summary.to_json(), indent=1, ensure_ascii=True) + "\n",
+        "report.json": json.dumps(seal(summary.to_json()), indent=1, ensure_ascii=True) + "\n",
         "report.md": markdown.render(summary),
         "report.html": html.render(summary),
     }

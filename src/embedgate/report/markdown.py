@@ -63,6 +63,11 @@ def render(summary: Summary) -> str:
         ]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
         lines.append("")
+    if summary.verified:
+        lines += ["### Receipts", ""]
+        for j in summary.verified:
+            lines += [f"- `{j.combination}` {escape(j.message)}", *(f"  - {escape(line)}" for line in j.details)]
+        lines.append("")
     if summary.stale:
         lines += ["### Better than approved", "", *(f"- {escape(line)}" for line in summary.stale), ""]
     ran = [(row.combination, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")]

