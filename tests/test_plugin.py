@@ -248,7 +248,7 @@ def test_expected_failure_does_not_fail_the_build(project):
 
 
 def test_two_processes_share_the_work_and_one_report(project):
-    options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*", "--gate-baselines", "approved")
+    options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*-cpu", "--gate-baselines", "approved")
     # Not in this process, whose set of generated sentences is a small one.
     project.runpytest_subprocess(*SUITES, *options, "--gate-update", "--gate-reason", "first values")
     result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--dist", "loadgroup", "--gate-report", "out")

@@ -7,7 +7,7 @@ import re
 from pathlib import Path
 
 from embedgate.judgement import Diagnosis, Judgement, WorstText, shorten
-from embedgate.report import files, markdown, terminal
+from embedgate.report import files, html, markdown, terminal
 from embedgate.report.collector import Collector
 from embedgate.report.summary import summarise
 
@@ -88,3 +88,18 @@ def test_files_hold_every_documented_key(tmp_path):
 def test_shorten_keeps_one_line_of_printable_text():
     assert shorten("a\nb\tc\x00") == "a b c\\x00"
     assert len(shorten("word " * 100)) == 110
+
+
+def test_what_was_skipped_is_told_once_per_reason_and_has_no_row():
+    found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
+    for name in ("torch-fp16-cuda", "torch-bf16-cuda"):
+        found.records.append({**found.records[0], "combination": name, "judgement": None, "skipped": "no CUDA"})
+    summary = summarise(found)
+    assert [row.verdict for row in summary.rows] == ["pass", "skipped", "skipped"]
+    shown = terminal.render(summary)
+    assert "torch-fp16-cuda, torch-bf16-cuda skipped: no CUDA" in shown
+    assert shown.count("torch-fp16-cuda") == 1
+    page = markdown.render(summary)
+    assert "- `torch-fp16-cuda`, `torch-bf16-cuda` (skipped): no CUDA" in page
+    assert page.count("torch-fp16-cuda") == 1
+    assert html.render(summary).count("torch-bf16-cuda") == 1

@@ -27,7 +27,7 @@ def render(summary: Summary) -> str:
         summary=summary,
         facts=summary.facts,
         headings=headings(summary),
-        rows=[(row, cells(summary, row)) for row in summary.rows],
+        rows=[(row, cells(summary, row)) for row in summary.ran],
         notes=notes,
         plot=pareto.render(summary),
         front=pareto.front(pareto.points(summary)),

@@ -30,11 +30,12 @@ def render(summary: Summary) -> str:
             f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts.",
             "",
         ]
-    lines += _header(headings(summary))
-    for row in summary.rows:
-        verdict, *values = cells(summary, row)
-        lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[row.verdict]} {verdict}", *values]) + " |")
-    lines.append("")
+    if summary.ran:
+        lines += _header(headings(summary))
+        for row in summary.ran:
+            verdict, *values = cells(summary, row)
+            lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[row.verdict]} {verdict}", *values]) + " |")
+        lines.append("")
     if summary.headlines:
         lines += ["Per dataset: share of the reference's quality that is kept.", ""]
     if summary.shows_moves:
@@ -54,14 +55,16 @@ def render(summary: Summary) -> str:
             lines += [f"### {title}", ""]
             lines += [line for judgement in found for line in _item(judgement)]
             lines.append("")
-    not_run = [row for row in summary.rows if row.verdict in ("error", "skipped")]
-    if not_run or summary.unjudged:
+    errors = [row for row in summary.rows if row.verdict == "error"]
+    if errors or summary.skipped or summary.unjudged:
         lines += ["### Not judged", ""]
         lines += [
             f"- {len(found)} checks: {escape('; '.join(filter(None, reason)))}"
             for reason, found in summary.unjudged.items()
         ]
-        lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in not_run]
+        lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in errors]
+        for reason, names in summary.skipped.items():
+            lines.append(f"- {', '.join(f'`{name}`' for name in names)} (skipped): {escape(reason)}")
         lines.append("")
     if summary.verified:
         lines += ["### Receipts", ""]

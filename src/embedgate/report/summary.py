@@ -99,6 +99,20 @@ class Summary:
         return [(dataset, metric) for dataset, metric in seen if metric in HEADLINE]
 
     @property
+    def ran(self) -> list[Row]:
+        """The rows a table has: all but the skipped ones, of which there is nothing to show."""
+        return [row for row in self.rows if row.verdict != "skipped"]
+
+    @property
+    def skipped(self) -> dict[str, list[str]]:
+        """Combinations that were skipped, by the reason."""
+        found: dict[str, list[str]] = {}
+        for row in self.rows:
+            if row.verdict == "skipped":
+                found.setdefault(row.reason, []).append(row.combination)
+        return found
+
+    @property
     def shows_cost(self) -> bool:
         """Whether time or memory was measured."""
         return any(row.run.get("speed") or row.run.get("footprint") for row in self.rows)

@@ -44,7 +44,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     least = LEAST_WIDTH + (COST_WIDTH if summary.shows_cost else 0)
     console = Console(file=out, width=max(width, least), force_terminal=colour, color_system=colours, highlight=False)
     _head(console, summary)
-    if summary.rows:
+    if summary.ran:
         console.print(_table(summary))
         if summary.headlines:
             console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
@@ -85,7 +85,7 @@ def _table(summary: Summary) -> Table:
     for place, heading in enumerate(headings(summary)):
         stacked = heading.replace(" ", "\n", 1) if place >= 2 else heading
         table.add_column(stacked, justify="left" if place < 2 else "right", no_wrap=True)
-    for row in summary.rows:
+    for row in summary.ran:
         verdict, *values = cells(summary, row)
         table.add_row(row.combination, Text(verdict, style=STYLE[row.verdict]), *values)
     if summary.detectable:
@@ -97,9 +97,7 @@ def _table(summary: Summary) -> Table:
 
 def _notes(summary: Summary) -> list[Text]:
     lines = [
-        Text(f"{row.combination} skipped: {row.reason}", style="dim")
-        for row in summary.rows
-        if row.verdict == "skipped"
+        Text(f"{', '.join(names)} skipped: {reason}", style="dim") for reason, names in summary.skipped.items()
     ]
     lines += [
         Text(f"{j.combination}: {j.message}", style="yellow")
