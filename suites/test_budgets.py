@@ -15,6 +15,11 @@ def test_keeps_its_memory(gate, gate_combination, uphold):
     uphold(gate.budgets.memory(gate_combination))
 
 
+def test_keeps_its_products(gate, gate_candidate, uphold):
+    """The share of its matrix products that compute in the type its id promises: none has fallen back since."""
+    uphold(gate.budgets.products(gate_candidate))
+
+
 def test_keeps_its_size(gate, gate_combination, uphold):
     """Bytes of weights and artefact: as small as the weight precision promises, and as approved."""
     uphold(gate.budgets.size(gate_combination))

@@ -121,7 +121,7 @@ def speeds(monkeypatch):
 
 def sha256_of(metric):
     """The hash that an approved measurement is of."""
-    if metric.endswith("bytes"):
+    if metric.endswith(("bytes", "type")):
         return ""
     return footprint.sha256() if metric.startswith("memory") else WORKLOADS[metric.partition("_")[2]].sha256
 
@@ -395,6 +395,43 @@ class TestSize:
         run = judge.session.run(ACME)
         monkeypatch.setattr(run, "evidence", replace(run.evidence, weight_bytes=0, artefact_bytes=None))
         assert budgets({}).size(ACME).unjudged
+
+
+class TestProducts:
+    SHARE = "products_in_promised_type"
+
+    def test_as_many_as_approved_is_green(self, budgets):
+        found = budgets({self.SHARE: 1.0}, cpu="Another", inherited=True).products(ACME)
+        assert (found.verdict, found.message) == ("pass", "36 of 36 products with weights compute in int8")
+
+    def test_a_product_that_fell_back_is_red(self, judge, budgets, monkeypatch):
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, products={"int8": 35, "float16": 1}))
+        found = budgets({self.SHARE: 1.0}).products(ACME)
+        assert found.verdict == "fail"
+        assert found.message == (
+            "35 of 36 products with weights compute in int8, 100.0% of them did when it was approved"
+        )
+        assert found.diagnosis.layer == "evidence"
+        assert budgets({self.SHARE: 35 / 36}).products(ACME).verdict == "pass"
+
+    def test_more_than_approved_is_told_as_stale(self, budgets):
+        found = budgets({self.SHARE: 0.5}).products(ACME)
+        assert found.verdict == "pass"
+        assert "50.0% is approved: stale" in found.details[0]
+
+    def test_what_was_never_approved_or_is_not_told_is_not_passed(self, judge, budgets, monkeypatch):
+        found = budgets({}).products(ACME)
+        assert found.unjudged
+        assert "no budget is approved" in found.message
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, products={}))
+        assert "does not tell what its products compute in" in budgets({self.SHARE: 1.0}).products(ACME).message
+
+    def test_an_update_records_the_share(self, judge, budgets, monkeypatch):
+        monkeypatch.setattr(judge.session.run(ACME), "to_approve", {})
+        assert budgets({}, update=True).products(ACME).verdict == "pass"
+        assert recorded(judge, self.SHARE).value == 1.0
 
 
 def test_growth_is_the_least_of_the_spans_of_new_texts_of_known_shapes():

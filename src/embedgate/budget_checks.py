@@ -31,6 +31,7 @@ from embedgate.budgets.paired import (
 from embedgate.budgets.timing import Timing, figures_of
 from embedgate.budgets.workloads import WORKLOADS, Workload, workloads
 from embedgate.combination import Combination
+from embedgate.encoders.evidence import promised
 from embedgate.errors import BaselineError
 from embedgate.judgement import Check, Diagnosis, Judgement
 from embedgate.machine import HardwareProfile
@@ -54,6 +55,8 @@ MEMORY = {
     "device_peak": "memory of the device",
 }
 BYTES = {"weight_bytes": "weights", "artefact_bytes": "artefact"}
+# What the share of products in the promised type is approved as.
+PRODUCTS = "products_in_promised_type"
 # So many times faster than approved, an encoder probably no longer encodes.
 REMEMBERS = 5
 # Where time itself is a budget, and not only its ratio to the reference's.
@@ -310,6 +313,40 @@ class BudgetChecks:
                     failed = self._failed("size", combination, "bytes", cause, step, details=(shown,))
                     return replace(failed, value=float(value), observed=float(value), limit=most)
         return self._within(run, "size", measured, shown, lambda _: "see what was added to it", None)
+
+    def products(self, combination: Combination) -> Judgement:
+        """Whether as many matrix products compute in the type the id promises as when it was approved."""
+        run = self._session.run(combination)
+        found, kind = run.evidence.products, promised(combination)
+        total = sum(found.values())
+        if kind is None or not total:
+            step = "give it evidence() (docs/add-a-backend.md)"
+            cause = "the encoder does not tell what its products compute in"
+            if kind is None:
+                cause, step = f"the weight precision {combination.weight_precision} promises no type", ""
+            return self._unjudged("products", combination, "are not known", cause, step, layer="evidence")
+        share = found.get(kind, 0) / total
+        shown = f"{found.get(kind, 0)} of {total} products with weights compute in {kind}"
+        try:
+            approved, missing = self._budget(combination, PRODUCTS, "", portable=True)
+        except BaselineError as error:
+            return self._failed("products", combination, "baseline", error.cause, error.action)
+        judged = Judgement("products", combination.id, "pass", shown, value=share, observed=share)
+        if self._session.settings.update:
+            key = Key(combination.id, BUDGET, PRODUCTS, "")
+            self._keep(run, Entry(key, share, share, share, total), approved, 0.0)
+            return replace(judged, message=f"{shown}; to be recorded")
+        if approved is None:
+            unknown = self._unjudged("products", combination, shown, missing, f"approve it by: {self._record}")
+            return replace(unknown, value=share)
+        was = approved.entry.value
+        judged = replace(judged, limit=was)
+        if share < was:
+            cause = f"{shown}, {was:.1%} of them did when it was approved"
+            step = f"see which fell back (evidence in report.json); once it is meant: {self._record}"
+            return replace(judged, verdict="fail", message=cause, diagnosis=Diagnosis("evidence", cause, step))
+        stale = f"{shown}, {was:.1%} is approved: stale, approve it by: {self._record}"
+        return replace(judged, details=(stale,) if share > was else ())
 
     def _within(
         self,

@@ -19,6 +19,7 @@ Check = Literal[
     "speed",
     "memory",
     "size",
+    "products",
     "receipt",
 ]
 

@@ -57,7 +57,7 @@ class Plan:
             found |= {("agreement", self.texts_name, metric) for metric in metrics_of("agreement")}
             found |= {("ordering", ORDERING, metric) for metric in metrics_of("ordering")}
             found |= {("ordering", "", limit) for limit in ORDER}
-            found.add(("contract", "", TOKENS))
+            found |= {("contract", "", TOKENS), ("products", "", "")}
             found |= {("speed", "", load.id) for load in workloads(self.settings.exploration)}
         return found
 

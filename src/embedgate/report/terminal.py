@@ -96,9 +96,7 @@ def _table(summary: Summary) -> Table:
 
 
 def _notes(summary: Summary) -> list[Text]:
-    lines = [
-        Text(f"{', '.join(names)} skipped: {reason}", style="dim") for reason, names in summary.skipped.items()
-    ]
+    lines = [Text(f"{', '.join(names)} skipped: {reason}", style="dim") for reason, names in summary.skipped.items()]
     lines += [
         Text(f"{j.combination}: {j.message}", style="yellow")
         for j in summary.judgements("inconclusive")
