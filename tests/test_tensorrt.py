@@ -285,7 +285,7 @@ def test_a_shape_that_the_engine_refuses_is_told(encoder, monkeypatch):
     made = encoder()
     monkeypatch.setattr(fake_tensorrt.IExecutionContext, "set_input_shape", lambda *_: False)
     with pytest.raises(
-        EncodeError, match=r"refuses input_ids of shape \(1, 3\): its profile 0 takes \(1, 1\) to \(128, 32\)"
+        EncodeError, match=r"refuses input_ids of shape \(1, 3\): its profile 0 takes \(1, 1\) to \(256, 32\)"
     ):
         made.encode(["Tea"])
 
@@ -381,11 +381,10 @@ def test_embeddings_come_back_in_the_order_given(kind, encoder, graphs, tokenize
 
 def test_a_batch_beyond_the_bucket_is_run_in_parts(encoder, tokenizer):
     made = encoder(batch_size=32)
-    made.encode([f"text {i}" for i in range(300)], batch_size=300)
+    found = made.encode([f"text {i}" for i in range(600)], batch_size=600)
     sizes = [shape[0] for shape in fake_tensorrt.RUNS]
-    assert sum(sizes) == 300
-    assert max(sizes) <= 128
-    assert len(sizes) == 3
+    assert sizes == [200, 200, 200]
+    assert np.isfinite(found).all()
 
 
 def test_a_shape_that_repeats_becomes_a_cuda_graph_and_gives_the_same(encoder, tokenizer):

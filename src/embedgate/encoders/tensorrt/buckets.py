@@ -13,10 +13,10 @@ from embedgate.errors import EncodeError
 
 # Where one profile ends and the next begins, in tokens.
 BOUNDS = (32, 128, 512, 2048, 8192)
-# Texts of a batch: what the budgets' largest workload has. A longer batch is encoded in parts.
-LARGEST_BATCH = 128
+# Texts of a batch; a longer one is encoded in parts.
+LARGEST_BATCH = 256
 # Tokens of a batch, padding included: the largest batch of long texts has fewer of them.
-MOST_TOKENS = 128 * 512
+MOST_TOKENS = 256 * 512
 # A model that names no limit (transformers then says 10^30) gets this one; a longer text is refused, never cut.
 NO_LIMIT = 10**6
 WITHOUT_LIMIT = 8192
