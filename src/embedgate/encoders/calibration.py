@@ -98,16 +98,7 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
     Raises:
         BuildError: If there are fewer than `MIN_TEXTS` calibration texts, or no product can be int8 within the target.
     """
-    texts = list(context.calibration_texts)
-    if len(texts) < MIN_TEXTS:
-        raise BuildError(f"{len(texts)} calibration texts are too few", f"give at least {MIN_TEXTS}")
-    exported = exported_graph(model, context)
-    key = {
-        "exported": exported.parent.name,
-        "libraries": library_versions(("numpy", "onnx", "onnxruntime")),
-        "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
-        "version": CALIBRATION_VERSION,
-    }
+    exported, texts, key = to_calibrate(model, context, CALIBRATION_VERSION)
 
     def build(folder: Path) -> dict[str, Any]:
         chosen, record = calibrate(exported, Tokenizer(model), texts, context)
@@ -116,6 +107,30 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
 
     folder, artefact = context.cache.get_or_build(KIND, key, build)
     return folder / FILE_NAME, artefact["record"]
+
+
+def to_calibrate(model: Model, context: BuildContext, version: int) -> tuple[Path, list[str], dict[str, Any]]:
+    """What calibration begins with: the exported graph, the texts, and the cache key of what comes of them.
+
+    Args:
+        model: The model.
+        context: Its texts, and where the graph is kept.
+        version: Of the method.
+
+    Raises:
+        BuildError: If there are fewer than `MIN_TEXTS` texts.
+    """
+    texts = list(context.calibration_texts)
+    if len(texts) < MIN_TEXTS:
+        raise BuildError(f"{len(texts)} calibration texts are too few", f"give at least {MIN_TEXTS}")
+    exported = exported_graph(model, context)
+    key = {
+        "exported": exported.parent.name,
+        "libraries": library_versions(("numpy", "onnx", "onnxruntime")),
+        "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
+        "version": version,
+    }
+    return exported, texts, key
 
 
 def minmax_int8_graph(fp32_path: Path, out_path: Path, calibration_feeds: Sequence[Batch]) -> None:

@@ -6,19 +6,16 @@ nothing is clipped, smoothed or left out, as int8 must (`embedgate.encoders.cali
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import Any
 
 import onnx
 
 from embedgate.encoders import BuildContext
-from embedgate.encoders.calibration import MIN_TEXTS, STATISTICS_BATCH, statistics_of
-from embedgate.encoders.graph import FILE_NAME, exported_graph, save_graph
+from embedgate.encoders.calibration import STATISTICS_BATCH, statistics_of, to_calibrate
+from embedgate.encoders.graph import FILE_NAME, save_graph
 from embedgate.encoders.qdq import LARGEST_FP8, Treatment, quantized_graph, sites
 from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
-from embedgate.machine import library_versions
 from embedgate.model import Model
 
 # Part of the cache key: raise it whenever the method changes.
@@ -35,16 +32,7 @@ def fp8_graph(model: Model, context: BuildContext) -> tuple[Path, dict[str, Any]
     Raises:
         BuildError: If there are too few calibration texts.
     """
-    texts = list(context.calibration_texts)
-    if len(texts) < MIN_TEXTS:
-        raise BuildError(f"{len(texts)} calibration texts are too few", f"give at least {MIN_TEXTS}")
-    exported = exported_graph(model, context)
-    key = {
-        "exported": exported.parent.name,
-        "libraries": library_versions(("numpy", "onnx", "onnxruntime")),
-        "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
-        "version": VERSION,
-    }
+    exported, texts, key = to_calibrate(model, context, VERSION)
 
     def build(folder: Path) -> dict[str, Any]:
         graph = onnx.load(exported)
