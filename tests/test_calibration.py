@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -164,7 +166,10 @@ def test_too_few_texts_are_refused(model, context):
         calibrated_graph(model, few)
 
 
-def test_graph_is_cached_by_its_texts_and_exposes_its_record(model, context, monkeypatch):
+def test_graph_is_cached_by_its_texts_and_exposes_its_record(model, context, exported, tmp_path, monkeypatch):
+    # In a cache of its own: what is kept here was not calibrated.
+    shutil.copytree(exported.parent, tmp_path / exported.parent.name)
+    context = replace(context, cache=ArtefactCache(tmp_path))
     calls = []
 
     def quick(exported, tokenizer, texts, context):
