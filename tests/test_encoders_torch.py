@@ -375,6 +375,23 @@ def test_outliers_of_llm_int8_are_counted(built, loaded):
     assert 0 < beyond < total / 50
 
 
+def test_torchao_that_falls_back_to_float_is_found_out(built, monkeypatch):
+    """What its `safe_int_mm` does by itself where a kernel refuses, here for all but the first."""
+    encoder = built("torchao-int8-cpu")
+    sound = encoder.evidence()
+    assert sound.details["8-bit kernels"] == {"one short text": PRODUCTS, "a batch": PRODUCTS, "of": PRODUCTS}
+    assert sound.problems == ()
+    own, calls = torch._int_mm, []
+
+    def refusing(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
+        calls.append(first.shape)
+        return own(first, second) if len(calls) % PRODUCTS == 1 else (first.float() @ second.float()).to(torch.int32)
+
+    monkeypatch.setattr(torch, "_int_mm", refusing)
+    problem = "aten::_int_mm ran for 1 of 37 products: torchao computed the others in float"
+    assert encoder.evidence().problems == (problem,)
+
+
 def test_weights_in_fp8_whose_activations_are_not_quantized_compute_wider(monkeypatch):
     """torchao's weight-only configuration, which multiplies in the type of the activations."""
     linear = torch.nn.Linear(32, 16, bias=False, dtype=torch.bfloat16)

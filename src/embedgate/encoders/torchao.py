@@ -9,7 +9,11 @@ embedding moves about as far as quantization has moved it from the reference's.
 
 from __future__ import annotations
 
+import os
 from collections import Counter
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 
 import torch
 from torchao.quantization import (
@@ -20,8 +24,9 @@ from torchao.quantization import (
 )
 
 from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, Encoder, Stability
+from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
 from embedgate.encoders.sentence_transformer import (
+    PROBE,
     SentenceTransformerEncoder,
     is_product,
     load,
@@ -33,6 +38,8 @@ from embedgate.model import Model
 # The last bits of float32 sums depend on the batch, and move activations across a step of int8.
 STABILITY = Stability(batch=0.25)
 REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
+# The operator that multiplies in 8 bits; on CUDA, too, it is called from the CPU.
+KERNELS = {"int8": "aten::_int_mm", "fp8": "aten::_scaled_mm"}
 LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 
 
@@ -53,7 +60,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     # The transformer is `.model`: what is set as `.auto_model` is never run.
     quantize_(loaded[0].model, config)
     classes = Counter(type(weight_of(module)).__name__ for module in loaded.modules() if is_product(module))
-    return SentenceTransformerEncoder(
+    return TorchaoEncoder(
         loaded,
         combination,
         threads=context.threads,
@@ -61,3 +68,26 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         stability=STABILITY,
         details={"weight classes": dict(classes)},
     )
+
+
+class TorchaoEncoder(SentenceTransformerEncoder):
+    """Counts the 8-bit kernels that ran, too: where one cannot, torchao multiplies in float32 and says nothing."""
+
+    def evidence(self) -> Evidence:
+        """What really ran. cuBLAS has no int8 kernel for 16 tokens or fewer, so a short text is told apart."""
+        found = super().evidence()
+        kernel = KERNELS[self._combination.weight_precision]
+        short, batch = (_calls(kernel, partial(self.encode, texts)) for texts in (["Short."], [PROBE] * 8))
+        products = sum(found.products.values())
+        details = {**found.details, "8-bit kernels": {"one short text": short, "a batch": batch, "of": products}}
+        problem = f"{kernel} ran for {batch} of {products} products: torchao computed the others in float"
+        problems = found.problems if batch >= products else (*found.problems, problem)
+        return replace(found, details=details, problems=problems)
+
+
+def _calls(kernel: str, run: Callable[[], object]) -> int:
+    """How often a kernel is called while something is encoded."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it writes a line at each start and end
+    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+        run()
+    return sum(event.count for event in profile.key_averages() if event.key == kernel)
