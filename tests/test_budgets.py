@@ -140,6 +140,7 @@ def budgets(judge):
         inherited=False,
         broken=False,
         sha256_of=sha256_of,
+        now=None,
         **changed,
     ):
         was = Provenance.of(session.machine, threads=session.threads, batch_size=32, libraries={}, commit="")
@@ -159,11 +160,18 @@ def budgets(judge):
         checked = SimpleNamespace(
             **{name: getattr(session, name) for name in ("run", "machine", "threads", "timed", "tokenizer", "registry")}
         )
+        checked.machine_of = lambda combination: replace(checked.machine, gpu=now)
         own = session.timed
         checked.timed = lambda role, *asked: own(role, *asked) if role == "candidate" else Still()
         checked.settings = replace(session.settings, update=update)
         return BudgetChecks(
-            checked, profile(profile_name), judge.tolerances, find, "pytest --gate-update", 44, fresh or Fresh()
+            checked,
+            lambda _: profile(profile_name),
+            judge.tolerances,
+            find,
+            "pytest --gate-update",
+            44,
+            fresh or Fresh(),
         )
 
     return make
@@ -249,6 +257,35 @@ class TestSpeed:
         assert (found.verdict, found.unjudged) == ("inconclusive", True)
         assert cause in found.message
         assert found.observed == pytest.approx(9.9)
+
+    @pytest.mark.parametrize(
+        ("changed", "verdict", "cause"),
+        [
+            ({"gpu": "NVIDIA H200"}, "pass", "its budget is 0.416"),
+            ({"gpu": "NVIDIA H100"}, "inconclusive", "budgets are approved for NVIDIA H200, and this is NVIDIA H100"),
+            (
+                {"gpu": "NVIDIA H200", "cpu": "Another CPU"},
+                "inconclusive",
+                "budgets are approved for Another CPU, and this is",
+            ),
+            ({"gpu": "NVIDIA H200", "threads": 77}, "inconclusive", "budgets are approved for 77 threads"),
+        ],
+    )
+    def test_a_budget_of_a_gpu_holds_for_that_gpu_beside_the_same_cpu(self, budgets, speeds, changed, verdict, cause):
+        """Small batches wait for the CPU, which tokenises and starts every kernel."""
+        now, was = changed.pop("gpu"), {"gpu": "NVIDIA H200", **changed}
+        speeds(lambda texts: 0.4)
+        checks = budgets({**APPROVED, f"milliseconds_{BATCH_32}": 400.0}, profile_name="nvidia-h200", now=now, **was)
+        found = checks.speed(ACME, BATCH_32, Benchmark())
+        assert (found.verdict, cause in found.message) == (verdict, True), found.message
+
+    def test_flags_alone_that_differ_are_told(self, budgets, speeds):
+        found = budgets(APPROVED, flags=("avx2",)).speed(ACME, BATCH_32, Benchmark())
+        assert "budgets are approved for avx2, and this is" in found.message
+
+    def test_what_runs_on_the_cpu_holds_beside_any_gpu(self, budgets, speeds):
+        speeds(lambda texts: 0.4)
+        assert budgets(APPROVED, gpu="NVIDIA H200").speed(ACME, BATCH_32, Benchmark()).verdict == "pass"
 
     def test_without_a_budget_it_says_which_command_approves_one(self, budgets, speeds):
         found = budgets({}).speed(ACME, BATCH_32, Benchmark())

@@ -57,13 +57,13 @@ def test_the_first_of_two_entries_counts_and_both_are_met(tmp_path: Path) -> Non
     expectations = load(tmp_path, ENTRY, {**ENTRY, "reason": "another"})
     found = expectations.match(*INT8, VNNI, "fail")
     assert found is expectations.entries[0]
-    assert expectations.unmatched([INT8[0]], ["pairs"], VNNI) == []
+    assert expectations.unmatched([INT8[0]], ["pairs"], {INT8[0]: VNNI}) == []
 
 
 def test_an_entry_that_matches_nothing_is_an_error(tmp_path: Path) -> None:
     expectations = load(tmp_path, {**ENTRY, "metric": "v_measure"})
     expectations.match(*INT8, VNNI, "fail")
-    (entry,) = expectations.unmatched([INT8[0]], ["pairs"], VNNI)
+    (entry,) = expectations.unmatched([INT8[0]], ["pairs"], {INT8[0]: VNNI})
     assert str(expectations.complaint(entry)) == (
         f"{tmp_path / 'expected_failures.toml'}: entry 1 (onnxruntime-int8*-cpu, pairs, retention v_measure) "
         "matches nothing; remove it, or correct its globs"
@@ -82,7 +82,7 @@ def test_an_entry_about_what_was_not_run_is_left_alone(
     tmp_path: Path, combination: str, dataset: str, name: str
 ) -> None:
     expectations = load(tmp_path, {**ENTRY, "profile": "cpu*"})
-    assert expectations.unmatched([combination], [dataset], profile(name)) == []
+    assert expectations.unmatched([combination], [dataset], {combination: profile(name)}) == []
 
 
 def test_an_entry_about_no_combination_there_is_is_an_error(tmp_path: Path) -> None:

@@ -34,10 +34,10 @@ from embedgate.combination import Combination
 from embedgate.encoders.evidence import promised
 from embedgate.errors import BaselineError
 from embedgate.judgement import Check, Diagnosis, Judgement
-from embedgate.machine import HardwareProfile
+from embedgate.machine import HardwareProfile, Machine
 from embedgate.metrics import BUDGET
 from embedgate.session import Run, Session
-from embedgate.store import Approved, Entry, Key
+from embedgate.store import Approved, Entry, Key, Provenance
 from embedgate.tolerances import Tolerances
 
 # Memory that stays after every batch counts as a leak from this share of the bytes of a batch's own embeddings.
@@ -102,7 +102,7 @@ class BudgetChecks:
 
     Args:
         session: The runs.
-        profile: The hardware profile whose budgets count.
+        profile_of: The hardware profile whose budgets count for a combination.
         tolerances: How much wider than what was approved a budget is.
         approved: Finds the approved measurement of a combination, dataset and metric.
         record_command: The command that approves what the session measures.
@@ -113,7 +113,7 @@ class BudgetChecks:
     def __init__(
         self,
         session: Session,
-        profile: HardwareProfile,
+        profile_of: Callable[[Combination], HardwareProfile],
         tolerances: Tolerances,
         approved: Callable[[str, str, str], Approved | None],
         record_command: str,
@@ -121,12 +121,11 @@ class BudgetChecks:
         fresh: FreshProcess | None = None,
     ) -> None:
         self._session = session
-        self._profile = profile
+        self._profile_of = profile_of
         self._tolerances = tolerances
         self._approved = approved
         self._record = record_command
-        self._named_machine = profile.name.startswith(NAMED_MACHINES)
-        self._levels = Levels.of(tolerances.alpha, family * (2 if self._named_machine else 1))
+        self._family = family
         self._fresh = fresh or FreshProcess(session.settings.invocation, session.settings.folder)
         self._timing = Timing(session)
         self._fresh_rows: dict[Combination, dict[str, list[Row]]] = {}
@@ -152,10 +151,11 @@ class BudgetChecks:
         except BaselineError as error:
             return self._failed("speed", combination, "baseline", error.cause, error.action, workload)
         first = budgets[0]
+        levels = self._levels(combination)
         if updates or first.limit is None:
-            aim = Aim(None, self._levels) if updates else Aim(None, self._levels, LOOKS[0])
+            aim = Aim(None, levels) if updates else Aim(None, levels, LOOKS[0])
         else:
-            aim = Aim(first.limit, self._levels)
+            aim = Aim(first.limit, levels)
         watch = Watch()
         blocks = self._timing.blocks(combination, load)
         found = compare(blocks, aim, benchmark=benchmark)
@@ -193,6 +193,13 @@ class BudgetChecks:
         verdicts = [self._hold_time(judged, load, budget, blocks.rows, combination, notes) for budget in budgets]
         return min(verdicts, key=lambda judgement: ("fail", "inconclusive", "pass").index(judgement.verdict))
 
+    def _named_machine(self, combination: Combination) -> bool:
+        return self._profile_of(combination).name.startswith(NAMED_MACHINES)
+
+    def _levels(self, combination: Combination) -> Levels:
+        """How sure to be: every workload has the same share of alpha, and where it has two budgets, they share that."""
+        return Levels.of(self._tolerances.alpha, self._family * (2 if self._named_machine(combination) else 1))
+
     def _time_budgets(self, combination: Combination, load: Workload) -> list[TimeBudget]:
         """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
         slack, name = self._tolerances.slack(combination, load.slack), f"{load.id}_threads_{self._timing.threads}"
@@ -200,8 +207,8 @@ class BudgetChecks:
         kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
             (f"time_{name}", f"takes {{}} of the reference's time for {load}", ratios)
         ]
-        if self._named_machine:
-            milliseconds = f"takes {{}} ms a call for {load} on {self._profile}"
+        if self._named_machine(combination):
+            milliseconds = f"takes {{}} ms a call for {load} on {self._profile_of(combination)}"
             kinds.append((f"milliseconds_{name}", milliseconds, lambda rows: 1e3 * candidate_seconds(rows) / calls))
         return [
             TimeBudget(metric, shown, values, *self._budget(combination, metric, load.sha256), slack)
@@ -218,7 +225,7 @@ class BudgetChecks:
         notes: tuple[str, ...],
     ) -> Judgement:
         """Holds what was timed against one budget, and confirms in a fresh process what is beyond it."""
-        aim, approved = Aim(budget.limit, self._levels), budget.approved
+        aim, approved = Aim(budget.limit, self._levels(combination)), budget.approved
         assert approved is not None, "there is a budget"
         found = hold(budget.values(rows), aim)
         told = budget.told(found.median)
@@ -247,7 +254,9 @@ class BudgetChecks:
         """
         combination, alpha = run.combination, self._tolerances.alpha
         if combination not in self._fresh_rows:
-            asked = {each.id: Aim(None, self._levels) for each in workloads(self._session.settings.exploration)}
+            asked = {
+                each.id: Aim(None, self._levels(combination)) for each in workloads(self._session.settings.exploration)
+            }
             self._fresh_rows[combination] = self._fresh.rows(combination, asked)
         for budget in budgets:
             arms = [budget.values(rows) for rows in (here, self._fresh_rows[combination][load.id])]
@@ -411,7 +420,8 @@ class BudgetChecks:
         """What was approved for a machine like this one, or why there is none.
 
         What a combination takes depends on the machine more than what it computes: another CPU has another ratio, and
-        another number of threads another memory. So nothing is inherited but what is `portable`.
+        another number of threads another memory. So nothing is inherited but what is `portable`. On a GPU the CPU
+        counts as well: it tokenises and starts every kernel, which is most of the time of small batches.
 
         Raises:
             BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
@@ -423,18 +433,18 @@ class BudgetChecks:
                 return None, ""
             raise
         if found is None:
-            return None, f"no budget is approved for {self._profile}"
+            return None, f"no budget is approved for {self._profile_of(combination)}"
         if found.entry.key.dataset_sha256 != sha256:
             return None, "what is measured has changed since budgets were approved"
         if portable:
             return found, ""
-        machine, was = self._session.machine, found.provenance
+        machine, was = self._session.machine_of(combination), found.provenance
         if found.inherited:
-            return None, f"budgets are approved for {found.profile} and not for {self._profile}"
+            return None, f"budgets are approved for {found.profile} and not for {self._profile_of(combination)}"
         if machine.gpu is None and machine.cpu.lower() in UNKNOWN_CPUS:
             return None, "this system does not tell the model of its CPU, so no budget can be known to be its own"
-        if (was.cpu, was.flags, was.gpu) != (machine.cpu, machine.flags, machine.gpu):
-            return None, f"budgets are approved for {was.gpu or was.cpu}, and this is {machine.gpu or machine.cpu}"
+        if differing := _differing(was, machine):
+            return None, f"budgets are approved for {differing[0]}, and this is {differing[1]}"
         if was.threads != self._session.threads:
             return None, f"budgets are approved for {was.threads} threads, and these are {self._session.threads}"
         return found, ""
@@ -468,6 +478,21 @@ class BudgetChecks:
         return Judgement(
             check, combination.id, "inconclusive", f"{message}; {cause}", metric=metric, diagnosis=diagnosis
         )
+
+
+def _differing(was: Provenance, now: Machine) -> tuple[str, str] | None:
+    """In which parts two machines differ, as each of them has it; None where they are alike.
+
+    What runs on the CPU does not depend on which GPU the machine has.
+    """
+    parts = [
+        *([(was.gpu or "another GPU", now.gpu)] if now.gpu else ()),
+        (was.cpu, now.cpu),
+        *([(" ".join(was.flags), " ".join(now.flags))] if was.cpu == now.cpu else ()),
+    ]
+    differing = [pair for pair in parts if pair[0] != pair[1]]
+    one, other = (" with ".join(pair[side] for pair in differing) for side in (0, 1))
+    return (one, other) if differing else None
 
 
 def _ends(found: Ratio) -> str:

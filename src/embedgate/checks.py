@@ -16,9 +16,10 @@ from embedgate.drift_checks import DriftChecks
 from embedgate.encoders.evidence import UNPROVEN
 from embedgate.expectations import Expectations, Expected
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
-from embedgate.machine import HardwareProfile, detect, profile
+from embedgate.machine import HardwareProfile
 from embedgate.measure import item_text
 from embedgate.metrics import METRICS, ORDERING, NotFinite
+from embedgate.profiles import Profiles
 from embedgate.property_checks import PropertyChecks
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
@@ -43,7 +44,6 @@ class Judge:
         budget_family: How many budgets of time it judges.
 
     Attributes:
-        profile: The hardware profile whose baselines count.
         properties: The checks of what must hold for every text.
         drift: The checks against what was approved, and its approval.
         budgets: The checks of speed, memory and size.
@@ -56,14 +56,13 @@ class Judge:
         self.session = session
         self.family = max(1, family)
         self._diagnoses: dict[Combination, Diagnosis] = {}
-        name = session.settings.profile
-        self.profile: HardwareProfile = profile(name) if name else detect(session.machine)
+        self._profiles = Profiles(session.settings.profile, session.machine_of)
         folder = session.settings.baselines_folder
         self.tolerances = Tolerances.load(own_or_bundled(folder, "tolerances.toml"), session.registry)
         self.expectations = Expectations.load(folder / "expected_failures.toml")
         self.drift = DriftChecks(
             session,
-            self.profile,
+            self.profile_of,
             self.tolerances,
             self._diagnose,
             sound=lambda run: self.effective(run.combination).verdict == "pass",
@@ -71,12 +70,16 @@ class Judge:
         self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
         self.budgets = BudgetChecks(
             session,
-            self.profile,
+            self.profile_of,
             self.tolerances,
             self.drift.approved,
             self.drift.record_command,
             max(1, budget_family),
         )
+
+    def profile_of(self, combination: Combination) -> HardwareProfile:
+        """The hardware profile whose baselines count for a combination: its device's."""
+        return self._profiles.of(combination)
 
     def effective(self, combination: Combination) -> Judgement:
         """Whether what ran is what the combination's id says, and every embedding is finite."""
@@ -160,8 +163,9 @@ class Judge:
 
     def expected(self, judgement: Judgement) -> Expected | None:
         """The entry that expects this judgement to fail, where there is one."""
+        profile = self.profile_of(Combination.parse(judgement.combination))
         return self.expectations.match(
-            judgement.combination, judgement.dataset, judgement.check, judgement.metric, self.profile, judgement.verdict
+            judgement.combination, judgement.dataset, judgement.check, judgement.metric, profile, judgement.verdict
         )
 
     def index_advice(self) -> str | None:

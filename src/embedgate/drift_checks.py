@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from functools import cached_property
 
 from embedgate.combination import Combination
 from embedgate.data import load_golden
@@ -20,7 +19,7 @@ from embedgate.metrics import ORDERING, NotFinite, Scores
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
-from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, utc_now
+from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, read, utc_now
 from embedgate.tolerances import Tolerances
 
 
@@ -29,7 +28,7 @@ class DriftChecks:
 
     Args:
         session: The runs.
-        profile: The hardware profile whose baselines count.
+        profile_of: The hardware profile whose baselines count for a combination.
         tolerances: How far from what was approved is acceptable.
         diagnose: Names the layer at which a run departs from its reference.
         sound: Whether a run is what its combination's id says, so that it may be approved.
@@ -38,19 +37,20 @@ class DriftChecks:
     def __init__(
         self,
         session: Session,
-        profile: HardwareProfile,
+        profile_of: Callable[[Combination], HardwareProfile],
         tolerances: Tolerances,
         diagnose: Callable[[Run], Diagnosis],
         sound: Callable[[Run], bool],
     ) -> None:
         self._session = session
-        self._profile = profile
+        self._profile_of = profile_of
         self._tolerances = tolerances
         self._diagnose = diagnose
         self._sound = sound
         self._store = BaselineStore(session.settings.baselines_folder)
         self._golden_store = GoldenStore(session.settings.baselines_folder)
         self._asked: set[str] = set()
+        self._found: dict[str, Found | None] = {}
 
     def values(self, combination: Combination) -> Judgement:
         """Whether what a combination measures is what was approved."""
@@ -62,11 +62,11 @@ class DriftChecks:
             return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
         record = self.record_command
         try:
-            found = self._baseline
+            found = self._baseline(combination)
         except BaselineError as error:
             return self._failure(combination, error.cause, error.action)
         if found is None:
-            chain = " or ".join(self._profile.chain)
+            chain = " or ".join(self._profile_of(combination).chain)
             cause = f"no baseline of {session.model.name} is approved for {chain}"
             return self._failure(combination, cause, f"approve what you see by: {record}")
         missing, worse, better, largest = [], [], [], 0.0
@@ -120,18 +120,18 @@ class DriftChecks:
 
     def golden(self, combination: Combination) -> Judgement:
         """Whether the golden texts have the approved tokens and embeddings."""
-        session, run = self._session, self._session.run(combination)
+        session, run, profile = self._session, self._session.run(combination), self._profile_of(combination)
         texts, sha256 = load_golden()
         now = session.golden(run)
         if session.settings.update:
             return Judgement("golden", combination.id, "pass", "to be recorded when the session ends")
         try:
-            approved = self._golden_store.find(self._profile, session.model, sha256, combination.id)
+            approved = self._golden_store.find(profile, session.model, sha256, combination.id)
         except BaselineError as error:
             return self._failure(combination, error.cause, error.action, check="golden")
         record = self.record_command
         if approved is None:
-            chain = " or ".join(self._profile.chain)
+            chain = " or ".join(profile.chain)
             cause = f"no golden texts of {session.model.name} are approved for {chain}"
             return self._failure(combination, cause, f"approve what you see by: {record}", check="golden")
         move = self._tolerances.golden_move(combination)
@@ -149,20 +149,24 @@ class DriftChecks:
             limit=move,
             n=len(texts),
             diagnosis=replace(found, next_step=f"{found.next_step}; once it is meant: {record}"),
-            details=(_changed_libraries(approved.approval.libraries, session.libraries),),
+            details=(_changed_libraries(approved.approval.libraries, session.libraries_of(combination)),),
         )
 
     def stale_keys(self) -> list[Key]:
         """Approved values of what this session ran that it did not measure."""
+        return [key for runs in self._by_profile(self._session.finished()).values() for key in self._stale_keys(runs)]
+
+    def _stale_keys(self, runs: Sequence[Run]) -> list[Key]:
+        """Approved values of runs of one hardware profile that were not measured."""
         try:
-            found = self._baseline
+            found = self._baseline(runs[0].combination)
         except BaselineError:
             return []
         if found is None:
             return []
         measured = [
             Key(run.combination.id, dataset, metric, sha256)
-            for run in self._session.finished()
+            for run in runs
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
         names = {self._session.texts_name, *(dataset.name for dataset in self._session.datasets)}
@@ -175,43 +179,65 @@ class DriftChecks:
         """Approves what this session measured; the difference as rows of a table.
 
         Combinations that did not run, hold NaN, or are not what their id says are left out. So is quality where the
-        session asked for budgets alone: who approves a slowdown has not looked at it.
+        session asked for budgets alone: who approves a slowdown has not looked at it. Each hardware profile has files
+        of its own.
 
         Raises:
-            BaselineError: If it cannot be recorded; the old file is then as it was.
+            BaselineError: If it cannot be recorded. Where an old file cannot be trusted, none is touched; each file is
+                written as a whole or not at all.
         """
-        session, settings = self._session, self._session.settings
+        session, store = self._session, self._store
         sound = [run for run in session.finished() if self._sound(run)]
-        entries = [entry for run in sound for entry in run.to_approve.values()]
-        for run in sound:
-            budgets_alone = run.to_approve and not (run.combination.id in self._asked or run.scores or run.agreement)
-            if not budgets_alone:
-                self._asked.add(run.combination.id)
-                entries += self._entries(run)
+        measured = {id(run): self._to_approve(run) for run in sound}
+        by_profile = self._by_profile([run for run in sound if measured[id(run)]])
+        if not by_profile:
+            raise BaselineError("nothing was measured that could be approved", "see why the combinations did not run")
+        for profile in by_profile:
+            read(store.file(profile.name, session.model.name))
+            self._golden_store.check(profile, session.model)
+        rows = []
+        for profile, runs in by_profile.items():
+            rows += self._update(profile, runs, [entry for run in runs for entry in measured[id(run)]])
+        return rows
+
+    def _to_approve(self, run: Run) -> list[Entry]:
+        """What an update approves of a run."""
+        entries = list(run.to_approve.values())
+        budgets_alone = entries and not (run.combination.id in self._asked or run.scores or run.agreement)
+        if not budgets_alone:
+            self._asked.add(run.combination.id)
+            entries += self._entries(run)
+        return entries
+
+    def _update(self, profile: HardwareProfile, runs: Sequence[Run], entries: list[Entry]) -> list[tuple[str, ...]]:
+        """Approves runs of one hardware profile; the difference as rows of a table."""
+        session, settings = self._session, self._session.settings
+        # Where a person named one profile for all, its machine is the one with the GPU.
+        whose = next((run.combination for run in runs if run.combination.device == "cuda"), runs[0].combination)
+        finished = self._by_profile(session.finished())[profile]
         provenance = Provenance.of(
-            session.machine,
+            session.machine_of(whose),
             threads=session.threads,
             batch_size=settings.batch_size,
-            libraries=session.libraries,
+            libraries=session.libraries_of(whose),
             commit=git_commit(),
         )
-        self._golden_store.check(self._profile, session.model)
         changes = self._store.update(
-            self._profile,
+            profile,
             session.model,
             entries,
             reason=settings.reason,
             who=git_identity(),
             provenance=provenance,
-            remove=[key for key in self.stale_keys() if key.combination in self._asked],
+            remove=[key for key in self._stale_keys(finished) if key.combination in self._asked],
             in_ci_allowed=settings.update_in_ci,
         )
         golden = self._golden_store.update(
-            self._profile,
+            profile,
             session.model,
             load_golden()[1],
-            {run.combination.id: run.golden for run in sound if run.golden is not None and run.golden.finite},
-            GoldenApproval(utc_now(), git_identity(), settings.reason, session.libraries),
+            {run.combination.id: run.golden for run in runs if run.golden is not None and run.golden.finite},
+            GoldenApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose)),
         )
 
         def shown(number: float | None, form: str = ".4f") -> str:
@@ -231,17 +257,27 @@ class DriftChecks:
         Raises:
             BaselineError: If the file cannot be trusted, or was recorded for other weights.
         """
-        return self._baseline.find(combination, dataset, metric) if self._baseline else None
+        found = self._baseline(Combination.parse(combination))
+        return found.find(combination, dataset, metric) if found else None
 
     @property
     def record_command(self) -> str:
         """The command that approves what this session measures."""
         return f'{shlex.join(["pytest", *self._session.settings.invocation])} --gate-update --gate-reason "..."'
 
-    @cached_property
-    def _baseline(self) -> Found | None:
-        """The approved baseline that serves this model on this profile, inherited ones included."""
-        return self._store.find(self._profile, self._session.model)
+    def _baseline(self, combination: Combination) -> Found | None:
+        """The approved baseline that serves this model on a combination's profile, inherited ones included."""
+        profile = self._profile_of(combination)
+        if profile.name not in self._found:
+            self._found[profile.name] = self._store.find(profile, self._session.model)
+        return self._found[profile.name]
+
+    def _by_profile(self, runs: Sequence[Run]) -> dict[HardwareProfile, list[Run]]:
+        """Runs by the hardware profile of their combinations."""
+        found: dict[HardwareProfile, list[Run]] = {}
+        for run in runs:
+            found.setdefault(self._profile_of(run.combination), []).append(run)
+        return found
 
     def _order(self, run: Run) -> None:
         """Has the order of generated sentences measured while the run's encoder is open."""

@@ -118,7 +118,7 @@ class Expectations:
             dataset: Name of the dataset; empty where the check is about none.
             check: Name of the check, see `embedgate.judgement.Check`.
             metric: Name of the metric; empty where the check is about none.
-            profile: The session's hardware profile.
+            profile: The combination's hardware profile.
             verdict: What came of it.
         """
         found = [e for e in self.entries if e.matches(combination, dataset, check, metric, profile)]
@@ -127,7 +127,7 @@ class Expectations:
         return found[0] if found else None
 
     def unmatched(
-        self, combinations: Collection[str], datasets: Collection[str], profile: HardwareProfile
+        self, combinations: Collection[str], datasets: Collection[str], profiles: Mapping[str, HardwareProfile]
     ) -> list[Expected]:
         """Entries about what this session ran that were about no check of it; each is an error in the file.
 
@@ -136,14 +136,17 @@ class Expectations:
         Args:
             combinations: Ids of the session's combinations.
             datasets: Names of its datasets.
-            profile: Its hardware profile.
+            profiles: By the id of a combination, its hardware profile; those without one did not run.
         """
         return [
             entry
             for entry in self.entries
             if entry not in self._met
-            and entry.on(profile)
-            and any(fnmatchcase(combination, entry.combination) for combination in combinations)
+            and any(
+                fnmatchcase(combination, entry.combination) and entry.on(profiles[combination])
+                for combination in combinations
+                if combination in profiles
+            )
             and any(fnmatchcase(dataset, entry.dataset) for dataset in datasets)
         ]
 
@@ -163,7 +166,7 @@ class Expectations:
         subjects: Mapping[str, Collection[Subject]],
         datasets: Collection[str],
         all_datasets: bool,
-        profile: HardwareProfile,
+        profiles: Mapping[str, HardwareProfile],
     ) -> list[str]:
         """Entries that match nothing or no longer fail, after a session; one line each.
 
@@ -173,23 +176,28 @@ class Expectations:
             subjects: Everything there is to judge of each combination the session was asked for.
             datasets: Names of the session's datasets, and `""` for checks about none.
             all_datasets: Whether these are all that an entry may be about.
-            profile: The session's hardware profile.
+            profiles: By the id of a combination, its hardware profile; those without one did not run.
         """
         judged = set()
         for j in judgements:
             judged.add((j.combination, j.check, j.dataset, j.metric))
-            self.match(j.combination, j.dataset, j.check, j.metric, profile, j.verdict)
+            if j.combination in profiles:
+                self.match(j.combination, j.dataset, j.check, j.metric, profiles[j.combination], j.verdict)
         open_ = [(id_, *subject) for id_, found in subjects.items() for subject in found]
         open_ = [subject for subject in open_ if subject not in judged]
 
         def settled(entry: Expected) -> bool:
             """Whether the session judged everything the entry is about: of what it left out nothing can be said."""
-            return not any(entry.matches(id_, dataset, check, metric, profile) for id_, check, dataset, metric in open_)
+            return not any(
+                entry.matches(id_, dataset, check, metric, profiles[id_])
+                for id_, check, dataset, metric in open_
+                if id_ in profiles
+            )
 
         wrong = self.without_effect(known)
         if all_datasets:
             wrong += [e for e in self.entries if not any(fnmatchcase(dataset, e.dataset) for dataset in datasets)]
-        wrong += filter(settled, (*self.unmatched(subjects, datasets, profile), *self.no_longer_failing()))
+        wrong += filter(settled, (*self.unmatched(subjects, datasets, profiles), *self.no_longer_failing()))
         return [str(self.complaint(entry)) for entry in dict.fromkeys(wrong)]
 
     def complaint(self, entry: Expected) -> GateError:

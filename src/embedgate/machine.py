@@ -41,7 +41,7 @@ class Machine:
         memory_bytes: Physical memory of the machine.
         os: Name and release of the operating system.
         python: Version of Python.
-        gpu: Name of the GPU as CUDA tells it; None where none is used.
+        gpu: Name of the GPU as CUDA tells it; None where none is used, empty where one is that does not tell.
     """
 
     cpu: str

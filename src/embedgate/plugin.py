@@ -120,7 +120,7 @@ class Bench:
             subjects={combination.id: plan.subjects(combination) for combination in plan.combinations},
             datasets=["", ORDERING, plan.texts_name, *(dataset.name for dataset in plan.datasets)],
             all_datasets=not self.settings.data,
-            profile=profile(self.collector.facts["profile"]),
+            profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
         )
 
     @property
@@ -413,7 +413,10 @@ def pytest_testnodedown(node: Any) -> None:
     """Takes a pytest-xdist worker's facts over to the controller."""
     facts = getattr(node, "workeroutput", {}).get("gate_facts")
     if facts:
-        node.config.stash[BENCH].collector.facts = facts
+        from embedgate.report.summary import facts_together
+
+        collector = node.config.stash[BENCH].collector
+        collector.facts = facts_together(collector.facts, facts)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

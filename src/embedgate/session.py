@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from embedgate import encoders, journal
+from embedgate import encoders, gpu, journal
 from embedgate.cache import ArtefactCache, default_root
 from embedgate.combination import Combination
 from embedgate.data import load_calibration, load_golden
@@ -144,13 +144,29 @@ class Session:
 
     @cached_property
     def machine(self) -> Machine:
-        """The machine of this session."""
+        """The machine of this session, without its GPU."""
         return this_machine()
 
     @cached_property
     def libraries(self) -> dict[str, str]:
         """Versions of the libraries that compute."""
         return library_versions(LIBRARIES)
+
+    def machine_of(self, combination: Combination) -> Machine:
+        """The machine as a combination has it: with the GPU, where it computes there."""
+        return self._machine_with_gpu if combination.device == "cuda" else self.machine
+
+    def libraries_of(self, combination: Combination) -> dict[str, str]:
+        """Versions of what computes a combination: CUDA and the driver too, where it computes on a GPU."""
+        return {**self.libraries, **self._gpu_versions} if combination.device == "cuda" else self.libraries
+
+    @cached_property
+    def _machine_with_gpu(self) -> Machine:
+        return replace(self.machine, gpu=gpu.name() or "")
+
+    @cached_property
+    def _gpu_versions(self) -> dict[str, str]:
+        return gpu.versions()
 
     @cached_property
     def texts(self) -> tuple[str, ...]:
@@ -239,6 +255,10 @@ class Session:
         """The runs of the model to gate that were asked for, in the order they ran; references run unasked, too."""
         runs = [run for run in self._runs.values() if isinstance(run, Run) and run.model is self.model]
         return [run for run in runs if run.combination in self.combinations]
+
+    def ran(self) -> list[Combination]:
+        """The combinations that ran, whether asked for or needed by others, and whatever model they ran."""
+        return list(dict.fromkeys(run.combination for run in self._runs.values() if isinstance(run, Run)))
 
     def finished_run(self, combination: Combination) -> Run | None:
         """The run of a combination, where it has run."""

@@ -84,12 +84,12 @@ class Provenance:
     Attributes:
         cpu: Name of the CPU model.
         flags: Its instruction sets of interest.
-        gpu: Name of the GPU; None where none was used.
+        gpu: Name of the GPU; None where none was used, empty where one was that did not tell.
         os: Name and release of the operating system.
         python: Version of Python.
         threads: Threads every backend used.
         batch_size: Texts per batch.
-        libraries: Versions of the libraries that computed, by distribution.
+        libraries: Versions of the libraries that computed, by distribution; `cuda` and `nvidia-driver` on a GPU.
         embedgate: Version of embedgate.
         commit: Commit of the recording repository, see `embedgate.machine.git_commit`; empty where there is none.
     """

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -215,12 +216,17 @@ def run_facts(run: Run) -> dict[str, Any]:
 def facts_of(judge: Judge) -> dict[str, Any]:
     """What a session ran on, as JSON values."""
     session = judge.session
+    ran, on_cpu = session.ran(), [c for c in session.combinations if c.device == "cpu"]
+    whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
+    # Where nothing ran on the GPU, it is not asked for its name.
+    profiles = {c.id: judge.profile_of(c).name for c in (*ran, *on_cpu)}
     return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "model": {"name": session.model.name, "source": session.model.source, "fingerprint": session.model.fingerprint},
-        "profile": judge.profile.name,
-        "machine": asdict(session.machine),
-        "libraries": session.libraries,
+        "profile": _joined(profiles[c.id] for c in ran) or judge.profile_of(whose).name,
+        "profiles": profiles,
+        "machine": asdict(session.machine_of(whose)),
+        "libraries": session.libraries_of(whose),
         "threads": session.threads,
         "batch_size": session.settings.batch_size,
         "strict": session.settings.strict,
@@ -243,6 +249,29 @@ def facts_of(judge: Judge) -> dict[str, Any]:
         "stale_baseline": [f"{key.combination} {key.dataset} {key.metric}" for key in judge.drift.stale_keys()],
         "seconds": session.seconds(),
     }
+
+
+def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What two of pytest-xdist's processes ran on: each knows the GPU and the profiles of what it ran itself."""
+    if not (one and other):
+        return one or other
+    profiles = _joined(name for facts in (one, other) for name in facts["profile"].split(_BOTH))
+    gpus = _joined(facts["machine"]["gpu"] or "" for facts in (one, other)) or None
+    return {
+        **other,
+        "profile": profiles,
+        "profiles": {**one["profiles"], **other["profiles"]},
+        "machine": {**other["machine"], "gpu": gpus},
+        "libraries": {**one["libraries"], **other["libraries"]},
+        "stale_baseline": list(dict.fromkeys((*one["stale_baseline"], *other["stale_baseline"]))),
+    }
+
+
+_BOTH = " + "
+
+
+def _joined(names: Iterable[str]) -> str:
+    return _BOTH.join(dict.fromkeys(filter(None, names)))
 
 
 def summarise(collector: Collector) -> Summary:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from io import StringIO
-from typing import Literal
+from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
@@ -73,11 +74,15 @@ def _head(console: Console, summary: Summary) -> None:
     model, machine = facts["model"], facts["machine"]
     console.print(
         escape(
-            f"{model['name']} ({model['fingerprint'][:12]}) on {facts['profile']} ({machine['cpu']}), "
+            f"{model['name']} ({model['fingerprint'][:12]}) on {facts['profile']} ({_chips(machine)}), "
             f"{facts['threads']} threads, {facts['texts']} texts"
         ),
         soft_wrap=True,
     )
+
+
+def _chips(machine: Mapping[str, Any]) -> str:
+    return ", ".join(filter(None, (machine["cpu"], machine["gpu"])))
 
 
 def _table(summary: Summary) -> Table:
