@@ -20,7 +20,7 @@ from embedgate.report.summary import summarise
 
 COMBINATION = "acme-fp16-cuda"
 # All that is judged of it; with the upgrade, which nothing asks for, the tests beside the receipt's.
-CHECKS = 47
+CHECKS = 48
 OTHERS = CHECKS + 1
 # Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
 CONFTEST = '''
@@ -395,7 +395,7 @@ def test_expected_failures_count_as_they_did_there(project, check, outcome):
     report = report_of(project)
     fail(report)
     invocation = receipt.Invocation(project.path, project.path)
-    files = receipt.file_groups(file.parent, report["model"]["name"], report["profile"], invocation)
+    files = receipt.file_groups(file.parent, report["model"]["name"], receipt.on_gpu(report["profiles"]), invocation)
     report["receipt"].update(files=files, code_sha256=receipt.combined(files))
     report["combinations"][0]["verdict"] = "expected failure"
     write(project, seal(report))
@@ -508,7 +508,7 @@ def test_conftest_files_of_the_places_given_count(tmp_path):
 
     def group(*places: str) -> str:
         invocation = receipt.Invocation(tmp_path, tmp_path, places)
-        return receipt.file_groups(tmp_path / "approved", "m", "cpu", invocation)["conftest.py"]
+        return receipt.file_groups(tmp_path / "approved", "m", ("cpu",), invocation)["conftest.py"]
 
     bare = group("checks/gpu")
     tmp_path.joinpath("checks/conftest.py").write_text("1")

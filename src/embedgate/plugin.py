@@ -93,12 +93,14 @@ class Bench:
         config, option = self.config, self.config.option
         return Invocation(config.invocation_params.dir, config.rootpath, config.args, option.markexpr, option.keyword)
 
-    def receipt(self) -> dict[str, Any]:
-        """What makes this session's report a receipt."""
-        from embedgate.receipt import Asked, section
+    def seal_facts(self) -> None:
+        """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran."""
+        from embedgate.receipt import on_gpu, section
 
-        model, profile = self.judge.session.model.name, self.judge.profile.name
-        return section(self.settings, model, profile, self.invocation, Asked(self.selected, self.deselected))
+        facts = self.collector.facts
+        if facts:
+            name, profiles = facts["model"]["name"], on_gpu(facts["profiles"])
+            facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
     def expected(self, judgement: Judgement) -> Expected | None:
         """The entry that expects a judgement to fail; that a receipt does not hold is no defect of a combination."""
@@ -386,6 +388,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["gate_facts"] = collector.facts
         return
+    bench.seal_facts()
     if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
         collector.trouble.append("interrupted: what is told here is of the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
@@ -395,11 +398,13 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
 
 
 def _finish(bench: Bench, session: pytest.Session) -> None:
+    from embedgate.receipt import Asked
     from embedgate.report.summary import facts_of
 
     judge = bench.judge
     try:
-        bench.collector.facts = {**facts_of(judge), "receipt": bench.receipt()}
+        asked = Asked(bench.selected, bench.deselected).to_json()
+        bench.collector.facts = {**facts_of(judge), "asked": asked}
         if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             bench.collector.changes = judge.drift.update()
     except GateError as error:

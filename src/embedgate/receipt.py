@@ -74,19 +74,24 @@ class Asked:
         }
 
 
+def on_gpu(profiles: Mapping[str, str]) -> tuple[str, ...]:
+    """The hardware profiles of the combinations that ran on CUDA, of the profiles of all by their ids."""
+    return tuple(sorted({name for id_, name in profiles.items() if id_.endswith("-cuda")}))
+
+
 def section(
-    settings: Settings, model: str, profile_name: str, invocation: Invocation, asked: Asked | None = None
+    settings: Settings, model: str, profiles: Sequence[str], invocation: Invocation, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What makes a report a receipt, without its checksum.
 
     Args:
         settings: The session's.
         model: Name of the model, as baselines have it.
-        profile_name: The hardware profile whose baselines counted.
+        profiles: The hardware profiles whose baselines counted on CUDA.
         invocation: How pytest was called.
-        asked: What it was asked for.
+        asked: What it was asked for, see `Asked.to_json`.
     """
-    files = file_groups(settings.baselines_folder, model, profile_name, invocation)
+    files = file_groups(settings.baselines_folder, model, profiles, invocation)
     return {
         "code_sha256": combined(files),
         "files": files,
@@ -96,17 +101,17 @@ def section(
         "markers": invocation.markers,
         "keywords": invocation.keywords,
         "globs": list(settings.combinations),
-        "asked": (asked or Asked()).to_json(),
+        "asked": dict(asked),
     }
 
 
-def file_groups(baselines: Path, model: str, profile_name: str, invocation: Invocation) -> dict[str, str]:
+def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation: Invocation) -> dict[str, str]:
     """SHA-256 of what judges, by group: code, texts beside the datasets, human decisions and what was approved.
 
     Args:
         baselines: The folder of baselines in use.
         model: Name of the model, as baselines have it.
-        profile_name: The hardware profile whose baselines count.
+        profiles: The hardware profiles whose baselines count on CUDA.
         invocation: How pytest was called: a host project's combinations are in its `conftest.py`.
     """
     package, suites, fixtures = (
@@ -118,7 +123,7 @@ def file_groups(baselines: Path, model: str, profile_name: str, invocation: Invo
         "golden": load_golden()[1],
         **{name: _digest({name: own_or_bundled(baselines, name)}) for name in ("tolerances.toml", PINNED)},
         EXPECTED: _digest({EXPECTED: baselines / EXPECTED}),
-        "approved": _digest(_approved(baselines, model, profile_name)),
+        "approved": _digest(_approved(baselines, model, profiles)),
         CONFTEST: _digest(_conftests(invocation)),
     }
 
@@ -192,10 +197,11 @@ def _code(folder: Path, apart: Iterable[str] = ()) -> dict[str, Path]:
     }
 
 
-def _approved(baselines: Path, model: str, profile_name: str) -> dict[str, Path]:
+def _approved(baselines: Path, model: str, profiles: Sequence[str]) -> dict[str, Path]:
     return {
         f"{name}/{file.name}": file
-        for name in profile(profile_name).chain
+        for own in profiles
+        for name in profile(own).chain
         for file in (baselines / name / f"{model}.json", baselines / name / f"{model}.golden.safetensors")
     }
 

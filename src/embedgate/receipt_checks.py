@@ -109,7 +109,8 @@ class ReceiptChecks:
                 f"it is of another model: {was['name']} ({was['fingerprint'][:12]}), "
                 f"not {model.name} ({model.fingerprint[:12]})"
             )
-        here = receipt.file_groups(settings.baselines_folder, model.name, report["profile"], self._invocation)
+        profiles = receipt.on_gpu(report["profiles"])
+        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._invocation)
         if section["code_sha256"] != receipt.combined(here):
             differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
             yield f"it was judged by other code or decisions: {', '.join(differ) or 'code_sha256'} differ"
@@ -164,7 +165,7 @@ class ReceiptChecks:
             raise ValueError(f"verdicts {', '.join(map(repr, sorted(strange)))}")
         findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
         failed = [j for j in judgements if j.verdict == "fail"]
-        expected = [j for j in failed if self._expects(j, report["profile"])]
+        expected = [j for j in failed if self._expects(j, report["profiles"][combination.id])]
         findings += [f"failed there: {_line(j.message)}" for j in failed if j not in expected]
         if not failed and row["verdict"] not in ("pass", "reference", "inconclusive"):
             findings.append(f"it is {row['verdict']!r} there, though no check of it failed")

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import ctypes
-import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-DRIVER_FILE = Path("/proc/driver/nvidia/version")
+from embedgate import gpu
+
 # How often a call runs before it is captured: kernels and workspaces must have been chosen by then.
 WARM_UPS = 2
 
@@ -27,7 +25,7 @@ class Gpu:
     Attributes:
         name: As CUDA tells it, for example `NVIDIA H200`.
         capability: Its compute capability, for example `(9, 0)`.
-        driver: Version of the driver; of CUDA that it supports where the system tells no more.
+        driver: Version of the driver; empty where the system does not tell.
         memory_bytes: All of its memory.
     """
 
@@ -41,25 +39,7 @@ def this_gpu() -> Gpu:
     """The GPU that torch uses."""
     properties = torch.cuda.get_device_properties(torch.cuda.current_device())
     capability = (int(properties.major), int(properties.minor))
-    return Gpu(properties.name, capability, driver_version(), int(properties.total_memory))
-
-
-def driver_version() -> str:
-    """Version of NVIDIA's driver, for example `580.95.05`; empty where the system does not tell."""
-    try:
-        found = re.search(r"Kernel Module.*?(\d+(?:\.\d+)+)", DRIVER_FILE.read_text("utf-8", errors="replace"))
-    except OSError:
-        found = None
-    if found:
-        return found[1]
-    for name in ("libcuda.so.1", "nvcuda.dll"):
-        try:
-            cuda, number = ctypes.CDLL(name), ctypes.c_int()
-        except OSError:
-            continue
-        if cuda.cuDriverGetVersion(ctypes.byref(number)) == 0:
-            return f"CUDA {number.value // 1000}.{number.value % 1000 // 10}"
-    return ""
+    return Gpu(properties.name, capability, gpu.versions().get("nvidia-driver", ""), int(properties.total_memory))
 
 
 class CudaStream:
