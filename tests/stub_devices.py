@@ -13,6 +13,7 @@ from embedgate import combination as combinations
 from embedgate import encoders
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.errors import BuildError, one_line
 
 GPU = "NVIDIA H200"
 ON_CUDA = {"cuda": ("fp32", "fp16", "bf16")}
@@ -59,7 +60,10 @@ def install(
 
     def build(model: object, combination: Combination, context: BuildContext, registry: object) -> Encoder:
         built.append(combination)
-        return make(combination)
+        try:
+            return make(combination)
+        except Exception as error:
+            raise BuildError(f"{combination} could not be built: {one_line(error)}") from error
 
     monkeypatch.setattr("embedgate.combination.BACKENDS", BACKENDS)
     monkeypatch.setattr(encoders, "build", build)

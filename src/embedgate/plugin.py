@@ -13,7 +13,7 @@ import pytest
 
 from embedgate import hooks
 from embedgate.combination import Combination, Registry
-from embedgate.errors import GateError
+from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
@@ -270,12 +270,22 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if combination is None or not bench.made:
         return (yield)
     from embedgate.journal import running
+    from embedgate.resources import forget
 
+    guard = bench.judge.session.guard
     try:
         with running(bench.judge.session.cache.root, f"{combination}: {item.name}"):
-            yield
-    except GateError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None  # or pytest would tell the chain of both
+            return (yield)
+    except Exception as error:
+        told = error if isinstance(error, GateError) else guard.told(error, combination, "being judged")
+        if told is None:
+            raise
+        trouble = told.anew()
+        if isinstance(trouble, ResourceError):
+            forget(error)
+    if isinstance(trouble, ResourceError):
+        guard.give_back(combination)
+    raise pytest.fail.Exception(str(trouble), pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
