@@ -4,22 +4,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from embedgate import combination as combinations
 from embedgate import encoders
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
+from embedgate.errors import BuildError, one_line
 
 GPU = "NVIDIA H200"
-ON_CUDA = {"cuda": ("fp32", "fp16", "bf16")}
-BACKENDS = tuple(
-    replace(backend, offers={**backend.offers, **(ON_CUDA if backend.name == "torch" else {})})
-    for backend in combinations.BACKENDS
-)
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp": "bfloat16"}
 
 
@@ -59,9 +53,11 @@ def install(
 
     def build(model: object, combination: Combination, context: BuildContext, registry: object) -> Encoder:
         built.append(combination)
-        return make(combination)
+        try:
+            return make(combination)
+        except Exception as error:
+            raise BuildError(f"{combination} could not be built: {one_line(error)}") from error
 
-    monkeypatch.setattr("embedgate.combination.BACKENDS", BACKENDS)
     monkeypatch.setattr(encoders, "build", build)
     monkeypatch.setattr(encoders, "unavailable", lambda *_: None)
     monkeypatch.setattr("embedgate.gpu.name", lambda: gpu)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Self
+
 
 class GateError(Exception):
     """Bad input or trouble with the surroundings, never lost quality.
@@ -15,6 +17,10 @@ class GateError(Exception):
         self.cause = cause
         self.action = action
         super().__init__(f"{cause}; {action}" if action else cause)
+
+    def anew(self) -> Self:
+        """The same error without its history: a traceback keeps alive whatever its frames hold."""
+        return type(self)(self.cause, self.action)
 
 
 class DataError(GateError):
@@ -35,6 +41,10 @@ class Unavailable(GateError):
 
 class BuildError(GateError):
     """A combination that should run here, but could not be built."""
+
+
+class ResourceError(BuildError):
+    """Memory that ran out, or a CUDA context that broke: it says nothing about what a combination computes."""
 
 
 class EncodeError(GateError):

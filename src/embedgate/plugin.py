@@ -15,7 +15,7 @@ import pytest
 
 from embedgate import hooks
 from embedgate.combination import Combination, Registry
-from embedgate.errors import GateError
+from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
@@ -333,12 +333,25 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     if combination is None or not (bench.made or RECEIPT in _parameters(item)):
         return (yield)
     from embedgate.journal import running
+    from embedgate.resources import forget
 
+    # The check of a receipt needs no judge, and makes none.
+    session = bench.judge.session if bench.made else None
     try:
-        with running(bench.judge.session.cache.root, f"{combination}: {item.name}") if bench.made else nullcontext():
-            yield
-    except GateError as error:
-        raise pytest.fail.Exception(str(error), pytrace=False) from None  # or pytest would tell the chain of both
+        with running(session.cache.root, f"{combination}: {item.name}") if session else nullcontext():
+            return (yield)
+    except Exception as error:
+        told = error if isinstance(error, GateError) else None
+        if told is None and session is not None:
+            told = session.guard.told(error, combination, "being judged")
+        if told is None:
+            raise
+        trouble = told.anew()
+        if isinstance(trouble, ResourceError):
+            forget(error)
+    if session is not None and isinstance(trouble, ResourceError):
+        session.guard.give_back(combination)
+    raise pytest.fail.Exception(str(trouble), pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -10,6 +10,7 @@ from embedgate.combination import Combination
 from embedgate.data import load_golden
 from embedgate.diagnosis import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
+from embedgate.errors import ResourceError
 from embedgate.judgement import ANY_TEXT, TOKENS, Check, Diagnosis, Judgement
 from embedgate.metrics import NotFinite
 from embedgate.pinned import load_pinned
@@ -211,6 +212,8 @@ class PropertyChecks:
 def _takes(encoder: Encoder, texts: Sequence[str]) -> bool:
     try:
         encoder.encode(texts)
+    except ResourceError:
+        raise
     except Exception:  # whatever it refuses them with
         return False
     return True

@@ -23,6 +23,7 @@ from embedgate.embeddings import Embeddings
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.errors import BuildError, GateError, ModelError, one_line
 from embedgate.golden import Golden, take_golden
+from embedgate.guard import Guard
 from embedgate.machine import Machine, default_threads, library_versions, this_machine
 from embedgate.measure import measure, measure_agreement, measure_order
 from embedgate.metrics import Scores
@@ -120,6 +121,7 @@ class Session:
         self._open: dict[tuple[str, Combination], Encoder] = {}
         self._timed: dict[str, tuple[tuple[Combination, int], Encoder]] = {}
         self._subject: Subject | None = None
+        self.guard = Guard(self._give_back)
 
     @property
     def model(self) -> Model:
@@ -238,17 +240,17 @@ class Session:
         """Builds a combination and encodes every text with it, once per session.
 
         Raises:
-            GateError: If it cannot be built or does not encode; the same one each time it is asked for.
+            GateError: If it cannot be built or does not encode; one like it each time it is asked for.
         """
         key = ((model or self.model).fingerprint, combination)
         if key not in self._runs:
             try:
                 self._runs[key] = self._run(combination, model or self.model)
             except GateError as error:
-                self._runs[key] = error
+                self._runs[key] = error.anew()
         found = self._runs[key]
         if isinstance(found, GateError):
-            raise found
+            raise found.anew()  # or it would gather the frames of everyone who asks
         return found
 
     def finished(self) -> list[Run]:
@@ -329,8 +331,8 @@ class Session:
         key = (run.model.fingerprint, run.combination)
         if key not in self._open:
             self._close_candidates()
-            self.progress(f"{run.combination}: building again, since another combination ran in between")
-            self._open[key] = encoders.build(run.model, run.combination, self.context, self.registry)
+            self.progress(f"{run.combination}: building again, since it was closed in between")
+            self._open[key] = self._build(run.model, run.combination, self.context)
         return self._open[key]
 
     def subject(self, run: Run) -> Subject:
@@ -341,7 +343,7 @@ class Session:
             other = replace(self.context, threads=1 if self.threads > 1 else 2)
 
             def second() -> Encoder:
-                built = encoders.build(run.model, run.combination, other, self.registry)
+                built = self._build(run.model, run.combination, other)
                 if encoder.is_same_as(built):
                     raise BuildError(f"the factory of {run.combination} returned the same encoder twice", "build anew")
                 return built
@@ -364,7 +366,7 @@ class Session:
         if role not in self._timed or self._timed[role][0] != (combination, threads):
             self._close_timed(role)
             context = replace(self.context, threads=threads)
-            built = encoders.build(self.model, combination, context, self.registry)
+            built = self._build(self.model, combination, context)
             others = (*self._open.values(), *(encoder for _, encoder in self._timed.values()))
             if any(built.is_same_as(other) for other in others):
                 raise BuildError(f"the factory of {combination} returned the same encoder twice", "build anew")
@@ -397,7 +399,14 @@ class Session:
             encoder.close()
         self._open.clear()
 
+    def _build(self, model: Model, combination: Combination, context: BuildContext) -> Encoder:
+        def build() -> Encoder:
+            return encoders.build(model, combination, context, self.registry)
+
+        return self.guard.encoder(self.guard.attempt(combination, "building", build), combination)
+
     def _run(self, combination: Combination, model: Model) -> Run:
+        self.guard.admit(combination)
         if not combination.is_reference:
             self.run(combination.reference, model)  # first, since building anything closes the candidate before it
         self._close_candidates()
@@ -405,7 +414,7 @@ class Session:
         with journal.running(self.cache.root, f"{label} ({model.path.name})"):
             self.progress(f"{label}: building")
             started = time.perf_counter()
-            encoder = encoders.build(model, combination, self.context, self.registry)
+            encoder = self._build(model, combination, self.context)
             built = time.perf_counter()
             self._open[model.fingerprint, combination] = encoder
             matrix = self._encode_all(encoder, label)
@@ -434,8 +443,6 @@ class Session:
                     self.progress(f"{label}: {start + CHUNK} of {len(texts)} texts")
         except GateError:
             raise
-        except MemoryError as error:
-            raise BuildError(f"{label} ran out of memory while encoding", "lower --gate-batch-size") from error
         except Exception as error:
             raise BuildError(f"{label} failed while encoding: {one_line(error)}") from error
         shapes = {chunk.shape[1:] for chunk in chunks}
@@ -452,7 +459,16 @@ class Session:
             run = self._runs.get(key)
             if isinstance(run, Run):
                 run.generated.clear()  # what was judged of them is kept; others would fill the memory at night
-        gc.collect()
+        _free()
+
+    def _give_back(self, combination: Combination) -> None:
+        """Closes what a combination holds, and what is only there to be timed; all of it is built again when needed."""
+        self._close_subject()
+        for role in tuple(self._timed):
+            self._close_timed(role)
+        for key in [key for key in self._open if key[1] == combination]:
+            self._open.pop(key).close()
+        _free()
 
     def _close_timed(self, role: str) -> None:
         if role in self._timed:
@@ -462,3 +478,9 @@ class Session:
         if self._subject is not None:
             self._subject.close()
         self._subject = None
+
+
+def _free() -> None:
+    """Frees what was closed: encoders' cycles, and memory that torch would keep from other libraries."""
+    gc.collect()
+    gpu.release()

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from embedgate import resources
 from embedgate.budgets.footprint import Footprint
 from embedgate.budgets.paired import Aim, Levels, Row
 from embedgate.budgets.workloads import WORKLOADS
@@ -107,15 +108,22 @@ def answer(plan: Plan, file: Path) -> None:
     session = Session(plan)
     try:
         found: dict[str, Any] = {"found": _measure(session, request)}
-    except GateError as error:
-        found = {"cause": error.cause, "action": error.action}
     except Exception as error:
-        found = {"cause": f"{request['combination']} failed in a fresh process: {one_line(error)}", "action": ALONE}
+        found = _trouble(error, request["combination"])
     finally:
         session.close()
     scratch = file.with_suffix(".scratch")
     scratch.write_text(json.dumps(found), "utf-8")
     scratch.replace(file.with_suffix(".answer"))
+
+
+def _trouble(error: Exception, id_: str) -> dict[str, Any]:
+    """What went wrong, as an answer; memory that ran out is told as such."""
+    told: GateError | None = resources.told(error, Combination.parse(id_), "being measured in a fresh process")
+    if told is None:
+        known = error if isinstance(error, GateError) else None
+        told = known or GateError(f"{id_} failed in a fresh process: {one_line(error)}", ALONE)
+    return {"cause": told.cause, "action": told.action}
 
 
 def _measure(session: Session, request: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
-from embedgate.errors import BuildError, EncodeError, one_line
+from embedgate.errors import BuildError, EncodeError, ResourceError, one_line
 from embedgate.judgement import quoted
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
@@ -205,6 +205,8 @@ def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str,
     """
     try:
         return embed(texts), "", ""
+    except ResourceError:
+        raise
     except MemoryError as error:
         raise BuildError("memory ran out while odd texts were encoded", "lower --gate-batch-size") from error
     except EncodeError as error:
