@@ -54,6 +54,8 @@ LIBRARIES = (
     "scikit-learn",
     "scipy",
     "sentence-transformers",
+    "tensorrt",
+    "tensorrt-rtx",
     "tokenizers",
     "torch",
     "torchao",
