@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 from collections.abc import Callable, Generator
 from contextlib import nullcontext
 from functools import cached_property
@@ -16,6 +17,7 @@ from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.workers import VARIABLE, gpu_of, gpus, shared
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -47,6 +49,7 @@ class Bench:
         self.family = 1
         self.budget_family = 1
         self.misuse = ""
+        self.gpus: list[str] = []
 
     @cached_property
     def plan(self) -> Plan:
@@ -148,8 +151,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hooks)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the markers and checks the options."""
+    """Registers the markers and checks the options; a process of pytest-xdist turns to its GPU before all else."""
+    if gpu := getattr(config, "workerinput", {}).get("gate_gpu"):
+        os.environ[VARIABLE] = gpu
     for marker, about in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
     config.stash[BENCH] = bench = Bench(config)
@@ -354,6 +360,23 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
         bench.collector.trouble.append(str(error))
     finally:
         judge.session.close()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Finds the GPUs once for all processes of pytest-xdist, and says where several share one."""
+    bench = config.stash[BENCH]
+    bench.gpus = gpus(os.environ)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and (line := shared(len(specs), bench.gpus)):
+        reporter.write_line(line)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process of pytest-xdist on this machine which GPU is its own."""
+    if node.gateway.spec.popen and (gpu := gpu_of(node.gateway.id, node.config.stash[BENCH].gpus)):
+        node.workerinput["gate_gpu"] = gpu
 
 
 @pytest.hookimpl(optionalhook=True)
