@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from embedgate import workers
-from embedgate.workers import VARIABLE, gpu_of, gpus, shared
+from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -93,13 +93,15 @@ def test_what_the_environment_names_already_is_what_there_is(machine, named, exp
 
 
 def test_processes_take_the_gpus_in_turn():
-    found = ["3", "1"]
-    assert [gpu_of(f"gw{number}", found) for number in range(4)] == ["3", "1", "3", "1"]
+    taken = []
+    for _ in range(4):
+        taken.append(gpu_for_next(["3", "1"], taken))
+    assert taken == ["3", "1", "3", "1"]
 
 
 def test_where_there_is_nothing_to_choose_from_nothing_is_set():
-    assert gpu_of("gw1", []) is None
-    assert gpu_of("gw1", ["0"]) is None
+    assert gpu_for_next([], []) is None
+    assert gpu_for_next(["0"], ["0"]) is None
 
 
 def test_that_several_share_a_gpu_is_said():
@@ -158,3 +160,34 @@ def test_each_process_sees_its_own_before_any_hook_of_a_conftest(
     result.assert_outcomes(passed=2)
     assert {file.read_text() for file in meeting.iterdir()} == expected
     assert ("2 processes share 1 GPU" in result.stdout.str()) == (named == "4")
+
+
+CRASHES = """
+import os, pathlib, time
+import pytest
+
+@pytest.mark.parametrize("mine", [0, 1, 2, 3])
+def test_gpu(mine, seen):
+    here = pathlib.Path(os.environ["MEETING"])
+    file = here / f"{os.environ['PYTEST_XDIST_WORKER']} {seen}"
+    file.touch()
+    until = time.monotonic() + 20
+    while len(list(here.iterdir())) < 2 and time.monotonic() < until:
+        time.sleep(0.05)
+    if file.name.startswith("gw1"):
+        os._exit(1)
+    while len(list(here.iterdir())) < 3 and time.monotonic() < until:
+        time.sleep(0.05)
+"""
+
+
+def test_a_process_that_replaces_a_crashed_one_takes_its_gpu(pytester, machine, monkeypatch, tmp_path):
+    machine(listed=TWO)
+    monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}")
+    meeting = tmp_path / "meeting"
+    meeting.mkdir()
+    monkeypatch.setenv("MEETING", str(meeting))
+    pytester.makeconftest(PROBE)
+    pytester.makepyfile(CRASHES)
+    pytester.runpytest_subprocess("-n", "2", "-p", "no:cacheprovider")
+    assert {file.name for file in meeting.iterdir()} == {"gw0 0", "gw1 1", "gw2 1"}

@@ -17,7 +17,7 @@ from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
-from embedgate.workers import VARIABLE, gpu_of, gpus, shared
+from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -50,6 +50,7 @@ class Bench:
         self.budget_family = 1
         self.misuse = ""
         self.gpus: list[str] = []
+        self.gpu_of: dict[str, str] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -375,18 +376,21 @@ def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
 @pytest.hookimpl(optionalhook=True)
 def pytest_configure_node(node: Any) -> None:
     """Tells a process of pytest-xdist on this machine which GPU is its own."""
-    if node.gateway.spec.popen and (gpu := gpu_of(node.gateway.id, node.config.stash[BENCH].gpus)):
-        node.workerinput["gate_gpu"] = gpu
+    bench = node.config.stash[BENCH]
+    if node.gateway.spec.popen and (gpu := gpu_for_next(bench.gpus, bench.gpu_of.values())):
+        node.workerinput["gate_gpu"] = bench.gpu_of[node.gateway.id] = gpu
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Takes a pytest-xdist worker's facts over to the controller."""
+    bench = node.config.stash[BENCH]
+    bench.gpu_of.pop(node.gateway.id, None)  # free for the process that replaces one that crashed
     facts = getattr(node, "workeroutput", {}).get("gate_facts")
     if facts:
         from embedgate.report.summary import facts_together
 
-        collector = node.config.stash[BENCH].collector
+        collector = bench.collector
         collector.facts = facts_together(collector.facts, facts)
 
 

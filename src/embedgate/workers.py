@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
 VARIABLE = "CUDA_VISIBLE_DEVICES"
@@ -30,18 +30,17 @@ def gpus(environment: Mapping[str, str]) -> list[str]:
     return [str(place) for place, _ in enumerate(PROC.glob("*"))]
 
 
-def gpu_of(worker: str, found: list[str]) -> str | None:
-    """The GPU of a process of pytest-xdist, in turn; None where there is nothing to choose from.
+def gpu_for_next(found: Sequence[str], taken: Collection[str]) -> str | None:
+    """The GPU of the next process: the first that the fewest have; None where there is nothing to choose from.
 
     Args:
-        worker: Its id, for example `gw1`.
         found: The GPUs there are.
+        taken: The GPU of each process that lives.
     """
-    number = re.search(r"\d+$", worker)
-    return found[int(number[0]) % len(found)] if len(found) > 1 and number else None
+    return min(found, key=list(taken).count) if len(found) > 1 else None
 
 
-def shared(workers: int, found: list[str]) -> str:
+def shared(workers: int, found: Sequence[str]) -> str:
     """What a person is to know where several processes compute on one GPU; empty where none do."""
     if not found or workers <= len(found):
         return ""
