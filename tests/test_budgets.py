@@ -399,6 +399,18 @@ class TestMemory:
         found = budgets({"memory_loaded": 0, "memory_peak": 0}, Fresh(footprints=[small])).memory(ACME)
         assert found.verdict == "pass"
 
+    def test_a_gpus_memory_has_a_budget_and_what_disturbs_it_is_told(self, budgets):
+        on_gpu = replace(SMALL, device_peak=400 * MB, notes=("the GPU was not idle before",))
+        approved = {**WITHIN, "memory_device_peak": 400 * MB}
+        found = budgets(approved, Fresh(footprints=[on_gpu])).memory(ACME)
+        assert found.verdict == "pass"
+        assert found.message.endswith("; 400.0 MB of the GPU's; the GPU was not idle before")
+        assert found.details == (), "which would be called stale"
+        grown = replace(on_gpu, device_peak=500 * MB)
+        found = budgets(approved, Fresh(footprints=[grown])).memory(ACME)
+        assert found.verdict == "fail"
+        assert "memory of the device: 500.0 MB, its budget is 440.0 MB" in found.message
+
     def test_another_machine_judges_nothing(self, budgets):
         found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, loaded=999 * MB)]), cpu="Another").memory(ACME)
         assert found.unjudged

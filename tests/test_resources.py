@@ -272,6 +272,19 @@ def test_in_a_check_it_is_an_error_and_no_lost_quality(judge, cuda, monkeypatch,
     assert found.session.encoder(found.session.run(FP16)).encode(["built again"]).shape == (1, 384)
 
 
+def test_a_reference_that_is_built_again_leaves_the_candidate_open(judge, cuda, monkeypatch):
+    cuda()
+    found = judge({})
+    session = found.session
+    candidate = session.encoder(session.run(FP16))
+    monkeypatch.setattr(Greedy, "raises", {FP32: TORCH})
+    with pytest.raises(ResourceError, match="torch-fp32-cuda ran out"):
+        session.embed(session.run(FP32), ["another text"])
+    monkeypatch.setattr(Greedy, "raises", {})
+    assert session.embed(session.run(FP32), ["another text"]).shape == (1, 384)
+    assert candidate.encode(["another text"]).shape == (1, 384)
+
+
 def test_in_stages_it_is_an_error(judge, cuda):
     cuda()
     found = judge({FP16: TORCH}, "stages")
@@ -353,6 +366,14 @@ class TestContext:
         with pytest.raises(ResourceError, match="torch-fp32-cuda cannot run any more: torch-fp16-cuda broke"):
             session.encoder(session.run(FP32)).encode(["a text"])
         assert session.run(CPU).combination == CPU
+
+    def test_the_gpu_has_told_its_name_before_its_context_breaks(self, judge, cuda, monkeypatch):
+        cuda(broken=True)
+        found = judge({FP32: STICKY["torch"]})
+        with pytest.raises(ResourceError):
+            found.session.run(FP32)
+        monkeypatch.setattr(gpu, "name", lambda: pytest.fail("asked for its name"))
+        assert found.profile_of(FP32).name == "nvidia-h200"
 
     def test_an_encoder_that_cannot_be_closed_any_more_is_let_go(self, judge, cuda, monkeypatch):
         def fail(self):

@@ -279,6 +279,9 @@ class BudgetChecks:
         weights = run.evidence.weight_bytes
         times = f", {found.loaded / weights:.1f} times its weights" if weights else ""
         shown = f"{_mb(found.loaded)} once loaded{times}; {_mb(found.peak)} at its peak ({PEAK_WORKLOAD})"
+        if found.device_peak is not None:
+            shown += f"; {_mb(found.device_peak)} of the GPU's"
+        shown = "; ".join((shown, *found.notes))
         largest = LEAK * BATCH * run.embeddings.dim * 4
         if found.growth > largest:
             kept = min(found.growth, self._fresh.footprint(combination).growth)

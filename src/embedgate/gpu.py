@@ -15,7 +15,10 @@ def name() -> str | None:
     """The name of the GPU that CUDA sees first, for example `NVIDIA H200`; None where it sees none."""
     import torch
 
-    return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+    try:
+        return str(torch.cuda.get_device_name(0)) if torch.cuda.is_available() else None
+    except RuntimeError:  # a driver that does not start is told of by whoever computes on it
+        return None
 
 
 def versions() -> dict[str, str]:

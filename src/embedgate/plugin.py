@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import re
 from collections import Counter
 from collections.abc import Callable, Generator, Sequence
@@ -18,6 +19,7 @@ from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
@@ -55,6 +57,8 @@ class Bench:
         self.selected: Counter[str] = Counter()
         self.deselected: Counter[str] = Counter()
         self.misuse = ""
+        self.gpus: list[str] = []
+        self.gpu_of: dict[str, str] = {}
 
     @cached_property
     def plan(self) -> Plan:
@@ -192,8 +196,11 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     pluginmanager.add_hookspecs(hooks)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
-    """Registers the markers and checks the options."""
+    """Registers the markers and checks the options; a process of pytest-xdist turns to its GPU before all else."""
+    if gpu := getattr(config, "workerinput", {}).get("gate_gpu"):
+        os.environ[VARIABLE] = gpu
     for marker, about in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
     config.stash[BENCH] = bench = Bench(config)
@@ -427,13 +434,33 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
+    """Finds the GPUs once for all processes of pytest-xdist, and says where several share one."""
+    bench = config.stash[BENCH]
+    bench.gpus = gpus(os.environ)
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is not None and (line := shared(len(specs), bench.gpus)):
+        reporter.write_line(line)
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_configure_node(node: Any) -> None:
+    """Tells a process of pytest-xdist on this machine which GPU is its own."""
+    bench = node.config.stash[BENCH]
+    if node.gateway.spec.popen and (gpu := gpu_for_next(bench.gpus, bench.gpu_of.values())):
+        node.workerinput["gate_gpu"] = bench.gpu_of[node.gateway.id] = gpu
+
+
+@pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node: Any) -> None:
     """Takes a pytest-xdist worker's facts over to the controller."""
+    bench = node.config.stash[BENCH]
+    bench.gpu_of.pop(node.gateway.id, None)  # free for the process that replaces one that crashed
     facts = getattr(node, "workeroutput", {}).get("gate_facts")
     if facts:
         from embedgate.report.summary import facts_together
 
-        collector = node.config.stash[BENCH].collector
+        collector = bench.collector
         collector.facts = facts_together(collector.facts, facts)
 
 

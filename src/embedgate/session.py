@@ -332,7 +332,8 @@ class Session:
         """A run's encoder; it is built again where it has been closed since."""
         key = (run.model.fingerprint, run.combination)
         if key not in self._open:
-            self._close_candidates()
+            if not run.combination.is_reference:
+                self._close_candidates()
             self.progress(f"{run.combination}: building again, since it was closed in between")
             self._open[key] = self._build(run.model, run.combination, self.context)
         return self._open[key]
@@ -409,6 +410,7 @@ class Session:
 
     def _run(self, combination: Combination, model: Model) -> Run:
         self.guard.admit(combination)
+        self.machine_of(combination)  # a GPU is asked for its name before anything can break its context
         if not combination.is_reference:
             self.run(combination.reference, model)  # first, since building anything closes the candidate before it
         self._close_candidates()

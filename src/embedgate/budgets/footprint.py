@@ -9,7 +9,7 @@ import re
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 from embedgate import encoders
+from embedgate.budgets.device_memory import DeviceMemory
 from embedgate.budgets.workloads import WORKLOADS, texts_of
 from embedgate.encoders import Encoder
 
@@ -45,11 +46,13 @@ class Footprint:
         peak: The most it adds while it is built and encodes `PEAK_WORKLOAD`; where the system cannot forget an earlier
             peak, that of the imports before it counts too.
         growth: Bytes that stay after every batch of `BATCH` new texts, the least over `SPANS` spans.
-        device_peak: The most of a GPU's memory that torch's allocator holds for it; None on a CPU.
+        device_peak: The most of a GPU's memory that it takes while it is built and encodes `PEAK_WORKLOAD`, see
+            `embedgate.budgets.device_memory`; None on a CPU.
         prepare_seconds: Export and quantization, as it took when the artefacts in the cache were made; None where that
             is not known.
         load_seconds: From the model's folder, and its artefacts where it has any, to a ready encoder.
         first_call_seconds: The first text.
+        notes: What may have disturbed a figure, one line each.
     """
 
     loaded: int
@@ -59,6 +62,7 @@ class Footprint:
     prepare_seconds: float | None
     load_seconds: float
     first_call_seconds: float
+    notes: Sequence[str] = ()
 
 
 def measure(session: Session, combination: Combination) -> Footprint:
@@ -72,21 +76,31 @@ def measure(session: Session, combination: Combination) -> Footprint:
     texts, long = texts_of("medium"), PEAK_WORKLOAD.calls
     before = resident()
     forget_peak()
-    started = time.perf_counter()
-    encoder = encoders.build(model, combination, context, registry)
-    built = time.perf_counter()
-    encoder.encode(texts[:1])
-    called = time.perf_counter()
-    loaded = resident()
-    for call in long * PEAK_CALLS:
-        encoder.encode(call, batch_size=PEAK_WORKLOAD.batch_size)
-    highest = peak() - before
+    device = DeviceMemory() if combination.device == "cuda" else None
+    with device or nullcontext():
+        started = time.perf_counter()
+        encoder = encoders.build(model, combination, context, registry)
+        built = time.perf_counter()
+        encoder.encode(texts[:1])
+        called = time.perf_counter()
+        loaded = resident()
+        for call in long * PEAK_CALLS:
+            encoder.encode(call, batch_size=PEAK_WORKLOAD.batch_size)
+        highest = peak() - before
     growth = growth_per_batch(encoder, texts)
     taken = session.cache.taken
     prepare = None if any(seconds is None for seconds in taken.values()) else sum(filter(None, taken.values()))
-    device = _device_peak() if combination.device == "cuda" else None
     encoder.close()
-    return Footprint(max(0, loaded - before), max(0, highest), growth, device, prepare, built - started, called - built)
+    return Footprint(
+        loaded=max(0, loaded - before),
+        peak=max(0, highest),
+        growth=growth,
+        device_peak=device.peak if device else None,
+        prepare_seconds=prepare,
+        load_seconds=built - started,
+        first_call_seconds=called - built,
+        notes=device.notes if device else (),
+    )
 
 
 def growth_per_batch(encoder: Encoder, texts: Sequence[str], memory: Callable[[], int] | None = None) -> int:
@@ -151,9 +165,3 @@ def peak() -> int:
 
     highest = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return int(highest if sys.platform == "darwin" else highest * 1024)
-
-
-def _device_peak() -> int:
-    import torch
-
-    return int(torch.cuda.max_memory_reserved())
