@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import stub_devices
@@ -239,3 +240,20 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
         assert gpu.versions()["nvidia-driver"] in ("550.54.15", "580.65.06")
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
     assert gpu.name() is None
+
+
+def test_two_processes_of_pytest_xdist_report_both_profiles(pytester, cache):
+    pytester.makeconftest(
+        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        "import pytest, stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"
+    )
+    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
+    arguments = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "--gate-report", "out"]
+    arguments += ["--gate-data", "mine.jsonl", "--gate-cache", str(cache)]
+    arguments += ["--gate-combination", CPU.id, "--gate-combination", CUDA.id]
+    result = pytester.runpytest_subprocess(*arguments, "--pyargs", "embedgate.suites.test_effective")
+    result.assert_outcomes(passed=2)
+    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+    assert set(report["profile"].split(" + ")) == {report["profiles"][CPU.id], "nvidia-h200"}
+    assert report["profiles"][CUDA.id] == "nvidia-h200"
+    assert report["machine"]["gpu"] == "NVIDIA H200"

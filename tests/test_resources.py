@@ -39,6 +39,8 @@ MEMORY = {
     "onnxruntime-cuda": RuntimeError("CUDA failure 2: out of memory ; GPU=0 ; hostname=x ; expr=cudaMalloc(&p, size)"),
     "tensorrt": RuntimeError("[executionContext.cpp] Error Code 2: OutOfMemory (Requested size was 9 bytes.)"),
     "tensorrt-runtime": RuntimeError("Error Code 1: Cuda Runtime (out of memory)"),
+}
+HOST = {
     "host": MemoryError(),
     "numpy": np._core._exceptions._ArrayMemoryError((9,), np.dtype(float)),
     "torch-host": RuntimeError("[enforce fail at alloc_cpu.cpp:124] . DefaultCPUAllocator: can't allocate memory"),
@@ -86,6 +88,14 @@ def cuda(monkeypatch):
         return found
 
     return make
+
+
+@pytest.mark.parametrize("error", HOST.values(), ids=HOST)
+def test_the_hosts_memory_is_not_taken_for_the_gpus(error, cuda):
+    cuda()
+    assert str(resources.told(error, FP16, "encoding")) == (
+        "torch-fp16-cuda ran out of memory while encoding; lower --gate-batch-size"
+    )
 
 
 @pytest.mark.parametrize("error", MEMORY.values(), ids=MEMORY)
@@ -203,13 +213,13 @@ def judge(judge_with, tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("when", ["build", "encode", "evidence"])
-@pytest.mark.parametrize("name", MEMORY)
+@pytest.mark.parametrize("name", {**MEMORY, **HOST})
 def test_a_combination_out_of_memory_is_an_error_and_all_it_held_is_freed(judge, cuda, name, when):
     device = cuda()
-    session = judge({FP16: MEMORY[name]}, when).session
+    session = judge({FP16: {**MEMORY, **HOST}[name]}, when).session
     session.run(FP32)
     before, emptied = len(alive()), device.emptied
-    with pytest.raises(ResourceError, match="torch-fp16-cuda ran out of the GPU's memory while ") as caught:
+    with pytest.raises(ResourceError, match=r"torch-fp16-cuda ran out of .*memory while ") as caught:
         session.run(FP16)
     # `caught` holds the exception with its traceback, as pytest does.
     assert len(alive()) == before, "its weights and what its frames held"

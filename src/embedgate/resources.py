@@ -11,14 +11,14 @@ from embedgate import gpu
 from embedgate.combination import Combination
 from embedgate.errors import ResourceError, Unavailable, one_line
 
-Kind = Literal["memory", "context"]
+Kind = Literal["memory", "host memory", "context"]
 
-# torch, cuBLAS, ONNX Runtime and TensorRT, in the words of each; the last three are the host's.
+# torch, cuBLAS, ONNX Runtime and TensorRT, in the words of each.
 _OUT_OF_MEMORY = re.compile(
-    r"CUDA out of memory|CUDA error: out of memory|CUDA failure 2: out of memory|CUDA_ERROR_OUT_OF_MEMORY"
-    r"|cudaErrorMemoryAllocation|CUBLAS_STATUS_ALLOC_FAILED|Failed to allocate memory|BFCArena"
-    r"|\bOutOfMemory\b|Cuda Runtime \(out of memory\)|DefaultCPUAllocator|std::bad_alloc|\bbad allocation\b"
+    r"\bout of memory\b|\bOutOfMemory\b|CUDA_ERROR_OUT_OF_MEMORY|cudaErrorMemoryAllocation"
+    r"|CUBLAS_STATUS_ALLOC_FAILED|Failed to allocate memory|BFCArena"
 )
+_HOST_OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator|std::bad_alloc|\bbad allocation\b")
 _CUDA_FAILED = re.compile(r"CUDA error: |CUDA failure \d+: |Cuda Runtime \(|device-side assert")
 _BUILDING = "building"
 
@@ -29,10 +29,10 @@ def kind_of(error: BaseException) -> Kind | None:
     A CUDA error breaks this process's context unless the GPU still answers: a wrong argument does not.
     """
     chain = [each for each in _chain(error) if not isinstance(each, Unavailable)]
-    if any(isinstance(each, MemoryError) or type(each).__name__ == "OutOfMemoryError" for each in chain):
-        return "memory"
     texts = [str(each) for each in chain]
-    if any(map(_OUT_OF_MEMORY.search, texts)):
+    if any(isinstance(each, MemoryError) for each in chain) or any(map(_HOST_OUT_OF_MEMORY.search, texts)):
+        return "host memory"
+    if any(type(each).__name__ == "OutOfMemoryError" for each in chain) or any(map(_OUT_OF_MEMORY.search, texts)):
         return "memory"
     if any(map(_CUDA_FAILED.search, texts)) and gpu.works() is not True:
         return "context"
@@ -57,7 +57,7 @@ def told(error: BaseException, combination: Combination, doing: str) -> Resource
         cause = f"{combination} broke this process's CUDA context while {doing}: {one_line(first)}"
         return ResourceError(cause, f"run it alone: --gate-combination {combination}")
     step = "use a smaller model" if doing == _BUILDING else "lower --gate-batch-size"
-    if combination.device != "cuda":
+    if kind == "host memory" or combination.device != "cuda":
         return ResourceError(f"{combination} ran out of memory while {doing}", step)
     shown = gpu.memory_told()
     cause = f"{combination} ran out of the GPU's memory while {doing}{f' ({shown})' if shown else ''}"
