@@ -664,7 +664,7 @@ class TestFreshProcess:
         assert {entry["dataset"] for entry in entries} == {"budget"}  # quality was not looked at
         assert {entry["value"] for entry in entries} == {0.5}
         same = pytester.runpytest_subprocess(*common, "--benchmark-json", "times.json", "--gate-report", "out", *where)
-        same.assert_outcomes(passed=4, deselected=44)
+        same.assert_outcomes(passed=4, deselected=46)
         times = json.loads(pytester.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
         assert [bench["extra_info"]["ratio"] for bench in times] == [0.5] * 4
         assert [bench["stats"]["rounds"] for bench in times] == [16] * 4
@@ -672,7 +672,7 @@ class TestFreshProcess:
         assert set(report["combinations"][0]["run"]["speed"]) == {load.id for load in workloads("ci")}
         monkeypatch.setenv("ACME_FAULT", "slow")
         slow = pytester.runpytest_subprocess(*common, *where)
-        slow.assert_outcomes(failed=4, deselected=44)
+        slow.assert_outcomes(failed=4, deselected=46)
         slow.stdout.fnmatch_lines(
             [
                 "*takes 0.560 of the reference's time for batches of 32, medium, its budget is 0.520*",

@@ -30,7 +30,7 @@ from onnx import TensorProto, helper
 
 from embedgate.encoders import BuildContext, FloatArray
 from embedgate.encoders.graph import FILE_NAME, exported_graph, save_graph
-from embedgate.encoders.ort_session import session
+from embedgate.encoders.ort_session import LIBRARIES, session
 from embedgate.encoders.qdq import LEVELS, Site, Treatment, quantize_weights, quantized_graph, sites
 from embedgate.encoders.tokenize import Batch, Tokenizer
 from embedgate.errors import BuildError
@@ -126,7 +126,7 @@ def to_calibrate(model: Model, context: BuildContext, version: int) -> tuple[Pat
     exported = exported_graph(model, context)
     key = {
         "exported": exported.parent.name,
-        "libraries": library_versions(("numpy", "onnx", "onnxruntime")),
+        "libraries": library_versions(("numpy", *LIBRARIES)),
         "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
         "version": version,
     }

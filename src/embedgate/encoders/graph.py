@@ -40,6 +40,8 @@ from embedgate.model import Model
 # Part of the cache key: raise it whenever the exported graph changes.
 GRAPH_VERSION = 1
 KIND = "onnx-fp32"
+# From 19 on, Q/DQ pairs take float16 and fp8; Gelu is an operator from 20 on.
+OPSET = 20
 FILE_NAME = "model.onnx"
 LIBRARIES = ("onnx", "onnxscript", "sentence-transformers", "torch", "transformers")
 OUTPUT_NAMES = ("sentence_embedding", "token_embeddings", "pooled")
@@ -212,6 +214,7 @@ def _export(model: Model, path: Path) -> float:
                 pipeline,
                 kwargs=sample,
                 dynamo=True,
+                opset_version=OPSET,
                 dynamic_shapes={name: {0: batch, 1: sequence} for name in sample},
                 input_names=list(sample),
                 output_names=list(OUTPUT_NAMES if pipeline.normalises else OUTPUT_NAMES[:2]),

@@ -2,14 +2,15 @@
 
 TensorRT 11 computes every node in the type the graph says, and float16 ends at 65504. Kept in float32 are what squares
 and sums many values (norms), exponentials (softmax), and all that comes after the last hidden states: pooling sums over
-all tokens, and normalising divides by lengths that float16 rounds to 0. Inputs and outputs keep their types. Q/DQ pairs
-of a quantized graph get float16 scales, since TensorRT wants them in the type of what they quantize.
+all tokens, and normalising divides by lengths that float16 rounds to 0. So is what computes positions: float16 cannot
+tell 2049 from 2048, nor the cosine of either. Inputs and outputs keep their types. Q/DQ pairs of a quantized graph get
+float16 scales, since TensorRT wants them in the type of what they quantize.
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +20,15 @@ from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_hel
 
 from embedgate.encoders import BuildContext, FloatArray
 from embedgate.encoders.graph import FILE_NAME, KIND, save_graph
+from embedgate.encoders.ort_session import LIBRARIES as ORT
 from embedgate.encoders.ort_session import session
 from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, one_line
 from embedgate.machine import library_versions
 from embedgate.model import Model
 
 # Part of the cache key: raise it whenever the conversion changes.
-VERSION = 4
+VERSION = 5
 HIDDEN_STATES = "token_embeddings"
 # Sums of squares, exponentials and what they are divided by, whole or in parts.
 FLOAT32_OPS = (
@@ -45,11 +47,17 @@ FLOAT32_OPS = (
     "Softmax",
     "Sqrt",
 )
+# What these read is computed in float32 from its beginning: angles and buckets of positions.
+POSITION_OPS = ("Cos", "Log", "Sin")
 # What stands between two of these, as the addition of epsilon between a variance and its root, stays as well.
 BETWEEN = ("Add", "Clip", "Div", "Max", "Mul", "Neg", "Sub")
 # Scales of Q/DQ pairs may lose this share of themselves when they are rounded to float16.
 MAX_SCALE_ERROR = 0.002
+# Of a graph's embeddings to its source's own; in one that is quantized, int8 steps tip over.
+LEAST_COSINE = {False: 0.999, True: 0.98}
+# The long one reaches positions that float16 cannot tell apart.
 PROBES = (
+    "Nobody on the board had read the report, which was late again. " * 150,
     "A sentence of several words.",
     "Two.",
     "3 of 4 parcels came back, and nobody knows what became of the last one.",
@@ -70,42 +78,65 @@ def half_graph(model: Model, source: Path, context: BuildContext) -> tuple[Path,
         ONNX Runtime computes them on the CPU, and how many nodes stayed in float32.
 
     Raises:
-        BuildError: If a scale of a quantized graph cannot be float16.
+        BuildError: If a scale of a quantized graph cannot be float16, or the result is no graph, or far off.
     """
-    key = {"source": source.parent.name, "libraries": library_versions(("onnx", "onnxruntime")), "version": VERSION}
+    # The exported graph becomes `onnx-fp16-...`, a quantized one `onnx-int8static-half-...`.
+    kind = source.parent.name.rpartition("-")[0]
+    quantized = kind != KIND
+    key = {"source": source.parent.name, "libraries": library_versions(ORT), "version": VERSION}
 
     def build(folder: Path) -> dict[str, Any]:
-        context.progress(f"converting {source.parent.name.rpartition('-')[0]} to float16")
+        context.progress(f"converting {kind} to float16")
         graph = _with_shapes(source)
         kept = float32_nodes(graph)
         converted = converted_to_half(graph, kept)
         save_graph(converted, folder / FILE_NAME)
+        _check(folder / FILE_NAME)
         cosine = _least_cosine(model, source, folder / FILE_NAME, context.threads)
+        if not cosine >= LEAST_COSINE:
+            raise BuildError(
+                f"{model.name} cannot be float16: of {len(PROBES)} texts, the least cosine is {cosine:.4f}"
+            )
         return {"cosine_to_source": cosine, "float32_nodes": len(kept)}
 
-    # The exported graph becomes `onnx-fp16-...`, a quantized one `onnx-int8static-half-...`.
-    kind = source.parent.name.rpartition("-")[0]
-    folder, artefact = context.cache.get_or_build("onnx-fp16" if kind == KIND else f"{kind}-half", key, build)
+    folder, artefact = context.cache.get_or_build(f"{kind}-half" if quantized else "onnx-fp16", key, build)
     return folder / FILE_NAME, artefact["record"]
 
 
 def float32_nodes(graph: onnx.ModelProto) -> list[str]:
     """Names of the nodes that must stay in float32, in the order they run."""
     makes = {output: node for node in graph.graph.node for output in node.output}
-    before: set[str] = set()
-    waiting = [HIDDEN_STATES]
-    while waiting:
-        node = makes.get(waiting.pop())
-        if node is not None and node.name not in before:
-            before.add(node.name)
-            waiting.extend(node.input)
+    types = {value.name: value.type.tensor_type.elem_type for value in (*graph.graph.value_info, *graph.graph.input)}
+    before = _before(makes, [HIDDEN_STATES])
+    positions = _before(makes, [name for node in graph.graph.node if _counts(node, types) for name in node.output])
     kept: list[str] = []
     for node in graph.graph.node:
         reads = [makes[name].name for name in node.input if name in makes]
         between = node.op_type in BETWEEN and reads and set(reads) <= set(kept)
-        if node.op_type in FLOAT32_OPS or node.name not in before or between:
+        if node.op_type in FLOAT32_OPS or node.name not in before or node.name in positions or between:
             kept.append(node.name)
     return kept
+
+
+def _before(makes: Mapping[str, NodeProto], values: Sequence[str]) -> set[str]:
+    """Names of the nodes that values come from."""
+    found: set[str] = set()
+    waiting = list(values)
+    while waiting:
+        node = makes.get(waiting.pop())
+        if node is not None and node.name not in found:
+            found.add(node.name)
+            waiting.extend(node.input)
+    return found
+
+
+def _counts(node: NodeProto, types: Mapping[str, int]) -> bool:
+    """Whether a node makes angles of numbers, or whole numbers."""
+    return node.op_type in POSITION_OPS or (
+        node.op_type == "Cast"
+        and types.get(node.input[0]) == TensorProto.FLOAT
+        and types.get(node.output[0]) in (TensorProto.INT32, TensorProto.INT64)
+    )
 
 
 def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
@@ -200,6 +231,13 @@ def _with_shapes(source: Path) -> onnx.ModelProto:
         graph = onnx.load(shaped, load_external_data=False)
     external_data_helper.load_external_data_for_model(graph, str(source.parent))
     return graph
+
+
+def _check(path: Path) -> None:
+    try:
+        onnx.checker.check_model(path, full_check=True)
+    except Exception as error:
+        raise BuildError(f"the graph cannot be converted to float16: {one_line(error)}") from error
 
 
 def _check_scales(graph: onnx.ModelProto) -> None:

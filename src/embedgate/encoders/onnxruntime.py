@@ -244,7 +244,7 @@ def _measured(named: Mapping[str, str], events: Sequence[Mapping[str, Any]]) -> 
 def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
     key = {
         "exported": exported.parent.name,
-        "libraries": library_versions(("onnx", "onnxruntime")),
+        "libraries": library_versions(ort_session.LIBRARIES),
         "version": DYNAMIC_VERSION,
     }
 

@@ -10,6 +10,8 @@ import onnxruntime as ort
 
 from embedgate.machine import this_machine
 
+# What a graph that derives from an exported one depends on; ONNX Runtime comes as either of two distributions.
+LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-gpu")
 PROVIDER = "CPUExecutionProvider"
 CUDA = "CUDAExecutionProvider"
 PROVIDERS = {"cpu": PROVIDER, "cuda": CUDA}
