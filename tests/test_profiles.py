@@ -156,7 +156,7 @@ class TestBaselines:
         broken = tmp_path / f"approved/nvidia-h200/all-MiniLM-L6-v2.{suffix}"
         broken.parent.mkdir(parents=True)
         broken.write_text("{")
-        with pytest.raises(BaselineError, match="is no JSON|is corrupt"):
+        with pytest.raises(BaselineError, match=r"is no JSON|is corrupt"):
             both(update=True).drift.update()
         assert files(tmp_path) == [f"nvidia-h200/all-MiniLM-L6-v2.{suffix}"]
 
