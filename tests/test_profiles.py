@@ -151,13 +151,14 @@ class TestBaselines:
         assert "pytest -m gpu --gate-update" in judgement.diagnosis.next_step
         assert "for cpu-x86_64-avx2 or" in found.drift.golden(CPU).message
 
-    def test_a_file_that_cannot_be_trusted_keeps_the_other_as_it_was(self, both, tmp_path):
-        broken = tmp_path / "approved/nvidia-h200/all-MiniLM-L6-v2.json"
+    @pytest.mark.parametrize("suffix", ["json", "golden.safetensors"])
+    def test_a_file_that_cannot_be_trusted_keeps_the_other_as_it_was(self, both, tmp_path, suffix):
+        broken = tmp_path / f"approved/nvidia-h200/all-MiniLM-L6-v2.{suffix}"
         broken.parent.mkdir(parents=True)
         broken.write_text("{")
-        with pytest.raises(BaselineError, match="is no JSON"):
+        with pytest.raises(BaselineError, match=r"is no JSON|is corrupt"):
             both(update=True).drift.update()
-        assert files(tmp_path) == ["nvidia-h200/all-MiniLM-L6-v2.json"]
+        assert files(tmp_path) == [f"nvidia-h200/all-MiniLM-L6-v2.{suffix}"]
 
     def test_a_stale_entry_is_looked_for_in_its_own_profile(self, both, tmp_path):
         both(update=True).drift.update()
