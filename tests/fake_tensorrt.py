@@ -202,13 +202,27 @@ class Builder:
         return IHostMemory(json.dumps({"graph": str(network._graph), "profiles": shapes}).encode())
 
 
+class ExecutionContextAllocationStrategy(enum.Enum):
+    USER_MANAGED = 1
+
+
 class EngineInspector:
     def __init__(self, engine: ICudaEngine) -> None:
         self._engine = engine
+        self.execution_context: IExecutionContext | None = None
 
     def get_engine_information(self, form) -> str:
         assert form is LayerInformationFormat.JSON
-        layers = [layer for profile in self._engine._profiles for layer in self._engine._layers(profile)]
+        context = self.execution_context
+        assert context is not None, "layers of a dynamic engine tell no types without shapes"
+        assert context.infer_shapes() == []
+        layers = []
+        for profile in self._engine._profiles:
+            own = self._engine._layers(profile)
+            if profile is not context._profile:
+                for layer in own:
+                    layer["Inputs"] = [{"Name": "a", "DataType": "N/A due to dynamic shapes"}]
+            layers += own
         return json.dumps({"Layers": layers, "I/O Tensors": [{"Name": "input_ids"}]})
 
 
@@ -239,7 +253,8 @@ class ICudaEngine:
     def create_engine_inspector(self) -> EngineInspector:
         return EngineInspector(self)
 
-    def create_execution_context(self) -> IExecutionContext | None:
+    def create_execution_context(self, strategy) -> IExecutionContext | None:
+        assert strategy is ExecutionContextAllocationStrategy.USER_MANAGED
         return None if FAULTS.get("context") else IExecutionContext(self)
 
     def _layers(self, profile) -> list[dict]:
@@ -278,6 +293,8 @@ class IExecutionContext:
         self._profile: dict = {}
         self._shapes: dict[str, tuple[int, ...]] = {}
         self._addresses: dict[str, int] = {}
+        self._memory = (0, 0)
+        self._ran: dict[str, tuple[int, ...]] | None = None
 
     def set_optimization_profile_async(self, place, stream) -> bool:
         self._profile = self._engine._profiles[place]
@@ -298,18 +315,36 @@ class IExecutionContext:
         own = self._engine.get_tensor_shape(name)
         return (texts, tokens, own[-1]) if len(own) == 3 else (texts, own[-1])
 
+    def update_device_memory_size_for_shapes(self) -> int:
+        texts, tokens = self._shapes["input_ids"]
+        return texts * tokens * 8
+
+    def set_device_memory(self, memory, size) -> None:
+        assert memory
+        self._memory = (memory, size)
+
     def set_tensor_address(self, name, address) -> bool:
         self._addresses[name] = address
         return True
 
     def execute_async_v3(self, stream) -> bool:
         assert set(self._addresses) == {*self._engine._inputs, *self._engine._outputs}, "a tensor has no memory"
-        if FAULTS.get("execute"):
+        if FAULTS.get("execute") or (CAPTURING and FAULTS.get("refuses capture")):
             return False
+        memory, size = self._memory
+        assert size >= self.update_device_memory_size_for_shapes(), "it has too little memory to work in"
+        ctypes.memset(memory, 255, size)
+        if CAPTURING:
+            assert self._ran == self._shapes, "a new shape has not run before it is captured"
+        self._ran = dict(self._shapes)
         # A CUDA graph keeps the shapes and addresses of when it was captured.
         shapes, addresses = dict(self._shapes), dict(self._addresses)
 
         def run() -> None:
+            assert (self._shapes, self._addresses) == (shapes, addresses), (
+                "the context has changed since it was captured"
+            )
+            ctypes.memset(memory, 255, size)
             RUNS.append(shapes["input_ids"])
             feeds = {name: at(addresses[name], shapes[name], INT64).copy() for name in self._engine._inputs}
             results = self._engine._session.run(self._engine._outputs, feeds)
@@ -372,7 +407,7 @@ class HostStream:
         return torch.from_numpy(np.ascontiguousarray(array)).clone()
 
     def empty(self, shape, dtype) -> torch.Tensor:
-        return torch.full(shape, float("nan"), dtype=dtype)
+        return torch.full(shape, float("nan") if dtype.is_floating_point else 7, dtype=dtype)
 
     def download(self, tensor) -> torch.Tensor:
         return tensor.clone()
@@ -385,6 +420,8 @@ class HostStream:
             raise RuntimeError("CUDA error: operation not permitted when stream is capturing")
         self.captured += 1
         CAPTURING.append([])
-        call()
-        steps = CAPTURING.pop()
+        try:
+            call()
+        finally:
+            steps = CAPTURING.pop()
         return lambda: [step() for step in steps] and None

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch._inductor.config
 from torchao.quantization import Float8WeightOnlyConfig, quantize_
 from torchao.utils import get_model_size_in_bytes
 
@@ -20,6 +21,7 @@ from embedgate.encoders import torch as torch_backend
 from embedgate.encoders.sentence_transformer import (
     SentenceTransformerEncoder,
     _computes_wider,
+    _kept_in_float32,
     load,
     plain_tensors,
     products_of,
@@ -296,7 +298,25 @@ def test_a_gpu_without_the_instructions_is_named(backend, name, capability, reas
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     monkeypatch.setattr(torch.cuda, "get_device_capability", lambda: capability)
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    monkeypatch.setattr(torch_backend, "has_triton", lambda: True)
     assert backend.unavailable(Combination.parse(name)) == reason
+
+
+def test_torch_compile_on_cuda_asks_for_triton(monkeypatch):
+    monkeypatch.setattr(torch_backend, "without_cuda", lambda *_: None)
+    monkeypatch.setattr(torch_backend, "has_triton", lambda: False)
+    assert "needs Triton" in torch_backend.unavailable(Combination.parse("torch-compile-cuda"))
+    assert torch_backend.unavailable(Combination.parse("torch-fp16-cuda")) is None
+
+
+def test_weights_that_the_architecture_keeps_in_float32_are_no_contradiction(loaded):
+    half = loaded.half()
+    half[0].model.encoder.layer[0].output.dense.float()
+    encoder = named("torch-fp16-cpu", half, dtype=torch.float16)
+    assert list(encoder._unexpected({"float16": 101, "float32": 2})) != []
+    half[0].model._keep_in_fp32_modules = {"output"}
+    assert _kept_in_float32(half).search("0.model.encoder.layer.0.output.dense.weight")
+    assert not _kept_in_float32(half).search("0.model.encoder.layer.0.intermediate.dense.weight")
 
 
 def test_an_encoder_on_the_cpu_under_a_cuda_id_is_reported(loaded):
@@ -385,11 +405,21 @@ def test_torchao_that_falls_back_to_float_is_found_out(built, monkeypatch):
 
     def refusing(first: torch.Tensor, second: torch.Tensor) -> torch.Tensor:
         calls.append(first.shape)
-        return own(first, second) if len(calls) % PRODUCTS == 1 else (first.float() @ second.float()).to(torch.int32)
+        if len(calls) % PRODUCTS == 1:
+            return own(first, second)
+        with pytest.raises(RuntimeError):
+            own(first, second[:-1])  # the operator is called, and raises
+        return (first.float() @ second.float()).to(torch.int32)
 
     monkeypatch.setattr(torch, "_int_mm", refusing)
-    problem = "aten::_int_mm ran for 1 of 37 products: torchao computed the others in float"
+    problem = "an 8-bit kernel ran for 1 of 37 products: torchao computed the others in float"
     assert encoder.evidence().problems == (problem,)
+
+
+def test_torchao_leaves_inductor_as_it_is(model, context):
+    before = torch._inductor.config.coordinate_descent_tuning
+    torchao.build(model, Combination.parse("torchao-int8-cpu"), context)
+    assert torch._inductor.config.coordinate_descent_tuning == before
 
 
 def test_weights_in_fp8_whose_activations_are_not_quantized_compute_wider(monkeypatch):

@@ -5,14 +5,22 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+import torch
 from onnx import TensorProto, helper, numpy_helper
 from onnx.reference import ReferenceEvaluator
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
+from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
 from embedgate.cache import ArtefactCache
-from embedgate.encoders import BuildContext
+from embedgate.encoders import BuildContext, half
 from embedgate.encoders.graph import exported_graph
 from embedgate.encoders.half import _check_scales, _with_shapes, converted_to_half, float32_nodes, half_graph
+from embedgate.encoders.ort_session import session
+from embedgate.encoders.tokenize import Tokenizer
 from embedgate.errors import BuildError
+from embedgate.model import resolve
 
 FEEDS = {"input_ids": np.array([[5, 9, 2], [7, 1, 0]]), "attention_mask": np.array([[1, 1, 1], [1, 1, 0]])}
 HIDDEN = 8
@@ -137,6 +145,44 @@ def test_nodes_are_in_the_order_they_run(model, cache):
     onnx.checker.check_model(path, full_check=True)
     assert record["cosine_to_source"] > 0.9999
     assert path.stat().st_size < 0.52 * exported_graph(model, context).stat().st_size
+
+
+def test_positions_are_told_apart_at_any_length(model, tmp_path):
+    """MPNet makes buckets of positions by a logarithm: in float16, its neighbours fall into other ones."""
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(str(model.path))
+    config = MPNetConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=64,
+        max_position_embeddings=514,
+        pad_token_id=0,
+    )
+    MPNetModel(config).save_pretrained(tmp_path / "hf")
+    tokenizer.save_pretrained(tmp_path / "hf")
+    transformer = Transformer(str(tmp_path / "hf"), max_seq_length=256)
+    SentenceTransformer(modules=[transformer, Pooling(32), Normalize()], device="cpu").save(str(tmp_path / "st"))
+    mpnet = resolve(str(tmp_path / "st"))
+    context = BuildContext(1, ArtefactCache(tmp_path / "cache"))
+    source = exported_graph(mpnet, context)
+    path, _ = half_graph(mpnet, source, context)
+    (batch,) = Tokenizer(mpnet).batches(["every word of it counts " * 60], 1)
+    mine, theirs = (session(file, 1).run(["token_embeddings"], batch.feeds)[0][0] for file in (path, source))
+    cosines = (mine * theirs).sum(axis=1) / np.linalg.norm(mine, axis=1) / np.linalg.norm(theirs, axis=1)
+    assert len(cosines) == 256
+    assert cosines.min() > 0.999
+
+
+def test_a_graph_that_float16_ruins_is_refused(model, cache, monkeypatch):
+    context = BuildContext(1, ArtefactCache(cache))
+    monkeypatch.setattr(half, "VERSION", -1)
+    monkeypatch.setattr(half, "_least_cosine", lambda *_: float("nan"))
+    with pytest.raises(
+        BuildError, match="all-MiniLM-L6-v2 cannot be float16: of 5 texts, the least cosine to before is nan"
+    ):
+        half_graph(model, exported_graph(model, context), context)
 
 
 def test_weights_beside_the_graph_are_found(model, cache, tmp_path):

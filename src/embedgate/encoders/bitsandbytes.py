@@ -53,7 +53,9 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         if kind == "int8"
         else {"load_in_4bit": True, "bnb_4bit_quant_type": "nf4", "bnb_4bit_compute_dtype": rest}
     )
-    loaded = load(model, combination.device, rest, quantization_config=BitsAndBytesConfig(**options))  # type: ignore[no-untyped-call]
+    config = BitsAndBytesConfig(**options)  # type: ignore[no-untyped-call]
+    # Without a map, transformers takes a GPU wherever there is one, for the CPU's combinations, too.
+    loaded = load(model, combination.device, rest, quantization_config=config, device_map={"": combination.device})
     return BitsAndBytesEncoder(
         loaded, combination, threads=context.threads, library="bitsandbytes", stability=STABILITY[kind]
     )

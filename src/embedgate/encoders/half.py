@@ -93,10 +93,9 @@ def half_graph(model: Model, source: Path, context: BuildContext) -> tuple[Path,
         save_graph(converted, folder / FILE_NAME)
         _check(folder / FILE_NAME)
         cosine = _least_cosine(model, source, folder / FILE_NAME, context.threads)
-        if not cosine >= LEAST_COSINE:
-            raise BuildError(
-                f"{model.name} cannot be float16: of {len(PROBES)} texts, the least cosine is {cosine:.4f}"
-            )
+        if not cosine >= LEAST_COSINE[quantized]:
+            told = f"of {len(PROBES)} texts, the least cosine to before is {cosine:.4f}"
+            raise BuildError(f"{model.name} cannot be float16: {told}")
         return {"cosine_to_source": cosine, "float32_nodes": len(kept)}
 
     folder, artefact = context.cache.get_or_build(f"{kind}-half" if quantized else "onnx-fp16", key, build)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
@@ -167,10 +168,13 @@ class SentenceTransformerEncoder(Encoder):
     def evidence(self) -> Evidence:
         """What really ran, from the stored weights and from one more run of a short text."""
         products = products_of(self._model, lambda: self.encode([PROBE]))
+        wide = _kept_in_float32(self._model)
         devices = sorted({str(weight.device) for weight in self._model.parameters()})
         device = " and ".join(devices) or UNKNOWN_DEVICE
         stored = Counter(
-            type_name(weight.dtype) for weight in self._model.parameters() if not is_traceable_wrapper_subclass(weight)
+            type_name(weight.dtype)
+            for name, weight in self._model.named_parameters()
+            if not is_traceable_wrapper_subclass(weight) and not (wide and wide.search(name))
         )
         problems = [*contradictions(self._combination, products, device), *self._unexpected(stored)]
         if self._combination.weight_precision == REFERENCE_WEIGHT_PRECISION:
@@ -327,6 +331,17 @@ def reduced_float32() -> list[str]:
 
 def _keep_pooled(_: nn.Module, __: Any, features: dict[str, Any]) -> None:
     features["pooled"] = features["sentence_embedding"]
+
+
+def _kept_in_float32(model: nn.Module) -> re.Pattern[str] | None:
+    """Names of weights that an architecture keeps in float32 whatever the type, as T5 its `wo`; None for none."""
+    names = {
+        name
+        for module in model.modules()
+        for listed in ("_keep_in_fp32_modules", "_keep_in_fp32_modules_strict")
+        for name in getattr(module, listed, None) or ()
+    }
+    return re.compile(rf"\b({'|'.join(map(re.escape, sorted(names)))})\b") if names else None
 
 
 def _in_training(model: nn.Module) -> int:

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch.utils._triton import has_triton
 
 from embedgate.combination import Combination
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
@@ -38,13 +39,17 @@ NATIVE: dict[str, set[str]] = {
     "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
     "amp": {"avx512_bf16", "amx_bf16", "bf16"},
 }
+COMPILED_ON_CUDA = Combination("torch", "compile", "cuda")
 # Another shape may be compiled to other kernels, which sum in another order.
 COMPILED = Stability(batch=1e-2)
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    return without_cuda(combination, LEAST_CAPABILITY.get(combination.weight_precision, (0, 0)))
+    reason = without_cuda(combination, LEAST_CAPABILITY.get(combination.weight_precision, (0, 0)))
+    if reason is None and combination == COMPILED_ON_CUDA and not has_triton():
+        return "torch.compile needs Triton on CUDA: pip install triton"
+    return reason
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:

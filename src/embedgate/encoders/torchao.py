@@ -9,13 +9,14 @@ embedding moves about as far as quantization has moved it from the reference's.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import replace
 from functools import partial
+from typing import Any
 
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
 from torchao.quantization import (
     Float8DynamicActivationFloat8WeightConfig,
     Int8DynamicActivationInt8WeightConfig,
@@ -38,8 +39,11 @@ from embedgate.model import Model
 # The last bits of float32 sums depend on the batch, and move activations across a step of int8.
 STABILITY = Stability(batch=0.25)
 REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
-# The operator that multiplies in 8 bits; on CUDA, too, it is called from the CPU.
-KERNELS = {"int8": "aten::_int_mm", "fp8": "aten::_scaled_mm"}
+# The operators that multiply in 8 bits; torchao asks for int8 on CUDA by `out_dtype`, and for fp8 by mslk where it is.
+KERNELS = {
+    "int8": ("aten._int_mm.default", "out_dtype"),
+    "fp8": ("aten._scaled_mm.default", "mslk.f8f8bf16_rowwise.default"),
+}
 LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 
 
@@ -52,10 +56,11 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     """Builds the encoder."""
     loaded = load(model, combination.device, REST[combination.device])
     fp8 = combination.weight_precision == "fp8"
+    # Its settings for Inductor would be the whole process's, other combinations' torch.compile among it.
     config = (
-        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow())
+        Float8DynamicActivationFloat8WeightConfig(granularity=PerRow(), set_inductor_config=False)
         if fp8
-        else Int8DynamicActivationInt8WeightConfig()
+        else Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
     )
     # The transformer is `.model`: what is set as `.auto_model` is never run.
     quantize_(loaded[0].model, config)
@@ -71,23 +76,39 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
 
 
 class TorchaoEncoder(SentenceTransformerEncoder):
-    """Counts the 8-bit kernels that ran, too: where one cannot, torchao multiplies in float32 and says nothing."""
+    """Counts the 8-bit kernels that ran, too: where one refuses, torchao multiplies in float32 and says nothing."""
 
     def evidence(self) -> Evidence:
-        """What really ran. cuBLAS has no int8 kernel for 16 tokens or fewer, so a short text is told apart."""
+        """What really ran. cuBLAS has no int8 kernel for 16 rows or fewer, so a short text is told apart."""
         found = super().evidence()
-        kernel = KERNELS[self._combination.weight_precision]
-        short, batch = (_calls(kernel, partial(self.encode, texts)) for texts in (["Short."], [PROBE] * 8))
+        kernels = KERNELS[self._combination.weight_precision]
+        # A product after pooling has a row per text.
+        short, batch = (_done(kernels, partial(self.encode, texts)) for texts in (["Short."], [PROBE] * 32))
         products = sum(found.products.values())
         details = {**found.details, "8-bit kernels": {"one short text": short, "a batch": batch, "of": products}}
-        problem = f"{kernel} ran for {batch} of {products} products: torchao computed the others in float"
+        problem = f"an 8-bit kernel ran for {batch} of {products} products: torchao computed the others in float"
         problems = found.problems if batch >= products else (*found.problems, problem)
         return replace(found, details=details, problems=problems)
 
 
-def _calls(kernel: str, run: Callable[[], object]) -> int:
-    """How often a kernel is called while something is encoded."""
-    os.environ.setdefault("KINETO_LOG_LEVEL", "99")  # or it writes a line at each start and end
-    with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profile:
+class _Done(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    """Counts operators that return; torchao calls one that may refuse, and catches what it raises."""
+
+    supports_higher_order_operators = True
+
+    def __init__(self, names: Collection[str]) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.count: int = 0
+        self._names = names
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        result = func(*args, **(kwargs or {}))
+        self.count += str(func) in self._names
+        return result
+
+
+def _done(names: Collection[str], run: Callable[[], object]) -> int:
+    """How often an operator has done its work while something is encoded."""
+    with _Done(names) as done:
         run()
-    return sum(event.count for event in profile.key_averages() if event.key == kernel)
+    return int(done.count)

@@ -17,6 +17,8 @@ BOUNDS = (32, 128, 512, 2048, 8192)
 LARGEST_BATCH = 256
 # Tokens of a batch, padding included: the largest batch of long texts has fewer of them.
 MOST_TOKENS = 256 * 512
+# Pairs of tokens of a batch, one for each of which attention has a score.
+MOST_PAIRS = 256 * 512**2
 # A model that names no limit (transformers then says 10^30) gets this one; a longer text is refused, never cut.
 NO_LIMIT = 10**6
 WITHOUT_LIMIT = 8192
@@ -71,7 +73,7 @@ def buckets(max_tokens: int, batch_size: int) -> tuple[Bucket, ...]:
     wanted = max(LARGEST_BATCH, batch_size)
     found = []
     for shortest, longest in zip(starts, ends, strict=True):
-        most = max(1, min(wanted, MOST_TOKENS // longest))
+        most = max(1, min(wanted, MOST_TOKENS // longest, MOST_PAIRS // longest**2))
         found.append(Bucket(shortest, longest, most, min(batch_size, most)))
     return tuple(found)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -43,11 +43,13 @@ class Pass:
         inputs: By name, int64 `[texts, tokens]`.
         outputs: By name, float32.
         run: Has the engine read the inputs and write the outputs.
+        holds: What must live as long as this does: a CUDA graph's context, and the memory that it works in.
     """
 
     inputs: dict[str, Tensor]
     outputs: dict[str, Tensor]
     run: Callable[[], None]
+    holds: tuple[Any, ...]
 
 
 class TensorRTEncoder(Encoder):
@@ -96,8 +98,9 @@ class TensorRTEncoder(Encoder):
         if missing := {*tokenizer.input_names, EMBEDDING}.difference(names):
             raise BuildError(f"the engine has no tensor {', '.join(sorted(missing))}")
         self._contexts: dict[int, Any] = {}
+        self._scratch = stream.empty((0,), torch.uint8)
         self._seen: Counter[tuple[int, int]] = Counter()
-        self._graphs: dict[tuple[int, int], Pass] = {}
+        self._graphs: OrderedDict[tuple[int, int], Pass] = OrderedDict()
         self._no_graphs = "TensorRT for RTX captures its own" if made.library.for_rtx else ""
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
@@ -131,8 +134,7 @@ class TensorRTEncoder(Encoder):
 
     def evidence(self) -> Evidence:
         """Products by the type they compute in, as the engine inspector tells it of every layer and profile."""
-        inspector = self._engine.create_engine_inspector()
-        told = inspector.get_engine_information(self._trt.LayerInformationFormat.JSON)
+        told = [self._inspected(place) for place in range(len(self._made.buckets))]
         graph = onnx.load(self._made.graph, load_external_data=False)
         found = inspect(told, product_names(graph))
         problems = contradictions(self._combination, found.products, self._stream.device)
@@ -167,7 +169,17 @@ class TensorRTEncoder(Encoder):
             self._stream.wait()
             self._graphs.clear()
             self._contexts.clear()
+            self._scratch = None  # type: ignore[assignment]
             self._engine = self._runtime = None
+
+    def _inspected(self, place: int) -> str:
+        """What the inspector tells with a bucket's likely shape, without which some layers tell no types."""
+        context = self._new_context(place)
+        for name in self._tokenizer.input_names:
+            context.set_input_shape(name, self._made.buckets[place].likely_shape)
+        inspector = self._engine.create_engine_inspector()
+        inspector.execution_context = context
+        return str(inspector.get_engine_information(self._trt.LayerInformationFormat.JSON))
 
     @property
     def _dimension(self) -> int:
@@ -201,38 +213,52 @@ class TensorRTEncoder(Encoder):
         shape = (int(batch.input_ids.shape[0]), int(batch.input_ids.shape[1]))
         self._seen[shape] += 1
         if shape in self._graphs:
+            self._graphs.move_to_end(shape)
             kept = self._graphs[shape]
             for name, array in batch.feeds.items():
                 kept.inputs[name].copy_(self._stream.upload(array), non_blocking=True)
             kept.run()
             return kept.outputs
-        ready = self._ready({name: self._stream.upload(array) for name, array in batch.feeds.items()}, shape)
+        place, _ = self._bucket(shape[1])
+        if place not in self._contexts:
+            self._contexts[place] = self._new_context(place)
+        inputs = {name: self._stream.upload(array) for name, array in batch.feeds.items()}
+        ready = self._ready(self._contexts[place], place, inputs)
         ready.run()
-        if self._seen[shape] > WARM_UPS and len(self._graphs) < MOST_GRAPHS and not self._no_graphs:
-            self._keep_graph(ready, shape)
+        if self._seen[shape] > WARM_UPS and not self._no_graphs:
+            self._keep_graph(place, shape, inputs)
         return ready.outputs
 
-    def _keep_graph(self, ready: Pass, shape: tuple[int, int]) -> None:
-        """Captures a shape that repeats as a CUDA graph, on memory of its own."""
-        inputs = {name: tensor.clone() for name, tensor in ready.inputs.items()}
-        own = self._ready(inputs, shape)
+    def _keep_graph(self, place: int, shape: tuple[int, int], inputs: dict[str, Tensor]) -> None:
+        """Captures a shape that repeats as a CUDA graph, with a context and memory that nothing else changes."""
         try:
+            own = self._ready(self._new_context(place), place, {name: t.clone() for name, t in inputs.items()})
+            own.run()  # what a new shape asks of a context is done, and not captured
             self._graphs[shape] = replace(own, run=self._stream.capture(own.run))
-        except RuntimeError as error:  # it costs speed alone, and the evidence tells
+        except (RuntimeError, EncodeError) as error:  # it costs speed alone, and the evidence tells
             self._no_graphs = one_line(error)
+        if len(self._graphs) > MOST_GRAPHS:
+            self._graphs.popitem(last=False)
 
-    def _ready(self, inputs: dict[str, Tensor], shape: tuple[int, int]) -> Pass:
-        """Binds memory to the context of a shape's bucket."""
-        place, bucket = self._bucket(shape[1])
-        context = self._context(place)
+    def _ready(self, context: Any, place: int, inputs: dict[str, Tensor]) -> Pass:
+        """Binds a context to inputs, to new outputs, and to memory to work in."""
         for name, tensor in inputs.items():
             if not context.set_input_shape(name, tuple(tensor.shape)):
+                bucket = self._made.buckets[place]
                 raise EncodeError(
                     f"the engine refuses {name} of shape {tuple(tensor.shape)}: its profile {place} takes "
                     f"{bucket.least_shape} to {bucket.largest_shape}"
                 )
         if unknown := context.infer_shapes():
             raise EncodeError(f"the engine cannot tell the shape of {', '.join(unknown)}")
+        # Shared by all contexts, since they work one after the other, and as large as the shapes that came need it; a
+        # CUDA graph keeps the one it was captured with.
+        needed = int(context.update_device_memory_size_for_shapes())
+        if needed > self._scratch.numel():
+            self._scratch = self._stream.empty((needed,), torch.uint8)
+        scratch = self._scratch
+        if needed:
+            context.set_device_memory(scratch.data_ptr(), needed)
         outputs = {
             name: self._stream.empty(tuple(context.get_tensor_shape(name)), torch.float32) for name in self._outputs
         }
@@ -244,22 +270,27 @@ class TensorRTEncoder(Encoder):
             if not context.execute_async_v3(self._stream.handle):
                 raise EncodeError(f"the engine did not run: {self._log.told()}")
 
-        return Pass(inputs, outputs, run)
+        return Pass(inputs, outputs, run, (context, scratch))
 
-    def _context(self, place: int) -> Any:
-        """The execution context of a bucket; each has its own, since changing its profile would wait."""
-        if place not in self._contexts:
-            context = self._new_context()
-            if context is None or not context.set_optimization_profile_async(place, self._stream.handle):
-                raise EncodeError(
-                    f"TensorRT makes no context for profile {place}: {self._log.told()}", "lower --gate-batch-size"
-                )
-            self._contexts[place] = context
-        return self._contexts[place]
+    def _new_context(self, place: int) -> Any:
+        """An execution context of a bucket, which leaves the memory it works in to its user.
 
-    def _new_context(self) -> Any:
+        Left to TensorRT, each would take what the largest shape of the largest bucket needs.
+        """
+        context = self._create_context()
+        if context is None or not context.set_optimization_profile_async(place, self._stream.handle):
+            raise EncodeError(
+                f"TensorRT makes no context for profile {place}: {self._log.told()}", "lower --gate-batch-size"
+            )
+        return context
+
+    def _create_context(self) -> Any:
+        own = self._trt.ExecutionContextAllocationStrategy.USER_MANAGED
         if not self._made.library.for_rtx:
-            return self._engine.create_execution_context()
+            return self._engine.create_execution_context(own)
         config = self._engine.create_runtime_config()
+        config.set_execution_context_allocation_strategy(own)
         config.cuda_graph_strategy = self._trt.CudaGraphStrategy.WHOLE_GRAPH_CAPTURE
+        # Compiled at once for each shape: in the background, the same batch would later come by another kernel.
+        config.dynamic_shapes_kernel_specialization_strategy = self._trt.DynamicShapesKernelSpecializationStrategy.EAGER
         return self._engine.create_execution_context(config)

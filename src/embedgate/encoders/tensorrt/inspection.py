@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -26,6 +26,16 @@ TYPES = (
 # From the narrowest on; what a product reads at its narrowest is what it multiplies.
 WIDTH = {name: place for place, (_, name) in enumerate(TYPES)}
 UNKNOWN = "unknown"
+# Kernels name the types they multiply, as `sm80_xmma_gemm_i8i8_i8i32_f32_tn_n`.
+KERNELS = (
+    (re.compile(r"(?<![a-z0-9])(e4m3)+", re.IGNORECASE), "float8_e4m3fn"),
+    (re.compile(r"(?<![a-z0-9])i8i8"), "int8"),
+    (re.compile(r"(?<![a-z0-9])bf16bf16"), "bfloat16"),
+    (re.compile(r"(?<![a-z0-9])f16f16"), "float16"),
+    (re.compile(r"(?<![a-z0-9])(f32f32|tf32)"), "float32"),
+)
+# Of the layers that a product has become, those that multiply count.
+MULTIPLIES = re.compile(r"gemm|matrixmultiply|matmul|\bfc|fcmul|fusedfc|mma", re.IGNORECASE)
 # A layer of this kind may stand between two others, and multiplies nothing.
 MOVES = ("Reformat", "reformat", "Constant", "constant", "NoOp", "Shuffle", "shape_call", "move", "signal", "wait")
 
@@ -46,31 +56,50 @@ class Inspection:
     layers: int
 
 
-def inspect(information: str, products: Iterable[str]) -> Inspection:
+def inspect(information: Iterable[str], products: Iterable[str]) -> Inspection:
     """Finds what every product of a graph computes in.
 
     Args:
-        information: What `get_engine_information` gives as JSON, of an engine built with detailed verbosity.
+        information: What `get_engine_information` gives as JSON, once per optimisation profile, of an engine built with
+            detailed verbosity.
         products: Names of the graph's product nodes.
     """
-    layers = [layer for layer in json.loads(information).get("Layers", ()) if isinstance(layer, Mapping)]
-    multiplying = [layer for layer in layers if layer.get("LayerType") not in MOVES]
-    texts = [f"{layer.get('Metadata', '')}\n{layer.get('Name', '')}" for layer in multiplying]
+    layers = [
+        layer
+        for told in information
+        for layer in json.loads(told).get("Layers", ())
+        if isinstance(layer, Mapping) and layer.get("LayerType") not in MOVES
+    ]
+    texts = [f"{layer.get('Metadata', '')}\n{layer.get('Name', '')}" for layer in layers]
     found = {}
     for product in products:
         named = re.compile(rf"(?<![\w./]){re.escape(product)}(?:_myl\d+_\d+)?(?![\w./])")
-        kinds = {reads(layer) for layer, text in zip(multiplying, texts, strict=True) if named.search(text)}
-        # Seen in several profiles, or in several parts, it counts as its widest.
-        found[product] = max(kinds, key=lambda kind: WIDTH.get(kind, len(WIDTH))) if kinds else UNKNOWN
+        mine = [layer for layer, text in zip(layers, texts, strict=True) if named.search(text)]
+        kinds = {reads(layer) for layer in _multiplying(mine) or mine}
+        # A profile tells no types of another's layers. What several tell counts as the widest.
+        known = kinds - {UNKNOWN}
+        found[product] = max(known, key=WIDTH.__getitem__) if known else UNKNOWN
     narrowest = min(found.values(), key=lambda kind: WIDTH.get(kind, len(WIDTH)), default=UNKNOWN)
     wider = {name: kind for name, kind in found.items() if kind != narrowest}
     return Inspection(dict(Counter(found.values())), wider, len(layers))
 
 
 def reads(layer: Mapping[str, Any]) -> str:
-    """The narrowest type among what a layer reads; `unknown` where it does not tell."""
+    """The narrowest type among what a layer reads, else what its kernel's name says; `unknown` where neither tells."""
     kinds = {kind for tensor in layer.get("Inputs", ()) for kind in _type_of(tensor)}
-    return min(kinds, key=WIDTH.__getitem__) if kinds else UNKNOWN
+    if kinds:
+        return min(kinds, key=WIDTH.__getitem__)
+    kernel = str(layer.get("TacticName", ""))
+    return next((name for pattern, name in KERNELS if pattern.search(kernel)), UNKNOWN)
+
+
+def _multiplying(layers: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The layers that multiply, as their kind or kernel says; none where TensorRT has fused all into one of its own."""
+    return [
+        layer
+        for layer in layers
+        if MULTIPLIES.search(str(layer.get("LayerType", ""))) or MULTIPLIES.search(str(layer.get("TacticName", "")))
+    ]
 
 
 def _type_of(tensor: Any) -> Iterator[str]:

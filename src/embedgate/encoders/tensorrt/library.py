@@ -78,8 +78,9 @@ def unsupported(found: Library, gpu: Gpu) -> str | None:
     if not found.for_rtx:
         return None
     members = found.module.ComputeCapability.__members__
-    if f"SM{gpu.capability[0]}{gpu.capability[1]}" in members:
+    # Turing (7.5) has to be asked for when an engine is built, and has no int8 there.
+    if gpu.capability >= (8, 0) and f"SM{gpu.capability[0]}{gpu.capability[1]}" in members:
         return None
-    known = ", ".join(name.removeprefix("SM") for name in members if name.startswith("SM"))
+    known = ", ".join(name.removeprefix("SM") for name in members if name.startswith("SM") and name != "SM75")
     major, minor = gpu.capability
     return f"{found} runs on compute capability {known} alone, and {gpu.name} has {major}{minor}: install tensorrt"
