@@ -81,7 +81,7 @@ class Shows(Answers):
             "cpu",
             ("named int8static, but 36 of 37 products compute in other types: 6 in bfloat16, 30 in float32",),
         ),
-        ("x-nf4-cpu", {"uint8": 37}, "cpu", ()),
+        ("x-q4-cpu", {"uint8": 37}, "cpu", ()),
         ("x-int8-cpu", {}, "unknown", ()),
         ("x-int8-cuda", {"int8": 37}, "cpu", ("named cuda, but it runs on cpu",)),
         ("x-int8-cuda", {"int8": 37}, "cpu and cuda:0", ("named cuda, but it runs on cpu and cuda:0",)),

@@ -64,6 +64,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(Text(line, style="bold red"), soft_wrap=True)
     if summary.changes is not None:
         console.print(_changes(summary.changes))
+    console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
     return out.getvalue()
 
 
@@ -108,7 +109,8 @@ def _notes(summary: Summary) -> list[Text]:
         if not j.unjudged
     ]
     for (cause, step), found in summary.unjudged.items():
-        lines.append(Text(f"{len(found)} checks not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
+        checks = "1 check" if len(found) == 1 else f"{len(found)} checks"
+        lines.append(Text(f"{checks} not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
     for j in summary.verified:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
