@@ -464,6 +464,13 @@ class TestProducts:
         assert found.diagnosis.layer == "evidence"
         assert budgets({self.SHARE: 35 / 36}).products(ACME).verdict == "pass"
 
+    @pytest.mark.parametrize("count", range(1, 37))
+    def test_what_a_baseline_rounds_is_no_change(self, count, judge, budgets, monkeypatch):
+        run = judge.session.run(ACME)
+        monkeypatch.setattr(run, "evidence", replace(run.evidence, products={"int8": count, "float16": 37 - count}))
+        found = budgets({self.SHARE: float(f"{count / 37:.6g}")}).products(ACME)
+        assert (found.verdict, found.details) == ("pass", ())
+
     def test_more_than_approved_is_told_as_stale(self, budgets):
         found = budgets({self.SHARE: 0.5}).products(ACME)
         assert found.verdict == "pass"

@@ -337,6 +337,24 @@ def test_an_engine_of_other_weights_in_its_place_is_found_out(graphs, tokenizer,
         engine_of(FAKE, graphs["fp16"], known, H200, context)
 
 
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda folder: (folder / engines.PLAN).unlink(), "cannot be read: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_text("{"), "artefact.json is damaged: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_text("[]"), "artefact.json is damaged: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_bytes(b"\xff"), "artefact.json is damaged: .*; delete "),
+    ],
+)
+def test_a_damaged_cache_is_told_with_what_to_delete(damage, message, graphs, tmp_path):
+    context = BuildContext(1, ArtefactCache(tmp_path))
+    engine_of(FAKE, graphs["fp16"], buckets(256, 32), H200, context)
+    (folder,) = tmp_path.glob("tensorrt-engine-*")
+    damage(folder)
+    with pytest.raises(BuildError, match=message):
+        engine_of(FAKE, graphs["fp16"], buckets(256, 32), H200, context)
+
+
 def test_what_the_builder_has_learnt_is_kept_and_another_versions_dropped(graphs, tokenizer, tmp_path):
     context, known = BuildContext(1, ArtefactCache(tmp_path)), buckets(tokenizer.max_tokens, 32)
     kept = tmp_path / engines.timing_cache_name(FAKE, H200)
@@ -581,6 +599,9 @@ def test_without_a_package_the_extras_are_named(monkeypatch):
         ),
         ("import tensorrt_libs_that_are_not_there", "broken_trt cannot be imported .*tensorrt_libs_that_are_not_there"),
         ("__version__ = '8.6.1'", "broken_trt 8.6.1 is older than 10.13"),
+        ("", "broken_trt is no TensorRT"),
+        ("__version__ = 'unknown'", "broken_trt is no TensorRT"),
+        ("raise SystemExit(3)", "broken_trt cannot be imported"),
     ],
 )
 def test_a_broken_package_is_told_in_one_line(content, message, tmp_path, monkeypatch):

@@ -15,6 +15,8 @@ from typing import Any
 
 from platformdirs import user_cache_path
 
+from embedgate.errors import BuildError, one_line
+
 COMPLETE = "artefact.json"
 
 
@@ -52,11 +54,14 @@ class ArtefactCache:
 
         Returns:
             The folder, and its record: `{"kind", "key", "record", "seconds"}`, as kept in its `artefact.json`.
+
+        Raises:
+            BuildError: If what is kept there is damaged.
         """
         digest = hashlib.sha256(json.dumps([kind, key], sort_keys=True).encode()).hexdigest()[:20]
         folder = self.root / f"{kind}-{digest}"
         if (folder / COMPLETE).is_file():
-            kept = json.loads((folder / COMPLETE).read_text("utf-8"))
+            kept = _read(folder)
             self.taken[folder.name] = kept.get("seconds")
             return folder, kept
         self.root.mkdir(parents=True, exist_ok=True)
@@ -77,3 +82,13 @@ class ArtefactCache:
             shutil.rmtree(scratch, ignore_errors=True)
         self.taken[folder.name] = seconds
         return folder, record
+
+
+def _read(folder: Path) -> dict[str, Any]:
+    try:
+        kept = json.loads((folder / COMPLETE).read_text("utf-8"))
+        if not isinstance(kept["key"], dict) or not isinstance(kept["record"], dict):
+            raise ValueError("it lacks what an artefact's record has")
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BuildError(f"{folder / COMPLETE} is damaged: {one_line(error)}", f"delete {folder}") from error
+    return dict(kept)

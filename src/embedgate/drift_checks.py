@@ -188,6 +188,9 @@ class DriftChecks:
         """
         session, store = self._session, self._store
         sound = [run for run in session.finished() if self._sound(run)]
+        if not sound and (ran := session.finished()):
+            cause = f"{', '.join(run.combination.id for run in ran)} is not what its id says, so nothing is approved"
+            raise BaselineError(cause, "run test_is_what_its_id_says, which tells what it is")
         measured = {id(run): self._to_approve(run) for run in sound}
         by_profile = self._by_profile([run for run in sound if measured[id(run)]])
         if not by_profile:

@@ -206,6 +206,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[BENCH] = bench = Bench(config)
     config.pluginmanager.register(bench.collector, "embedgate-collector")
     settings = bench.settings
+    _refuse_ignored_ini(config)
     if settings.update:
         from embedgate.machine import in_ci
 
@@ -316,6 +317,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         raise pytest.UsageError(misuse)
     # What there is nothing to ask of, such as an upgrade without an incumbent, is no skipped test but no test.
     items[:] = [item for item in items if not _asks_nothing(item)]
+    if config.getoption("gate_receipt") and items and not any(RECEIPT in _parameters(item) for item in items):
+        raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
     if any(_combination(item) for item in items):
         _refuse_bad_models(config.stash[BENCH].plan)
         _refuse_bad_files(config.stash[BENCH])
@@ -571,6 +574,24 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
     return show
 
 
+def _refuse_ignored_ini(config: pytest.Config) -> None:
+    """Tells that pytest has not read the ini file that sets the gate where it was called.
+
+    It takes a path among the arguments for a place of tests, an option's value too where it is not joined by `=`, and
+    looks for its ini file from the folder that all places share.
+    """
+    here = config.invocation_params.dir
+    for file in (here / name for name in ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")):
+        if file == config.inipath or not file.is_file():
+            continue
+        lines = file.read_text("utf-8", errors="replace").splitlines()
+        if config.inipath is None and any(line.startswith("gate_") for line in lines):
+            raise pytest.UsageError(
+                f"pytest has not read {file}, which sets the gate, since it takes {config.rootpath} for its rootdir: "
+                "join options and their paths by '=', such as --gate-report=DIR"
+            )
+
+
 def _refuse_bad_models(plan: Plan) -> None:
     """Tells a model that is missing, unpinned or unsafe once, before any test; the bundled one is left for later."""
     try:
@@ -584,12 +605,15 @@ def _refuse_bad_models(plan: Plan) -> None:
 def _refuse_bad_files(bench: Bench) -> None:
     """Tells tolerances, expected failures or pinned examples that are malformed once, before any test."""
     from embedgate.expectations import Expectations
+    from embedgate.machine import profile
     from embedgate.pinned import load_pinned
     from embedgate.settings import own_or_bundled
     from embedgate.tolerances import Tolerances
 
     folder = bench.settings.baselines_folder
     try:
+        if bench.settings.profile:
+            profile(bench.settings.profile)
         Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry)
         Expectations.load(folder / "expected_failures.toml")
         load_pinned(folder)

@@ -175,8 +175,8 @@ def read(path: Path, schema: int) -> dict[str, Any]:
         raise GateError(f"{path} is a folder, not a receipt: give the report.json in it") from error
     except OSError as error:
         raise GateError(f"{path} cannot be read: {error}") from error
-    except ValueError as error:
-        raise GateError(f"{path} is no JSON, or truncated: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise GateError(f"{path} is no JSON, or empty or truncated: {error}") from error
     if not isinstance(report, dict) or report.get("schema") != schema:
         found = report.get("schema") if isinstance(report, dict) else None
         raise GateError(f"{path} has the schema {found!r}, and this embedgate reads {schema}")

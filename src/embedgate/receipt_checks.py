@@ -262,7 +262,7 @@ def _public(version: str) -> str:
 
 def _rerun(settings: Settings, command: Sequence[str]) -> str:
     """The command that makes a receipt for this checkout."""
-    words = [*command, "-m", "gpu", "--gate-report", "DIR"]
+    words = [*command, "-m", "gpu", "--gate-report=DIR"]
     if settings.model != Settings.model:
         words += ["--gate-model", settings.model]
     for name in settings.data:

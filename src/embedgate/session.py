@@ -235,8 +235,9 @@ class Session:
         )
 
     def unavailable(self, combination: Combination) -> str | None:
-        """Why a combination cannot run here, in one line; None where it can."""
-        return encoders.unavailable(combination, self.registry)
+        """Why a combination, or the reference it is judged against, cannot run here, in one line; None where both can."""
+        own = encoders.unavailable(combination, self.registry)
+        return own or encoders.unavailable(combination.reference, self.registry)
 
     def run(self, combination: Combination, model: Model | None = None) -> Run:
         """Builds a combination and encodes every text with it, once per session.

@@ -243,5 +243,6 @@ def _module(combination: Combination, registry: Registry) -> Any:
     try:
         return importlib.import_module(backend.module)
     except ImportError as error:
-        extra = f"pip install 'embedgate[{backend.extra}]'" if backend.extra else "reinstall embedgate"
-        raise Unavailable(f"{backend.name} cannot be imported ({error})", extra) from error
+        extras = "gpu" if combination.device == "cuda" and backend.extra == "onnx" else backend.extra
+        step = f"pip install 'embedgate[{extras}]'" if extras else "reinstall embedgate"
+        raise Unavailable(f"what {backend.name} needs cannot be imported ({error})", step) from error

@@ -20,7 +20,7 @@ from embedgate.encoders.cuda import Gpu
 from embedgate.encoders.graph import FILE_NAME
 from embedgate.encoders.tensorrt.buckets import Bucket
 from embedgate.encoders.tensorrt.library import Library
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, one_line
 
 # Part of the cache key: raise it whenever engines are built in another way.
 VERSION = 1
@@ -85,9 +85,14 @@ def engine_of(found: Library, graph: Path, known: Sequence[Bucket], gpu: Gpu, co
         return {"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan)}
 
     folder, artefact = context.cache.get_or_build(f"{found.package}-engine", key, build)
-    plan = (folder / PLAN).read_bytes()
     record = artefact["record"]
-    if artefact["key"] != key or hashlib.sha256(plan).hexdigest() != record["plan_sha256"]:
+    try:
+        plan = (folder / PLAN).read_bytes()
+    except OSError as error:
+        raise BuildError(
+            f"the engine in {folder.name} cannot be read: {one_line(error)}", f"delete {folder}"
+        ) from error
+    if artefact["key"] != key or hashlib.sha256(plan).hexdigest() != record.get("plan_sha256"):
         raise BuildError(
             f"the engine in {folder.name} is not the one that was built for this graph", f"delete {folder}"
         )

@@ -1,11 +1,13 @@
 """Which of TensorRT's two packages there is: `tensorrt` for any NVIDIA GPU, or `tensorrt_rtx` for RTX cards.
 
-They share an API, but an engine of one is none of the other's. Where both are installed, `tensorrt` is taken.
+They share an API, but an engine of one is none of the other's. Where both can be imported, `tensorrt` is taken; the evidence
+names which.
 """
 
 from __future__ import annotations
 
 import importlib
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,17 +56,22 @@ def installed() -> Library:
             if error.name != package:
                 broken.append(f"{package} cannot be imported ({one_line(error)})")
             continue
-        except Exception as error:  # its own loading of libraries raises what it likes
+        except (Exception, SystemExit) as error:  # its own loading of libraries raises what it likes
             broken.append(f"{package} cannot be imported ({one_line(error)})")
             continue
-        found = Library(module, package, str(module.__version__))
+        version = str(getattr(module, "__version__", ""))
+        numbers = re.match(r"(\d+)\.(\d+)", version)
+        if numbers is None:
+            broken.append(f"{package} is no TensorRT (version {version!r})")
+            continue
+        found = Library(module, package, version)
         oldest = OLDEST[package]
-        if tuple(int(part) for part in found.version.split(".")[: len(oldest)]) < oldest:
+        if (int(numbers[1]), int(numbers[2])) < oldest:
             broken.append(f"{found} is older than {'.'.join(map(str, oldest))}")
             continue
         return found
     if broken:
-        step = "reinstall it: its libraries come from NVIDIA's own package index while it is installed"
+        step = "install it anew: its libraries come from NVIDIA's own package index while it is installed"
         raise Unavailable("; ".join(broken), step)
     step = "pip install 'embedgate[gpu,tensorrt]', which needs NVIDIA's package index, or 'embedgate[gpu,tensorrt-rtx]'"
     raise Unavailable("neither tensorrt nor tensorrt_rtx is installed", step)
