@@ -186,6 +186,49 @@ def test_out_of_memory_in_one_combination_leaves_the_others_alone(project):
     result.stdout.fnmatch_lines(["*acme-int8-cpu ran out of memory*"])
 
 
+ACME = """
+import numpy as np
+
+class Acme:
+    def encode(self, texts, batch_size=32):
+        return np.ones((len(texts), 384), dtype=np.float32)
+
+def pytest_gate_combinations(registry):
+    registry.add({id!r}, lambda path, device: Acme())
+"""
+
+
+def test_a_host_projects_cuda_combination_is_skipped_where_its_reference_cannot_run(project):
+    project.makeconftest(ACME.format(id="acme-fp16-cuda"))
+    result = run(project, combination="acme-*")
+    result.assert_outcomes(skipped=8)
+    result.stdout.fnmatch_lines(["acme-fp16-cuda skipped: torch sees no CUDA device"])
+
+
+def test_what_is_not_what_its_id_says_is_told_when_it_is_to_be_approved(project):
+    project.makeconftest(ACME.format(id="acme-int8-cpu").replace("np.ones(", "np.nan * np.ones("))
+    result = approve(project, "-k", "baseline", combination="acme-*")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.stdout.fnmatch_lines(["acme-int8-cpu is not what its id says, so nothing is approved; run test_is_what_*"])
+
+
+def test_a_bad_profile_is_told_once_before_any_test(project):
+    result = run(project, "--gate-profile", "NVIDIA H200")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: 'NVIDIA H200' is no name of a hardware profile; write lower-case words *"])
+
+
+def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path):
+    project.makeini("[pytest]\ngate_data = mine.jsonl\n")
+    outside = tmp_path / "reports"
+    outside.mkdir()
+    result = project.runpytest_subprocess(*SUITES, "--collect-only", "-q", "--gate-report", str(outside))
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: pytest has not read *tox.ini, which sets the gate, since it takes * by '='*"])
+    joined = project.runpytest_subprocess(*SUITES, "--collect-only", "-q", f"--gate-report={outside}")
+    assert joined.ret == pytest.ExitCode.OK
+
+
 def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project, monkeypatch):
     absent = Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)})
     monkeypatch.setattr("embedgate.combination.BACKENDS", (*BACKENDS, absent))

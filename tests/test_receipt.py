@@ -80,6 +80,7 @@ if "PRETEND_GPU" in os.environ:
         return build(model, combination, context, registry)
 
     encoders.build = pretend
+    encoders.unavailable = lambda *_: None
     FreshProcess.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
 '''
 WORDS = "sea dog sun ice oak fig bus jar pen owl elm fox gem hut ink kit log map net oar".split()
@@ -165,6 +166,12 @@ def test_a_sound_receipt_is_green_and_says_what_it_proves(project):
     assert (row["verdict"], row["judgements"][0]["check"]) == ("pass", "receipt")
 
 
+def test_a_receipt_whose_tests_are_deselected_is_told(project):
+    result = project.runpytest_subprocess("--pyargs", "embedgate.suites", "-m", "gpu", "--gate-receipt", "h200.json")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["ERROR: --gate-receipt verifies nothing here: its tests are deselected; give -m cpu*"])
+
+
 def test_without_a_receipt_there_is_no_test(project):
     result = project.runpytest_inprocess(*GIVEN, "-k", "receipt")
     assert result.ret == pytest.ExitCode.NO_TESTS_COLLECTED
@@ -195,7 +202,7 @@ def edit(file: Path) -> None:
     ("change", "message"),
     [
         (Path.unlink, "there is no receipt at *h200.json"),
-        (cut, "*h200.json is no JSON, or truncated: *"),
+        (cut, "*h200.json is no JSON, or empty or truncated: *"),
         (edit, "*h200.json is not as it was written: its checksum is wrong"),
         (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 1"),
         (lambda file: file.write_text("[]"), "*h200.json has the schema None*"),
@@ -210,7 +217,7 @@ def test_a_file_that_is_no_whole_receipt_is_red(project, change, message):
     change(project.path / "h200.json")
     result = verify(project)
     result.assert_outcomes(failed=1, deselected=OTHERS)
-    action = "*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu --gate-report DIR*"
+    action = "*next step: on a machine with a GPU run pytest --pyargs embedgate.suites -m gpu --gate-report=DIR*"
     result.stdout.fnmatch_lines([f"{COMBINATION}: {message}", action])
 
 
@@ -369,7 +376,7 @@ def test_a_combination_that_could_not_run_there_is_not_judged(project):
     told = f"*{COMBINATION} could not run where *h200.json was made: acme needs a newer driver*"
     result = verify(project)
     result.assert_outcomes(passed=1, deselected=OTHERS)
-    result.stdout.fnmatch_lines([f"{COMBINATION}  inconclusive*", f"1 checks not judged: {told}"])
+    result.stdout.fnmatch_lines([f"{COMBINATION}  inconclusive*", f"1 check not judged: {told}"])
     result = verify(project, "--gate-strict")
     result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines([told])

@@ -235,7 +235,7 @@ class Session:
         )
 
     def unavailable(self, combination: Combination) -> str | None:
-        """Why a combination, or the reference it is judged against, cannot run here, in one line; None where both can."""
+        """Why a combination, or its reference, cannot run here, in one line; None where both can."""
         own = encoders.unavailable(combination, self.registry)
         return own or encoders.unavailable(combination.reference, self.registry)
 

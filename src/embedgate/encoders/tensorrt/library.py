@@ -1,7 +1,7 @@
 """Which of TensorRT's two packages there is: `tensorrt` for any NVIDIA GPU, or `tensorrt_rtx` for RTX cards.
 
-They share an API, but an engine of one is none of the other's. Where both can be imported, `tensorrt` is taken; the evidence
-names which.
+They share an API, but an engine of one is none of the other's. Where both can be imported, `tensorrt` is taken; the
+evidence names which.
 """
 
 from __future__ import annotations
