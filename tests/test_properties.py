@@ -427,8 +427,8 @@ def test_another_provider_turns_red(judge, model, monkeypatch):
     """ONNX Runtime's own build for the CPU has a second provider, which takes none of the nodes and all of the name."""
     session = onnxruntime.session
 
-    def elsewhere(graph, threads, optimized=None):
-        made = session(graph, threads, optimized)
+    def elsewhere(graph, threads, optimized=None, device="cpu", profile=None):
+        made = session(graph, threads, optimized, device, profile)
         made.set_providers(["AzureExecutionProvider", "CPUExecutionProvider"])
         return made
 
