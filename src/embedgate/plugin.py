@@ -580,12 +580,12 @@ def _refuse_ignored_ini(config: pytest.Config) -> None:
     It takes a path among the arguments for a place of tests, an option's value too where it is not joined by `=`, and
     looks for its ini file from the folder that all places share.
     """
-    here = config.invocation_params.dir
-    for file in (here / name for name in ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg")):
-        if file == config.inipath or not file.is_file():
-            continue
-        lines = file.read_text("utf-8", errors="replace").splitlines()
-        if config.inipath is None and any(line.startswith("gate_") for line in lines):
+    if config.inipath is not None:
+        return
+    for name in ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"):
+        file = config.invocation_params.dir / name
+        lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
+        if any(line.startswith("gate_") for line in lines):
             raise pytest.UsageError(
                 f"pytest has not read {file}, which sets the gate, since it takes {config.rootpath} for its rootdir: "
                 "join options and their paths by '=', such as --gate-report=DIR"

@@ -134,12 +134,18 @@ def weight_products(graph: onnx.ModelProto) -> list[Product]:
     ]
 
 
+def constants(graph: onnx.ModelProto) -> set[str]:
+    """Names of the values that come from initializers alone: as they are, dequantized, transposed or cast."""
+    found = {tensor.name for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in found:
+            found.add(node.output[0])
+    return found
+
+
 def product_names(graph: onnx.ModelProto) -> list[str]:
     """Names of the nodes that multiply with weights, as they are or quantized; weights need not be loaded."""
-    constant = {tensor.name for tensor in graph.graph.initializer}
-    for node in graph.graph.node:
-        if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in constant:
-            constant.add(node.output[0])
+    constant = constants(graph)
     return [
         node.name
         for node in graph.graph.node

@@ -108,13 +108,13 @@ def float32_nodes(graph: onnx.ModelProto) -> list[str]:
     types = {value.name: value.type.tensor_type.elem_type for value in (*graph.graph.value_info, *graph.graph.input)}
     before = _before(makes, [HIDDEN_STATES])
     positions = _before(makes, [name for node in graph.graph.node if _counts(node, types) for name in node.output])
-    kept: list[str] = []
+    kept: dict[str, None] = {}
     for node in graph.graph.node:
         reads = [makes[name].name for name in node.input if name in makes]
-        between = node.op_type in BETWEEN and reads and set(reads) <= set(kept)
+        between = node.op_type in BETWEEN and reads and kept.keys() >= set(reads)
         if node.op_type in FLOAT32_OPS or node.name not in before or node.name in positions or between:
-            kept.append(node.name)
-    return kept
+            kept[node.name] = None
+    return list(kept)
 
 
 def _before(makes: Mapping[str, NodeProto], values: Sequence[str]) -> set[str]:
@@ -157,6 +157,7 @@ def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.Mod
     values = (*inner.value_info, *inner.input, *inner.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     floats |= {name for name, tensor in initializers.items() if tensor.data_type == TensorProto.FLOAT}
+    in_float32 = set(kept)
     in_half: set[str] = set()
     added: dict[str, TensorProto | NodeProto] = {}
     nodes: list[NodeProto] = []
@@ -168,7 +169,7 @@ def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.Mod
         return result
 
     for node in inner.node:
-        half = node.name not in kept
+        half = node.name not in in_float32
         for place, name in enumerate(node.input):
             if name not in floats:
                 continue

@@ -36,6 +36,7 @@ from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.graph import (
     FILE_NAME,
+    constants,
     exported_graph,
     file_bytes,
     graph_stages,
@@ -193,14 +194,10 @@ class GraphEncoder(Encoder):
     @cached_property
     def _products(self) -> dict[str, str]:
         """Products with weights by the node's name, and the type they compute in, as the graph says."""
-        graph = self._optimized.graph
-        constant = {tensor.name for tensor in graph.initializer}
-        for node in graph.node:
-            # Weights that are dequantized before a product make it one in float, however they are stored.
-            if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in constant:
-                constant.add(node.output[0])
+        # Weights that are dequantized before a product make it one in float, however they are stored.
+        constant = constants(self._optimized)
         kinds = {}
-        for node in graph.node:
+        for node in self._optimized.graph.node:
             if node.op_type in INTEGER_PRODUCTS and node.input[INTEGER_PRODUCTS[node.op_type]] in constant:
                 kinds[node.name] = "int8"
             elif node.op_type in FLOAT_PRODUCTS and node.input[FLOAT_PRODUCTS[node.op_type]] in constant:
