@@ -1,0 +1,70 @@
+"""Stored vectors: embeddings kept in fewer bits, and what a search among them still finds.
+
+`codes` turns embeddings into what is stored and back, `corpus` grows a collection to the size of a real one, `nearest`
+searches exactly, `engines` are the libraries that search in production, and `rescoring` ranks candidates again.
+`embedgate.metrics.search` scores what was found.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+EmbeddingPrecision = Literal["float32", "float16", "int8", "uint8", "binary", "ubinary"]
+Kind = Literal["exact", "hnsw"]
+
+EMBEDDING_PRECISIONS: tuple[EmbeddingPrecision, ...] = ("float32", "float16", "int8", "uint8", "binary", "ubinary")
+# Candidates per result that are ranked again.
+RESCORING = (1, 2, 4, 8)
+# Results of a search, and what metrics look at.
+RESULTS = 10
+
+
+@dataclass(frozen=True)
+class Storage:
+    """How vectors are stored, and how they are searched.
+
+    Attributes:
+        precision: The embedding precision of the documents.
+        rescore: How many candidates per result the float32 query ranks again, by their stored vectors; 0 for no
+            rescoring.
+        float_queries: Whether queries stay float32 in the first search, too; else they are stored as documents are.
+        dims: Dimensions that vectors are truncated to; None for all.
+    """
+
+    precision: EmbeddingPrecision
+    rescore: int = 0
+    float_queries: bool = False
+    dims: int | None = None
+
+    @property
+    def id(self) -> str:
+        """Its name in options, tolerances, baselines and reports, for example `int8-rescore4`."""
+        words = [f"{self.dims}d"] if self.dims else []
+        words.append(self.precision)
+        words += ["float32queries"] if self.float_queries else []
+        words += [f"rescore{self.rescore}"] if self.rescore else []
+        return "-".join(words)
+
+    @property
+    def candidates(self) -> int:
+        """How many documents the first search returns."""
+        return RESULTS * max(1, self.rescore)
+
+    def __str__(self) -> str:
+        return self.id
+
+
+FLOAT32 = Storage("float32")
+# uint8 and ubinary hold the same numbers as int8 and binary under an offset, which is checked of every vector; so what
+# they find is judged once.
+STORAGES: tuple[Storage, ...] = (
+    Storage("float16"),
+    Storage("int8"),
+    Storage("int8", float_queries=True),
+    *(Storage("int8", rescore) for rescore in RESCORING),
+    Storage("binary"),
+    *(Storage("binary", rescore) for rescore in RESCORING),
+)
+# Of vectors truncated to fewer dimensions.
+TRUNCATED: tuple[Storage, ...] = (FLOAT32, Storage("int8", 4), Storage("binary", 4))

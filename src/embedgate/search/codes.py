@@ -1,0 +1,149 @@
+"""Codes: embeddings as they are stored, by Sentence Transformers' `quantize_embeddings`, and back.
+
+An int8 or uint8 code is the number of a step between a dimension's least and greatest value, its *ranges*, which are
+taken from calibration vectors; a binary one is the sign. What is stored is normalised first, so that the inner product
+is the cosine.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.metrics import Matrix
+from embedgate.search import EmbeddingPrecision
+
+Array = npt.NDArray[Any]
+STEPS = 255
+NEEDS_RANGES = ("int8", "uint8")
+BITS = ("binary", "ubinary")
+
+
+@dataclass(frozen=True, eq=False)
+class Ranges:
+    """The least and greatest value of each dimension that 8-bit codes can tell.
+
+    Attributes:
+        low: The least, float32 `[dim]`.
+        high: The greatest, float32 `[dim]`.
+        vectors: Number of calibration vectors they were taken from; 0 where that is not known.
+    """
+
+    low: Matrix
+    high: Matrix
+    vectors: int
+
+    @classmethod
+    def of(cls, calibration: Matrix) -> Ranges:
+        """The ranges of calibration vectors, float32 `[n, dim]`."""
+        return cls(calibration.min(axis=0), calibration.max(axis=0), len(calibration))
+
+    @property
+    def both(self) -> Matrix:
+        """As `quantize_embeddings` takes them, float32 `[2, dim]`."""
+        return np.stack([self.low, self.high])
+
+    @property
+    def step(self) -> Matrix:
+        """What one step of a code is worth, float32 `[dim]`; 1 where a dimension is constant, as the library has it."""
+        step = (self.high - self.low) / np.float32(STEPS)
+        return np.where(step == 0, np.float32(1), step).astype(np.float32)
+
+    @property
+    def sha256(self) -> str:
+        """What identifies them, hex."""
+        return hashlib.sha256(self.both.tobytes()).hexdigest()
+
+    def truncated(self, dims: int) -> Ranges:
+        """Those of the first dimensions; only where the vectors are not normalised anew."""
+        return Ranges(self.low[:dims], self.high[:dims], self.vectors)
+
+
+@dataclass(frozen=True, eq=False)
+class Codes:
+    """Documents as they are stored.
+
+    Attributes:
+        precision: Their embedding precision.
+        matrix: A row per document: float32, float16, int8 or uint8 `[n, dim]`; of bits int8 or uint8 `[n, dim / 8]`,
+            the first dimension in the highest bit.
+        dim: Number of dimensions.
+        ranges: What 8-bit codes are steps of; None for all others.
+    """
+
+    precision: EmbeddingPrecision
+    matrix: Array
+    dim: int
+    ranges: Ranges | None = None
+
+    def __len__(self) -> int:
+        return len(self.matrix)
+
+    @property
+    def bytes_per_vector(self) -> int:
+        """Bytes that one vector is stored in."""
+        return int(self.matrix.shape[1] * self.matrix.itemsize)
+
+
+def stored(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges | None = None) -> Codes:
+    """Documents as they are stored.
+
+    Args:
+        vectors: Normalised vectors, float32 `[n, dim]`.
+        precision: The embedding precision.
+        ranges: What 8-bit codes are steps of.
+    """
+    return Codes(precision, quantize(vectors, precision, ranges), vectors.shape[1], ranges)
+
+
+def quantize(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges | None = None) -> Array:
+    """Codes of vectors.
+
+    Args:
+        vectors: Normalised vectors, float32 `[n, dim]`.
+        precision: The embedding precision.
+        ranges: What 8-bit codes are steps of.
+
+    Raises:
+        ValueError: If 8-bit codes have no ranges: the library would take them from the batch in hand, so that the same
+            text has another code in each batch.
+    """
+    if precision == "float32":
+        return np.asarray(vectors, dtype=np.float32)
+    if precision == "float16":
+        return vectors.astype(np.float16)
+    if precision in NEEDS_RANGES and ranges is None:
+        raise ValueError(f"{precision} codes need ranges")
+    from sentence_transformers.util import quantize_embeddings
+
+    return np.asarray(quantize_embeddings(vectors, precision, ranges=ranges.both if ranges else None))
+
+
+def decode(matrix: Array, precision: EmbeddingPrecision, dim: int, ranges: Ranges | None = None) -> Matrix:
+    """Vectors that codes stand for, as Sentence Transformers' rescoring decodes them, float32 `[..., dim]`.
+
+    A step stands for its lower end, and a bit for 1 or -1; both only move every inner product of a query alike or
+    stretch it, so the order is that of the middle of each step, and of bits as 0 and 1.
+
+    Args:
+        matrix: Codes, `[..., width]`.
+        precision: Their embedding precision.
+        dim: Number of dimensions.
+        ranges: What 8-bit codes are steps of.
+    """
+    if precision in BITS:
+        bits = np.unpackbits(unsigned(matrix, precision), axis=-1, count=dim)
+        return bits.astype(np.float32) * 2 - 1
+    if precision in NEEDS_RANGES:
+        assert ranges is not None, "8-bit codes have ranges"
+        return unsigned(matrix, precision).astype(np.float32) * ranges.step + ranges.low
+    return matrix.astype(np.float32)
+
+
+def unsigned(matrix: Array, precision: EmbeddingPrecision) -> npt.NDArray[np.uint8]:
+    """Codes of one byte without the offset of 128 that int8 and binary have, uint8."""
+    return (matrix.view(np.uint8) ^ np.uint8(128)) if precision in ("int8", "binary") else matrix
