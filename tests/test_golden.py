@@ -23,14 +23,15 @@ from embedgate.encoders import Encoder
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
 from embedgate.errors import BaselineError
 from embedgate.golden import Golden, drifted, largest_move, take_golden
-from embedgate.golden_store import GoldenApproval, GoldenStore
+from embedgate.golden_store import GoldenStore
 from embedgate.machine import profile
 from embedgate.model import Model
+from embedgate.tensor_store import TensorApproval
 
 TEXTS, SHA256 = load_golden()
 REFERENCE = Combination.parse("torch-fp32-cpu")
 AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
-APPROVAL = GoldenApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"tokenizers": "0.22.1"})
+APPROVAL = TensorApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"tokenizers": "0.22.1"})
 OTHER = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
 
 

@@ -21,12 +21,14 @@ from embedgate.measure import item_text
 from embedgate.metrics import METRICS, ORDERING, NotFinite
 from embedgate.profiles import Profiles
 from embedgate.property_checks import PropertyChecks
+from embedgate.search_checks import SearchChecks
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.settings import own_or_bundled
 from embedgate.statistics import Comparison, compare, compare_floor
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
+from embedgate.verdicts import judged
 
 WORST = 5
 PROBES = 16
@@ -42,17 +44,19 @@ class Judge:
         session: The runs.
         family: How many checks this session judges statistically; red verdicts are corrected for it.
         budget_family: How many budgets of time it judges.
+        search_family: How many checks of stored vectors it judges statistically; a family of its own.
 
     Attributes:
         properties: The checks of what must hold for every text.
         drift: The checks against what was approved, and its approval.
         budgets: The checks of speed, memory and size.
+        search: The checks of stored vectors.
 
     Raises:
         GateError: If the profile's name, the tolerances or the expected failures are malformed.
     """
 
-    def __init__(self, session: Session, family: int = 1, budget_family: int = 1) -> None:
+    def __init__(self, session: Session, family: int = 1, budget_family: int = 1, search_family: int = 1) -> None:
         self.session = session
         self.family = max(1, family)
         self._diagnoses: dict[Combination, Diagnosis] = {}
@@ -66,6 +70,15 @@ class Judge:
             self.tolerances,
             self._diagnose,
             sound=lambda run: self.effective(run.combination).verdict == "pass",
+            stored=lambda: self.search,
+        )
+        self.search = SearchChecks(
+            session,
+            self.tolerances,
+            self._diagnose,
+            self.drift.ranges,
+            self.drift.record_command,
+            search_family,
         )
         self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
         self.budgets = BudgetChecks(
@@ -234,36 +247,18 @@ class Judge:
         worst: Callable[[], Sequence[WorstText]],
         details: tuple[str, ...] = (),
     ) -> Judgement:
-        if found.verdict == "fail":
-            message += f"; even the better end of the interval is {found.high:.4f}"
-        elif found.verdict == "inconclusive":
-            settles = (
-                f"about {found.items_needed} items would settle it"
-                if found.items_needed
-                else "more items would not settle it"
-            )
-            message += (
-                f"; the interval {found.low:.4f} to {found.high:.4f} holds both answers, {settles} ({found.n} now)"
-            )
-        failed = found.verdict == "fail"
-        return Judgement(
+        diagnose = None if check == "upgrade" else lambda: self._diagnose(run)
+        return judged(
             check,
             run.combination.id,
-            found.verdict,
-            message,
             dataset,
             metric,
-            value=value,
-            reference_value=reference_value,
-            observed=found.observed,
-            low=found.low,
-            high=found.high,
-            limit=found.limit,
-            n=found.n,
-            smallest_detectable_loss=found.smallest_detectable_loss,
-            items_needed=found.items_needed,
-            diagnosis=self._diagnose(run) if failed and check != "upgrade" else None,
-            worst=tuple(worst()) if failed else (),
+            found,
+            message,
+            value,
+            reference_value,
+            diagnose=diagnose,
+            worst=worst,
             details=details,
         )
 

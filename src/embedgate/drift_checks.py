@@ -7,20 +7,28 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from embedgate.combination import Combination
 from embedgate.data import load_golden
 from embedgate.errors import BaselineError
 from embedgate.golden import drifted, largest_move
-from embedgate.golden_store import GoldenApproval, GoldenStore
+from embedgate.golden_store import GoldenStore
 from embedgate.judgement import Check, Diagnosis, Judgement
 from embedgate.machine import HardwareProfile, git_commit, git_identity
 from embedgate.metrics import ORDERING, NotFinite, Scores
+from embedgate.ranges_store import RangesStore
+from embedgate.search.collection import stored_in
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
 from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, read, utc_now
+from embedgate.tensor_store import TensorApproval
 from embedgate.tolerances import Tolerances
+
+if TYPE_CHECKING:
+    from embedgate.search.codes import Ranges
+    from embedgate.search_checks import SearchChecks
 
 
 class DriftChecks:
@@ -32,6 +40,7 @@ class DriftChecks:
         tolerances: How far from what was approved is acceptable.
         diagnose: Names the layer at which a run departs from its reference.
         sound: Whether a run is what its combination's id says, so that it may be approved.
+        stored: The checks of stored vectors, which measure what is approved of them.
     """
 
     def __init__(
@@ -41,6 +50,7 @@ class DriftChecks:
         tolerances: Tolerances,
         diagnose: Callable[[Run], Diagnosis],
         sound: Callable[[Run], bool],
+        stored: Callable[[], SearchChecks],
     ) -> None:
         self._session = session
         self._profile_of = profile_of
@@ -48,7 +58,9 @@ class DriftChecks:
         self._diagnose = diagnose
         self._sound = sound
         self._store = BaselineStore(session.settings.baselines_folder)
+        self._stored = stored
         self._golden_store = GoldenStore(session.settings.baselines_folder)
+        self._ranges_store = RangesStore(session.settings.baselines_folder)
         self._asked: set[str] = set()
         self._found: dict[str, Found | None] = {}
 
@@ -83,7 +95,7 @@ class DriftChecks:
                 approved = found.get(combination.id, dataset, sha256, metric)
             except BaselineError as error:
                 return self._failure(combination, error.cause, error.action)
-            if approved is None and dataset == session.texts_name and found.has_other_texts(combination.id, dataset):
+            if approved is None and found.has_other_texts(combination.id, dataset):
                 continue  # approved over other datasets together: there, a text has other neighbours
             if approved is None:
                 missing.append(f"{dataset} {metric}")
@@ -170,6 +182,8 @@ class DriftChecks:
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
         names = {self._session.texts_name, *(dataset.name for dataset in self._session.datasets)}
+        searched = {stored_in(key.dataset) for key in measured} - {None}
+        names |= {place[1] for place in found.baseline.entries if stored_in(place[1]) in searched}
         # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
         stale = found.stale(measured, {key.combination for key in measured}, names)
         ordered = {key.combination for key in measured if key.dataset == ORDERING}
@@ -198,6 +212,7 @@ class DriftChecks:
         for profile in by_profile:
             read(store.file(profile.name, session.model.name))
             self._golden_store.check(profile, session.model)
+            self._ranges_store.check(profile, session.model)
         rows = []
         for profile, runs in by_profile.items():
             rows += self._update(profile, runs, [entry for run in runs for entry in measured[id(run)]])
@@ -235,13 +250,17 @@ class DriftChecks:
             remove=[key for key in self._stale_keys(finished) if key.combination in self._asked],
             in_ci_allowed=settings.update_in_ci,
         )
+        approval = TensorApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose))
         golden = self._golden_store.update(
             profile,
             session.model,
             load_golden()[1],
             {run.combination.id: run.golden for run in runs if run.golden is not None and run.golden.finite},
-            GoldenApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose)),
+            approval,
         )
+        stored = {run.combination.id: self._stored().ranges_to_approve(run) for run in runs}
+        taken = {combination: ranges for combination, ranges in stored.items() if ranges is not None}
+        ranges = self._ranges_store.update(profile, session.model, taken, approval)
 
         def shown(number: float | None, form: str = ".4f") -> str:
             return "" if number is None else format(number, form)
@@ -252,6 +271,7 @@ class DriftChecks:
                 for combination, dataset, metric, old, new, delta in format_changes(changes)
             ),
             *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
+            *((combination, "ranges", "of 8-bit codes", "", what, "") for combination, what in ranges.items()),
         ]
 
     def approved(self, combination: str, dataset: str, metric: str) -> Approved | None:
@@ -262,6 +282,20 @@ class DriftChecks:
         """
         found = self._baseline(Combination.parse(combination))
         return found.find(combination, dataset, metric) if found else None
+
+    def ranges(self, combination: Combination) -> tuple[Ranges, str] | None:
+        """The approved ranges of a combination's 8-bit codes, and on which profile; None where none are.
+
+        Raises:
+            BaselineError: If the file cannot be trusted; not where a new one is being recorded.
+        """
+        session = self._session
+        try:
+            return self._ranges_store.find(self._profile_of(combination), session.model, combination.id)
+        except BaselineError:
+            if session.settings.update:
+                return None
+            raise
 
     @property
     def record_command(self) -> str:
@@ -314,6 +348,7 @@ class DriftChecks:
                 found[self._session.texts_name, session.texts_sha256, metric] = scores
             for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
                 found[ORDERING, approved_set()[1], metric] = scores
+        found |= self._stored().measured(run)
         return found
 
     def _failure(

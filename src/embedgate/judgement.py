@@ -21,6 +21,11 @@ Check = Literal[
     "size",
     "products",
     "receipt",
+    "codes",
+    "search",
+    "mixed",
+    "engine",
+    "search speed",
 ]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
@@ -50,7 +55,7 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt` or `unknown`.
+            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `ranges`, `codes`, `index`, `ids` or `unknown`.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """

@@ -34,6 +34,7 @@ FINGERPRINTED = (
 OTHER_FORMATS = {"onnx", "openvino"}
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 COMMIT = re.compile(r"[0-9a-f]{40}")
+_MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -58,6 +59,18 @@ class Model:
         """Whether its pipeline ends with normalisation, so that every embedding has length 1."""
         modules = json.loads((self.path / "modules.json").read_text("utf-8"))
         return str(modules[-1]["type"]).endswith(".Normalize")
+
+    @property
+    def trained_dims(self) -> tuple[int, ...]:
+        """Fewer dimensions that its card says it is trained to be truncated to, greatest first; empty where none.
+
+        Sentence Transformers writes the parameters of its MatryoshkaLoss into a model's card (Kusupati et al.,
+        "Matryoshka Representation Learning", NeurIPS 2022).
+        """
+        card = self.path / "README.md"
+        found = _MATRYOSHKA.search(card.read_text("utf-8", errors="replace")) if card.is_file() else None
+        dims = sorted({int(word) for word in re.findall(r"\d+", found[1])}, reverse=True) if found else []
+        return tuple(dims[1:])
 
 
 def resolve(source: str) -> Model:

@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from embedgate.combination import Combination, Registry
 from embedgate.data import bundled, load
-from embedgate.data.types import Dataset
+from embedgate.data.types import Dataset, Retrieval
 from embedgate.errors import DataError
 from embedgate.judgement import ANY_TEXT, ORDER, TOKENS
-from embedgate.metrics import ALL_TEXTS, ORDERING, metrics_of
-from embedgate.model import Model, resolve
+from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
+from embedgate.model import DEFAULT_MODEL, Model, resolve
+from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
+from embedgate.search.collection import Collection, stored_name
+from embedgate.search.engines import ENGINES
 from embedgate.settings import Settings
 
 
@@ -41,6 +44,30 @@ class Plan:
         """The model it is to replace; None where there is none."""
         return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
 
+    @cached_property
+    def collection(self) -> Collection | None:
+        """What stored vectors are searched in; None where the datasets hold too few texts."""
+        return Collection.of(self.datasets, self.settings.corpus_size)
+
+    @cached_property
+    def storages(self) -> tuple[Storage, ...]:
+        """The storages to judge; of truncated vectors too, where the model is trained for it or they are asked for."""
+        dims = self.settings.dims
+        if not dims and self.settings.model != DEFAULT_MODEL:
+            dims = self.model.trained_dims
+        return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
+
+    @cached_property
+    def search_unavailable(self) -> str | None:
+        """Why stored vectors cannot be searched here, in one line; None where they can."""
+        return ENGINES[0].load().unavailable()
+
+    @property
+    def stored_measures(self) -> tuple[tuple[Storage, Retrieval, str], ...]:
+        """Storage, dataset and metric of everything that is measured by judgements."""
+        datasets = [dataset for dataset in self.datasets if isinstance(dataset, Retrieval)]
+        return tuple((s, d, metric) for s in self.storages for d in datasets for metric in STORED_LOSSES)
+
     def subjects(self, combination: Combination) -> set[tuple[str, str, str]]:
         """Everything that is judged of a combination: check, dataset and metric, as its judgements have them."""
         from embedgate.budgets.workloads import workloads
@@ -50,6 +77,13 @@ class Plan:
         found = {(check, "", "") for check in ("effective", "baseline", "golden", "memory", "size")}
         found |= {("invariance", "", variation) for variation in VARIATIONS}
         found |= {("contract", "", canary) for canary in (*CANARIES, ANY_TEXT)}
+        if self.collection is not None:
+            name = self.collection.name
+            found |= {("codes", "", precision) for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision}
+            found |= {("search", stored_name(name, storage.id), "kept_at_10") for storage in self.storages}
+            found |= {("search", stored_name(d.name, s.id), metric) for s, d, metric in self.stored_measures}
+            if not combination.is_reference:
+                found |= {("mixed", stored_name(name, mixture), "mixed_kept_at_10") for mixture in MIXTURES}
         if combination.is_reference:
             found |= {("upgrade", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
         else:

@@ -18,6 +18,7 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
+from embedgate.search import Storage
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
@@ -37,10 +38,13 @@ MARKERS = {
     "quality": "judges task quality or agreement with the reference",
     "ordering": "judges the order of similarities of generated sentences",
     "budget": "judges speed and memory",
+    "search": "judges what stored vectors find",
     "slow": "takes minutes",
 }
 # Checks judged statistically: red verdicts are corrected for their number.
 FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
+# The same of stored vectors, a family of its own: there are many, and whoever stores float32 needs none of them.
+SEARCH_FAMILY = ("gate_precision", "gate_storage", "gate_stored_measure", "gate_mixture")
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
 RECEIPT = "gate_receipt"
 
@@ -53,6 +57,7 @@ class Bench:
         self.settings = _settings(config)
         self.collector = Collector(strict=self.settings.strict)
         self.family = 1
+        self.search_family = 1
         self.budget_family = 1
         self.selected: Counter[str] = Counter()
         self.deselected: Counter[str] = Counter()
@@ -80,7 +85,7 @@ class Bench:
         session = Session(self.plan, progress)
         for what in interrupted(session.cache.root):
             progress(f"an earlier session ended abruptly (native crash or kill) in {what}; run that combination alone")
-        return Judge(session, self.family, self.budget_family)
+        return Judge(session, self.family, self.budget_family, self.search_family)
 
     @cached_property
     def receipts(self) -> ReceiptChecks:
@@ -183,6 +188,9 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="JSON",
     )
     add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
+    add("corpus-size", "vectors that stored ones are searched among (default: 10000)", metavar="N")
+    add("dims", "dimensions to truncate stored vectors to (repeatable)", "args", action="append", metavar="N")
+    add("ranges", "ranges of int8 codes in production: a .npy file of floats [2, dim]", metavar="FILE")
     group.addoption(
         "--gate-noise",
         action="store_true",
@@ -249,7 +257,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    if not wanted & {*COMBINATION_FIXTURES, *FAMILY, RECEIPT, "gate_variation", "gate_canary", "gate_workload"}:
+    parameters = {*COMBINATION_FIXTURES, *FAMILY, *SEARCH_FAMILY, RECEIPT, "gate_engine"}
+    if not wanted & {*parameters, "gate_variation", "gate_canary", "gate_workload"}:
         return
     try:
         plan = metafunc.config.stash[BENCH].plan
@@ -289,6 +298,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name, kind in (("gate_agreement", "agreement"), ("gate_ordering", "ordering")):
         if name in wanted:
             metafunc.parametrize(name, metrics_of(kind))
+    for name, chosen in _of_stored(plan).items():
+        if name in wanted:
+            metafunc.parametrize(name, chosen)
     if "gate_variation" in wanted:
         from embedgate.properties.invariance import VARIATIONS
 
@@ -301,6 +313,23 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         from embedgate.properties.contract import CANARIES
 
         metafunc.parametrize("gate_canary", tuple(CANARIES))
+
+
+def _of_stored(plan: Plan) -> dict[str, list[Any]]:
+    """What is asked of stored vectors, by the fixture; nothing where the data hold too few texts to search among."""
+    from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES
+
+    if plan.collection is None:
+        return dict.fromkeys(SEARCH_FAMILY, [])
+    return {
+        "gate_precision": [precision for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision],
+        "gate_storage": [pytest.param(storage, id=storage.id) for storage in plan.storages],
+        "gate_stored_measure": [
+            pytest.param((storage, dataset, metric), id=f"{storage}-{dataset.name}-{metric}")
+            for storage, dataset, metric in plan.stored_measures
+        ],
+        "gate_mixture": list(MIXTURES),
+    }
 
 
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
@@ -331,6 +360,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
+    bench.search_family = max(1, sum(bool(set(SEARCH_FAMILY) & set(_parameters(item))) for item in session.items))
     bench.budget_family = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
     judging = [item for item in session.items if RECEIPT not in _parameters(item)]
     bench.selected = Counter(combination.id for item in judging if (combination := _combination(item)))
@@ -522,6 +552,12 @@ def _settings(config: pytest.Config) -> Settings:
         except GateError as error:
             raise pytest.UsageError(str(error)) from error
 
+    def dims() -> list[int]:
+        words = option("dims") or ()
+        if not all(str(word).isdecimal() and int(word) > 0 for word in words):
+            raise pytest.UsageError(f"--gate-dims must be a whole number from 1, not {' '.join(map(str, words))!r}")
+        return sorted({int(word) for word in words}, reverse=True)
+
     exploration = option("exploration") or Settings.exploration
     if exploration not in EXPLORATIONS:
         raise pytest.UsageError(f"--gate-exploration must be {' or '.join(EXPLORATIONS)}, not {exploration!r}")
@@ -544,6 +580,9 @@ def _settings(config: pytest.Config) -> Settings:
         exploration=exploration,
         seed=count("seed", least=0),
         examples=examples(),
+        corpus_size=count("corpus_size"),
+        dims=tuple(dims()),
+        ranges=path("ranges"),
         invocation=tuple(map(str, config.invocation_params.args)),
         folder=config.invocation_params.dir,
     )
@@ -641,6 +680,8 @@ def _asks_nothing(item: pytest.Item) -> bool:
     parameters = _parameters(item)
     combinations = [parameters[name] for name in (*COMBINATION_FIXTURES, RECEIPT) if name in parameters]
     if any(not isinstance(combination, Combination) for combination in combinations):
+        return True
+    if any(not isinstance(parameters[name], str | tuple | Storage) for name in SEARCH_FAMILY if name in parameters):
         return True
     return "gate_upgrade" in parameters and not isinstance(parameters["gate_upgrade"], tuple)
 

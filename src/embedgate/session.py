@@ -110,7 +110,7 @@ class Session:
 
     def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None) -> None:
         settings = plan.settings
-        self._plan = plan
+        self.plan = plan
         self.settings = settings
         self.registry = plan.registry
         self.progress = progress
@@ -128,7 +128,7 @@ class Session:
     @property
     def model(self) -> Model:
         """The model to gate."""
-        return self._plan.model
+        return self.plan.model
 
     @property
     def incumbent(self) -> Model:
@@ -137,9 +137,9 @@ class Session:
         Raises:
             GateError: If there is none.
         """
-        if self._plan.incumbent is None:
+        if self.plan.incumbent is None:
             raise GateError("no incumbent was given", "name it by --gate-incumbent")
-        return self._plan.incumbent
+        return self.plan.incumbent
 
     @property
     def reference(self) -> Combination:
@@ -214,7 +214,7 @@ class Session:
     @property
     def texts_name(self) -> str:
         """The name under which the comparison with the reference over all texts is approved."""
-        return self._plan.texts_name
+        return self.plan.texts_name
 
     @cached_property
     def texts_sha256(self) -> str:

@@ -37,6 +37,9 @@ class Settings:
         exploration: How long properties are looked into, one of `EXPLORATIONS`.
         seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
         examples: Examples, each of one to three texts, that every property is tried on first.
+        corpus_size: How many vectors stored ones are searched among; None for the usual number.
+        dims: Numbers of dimensions to truncate stored vectors to; empty for those the model says it is trained for.
+        ranges: File of the ranges that 8-bit codes of stored vectors are steps of; None for the approved ones.
         invocation: The arguments pytest was called with, to name the command that approves and to start it anew.
         folder: Where it was called.
     """
@@ -59,6 +62,9 @@ class Settings:
     exploration: str = "ci"
     seed: int | None = None
     examples: tuple[tuple[str, ...], ...] = ()
+    corpus_size: int | None = None
+    dims: tuple[int, ...] = ()
+    ranges: Path | None = None
     invocation: tuple[str, ...] = ()
     folder: Path = Path()
 

@@ -26,7 +26,7 @@ from embedgate import __version__
 from embedgate.cache import default_root
 from embedgate.errors import BaselineError
 from embedgate.machine import HardwareProfile, Machine, in_ci
-from embedgate.metrics import ALL_TEXTS
+from embedgate.metrics import ALL_TEXTS, CORPUS
 from embedgate.model import Model
 
 SCHEMA = 1
@@ -245,9 +245,12 @@ class Found:
         return Approved(entry, self.profile, self.inherited, provenance, self.file)
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
-        """Whether agreement is approved over other datasets together (`ALL_TEXTS`) than the one named."""
-        return any(
-            key.combination == combination and key.dataset.startswith(ALL_TEXTS) and key.dataset != dataset
+        """Whether what is named is of all texts together (`ALL_TEXTS`, `CORPUS`), and approved of others than these."""
+        together = next((prefix for prefix in (ALL_TEXTS, CORPUS) if dataset.startswith(prefix)), None)
+        return together is not None and any(
+            key.combination == combination
+            and key.dataset.startswith(together)
+            and key.dataset.partition("@")[0] != dataset.partition("@")[0]
             for key in (entry.key for entry in self.baseline.entries.values())
         )
 

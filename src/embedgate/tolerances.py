@@ -6,6 +6,7 @@ each the metric's own number before `all`. The file's header says what each tabl
 
 from __future__ import annotations
 
+import re
 import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -17,12 +18,20 @@ from embedgate.combination import Combination, Registry
 from embedgate.encoders import Stability
 from embedgate.errors import GateError
 from embedgate.judgement import ORDER
-from embedgate.metrics import METRICS
+from embedgate.metrics import METRICS, STORED_LOSSES
+from embedgate.search import EMBEDDING_PRECISIONS, STORAGES
 
 ALL = "all"
+DEFAULT = "default"
+# Of vectors truncated to fewer dimensions, whatever they are stored in.
+TRUNCATED = "truncated"
 # Metrics of a comparison with the reference, text by text, which must reach a floor; all others are of a task.
-FLOOR_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind in ("agreement", "ordering"))
-TASK_METRICS = tuple(name for name in METRICS if name not in FLOOR_METRICS)
+FLOOR_METRICS = tuple(name for name, metric in METRICS.items() if metric.kind in ("agreement", "ordering", "mixed"))
+STORED_FLOORS = tuple(name for name, metric in METRICS.items() if metric.kind == "stored")
+TASK_METRICS = tuple(name for name in METRICS if name not in (*FLOOR_METRICS, *STORED_FLOORS))
+# Of stored vectors: floors, a graph's floor, and the largest losses against float32 vectors, as shares.
+GRAPH_FLOOR = "graph_kept_at_10"
+STORED = (*STORED_FLOORS, GRAPH_FLOOR, *STORED_LOSSES)
 GOLDEN = ("move",)
 STABILITY = ("batch", "repetition")
 SLACK = ("time", "latency", "memory", "bytes")
@@ -40,6 +49,8 @@ _TABLES: dict[str, tuple[str, ...]] = {
 }
 # What the default scope must answer, so that every look-up has an answer.
 _NEEDS_ALL = ("retention", "drift", "drift_inherited")
+
+_TRUNCATED = re.compile(r"\d+d-")
 
 Table = Mapping[str, float]
 Scope = Mapping[str, Table]
@@ -60,14 +71,16 @@ class Tolerances:
     _weight_precisions: Mapping[str, Scope]
     _combinations: Mapping[str, Scope]
     _upgrade: Table
+    _stored: Mapping[str, Table]
 
     @classmethod
-    def load(cls, path: Path, known: Iterable[Combination] | None = None) -> Tolerances:
+    def load(cls, path: Path, known: Iterable[Combination] | None = None, engines: Iterable[str] = ()) -> Tolerances:
         """Reads a file of tolerances and checks every key and number in it.
 
         Args:
             path: The TOML file.
             known: The combinations there are, to find a misspelt id or weight precision; embedgate's own where None.
+            engines: Names of engines that a host project adds, which can have tables of `stored` of their own.
 
         Raises:
             GateError: If the file is missing, no TOML, or has an unknown key or a number that is no tolerance.
@@ -77,7 +90,7 @@ class Tolerances:
         top = reader.table(
             read_toml(path, "copy embedgate's own baselines/tolerances.toml there"),
             "",
-            ("alpha", "upgrade", "default", "weight_precision", "combination"),
+            ("alpha", "upgrade", "default", "weight_precision", "combination", "stored"),
         )
         default = reader.scope(top.get("default", {}), "default")
         upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
@@ -86,6 +99,12 @@ class Tolerances:
         for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN), ("budget", SLACK)):
             for name in names:
                 reader.require(name in default.get(table, {}), f"default.{table}.{name}")
+        of_stored = top.get("stored", {})
+        truncated = (name for name in of_stored if _TRUNCATED.sub("", name, count=1) in _storages())
+        scopes = reader.table(of_stored, "stored", (DEFAULT, TRUNCATED, *_storages(), *engines, *truncated))
+        stored = {name: reader.numbers(table, _join("stored", name), STORED) for name, table in scopes.items()}
+        for name in STORED:
+            reader.require(name in stored.get(DEFAULT, {}), f"stored.{DEFAULT}.{name}")
         reader.require(ALL in upgrade, f"upgrade.{ALL}")
         reader.require("alpha" in top, "alpha")
         return cls(
@@ -95,6 +114,7 @@ class Tolerances:
             _weight_precisions=reader.scopes(top, "weight_precision", {c.weight_precision for c in combinations}),
             _combinations=reader.scopes(top, "combination", {c.id for c in combinations}),
             _upgrade=upgrade,
+            _stored=stored,
         )
 
     def retention(self, combination: Combination, metric: str) -> float:
@@ -147,6 +167,19 @@ class Tolerances:
         """Largest acceptable loss of a new model against the incumbent, as a share of the incumbent's value."""
         return self._upgrade.get(metric, self._upgrade[ALL])
 
+    def stored(self, storage: str, metric: str) -> float:
+        """Of stored vectors: the least acceptable value of a metric, or the largest acceptable loss as a share.
+
+        Args:
+            storage: Id of a storage, such as `int8-rescore4`, or the name of an engine that a host project adds.
+            metric: One of `STORED`.
+        """
+        precision = TRUNCATED if _TRUNCATED.match(storage) else storage.partition("-")[0]
+        for name in (storage, precision, DEFAULT):
+            if metric in self._stored.get(name, {}):
+                return self._stored[name][metric]
+        raise AssertionError(f"load requires stored.{DEFAULT}.{metric}")
+
     def _required(self, table: str, combination: Combination, metric: str) -> float:
         found = self._find(table, combination, metric)
         assert found is not None, f"load requires default.{table}"
@@ -164,6 +197,11 @@ class Tolerances:
                 if key in numbers:
                     return numbers[key]
         return None
+
+
+def _storages() -> set[str]:
+    """What a table of `stored` can be about: storages as they are judged, and embedding precisions."""
+    return {*EMBEDDING_PRECISIONS, *(storage.id for storage in STORAGES)}
 
 
 def read_toml(path: Path, if_missing: str) -> dict[str, Any]:

@@ -1,7 +1,7 @@
 """Metrics: pure functions from embeddings and labels to per-item scores and one value.
 
 A module per kind of dataset (`similarity`, `retrieval`, `clustering`, `triplets`) and one for the comparison with the
-reference (`agreement`). Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. Nothing here
+reference (`agreement`); `search` scores what is found among stored vectors. Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. Nothing here
 imports pytest or torch.
 """
 
@@ -21,6 +21,10 @@ Matrix = npt.NDArray[np.float32]
 ORDERING = "ordering"
 # The name under which speed and memory are approved.
 BUDGET = "budget"
+# What the name of a collection that stored vectors are searched in begins with; size and datasets' names follow.
+CORPUS = "corpus-"
+# Metrics of a search among stored vectors that are judged by the loss against float32 vectors.
+STORED_LOSSES = ("ndcg_at_10", "recall_at_10")
 # What the name of a comparison over all texts of several datasets begins with; the datasets' names follow.
 ALL_TEXTS = "texts:"
 
@@ -84,7 +88,8 @@ class Metric:
     Attributes:
         name: Its name in reports, tolerances and baselines.
         kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone, `ordering`
-            compares with the reference the order of similarities of generated sentences.
+            compares with the reference the order of similarities of generated sentences, `stored` compares a search
+            among stored vectors with exact search among float32 ones, `mixed` a search across two combinations.
         direction: Which way is better. Comparisons know `higher` alone; a metric of which less is better is negated.
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
             metric whose items lose by degrees. See `embedgate.statistics`.
@@ -94,7 +99,7 @@ class Metric:
     """
 
     name: str
-    kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement", "ordering"]
+    kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement", "ordering", "stored", "mixed"]
     direction: Literal["higher"]
     unit_loss: float | None
     about: str
@@ -122,6 +127,17 @@ METRICS: dict[str, Metric] = {
             "higher",
             None,
             "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
+        ),
+        Metric("kept_at_10", "stored", "higher", None, "share of what exact float32 search finds that is still found"),
+        Metric(
+            "within_ranges", "stored", "higher", None, "share of a vector's dimensions that 8-bit codes do not cut off"
+        ),
+        Metric(
+            "mixed_kept_at_10",
+            "mixed",
+            "higher",
+            None,
+            "share of what the reference finds that is still found across it and a combination",
         ),
         Metric(
             "order_kept", "ordering", "higher", 1.0, "share of pairs of similarities that keep the reference's order"

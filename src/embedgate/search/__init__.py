@@ -68,3 +68,37 @@ STORAGES: tuple[Storage, ...] = (
 )
 # Of vectors truncated to fewer dimensions.
 TRUNCATED: tuple[Storage, ...] = (FLOAT32, Storage("int8", 4), Storage("binary", 4))
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which side of a search a combination has, the other being the reference's.
+
+    Attributes:
+        side: What is the combination's: `queries`, `documents`, or every second document.
+        storage: How the shared index stores vectors; its ranges are the reference's.
+    """
+
+    side: Literal["queries", "documents", "half"]
+    storage: Storage
+
+    @property
+    def id(self) -> str:
+        """Its name in baselines and reports, for example `mixed-queries-float32`."""
+        return f"mixed-{self.side}-{self.storage.id}"
+
+    def about(self, reference: str) -> str:
+        """What is searched, in words, beside the reference of this id."""
+        stored = f"stored as {self.storage}"
+        return {
+            "queries": f"its queries among {reference}'s documents {stored} find",
+            "documents": f"{reference}'s queries among its documents {stored} find",
+            "half": f"{reference}'s queries among documents {stored}, half of them its own, find",
+        }[self.side]
+
+
+_SIDES: tuple[Literal["queries", "documents", "half"], ...] = ("queries", "documents", "half")
+MIXTURES: dict[str, Mixture] = {
+    mixture.id: mixture
+    for mixture in (Mixture(side, storage) for storage in (FLOAT32, Storage("int8", 4)) for side in _SIDES)
+}

@@ -19,6 +19,8 @@ from embedgate.search import EmbeddingPrecision
 
 Array = npt.NDArray[Any]
 STEPS = 255
+# Vectors that are quantized at a time, so that a million need little more than their codes.
+CHUNK = 2**16
 NEEDS_RANGES = ("int8", "uint8")
 BITS = ("binary", "ubinary")
 
@@ -97,7 +99,16 @@ def stored(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges | None
         precision: The embedding precision.
         ranges: What 8-bit codes are steps of.
     """
-    return Codes(precision, quantize(vectors, precision, ranges), vectors.shape[1], ranges)
+    if precision == "float32":
+        return Codes(precision, vectors, vectors.shape[1])
+    matrix: Array | None = None
+    for start in range(0, len(vectors), CHUNK):
+        part = quantize(np.asarray(vectors[start : start + CHUNK]), precision, ranges)
+        if matrix is None:
+            matrix = np.empty((len(vectors), part.shape[1]), dtype=part.dtype)
+        matrix[start : start + len(part)] = part
+    assert matrix is not None, "there are documents"
+    return Codes(precision, matrix, vectors.shape[1], ranges)
 
 
 def quantize(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges | None = None) -> Array:

@@ -1,0 +1,198 @@
+"""Search among stored vectors: what is still found, where codes are so coarse that many documents score alike.
+
+A search returns the documents with the greatest scores; with rescoring, those candidates are ranked again. Wherever
+equal scores meet a cut, which of the tied documents come through is chance, or a library's habit. So every candidate
+gets the probability of standing at each of the first ten places, over all orders of equal scores, and metrics are
+expectations (McSherry and Najork, ECIR 2008, extended to two cuts one after the other).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from scipy.special import gammaln
+
+from embedgate.metrics import FloatArray, Matrix, Scores, mean_of
+from embedgate.metrics.retrieval import CUT
+
+Ids = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a search returned, every document that ties with the last one included.
+
+    Attributes:
+        scores: Scores of the first search, float32 `[q, k]`, best first; -inf where a query has fewer.
+        ids: Rows of the documents, int64 `[q, k]`; what stands beside -inf means nothing.
+    """
+
+    scores: Matrix
+    ids: Ids
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """Where documents stand among the first ten.
+
+    Attributes:
+        ids: Rows of the documents, int64 `[q, k]`.
+        places: The probability of standing at each place, float64 `[q, k, 10]`.
+    """
+
+    ids: Ids
+    places: FloatArray
+
+    @property
+    def membership(self) -> FloatArray:
+        """The probability of being among the first ten, float64 `[q, k]`."""
+        return np.asarray(self.places.sum(axis=2))
+
+
+def ranking(found: Found, candidates: int = CUT, rescored: Matrix | None = None) -> Ranking:
+    """Where documents stand among the first ten, over all orders of equal scores.
+
+    Args:
+        found: What the first search returned.
+        candidates: How many of it are ranked again; without `rescored`, how many are looked at.
+        rescored: Scores of the documents in the second ranking, float32 `[q, k]`; None where there is none.
+    """
+    places = np.zeros((*found.ids.shape, CUT))
+    for query, first in enumerate(found.scores):
+        known = int(np.count_nonzero(first > -np.inf))
+        if rescored is None:
+            places[query, :known] = _of_one(first[:known])
+        else:
+            places[query, :known] = _of_two(first[:known], rescored[query, :known], candidates)
+    return Ranking(found.ids, places)
+
+
+def kept_at_10(candidate: Ranking, truth: Ranking) -> Scores:
+    """Share of the ten that exact float32 search finds which are still found.
+
+    Args:
+        candidate: What a search among stored vectors finds.
+        truth: What exact search among float32 vectors finds, of the same queries.
+
+    Returns:
+        Scores, items float64 `[q]`. Where equal scores straddle a cut, what both have is the lesser share.
+    """
+    items = np.empty(len(truth.ids))
+    for query in range(len(items)):
+        wanted = dict(zip(truth.ids[query].tolist(), truth.membership[query].tolist(), strict=True))
+        wanted = {document: share for document, share in wanted.items() if share > 0}
+        got = zip(candidate.ids[query].tolist(), candidate.membership[query].tolist(), strict=True)
+        both = sum(min(share, wanted[document]) for document, share in got if document in wanted)
+        items[query] = both / sum(wanted.values())
+    return mean_of(items)
+
+
+def judged(candidate: Ranking, relevance: Sequence[Mapping[int, int]]) -> dict[str, Scores]:
+    """nDCG and recall within the first ten, with linear gains as in `embedgate.metrics.retrieval`.
+
+    Args:
+        candidate: What a search finds.
+        relevance: Per query the row of each judged document and its grade; relevant above 0.
+
+    Returns:
+        `ndcg_at_10` and `recall_at_10`, items float64 `[q]`.
+    """
+    discounts = 1 / np.log2(np.arange(CUT) + 2)
+    gains, recalls = np.empty(len(relevance)), np.empty(len(relevance))
+    for query, grades in enumerate(relevance):
+        relevant = {document: grade for document, grade in grades.items() if grade > 0}
+        ids = candidate.ids[query].tolist()
+        rows = [row for row, document in enumerate(ids) if document in relevant]
+        places = candidate.places[query, rows]
+        weights = np.array([relevant[ids[row]] for row in rows], dtype=np.float64)
+        best = sorted(relevant.values(), reverse=True)[:CUT]
+        gains[query] = float(weights @ (places @ discounts)) / float(np.dot(best, discounts[: len(best)]))
+        recalls[query] = float(places.sum()) / len(relevant)
+    return {"ndcg_at_10": mean_of(gains), "recall_at_10": mean_of(recalls)}
+
+
+def _of_one(scores: Matrix) -> FloatArray:
+    """Probabilities of places `[k, 10]` by scores in descending order, each group of equals in any order."""
+    ascending = scores[::-1]
+    before = len(scores) - np.searchsorted(ascending, scores, side="right")
+    equal = len(scores) - np.searchsorted(ascending, scores, side="left") - before
+    return _spread(before, equal)
+
+
+def _spread(before: npt.NDArray[np.intp], equal: npt.NDArray[np.intp]) -> FloatArray:
+    """Equal chances of the places from `before` on, `equal` of them, `[k, 10]`."""
+    place = np.arange(CUT)
+    inside = (place >= before[:, None]) & (place < (before + equal)[:, None])
+    return inside / equal[:, None]
+
+
+def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
+    """Probabilities of places `[k, 10]` of the second ranking, where a first lets so many candidates through."""
+    places = np.zeros((len(first), CUT))
+    cut = first[min(candidates, len(first)) - 1]
+    sure, tied = first > cut, first == cut
+    through = min(candidates, len(first)) - int(sure.sum())
+    inside = np.flatnonzero(sure | tied)
+    order = inside[np.argsort(-second[inside], kind="stable")]
+    if through == int(tied.sum()):  # the cut parts no equals
+        places[order] = _of_one(second[order])
+        return places
+    mine, is_tied = second[order], tied[order]
+    # How many of either group score more, and how many others as much.
+    ahead, level = {}, {}
+    for name, group in (("sure", ~is_tied), ("tied", is_tied)):
+        ascending = np.sort(mine[group])
+        upper = np.searchsorted(ascending, mine, side="right")
+        ahead[name] = len(ascending) - upper
+        level[name] = upper - np.searchsorted(ascending, mine, side="left") - group
+    population = int(tied.sum()) - is_tied
+    draws = through - is_tied
+    share = np.where(is_tied, through / int(tied.sum()), 1.0)
+    found = np.zeros((len(order), CUT))
+    alone = (level["sure"] == 0) & (level["tied"] == 0)
+    hits = np.arange(CUT)
+    chances = _hypergeometric(population[:, None], ahead["tied"][:, None], draws[:, None], hits[None])
+    for hit in hits:
+        place = ahead["sure"] + hit
+        row = np.flatnonzero(alone & (place < CUT))
+        found[row, place[row]] = chances[row, hit]
+    for row in np.flatnonzero(~alone & (ahead["sure"] < CUT)):
+        found[row] = _among_equals(
+            *(int(of[row]) for of in (population, draws)),
+            *(int(of[name][row]) for name in ("sure", "tied") for of in (ahead, level)),
+        )
+    places[order] = found * share[:, None]
+    return places
+
+
+def _among_equals(
+    population: int, draws: int, sure_ahead: int, sure_level: int, tied_ahead: int, tied_level: int
+) -> FloatArray:
+    """Probabilities of places `[10]` of a document that others score as much as, some of which may not come through."""
+    found = np.zeros(CUT)
+    for more in range(min(tied_ahead, draws, CUT - 1 - sure_ahead) + 1):
+        ahead = float(_hypergeometric(population, tied_ahead, draws, more))
+        for equal in range(min(tied_level, draws - more) + 1):
+            level = float(_hypergeometric(population - tied_ahead, tied_level, draws - more, equal))
+            start, size = sure_ahead + more, sure_level + equal + 1
+            found[start : start + size] += ahead * level / size
+    return found
+
+
+def _hypergeometric(
+    population: npt.ArrayLike, marked: npt.ArrayLike, draws: npt.ArrayLike, hits: npt.ArrayLike
+) -> FloatArray:
+    """The chance of that many marked ones among so many drawn from a population; shapes are broadcast."""
+    population, marked, draws, hits = np.broadcast_arrays(population, marked, draws, hits)
+    possible = (hits <= marked) & (hits <= draws) & (draws - hits <= population - marked)
+    population, marked, draws, hits = (np.where(possible, of, 0) for of in (population, marked, draws, hits))
+    log = _log_choose(marked, hits) + _log_choose(population - marked, draws - hits) - _log_choose(population, draws)
+    return np.where(possible, np.exp(log), 0.0)
+
+
+def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> FloatArray:
+    n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
+    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))

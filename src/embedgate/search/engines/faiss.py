@@ -1,0 +1,2 @@
+def unavailable():
+    return None

@@ -1,0 +1,128 @@
+"""What is found among stored vectors, compared with what exact search among float32 vectors finds.
+
+Also across two combinations, which share an index whenever a change rolls out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+
+from embedgate.data.types import Retrieval
+from embedgate.metrics import Matrix, Scores
+from embedgate.metrics.search import Ranking, judged, kept_at_10, ranking
+from embedgate.search import MIXTURES, RESULTS, Storage
+from embedgate.search.codes import NEEDS_RANGES, Codes, Ranges, quantize, stored
+from embedgate.search.nearest import nearest
+from embedgate.search.rescoring import rescored
+
+
+@dataclass(frozen=True, eq=False)
+class Vectors:
+    """Queries and documents of one arm.
+
+    Attributes:
+        queries: Normalised, float32 `[q, dim]`.
+        documents: Normalised, float32 `[n, dim]`; may be mapped from a file.
+    """
+
+    queries: Matrix
+    documents: Matrix
+
+    def truncated(self, dims: int | None) -> Vectors:
+        """The first dimensions alone, normalised anew."""
+        if dims is None:
+            return self
+        return Vectors(*(normalised(part[:, :dims]) for part in (self.queries, self.documents)))
+
+
+def normalised(vectors: Matrix) -> Matrix:
+    """Vectors of length 1; one of length 0 stays."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.float32(1e-12)), dtype=np.float32)
+
+
+def rankings(
+    vectors: Vectors, storages: Sequence[Storage], ranges: Mapping[int | None, Ranges], threads: int
+) -> dict[str, Ranking]:
+    """What is found in each storage, by its id.
+
+    Args:
+        vectors: Queries and documents.
+        storages: The storages; those that differ in rescoring alone should follow each other, since they are searched
+            once.
+        ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
+        threads: Threads to search with.
+    """
+    found: dict[str, Ranking] = {}
+    for dims, of_dims in groupby(storages, key=lambda storage: storage.dims):
+        arm = vectors.truncated(dims)
+        for precision, of_precision in groupby(of_dims, key=lambda storage: storage.precision):
+            codes = stored(arm.documents, precision, ranges[dims] if precision in NEEDS_RANGES else None)
+            for _, alike in groupby(of_precision, key=lambda storage: storage.float_queries):
+                found |= _of_codes(arm.queries, codes, list(alike), threads)
+    return found
+
+
+def _of_codes(queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int) -> dict[str, Ranking]:
+    """What is found in storages of the same codes: one search for as many candidates as any of them ranks again."""
+    asked = first_queries(queries, codes, storages[0])
+    first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
+    again = rescored(queries, codes, first.ids) if any(storage.rescore for storage in storages) else None
+    return {storage.id: ranking(first, storage.candidates, again if storage.rescore else None) for storage in storages}
+
+
+def first_queries(queries: Matrix, codes: Codes, storage: Storage) -> Matrix:
+    """Queries as the first search takes them: stored as documents are, or float32 ones in steps of their codes."""
+    if storage.float_queries and codes.ranges is not None:
+        return queries * codes.ranges.step
+    return quantize(queries, codes.precision, codes.ranges)
+
+
+def exact(vectors: Vectors, threads: int) -> Ranking:
+    """What exact search among float32 vectors finds."""
+    codes = Codes("float32", vectors.documents, vectors.documents.shape[1])
+    return ranking(nearest(codes, vectors.queries, RESULTS, threads))
+
+
+def kept(found: Mapping[str, Ranking], truth: Ranking) -> dict[str, Scores]:
+    """`kept_at_10` of each storage, by its id."""
+    return {storage: kept_at_10(one, truth) for storage, one in found.items()}
+
+
+def judged_by(dataset: Retrieval, found: Mapping[str, Ranking]) -> dict[str, dict[str, Scores]]:
+    """nDCG and recall of each storage against a dataset's judgements, by its id."""
+    return {storage: judged(one, dataset.relevance) for storage, one in found.items()}
+
+
+def within_ranges(vectors: Matrix, ranges: Ranges) -> np.ndarray:
+    """Share of each vector's dimensions that lie within ranges, so that their codes are not cut off, float64 `[n]`."""
+    inside = (vectors >= ranges.low) & (vectors <= ranges.high)
+    return np.asarray(inside.mean(axis=1, dtype=np.float64))
+
+
+def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking, threads: int) -> dict[str, Scores]:
+    """What is found in each mixture, compared with what the reference finds alone, by the mixture's id.
+
+    Args:
+        candidate: Vectors of the combination.
+        reference: Vectors of the reference, of the same texts and grown from the same.
+        ranges: What the index's 8-bit codes are steps of: the reference's, since its vectors were there first.
+        truth: What exact float32 search finds with the reference alone.
+        threads: Threads to search with.
+    """
+    every_second = np.arange(len(reference.documents)) % 2 == 0
+    arms = {
+        "queries": Vectors(candidate.queries, reference.documents),
+        "documents": Vectors(reference.queries, candidate.documents),
+        "half": Vectors(reference.queries, np.where(every_second[:, None], candidate.documents, reference.documents)),
+    }
+    found: dict[str, Scores] = {}
+    for side, arm in arms.items():
+        asked = [mixture for mixture in MIXTURES.values() if mixture.side == side]
+        results = rankings(arm, [mixture.storage for mixture in asked], {None: ranges}, threads)
+        found |= {mixture.id: kept_at_10(results[mixture.storage.id], truth) for mixture in asked}
+    return found
