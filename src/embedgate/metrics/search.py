@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
@@ -46,7 +47,7 @@ class Ranking:
     ids: Ids
     places: FloatArray
 
-    @property
+    @cached_property
     def membership(self) -> FloatArray:
         """The probability of being among the first ten, float64 `[q, k]`."""
         return np.asarray(self.places.sum(axis=2))
@@ -82,11 +83,9 @@ def kept_at_10(candidate: Ranking, truth: Ranking) -> Scores:
     """
     items = np.empty(len(truth.ids))
     for query in range(len(items)):
-        wanted = dict(zip(truth.ids[query].tolist(), truth.membership[query].tolist(), strict=True))
-        wanted = {document: share for document, share in wanted.items() if share > 0}
-        got = zip(candidate.ids[query].tolist(), candidate.membership[query].tolist(), strict=True)
-        both = sum(min(share, wanted[document]) for document, share in got if document in wanted)
-        items[query] = both / sum(wanted.values())
+        (wanted, shares), (got, found) = _members(truth, query), _members(candidate, query)
+        _, here, there = np.intersect1d(wanted, got, assume_unique=True, return_indices=True)
+        items[query] = np.minimum(shares[here], found[there]).sum() / shares.sum()
     return mean_of(items)
 
 
@@ -112,6 +111,13 @@ def judged(candidate: Ranking, relevance: Sequence[Mapping[int, int]]) -> dict[s
         gains[query] = float(weights @ (places @ discounts)) / float(np.dot(best, discounts[: len(best)]))
         recalls[query] = float(places.sum()) / len(relevant)
     return {"ndcg_at_10": mean_of(gains), "recall_at_10": mean_of(recalls)}
+
+
+def _members(ranking: Ranking, query: int) -> tuple[Ids, FloatArray]:
+    """The documents that may be among a query's first ten, and how probably."""
+    membership = ranking.membership[query]
+    inside = membership > 0
+    return ranking.ids[query, inside], membership[inside]
 
 
 def _of_one(scores: Matrix) -> FloatArray:
