@@ -1,21 +1,69 @@
-"""Rescoring: candidates of a first search ranked again by the float32 query."""
+"""A search in two stages, as Sentence Transformers has it: an engine finds candidates, the float query ranks them anew.
+
+The second stage reads the stored vectors, decoded; the float vectors of the documents are gone.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from embedgate.metrics import Matrix
-from embedgate.metrics.search import Ids
-from embedgate.search.codes import Codes, decode
+from embedgate.search import RESULTS, Storage
+from embedgate.search.codes import Codes, decode, quantize
+from embedgate.search.engines import Ids, Index
 
-_CHUNK = 64
+# Bytes of decoded candidates that are held at a time.
+GATHERED = 64 * 2**20
+
+
+def find(index: Index, codes: Codes, storage: Storage, queries: Matrix) -> tuple[Matrix, Ids]:
+    """The documents that a storage finds.
+
+    Args:
+        index: The documents, in an engine.
+        codes: The documents.
+        storage: How they are searched; of its precision are `codes`.
+        queries: Normalised queries, float32 `[q, dim]`.
+
+    Returns:
+        Scores, float32 `[q, min(RESULTS, documents)]`, best first: after rescoring, inner products of the query and
+        the decoded documents, else what the index returns; and rows of the documents, int64 of the same shape, -1 with
+        the score -inf where a graph found fewer.
+
+    Raises:
+        ValueError: If the storage takes float32 queries of 8-bit documents and the index does not.
+    """
+    k = min(RESULTS, len(codes))
+    asked = quantize(queries, codes.precision, codes.ranges)
+    if storage.float_queries and codes.ranges is not None:
+        if not index.float_queries:
+            raise ValueError(f"this index takes no float32 queries of {codes.precision} documents")
+        asked = queries * codes.ranges.step
+    scores, ids = index.search(asked, min(storage.candidates, len(codes)))
+    if storage.rescore:
+        scores = rescored(queries, codes, ids)
+        order = np.argsort(-scores, axis=1, kind="stable")
+        scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
+    return scores[:, :k], ids[:, :k]
 
 
 def rescored(queries: Matrix, codes: Codes, ids: Ids) -> Matrix:
-    """Inner products of float queries with decoded documents, float32 `[q, k]`, in the order of `ids`."""
-    scores = np.empty(ids.shape, dtype=np.float32)
-    for start in range(0, len(ids), _CHUNK):
-        rows = slice(start, start + _CHUNK)
-        documents = decode(codes.matrix[np.maximum(ids[rows], 0)], codes.precision, codes.dim, codes.ranges)
-        scores[rows] = np.einsum("qd,qkd->qk", queries[rows], documents)
+    """Inner products of float queries and the decoded vectors of their candidates.
+
+    Args:
+        queries: Normalised queries, float32 `[q, dim]`.
+        codes: The documents.
+        ids: Rows of each query's candidates, int64 `[q, k]`; -1 for none.
+
+    Returns:
+        float32 `[q, k]`, in the order of `ids`; -inf where there is no candidate.
+    """
+    scores = np.empty(ids.shape, np.float32)
+    # Decoding takes some copies of float32 vectors beside the result.
+    step = max(1, GATHERED // max(1, 4 * 4 * codes.dim * ids.shape[1]))
+    for start in range(0, len(ids), step):
+        part = slice(start, start + step)
+        vectors = decode(codes.matrix[np.maximum(ids[part], 0)], codes.precision, codes.dim, codes.ranges)
+        scores[part] = np.matmul(vectors, queries[part, :, None])[..., 0]
+    scores[ids < 0] = -np.inf
     return scores

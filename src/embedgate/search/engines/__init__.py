@@ -3,11 +3,13 @@
 A module per engine, imported when it is used, with three functions: `unavailable()`, why it cannot run here in one
 line, or None; `offers()`, which embedding precisions it stores in which kind of index; and
 `build(codes, kind, threads)`, an index of documents. `ENGINES` is the one place that knows which there are.
+
+Graphs of all engines have the same parameters, so that what they find differs by the codes and not by the defaults.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, Protocol
@@ -15,11 +17,22 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.errors import BuildError
 from embedgate.metrics import Matrix
 from embedgate.search import EmbeddingPrecision, Kind
-from embedgate.search.codes import Codes
+from embedgate.search.codes import BITS, Codes, unsigned
 
 Ids = npt.NDArray[np.int64]
+
+# Links per document and layer of a graph, as in Sentence Transformers' `semantic_search_faiss`; twice that in the
+# lowest.
+CONNECTIVITY = 16
+# How many nearest documents a graph looks at when one is added, and in a search: usearch's defaults. Those of faiss, 40
+# and 16, find visibly less, and losses of the graph would hide those of the codes.
+EXPANSION_ADD = 128
+EXPANSION_SEARCH = 64
+# Documents that are converted at a time, so that memory stays bounded whatever their number.
+CHUNK = 16_384
 
 
 class Index(Protocol):
@@ -27,9 +40,11 @@ class Index(Protocol):
 
     Attributes:
         size: Bytes that it takes in memory: codes and, of a graph, its links.
+        float_queries: Whether it takes float32 queries of 8-bit documents.
     """
 
     size: int
+    float_queries: bool
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """The documents with the greatest scores.
@@ -41,7 +56,11 @@ class Index(Protocol):
 
         Returns:
             Scores, float32 `[q, k]`, best first, higher being better: inner products of codes, or of bits the Hamming
-            distance negated; and rows of the documents, int64 `[q, k]`.
+            distance negated; and rows of the documents, int64 `[q, k]`. Where a graph finds fewer, the rest has the row
+            -1 and the score -inf.
+
+        Raises:
+            ValueError: If there are fewer than `k` documents, or queries are of another type or width.
         """
 
     def close(self) -> None:
@@ -58,7 +77,17 @@ class EngineModule(Protocol):
         """Embedding precisions it stores, by kind of index."""
 
     def build(self, codes: Codes, kind: Kind, threads: int) -> Index:
-        """An index of documents."""
+        """An index of documents.
+
+        Args:
+            codes: The documents; their matrix may be memory-mapped, and must stay as it is while the index is in use,
+                which may search it in place.
+            kind: The kind of index.
+            threads: Threads that build it and search it.
+
+        Raises:
+            BuildError: If the engine does not offer it.
+        """
 
 
 @dataclass(frozen=True)
@@ -77,7 +106,41 @@ class Engine:
 
     def load(self) -> EngineModule:
         """Its module."""
-        return import_module(self.module)  # type: ignore[return-value]
+        return import_module(self.module)
+
+
+def chunks(codes: Codes) -> Iterator[npt.NDArray[Any]]:
+    """Documents in chunks, `[up to CHUNK, width]`; those of bits as uint8, which is how engines read them."""
+    for start in range(0, len(codes), CHUNK):
+        chunk = np.ascontiguousarray(codes.matrix[start : start + CHUNK])
+        yield unsigned(chunk, codes.precision) if codes.precision in BITS else chunk
+
+
+def require_offered(
+    engine: str, offers: Mapping[Kind, tuple[EmbeddingPrecision, ...]], codes: Codes, kind: Kind
+) -> None:
+    """Checks that an engine offers what is asked of it.
+
+    Raises:
+        BuildError: If it does not.
+    """
+    if codes.precision not in offers.get(kind, ()):
+        raise BuildError(f"{engine} has no {kind} index of {codes.precision} vectors")
+
+
+def require_searchable(queries: npt.NDArray[Any], k: int, codes: Codes, float_queries: bool) -> None:
+    """Checks what `Index.search` is given.
+
+    Raises:
+        ValueError: If there are fewer than `k` documents, or queries are of another type or width.
+    """
+    matrix = codes.matrix
+    if queries.dtype != matrix.dtype and not (float_queries and queries.dtype == np.float32):
+        raise ValueError(f"{queries.dtype} queries do not fit documents stored as {codes.precision}")
+    if queries.ndim != 2 or queries.shape[1] != matrix.shape[1]:
+        raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {matrix.shape[1]}")
+    if not 0 < k <= len(matrix):
+        raise ValueError(f"{k} results were asked for among {len(matrix)} documents")
 
 
 ENGINES: tuple[Engine, ...] = (

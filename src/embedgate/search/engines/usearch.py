@@ -1,0 +1,158 @@
+"""usearch: brute force over a matrix, and HNSW."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.errors import one_line
+from embedgate.metrics import Matrix
+from embedgate.search import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
+from embedgate.search.codes import BITS, Codes, unsigned
+from embedgate.search.engines import (
+    CONNECTIVITY,
+    EXPANSION_ADD,
+    EXPANSION_SEARCH,
+    Ids,
+    chunks,
+    require_offered,
+    require_searchable,
+)
+
+NAME = "usearch"
+# What usearch calls them. It must be told: it takes a uint8 array for bits.
+SCALARS = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "binary": "b1", "ubinary": "b1"}
+ONE = np.float32(1)
+
+
+def unavailable() -> str | None:
+    """Why usearch cannot run here; None where it can."""
+    try:
+        import usearch.index  # noqa: F401
+    except ImportError as error:
+        return f"usearch cannot be imported ({one_line(error)}): install embedgate[search]"
+    return None
+
+
+def offers() -> Mapping[Kind, tuple[EmbeddingPrecision, ...]]:
+    """Embedding precisions by kind of index: all of them in both."""
+    return {"exact": EMBEDDING_PRECISIONS, "hnsw": EMBEDDING_PRECISIONS}
+
+
+def build(codes: Codes, kind: Kind, threads: int) -> UsearchIndex:
+    """An index of documents; it takes queries only as documents are stored.
+
+    Args:
+        codes: The documents. `exact` searches their matrix in place, unless it is not contiguous or of `binary` codes,
+            whose bits must be undone of their offset; `hnsw` copies it.
+        kind: `exact` or `hnsw`; a graph built by several threads is another each time.
+        threads: Threads that build it and search it.
+
+    Raises:
+        BuildError: If usearch does not offer it.
+    """
+    require_offered(NAME, offers(), codes, kind)
+    return UsearchIndex(codes, kind, threads)
+
+
+class UsearchIndex:
+    """An index of usearch's.
+
+    Args:
+        codes: The documents.
+        kind: The kind of index.
+        threads: Threads that build it and search it.
+    """
+
+    float_queries = False
+
+    def __init__(self, codes: Codes, kind: Kind, threads: int) -> None:
+        from usearch.compiled import MetricKind, ScalarKind
+        from usearch.index import Index, search
+
+        self._codes = codes
+        self._threads = threads
+        self._bits = codes.precision in BITS
+        self._scalar = {
+            "f32": ScalarKind.F32,
+            "f16": ScalarKind.F16,
+            "i8": ScalarKind.I8,
+            "u8": ScalarKind.U8,
+            "b1": ScalarKind.B1,
+        }[SCALARS[codes.precision]]
+        self._metric = MetricKind.Hamming if self._bits else MetricKind.IP
+        self._search: Any = search
+        self._matrix: npt.NDArray[Any] | None = None
+        self._index: Any = None
+        if kind == "exact":
+            self._matrix = np.ascontiguousarray(unsigned(codes.matrix, codes.precision) if self._bits else codes.matrix)
+            self.size = self._matrix.nbytes
+            return
+        self._index = Index(
+            ndim=codes.matrix.shape[1] * (8 if self._bits else 1),
+            metric=self._metric,
+            dtype=self._scalar,
+            connectivity=CONNECTIVITY,
+            expansion_add=EXPANSION_ADD,
+            expansion_search=EXPANSION_SEARCH,
+        )
+        first = 0
+        for chunk in chunks(codes):
+            keys = np.arange(first, first + len(chunk), dtype=np.uint64)
+            self._index.add(keys, chunk, dtype=self._scalar, threads=threads)
+            first += len(chunk)
+        # `memory_usage` counts what is reserved, in steps of powers of two, most of it never touched.
+        self.size = self._index.serialized_length
+
+    def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
+        """See `Index.search`."""
+        require_searchable(queries, k, self._codes, False)
+        queries = np.ascontiguousarray(queries)
+        if self._bits:
+            queries = unsigned(queries, self._codes.precision)
+        if self._index is None:
+            found: Any = self._search(
+                self._matrix, queries, k, self._metric, exact=True, threads=self._threads, dtype=self._scalar
+            )
+        else:
+            found = self._index.search(queries, k, threads=self._threads, dtype=self._scalar)
+        keys, distances = found.keys, found.distances
+        if keys.ndim == 1:  # those of one query, as many as were found
+            keys, distances = keys[None], distances[None]
+            if keys.shape[1] < k:
+                keys, distances = _padded(keys, distances, np.array([keys.shape[1]]), k)
+        elif self._index is not None and found.counts.min() < k:
+            keys, distances = _padded(keys, distances, found.counts, k)
+        # The distance is 1 - the inner product, of integers as well.
+        return np.negative(distances) if self._bits else ONE - distances, keys.view(np.int64)
+
+    def close(self) -> None:
+        """Gives its memory back."""
+        if self._index is not None:
+            self._index.reset()
+        self._matrix = None
+
+
+def _padded(
+    keys: npt.NDArray[np.uint64], distances: Matrix, counts: npt.NDArray[Any], k: int
+) -> tuple[npt.NDArray[np.uint64], Matrix]:
+    """Matches with the places that hold none marked: usearch leaves key 0 and NaN in them.
+
+    Args:
+        keys: uint64 `[q, up to k]`.
+        distances: float32 `[q, up to k]`.
+        counts: How many were found, `[q]`.
+        k: How many were asked for.
+
+    Returns:
+        Keys, of which the greatest is -1 as a row, and distances, infinite, both `[q, k]`.
+    """
+    none = np.arange(k) >= counts[:, None]
+    places = ((0, 0), (0, k - keys.shape[1]))
+    return (
+        np.where(none, np.iinfo(np.uint64).max, np.pad(keys, places)),
+        np.where(none, np.float32(np.inf), np.pad(distances, places)),
+    )

@@ -1,0 +1,489 @@
+"""Engines against exact search by numpy, and rescoring against Sentence Transformers' own."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import threading
+import warnings
+
+import numpy as np
+import pytest
+
+from embedgate.errors import BuildError, GateError, Unavailable
+from embedgate.search import EMBEDDING_PRECISIONS, RESULTS, Storage, rescoring
+from embedgate.search.codes import BITS, NEEDS_RANGES, Codes, Ranges, decode, stored, unsigned
+from embedgate.search.engines import ENGINES, faiss, qdrant, usearch
+from embedgate.search.rescoring import find, rescored
+
+DIM = 64
+LOCAL = {"faiss": faiss, "usearch": usearch, "qdrant": qdrant}
+OFFERED = [
+    (name, kind, precision)
+    for name, module in LOCAL.items()
+    for kind, precisions in module.offers().items()
+    for precision in precisions
+]
+EXACT = [(name, precision) for name, kind, precision in OFFERED if kind == "exact"]
+
+
+@pytest.fixture(autouse=True)
+def no_server(monkeypatch):
+    monkeypatch.delenv(qdrant.URL, raising=False)
+
+
+def normalised(count, dim=DIM, seed=0):
+    vectors = np.random.default_rng(seed).standard_normal((count, dim)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def documents(precision, count=500, dim=DIM):
+    vectors = normalised(count, dim)
+    return stored(vectors, precision, Ranges.of(vectors))
+
+
+def as_queries(codes, count=7):
+    vectors = normalised(count, codes.dim, seed=1)
+    return stored(vectors, codes.precision, codes.ranges).matrix
+
+
+def all_scores(codes, queries):
+    """What an index should say of every document, float64 `[q, n]`."""
+    if codes.precision in BITS:
+        ours, theirs = unsigned(queries, codes.precision), unsigned(codes.matrix, codes.precision)
+        return -np.unpackbits(ours[:, None] ^ theirs[None], axis=-1).sum(axis=-1).astype(np.float64)
+    return queries.astype(np.float64) @ codes.matrix.astype(np.float64).T
+
+
+def agrees(codes, queries, scores, ids, k):
+    """Whether these are the `k` best: by their scores, since of equal ones any may come first."""
+    everything = all_scores(codes, queries)
+    best = -np.sort(-everything, axis=1)[:, :k]
+    # Integers are exact; float16 and float32 are summed in another order.
+    near = {"rtol": 0, "atol": 1e-6} if codes.precision.startswith("float") else {"rtol": 0, "atol": 0}
+    if queries.dtype == np.float32 and codes.precision in NEEDS_RANGES:
+        near = {"rtol": 1e-5, "atol": 1e-5}
+    assert scores.dtype == np.float32
+    assert ids.dtype == np.int64
+    np.testing.assert_allclose(scores, best, **near)
+    np.testing.assert_allclose(np.take_along_axis(everything, ids, axis=1), best, **near)
+    assert all(len(set(row)) == k for row in ids.tolist())
+
+
+@pytest.mark.parametrize(("name", "precision"), EXACT)
+@pytest.mark.parametrize("dim", [DIM, 60])
+def test_exact_search_finds_what_numpy_finds(name, precision, dim):
+    codes = documents(precision, dim=dim)
+    index = LOCAL[name].build(codes, "exact", 1)
+    queries = as_queries(codes)
+    for k in (1, 10, len(codes)):
+        agrees(codes, queries, *index.search(queries, k), k)
+    agrees(codes, queries[:1], *index.search(queries[:1], 10), 10)
+    index.close()
+
+
+@pytest.mark.parametrize(("name", "precision"), [(n, p) for n, p in EXACT if n != "qdrant"])
+def test_sums_of_the_largest_codes_are_exact(name, precision):
+    codes = documents(precision, dim=384)
+    if precision in NEEDS_RANGES:
+        extremes = np.iinfo(codes.matrix.dtype)
+        codes.matrix[:100] = np.random.default_rng(2).choice([extremes.min, extremes.max], (100, 384))
+        # A float32 holds sums up to 2^24, which those of two uint8 codes can exceed; theirs are kept below.
+        codes.matrix[:100, 256:] //= 2
+    queries = codes.matrix[:7]
+    agrees(codes, queries, *LOCAL[name].build(codes, "exact", 1).search(queries, 10), 10)
+
+
+@pytest.mark.parametrize(("name", "kind", "precision"), [case for case in OFFERED if case[1] == "hnsw"])
+def test_graphs_find_nearly_all(name, kind, precision):
+    codes = documents(precision)
+    index = LOCAL[name].build(codes, kind, 1)
+    queries = as_queries(codes, 30)
+    scores, ids = index.search(queries, 10)
+    everything = all_scores(codes, queries)
+    np.testing.assert_allclose(scores, np.take_along_axis(everything, ids, axis=1), rtol=0, atol=1e-6)
+    assert (np.diff(scores, axis=1) <= 0).all()
+    least = -np.sort(-everything, axis=1)[:, 9:10]
+    assert (scores >= least - 1e-6).mean() > 0.9
+    assert index.size > codes.matrix.nbytes
+    one, row = index.search(queries[:1], 10)
+    assert one.shape == row.shape == (1, 10)
+
+
+@pytest.mark.parametrize(("name", "kind", "precision"), OFFERED)
+def test_documents_in_several_chunks_keep_their_rows(name, kind, precision, monkeypatch, tmp_path):
+    monkeypatch.setattr("embedgate.search.engines.CHUNK", 64)
+    codes = documents(precision, 150)
+    np.save(tmp_path / "codes.npy", codes.matrix)
+    mapped = Codes(precision, np.load(tmp_path / "codes.npy", mmap_mode="r"), codes.dim, codes.ranges)
+    queries = np.asfortranarray(codes.matrix[[3, 70, 149]])
+    index = LOCAL[name].build(mapped, kind, 2)
+    _, ids = index.search(queries, 40)
+    # A uint8 vector's greatest inner product need not be that with itself.
+    rows = np.argmax(all_scores(codes, queries), axis=1) if precision == "uint8" else [3, 70, 149]
+    assert ids[:, 0].tolist() == list(rows)
+    index.close()
+
+
+@pytest.mark.parametrize("kind", ["exact", "hnsw"])
+@pytest.mark.parametrize("precision", NEEDS_RANGES)
+@pytest.mark.parametrize("dim", [64, 60])
+def test_faiss_ranks_by_float_queries_and_by_codes_in_turn(kind, precision, dim):
+    """Products of integers, which serve dimensions in multiples of 16, would cut off what is behind the point."""
+    codes = documents(precision, dim=dim)
+    index = faiss.build(codes, kind, 1)
+    assert index.float_queries
+    vectors = normalised(5, dim, seed=1)
+    floats, integers = vectors * codes.ranges.step, as_queries(codes, 5)
+    for queries in (floats, integers, floats):
+        scores, ids = index.search(queries, 10)
+        everything = all_scores(codes, queries)
+        np.testing.assert_allclose(scores, np.take_along_axis(everything, ids, axis=1), rtol=1e-5, atol=1e-5)
+        if kind == "exact":
+            agrees(codes, queries, scores, ids, 10)
+    decoded = decode(codes.matrix, precision, dim, codes.ranges)
+    if kind == "exact":
+        best = -np.sort(-(vectors @ decoded.T), axis=1)[:, :10]
+        _, ids = index.search(floats, 10)
+        np.testing.assert_allclose(np.take_along_axis(vectors @ decoded.T, ids, axis=1), best, atol=1e-5)
+
+
+def test_faiss_answers_float_queries_and_codes_from_two_threads():
+    codes = documents("int8")
+    index = faiss.build(codes, "exact", 1)
+    floats, integers = normalised(5, seed=1) * codes.ranges.step, as_queries(codes, 5)
+    wrong = []
+
+    def ask(queries):
+        wanted = -np.sort(-all_scores(codes, queries), axis=1)[:, :3]
+        wrong.extend(
+            1 for _ in range(100) if not np.allclose(index.search(queries, 3)[0], wanted, rtol=1e-4, atol=1e-4)
+        )
+
+    threads = [threading.Thread(target=ask, args=(queries,)) for queries in (floats, integers)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_faiss_leaves_the_process_its_threads():
+    import faiss as library
+
+    codes = documents("float32")
+    before = library.omp_get_max_threads()
+    other = before % 2 + 1
+    index = faiss.build(codes, "exact", other)
+    seen = []
+    search = index._index.search
+
+    class Watched:
+        def search(self, *args):
+            seen.append(library.omp_get_max_threads())
+            return search(*args)
+
+    index._index = Watched()
+    index.search(as_queries(codes), 3)
+    assert seen == [other]
+    assert library.omp_get_max_threads() == before
+    with pytest.raises(AttributeError):
+        faiss.FaissIndex.search(index, None, 3)
+    assert library.omp_get_max_threads() == before
+
+
+@pytest.mark.parametrize("first", ["torch", "faiss"])
+def test_faiss_and_torch_compute_in_one_process(first):
+    """Both bring an OpenMP of their own; in whichever order they are loaded, both compute and threads are restored."""
+    script = f"""
+import {first}
+import faiss, torch, numpy as np
+from embedgate.search.codes import stored
+from embedgate.search.engines import faiss as engine
+torch.set_num_threads(2)
+x = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
+index = engine.build(stored(x, "float32"), "exact", 1)
+for _ in range(3):
+    scores, ids = index.search(x[:40], 5)
+    y = torch.from_numpy(x[:40]) @ torch.from_numpy(x).T
+    assert np.allclose(scores, y.topk(5).values.numpy(), atol=1e-3)
+assert torch.get_num_threads() == 2
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_wrong_queries_are_told_before_the_library_sees_them(name):
+    codes = documents("float32", 20)
+    index = LOCAL[name].build(codes, "exact", 1)
+    queries = as_queries(codes)
+    for wrong, k, message in (
+        (queries.astype(np.float64), 3, "float64"),
+        (queries[:, :-1], 3, "width"),
+        (queries[0], 3, "shape"),
+        (queries, 21, "21 results"),
+        (queries, 0, "0 results"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            index.search(wrong, k)
+    index.close()
+
+
+def test_usearch_takes_no_float_queries_of_codes():
+    codes = documents("int8", 20)
+    index = usearch.build(codes, "exact", 1)
+    assert not index.float_queries
+    with pytest.raises(ValueError, match="float32 queries"):
+        index.search(normalised(2), 3)
+    with pytest.raises(ValueError, match="takes no float32 queries"):
+        find(index, codes, Storage("int8", float_queries=True), normalised(2))
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_places_that_a_graph_leaves_empty_are_marked(count):
+    codes = documents("float32", 20)
+    queries = as_queries(codes, count)
+    index = usearch.build(codes, "hnsw", 1)
+    for row in range(5, 20):
+        index._index.remove(row)
+    few = faiss.build(codes, "hnsw", 1)
+    search = few._index.search
+
+    class Short:
+        def search(self, queries, k):
+            scores, ids = search(queries, k)
+            scores[:, 5:], ids[:, 5:] = np.finfo(np.float32).max, -1
+            return scores, ids
+
+    few._index = Short()
+    for built in (index, few):
+        scores, ids = built.search(queries, 8)
+        assert scores.shape == ids.shape == (count, 8)
+        assert (ids[:, 5:] == -1).all()
+        assert (ids[:, :5] >= 0).all()
+        assert np.isneginf(scores[:, 5:]).all()
+        assert np.isfinite(scores[:, :5]).all()
+
+
+@pytest.mark.parametrize(
+    ("precision", "width"), [("float32", 256), ("float16", 128), ("int8", 64), ("uint8", 64), ("ubinary", 8)]
+)
+def test_exact_indexes_take_the_bytes_of_their_codes(precision, width):
+    codes = documents(precision)
+    for module in (faiss, usearch):
+        assert module.build(codes, "exact", 1).size == 500 * width
+
+
+def test_engines_say_what_they_do_not_offer():
+    with pytest.raises(BuildError, match="qdrant has no exact index of int8"):
+        qdrant.build(documents("int8"), "exact", 1)
+    with pytest.raises(BuildError, match="qdrant has no hnsw index"):
+        qdrant.build(documents("float32"), "hnsw", 1)
+
+
+@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
+def test_engines_run_here_and_say_what_is_missing_elsewhere(engine, monkeypatch):
+    module = engine.load()
+    assert module.unavailable() is None
+    assert all(set(precisions) <= set(EMBEDDING_PRECISIONS) for precisions in module.offers().values())
+    library = {"qdrant": "qdrant_client", "usearch": "usearch.index"}.get(engine.name, engine.name)
+    monkeypatch.setitem(sys.modules, library, None)
+    said = module.unavailable()
+    assert f"embedgate[{engine.extra}]" in said
+    assert "\n" not in said
+
+
+# Qdrant
+
+
+def test_qdrant_deletes_its_collection():
+    from qdrant_client import QdrantClient
+
+    client = QdrantClient(":memory:")
+    client.close = lambda: None
+    index = qdrant.Quantized(normalised(20), "int8", client=_Building(client))
+    assert len(client.get_collections().collections) == 1
+    index.close()
+    assert not client.get_collections().collections
+    refusing = _Building(client)
+    refusing.upload_collection = lambda *args, **options: 1 / 0
+    with pytest.raises(ZeroDivisionError):
+        qdrant.Quantized(normalised(20), "int8", client=refusing)
+    assert not client.get_collections().collections
+
+
+class _Building:
+    """The embedded mode with what a server says while it builds a graph; `asked` is what it was asked for."""
+
+    def __init__(self, client):
+        self._client = client
+        self.asked = {}
+        self.waits = 0
+
+    def __getattr__(self, name):
+        return getattr(self._client, name)
+
+    def create_collection(self, name, **options):
+        self.asked = options
+        return self._client.create_collection(name, **options)
+
+    def get_collection(self, name):
+        self.waits += 1
+        found = self._client.get_collection(name)
+        return found.model_copy(update={"indexed_vectors_count": found.points_count if self.waits > 1 else 0})
+
+    def query_batch_points(self, name, requests):
+        self.requests = requests
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Local mode performs exact")
+            return self._client.query_batch_points(name, requests)
+
+
+@pytest.mark.parametrize("precision", ["int8", "binary"])
+def test_qdrant_is_asked_for_its_own_quantization(precision):
+    """What the requests say; the embedded mode answers them with exact search."""
+    from qdrant_client import QdrantClient
+
+    client = _Building(QdrantClient(":memory:"))
+    vectors, queries = normalised(300), normalised(3, seed=1)
+    index = qdrant.Quantized(vectors, precision, client=client)
+    assert client.waits == 2
+    asked = client.asked["quantization_config"].model_dump()
+    assert list(asked) == [{"int8": "scalar"}.get(precision, precision)]
+    scores, ids = index.search(queries, 5, rescore=4)
+    assert client.requests[0].params.quantization.rescore
+    assert client.requests[0].params.quantization.oversampling == 4
+    np.testing.assert_array_equal(ids, np.argsort(-(queries @ vectors.T), axis=1)[:, :5])
+    np.testing.assert_allclose(scores, -np.sort(-(queries @ vectors.T), axis=1)[:, :5], atol=1e-6)
+    index.search(queries, 5)
+    assert not client.requests[0].params.quantization.rescore
+    index.close()
+
+
+def test_qdrant_without_an_answer_is_told_in_one_line(monkeypatch):
+    with pytest.raises(Unavailable, match=qdrant.URL):
+        qdrant.Quantized(normalised(20), "int8")
+    for url in ("http://127.0.0.1:1", "nowhere:::"):
+        monkeypatch.setenv(qdrant.URL, url)
+        assert "hnsw" in qdrant.offers()
+        with pytest.raises(Unavailable, match=qdrant.URL) as told:
+            qdrant.build(documents("float32", 20), "hnsw", 1)
+        assert url in told.value.cause
+        assert "\n" not in str(told.value)
+        assert url in qdrant.unavailable()
+
+
+def test_qdrant_refusing_is_no_absence():
+    from qdrant_client.http.exceptions import UnexpectedResponse
+
+    with pytest.raises(GateError, match="Qdrant refused") as told, qdrant._told():
+        raise UnexpectedResponse(400, "Bad Request", b'{"status":"no\n"}', None)
+    assert not isinstance(told.value, Unavailable)
+    assert "\n" not in str(told.value)
+
+
+# Rescoring
+
+
+def _theirs(outcome):
+    results = outcome[0]
+    return np.array([[hit["score"] for hit in row] for row in results]), np.array(
+        [[hit["corpus_id"] for hit in row] for row in results]
+    )
+
+
+@pytest.mark.parametrize("rescore", [0, 1, 4])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [("faiss", "uint8"), ("faiss", "ubinary"), ("usearch", "int8"), ("usearch", "binary"), ("usearch", "ubinary")],
+)
+def test_searches_are_those_of_sentence_transformers(name, precision, rescore):
+    from sentence_transformers.util.quantization import semantic_search_faiss, semantic_search_usearch
+
+    codes = documents(precision, 300, dim=384)
+    storage = Storage(precision, rescore)
+    queries = normalised(300, 384, seed=1)
+    # Of candidates that tie at the cut, each library may keep others.
+    first = -np.sort(-all_scores(codes, stored(queries, precision, codes.ranges).matrix), axis=1)
+    queries = queries[first[:, storage.candidates - 1] > first[:, storage.candidates]]
+    assert len(queries) > 20
+    theirs = {"faiss": semantic_search_faiss, "usearch": semantic_search_usearch}[name]
+    scores, ids = _theirs(
+        theirs(
+            queries,
+            corpus_embeddings=codes.matrix,
+            corpus_precision=precision,
+            top_k=RESULTS,
+            ranges=codes.ranges.both,
+            rescore=rescore > 0,
+            rescore_multiplier=max(1, rescore),
+        )
+    )
+    index = LOCAL[name].build(codes, "exact", 1)
+    ours, rows = find(index, codes, storage, queries)
+    assert ours.dtype == np.float32
+    if rescore:
+        np.testing.assert_array_equal(rows, ids)
+    else:
+        np.testing.assert_array_equal(np.sort(rows, axis=1), np.sort(ids, axis=1))
+    if rescore and precision in BITS:
+        # They score bits as 0 and 1, which ranks alike.
+        ours = (ours + queries.sum(axis=1, keepdims=True)) / 2
+    elif not rescore and precision != "uint8":
+        # Theirs are distances.
+        ours = 1 - ours if precision == "int8" else -ours
+    np.testing.assert_allclose(ours, scores, rtol=1e-5, atol=1e-4)
+
+
+def test_fewer_documents_than_candidates():
+    codes = documents("int8", 7)
+    for module in (faiss, usearch):
+        for kind in ("exact", "hnsw"):
+            scores, ids = find(module.build(codes, kind, 1), codes, Storage("int8", 8), normalised(4, seed=1))
+            assert scores.shape == ids.shape == (4, 7)
+            assert np.sort(ids, axis=1).tolist() == [list(range(7))] * 4
+
+
+@pytest.mark.parametrize("precision", EMBEDDING_PRECISIONS)
+def test_scores_follow_the_order_of_their_candidates(precision, monkeypatch):
+    codes = documents(precision, 100)
+    queries = normalised(9, seed=1)
+    ids = np.random.default_rng(3).permuted(np.tile(np.arange(100), (9, 1)), axis=1)[:, :20]
+    ids[2, 4] = -1
+    everything = queries @ decode(codes.matrix, precision, DIM, codes.ranges).T
+    wanted = np.take_along_axis(everything, ids, axis=1)
+    wanted[2, 4] = -np.inf
+    for gathered in (rescoring.GATHERED, 1):
+        monkeypatch.setattr(rescoring, "GATHERED", gathered)
+        found = rescored(queries, codes, ids)
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-5)
+
+
+def test_what_a_graph_did_not_find_is_not_rescored_to_the_top():
+    codes = documents("int8", 50)
+
+    class Short:
+        float_queries = True
+
+        def search(self, queries, k):
+            ids = np.full((len(queries), k), -1, np.int64)
+            ids[:, :3] = [7, 5, 6]
+            return np.zeros(ids.shape, np.float32), ids
+
+    queries = normalised(4, seed=1)
+    scores, ids = find(Short(), codes, Storage("int8", 2), queries)
+    assert np.sort(ids[:, :3], axis=1).tolist() == [[5, 6, 7]] * 4
+    assert (ids[:, 3:] == -1).all()
+    assert (np.diff(scores[:, :3], axis=1) <= 0).all()
+
+
+def test_float_queries_search_by_decoded_documents():
+    codes = documents("int8", 300)
+    queries = normalised(6, seed=1)
+    _, ids = find(faiss.build(codes, "exact", 1), codes, Storage("int8", float_queries=True), queries)
+    everything = queries @ decode(codes.matrix, "int8", DIM, codes.ranges).T
+    np.testing.assert_allclose(
+        np.take_along_axis(everything, ids, axis=1), -np.sort(-everything, axis=1)[:, :RESULTS], atol=1e-5
+    )
