@@ -16,10 +16,15 @@ def test_finds_what_float32_finds(gate_search, gate_combination, gate_storage, u
 
 
 def test_ranks_as_float32_does(gate_search, gate_combination, gate_stored_measure, uphold):
-    """nDCG and recall by a dataset's own judgements, paired query by query with float32 vectors'."""
+    """Scores nDCG and recall by a dataset's own judgements, paired query by query with float32 vectors'."""
     uphold(gate_search.ranks(gate_combination, *gate_stored_measure))
 
 
 def test_mixes_with_the_reference(gate_search, gate_candidate, gate_mixture, uphold):
     """Queries of one combination among documents of another, as it is while a change rolls out."""
     uphold(gate_search.mixes(gate_candidate, gate_mixture))
+
+
+def test_engine_finds_what_is_there(gate_search, gate_reference, gate_engine, uphold):
+    """Every index of every engine: exactly what is there, or as much of it as a graph may miss."""
+    uphold(gate_search.engine(gate_reference, gate_engine))

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.budgets import footprint
+from embedgate.budgets.approved import ApprovedBudgets
 from embedgate.budgets.footprint import BATCH, PEAK_WORKLOAD
 from embedgate.budgets.fresh import FreshProcess
 from embedgate.budgets.host import Watch
@@ -34,10 +35,10 @@ from embedgate.combination import Combination
 from embedgate.encoders.evidence import promised
 from embedgate.errors import BaselineError
 from embedgate.judgement import Check, Diagnosis, Judgement
-from embedgate.machine import HardwareProfile, Machine
+from embedgate.machine import HardwareProfile
 from embedgate.metrics import BUDGET
 from embedgate.session import Run, Session
-from embedgate.store import Approved, Entry, Key, Provenance
+from embedgate.store import Approved, Entry, Key
 from embedgate.tolerances import Tolerances
 
 # Memory that stays after every batch counts as a leak from this share of the bytes of a batch's own embeddings.
@@ -63,8 +64,6 @@ ROUNDED = 5e-6
 REMEMBERS = 5
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
-# What systems say where they do not know the model of a CPU.
-UNKNOWN_CPUS = ("", "arm", "arm64", "aarch64", "i386", "x86_64")
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class BudgetChecks:
         self._session = session
         self._profile_of = profile_of
         self._tolerances = tolerances
-        self._approved = approved
+        self._budgets = ApprovedBudgets(session, profile_of, approved)
         self._record = record_command
         self._family = family
         self._fresh = fresh or FreshProcess(session.settings.invocation, session.settings.folder)
@@ -213,7 +212,7 @@ class BudgetChecks:
             milliseconds = f"takes {{}} ms a call for {load} on {self._profile_of(combination)}"
             kinds.append((f"milliseconds_{name}", milliseconds, lambda rows: 1e3 * candidate_seconds(rows) / calls))
         return [
-            TimeBudget(metric, shown, values, *self._budget(combination, metric, load.sha256), slack)
+            TimeBudget(metric, shown, values, *self._budgets.find(combination, metric, load.sha256), slack)
             for metric, shown, values in kinds
         ]
 
@@ -265,13 +264,7 @@ class BudgetChecks:
             value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
             low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
             key = Key(combination.id, BUDGET, budget.metric, load.sha256)
-            self._keep(run, Entry(key, value, low, high, sum(map(len, arms))), budget.approved, budget.slack)
-
-    def _keep(self, run: Run, entry: Entry, approved: Approved | None, slack: float) -> None:
-        """Keeps an entry to be approved; the old one where it still says the same, so that no budget creeps."""
-        metric, was = entry.key.metric, approved.entry if approved and not approved.inherited else None
-        same = was is not None and was.low * (1 - slack) <= entry.value <= was.high * (1 + slack)
-        run.to_approve[metric] = was if was is not None and same else entry
+            self._budgets.keep(run, Entry(key, value, low, high, sum(map(len, arms))), budget.approved, budget.slack)
 
     def memory(self, combination: Combination) -> Judgement:
         """Whether a combination stays within its memory in a fresh process, and keeps none with every batch."""
@@ -342,13 +335,13 @@ class BudgetChecks:
         share = found.get(kind, 0) / total
         shown = f"{found.get(kind, 0)} of {total} products with weights compute in {kind}"
         try:
-            approved, missing = self._budget(combination, PRODUCTS, "", portable=True)
+            approved, missing = self._budgets.find(combination, PRODUCTS, "", portable=True)
         except BaselineError as error:
             return self._failed("products", combination, "baseline", error.cause, error.action)
         judged = Judgement("products", combination.id, "pass", shown, value=share, observed=share)
         if self._session.settings.update:
             key = Key(combination.id, BUDGET, PRODUCTS, "")
-            self._keep(run, Entry(key, share, share, share, total), approved, 0.0)
+            self._budgets.keep(run, Entry(key, share, share, share, total), approved, 0.0)
             return replace(judged, message=f"{shown}; to be recorded")
         if approved is None:
             unknown = self._unjudged("products", combination, shown, missing, f"approve it by: {self._record}")
@@ -389,7 +382,7 @@ class BudgetChecks:
         for name, value in measured.items():
             metric, label = (name, BYTES[name]) if portable else (f"memory_{name}", MEMORY[name])
             try:
-                approved, missing = self._budget(combination, metric, sha256, portable)
+                approved, missing = self._budgets.find(combination, metric, sha256, portable)
             except BaselineError as error:
                 return self._failed(check, combination, "baseline", error.cause, error.action)
             if value is None:
@@ -397,7 +390,7 @@ class BudgetChecks:
                 continue
             if self._session.settings.update:
                 key = Key(combination.id, BUDGET, metric, sha256)
-                self._keep(run, Entry(key, value, value, value, 1), approved, slack)
+                self._budgets.keep(run, Entry(key, value, value, value, 1), approved, slack)
                 continue
             if approved is None:
                 unknown = missing
@@ -418,41 +411,6 @@ class BudgetChecks:
             found = self._unjudged(check, combination, shown, unknown, f"approve it by: {self._record}")
             return replace(found, value=first)
         return Judgement(check, combination.id, "pass", shown, value=first, details=tuple(stale))
-
-    def _budget(
-        self, combination: Combination, metric: str, sha256: str, portable: bool = False
-    ) -> tuple[Approved | None, str]:
-        """What was approved for a machine like this one, or why there is none.
-
-        What a combination takes depends on the machine more than what it computes: another CPU has another ratio, and
-        another number of threads another memory. So nothing is inherited but what is `portable`. On a GPU the CPU
-        counts as well: it tokenises and starts every kernel, which is most of the time of small batches.
-
-        Raises:
-            BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
-        """
-        try:
-            found = self._approved(combination.id, BUDGET, metric)
-        except BaselineError:
-            if self._session.settings.update:
-                return None, ""
-            raise
-        if found is None:
-            return None, f"no budget is approved for {self._profile_of(combination)}"
-        if found.entry.key.dataset_sha256 != sha256:
-            return None, "what is measured has changed since budgets were approved"
-        if portable:
-            return found, ""
-        machine, was = self._session.machine_of(combination), found.provenance
-        if found.inherited:
-            return None, f"budgets are approved for {found.profile} and not for {self._profile_of(combination)}"
-        if machine.gpu is None and machine.cpu.lower() in UNKNOWN_CPUS:
-            return None, "this system does not tell the model of its CPU, so no budget can be known to be its own"
-        if differing := _differing(was, machine):
-            return None, f"budgets are approved for {differing[0]}, and this is {differing[1]}"
-        if was.threads != self._session.threads:
-            return None, f"budgets are approved for {was.threads} threads, and these are {self._session.threads}"
-        return found, ""
 
     def _failed(
         self,
@@ -483,21 +441,6 @@ class BudgetChecks:
         return Judgement(
             check, combination.id, "inconclusive", f"{message}; {cause}", metric=metric, diagnosis=diagnosis
         )
-
-
-def _differing(was: Provenance, now: Machine) -> tuple[str, str] | None:
-    """In which parts two machines differ, as each of them has it; None where they are alike.
-
-    What runs on the CPU does not depend on which GPU the machine has.
-    """
-    parts = [
-        *([(was.gpu or "another GPU", now.gpu)] if now.gpu else ()),
-        (was.cpu, now.cpu),
-        *([(" ".join(was.flags), " ".join(now.flags))] if was.cpu == now.cpu else ()),
-    ]
-    differing = [pair for pair in parts if pair[0] != pair[1]]
-    one, other = (" with ".join(pair[side] for pair in differing) for side in (0, 1))
-    return (one, other) if differing else None
 
 
 def _ends(found: Ratio) -> str:

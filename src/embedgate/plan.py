@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 from embedgate.combination import Combination, Registry
@@ -14,7 +14,7 @@ from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
 from embedgate.model import DEFAULT_MODEL, Model, resolve
 from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
 from embedgate.search.collection import Collection, stored_name
-from embedgate.search.engines import ENGINES
+from embedgate.search.engines import ENGINES, EngineCase, EngineRegistry
 from embedgate.settings import Settings
 
 
@@ -27,12 +27,19 @@ class Plan:
         registry: Every combination there is.
         combinations: Those asked for.
         datasets: Those asked for, all bundled ones where none was.
+        engines: Every engine that a host project adds, beside embedgate's own.
     """
 
     settings: Settings
     registry: Registry
     combinations: tuple[Combination, ...]
     datasets: tuple[Dataset, ...]
+    engines: EngineRegistry = field(default_factory=EngineRegistry)
+
+    @property
+    def reference(self) -> Combination:
+        """The reference on the first combination's device."""
+        return self.combinations[0].reference
 
     @cached_property
     def model(self) -> Model:
@@ -61,6 +68,15 @@ class Plan:
     def search_unavailable(self) -> str | None:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
         return ENGINES[0].load().unavailable()
+
+    @cached_property
+    def engine_cases(self) -> tuple[EngineCase, ...]:
+        """The indexes to judge.
+
+        Raises:
+            GateError: If none matches what was asked for.
+        """
+        return self.engines.select(self.settings.engines)
 
     @property
     def stored_measures(self) -> tuple[tuple[Storage, Retrieval, str], ...]:
@@ -101,7 +117,7 @@ class Plan:
         return ALL_TEXTS + "+".join(sorted(dataset.name for dataset in self.datasets))
 
     @classmethod
-    def of(cls, settings: Settings, registry: Registry) -> Plan:
+    def of(cls, settings: Settings, registry: Registry, engines: EngineRegistry | None = None) -> Plan:
         """Reads the datasets and selects the combinations.
 
         Raises:
@@ -112,4 +128,4 @@ class Plan:
         for name in names:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
-        return cls(settings, registry, registry.select(settings.combinations), datasets)
+        return cls(settings, registry, registry.select(settings.combinations), datasets, engines or EngineRegistry())

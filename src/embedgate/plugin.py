@@ -18,7 +18,6 @@ from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
 from embedgate.report.collector import Collector
-from embedgate.search import Storage
 from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
 from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
@@ -45,7 +44,10 @@ MARKERS = {
 FAMILY = ("gate_measure", "gate_agreement", "gate_ordering", "gate_upgrade")
 # The same of stored vectors, a family of its own: there are many, and whoever stores float32 needs none of them.
 SEARCH_FAMILY = ("gate_precision", "gate_storage", "gate_stored_measure", "gate_mixture")
-COMBINATION_FIXTURES = ("gate_combination", "gate_candidate")
+# What is asked of every index of an engine, over the reference's vectors.
+ENGINE = "gate_engine"
+SEARCH_LOAD = "gate_search_load"
+COMBINATION_FIXTURES = ("gate_combination", "gate_candidate", "gate_reference")
 RECEIPT = "gate_receipt"
 
 
@@ -69,10 +71,13 @@ class Bench:
     def plan(self) -> Plan:
         """Combinations and datasets of the session."""
         from embedgate.plan import Plan
+        from embedgate.search.engines import EngineRegistry
 
         registry = Registry()
         self.config.hook.pytest_gate_combinations(registry=registry)
-        return Plan.of(self.settings, registry)
+        engines = EngineRegistry()
+        self.config.hook.pytest_gate_engines(registry=engines)
+        return Plan.of(self.settings, registry, engines)
 
     @cached_property
     def judge(self) -> Judge:
@@ -190,6 +195,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
     add("corpus-size", "vectors that stored ones are searched among (default: 10000)", metavar="N")
     add("dims", "dimensions to truncate stored vectors to (repeatable)", "args", action="append", metavar="N")
+    add("engine", "indexes to judge, a glob such as 'faiss-*' (repeatable)", "args", action="append", metavar="GLOB")
     add("ranges", "ranges of int8 codes in production: a .npy file of floats [2, dim]", metavar="FILE")
     group.addoption(
         "--gate-noise",
@@ -257,7 +263,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    parameters = {*COMBINATION_FIXTURES, *FAMILY, *SEARCH_FAMILY, RECEIPT, "gate_engine"}
+    parameters = {*COMBINATION_FIXTURES, *FAMILY, *SEARCH_FAMILY, RECEIPT, ENGINE, SEARCH_LOAD}
     if not wanted & {*parameters, "gate_variation", "gate_canary", "gate_workload"}:
         return
     try:
@@ -271,6 +277,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in COMBINATION_FIXTURES:
         if name in wanted:
             chosen = [c for c in plan.combinations if name == "gate_combination" or not c.is_reference]
+            chosen = [plan.reference] if name == "gate_reference" else chosen
             marked = [pytest.param(c, id=c.id, marks=[_device_mark(c), *_group(c, metafunc.config)]) for c in chosen]
             metafunc.parametrize(name, marked, indirect=True, scope="session")
     if RECEIPT in wanted:
@@ -320,8 +327,10 @@ def _of_stored(plan: Plan) -> dict[str, list[Any]]:
     from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES
 
     if plan.collection is None:
-        return dict.fromkeys(SEARCH_FAMILY, [])
+        return {name: [] for name in (*SEARCH_FAMILY, ENGINE, SEARCH_LOAD)}
     return {
+        SEARCH_LOAD: [load.id for load in plan.search_loads],
+        ENGINE: [pytest.param(case, id=case.id) for case in plan.engine_cases],
         "gate_precision": [precision for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision],
         "gate_storage": [pytest.param(storage, id=storage.id) for storage in plan.storages],
         "gate_stored_measure": [
@@ -361,7 +370,9 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
     bench.search_family = max(1, sum(bool(set(SEARCH_FAMILY) & set(_parameters(item))) for item in session.items))
-    bench.budget_family = max(1, sum("gate_workload" in _parameters(item) for item in session.items))
+    bench.budget_family = max(
+        1, sum(bool({"gate_workload", SEARCH_LOAD} & set(_parameters(item))) for item in session.items)
+    )
     judging = [item for item in session.items if RECEIPT not in _parameters(item)]
     bench.selected = Counter(combination.id for item in judging if (combination := _combination(item)))
 
@@ -582,6 +593,7 @@ def _settings(config: pytest.Config) -> Settings:
         examples=examples(),
         corpus_size=count("corpus_size"),
         dims=tuple(dims()),
+        engines=tuple(option("engine") or ()),
         ranges=path("ranges"),
         invocation=tuple(map(str, config.invocation_params.args)),
         folder=config.invocation_params.dir,
@@ -677,11 +689,15 @@ def _group(combination: Combination, config: pytest.Config) -> list[pytest.MarkD
 
 
 def _asks_nothing(item: pytest.Item) -> bool:
+    from embedgate.search import Storage
+    from embedgate.search.engines import EngineCase
+
     parameters = _parameters(item)
     combinations = [parameters[name] for name in (*COMBINATION_FIXTURES, RECEIPT) if name in parameters]
     if any(not isinstance(combination, Combination) for combination in combinations):
         return True
-    if any(not isinstance(parameters[name], str | tuple | Storage) for name in SEARCH_FAMILY if name in parameters):
+    asked = (parameters[name] for name in (*SEARCH_FAMILY, ENGINE, SEARCH_LOAD) if name in parameters)
+    if any(not isinstance(subject, str | tuple | Storage | EngineCase) for subject in asked):
         return True
     return "gate_upgrade" in parameters and not isinstance(parameters["gate_upgrade"], tuple)
 

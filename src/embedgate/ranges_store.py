@@ -16,7 +16,7 @@ import numpy as np
 from embedgate.machine import HardwareProfile
 from embedgate.model import Model
 from embedgate.search.codes import Ranges
-from embedgate.tensor_store import TensorApproval, TensorStore, corrupt
+from embedgate.tensor_store import TensorApproval, Tensors, TensorStore, corrupt
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ class RangesStore:
         Raises:
             BaselineError: If one is not finite, the old file cannot be trusted, or it cannot be written.
         """
-        tensors = {
+        tensors: dict[str, Tensors] = {
             combination: {"ranges": ranges.both, "vectors": np.array([ranges.vectors], dtype=np.int64)}
             for combination, ranges in taken.items()
         }

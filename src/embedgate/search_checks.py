@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
@@ -10,23 +10,26 @@ import numpy as np
 
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
-from embedgate.errors import GateError
+from embedgate.errors import BuildError, GateError, Unavailable, one_line
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
 from embedgate.metrics import METRICS, Matrix, NotFinite, Scores, mean_of, require_finite
-from embedgate.metrics.search import Ranking
-from embedgate.search import MIXTURES, EmbeddingPrecision, Storage
+from embedgate.metrics.search import Ids, Ranking, kept_at_10
+from embedgate.search import MIXTURES, RESULTS, EmbeddingPrecision, Storage
 from embedgate.search.codes import BITS, NEEDS_RANGES, Ranges, decode, quantize, unsigned
 from embedgate.search.collection import Collection, stored_name
 from embedgate.search.corpus import Recipe, grow
+from embedgate.search.engines import ENGINES, EngineCase
+from embedgate.search.faults import diagnose, malformed
+from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.search.measure import Vectors, exact, judged_by, kept, mixed, normalised, rankings, within_ranges
 from embedgate.session import Run, Session
 from embedgate.statistics import compare, compare_floor
-from embedgate.tolerances import Tolerances
+from embedgate.tolerances import GRAPH_FLOOR, Tolerances
 from embedgate.verdicts import judged
 
 WORST = 5
-# Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever the
-# distribution (David and Nagaraja, Order Statistics, 2003, section 7.2): 1% with 200.
+# Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever
+# the distribution (David and Nagaraja, Order Statistics, 2003, section 7.2): 1% with 200.
 FEWEST_CALIBRATION = 200
 # Ranges so many times as wide as the values they are for are other vectors': most of the 256 codes are never used.
 WIDEST_RANGES = 2.0
@@ -34,6 +37,11 @@ WIDEST_RANGES = 2.0
 WITHIN_STEP = 1.01
 # Under this mean cosine of the same texts, two combinations' vectors have nothing to do with each other.
 SAME_SPACE = 0.5
+
+# Lengths that differ from 1 by less are rounding.
+UNIT = 1e-4
+# An exact index holds little more than its documents' codes.
+MOST_BYTES = 1.25
 
 # Dataset, its hash and metric, as baselines are keyed.
 Place = tuple[str, str, str]
@@ -44,7 +52,8 @@ class _Arm:
     """What is searched of one run.
 
     Attributes:
-        vectors: Queries and documents of the collection.
+        vectors: Queries and documents of the collection, normalised.
+        raw: The same as the encoder gave them.
         ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
         origin: Where those for all dimensions come from.
         truth: What exact float32 search finds in the collection.
@@ -53,6 +62,7 @@ class _Arm:
     """
 
     vectors: Vectors
+    raw: Vectors
     ranges: dict[int | None, Ranges]
     origin: str
     truth: Ranking
@@ -99,8 +109,8 @@ class SearchChecks:
         real = arm.vectors.documents[: len(self._collection.documents)]
         if precision in NEEDS_RANGES:
             ranges = arm.ranges[None]
-            if (found := self._ranges_fault(run, arm, ranges, real, precision)) is not None:
-                return found
+            if (fault := self._ranges_fault(run, arm, ranges, real, precision)) is not None:
+                return fault
         if cause := codes_fault(real, precision, arm.ranges[None]):
             diagnosis = Diagnosis("codes", cause, "compare with sentence_transformers.util.quantize_embeddings")
             return Judgement("codes", combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
@@ -218,8 +228,8 @@ class SearchChecks:
             return self._failed("mixed", run, name, metric, diagnosis)
         found = compare_floor(scores, floor, metric=metric, alpha=self._tolerances.alpha, family=self._family)
         message = (
-            f"{MIXTURES[mixture].about(combination.reference.id)}: {scores.value:.2%} of the ten that {combination.reference} finds "
-            f"alone, {floor:.2%} is required"
+            f"{MIXTURES[mixture].about(combination.reference.id)} {scores.value:.2%} of the ten that "
+            f"{combination.reference} finds alone, {floor:.2%} is required"
         )
         return judged(
             "mixed",
@@ -231,6 +241,101 @@ class SearchChecks:
             scores.value,
             1.0,
             diagnose=lambda: self._strangers(run) or self._diagnose(run),
+        )
+
+    def engine(self, combination: Combination, case: EngineCase) -> Judgement:
+        """Whether an engine's index finds what is there: exactly, or as a graph does; a host's, as float32 does."""
+        run = self._session.run(combination)
+        try:
+            arm = self._arm(run)
+        except NotFinite as error:
+            return self._broken("engine", run, "", case.id, error)
+        if not case.kind:
+            return self._added_engine(run, arm, case)
+        unavailable = next(engine for engine in ENGINES if engine.name == case.engine).load().unavailable()
+        if unavailable:
+            raise Unavailable(unavailable)
+        built = build(case, arm.vectors.documents, arm.ranges[None], self._session.threads)
+        try:
+            shares, _ = found_share(built, arm.vectors.queries, self._session.threads)
+            size, codes = built.bytes_per_vector, built.codes.bytes_per_vector
+        finally:
+            built.index.close()
+        scores = mean_of(shares)
+        about = f"{scores.value:.2%} of what exact search of the same codes finds; {size:.0f} bytes a vector"
+        about += f", built in {built.build_seconds:.2f} s"
+        figures = {"bytes_per_vector": size, "build_seconds": built.build_seconds, "found": scores.value}
+        run.indexes[case.id] = figures
+        if case.kind == "exact" and size > MOST_BYTES * codes:
+            cause = f"{case} holds {size:.0f} bytes a vector, where {case.precision} takes {codes}"
+            diagnosis = Diagnosis("bytes", cause, "see in which type the index keeps what it is given")
+            return self._failed("engine", run, "", case.id, diagnosis)
+        if case.kind == "exact":
+            if scores.value == 1:
+                return Judgement("engine", combination.id, "pass", about, metric=case.id, value=1.0, limit=1.0)
+            missed = int((shares < 1).sum())
+            cause = f"{case} misses what exact search finds for {missed} of {len(shares)} queries"
+            step = "see whether it is exact: the metric, sums that saturate, the offset of codes"
+            failed = self._failed("engine", run, "", case.id, Diagnosis("index", cause, step))
+            return replace(failed, value=scores.value, limit=1.0, details=(about,))
+        floor = self._tolerances.stored(case.precision, GRAPH_FLOOR)
+        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        step = "give the graph more links, or let it look at more candidates (ef)"
+        return judged(
+            "engine",
+            combination.id,
+            "",
+            case.id,
+            found,
+            f"{about}, {floor:.2%} is required",
+            scores.value,
+            1.0,
+            diagnose=lambda: Diagnosis("index", f"the graph of {case} finds too little", step),
+        )
+
+    def _added_engine(self, run: Run, arm: _Arm, case: EngineCase) -> Judgement:
+        """Whether an engine that a host project adds finds what exact float32 search does."""
+        session, name = self._session, stored_name(self._collection.name, case.engine)
+        factory = session.plan.engines.added[case.engine]
+        try:
+            index = factory(arm.raw.documents)
+
+            def search(queries: Matrix, k: int) -> Ids:
+                return rows_of(index.search(queries, k))
+
+            ids = search(arm.raw.queries, RESULTS)
+        except GateError:
+            raise
+        except Exception as error:
+            raise BuildError(f"engine {case} failed: {one_line(error)}", "see its factory and search") from error
+        if fault := malformed(ids, len(arm.raw.queries), len(arm.raw.documents)):
+            diagnosis = Diagnosis("ids", f"{case} {fault}", "return rows of the documents it was given, best first")
+            return self._failed("engine", run, name, "kept_at_10", diagnosis)
+        places = np.ones((*ids.shape, 1))
+        scores = kept_at_10(Ranking(ids, places), arm.truth)
+        floor = self._tolerances.stored(case.engine, "kept_at_10")
+        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        message = (
+            f"{case} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
+            f"{self._collection.size} vectors, {floor:.2%} is required"
+        )
+        truth = arm.truth.ids[:, :RESULTS]
+
+        def diagnosis_of() -> Diagnosis:
+            known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
+            step = "compare it with what faiss and usearch find (docs/engines.md)"
+            return known or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
+
+        return judged(
+            "engine",
+            run.combination.id,
+            name,
+            "kept_at_10",
+            found,
+            message,
+            scores.value,
+            1.0,
+            diagnose=diagnosis_of,
         )
 
     def measured(self, run: Run) -> dict[Place, Scores]:
@@ -296,11 +401,12 @@ class SearchChecks:
                 folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
                 progress=lambda line: session.progress(f"{combination}: {line}"),
             )
-            if not session.model.normalises or session.registry.factory(combination) is not None:
+            raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
+            if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
                 documents = normalised(documents)
             vectors = Vectors(run.embeddings.of(collection.queries), documents)
             ranges, origin = self._ranges(run, vectors)
-            arm = _Arm(vectors, ranges, origin, exact(vectors, session.threads))
+            arm = _Arm(vectors, raw, ranges, origin, exact(vectors, session.threads))
             self._arms[combination] = arm
         return self._arms[combination]
 
@@ -375,8 +481,8 @@ class SearchChecks:
         wide = float(np.median(width / np.maximum(used, np.float32(1e-12))))
         if wide > WIDEST_RANGES:
             cause = (
-                f"ranges ({arm.origin}) are {wide:.1f} times as wide as the values of these vectors: taken from others, "
-                "such as vectors that are not normalised"
+                f"ranges ({arm.origin}) are {wide:.1f} times as wide as the values of these vectors: taken from "
+                "others, such as vectors that are not normalised"
             )
             diagnosis = Diagnosis("ranges", cause, self._calibrate_again(arm))
             return Judgement("codes", run.combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)

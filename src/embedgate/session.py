@@ -81,6 +81,7 @@ class Run:
         generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Figures of memory and cold start, filled when budgets are judged.
+        indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
         to_approve: What `--gate-update` records of both, by metric, filled as budgets are measured under it.
     """
 
@@ -97,6 +98,7 @@ class Run:
     generated: dict[str, FloatArray] = field(default_factory=dict)
     speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     footprint: dict[str, Any] = field(default_factory=dict)
+    indexes: dict[str, dict[str, float]] = field(default_factory=dict)
     to_approve: dict[str, Entry] = field(default_factory=dict)
 
 
@@ -144,7 +146,7 @@ class Session:
     @property
     def reference(self) -> Combination:
         """What model and incumbent are compared as: the reference on the first combination's device."""
-        return self.combinations[0].reference
+        return self.plan.reference
 
     @cached_property
     def machine(self) -> Machine:

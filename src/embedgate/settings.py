@@ -39,6 +39,7 @@ class Settings:
         examples: Examples, each of one to three texts, that every property is tried on first.
         corpus_size: How many vectors stored ones are searched among; None for the usual number.
         dims: Numbers of dimensions to truncate stored vectors to; empty for those the model says it is trained for.
+        engines: Globs over indexes of engines that search stored vectors; empty for the usual ones.
         ranges: File of the ranges that 8-bit codes of stored vectors are steps of; None for the approved ones.
         invocation: The arguments pytest was called with, to name the command that approves and to start it anew.
         folder: Where it was called.
@@ -64,6 +65,7 @@ class Settings:
     examples: tuple[tuple[str, ...], ...] = ()
     corpus_size: int | None = None
     dims: tuple[int, ...] = ()
+    engines: tuple[str, ...] = ()
     ranges: Path | None = None
     invocation: tuple[str, ...] = ()
     folder: Path = Path()

@@ -137,7 +137,7 @@ class TensorStore:
     ) -> dict[str, str]:
         """Approves tensors, each combination's as a whole; those of other combinations stay.
 
-        Where the file is about other weights or content, none of it means anything for these, and all of it is replaced.
+        Where the file is about other weights or content, none of it means anything for these, and all is replaced.
 
         Args:
             profile: The hardware profile they were taken on.

@@ -90,7 +90,7 @@ def kept_at_10(candidate: Ranking, truth: Ranking) -> Scores:
 
 
 def judged(candidate: Ranking, relevance: Sequence[Mapping[int, int]]) -> dict[str, Scores]:
-    """nDCG and recall within the first ten, with linear gains as in `embedgate.metrics.retrieval`.
+    """NDCG and recall within the first ten, with linear gains as in `embedgate.metrics.retrieval`.
 
     Args:
         candidate: What a search finds.
@@ -165,10 +165,10 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
         place = ahead["sure"] + hit
         row = np.flatnonzero(alone & (place < CUT))
         found[row, place[row]] = chances[row, hit]
-    for row in np.flatnonzero(~alone & (ahead["sure"] < CUT)):
-        found[row] = _among_equals(
-            *(int(of[row]) for of in (population, draws)),
-            *(int(of[name][row]) for name in ("sure", "tied") for of in (ahead, level)),
+    for one in np.flatnonzero(~alone & (ahead["sure"] < CUT)):
+        found[one] = _among_equals(
+            *(int(of[one]) for of in (population, draws)),
+            *(int(of[name][one]) for name in ("sure", "tied") for of in (ahead, level)),
         )
     places[order] = found * share[:, None]
     return places

@@ -94,7 +94,7 @@ def kept(found: Mapping[str, Ranking], truth: Ranking) -> dict[str, Scores]:
 
 
 def judged_by(dataset: Retrieval, found: Mapping[str, Ranking]) -> dict[str, dict[str, Scores]]:
-    """nDCG and recall of each storage against a dataset's judgements, by its id."""
+    """NDCG and recall of each storage against a dataset's judgements, by its id."""
     return {storage: judged(one, dataset.relevance) for storage, one in found.items()}
 
 

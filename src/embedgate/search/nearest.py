@@ -1,7 +1,7 @@
 """Exact search, the yardstick: every document is compared, by faiss, and every tie at the cut is found.
 
-Codes of 8 bits are multiplied as float32, which is exact: sums of up to 1,000 products of them stay below 2^24. So equal
-scores are equal, whatever the order of summation.
+Codes of 8 bits are multiplied as float32, which is exact: sums of up to 1,000 products of them stay below 2^24. So
+equal scores are equal, whatever the order of summation.
 """
 
 from __future__ import annotations
@@ -56,7 +56,8 @@ def _search(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> tu
     scores = np.empty((len(queries), 0), dtype=np.float32)
     ids = np.empty((len(queries), 0), dtype=np.int64)
     bits = codes.precision in BITS
-    asked = unsigned(queries, codes.precision) if bits else np.ascontiguousarray(queries, dtype=np.float32)
+    asked: npt.NDArray[Any] = unsigned(queries, codes.precision) if bits else queries.astype(np.float32, copy=False)
+    asked = np.ascontiguousarray(asked)
     before = faiss.omp_get_max_threads()
     faiss.omp_set_num_threads(threads)
     try:
@@ -64,7 +65,7 @@ def _search(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> tu
             part = codes.matrix[start : start + CHUNK]
             if bits:
                 distances, found = faiss.knn_hamming(
-                    np.ascontiguousarray(asked),
+                    asked,
                     np.ascontiguousarray(unsigned(part, codes.precision)),
                     min(k, len(part)),
                 )

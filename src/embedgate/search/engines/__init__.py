@@ -9,15 +9,17 @@ Graphs of all engines have the same parameters, so that what they find differs b
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
 from importlib import import_module
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, GateError
 from embedgate.metrics import Matrix
 from embedgate.search import EmbeddingPrecision, Kind
 from embedgate.search.codes import BITS, Codes, unsigned
@@ -31,6 +33,9 @@ CONNECTIVITY = 16
 # and 16, find visibly less, and losses of the graph would hide those of the codes.
 EXPANSION_ADD = 128
 EXPANSION_SEARCH = 64
+# Engines whose indexes are judged where nothing else is asked for; others are a service's client.
+USUAL = ("faiss", "usearch")
+_NAME = re.compile(r"\w[\w-]*")
 # Documents that are converted at a time, so that memory stays bounded whatever their number.
 CHUNK = 16_384
 
@@ -107,6 +112,81 @@ class Engine:
     def load(self) -> EngineModule:
         """Its module."""
         return import_module(self.module)
+
+
+@dataclass(frozen=True)
+class EngineCase:
+    """One index of one engine, to be judged.
+
+    Attributes:
+        engine: Name of the engine.
+        kind: The kind of index; empty for an engine that a host project adds, which has what it has.
+        precision: The embedding precision of its documents; float32 for an engine that a host project adds, which is
+            given float32 vectors.
+    """
+
+    engine: str
+    kind: Kind | Literal[""] = ""
+    precision: EmbeddingPrecision = "float32"
+
+    @property
+    def id(self) -> str:
+        """Its name in options and reports, for example `faiss-hnsw-int8`."""
+        return f"{self.engine}-{self.kind}-{self.precision}" if self.kind else self.engine
+
+    def __str__(self) -> str:
+        return self.id
+
+
+# (documents, float32 `[n, dim]` as the encoder gave them) -> anything with `search(queries, k)`.
+EngineFactory = Callable[[Matrix], Any]
+
+
+@dataclass
+class EngineRegistry:
+    """The engines of a session: embedgate's own, and those a host project adds in `pytest_gate_engines(registry)`."""
+
+    _factories: dict[str, EngineFactory] = field(default_factory=dict)
+
+    def add(self, name: str, factory: EngineFactory) -> None:
+        """Adds an engine of a host project's.
+
+        Args:
+            name: Its name, for example `acme`: letters, digits, `_` and `-`.
+            factory: `documents -> index`: of float32 vectors `[n, dim]`, as the encoder gave them, it makes anything
+                with `search(queries, k)`, which for float32 queries `[q, dim]` gives the rows of the `k` nearest
+                documents, `[q, k]`, best first.
+
+        Raises:
+            GateError: If the name is malformed or taken.
+        """
+        if not _NAME.fullmatch(name):
+            raise GateError(f"{name!r} cannot name an engine", "use letters, digits, '_' and '-'")
+        if name in self._factories or name in {engine.name for engine in ENGINES}:
+            raise GateError(f"an engine is named {name!r} already", "give the added engine another name")
+        self._factories[name] = factory
+
+    @property
+    def added(self) -> Mapping[str, EngineFactory]:
+        """Factories of the engines that a host project adds, by name."""
+        return self._factories
+
+    def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
+        """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.
+
+        Raises:
+            GateError: If a glob matches nothing.
+        """
+        known = [
+            *(EngineCase(e.name, kind, p) for e in ENGINES for kind, ps in e.load().offers().items() for p in ps),
+            *map(EngineCase, self._factories),
+        ]
+        if not globs:
+            return tuple(case for case in known if case.engine in (*USUAL, *self._factories))
+        for glob in globs:
+            if not any(fnmatchcase(case.id, glob) for case in known):
+                raise GateError(f"no engine matches {glob!r}", f"choose from {', '.join(map(str, known))}")
+        return tuple(case for case in known if any(fnmatchcase(case.id, glob) for glob in globs))
 
 
 def chunks(codes: Codes) -> Iterator[npt.NDArray[Any]]:

@@ -1,0 +1,169 @@
+"""Names what is wrong with an index that does not find what is there, by what it returns.
+
+Each known fault is played through on the same vectors: if its results are the index's, that is the fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.judgement import Diagnosis
+from embedgate.metrics import Matrix
+from embedgate.metrics.search import Ids
+from embedgate.search import RESULTS
+from embedgate.search.codes import Codes, Ranges, quantize, stored
+from embedgate.search.measure import normalised
+from embedgate.search.nearest import nearest
+from embedgate.search.rescoring import rescored
+
+# Documents that are searched by their own vectors.
+PROBES = 200
+# Share of its results that a fault must explain, and by how much more than the truth does.
+EXPLAINS = 0.7
+MORE_THAN_TRUTH = 0.15
+# Lengths that differ by less are a unit's rounding.
+UNIT = 1e-2
+# Candidates per result that rescoring is played through with.
+RESCORING = 4
+
+Search = Callable[[Matrix, int], Ids]
+
+
+def malformed(ids: npt.NDArray[Any], queries: int, documents: int) -> str | None:
+    """What is wrong with results as such; None where they are rows of documents, each once per query.
+
+    Args:
+        ids: What the index returned.
+        queries: How many queries it was given.
+        documents: How many documents it holds.
+    """
+    if ids.shape != (queries, RESULTS) or ids.dtype.kind not in "iu":
+        return f"returns {ids.dtype} {ids.shape}, not the rows of {RESULTS} documents for each of {queries} queries"
+    if ids.size and (ids.min() < 0 or ids.max() >= documents):
+        wrong = int(ids.max() if ids.max() >= documents else ids.min())
+        return f"returns {wrong}, and there are documents 0 to {documents - 1}"
+    ordered = np.sort(ids, axis=1)
+    twice = int((ordered[:, 1:] == ordered[:, :-1]).any(axis=1).sum())
+    return f"returns a document twice for {twice} of {queries} queries" if twice else None
+
+
+def diagnose(
+    search: Search, found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int
+) -> Diagnosis | None:
+    """The fault that explains an index's results; None where none of those known does.
+
+    Args:
+        search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
+        found: What it returned, `[q, 10]`.
+        truth: What exact search by cosine finds, `[q, 10]`.
+        queries: Queries as the encoder gave them, float32 `[q, dim]`.
+        documents: Documents as the encoder gave them, float32 `[n, dim]`.
+        threads: Threads to search with.
+    """
+    needed = max(EXPLAINS, overlap(found, truth) + MORE_THAN_TRUTH)
+    for diagnosis, results in _suspects(queries, documents, threads):
+        if overlap(found, results) >= needed:
+            return diagnosis
+    return _ids(search, documents)
+
+
+def overlap(one: Ids, other: Ids) -> float:
+    """Mean share of results that two searches have in common."""
+    return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(one, other, strict=True)]))
+
+
+def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
+    """Whether documents are found by their own vectors, under their own ids."""
+    rows = np.linspace(0, len(documents) - 1, min(PROBES, len(documents))).astype(np.int64)
+    found = np.asarray(search(np.ascontiguousarray(documents[rows]), RESULTS))
+    own = (found == rows[:, None]).any(axis=1)
+    if own.mean() > 0.5:
+        return None
+    shifts = found[:, 0].astype(np.int64) - rows
+    step = "see how rows of vectors come to the ids they are stored under"
+    if (shifts == shifts[0]).mean() > 0.5:
+        return Diagnosis("ids", f"documents are stored under ids that are {shifts[0]:+d} off", step)
+    cause = f"documents are shuffled against their ids: of {len(rows)}, {int(own.sum())} are found by their own vectors"
+    return Diagnosis("ids", cause, step)
+
+
+def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
+    """Known faults, and what each would return."""
+    lengths = np.linalg.norm(documents, axis=1)
+    unit = documents
+    if float(np.ptp(lengths)) > UNIT * float(lengths.mean()):
+        step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
+        yield (
+            Diagnosis("index", "ranks by L2 distance of vectors that are not normalised", step),
+            _by_distance(queries, documents, threads),
+        )
+        yield (
+            Diagnosis("index", "ranks by the inner product of vectors that are not normalised", step),
+            _ids_of(Codes("float32", documents, documents.shape[1]), queries, RESULTS, threads),
+        )
+        unit = normalised(documents)
+    unit_queries = normalised(queries)
+    bits = stored(unit, "ubinary")
+    little = Codes("ubinary", _turned(bits.matrix), bits.dim)
+    asked = quantize(unit_queries, "ubinary")
+    step = "pack and unpack bits in one order: numpy.packbits puts the first dimension into the highest bit"
+    yield (
+        Diagnosis("codes", "bits of documents are packed in another order than those of queries", step),
+        _ids_of(little, asked, RESULTS, threads),
+    )
+    candidates = _ids_of(bits, asked, RESULTS * RESCORING, threads)
+    scores = rescored(unit_queries, little, candidates)
+    yield (
+        Diagnosis(
+            "codes", "bits are unpacked in another order than they were packed in when candidates are rescored", step
+        ),
+        _best(candidates, scores),
+    )
+    ranges = Ranges.of(unit)
+    for codes, first in ((bits, asked), (stored(unit, "int8", ranges), quantize(unit_queries, "int8", ranges))):
+        if codes is not bits:
+            candidates = _ids_of(codes, first, RESULTS * RESCORING, threads)
+        places = np.broadcast_to(np.arange(candidates.shape[1]), candidates.shape)
+        step = "look candidates up by their ids, and give their ids back in the order of the new scores"
+        about = f"rescoring of {codes.precision} candidates"
+        yield (
+            Diagnosis(
+                "index", f"{about} ignores the stored order: it reads the vectors at the candidates' places", step
+            ),
+            _best(candidates, rescored(unit_queries, codes, places)),
+        )
+        scores = rescored(unit_queries, codes, candidates)
+        yield (
+            Diagnosis("index", f"{about} returns places among the candidates instead of ids", step),
+            _best(places, scores),
+        )
+        yield (
+            Diagnosis("index", f"{about} ranks the worst first", step),
+            _best(candidates, -scores),
+        )
+
+
+def _ids_of(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Ids:
+    return nearest(codes, queries, k, threads).ids[:, : min(k, len(codes))]
+
+
+def _by_distance(queries: Matrix, documents: Matrix, threads: int) -> Ids:
+    """The nearest by L2 distance: q.d - |d|^2 / 2 ranks them, as an inner product with one dimension more."""
+    squares = (np.linalg.norm(documents, axis=1, keepdims=True) ** 2) / 2
+    wide = np.concatenate([documents, -squares], axis=1, dtype=np.float32)
+    asked = np.concatenate([queries, np.ones((len(queries), 1))], axis=1, dtype=np.float32)
+    return _ids_of(Codes("float32", wide, wide.shape[1]), asked, RESULTS, threads)
+
+
+def _best(ids: Ids, scores: Matrix) -> Ids:
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :RESULTS]
+    return np.take_along_axis(ids, order, axis=1)
+
+
+def _turned(matrix: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
+    """Bytes with their bits in the other order."""
+    return np.packbits(np.unpackbits(matrix, axis=-1), axis=-1, bitorder="little")
