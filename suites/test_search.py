@@ -28,3 +28,9 @@ def test_mixes_with_the_reference(gate_search, gate_candidate, gate_mixture, uph
 def test_engine_finds_what_is_there(gate_search, gate_reference, gate_engine, uphold):
     """Every index of every engine: exactly what is there, or as much of it as a graph may miss."""
     uphold(gate_search.engine(gate_reference, gate_engine))
+
+
+@pytest.mark.budget
+def test_searches_as_fast(gate_search, gate_reference, gate_search_load, benchmark, uphold):
+    """Its share of float32's time in the same engine, both timed in turns, one query at a time and 64."""
+    uphold(gate_search.budgets.speed(gate_reference, gate_search_load, benchmark))

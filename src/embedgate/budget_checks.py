@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.budgets import footprint
-from embedgate.budgets.approved import ApprovedBudgets
+from embedgate.budgets.approved import ApprovedBudgets, TimeBudget, held, kept_interval
 from embedgate.budgets.footprint import BATCH, PEAK_WORKLOAD
 from embedgate.budgets.fresh import FreshProcess
 from embedgate.budgets.host import Watch
@@ -19,15 +18,11 @@ from embedgate.budgets.paired import (
     Aim,
     Benchmark,
     Levels,
-    Ratio,
     Row,
     candidate_seconds,
     compare,
-    hold,
-    lower_end,
     ratios,
     reference_seconds,
-    upper_end,
 )
 from embedgate.budgets.timing import Timing, figures_of
 from embedgate.budgets.workloads import WORKLOADS, Workload, workloads
@@ -60,42 +55,8 @@ BYTES = {"weight_bytes": "weights", "artefact_bytes": "artefact"}
 PRODUCTS = "products_in_promised_type"
 # Baselines keep six digits; one product of a hundred thousand is more than what that rounds.
 ROUNDED = 5e-6
-# So many times faster than approved, an encoder probably no longer encodes.
-REMEMBERS = 5
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
-
-
-@dataclass(frozen=True)
-class TimeBudget:
-    """One way of holding a workload's turns against what was approved.
-
-    Attributes:
-        metric: Its name in the baseline.
-        shown: What is held against it, where `{}` is a value.
-        values: From the rows of blocks to what is held, a value per block.
-        approved: What was approved; None where nothing was for a machine like this one.
-        missing: Why there is none.
-        slack: By how much the budget is wider, as a share.
-    """
-
-    metric: str
-    shown: str
-    values: Callable[[Sequence[Row]], npt.NDArray[np.float64]]
-    approved: Approved | None
-    missing: str
-    slack: float
-
-    @property
-    def limit(self) -> float | None:
-        """The most that is within budget."""
-        return self.approved.entry.high * (1 + self.slack) if self.approved else None
-
-    def told(self, value: float) -> str:
-        """A value and its budget, in words."""
-        assert self.approved is not None, "what has no budget is not held against one"
-        approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
-        return f"{self.shown.format(f'{value:.3f}')}, its budget is {self.limit:.3f} ({approved})"
 
 
 class BudgetChecks:
@@ -226,27 +187,23 @@ class BudgetChecks:
         notes: tuple[str, ...],
     ) -> Judgement:
         """Holds what was timed against one budget, and confirms in a fresh process what is beyond it."""
-        aim, approved = Aim(budget.limit, self._levels(combination)), budget.approved
-        assert approved is not None, "there is a budget"
-        found = hold(budget.values(rows), aim)
-        told = budget.told(found.median)
-        if found.verdict == "fail":
-            again = hold(budget.values(self._fresh.rows(combination, {load.id: aim})[load.id]), aim)
-            both = f"interval {_ends(found)}, and {_ends(again)} in a fresh process"
-            if again.verdict != "fail":
-                message = f"{told}: {both} does not confirm that it is slower"
-                return replace(judged, verdict="inconclusive", message=message, details=notes)
-            diagnosis = Diagnosis("time", told, f"profile its encode; once it is meant: {self._record}")
-            return replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
-        if found.verdict == "inconclusive":
-            message = f"{told}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
-            return replace(judged, verdict="inconclusive", message=message, details=notes)
-        if found.high < approved.entry.low * (1 - budget.slack):
-            stale = f"{budget.shown.format(f'{found.median:.3f}')}, {approved.entry.value:.3f} is approved: stale"
-            if found.high < approved.entry.low / REMEMBERS:
-                stale += "; or does it remember texts? The same ones are timed again and again"
-            return replace(judged, message=told, details=(f"{stale}, approve it by: {self._record}",))
-        return replace(judged, message=told)
+
+        def again() -> npt.NDArray[np.float64]:
+            aim = Aim(budget.limit, self._levels(combination))
+            return budget.values(self._fresh.rows(combination, {load.id: aim})[load.id])
+
+        return held(
+            judged,
+            budget,
+            budget.values(rows),
+            again,
+            levels=self._levels(combination),
+            where="in a fresh process",
+            step="profile its encode",
+            record=self._record,
+            remembers="or does it remember texts? The same ones are timed again and again",
+            notes=notes,
+        )
 
     def _keep_times(self, run: Run, load: Workload, budgets: Sequence[TimeBudget], here: Sequence[Row]) -> None:
         """Keeps what is to be approved: the interval that holds what this process and a fresh one measured.
@@ -261,10 +218,8 @@ class BudgetChecks:
             self._fresh_rows[combination] = self._fresh.rows(combination, asked)
         for budget in budgets:
             arms = [budget.values(rows) for rows in (here, self._fresh_rows[combination][load.id])]
-            value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
-            low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
             key = Key(combination.id, BUDGET, budget.metric, load.sha256)
-            self._budgets.keep(run, Entry(key, value, low, high, sum(map(len, arms))), budget.approved, budget.slack)
+            self._budgets.keep(run, kept_interval(key, arms, alpha), budget.approved, budget.slack)
 
     def memory(self, combination: Combination) -> Judgement:
         """Whether a combination stays within its memory in a fresh process, and keeps none with every batch."""
@@ -441,10 +396,6 @@ class BudgetChecks:
         return Judgement(
             check, combination.id, "inconclusive", f"{message}; {cause}", metric=metric, diagnosis=diagnosis
         )
-
-
-def _ends(found: Ratio) -> str:
-    return f"{found.low:.3f} to {found.high:.3f}"
 
 
 def _mb(count: float) -> str:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.budget_checks import BudgetChecks
+from embedgate.budgets.approved import ApprovedBudgets
 from embedgate.combination import Combination
 from embedgate.data.types import Dataset
 from embedgate.diagnosis import Arm, diagnose
@@ -21,7 +22,7 @@ from embedgate.measure import item_text
 from embedgate.metrics import METRICS, ORDERING, NotFinite
 from embedgate.profiles import Profiles
 from embedgate.property_checks import PropertyChecks
-from embedgate.search_checks import SearchChecks
+from embedgate.search_checks import Families, SearchChecks
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.settings import own_or_bundled
@@ -77,8 +78,9 @@ class Judge:
             self.tolerances,
             self._diagnose,
             self.drift.ranges,
+            ApprovedBudgets(session, self.profile_of, self.drift.approved),
             self.drift.record_command,
-            search_family,
+            Families(search_family, max(1, budget_family)),
         )
         self.properties = PropertyChecks(session, self.tolerances, self._diagnose)
         self.budgets = BudgetChecks(
@@ -188,6 +190,11 @@ class Judge:
             return None
         run, incumbent = session.run(session.reference), session.run(session.reference, session.incumbent)
         return str(advise(run.embeddings, incumbent.embeddings))
+
+    def close(self) -> None:
+        """Releases encoders and indexes."""
+        self.search.close()
+        self.session.close()
 
     def _compare(
         self, check: Check, run: Run, other: Run, dataset: Dataset, metric: str, tolerance: float, whose: str

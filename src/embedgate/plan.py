@@ -15,6 +15,7 @@ from embedgate.model import DEFAULT_MODEL, Model, resolve
 from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
 from embedgate.search.collection import Collection, stored_name
 from embedgate.search.engines import ENGINES, EngineCase, EngineRegistry
+from embedgate.search.loads import SearchLoad, search_loads
 from embedgate.settings import Settings
 
 
@@ -79,6 +80,11 @@ class Plan:
         return self.engines.select(self.settings.engines)
 
     @property
+    def search_loads(self) -> tuple[SearchLoad, ...]:
+        """The searches to time."""
+        return search_loads(self.engine_cases)
+
+    @property
     def stored_measures(self) -> tuple[tuple[Storage, Retrieval, str], ...]:
         """Storage, dataset and metric of everything that is measured by judgements."""
         datasets = [dataset for dataset in self.datasets if isinstance(dataset, Retrieval)]
@@ -96,6 +102,9 @@ class Plan:
         if self.collection is not None:
             name = self.collection.name
             found |= {("codes", "", precision) for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision}
+            if combination == self.reference:
+                found |= {("engine", "", case.id) for case in self.engine_cases if case.kind}
+                found |= {("search speed", "", load.id) for load in self.search_loads}
             found |= {("search", stored_name(name, storage.id), "kept_at_10") for storage in self.storages}
             found |= {("search", stored_name(d.name, s.id), metric) for s, d, metric in self.stored_measures}
             if not combination.is_reference:

@@ -474,7 +474,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
     except GateError as error:
         bench.collector.trouble.append(str(error))
     finally:
-        judge.session.close()
+        judge.close()
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -8,6 +8,7 @@ from functools import cached_property
 
 import numpy as np
 
+from embedgate.budgets.approved import ApprovedBudgets
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
 from embedgate.errors import BuildError, GateError, Unavailable, one_line
@@ -22,6 +23,7 @@ from embedgate.search.engines import ENGINES, EngineCase
 from embedgate.search.faults import diagnose, malformed
 from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.search.measure import Vectors, exact, judged_by, kept, mixed, normalised, rankings, within_ranges
+from embedgate.search_budgets import SearchBudgets
 from embedgate.session import Run, Session
 from embedgate.statistics import compare, compare_floor
 from embedgate.tolerances import GRAPH_FLOOR, Tolerances
@@ -70,6 +72,19 @@ class _Arm:
     mixed: dict[str, Scores] = field(default_factory=dict)
 
 
+@dataclass(frozen=True)
+class Families:
+    """How many checks a session judges, which red verdicts are corrected for.
+
+    Attributes:
+        quality: Of what is found among stored vectors.
+        time: Budgets of time, other than searches' among them.
+    """
+
+    quality: int = 1
+    time: int = 1
+
+
 class SearchChecks:
     """Judges what searches among a session's stored vectors find.
 
@@ -78,8 +93,12 @@ class SearchChecks:
         tolerances: How much may be lost.
         diagnose: Names the layer at which a run departs from its reference.
         recorded: The ranges that are approved for a combination, and where; None where none are.
+        approved: The approved budgets.
         record_command: The command that approves what the session measures.
-        family: How many of these checks the session judges statistically; red verdicts are corrected for it.
+        families: How many of these checks the session judges.
+
+    Attributes:
+        budgets: The checks of the time that searches take.
     """
 
     def __init__(
@@ -88,15 +107,17 @@ class SearchChecks:
         tolerances: Tolerances,
         diagnose: Callable[[Run], Diagnosis],
         recorded: Callable[[Combination], tuple[Ranges, str] | None],
+        approved: ApprovedBudgets,
         record_command: str,
-        family: int = 1,
+        families: Families,
     ) -> None:
         self._session = session
         self._tolerances = tolerances
         self._diagnose = diagnose
         self._recorded = recorded
         self._record = record_command
-        self._family = max(1, family)
+        self._family = max(1, families.quality)
+        self.budgets = SearchBudgets(session, tolerances, approved, self.searched, record_command, families.time)
         self._arms: dict[Combination, _Arm] = {}
 
     def codes(self, combination: Combination, precision: EmbeddingPrecision) -> Judgement:
@@ -364,13 +385,14 @@ class SearchChecks:
         arm = self._arms.get(run.combination)
         return arm.ranges[None] if arm is not None and not self._session.settings.ranges else None
 
-    def vectors(self, run: Run) -> Vectors:
-        """A run's queries and documents of the collection."""
-        return self._arm(run).vectors
+    def searched(self, run: Run) -> tuple[Vectors, Ranges]:
+        """A run's queries and documents of the collection, and what their 8-bit codes are steps of."""
+        arm = self._arm(run)
+        return arm.vectors, arm.ranges[None]
 
-    def ranges(self, run: Run) -> Ranges:
-        """What a run's 8-bit codes are steps of."""
-        return self._arm(run).ranges[None]
+    def close(self) -> None:
+        """Gives back what is held to be timed."""
+        self.budgets.close()
 
     @property
     def _collection(self) -> Collection:

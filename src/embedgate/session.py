@@ -82,6 +82,7 @@ class Run:
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Figures of memory and cold start, filled when budgets are judged.
         indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
+        search_speed: Figures of searches among its vectors that were timed, by load, filled as budgets are judged.
         to_approve: What `--gate-update` records of both, by metric, filled as budgets are measured under it.
     """
 
@@ -99,6 +100,7 @@ class Run:
     speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     footprint: dict[str, Any] = field(default_factory=dict)
     indexes: dict[str, dict[str, float]] = field(default_factory=dict)
+    search_speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     to_approve: dict[str, Entry] = field(default_factory=dict)
 
 

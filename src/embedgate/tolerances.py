@@ -34,7 +34,7 @@ GRAPH_FLOOR = "graph_kept_at_10"
 STORED = (*STORED_FLOORS, GRAPH_FLOOR, *STORED_LOSSES)
 GOLDEN = ("move",)
 STABILITY = ("batch", "repetition")
-SLACK = ("time", "latency", "memory", "bytes")
+SLACK = ("time", "latency", "search", "memory", "bytes")
 
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -149,7 +149,7 @@ class Tolerances:
 
         Args:
             combination: The combination.
-            what: `time`, `latency` (time at batch 1), `memory` or `bytes`.
+            what: `time`, `latency` (time at batch 1), `search`, `memory` or `bytes`.
         """
         return self._required("budget", combination, what)
 

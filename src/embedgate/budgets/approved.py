@@ -2,17 +2,58 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.budgets.paired import Aim, Levels, Ratio, Row, hold, lower_end, upper_end
 from embedgate.combination import Combination
 from embedgate.errors import BaselineError
+from embedgate.judgement import Diagnosis, Judgement
 from embedgate.machine import HardwareProfile, Machine
 from embedgate.metrics import BUDGET
 from embedgate.session import Run, Session
-from embedgate.store import Approved, Entry, Provenance
+from embedgate.store import Approved, Entry, Key, Provenance
 
 # What systems say where they do not know the model of a CPU.
 UNKNOWN_CPUS = ("", "arm", "arm64", "aarch64", "i386", "x86_64")
+# So many times faster than approved, an encoder probably no longer encodes.
+REMEMBERS = 5
+
+
+@dataclass(frozen=True)
+class TimeBudget:
+    """One way of holding a workload's turns against what was approved.
+
+    Attributes:
+        metric: Its name in the baseline.
+        shown: What is held against it, where `{}` is a value.
+        values: From the rows of blocks to what is held, a value per block.
+        approved: What was approved; None where nothing was for a machine like this one.
+        missing: Why there is none.
+        slack: By how much the budget is wider, as a share.
+    """
+
+    metric: str
+    shown: str
+    values: Callable[[Sequence[Row]], npt.NDArray[np.float64]]
+    approved: Approved | None
+    missing: str
+    slack: float
+
+    @property
+    def limit(self) -> float | None:
+        """The most that is within budget."""
+        return self.approved.entry.high * (1 + self.slack) if self.approved else None
+
+    def told(self, value: float) -> str:
+        """A value and its budget, in words."""
+        assert self.approved is not None, "what has no budget is not held against one"
+        approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
+        return f"{self.shown.format(f'{value:.3f}')}, its budget is {self.limit:.3f} ({approved})"
 
 
 class ApprovedBudgets:
@@ -74,6 +115,73 @@ class ApprovedBudgets:
         metric, was = entry.key.metric, approved.entry if approved and not approved.inherited else None
         same = was is not None and was.low * (1 - slack) <= entry.value <= was.high * (1 + slack)
         run.to_approve[metric] = was if was is not None and same else entry
+
+
+def held(
+    judged: Judgement,
+    budget: TimeBudget,
+    values: npt.NDArray[np.float64],
+    again: Callable[[], npt.NDArray[np.float64]],
+    *,
+    levels: Levels,
+    where: str,
+    step: str,
+    record: str,
+    remembers: str = "",
+    notes: tuple[str, ...] = (),
+) -> Judgement:
+    """Holds what was timed against a budget, and confirms what is beyond it by measuring once more.
+
+    Args:
+        judged: What was found, to be given its verdict.
+        budget: The budget; it is approved.
+        values: What was timed, a value per block.
+        again: Measures once more where the first is red.
+        levels: How sure to be.
+        where: Where that is, in words.
+        step: What to try where it is red.
+        record: The command that approves what is measured.
+        remembers: What to ask where it is so much faster than approved that it may not do its work any more.
+        notes: What disturbed the measurement.
+    """
+    assert budget.approved is not None, "there is a budget"
+    aim, entry = Aim(budget.limit, levels), budget.approved.entry
+    found = hold(values, aim)
+    told = budget.told(found.median)
+    if found.verdict == "fail":
+        confirmed = hold(again(), aim)
+        both = f"interval {_ends(found)}, and {_ends(confirmed)} {where}"
+        if confirmed.verdict != "fail":
+            message = f"{told}: {both} does not confirm that it is slower"
+            return replace(judged, verdict="inconclusive", message=message, details=notes)
+        diagnosis = Diagnosis("time", told, f"{step}; once it is meant: {record}")
+        return replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
+    if found.verdict == "inconclusive":
+        message = f"{told}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
+        return replace(judged, verdict="inconclusive", message=message, details=notes)
+    if found.high < entry.low * (1 - budget.slack):
+        stale = f"{budget.shown.format(f'{found.median:.3f}')}, {entry.value:.3f} is approved: stale"
+        if remembers and found.high < entry.low / REMEMBERS:
+            stale += f"; {remembers}"
+        return replace(judged, message=told, details=(f"{stale}, approve it by: {record}",))
+    return replace(judged, message=told)
+
+
+def kept_interval(key: Key, arms: Sequence[npt.NDArray[np.float64]], alpha: float) -> Entry:
+    """What is approved of several measurements: the interval that holds them all.
+
+    Args:
+        key: What they are about.
+        arms: The values of each measurement, one per block.
+        alpha: Level of each end.
+    """
+    value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
+    low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
+    return Entry(key, value, low, high, sum(map(len, arms)))
+
+
+def _ends(found: Ratio) -> str:
+    return f"{found.low:.3f} to {found.high:.3f}"
 
 
 def _differing(was: Provenance, now: Machine) -> tuple[str, str] | None:

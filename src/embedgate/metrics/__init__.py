@@ -1,8 +1,8 @@
 """Metrics: pure functions from embeddings and labels to per-item scores and one value.
 
 A module per kind of dataset (`similarity`, `retrieval`, `clustering`, `triplets`) and one for the comparison with the
-reference (`agreement`); `search` scores what is found among stored vectors. Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. Nothing here
-imports pytest or torch.
+reference (`agreement`). Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. `search` scores
+what is found among stored vectors. Nothing here imports pytest or torch.
 """
 
 from __future__ import annotations
