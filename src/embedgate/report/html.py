@@ -7,7 +7,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 
 from embedgate.judgement import printable, shorten
-from embedgate.report import pareto
+from embedgate.report import pareto, stored
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 TEMPLATE = "report.html.jinja"
@@ -29,6 +29,8 @@ def render(summary: Summary) -> str:
         headings=headings(summary),
         rows=[(row, cells(summary, row)) for row in summary.ran],
         notes=notes,
+        stored=stored.table(summary),
+        stored_note=f"{stored.NOTE.capitalize()}.",
         plot=pareto.render(summary),
         front=pareto.front(pareto.points(summary)),
         change_headings=CHANGE_HEADINGS,

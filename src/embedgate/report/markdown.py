@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedgate.judgement import Judgement, printable, shorten
+from embedgate.report.stored import NOTE
+from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 ICON = {
@@ -42,6 +44,11 @@ def render(summary: Summary) -> str:
         lines += [f"{LARGEST_MOVE.capitalize()}.", ""]
     if summary.shows_cost:
         lines += [f"{COST.capitalize()}.", ""]
+    if stored := stored_table(summary):
+        titles, rows = stored
+        lines += ["### Stored vectors", "", *_header(titles)]
+        lines += ["| " + " | ".join(cells) + " |" for cells in rows]
+        lines += ["", f"{NOTE.capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]

@@ -131,7 +131,7 @@ class Summary:
     @property
     def stale(self) -> list[str]:
         """What is better than approved by more than is tolerated, one line each."""
-        approved = ("baseline", "speed", "memory", "size", "products")
+        approved = ("baseline", "speed", "memory", "size", "products", "search speed")
         found = [j for row in self.rows for j in row.judgements if j.verdict == "pass" and j.check in approved]
         return [f"{j.combination}: {line}" for j in found for line in j.details]
 
@@ -210,6 +210,8 @@ def run_facts(run: Run) -> dict[str, Any]:
         "dim": run.embeddings.dim,
         "speed": run.speed,
         "footprint": run.footprint,
+        "indexes": run.indexes,
+        "search_speed": run.search_speed,
     }
 
 
@@ -336,8 +338,8 @@ def _together(first: dict[str, Any], second: dict[str, Any]) -> dict[str, Any]:
     """A run's facts as two of its tests know them: of pytest-xdist's processes, each knows what it measured."""
     if not (first and second):
         return first or second
-    speed = {**first.get("speed", {}), **second.get("speed", {})}
-    return {**second, "speed": speed, "footprint": second.get("footprint") or first.get("footprint", {})}
+    both = {name: {**first.get(name, {}), **second.get(name, {})} for name in ("speed", "indexes", "search_speed")}
+    return {**second, **both, "footprint": second.get("footprint") or first.get("footprint", {})}
 
 
 def cells(summary: Summary, row: Row) -> list[str]:

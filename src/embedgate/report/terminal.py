@@ -13,6 +13,8 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
+from embedgate.report.stored import NOTE
+from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
@@ -53,6 +55,10 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
             console.print(Text(LARGEST_MOVE, style="dim"))
         if summary.shows_cost:
             console.print(Text(COST, style="dim"), soft_wrap=True)
+    if stored := stored_table(summary):
+        console.print()
+        console.print(_stored(*stored))
+        console.print(Text(NOTE, style="dim"), soft_wrap=True)
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):
@@ -98,6 +104,16 @@ def _table(summary: Summary) -> Table:
         losses = [summary.detectable.get(key) for key in summary.headlines]
         shown = [f"{loss:.2%}" if loss is not None else "" for loss in losses]
         table.add_row("smallest detectable loss", "", *shown, style="dim")
+    return table
+
+
+def _stored(headings: list[str], rows: list[list[str]]) -> Table:
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for place, heading in enumerate(headings):
+        stacked = heading.replace(" ", "\n", 1) if place >= 2 else heading
+        table.add_column(stacked, justify="right" if place else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*row)
     return table
 
 
