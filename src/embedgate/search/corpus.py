@@ -1,11 +1,11 @@
 """A collection of realistic size, grown from the few real embeddings there are.
 
-A grown vector is a real one, its *parent*, moved by the difference of two of the parent's nearest neighbours, and set
-to the parent's length again. That samples a kernel density estimate whose kernel is the local covariance: the smoothed
-bootstrap (Efron 1979; Silverman and Young 1987), with differences in place of a Gaussian as in differential evolution
-(Storn and Price 1997), from real vectors' neighbours as in SMOTE (Chawla et al. 2002). The two neighbours' ranks are
-drawn log-uniformly, so that some grown vectors are as near to their parents as a paraphrase is and others as far as
-another text of the same topic. `docs/corpus.md` says how near that comes to real collections, and where it does not.
+A grown vector is a real one, its *parent*, moved by a Gaussian with the covariance of the parent's nearest neighbours,
+and set to the parent's length again. That is a smoothed bootstrap (Efron 1979; Silverman and Young 1987): a draw from a
+kernel density estimate (Silverman 1986), whose kernel here is local, as in manifold Parzen windows (Vincent and Bengio
+2003); SMOTE (Chawla et al. 2002) is akin, but stays between a vector and one neighbour. The kernel's width is drawn
+anew for each vector, so that some lie as near to their parents as a paraphrase does and others as far as another text
+of the topic. `docs/corpus.md` says how near that comes to real collections, and where it does not.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from typing import BinaryIO
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
+from scipy.sparse import csr_array
 
 from embedgate.errors import GateError, one_line
 from embedgate.metrics import Matrix, require_finite
@@ -30,9 +31,11 @@ from embedgate.metrics.retrieval import similarities, top_k
 
 # Of the method: another one grows other vectors from the same recipe.
 VERSION = 1
-# Ranks of neighbours are drawn by octaves: 1, 2 to 3, 4 to 7, and so on to 64 to 127.
-OCTAVES = 7
-FEWEST_VECTORS = 4
+NEIGHBOURS = 16
+# The kernel is up to this many times as wide as the neighbours lie about the parent. Chosen with the number of
+# neighbours by how near recall in a grown collection comes to that in a real one: `benchmarks/corpus.py`.
+WIDEST = np.float32(3.2)
+FEWEST_VECTORS = 2
 # Nearer than this, two vectors are the same text in another spelling that the tokenizer does not see.
 SAME = np.float32(1 - 1e-6)
 # More vectors than this are kept in a file.
@@ -45,8 +48,6 @@ CHUNKS_PER_BLOCK = 64
 SPARE_BYTES = 2**24
 LOCK_SECONDS = 600
 
-Ranks = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, eq=False)
 class Recipe:
@@ -54,8 +55,8 @@ class Recipe:
 
     Attributes:
         neighbours: The nearest other real vectors of each real vector by the reference's embeddings, nearest first,
-            int32 `[n, m]`, `m` being 127, or 1, 3, 7, ... where there are fewer vectors.
-        seed: What parents and ranks of neighbours are drawn from.
+            int32 `[n, m]`, `m` being 16, or fewer where there are fewer vectors.
+        seed: What parents and movements are drawn from.
     """
 
     neighbours: npt.NDArray[np.int32]
@@ -65,7 +66,7 @@ class Recipe:
     def of(cls, reference: Matrix, seed: int = 0) -> Recipe:
         """The recipe by the reference's embeddings.
 
-        Vectors that repeat an earlier one are nobody's neighbours: their difference would move nothing.
+        Vectors that repeat an earlier one are nobody's neighbours: they would say nothing about its surroundings.
 
         Args:
             reference: Normalised embeddings of the reference, float32 `[n, dim]`.
@@ -73,13 +74,13 @@ class Recipe:
 
         Raises:
             NotFinite: If an embedding holds NaN or infinity.
-            ValueError: If there are fewer than four different vectors.
+            ValueError: If there are fewer than two different vectors.
         """
         require_finite(reference, "reference embeddings")
         originals = _originals(reference) if len(reference) else np.empty(0, np.intp)
         if len(originals) < FEWEST_VECTORS:
             raise ValueError(f"{len(originals)} different vectors are too few to grow; {FEWEST_VECTORS} are the fewest")
-        width = 2 ** min(OCTAVES, len(originals).bit_length() - 1) - 1
+        width = min(NEIGHBOURS, len(originals) - 1)
         place = np.full(len(reference), -1)
         place[originals] = np.arange(len(originals))
         neighbours = np.empty((len(reference), width), dtype=np.int32)
@@ -101,9 +102,8 @@ def _originals(vectors: Matrix) -> npt.NDArray[np.intp]:
     """Rows that repeat no earlier row."""
     copies = np.zeros(len(vectors), dtype=np.bool_)
     for rows, scores in similarities(vectors, vectors):
+        scores[np.arange(len(rows)), rows] = 1  # whatever rounding, or no length at all, makes of it
         copies[rows] = np.argmax(scores >= SAME, axis=1) < rows
-        # A vector without length is like none, not even itself.
-        copies[rows] &= (scores >= SAME).any(axis=1)
     return np.flatnonzero(~copies)
 
 
@@ -165,30 +165,27 @@ def _so_far(done: int, size: int) -> str:
 def _chunks(real: Matrix, recipe: Recipe, size: int, first: int = 0) -> Iterator[tuple[int, int, Matrix]]:
     """Grown vectors, a chunk at a time: how many vectors there are after it, its number, and float32 `[rows, dim]`.
 
-    Nothing here is a matrix product, which may sum in another order where there are more rows or threads.
+    Nothing here is a dense product, which may sum in another order where there are more rows or threads.
     """
     lengths = np.sqrt(np.einsum("ij,ij->i", real, real))
     unit = real / np.maximum(lengths, np.float32(1e-12))[:, None]
+    width = recipe.neighbours.shape[1]
     for chunk in range(first, -(-(size - len(real)) // CHUNK)):
         before = len(real) + chunk * CHUNK
         rows = min(CHUNK, size - before)
         # All are drawn even where fewer are needed, so that a row does not depend on how many follow it.
         rng = np.random.default_rng((recipe.seed, chunk))
-        parents = rng.integers(0, len(real), CHUNK)[:rows]
-        to, away = (_ranks(rng, recipe.neighbours.shape[1])[:rows] for _ in range(2))
-        away = np.where(away == to, (away + 1) % recipe.neighbours.shape[1], away)
-        grown = unit[parents]
-        grown += unit[recipe.neighbours[parents, to]]
-        grown -= unit[recipe.neighbours[parents, away]]
+        parents = rng.integers(0, len(real), CHUNK)
+        weights = rng.random((CHUNK, 1), dtype=np.float32) * (WIDEST / np.float32(np.sqrt(width)))
+        weights = weights * rng.standard_normal((CHUNK, width), dtype=np.float32)
+        # The parent moved by the weighted sum of its neighbours' differences from it, as one sum.
+        sources = np.concatenate([parents[:, None], recipe.neighbours[parents]], axis=1)[:rows]
+        weights = np.concatenate([1 - weights.sum(axis=1, keepdims=True), weights], axis=1)[:rows]
+        starts = np.arange(rows + 1) * (width + 1)
+        grown = csr_array((weights.ravel(), sources.ravel(), starts), shape=(rows, len(real))) @ unit
         now = np.sqrt(np.einsum("ij,ij->i", grown, grown))
-        grown *= (lengths[parents] / np.maximum(now, np.float32(1e-12)))[:, None]
+        grown *= (lengths[parents[:rows]] / np.maximum(now, np.float32(1e-12)))[:, None]
         yield before + rows, chunk, grown
-
-
-def _ranks(rng: np.random.Generator, width: int) -> Ranks:
-    """Ranks from 0, log-uniform: first an octave, then one of its ranks; in integers, so alike on every machine."""
-    lowest = np.left_shift(1, rng.integers(0, width.bit_length(), CHUNK))
-    return np.asarray(lowest + rng.integers(0, lowest) - 1, dtype=np.int64)
 
 
 def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Callable[[str], None]) -> Matrix:
@@ -284,7 +281,6 @@ def _write(
             kept.note(stream, done)
         else:
             stream.seek((len(real) + done * CHUNK) * row_bytes, os.SEEK_CUR)
-            stream.truncate()
             progress(f"growing goes on after {len(real) + done * CHUNK} of {size} vectors")
         for after, chunk, vectors in _chunks(real, recipe, size, done):
             stream.write(vectors.astype("<f4", copy=False).data)
