@@ -14,6 +14,7 @@ from embedgate.settings import Settings
 
 if TYPE_CHECKING:
     from embedgate.checks import Judge
+    from embedgate.search.engines import EngineFactory
 
 
 @pytest.fixture(scope="session")
@@ -32,13 +33,23 @@ def judge_with(cache) -> Callable[..., Judge]:
     """Makes a judge over the bundled model, with combinations of the test's own added."""
     from embedgate.checks import Judge
     from embedgate.plan import Plan
+    from embedgate.search.engines import EngineRegistry
     from embedgate.session import Session
 
-    def make(factories: Mapping[str, EncoderFactory] = {}, *, family: int = 40, **options) -> Judge:
+    def make(
+        factories: Mapping[str, EncoderFactory] = {},
+        *,
+        family: int = 40,
+        added_engines: Mapping[str, EngineFactory] = {},
+        **options,
+    ) -> Judge:
         registry = Registry()
         for combination, factory in factories.items():
             registry.add(combination, factory)
         settings = Settings(cache=cache, **options)
-        return Judge(Session(Plan.of(settings, registry)), family)
+        engines = EngineRegistry()
+        for name, factory in added_engines.items():
+            engines.add(name, factory)
+        return Judge(Session(Plan.of(settings, registry, engines)), family)
 
     return make

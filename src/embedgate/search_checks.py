@@ -20,7 +20,7 @@ from embedgate.search.codes import BITS, NEEDS_RANGES, Ranges, decode, quantize,
 from embedgate.search.collection import Collection, stored_name
 from embedgate.search.corpus import Recipe, grow
 from embedgate.search.engines import ENGINES, EngineCase
-from embedgate.search.faults import diagnose, malformed
+from embedgate.search.faults import certain, diagnose, malformed
 from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.search.measure import Vectors, exact, judged_by, kept, mixed, normalised, rankings, within_ranges
 from embedgate.search_budgets import SearchBudgets
@@ -341,6 +341,9 @@ class SearchChecks:
             f"{self._collection.size} vectors, {floor:.2%} is required"
         )
         truth = arm.truth.ids[:, :RESULTS]
+        if fault := certain(ids, truth, arm.raw.queries, arm.raw.documents, session.threads):
+            failed = self._failed("engine", run, name, "kept_at_10", fault)
+            return replace(failed, message=f"{message}; {fault.cause}", value=scores.value, limit=floor)
 
         def diagnosis_of() -> Diagnosis:
             known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)

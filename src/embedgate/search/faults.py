@@ -25,6 +25,9 @@ PROBES = 200
 # Share of its results that a fault must explain, and by how much more than the truth does.
 EXPLAINS = 0.7
 MORE_THAN_TRUTH = 0.15
+# Share of its results that leaves no doubt about a fault, and by how much more than the truth's.
+CERTAIN = 0.97
+CLEARLY = 0.02
 # Lengths that differ by less are a unit's rounding.
 UNIT = 1e-2
 # Candidates per result that rescoring is played through with.
@@ -64,16 +67,41 @@ def diagnose(
         documents: Documents as the encoder gave them, float32 `[n, dim]`.
         threads: Threads to search with.
     """
-    needed = max(EXPLAINS, overlap(found, truth) + MORE_THAN_TRUTH)
-    for diagnosis, results in _suspects(queries, documents, threads):
-        if overlap(found, results) >= needed:
-            return diagnosis
+    known, share = _likeliest(found, queries, documents, threads)
+    if share >= max(EXPLAINS, overlap(found, truth) + MORE_THAN_TRUTH):
+        return known
     return _ids(search, documents)
+
+
+def certain(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int) -> Diagnosis | None:
+    """The fault whose results are an index's own, however little it costs; None where there is none.
+
+    Args:
+        found: What the index returned, `[q, 10]`.
+        truth: What exact search by cosine finds, `[q, 10]`.
+        queries: Queries as the encoder gave them, float32 `[q, dim]`.
+        documents: Documents as the encoder gave them, float32 `[n, dim]`.
+        threads: Threads to search with.
+    """
+    kept = overlap(found, truth)
+    if kept >= CERTAIN:
+        return None
+    known, share = _likeliest(found, queries, documents, threads)
+    return known if share >= CERTAIN and share >= kept + CLEARLY else None
 
 
 def overlap(one: Ids, other: Ids) -> float:
     """Mean share of results that two searches have in common."""
     return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(one, other, strict=True)]))
+
+
+def _likeliest(found: Ids, queries: Matrix, documents: Matrix, threads: int) -> tuple[Diagnosis | None, float]:
+    """The known fault that explains most of an index's results, and which share of them."""
+    likeliest, most = None, 0.0
+    for diagnosis, results in _suspects(queries, documents, threads):
+        if (share := overlap(found, results)) > most:
+            likeliest, most = diagnosis, share
+    return likeliest, most
 
 
 def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
@@ -98,11 +126,11 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
     if float(np.ptp(lengths)) > UNIT * float(lengths.mean()):
         step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
         yield (
-            Diagnosis("index", "ranks by L2 distance of vectors that are not normalised", step),
+            Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
             _by_distance(queries, documents, threads),
         )
         yield (
-            Diagnosis("index", "ranks by the inner product of vectors that are not normalised", step),
+            Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
             _ids_of(Codes("float32", documents, documents.shape[1]), queries, RESULTS, threads),
         )
         unit = normalised(documents)

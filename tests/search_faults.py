@@ -1,0 +1,146 @@
+"""Engines of a host project's: a sound one, and those with a fault that people really make."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from embedgate.search.codes import Ranges, decode, quantize
+
+
+class Exact:
+    """Sound: exact search by cosine."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        self.documents = self.normalised(documents)
+
+    @staticmethod
+    def normalised(vectors: np.ndarray) -> np.ndarray:
+        return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        return self.normalised(queries) @ self.documents.T
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        return np.argsort(-self.scores(queries), axis=1, kind="stable")[:, :k]
+
+
+class Shuffled(Exact):
+    """Documents are stored in another order than their ids say."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        super().__init__(documents[np.random.default_rng(0).permutation(len(documents))])
+
+
+class OneOff(Exact):
+    """Ids count from one, as in many databases."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        return np.minimum(super().search(queries, k) + 1, len(self.documents) - 1)
+
+
+class Distance(Exact):
+    """L2 distance of vectors as they come."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        self.documents = documents
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        return 2 * queries @ self.documents.T - (self.documents**2).sum(axis=1)
+
+
+class Bits(Exact):
+    """Bits, of which documents' are packed in the order that `bitorder` says."""
+
+    documents_order = "little"
+    again_order: str | None = None
+    candidates = 40
+
+    def __init__(self, documents: np.ndarray) -> None:
+        super().__init__(documents)
+        self.bits = np.packbits(self.documents > 0, axis=1, bitorder=self.documents_order)
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        asked = np.unpackbits(np.packbits(queries > 0, axis=1), axis=1).astype(np.float32)
+        stored = np.unpackbits(self.bits, axis=1).astype(np.float32)
+        return (2 * asked - 1) @ (2 * stored - 1).T
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        if self.again_order is None:
+            return super().search(queries, k)
+        ids = super().search(queries, self.candidates)
+        stored = np.unpackbits(self.bits[ids], axis=2, bitorder=self.again_order).astype(np.float32)
+        scores = np.einsum("qd,qkd->qk", queries, stored)
+        return np.take_along_axis(ids, np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
+
+
+class BitsSound(Bits):
+    """Bits packed and unpacked in one order."""
+
+    documents_order, again_order = "big", "big"
+
+
+class BitsUnpacked(Bits):
+    """Bits unpacked for rescoring in another order than they were packed in."""
+
+    documents_order, again_order = "big", "little"
+
+
+class Rescored(Exact):
+    """int8 codes, rescored as it should be."""
+
+    candidates = 40
+
+    def __init__(self, documents: np.ndarray) -> None:
+        super().__init__(documents)
+        self.ranges = Ranges.of(self.documents)
+        self.codes = quantize(self.documents, "int8", self.ranges)
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        return quantize(queries, "int8", self.ranges).astype(np.float32) @ self.codes.T.astype(np.float32)
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return np.einsum("qd,qkd->qk", queries, decode(self.codes[ids], "int8", queries.shape[1], self.ranges))
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = super().search(queries, self.candidates)
+        return np.take_along_axis(ids, np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k], axis=1)
+
+
+class RescoredByPlace(Rescored):
+    """Rescoring that ignores the stored order: it reads the vectors at the candidates' places."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return super().again(queries, np.broadcast_to(np.arange(ids.shape[1]), ids.shape))
+
+
+class Places(Rescored):
+    """Rescoring that returns places among the candidates."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = Exact.search(self, queries, self.candidates)
+        return np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k]
+
+
+class WorstFirst(Rescored):
+    """Rescoring that takes inner products for distances."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return -super().again(queries, ids)
+
+
+class Twice(Exact):
+    """Returns the nearest twice."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = super().search(queries, k)
+        ids[:, 1] = ids[:, 0]
+        return ids
+
+
+class Missing(Exact):
+    """Pads with -1, as faiss does where it finds fewer."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = super().search(queries, k)
+        ids[:, -1] = -1
+        return ids

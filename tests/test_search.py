@@ -1,0 +1,289 @@
+"""Checks of stored vectors: a sound storage, mixture and engine are green, and every fault is red with its cause."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search_faults import (
+    Bits,
+    BitsSound,
+    BitsUnpacked,
+    Distance,
+    Exact,
+    Missing,
+    OneOff,
+    Places,
+    Rescored,
+    RescoredByPlace,
+    Shuffled,
+    Twice,
+    WorstFirst,
+)
+from sentence_transformers import SentenceTransformer
+
+from embedgate.combination import Combination
+from embedgate.data import load_bundled
+from embedgate.errors import BuildError
+from embedgate.judgement import Judgement
+from embedgate.search import MIXTURES, STORAGES, Storage
+from embedgate.search.engines import EngineCase, EngineRegistry
+
+REFERENCE = Combination.parse("torch-fp32-cpu")
+SAME, ROTATED, NARROW = (Combination.parse(f"acme-{name}-cpu") for name in ("same", "rotated", "narrow"))
+ENGINES = {
+    "exact": Exact,
+    "rescored": Rescored,
+    "bits-sound": BitsSound,
+    "shuffled": Shuffled,
+    "one-off": OneOff,
+    "bits": Bits,
+    "bits-unpacked": BitsUnpacked,
+    "by-place": RescoredByPlace,
+    "places": Places,
+    "worst-first": WorstFirst,
+    "twice": Twice,
+    "missing": Missing,
+    "raises": lambda documents: documents.no_such_thing,
+}
+
+
+class Turned:
+    """The bundled model with something done to its embeddings."""
+
+    def __init__(self, path: Path, turn) -> None:
+        self.model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+        self.turn = turn
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.turn(self.model.encode(texts, batch_size=batch_size, show_progress_bar=False))
+
+
+def rotated(embeddings: np.ndarray) -> np.ndarray:
+    """Another model's space: every cosine within it is the same, none across is."""
+    turn, _ = np.linalg.qr(np.random.default_rng(0).standard_normal((384, 384)))
+    return (embeddings @ turn).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    """A few of the bundled passages: 60 queries among 400 documents, which grow to 3,200."""
+    passages = load_bundled("passages")
+    folder = tmp_path_factory.mktemp("data") / "few"
+    (folder / "qrels").mkdir(parents=True)
+    queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:60]
+    assert len(queries) == 60
+    rows = {
+        "corpus.jsonl": [{"_id": f"d{row}", "title": "", "text": passages.documents[row]} for row in range(400)],
+        "queries.jsonl": [{"_id": f"q{row}", "text": passages.queries[row]} for row in queries],
+    }
+    for name, records in rows.items():
+        (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    lines = [f"q{q}\td{d}\t{grade}\n" for q in queries for d, grade in passages.relevance[q].items()]
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def judge(judge_with, folder):
+    factories = {
+        SAME.id: lambda path, _: Turned(path, lambda found: found + np.float32(1e-4)),
+        ROTATED.id: lambda path, _: Turned(path, rotated),
+        NARROW.id: lambda path, _: Turned(path, lambda found: found[:, :128]),
+    }
+    made = judge_with(factories, added_engines=ENGINES, data=(str(folder),))
+    yield made
+    made.close()
+
+
+def red(judgement: Judgement, layer: str, *words: str) -> None:
+    assert judgement.verdict == "fail", judgement.message
+    assert judgement.diagnosis is not None
+    assert judgement.diagnosis.layer == layer, judgement.diagnosis
+    for word in words:
+        assert word in judgement.explain()
+    assert judgement.diagnosis.next_step
+
+
+class TestStorages:
+    @pytest.mark.parametrize("storage", STORAGES, ids=str)
+    @pytest.mark.parametrize("combination", [REFERENCE, SAME], ids=str)
+    def test_sound_ones_are_never_red(self, judge, combination, storage):
+        judged = judge.search.keeps(combination, storage)
+        assert judged.verdict != "fail", judged.message
+        assert judged.dataset == f"corpus-3200:few@{storage}"
+        assert judged.n == 60
+        dataset = judge.session.datasets[0]
+        for metric in ("ndcg_at_10", "recall_at_10"):
+            judged = judge.search.ranks(combination, storage, dataset, metric)
+            assert judged.verdict != "fail", judged.message
+            assert judged.dataset == f"few@{storage}"
+
+    def test_more_bits_and_more_candidates_keep_more(self, judge):
+        kept = {storage.id: judge.search.keeps(REFERENCE, storage).value for storage in STORAGES}
+        assert kept["float16"] > 0.99
+        assert kept["int8"] < kept["int8-rescore2"] < kept["int8-rescore4"] <= kept["int8-float32queries"] + 0.005
+        assert kept["binary"] < kept["binary-rescore2"] < kept["binary-rescore8"] < kept["int8-rescore2"]
+        assert kept["int8-rescore1"] == kept["int8"], "the same ten, in another order"
+
+    def test_what_loses_more_than_is_tolerated_is_red_with_what_to_do(self, judge, monkeypatch):
+        monkeypatch.setattr(type(judge.tolerances), "stored", lambda *_: 0.99)
+        judged = judge.search.keeps(REFERENCE, Storage("binary"))
+        red(judged, "codes", "rank candidates again (rescore), or store in more bits", "binary keeps")
+        assert judged.worst
+        assert judged.worst[0].candidate <= judged.worst[-1].candidate < 1
+        red(judge.search.keeps(REFERENCE, Storage("int8")), "codes", "products of codes alone ignore")
+
+    def test_ranking_that_loses_more_than_is_tolerated_is_red(self, judge, monkeypatch):
+        monkeypatch.setattr(type(judge.tolerances), "stored", lambda *_: 0.0)
+        dataset = judge.session.datasets[0]
+        judged = judge.search.ranks(REFERENCE, Storage("binary"), dataset, "ndcg_at_10")
+        assert judged.verdict in ("fail", "inconclusive")
+        assert judged.limit == 1.0
+        assert judged.value < judged.reference_value
+
+    def test_truncated_vectors_are_normalised_anew_and_judged_beside_whole_ones(self, judge_with, folder):
+        made = judge_with(data=(str(folder),), dims=(192,))
+        storages = [storage for storage in made.session.plan.storages if storage.dims]
+        assert [str(storage) for storage in storages] == ["192d-float32", "192d-int8-rescore4", "192d-binary-rescore4"]
+        kept = [made.search.keeps(REFERENCE, storage) for storage in storages]
+        assert 0.4 < kept[0].value < 0.99
+        assert kept[2].value < kept[1].value < kept[0].value + 0.01
+        made.close()
+
+    def test_a_card_that_names_trained_dimensions_has_them_judged(self, tmp_path, model):
+        shutil.copytree(model.path, tmp_path / "nested")
+        (tmp_path / "nested/README.md").write_text(
+            'Trained:\n```json\n{"loss": "X",\n "matryoshka_dims": [\n  384,\n  128,\n  256\n ]}\n```\n', "utf-8"
+        )
+        from embedgate.model import resolve
+
+        assert resolve(str(tmp_path / "nested")).trained_dims == (256, 128)
+        assert model.trained_dims == ()
+
+
+class TestRanges:
+    @pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
+    def test_sound_codes_are_green(self, judge, precision):
+        judged = judge.search.codes(REFERENCE, precision)
+        assert judged.verdict == "pass", judged.message
+
+    def ranges(self, judge, rows: int) -> np.ndarray:
+        vectors, _ = judge.search.searched(judge.session.run(REFERENCE))
+        return np.stack([vectors.documents[:rows].min(axis=0), vectors.documents[:rows].max(axis=0)])
+
+    def test_of_ten_vectors_are_red(self, judge, judge_with, folder, tmp_path):
+        """From a file, which does not say how many: by the values that they cut off."""
+        np.save(tmp_path / "ten.npy", self.ranges(judge, 10))
+        made = judge_with(data=(str(folder),), ranges=tmp_path / "ten.npy")
+        judged = made.search.codes(REFERENCE, "int8")
+        red(judged, "ranges", "cut off", "taken from too few or other vectors", "store all of them again")
+        assert made.search.codes(REFERENCE, "binary").verdict == "pass", "bits have no ranges"
+        made.close()
+
+    def test_of_enough_vectors_from_a_file_are_green(self, judge, judge_with, folder, tmp_path):
+        np.save(tmp_path / "all.npy", self.ranges(judge, 3200))
+        made = judge_with(data=(str(folder),), ranges=tmp_path / "all.npy")
+        judged = made.search.codes(REFERENCE, "int8")
+        assert judged.verdict == "pass", judged.message
+        assert "all.npy" in judged.message
+        made.close()
+
+    def test_of_vectors_that_are_not_normalised_are_red(self, judge, judge_with, folder, tmp_path):
+        np.save(tmp_path / "wide.npy", 7 * self.ranges(judge, 3200))
+        made = judge_with(data=(str(folder),), ranges=tmp_path / "wide.npy")
+        red(made.search.codes(REFERENCE, "uint8"), "ranges", " times as wide", "not normalised")
+        made.close()
+
+    def test_too_few_documents_are_no_fault_of_the_combination(self, judge_with, tmp_path):
+        rows = [{"text": f"{number} of the small things", "label": str(number % 2)} for number in range(100)]
+        (tmp_path / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+        made = judge_with(data=(str(tmp_path / "small.jsonl"),))
+        judged = made.search.codes(REFERENCE, "int8")
+        assert judged.verdict == "inconclusive"
+        assert "taken from 90 vectors" in judged.message
+        assert judged.unjudged
+        made.close()
+
+
+class TestMixtures:
+    @pytest.mark.parametrize("mixture", MIXTURES)
+    def test_two_ways_of_running_one_model_share_an_index(self, judge, mixture):
+        judged = judge.search.mixes(SAME, mixture)
+        assert judged.verdict == "pass", judged.message
+        assert judged.value > 0.95
+
+    @pytest.mark.parametrize("mixture", MIXTURES)
+    def test_two_models_do_not(self, judge, mixture):
+        judged = judge.search.mixes(ROTATED, mixture)
+        red(
+            judged, "scores", "queries and documents come from different models", "embed queries and documents with one"
+        )
+        assert judged.value < 0.6, "half of an index may still be found"
+
+    def test_other_dimensions_are_told(self, judge):
+        judged = judge.search.mixes(NARROW, "mixed-queries-float32")
+        red(judged, "dimension", "128 dimensions cannot share an index with the reference's 384")
+
+
+class TestEngines:
+    @pytest.mark.parametrize("case", [c for c in EngineRegistry().select(()) if c.kind == "exact"], ids=str)
+    def test_exact_indexes_are_exact(self, judge, case):
+        judged = judge.search.engine(REFERENCE, case)
+        assert judged.verdict == "pass", judged.message
+        assert judged.value == 1.0
+
+    @pytest.mark.parametrize("name", ["faiss-hnsw-int8", "usearch-hnsw-float32"])
+    def test_graphs_find_nearly_all(self, judge, name):
+        judged = judge.search.engine(REFERENCE, next(iter(EngineRegistry().select((name,)))))
+        assert judged.verdict == "pass", judged.message
+        assert 0.9 < judged.value <= 1
+
+    @pytest.mark.parametrize("name", ["exact", "rescored"])
+    def test_a_sound_one_of_a_host_is_green(self, judge, name):
+        judged = judge.search.engine(REFERENCE, EngineCase(name))
+        assert judged.verdict == "pass", judged.message
+        assert judged.value > 0.97
+
+    @pytest.mark.parametrize(
+        ("name", "layer", "cause"),
+        [
+            ("shuffled", "ids", "documents are shuffled against their ids"),
+            ("one-off", "ids", "documents are stored under ids that are +1 off"),
+            ("bits", "codes", "bits of documents are packed in another order than those of queries"),
+            ("bits-unpacked", "codes", "bits are unpacked in another order than they were packed in"),
+            ("by-place", "index", "rescoring of int8 candidates ignores the stored order"),
+            ("places", "index", "rescoring of int8 candidates returns places among the candidates instead of ids"),
+            ("worst-first", "index", "rescoring of int8 candidates ranks the worst first"),
+            ("twice", "ids", "returns a document twice for 60 of 60 queries"),
+            ("missing", "ids", "returns -1, and there are documents 0 to 3199"),
+        ],
+    )
+    def test_faults_are_red_and_named(self, judge, name, layer, cause):
+        red(judge.search.engine(REFERENCE, EngineCase(name)), layer, cause)
+
+    def test_what_only_loses_is_named_by_no_fault(self, judge):
+        """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""
+        judged = judge.search.engine(REFERENCE, EngineCase("bits-sound"))
+        red(judged, "index", "bits-sound finds other documents than exact search by cosine")
+
+    def test_one_that_raises_is_an_error_in_one_line(self, judge):
+        with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:
+            judge.search.engine(REFERENCE, EngineCase("raises"))
+        assert "\n" not in str(told.value)
+
+    def test_distance_of_vectors_that_are_not_normalised_is_red(self, judge_with, folder, model, tmp_path):
+        """A model that leaves lengths alone, and an index that ranks by L2."""
+        bare = tmp_path / "bare"
+        shutil.copytree(model.path, bare)
+        modules = json.loads((bare / "modules.json").read_text())
+        (bare / "modules.json").write_text(json.dumps(modules[:-1]))
+        made = judge_with(added_engines={"distance": Distance, "exact": Exact}, model=str(bare), data=(str(folder),))
+        assert not made.session.model.normalises
+        judged = made.search.engine(REFERENCE, EngineCase("distance"))
+        red(judged, "index", "ranks by L2 distance of vectors that are not normalised", "normalise vectors before")
+        assert made.search.engine(REFERENCE, EngineCase("exact")).verdict == "pass"
+        made.close()
