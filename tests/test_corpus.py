@@ -162,6 +162,14 @@ def test_a_grown_vector_is_near_its_parent(real, recipe):
     assert 0.2 < np.mean(nearest == drawn) < 0.8
 
 
+def test_no_movement_cancels_the_parent_out():
+    # 40 vectors at right angles to each other: a movement along the parent would be as long as the parent is.
+    apart = np.eye(40, dtype=np.float32)
+    recipe = Recipe.of(apart)
+    cosines = np.einsum("ij,ij->i", grow(apart, recipe, 5040)[40:], apart[parents(recipe, 5000, 40)])
+    assert cosines.min() > 0.1
+
+
 def test_children_have_the_covariance_of_their_neighbourhood():
     rng = np.random.default_rng(0)
     spread = np.array([0.1, 0.05, 0.01] + [0.0001] * 13)

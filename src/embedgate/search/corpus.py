@@ -1,11 +1,11 @@
 """A collection of realistic size, grown from the few real embeddings there are.
 
-A grown vector is a real one, its *parent*, moved by a Gaussian with the covariance of the parent's nearest neighbours,
-and set to the parent's length again. That is a smoothed bootstrap (Efron 1979; Silverman and Young 1987): a draw from a
-kernel density estimate (Silverman 1986), whose kernel here is local, as in manifold Parzen windows (Vincent and Bengio
-2003); SMOTE (Chawla et al. 2002) is akin, but stays between a vector and one neighbour. The kernel's width is drawn
-anew for each vector, so that some lie as near to their parents as a paraphrase does and others as far as another text
-of the topic. `docs/corpus.md` says how near that comes to real collections, and where it does not.
+A grown vector is a real one, its *parent*, moved at right angles to itself by a Gaussian with the covariance of its
+nearest neighbours, and set to its length again. That is a smoothed bootstrap (Efron 1979; Silverman and Young 1987): a
+draw from a kernel density estimate (Silverman 1986), whose kernel here is local, as in manifold Parzen windows (Vincent
+and Bengio 2003); SMOTE (Chawla et al. 2002) is akin, but stays between a vector and one neighbour. The kernel's width
+is drawn anew for each vector, so that some lie as near to their parents as a paraphrase does and others as far as
+another text of the topic. `docs/corpus.md` says how near that comes to real collections, and where it does not.
 """
 
 from __future__ import annotations
@@ -170,6 +170,7 @@ def _chunks(real: Matrix, recipe: Recipe, size: int, first: int = 0) -> Iterator
     lengths = np.sqrt(np.einsum("ij,ij->i", real, real))
     unit = real / np.maximum(lengths, np.float32(1e-12))[:, None]
     width = recipe.neighbours.shape[1]
+    cosines = np.stack([np.einsum("ij,ij->i", unit, unit[nearest]) for nearest in recipe.neighbours.T], axis=1)
     for chunk in range(first, -(-(size - len(real)) // CHUNK)):
         before = len(real) + chunk * CHUNK
         rows = min(CHUNK, size - before)
@@ -178,9 +179,11 @@ def _chunks(real: Matrix, recipe: Recipe, size: int, first: int = 0) -> Iterator
         parents = rng.integers(0, len(real), CHUNK)
         weights = rng.random((CHUNK, 1), dtype=np.float32) * (WIDEST / np.float32(np.sqrt(width)))
         weights = weights * rng.standard_normal((CHUNK, width), dtype=np.float32)
-        # The parent moved by the weighted sum of its neighbours' differences from it, as one sum.
+        # The parent moved by the weighted sum of its neighbours' differences from it, as one sum. Of the differences,
+        # what is at right angles to the parent counts: along it, wide movements would cancel the parent out.
+        kept = 1 - np.einsum("ij,ij->i", weights, cosines[parents])[:, None]
         sources = np.concatenate([parents[:, None], recipe.neighbours[parents]], axis=1)[:rows]
-        weights = np.concatenate([1 - weights.sum(axis=1, keepdims=True), weights], axis=1)[:rows]
+        weights = np.concatenate([kept, weights], axis=1)[:rows]
         starts = np.arange(rows + 1) * (width + 1)
         grown = csr_array((weights.ravel(), sources.ravel(), starts), shape=(rows, len(real))) @ unit
         now = np.sqrt(np.einsum("ij,ij->i", grown, grown))
