@@ -93,7 +93,7 @@ def test_too_few_vectors_are_said(real):
 def test_identity_is_of_neighbours_seed_and_method(real, recipe, monkeypatch):
     assert Recipe.of(real, seed=5).sha256 == recipe.sha256
     others = {Recipe.of(real, seed=6).sha256, Recipe.of(topics(4), seed=5).sha256}
-    monkeypatch.setattr(corpus, "VERSION", 2)
+    monkeypatch.setattr(corpus, "METHOD", 2)
     others.add(recipe.sha256)
     assert len(others | {Recipe(recipe.neighbours, 5).sha256}) == 3
     monkeypatch.undo()
@@ -285,7 +285,7 @@ def test_another_collection_begins_anew(small, real, recipe, tmp_path):
 
 def test_another_method_begins_anew(small, real, recipe, tmp_path, monkeypatch):
     grow(real, recipe, 500, folder=tmp_path)
-    monkeypatch.setattr(corpus, "VERSION", 2)
+    monkeypatch.setattr(corpus, "METHOD", 2)
     progress = Interrupting()
     grow(real, recipe, 500, folder=tmp_path, progress=progress)
     assert progress.lines[0] == "grown 304 of 500 vectors"

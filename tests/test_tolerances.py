@@ -19,10 +19,10 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
-floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9 }
+floor = { mixed_kept_at_10 = 0.85, cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9 }
 order = { margin = 0.1, similarity = 0.2 }
 golden = { move = 0.3 }
-budget = { time = 0.04, latency = 0.08, memory = 0.1, bytes = 0.01 }
+budget = { time = 0.04, latency = 0.08, search = 0.15, memory = 0.1, bytes = 0.01 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
 [weight_precision.bf16]
@@ -107,7 +107,7 @@ def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
         ("recall_at_10 = 0.02", "recal_at_10 = 0.02",
          "unknown key default.retention.recal_at_10; did you mean recall_at_10?"),
         ("cosine_min = 0.9 ", "ndcg_at_10 = 0.9 ", "unknown key default.floor.ndcg_at_10; choose from cosine_mean, "
-         "cosine_min, cosine_p01, neighbour_rank_correlation, order_kept, top10_overlap"),
+         "cosine_min, cosine_p01, mixed_kept_at_10, neighbour_rank_correlation, order_kept, top10_overlap"),
         ("latency = 0.08", "latncy = 0.08", "unknown key default.budget.latncy; did you mean latency?"),
         (", latency = 0.08", "", "default.budget.latency is missing; set it: it answers where nothing more special does"),
         ("margin = 0.1", "margn = 0.1", "unknown key default.order.margn; did you mean margin?"),
@@ -179,3 +179,50 @@ def test_the_committed_file_starts_from_mlperf() -> None:
     assert tolerances.retention(BF16, "cosine_spearman") == 0.001
     assert tolerances.retention(INT8, "cosine_spearman") == 0.01
     assert tolerances.retention(FP32, "cosine_spearman") < 0.001
+
+
+class TestStored:
+    TABLES = """
+[stored]
+default = { kept_at_10 = 0.95, graph_kept_at_10 = 0.9, within_ranges = 0.99, ndcg_at_10 = 0.02, recall_at_10 = 0.03 }
+int8 = { kept_at_10 = 0.6 }
+int8-rescore4 = { kept_at_10 = 0.97 }
+truncated = { kept_at_10 = 0.7 }
+256d-int8-rescore4 = { kept_at_10 = 0.75 }
+"""
+
+    def test_the_most_special_number_counts(self, tmp_path):
+        tolerances = load(tmp_path, WHOLE + self.TABLES)
+        asked = {
+            "int8-rescore4": 0.97,
+            "int8-rescore2": 0.6,
+            "int8": 0.6,
+            "binary": 0.95,
+            "256d-int8-rescore4": 0.75,
+            "256d-binary-rescore4": 0.7,
+            "acme": 0.95,
+        }
+        assert {storage: tolerances.stored(storage, "kept_at_10") for storage in asked} == asked
+        assert tolerances.stored("int8", "ndcg_at_10") == 0.02
+
+    def test_a_file_without_them_has_embedgates_own(self, tmp_path):
+        assert load(tmp_path, WHOLE).stored("int8", "kept_at_10") == Tolerances.load(COMMITTED).stored(
+            "int8", "kept_at_10"
+        )
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ("int9 = { kept_at_10 = 0.6 }", "unknown key stored.int9; did you mean int8?"),
+            ("int8 = { kept_at_1 = 0.6 }", "unknown key stored.int8.kept_at_1; did you mean kept_at_10?"),
+            ("acme = { kept_at_10 = 0.6 }", "unknown key stored.acme"),
+        ],
+    )
+    def test_a_misspelt_storage_is_refused(self, tmp_path, wrong, message):
+        with pytest.raises(GateError, match=message.replace("?", ".")):
+            load(tmp_path, WHOLE + self.TABLES.replace("int8 = { kept_at_10 = 0.6 }", wrong))
+
+    def test_an_engine_of_ones_own_may_have_a_table(self, tmp_path):
+        file = tmp_path / "tolerances.toml"
+        file.write_text(WHOLE + self.TABLES.replace("int8 = {", "acme = {"))
+        assert Tolerances.load(file, engines=("acme",)).stored("acme", "kept_at_10") == 0.6

@@ -63,7 +63,9 @@ class Judge:
         self._diagnoses: dict[Combination, Diagnosis] = {}
         self._profiles = Profiles(session.settings.profile, session.machine_of)
         folder = session.settings.baselines_folder
-        self.tolerances = Tolerances.load(own_or_bundled(folder, "tolerances.toml"), session.registry)
+        self.tolerances = Tolerances.load(
+            own_or_bundled(folder, "tolerances.toml"), session.registry, session.plan.engines.added
+        )
         self.expectations = Expectations.load(folder / "expected_failures.toml")
         self.drift = DriftChecks(
             session,

@@ -665,7 +665,7 @@ def _refuse_bad_files(bench: Bench) -> None:
     try:
         if bench.settings.profile:
             profile(bench.settings.profile)
-        Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry)
+        Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry, bench.plan.engines.added)
         Expectations.load(folder / "expected_failures.toml")
         load_pinned(folder)
     except GateError as error:

@@ -20,6 +20,7 @@ from embedgate.errors import GateError
 from embedgate.judgement import ORDER
 from embedgate.metrics import METRICS, STORED_LOSSES
 from embedgate.search import EMBEDDING_PRECISIONS, STORAGES
+from embedgate.settings import bundled_baselines
 
 ALL = "all"
 DEFAULT = "default"
@@ -99,7 +100,8 @@ class Tolerances:
         for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN), ("budget", SLACK)):
             for name in names:
                 reader.require(name in default.get(table, {}), f"default.{table}.{name}")
-        of_stored = top.get("stored", {})
+        # A file made before vectors were judged as they are stored has no such tables.
+        of_stored = top["stored"] if "stored" in top else read_toml(_bundled(), "")["stored"]
         truncated = (name for name in of_stored if _TRUNCATED.sub("", name, count=1) in _storages())
         scopes = reader.table(of_stored, "stored", (DEFAULT, TRUNCATED, *_storages(), *engines, *truncated))
         stored = {name: reader.numbers(table, _join("stored", name), STORED) for name, table in scopes.items()}
@@ -197,6 +199,10 @@ class Tolerances:
                 if key in numbers:
                     return numbers[key]
         return None
+
+
+def _bundled() -> Path:
+    return bundled_baselines() / "tolerances.toml"
 
 
 def _storages() -> set[str]:

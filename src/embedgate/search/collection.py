@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.metrics import CORPUS
 
+# Version of how vectors are grown: another one grows other vectors from the same recipe, so other values are found.
+METHOD = 1
 # Vectors of a collection where nothing else is asked for, and how many times the real ones that may be at most.
 DEFAULT_SIZE = 10_000
 MOST_GROWTH = 8
@@ -62,7 +64,7 @@ class Collection:
         vectors = size or min(DEFAULT_SIZE, MOST_GROWTH * len(documents))
         hashes = "".join(sorted(dataset.sha256 for dataset in datasets))
         name = f"{CORPUS}{vectors}:{'+'.join(sorted(dataset.name for dataset in datasets))}"
-        digest = hashlib.sha256(f"{hashes}{vectors}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{hashes}{vectors}:{METHOD}".encode()).hexdigest()
         return cls(name, digest, tuple(queries), tuple(documents[:vectors]), vectors)
 
 

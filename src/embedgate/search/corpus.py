@@ -28,9 +28,8 @@ from scipy.sparse import csr_array
 from embedgate.errors import GateError, one_line
 from embedgate.metrics import Matrix, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
+from embedgate.search.collection import METHOD
 
-# Of the method: another one grows other vectors from the same recipe.
-VERSION = 1
 NEIGHBOURS = 16
 # The kernel is up to this many times as wide as the neighbours lie about the parent. Chosen with the number of
 # neighbours by how near recall in a grown collection comes to that in a real one: `benchmarks/corpus.py`.
@@ -94,7 +93,7 @@ class Recipe:
     @property
     def sha256(self) -> str:
         """What identifies the method and all that is drawn from, hex."""
-        head = json.dumps([VERSION, self.seed, *self.neighbours.shape])
+        head = json.dumps([METHOD, self.seed, *self.neighbours.shape])
         return hashlib.sha256(head.encode() + self.neighbours.astype("<i4").tobytes()).hexdigest()
 
 
@@ -207,7 +206,7 @@ def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Ca
 
 
 def _key(real: Matrix, recipe: Recipe, size: int) -> str:
-    head = json.dumps([VERSION, recipe.sha256, size, *real.shape])
+    head = json.dumps([METHOD, recipe.sha256, size, *real.shape])
     digest = hashlib.sha256(head.encode())
     digest.update(real.data)
     return digest.hexdigest()
