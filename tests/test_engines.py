@@ -487,3 +487,18 @@ def test_float_queries_search_by_decoded_documents():
     np.testing.assert_allclose(
         np.take_along_axis(everything, ids, axis=1), -np.sort(-everything, axis=1)[:, :RESULTS], atol=1e-5
     )
+
+
+def test_the_offset_of_uint8_codes_matters_to_products_of_codes_alone():
+    """Why float queries are offered: products of two uint8 codes rank by the sum of a document's codes first."""
+    found = {}
+    for precision in NEEDS_RANGES:
+        codes = documents(precision, 300)
+        index = faiss.build(codes, "exact", 1)
+        queries = normalised(300)  # the documents themselves
+        own = np.arange(300)[:, None]
+        by_codes, by_floats = Storage(precision), Storage(precision, float_queries=True)
+        found[precision] = find(index, codes, by_codes, queries)[1][:, :1] == own
+        assert (find(index, codes, by_floats, queries)[1][:, :1] == own).all()
+    assert found["int8"].all()
+    assert found["uint8"].mean() < 0.5
