@@ -71,7 +71,8 @@ class FaissIndex:
     def __init__(self, codes: Codes, kind: Kind, threads: int) -> None:
         import faiss
 
-        self._faiss = faiss
+        self._get_threads = faiss.omp_get_max_threads
+        self._set_threads = faiss.omp_set_num_threads
         self._precision = codes.precision
         self._threads = threads
         self._graph = kind == "hnsw"
@@ -108,16 +109,17 @@ class FaissIndex:
         self._accepts(queries, k)
         if self._precision == "binary":
             queries = unsigned(queries, "binary")
-        if not self.float_queries:
-            scores, ids = self._found(queries, k)
+        if self._bits:
+            distances, ids = self._found(queries, k)
+            scores = -distances.astype(FLOAT32)
+        elif not self.float_queries:
+            scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
         else:
             with self._lock:
                 kind = self._as_floats if queries.dtype == FLOAT32 else self._as_codes
                 if kind != self._read_as:
                     self._quantizer.qtype = self._read_as = kind
-                scores, ids = self._found(queries, k)
-        if self._bits:
-            scores = -scores.astype(FLOAT32)
+                scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
         # Places without a document are the last ones; of one query, the quick way counts.
         if self._graph and (ids.item(-1) if len(ids) == 1 else ids[:, -1].min()) < 0:
             scores[ids < 0] = -np.inf
@@ -130,16 +132,14 @@ class FaissIndex:
 
     def _found(self, queries: npt.NDArray[Any], k: int) -> tuple[npt.NDArray[Any], Ids]:
         """What faiss finds, in as many threads as it was told: the whole process has one number, and torch with it."""
-        if not self._bits:
-            queries = queries.astype(FLOAT32, copy=False)
-        before = self._faiss.omp_get_max_threads()
+        before = self._get_threads()
         if before == self._threads:
             return self._index.search(queries, k)  # type: ignore[no-any-return]
-        self._faiss.omp_set_num_threads(self._threads)
+        self._set_threads(self._threads)
         try:
             return self._index.search(queries, k)  # type: ignore[no-any-return]
         finally:
-            self._faiss.omp_set_num_threads(before)
+            self._set_threads(before)
 
 
 def _empty(codes: Codes, kind: Kind) -> Any:
