@@ -208,19 +208,31 @@ def require_offered(
         raise BuildError(f"{engine} has no {kind} index of {codes.precision} vectors")
 
 
-def require_searchable(queries: npt.NDArray[Any], k: int, codes: Codes, float_queries: bool) -> None:
-    """Checks what `Index.search` is given.
+class Accepts:
+    """Checks what `Index.search` is given; a search may take no longer than 40 microseconds, so it is quick.
 
-    Raises:
-        ValueError: If there are fewer than `k` documents, or queries are of another type or width.
+    Args:
+        codes: The documents.
+        float_queries: Whether float32 queries of 8-bit documents are taken.
     """
-    matrix = codes.matrix
-    if queries.dtype != matrix.dtype and not (float_queries and queries.dtype == np.float32):
-        raise ValueError(f"{queries.dtype} queries do not fit documents stored as {codes.precision}")
-    if queries.ndim != 2 or queries.shape[1] != matrix.shape[1]:
-        raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {matrix.shape[1]}")
-    if not 0 < k <= len(matrix):
-        raise ValueError(f"{k} results were asked for among {len(matrix)} documents")
+
+    def __init__(self, codes: Codes, float_queries: bool = False) -> None:
+        self._precision = codes.precision
+        self._dtypes = (codes.matrix.dtype, *([np.dtype(np.float32)] if float_queries else []))
+        self._count, self._width = codes.matrix.shape
+
+    def __call__(self, queries: npt.NDArray[Any], k: int) -> None:
+        """Checks queries and number of results.
+
+        Raises:
+            ValueError: If there are fewer than `k` documents, or queries are of another type or width.
+        """
+        if queries.dtype not in self._dtypes:
+            raise ValueError(f"{queries.dtype} queries do not fit documents stored as {self._precision}")
+        if queries.ndim != 2 or queries.shape[1] != self._width:
+            raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {self._width}")
+        if not 0 < k <= self._count:
+            raise ValueError(f"{k} results were asked for among {self._count} documents")
 
 
 ENGINES: tuple[Engine, ...] = (

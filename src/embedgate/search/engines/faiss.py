@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -18,16 +17,17 @@ from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
     EXPANSION_SEARCH,
+    Accepts,
     Ids,
     chunks,
     require_offered,
-    require_searchable,
 )
 
 NAME = "faiss"
 # What is stored for code 0, less half a step: faiss reads a code as the middle of its step.
 FIRST_STEP = {"int8": -128.5, "uint8": -0.5}
 STEPS_WIDTH = 255.0
+FLOAT32 = np.dtype(np.float32)
 
 
 def unavailable() -> str | None:
@@ -71,46 +71,57 @@ class FaissIndex:
     def __init__(self, codes: Codes, kind: Kind, threads: int) -> None:
         import faiss
 
-        self._faiss = faiss
-        self._codes = codes
+        self._get_threads = faiss.omp_get_max_threads
+        self._set_threads = faiss.omp_set_num_threads
+        self._precision = codes.precision
         self._threads = threads
         self._graph = kind == "hnsw"
         self._bits = codes.precision in BITS
         self.float_queries = codes.precision in NEEDS_RANGES
+        self._accepts = Accepts(codes, self.float_queries)
         self._index = _empty(codes, kind)
-        with self._in_threads():
+        before = faiss.omp_get_max_threads()
+        faiss.omp_set_num_threads(threads)
+        try:
             for chunk in chunks(codes):
-                self._index.add(chunk if self._bits else chunk.astype(np.float32, copy=False))
+                self._index.add(chunk if self._bits else chunk.astype(FLOAT32, copy=False))
+        finally:
+            faiss.omp_set_num_threads(before)
         flat = _flat(self._index) if self._graph else self._index
         self.size = flat.ntotal * flat.code_size
         if self._graph:
             hnsw = self._index.hnsw
             self.size += 4 * (hnsw.neighbors.size() + hnsw.levels.size()) + 8 * hnsw.offsets.size()
         if self.float_queries:
-            # Which quantizer reads the codes is switched, so two threads must not search at once.
+            # Products of integers take float32 queries where the dimension is a multiple of 16, but cut off their
+            # fractions. So those are read by the quantizer of floats, in steps of 1, from the same bytes; and since it
+            # is switched, two threads must not search at once.
             self._lock = threading.Lock()
             self._quantizer = flat.sq
-            self._as_codes = flat.sq.qtype
-            self._read_as = self._as_codes
+            self._as_codes = self._read_as = flat.sq.qtype
+            self._as_floats = faiss.ScalarQuantizer.QT_8bit_uniform
             faiss.copy_array_to_vector(
                 np.array([FIRST_STEP[codes.precision], STEPS_WIDTH], np.float32), self._quantizer.trained
             )
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        require_searchable(queries, k, self._codes, self.float_queries)
+        self._accepts(queries, k)
+        if self._precision == "binary":
+            queries = unsigned(queries, "binary")
         if self._bits:
-            with self._in_threads():
-                distances, ids = self._index.search(unsigned(np.ascontiguousarray(queries), self._codes.precision), k)
-            scores = np.negative(distances, dtype=np.float32)
-        elif self.float_queries:
-            with self._lock, self._in_threads():
-                self._read_codes(queries.dtype == np.float32)
-                scores, ids = self._index.search(queries.astype(np.float32, copy=False), k)
+            distances, ids = self._found(queries, k)
+            scores = -distances.astype(FLOAT32)
+        elif not self.float_queries:
+            scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
         else:
-            with self._in_threads():
-                scores, ids = self._index.search(queries.astype(np.float32, copy=False), k)
-        if self._graph and ids.min() < 0:
+            with self._lock:
+                kind = self._as_floats if queries.dtype == FLOAT32 else self._as_codes
+                if kind != self._read_as:
+                    self._quantizer.qtype = self._read_as = kind
+                scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
+        # Places without a document are the last ones; of one query, the quick way counts.
+        if self._graph and (ids.item(-1) if len(ids) == 1 else ids[:, -1].min()) < 0:
             scores[ids < 0] = -np.inf
         return scores, ids
 
@@ -119,28 +130,16 @@ class FaissIndex:
         self._quantizer = None
         self._index = None
 
-    def _read_codes(self, as_floats: bool) -> None:
-        """Switches how codes are read.
-
-        Products of integers take float32 queries where the dimension is a multiple of 16, but cut off their fractions;
-        so those are read by the quantizer of floats, with steps of 1, from the same bytes.
-        """
-        kind = self._faiss.ScalarQuantizer.QT_8bit_uniform if as_floats else self._as_codes
-        if kind != self._read_as:
-            self._quantizer.qtype = self._read_as = kind
-
-    @contextmanager
-    def _in_threads(self) -> Iterator[None]:
-        """Has faiss use as many threads as it was told; it has one number for the process, shared with torch's."""
-        before = self._faiss.omp_get_max_threads()
+    def _found(self, queries: npt.NDArray[Any], k: int) -> tuple[npt.NDArray[Any], Ids]:
+        """What faiss finds, in as many threads as it was told: the whole process has one number, and torch with it."""
+        before = self._get_threads()
         if before == self._threads:
-            yield
-            return
-        self._faiss.omp_set_num_threads(self._threads)
+            return self._index.search(queries, k)  # type: ignore[no-any-return]
+        self._set_threads(self._threads)
         try:
-            yield
+            return self._index.search(queries, k)  # type: ignore[no-any-return]
         finally:
-            self._faiss.omp_set_num_threads(before)
+            self._set_threads(before)
 
 
 def _empty(codes: Codes, kind: Kind) -> Any:

@@ -29,10 +29,10 @@ from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
     EXPANSION_SEARCH,
+    Accepts,
     Ids,
     chunks,
     require_offered,
-    require_searchable,
 )
 
 if TYPE_CHECKING:
@@ -193,7 +193,7 @@ class QdrantIndex:
     def __init__(self, codes: Codes, kind: Kind, threads: int) -> None:
         from qdrant_client import models
 
-        self._codes = codes
+        self._accepts = Accepts(codes)
         # Without a threshold of their own, small collections would have no graph, or not use it.
         served = {
             "hnsw_config": models.HnswConfigDiff(
@@ -212,7 +212,7 @@ class QdrantIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        require_searchable(queries, k, self._codes, False)
+        self._accepts(queries, k)
         return self._collection.search(queries, k, self._params)
 
     def close(self) -> None:

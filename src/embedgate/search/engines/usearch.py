@@ -16,16 +16,18 @@ from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
     EXPANSION_SEARCH,
+    Accepts,
     Ids,
     chunks,
     require_offered,
-    require_searchable,
 )
 
 NAME = "usearch"
 # What usearch calls them. It must be told: it takes a uint8 array for bits.
 SCALARS = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "binary": "b1", "ubinary": "b1"}
-ONE = np.float32(1)
+INT64 = np.dtype(np.int64)
+# An array, which is subtracted from sooner than a scalar.
+ONE = np.ones((), np.float32)
 
 
 def unavailable() -> str | None:
@@ -73,7 +75,8 @@ class UsearchIndex:
         from usearch.compiled import MetricKind, ScalarKind
         from usearch.index import Index, search
 
-        self._codes = codes
+        self._accepts = Accepts(codes)
+        self._precision = codes.precision
         self._threads = threads
         self._bits = codes.precision in BITS
         self._scalar = {
@@ -109,10 +112,10 @@ class UsearchIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        require_searchable(queries, k, self._codes, False)
+        self._accepts(queries, k)
+        if self._precision == "binary":
+            queries = unsigned(queries, "binary")
         queries = np.ascontiguousarray(queries)
-        if self._bits:
-            queries = unsigned(queries, self._codes.precision)
         if self._index is None:
             found: Any = self._search(
                 self._matrix, queries, k, self._metric, exact=True, threads=self._threads, dtype=self._scalar
@@ -127,7 +130,7 @@ class UsearchIndex:
         elif self._index is not None and found.counts.min() < k:
             keys, distances = _padded(keys, distances, found.counts, k)
         # The distance is 1 - the inner product, of integers as well.
-        return np.negative(distances) if self._bits else ONE - distances, keys.view(np.int64)
+        return np.negative(distances) if self._bits else ONE - distances, keys.view(INT64)
 
     def close(self) -> None:
         """Gives its memory back."""
