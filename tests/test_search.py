@@ -128,6 +128,7 @@ class TestStorages:
         assert kept["int8"] < kept["int8-rescore2"] < kept["int8-rescore4"] <= kept["int8-float32queries"] + 0.005
         assert kept["binary"] < kept["binary-rescore2"] < kept["binary-rescore8"] < kept["int8-rescore2"]
         assert kept["int8-rescore1"] == kept["int8"], "the same ten, in another order"
+        assert kept["uint8"] < kept["int8"], "the offset does not cancel out in products of codes"
 
     def test_what_loses_more_than_is_tolerated_is_red_with_what_to_do(self, judge, monkeypatch):
         monkeypatch.setattr(type(judge.tolerances), "stored", lambda *_: 0.99)

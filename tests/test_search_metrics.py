@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from embedgate.metrics import retrieval, search
-from embedgate.metrics.search import Found, judged, kept_at_10, ranking
+from embedgate.metrics.search import Found, Indistinct, judged, kept_at_10, ranking
 from embedgate.search import nearest as nearest_module
 from embedgate.search.codes import Ranges, quantize, stored
 from embedgate.search.nearest import nearest
@@ -65,6 +65,13 @@ def test_first_of_more_candidates_is_that_of_fewer():
     short = ranking(Found(np.where(first >= cut, first, -np.inf), ids), 20, second)
     assert np.array_equal(long.places, short.places)
     assert long.membership.sum(axis=1) == pytest.approx(np.full(20, 10))
+
+
+def test_many_of_a_kind_take_no_time():
+    """An encoder that has collapsed: 5,000 documents score alike, in both rankings."""
+    found = Found(np.ones((3, 5000), np.float32), np.tile(np.arange(5000), (3, 1)))
+    places = ranking(found, 40, np.ones((3, 5000), np.float32)).places
+    assert places == pytest.approx(np.full((3, 5000, 10), 1 / 5000))
 
 
 def test_kept_counts_what_both_find():
@@ -128,6 +135,12 @@ class TestNearest:
         documents = np.ones((3000, 8), np.float32)
         found = nearest(stored(documents, "ubinary"), np.full((2, 1), 255, np.uint8), 10, 1)
         assert found.ids.shape == (2, 3000)
+
+    def test_documents_that_nothing_tells_apart_are_told(self, monkeypatch):
+        monkeypatch.setattr(nearest_module, "MOST_TIES", 100)
+        codes = stored(np.ones((3000, 8), np.float32), "ubinary")
+        with pytest.raises(Indistinct, match="128 or more documents score alike for one query"):
+            nearest(codes, np.full((2, 1), 255, np.uint8), 10, 1)
 
     def test_fewer_documents_than_results(self, arms):
         queries, documents, _ = arms

@@ -16,7 +16,7 @@ from embedgate.golden import drifted, largest_move
 from embedgate.golden_store import GoldenStore
 from embedgate.judgement import Check, Diagnosis, Judgement
 from embedgate.machine import HardwareProfile, git_commit, git_identity
-from embedgate.metrics import ORDERING, NotFinite, Scores
+from embedgate.metrics import ORDERING, Scores
 from embedgate.ranges_store import RangesStore
 from embedgate.search.collection import stored_in
 from embedgate.sentences import approved_set
@@ -69,8 +69,9 @@ class DriftChecks:
         session, run = self._session, self._session.run(combination)
         self._asked.add(combination.id)
         if session.settings.update:
-            with suppress(NotFinite):
+            with suppress(ValueError):  # NaN, or a dimension of its own: nothing to approve
                 self._order(run)
+                self._stored().measured(run)
             return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
         record = self.record_command
         try:
@@ -85,6 +86,7 @@ class DriftChecks:
         served: Counter[str] = Counter()
         try:
             self._order(run)
+            self._stored().measured(run)
             measured = self._measured(run)
         except ValueError as error:  # NaN, or a dimension of its own
             return replace(
@@ -348,7 +350,7 @@ class DriftChecks:
                 found[self._session.texts_name, session.texts_sha256, metric] = scores
             for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
                 found[ORDERING, approved_set()[1], metric] = scores
-        found |= self._stored().measured(run)
+        found |= self._stored().known(run)
         return found
 
     def _failure(

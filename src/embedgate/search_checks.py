@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -14,7 +14,7 @@ from embedgate.data.types import Retrieval
 from embedgate.errors import BuildError, GateError, Unavailable, one_line
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
 from embedgate.metrics import METRICS, Matrix, NotFinite, Scores, mean_of, require_finite
-from embedgate.metrics.search import Ids, Ranking, kept_at_10
+from embedgate.metrics.search import Ids, Indistinct, Ranking, kept_at_10
 from embedgate.search import MIXTURES, RESULTS, EmbeddingPrecision, Storage
 from embedgate.search.codes import BITS, NEEDS_RANGES, Ranges, decode, quantize, unsigned
 from embedgate.search.collection import Collection, stored_name
@@ -45,6 +45,9 @@ UNIT = 1e-4
 # An exact index holds little more than its documents' codes.
 MOST_BYTES = 1.25
 
+# What says of itself that nothing can be measured: lost quality.
+UNMEASURED = (NotFinite, Indistinct)
+
 # Dataset, its hash and metric, as baselines are keyed.
 Place = tuple[str, str, str]
 
@@ -59,8 +62,6 @@ class _Arm:
         ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
         origin: Where those for all dimensions come from.
         truth: What exact float32 search finds in the collection.
-        found: Scores by the storage's id, dataset and metric.
-        mixed: Scores by mixture.
     """
 
     vectors: Vectors
@@ -68,8 +69,6 @@ class _Arm:
     ranges: dict[int | None, Ranges]
     origin: str
     truth: Ranking
-    found: dict[str, dict[tuple[str, str], Scores]] = field(default_factory=dict)
-    mixed: dict[str, Scores] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -125,7 +124,7 @@ class SearchChecks:
         run = self._session.run(combination)
         try:
             arm = self._arm(run)
-        except NotFinite as error:
+        except UNMEASURED as error:
             return self._broken("codes", run, "", precision, error)
         real = arm.vectors.documents[: len(self._collection.documents)]
         if precision in NEEDS_RANGES:
@@ -163,8 +162,8 @@ class SearchChecks:
         name, metric = stored_name(collection.name, storage.id), "kept_at_10"
         floor = self._tolerances.stored(storage.id, metric)
         try:
-            scores = self._scores(run, storage)[collection.name, metric]
-        except NotFinite as error:
+            scores = self._measure(run)[storage.id, collection.name, metric]
+        except UNMEASURED as error:
             return self._broken("search", run, name, metric, error)
         found = compare_floor(scores, floor, metric=metric, alpha=self._tolerances.alpha, family=self._family)
         message = (
@@ -194,8 +193,9 @@ class SearchChecks:
         session, run = self._session, self._session.run(combination)
         name, tolerance = stored_name(dataset.name, storage.id), self._tolerances.stored(storage.id, metric)
         try:
-            mine, theirs = self._scores(run, storage)[dataset.name, metric], session.scores(run, dataset)[metric]
-        except NotFinite as error:
+            mine = self._measure(run)[storage.id, dataset.name, metric]
+            theirs = session.scores(run, dataset)[metric]
+        except UNMEASURED as error:
             return self._broken("search", run, name, metric, error)
         try:
             found = compare(
@@ -241,8 +241,8 @@ class SearchChecks:
         run, metric, name = self._session.run(combination), "mixed_kept_at_10", self._mixture_name(mixture)
         floor = self._tolerances.floor(combination, metric)
         try:
-            scores = self._mixed(run)[mixture]
-        except NotFinite as error:
+            scores = self._mix(run)[mixture]
+        except UNMEASURED as error:
             return self._broken("mixed", run, name, metric, error)
         except ValueError as error:  # a dimension of its own
             diagnosis = Diagnosis("dimension", str(error), "embed documents and queries with one model")
@@ -269,7 +269,7 @@ class SearchChecks:
         run = self._session.run(combination)
         try:
             arm = self._arm(run)
-        except NotFinite as error:
+        except UNMEASURED as error:
             return self._broken("engine", run, "", case.id, error)
         if not case.kind:
             return self._added_engine(run, arm, case)
@@ -341,9 +341,9 @@ class SearchChecks:
             f"{self._collection.size} vectors, {floor:.2%} is required"
         )
         truth = arm.truth.ids[:, :RESULTS]
-        if fault := certain(ids, truth, arm.raw.queries, arm.raw.documents, session.threads):
-            failed = self._failed("engine", run, name, "kept_at_10", fault)
-            return replace(failed, message=f"{message}; {fault.cause}", value=scores.value, limit=floor)
+        if sure := certain(ids, truth, arm.raw.queries, arm.raw.documents, session.threads):
+            failed = self._failed("engine", run, name, "kept_at_10", sure)
+            return replace(failed, message=f"{message}; {sure.cause}", value=scores.value, limit=floor)
 
         def diagnosis_of() -> Diagnosis:
             known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
@@ -367,20 +367,26 @@ class SearchChecks:
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
-            ValueError: If it has other dimensions than the reference.
+            ValueError: If it has other dimensions than the reference, or tells too many documents not apart.
         """
         plan = self._session.plan
         if plan.collection is None or plan.search_unavailable:
             return {}
-        found: dict[Place, Scores] = {}
-        hashes = {dataset.name: dataset.sha256 for dataset in self._session.datasets}
-        hashes[self._collection.name] = self._collection.sha256
-        for storage in plan.storages:
-            for (dataset, metric), scores in self._scores(run, storage).items():
-                found[stored_name(dataset, storage.id), hashes[dataset], metric] = scores
+        self._measure(run)
         if not run.combination.is_reference:
-            for mixture, scores in self._mixed(run).items():
-                found[self._mixture_name(mixture), self._collection.sha256, "mixed_kept_at_10"] = scores
+            self._mix(run)
+        return self.known(run)
+
+    def known(self, run: Run) -> dict[Place, Scores]:
+        """As `measured`, of what a check has asked for already."""
+        hashes = {dataset.name: dataset.sha256 for dataset in self._session.datasets}
+        found: dict[Place, Scores] = {}
+        if self._session.plan.collection is not None:
+            hashes[self._collection.name] = self._collection.sha256
+        for (storage, dataset, metric), scores in run.stored.items():
+            found[stored_name(dataset, storage), hashes[dataset], metric] = scores
+        for mixture, scores in run.mixed.items():
+            found[self._mixture_name(mixture), self._collection.sha256, "mixed_kept_at_10"] = scores
         return found
 
     def ranges_to_approve(self, run: Run) -> Ranges | None:
@@ -451,34 +457,34 @@ class SearchChecks:
                 return {**found, None: ranges}, f"approved for {profile}"
         return {**found, None: own}, f"of these {len(real)} documents"
 
-    def _scores(self, run: Run, storage: Storage) -> Mapping[tuple[str, str], Scores]:
-        """A run's scores in a storage, by dataset and metric; those of all storages are measured together."""
-        arm = self._arm(run)
-        if not arm.found:
-            session, storages = self._session, self._session.plan.storages
-            found: dict[str, dict[tuple[str, str], Scores]] = {each.id: {} for each in storages}
-            for id_, scores in kept(rankings(arm.vectors, storages, arm.ranges, session.threads), arm.truth).items():
-                found[id_][self._collection.name, "kept_at_10"] = scores
+    def _measure(self, run: Run) -> Mapping[tuple[str, str, str], Scores]:
+        """A run's scores by storage, dataset and metric; those of all storages are measured together, once."""
+        if not run.stored:
+            arm, session, storages = self._arm(run), self._session, self._session.plan.storages
+            found: dict[tuple[str, str, str], Scores] = {}
+            in_corpus = rankings(arm.vectors, storages, arm.ranges, session.threads)
+            for storage, scores in kept(in_corpus, arm.truth).items():
+                found[storage, self._collection.name, "kept_at_10"] = scores
             for dataset in session.datasets:
                 if not isinstance(dataset, Retrieval):
                     continue
                 vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
                 in_dataset = rankings(vectors, storages, arm.ranges, session.threads)
-                for id_, by_metric in judged_by(dataset, in_dataset).items():
-                    found[id_] |= {(dataset.name, metric): scores for metric, scores in by_metric.items()}
-            arm.found = found
-        return arm.found[storage.id]
+                for storage, by_metric in judged_by(dataset, in_dataset).items():
+                    found |= {(storage, dataset.name, metric): scores for metric, scores in by_metric.items()}
+            run.stored.update(found)
+        return run.stored
 
-    def _mixed(self, run: Run) -> Mapping[str, Scores]:
-        arm, reference = self._arm(run), self._arm(self._session.run(run.combination.reference))
-        if not arm.mixed:
+    def _mix(self, run: Run) -> Mapping[str, Scores]:
+        """A run's scores by mixture with its reference, measured once."""
+        if not run.mixed:
+            arm, reference = self._arm(run), self._arm(self._session.run(run.combination.reference))
             shapes = [each.vectors.documents.shape[1] for each in (arm, reference)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
-            arm.mixed = mixed(
-                arm.vectors, reference.vectors, reference.ranges[None], reference.truth, self._session.threads
-            )
-        return arm.mixed
+            ranges, threads = reference.ranges[None], self._session.threads
+            run.mixed.update(mixed(arm.vectors, reference.vectors, ranges, reference.truth, threads))
+        return run.mixed
 
     def _inside(self, arm: _Arm, real: Matrix) -> Scores:
         """Share of values within the ranges: of the queries and, where the ranges are not their own, the documents."""
@@ -531,7 +537,7 @@ class SearchChecks:
             "scores", cause, "embed queries and documents with one model; an upgrade embeds everything again"
         )
 
-    def _broken(self, check: Check, run: Run, dataset: str, metric: str, error: NotFinite) -> Judgement:
+    def _broken(self, check: Check, run: Run, dataset: str, metric: str, error: ValueError) -> Judgement:
         return Judgement(
             check,
             run.combination.id,
@@ -550,7 +556,9 @@ def too_coarse(storage: Storage, message: str) -> Diagnosis:
     """Why a storage loses what it loses, and what helps."""
     if storage.rescore:
         step = "rank more candidates again, or store in more bits"
-    elif storage.precision in NEEDS_RANGES and not storage.float_queries:
+    elif storage.precision == "uint8" and not storage.float_queries:
+        step = "store int8, or keep queries float32: products of uint8 codes rank documents by their sums as well"
+    elif storage.precision == "int8" and not storage.float_queries:
         step = "keep queries float32, or rank candidates again: products of codes alone ignore what a step is worth"
     else:
         step = "rank candidates again (rescore), or store in more bits"

@@ -81,6 +81,8 @@ class Run:
         generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Figures of memory and cold start, filled when budgets are judged.
+        stored: Scores of what is found among its stored vectors, by storage, dataset and metric; and by mixture with
+            the reference's, filled when they are asked for.
         indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
         search_speed: Figures of searches among its vectors that were timed, by load, filled as budgets are judged.
         to_approve: What `--gate-update` records of both, by metric, filled as budgets are measured under it.
@@ -99,6 +101,8 @@ class Run:
     generated: dict[str, FloatArray] = field(default_factory=dict)
     speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     footprint: dict[str, Any] = field(default_factory=dict)
+    stored: dict[tuple[str, str, str], Scores] = field(default_factory=dict)
+    mixed: dict[str, Scores] = field(default_factory=dict)
     indexes: dict[str, dict[str, float]] = field(default_factory=dict)
     search_speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     to_approve: dict[str, Entry] = field(default_factory=dict)

@@ -22,6 +22,17 @@ from embedgate.metrics.retrieval import CUT
 Ids = npt.NDArray[np.int64]
 
 
+class Indistinct(ValueError):
+    """Documents that score alike in such numbers that a search among them says nothing: lost quality.
+
+    Args:
+        documents: How many tie at the cut of a query.
+    """
+
+    def __init__(self, documents: int) -> None:
+        super().__init__(f"{documents} or more documents score alike for one query: nothing tells them apart")
+
+
 @dataclass(frozen=True)
 class Found:
     """What a search returned, every document that ties with the last one included.
@@ -165,11 +176,12 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
         place = ahead["sure"] + hit
         row = np.flatnonzero(alone & (place < CUT))
         found[row, place[row]] = chances[row, hit]
-    for one in np.flatnonzero(~alone & (ahead["sure"] < CUT)):
-        found[one] = _among_equals(
-            *(int(of[one]) for of in (population, draws)),
-            *(int(of[name][one]) for name in ("sure", "tied") for of in (ahead, level)),
-        )
+    rest = np.flatnonzero(~alone & (ahead["sure"] < CUT))
+    # Documents of equal standing have equal chances, and where there are many, they are few kinds.
+    standing = np.stack([population, draws, *(of[name] for name in ("sure", "tied") for of in (ahead, level))], axis=1)
+    kinds, kind_of = np.unique(standing[rest], axis=0, return_inverse=True)
+    if len(rest):
+        found[rest] = np.stack([_among_equals(*map(int, kind)) for kind in kinds])[kind_of.ravel()]
     places[order] = found * share[:, None]
     return places
 
@@ -181,10 +193,11 @@ def _among_equals(
     found = np.zeros(CUT)
     for more in range(min(tied_ahead, draws, CUT - 1 - sure_ahead) + 1):
         ahead = float(_hypergeometric(population, tied_ahead, draws, more))
-        for equal in range(min(tied_level, draws - more) + 1):
-            level = float(_hypergeometric(population - tied_ahead, tied_level, draws - more, equal))
-            start, size = sure_ahead + more, sure_level + equal + 1
-            found[start : start + size] += ahead * level / size
+        equal = np.arange(min(tied_level, draws - more) + 1)
+        level = _hypergeometric(population - tied_ahead, tied_level, draws - more, equal)
+        start = sure_ahead + more
+        spread = _spread(np.full(len(equal), start), sure_level + equal + 1)
+        found += ahead * (level @ spread)
     return found
 
 

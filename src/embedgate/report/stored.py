@@ -10,8 +10,8 @@ from embedgate.search.loads import BATCHES
 
 NOTE = (
     "stored vectors: kept is the share of exact float32 search's ten that is still found, by the reference and by the "
-    "combination that keeps least; speed is how many times faster than float32 in the same engine, one query at a time and "
-    f"{BATCHES[-1]}, exact search"
+    "combination that keeps least; speed is how many times faster than float32 in the same engine, exact search of one "
+    f"query at a time and of {BATCHES[-1]}"
 )
 Table = tuple[list[str], list[list[str]]]
 

@@ -56,13 +56,15 @@ class Storage:
 
 
 FLOAT32 = Storage("float32")
-# uint8 and ubinary hold the same numbers as int8 and binary under an offset, which is checked of every vector; so what
-# they find is judged once.
+# ubinary holds the same bits as binary under an offset, which is checked of every vector; so what it finds is judged
+# once. So does uint8 hold int8's, but products of two of its codes rank otherwise: the offset adds a document's sum.
 STORAGES: tuple[Storage, ...] = (
     Storage("float16"),
     Storage("int8"),
     Storage("int8", float_queries=True),
     *(Storage("int8", rescore) for rescore in RESCORING),
+    Storage("uint8"),
+    *(Storage("uint8", rescore) for rescore in RESCORING),
     Storage("binary"),
     *(Storage("binary", rescore) for rescore in RESCORING),
 )

@@ -12,11 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.metrics import Matrix
-from embedgate.metrics.search import Found, Ids
+from embedgate.metrics.search import Found, Ids, Indistinct
 from embedgate.search.codes import BITS, Codes, unsigned
 
 # Documents compared at a time: 2^16 of 384 dimensions are 100 MB as float32.
 CHUNK = 2**16
+# More documents than this that tie for one query are told of, and not searched.
+MOST_TIES = 2**14
 # Documents looked at beyond the cut, for those that tie with it.
 BEYOND = 22
 
@@ -31,6 +33,9 @@ def nearest(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Fo
         k: How many.
         threads: Threads to search with.
 
+    Raises:
+        Indistinct: If more than 16,384 documents tie for a query.
+
     Returns:
         Inner products of codes, or of bits the Hamming distance negated.
     """
@@ -43,6 +48,8 @@ def nearest(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Fo
         scores, ids = _widened(scores, width, -np.inf), _widened(ids, width, -1)
         scores[rows, :width], ids[rows, :width] = now_scores, now_ids
         open_ = (now_scores[:, -1] == now_scores[:, k - 1]) & (width < len(codes))
+        if open_.any() and width >= MOST_TIES:
+            raise Indistinct(width)
         rows, width = rows[open_], min(4 * width, len(codes))
     scores[scores < scores[:, k - 1, None]] = -np.inf  # beyond the last tie
     most = int((scores > -np.inf).sum(axis=1).max(initial=k))
