@@ -260,8 +260,8 @@ class DriftChecks:
             {run.combination.id: run.golden for run in runs if run.golden is not None and run.golden.finite},
             approval,
         )
-        stored = {run.combination.id: self._stored().ranges_to_approve(run) for run in runs}
-        taken = {combination: ranges for combination, ranges in stored.items() if ranges is not None}
+        # Those in use: to change them is to store every vector anew.
+        taken = {run.combination.id: run.ranges for run in runs if run.ranges is not None}
         ranges = self._ranges_store.update(profile, session.model, taken, approval)
 
         def shown(number: float | None, form: str = ".4f") -> str:

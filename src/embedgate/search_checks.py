@@ -389,11 +389,6 @@ class SearchChecks:
             found[self._mixture_name(mixture), self._collection.sha256, "mixed_kept_at_10"] = scores
         return found
 
-    def ranges_to_approve(self, run: Run) -> Ranges | None:
-        """The ranges an update approves: those in use, since to change them is to store every vector again."""
-        arm = self._arms.get(run.combination)
-        return arm.ranges[None] if arm is not None and not self._session.settings.ranges else None
-
     def searched(self, run: Run) -> tuple[Vectors, Ranges]:
         """A run's queries and documents of the collection, and what their 8-bit codes are steps of."""
         arm = self._arm(run)
@@ -437,6 +432,7 @@ class SearchChecks:
                 documents = normalised(documents)
             vectors = Vectors(run.embeddings.of(collection.queries), documents)
             ranges, origin = self._ranges(run, vectors)
+            run.ranges = None if session.settings.ranges else ranges[None]
             arm = _Arm(vectors, raw, ranges, origin, exact(vectors, session.threads))
             self._arms[combination] = arm
         return self._arms[combination]

@@ -37,6 +37,7 @@ from embedgate.store import Entry
 
 if TYPE_CHECKING:
     from embedgate.encoders.tokenize import Tokenizer
+    from embedgate.search.codes import Ranges
 
 # Texts encoded between two lines of progress.
 CHUNK = 4096
@@ -83,6 +84,7 @@ class Run:
         footprint: Figures of memory and cold start, filled when budgets are judged.
         stored: Scores of what is found among its stored vectors, by storage, dataset and metric; and by mixture with
             the reference's, filled when they are asked for.
+        ranges: What 8-bit codes of its vectors are steps of, where its own or the approved ones are; None before.
         indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
         search_speed: Figures of searches among its vectors that were timed, by load, filled as budgets are judged.
         to_approve: What `--gate-update` records of both, by metric, filled as budgets are measured under it.
@@ -103,6 +105,7 @@ class Run:
     footprint: dict[str, Any] = field(default_factory=dict)
     stored: dict[tuple[str, str, str], Scores] = field(default_factory=dict)
     mixed: dict[str, Scores] = field(default_factory=dict)
+    ranges: Ranges | None = None
     indexes: dict[str, dict[str, float]] = field(default_factory=dict)
     search_speed: dict[str, dict[str, Any]] = field(default_factory=dict)
     to_approve: dict[str, Entry] = field(default_factory=dict)
@@ -213,6 +216,7 @@ class Session:
     def tokenizer(self) -> Tokenizer | None:
         """The model's tokenizer; None where the model has none that can be loaded by itself."""
         from embedgate.encoders.tokenize import Tokenizer
+    from embedgate.search.codes import Ranges
 
         try:
             return Tokenizer(self.model)
