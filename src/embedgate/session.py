@@ -82,8 +82,9 @@ class Run:
         generated: Embeddings of texts that no dataset has, each float32 `[dim]`, filled as they are asked for.
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Figures of memory and cold start, filled when budgets are judged.
-        stored: Scores of what is found among its stored vectors, by storage, dataset and metric; and by mixture with
-            the reference's, filled when they are asked for.
+        stored: Scores of what is found among its stored vectors, by storage, dataset and metric, filled when they are
+            asked for.
+        mixed: Scores of what is found across it and its reference, by mixture, filled when they are asked for.
         ranges: What 8-bit codes of its vectors are steps of, where its own or the approved ones are; None before.
         indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
         search_speed: Figures of searches among its vectors that were timed, by load, filled as budgets are judged.
@@ -216,7 +217,6 @@ class Session:
     def tokenizer(self) -> Tokenizer | None:
         """The model's tokenizer; None where the model has none that can be loaded by itself."""
         from embedgate.encoders.tokenize import Tokenizer
-    from embedgate.search.codes import Ranges
 
         try:
             return Tokenizer(self.model)
