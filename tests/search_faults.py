@@ -1,10 +1,31 @@
-"""Engines of a host project's: a sound one, and those with a fault that people really make."""
+"""Engines of a host project's: a sound one, and those with a fault that people really make; and data to search in."""
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 
+from embedgate.data import load_bundled
 from embedgate.search.codes import Ranges, decode, quantize
+
+
+def few_passages(folder: Path) -> Path:
+    """A few of the bundled passages: 60 queries among 400 documents, which grow to 3,200."""
+    passages = load_bundled("passages")
+    (folder / "qrels").mkdir(parents=True)
+    queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:60]
+    assert len(queries) == 60
+    rows = {
+        "corpus.jsonl": [{"_id": f"d{row}", "title": "", "text": passages.documents[row]} for row in range(400)],
+        "queries.jsonl": [{"_id": f"q{row}", "text": passages.queries[row]} for row in queries],
+    }
+    for name, records in rows.items():
+        (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
+    lines = [f"q{q}\td{d}\t{grade}\n" for q in queries for d, grade in passages.relevance[q].items()]
+    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), "utf-8")
+    return folder
 
 
 class Exact:

@@ -22,11 +22,11 @@ from search_faults import (
     Shuffled,
     Twice,
     WorstFirst,
+    few_passages,
 )
 from sentence_transformers import SentenceTransformer
 
 from embedgate.combination import Combination
-from embedgate.data import load_bundled
 from embedgate.errors import BuildError
 from embedgate.judgement import Judgement
 from embedgate.search import MIXTURES, STORAGES, Storage
@@ -70,21 +70,7 @@ def rotated(embeddings: np.ndarray) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
-    """A few of the bundled passages: 60 queries among 400 documents, which grow to 3,200."""
-    passages = load_bundled("passages")
-    folder = tmp_path_factory.mktemp("data") / "few"
-    (folder / "qrels").mkdir(parents=True)
-    queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:60]
-    assert len(queries) == 60
-    rows = {
-        "corpus.jsonl": [{"_id": f"d{row}", "title": "", "text": passages.documents[row]} for row in range(400)],
-        "queries.jsonl": [{"_id": f"q{row}", "text": passages.queries[row]} for row in queries],
-    }
-    for name, records in rows.items():
-        (folder / name).write_text("".join(json.dumps(record) + "\n" for record in records), "utf-8")
-    lines = [f"q{q}\td{d}\t{grade}\n" for q in queries for d, grade in passages.relevance[q].items()]
-    (folder / "qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\n" + "".join(lines), "utf-8")
-    return folder
+    return few_passages(tmp_path_factory.mktemp("data") / "few")
 
 
 @pytest.fixture(scope="module")

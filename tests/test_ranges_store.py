@@ -1,0 +1,79 @@
+"""Approved ranges come back as they were, for the weights they were taken with and no others."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from embedgate.errors import BaselineError
+from embedgate.machine import profile
+from embedgate.model import Model
+from embedgate.ranges_store import RangesStore
+from embedgate.search.codes import Ranges
+from embedgate.tensor_store import TensorApproval
+
+AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
+MODEL = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
+APPROVAL = TensorApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"numpy": "2.4.6"})
+
+
+def ranges(seed: int = 0, vectors: int = 500) -> Ranges:
+    drawn = np.random.default_rng(seed).standard_normal((vectors, 12)).astype(np.float32)
+    return Ranges.of(drawn)
+
+
+def test_what_was_approved_is_found_by_profile_and_combination(tmp_path):
+    store = RangesStore(tmp_path)
+    assert store.find(AMX, MODEL, "torch-fp32-cpu") is None
+    assert store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL) == {"torch-fp32-cpu": "recorded"}
+    found = store.find(AMX, MODEL, "torch-fp32-cpu")
+    assert found is not None
+    assert found[1] == "cpu", "inherited"
+    assert np.array_equal(found[0].both, ranges().both)
+    assert found[0].vectors == 500
+    assert store.find(AMX, MODEL, "acme-int8-cpu") is None
+
+
+def test_an_update_leaves_others_and_what_is_the_same(tmp_path):
+    store = RangesStore(tmp_path)
+    store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL)
+    assert store.update(CPU, MODEL, {"torch-fp32-cpu": ranges(), "acme-int8-cpu": ranges(1)}, APPROVAL) == {
+        "acme-int8-cpu": "recorded"
+    }
+    assert np.array_equal(store.find(CPU, MODEL, "torch-fp32-cpu")[0].both, ranges().both)
+
+
+def test_other_weights_have_other_ranges(tmp_path):
+    store = RangesStore(tmp_path)
+    store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL)
+    other = replace(MODEL, fingerprint="b" * 64)
+    with pytest.raises(BaselineError, match="recorded for another model"):
+        store.find(CPU, other, "torch-fp32-cpu")
+    assert store.update(CPU, other, {"acme-int8-cpu": ranges()}, APPROVAL) == {
+        "acme-int8-cpu": "recorded",
+        "torch-fp32-cpu": "dropped",
+    }
+
+
+def test_what_is_not_finite_is_not_approved(tmp_path):
+    broken = replace(ranges(), low=np.full(12, np.nan, np.float32))
+    with pytest.raises(BaselineError, match="ranges of torch-fp32-cpu are not finite"):
+        RangesStore(tmp_path).update(CPU, MODEL, {"torch-fp32-cpu": broken}, APPROVAL)
+
+
+def test_a_corrupt_file_is_told_in_one_line(tmp_path):
+    store = RangesStore(tmp_path)
+    store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL)
+    file = tmp_path / "cpu/MiniLM.ranges.safetensors"
+    upside_down = replace(ranges(), low=ranges().high, high=ranges().low)
+    store.update(CPU, MODEL, {"torch-fp32-cpu": upside_down}, APPROVAL)
+    with pytest.raises(BaselineError, match="lacks the ranges of torch-fp32-cpu"):
+        store.find(CPU, MODEL, "torch-fp32-cpu")
+    file.write_bytes(file.read_bytes()[:40])
+    with pytest.raises(BaselineError, match="is corrupt") as told:
+        store.find(CPU, MODEL, "torch-fp32-cpu")
+    assert "\n" not in str(told.value)
+    assert str(file) in str(told.value)

@@ -1,0 +1,151 @@
+"""Searches are timed beside float32's: within budget green, beyond it red in two measurements, else said to be open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from embedgate.combination import Combination
+from embedgate.search import Storage
+from embedgate.search.codes import Ranges
+from embedgate.search.collection import Collection
+from embedgate.search.engines import EngineRegistry
+from embedgate.search.loads import SearchLoad, search_loads
+from embedgate.search.measure import Vectors, normalised
+from embedgate.search.speed import SearchTiming
+from embedgate.search_budgets import SearchBudgets
+from embedgate.store import Approved, Entry, Key, Provenance
+from embedgate.tolerances import Tolerances
+
+REFERENCE = Combination.parse("torch-fp32-cpu")
+COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
+LOAD = SearchLoad("faiss", "exact", Storage("int8", 4), 8)
+
+
+class Timed:
+    """pytest-benchmark's fixture, as far as it is used."""
+
+    def __init__(self, disabled: bool = False) -> None:
+        self.disabled, self.extra_info = disabled, {}
+
+    def pedantic(self, target, *, setup, teardown, rounds):
+        for _ in range(0 if self.disabled else rounds):
+            setup()
+            target()
+            teardown()
+
+
+class Budgets:
+    """Approved budgets of one ratio."""
+
+    def __init__(self, ratio: float | None) -> None:
+        self.ratio, self.kept = ratio, {}
+
+    def find(self, combination, metric, sha256):
+        if self.ratio is None:
+            return None, "no budget is approved for here"
+        provenance = Provenance("cpu", (), None, "os", "3", 1, 32, {}, "0", "")
+        entry = Entry(Key(combination.id, "budget", metric, sha256), self.ratio, self.ratio, self.ratio, 16)
+        return Approved(entry, "here", False, provenance, Path("file")), ""
+
+    def keep(self, run, entry, approved, slack):
+        self.kept[entry.key.metric] = entry
+
+
+@pytest.fixture(scope="module")
+def vectors() -> Vectors:
+    rng = np.random.default_rng(0)
+    return Vectors(*(normalised(rng.standard_normal((n, 32)).astype(np.float32)) for n in (64, 2000)))
+
+
+@pytest.fixture
+def checks(vectors):
+    made = []
+
+    def make(ratio: float | None, update: bool = False):
+        run = SimpleNamespace(search_speed={})
+        session = SimpleNamespace(
+            run=lambda _: run,
+            threads=1,
+            settings=SimpleNamespace(update=update),
+            plan=SimpleNamespace(
+                search_loads=(LOAD,), collection=Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)
+            ),
+        )
+        budgets = Budgets(ratio)
+        searched = vectors, Ranges.of(vectors.documents)
+        found = SearchBudgets(session, Tolerances.load(COMMITTED), budgets, lambda _: searched, "pytest --record", 4)
+        made.append(found)
+        return found, budgets, run
+
+    yield make
+    for each in made:
+        each.close()
+
+
+def test_within_budget_is_green(checks):
+    found, _, run = checks(1000.0)
+    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    assert judged.verdict == "pass", judged.message
+    assert judged.metric == "faiss-exact-int8-rescore4-batch8"
+    assert judged.limit == pytest.approx(1150)
+    assert judged.details, "so much faster than approved is told"
+    figures = run.search_speed[LOAD.id]
+    assert figures["bytes_per_vector"] == pytest.approx(32, abs=1)
+    assert figures["ratio"] == judged.observed
+    assert figures["queries_per_second"] > 0
+
+
+def test_beyond_budget_is_red_with_what_to_do(checks):
+    found, _, _ = checks(1e-4)
+    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    assert judged.verdict == "fail"
+    assert judged.diagnosis.layer == "time"
+    assert "its budget is 0.000" in judged.message
+    assert "with indexes built anew" in judged.explain()
+    assert "pytest --record" in judged.diagnosis.next_step
+
+
+def test_what_is_not_approved_is_not_judged(checks):
+    found, _, _ = checks(None)
+    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    assert judged.unjudged
+    assert "no budget is approved for here" in judged.message
+    assert "pytest --record" in judged.diagnosis.next_step
+
+
+def test_an_update_keeps_what_two_measurements_hold(checks):
+    found, budgets, _ = checks(None, update=True)
+    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    assert judged.verdict == "pass"
+    entry = budgets.kept["time_faiss-exact-int8-rescore4-batch8_vectors_2000_threads_1"]
+    assert entry.low <= entry.value <= entry.high
+    assert entry.n == 32
+
+
+def test_disabled_benchmarks_are_told(checks):
+    found, _, _ = checks(1.0)
+    judged = found.speed(REFERENCE, LOAD.id, Timed(disabled=True))
+    assert judged.unjudged
+    assert "pytest-benchmark is disabled" in judged.message
+
+
+def test_both_arms_ask_the_same_queries_as_often(vectors):
+    timing = SearchTiming(vectors, Ranges.of(vectors.documents), 1)
+    blocks = timing.blocks(LOAD)
+    blocks.take(2)
+    turns = {arm: len(calls) for arm, calls in blocks.calls.items()}
+    assert turns["candidate"] == 2 * turns["reference"], "the very first turn of the reference counts for nothing"
+    timing.close()
+
+
+def test_loads_are_of_indexes_that_are_judged():
+    loads = {load.id for load in search_loads(EngineRegistry().select(()))}
+    assert "usearch-exact-binary-rescore4-batch64" in loads
+    assert "faiss-hnsw-int8-rescore4-batch1" in loads
+    assert not search_loads(EngineRegistry().select(("faiss-exact-int8",))), "without float32, nothing to compare with"
+    exact = {load.id for load in search_loads(EngineRegistry().select(("faiss-exact-*",)))}
+    assert exact == {each for each in loads if each.startswith("faiss-exact")}

@@ -1,0 +1,98 @@
+"""The suite of stored vectors as a host project runs it: its own engine, ranges of production, and the reports."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from search_faults import few_passages
+
+CONFTEST = """
+import sys
+sys.path.insert(0, {tests!r})
+from search_faults import Exact, Shuffled
+
+def pytest_gate_engines(registry):
+    registry.add("acme", Exact)
+    registry.add("acme-shuffled", Shuffled)
+"""
+SUITE = ("--pyargs", "embedgate.suites.test_search", "-m", "not budget", "--gate-combination", "torch-fp32-cpu")
+
+
+@pytest.fixture
+def project(pytester, cache, monkeypatch):
+    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    few_passages(pytester.path / "few")
+    pytester.makeconftest(CONFTEST.format(tests=str(Path(__file__).parent)))
+    return pytester
+
+
+def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):
+    done = project.runpytest_subprocess(
+        *SUITE, "--gate-data=few", "--gate-report=out", "--gate-engine=acme*", "--gate-engine=*-exact-int8"
+    )
+    done.assert_outcomes(failed=1, passed=5 + 17 + 34 + 3)
+    done.stdout.fnmatch_lines(
+        [
+            "*storage*bytes/vector*kept*",
+            "float16*768*100.0%*",
+            "int8-rescore4*384*",
+            "binary*48*",
+            "*acme-shuffled keeps*of the ten that exact float32 search by cosine finds*",
+            "*cause: ids: documents are shuffled against their ids: of 200, * are found by their own vectors*",
+            "*next step: see how rows of vectors come to the ids*",
+            "verdict: fail",
+        ]
+    )
+    report = json.loads((project.path / "out/report.json").read_text())
+    run = report["combinations"][0]["run"]
+    assert run["indexes"]["faiss-exact-int8"]["bytes_per_vector"] == 384
+    assert run["indexes"]["usearch-exact-int8"]["found"] == 1
+    for name in ("report.md", "report.html"):
+        assert "int8-rescore4" in (project.path / "out" / name).read_text("utf-8")
+
+
+def test_ranges_of_production_are_held_against_the_vectors(project):
+    np.save(project.path / "ranges.npy", np.stack([np.full(384, -0.05), np.full(384, 0.05)]).astype(np.float32))
+    done = project.runpytest_subprocess(
+        *SUITE, "--gate-data=few", "--gate-ranges=ranges.npy", "-k", "say_what and int8"
+    )
+    done.assert_outcomes(failed=2)
+    done.stdout.fnmatch_lines(["*ranges cut off *% of the values: taken from too few or other vectors*"])
+
+
+def test_ranges_are_approved_and_what_is_stored_later_is_held_against_them(project):
+    """As an index has them: a later run uses them whatever its data, and tells where they do not fit."""
+    approve = ("--gate-baselines=gate", "--gate-update", "--gate-reason", "first", "-p", "no:cacheprovider")
+    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", *approve, "-k", "say_what")
+    done.assert_outcomes(passed=5)
+    done.stdout.fnmatch_lines(["torch-fp32-cpu*ranges*of 8-bit codes*recorded*"])
+    files = {file.name for file in (project.path / "gate").glob("*/*.ranges.safetensors")}
+    assert files == {"all-MiniLM-L6-v2.ranges.safetensors"}
+    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", "--gate-baselines=gate", "-k", "say_what", "-v")
+    done.assert_outcomes(passed=5)
+    (project.path / "gate/cpu").mkdir(exist_ok=True)
+    other = project.runpytest_subprocess(
+        *SUITE, "--gate-data=triplets", "--gate-baselines=gate", "-k", "say_what and uint8", "--gate-report=out"
+    )
+    judged = json.loads((project.path / "out/report.json").read_text())["combinations"][0]["judgements"]
+    assert "approved for " in judged[0]["message"], other.stdout.str()
+
+
+@pytest.mark.parametrize(
+    ("option", "cause"),
+    [
+        ("--gate-corpus-size=0", "--gate-corpus-size must be a whole number from 1"),
+        ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
+        ("--gate-engine=fais-*", "no engine matches 'fais-*'"),
+        ("--gate-ranges=nowhere.npy", "nowhere.npy"),
+    ],
+)
+def test_what_means_nothing_is_told_in_one_line(project, option, cause):
+    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", option, "-k", "say_what and int8")
+    assert done.ret != 0
+    text = done.stdout.str() + done.stderr.str()
+    assert cause in text
+    assert "Traceback" not in text
