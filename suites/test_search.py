@@ -27,7 +27,7 @@ def test_mixes_with_the_reference(gate_search, gate_candidate, gate_mixture, uph
 
 def test_engine_finds_what_is_there(gate_search, gate_reference, gate_engine, uphold):
     """Every index of every engine: exactly what is there, or as much of it as a graph may miss."""
-    uphold(gate_search.engine(gate_reference, gate_engine))
+    uphold(gate_search.engines.finds(gate_reference, gate_engine))
 
 
 @pytest.mark.budget

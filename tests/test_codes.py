@@ -8,12 +8,10 @@ import numpy as np
 import pytest
 from sentence_transformers.util import quantize_embeddings
 
-from embedgate import search_checks
 from embedgate.errors import GateError
 from embedgate.search import EMBEDDING_PRECISIONS, codes
-from embedgate.search.codes import Ranges, decode, quantize, stored, unsigned
+from embedgate.search.codes import Ranges, codes_fault, decode, quantize, stored, unsigned
 from embedgate.search.measure import within_ranges
-from embedgate.search_checks import codes_fault, load_ranges
 
 
 def vectors(rows: int = 300, dim: int = 40, seed: int = 0) -> np.ndarray:
@@ -103,7 +101,7 @@ def test_broken_codes_are_named(monkeypatch, precision, broken, cause):
             return unsigned(broken(sound(matrix, precision, ranges)), precision)
         return broken(sound(matrix, kind, ranges))
 
-    monkeypatch.setattr(search_checks, "quantize", quantize_broken)
+    monkeypatch.setattr(codes, "quantize", quantize_broken)
     assert re.search(cause, codes_fault(documents, precision, Ranges.of(documents)) or "none")
 
 
@@ -119,7 +117,7 @@ class TestFileOfRanges:
     def test_is_read(self, tmp_path):
         ranges = Ranges.of(vectors())
         np.save(tmp_path / "ranges.npy", ranges.both)
-        found = load_ranges(tmp_path / "ranges.npy", 40)
+        found = Ranges.load(tmp_path / "ranges.npy", 40)
         assert np.array_equal(found.both, ranges.both)
         assert found.vectors == 0, "how many vectors they were taken from is not known"
 
@@ -139,6 +137,6 @@ class TestFileOfRanges:
         if content is not None:
             np.save(file, content)
         with pytest.raises(GateError, match=cause) as told:
-            load_ranges(file, 40)
+            Ranges.load(file, 40)
         assert "\n" not in str(told.value)
         assert str(file) in str(told.value)

@@ -159,7 +159,7 @@ class TestRanges:
         assert judged.verdict == "pass", judged.message
 
     def ranges(self, judge, rows: int) -> np.ndarray:
-        vectors, _ = judge.search.searched(judge.session.run(REFERENCE))
+        vectors, _ = judge.drift.stored.searched(judge.session.run(REFERENCE))
         return np.stack([vectors.documents[:rows].min(axis=0), vectors.documents[:rows].max(axis=0)])
 
     def test_of_ten_vectors_are_red(self, judge, judge_with, folder, tmp_path):
@@ -219,19 +219,19 @@ class TestMixtures:
 class TestEngines:
     @pytest.mark.parametrize("case", [c for c in EngineRegistry().select(()) if c.kind == "exact"], ids=str)
     def test_exact_indexes_are_exact(self, judge, case):
-        judged = judge.search.engine(REFERENCE, case)
+        judged = judge.search.engines.finds(REFERENCE, case)
         assert judged.verdict == "pass", judged.message
         assert judged.value == 1.0
 
     @pytest.mark.parametrize("name", ["faiss-hnsw-int8", "usearch-hnsw-float32"])
     def test_graphs_find_nearly_all(self, judge, name):
-        judged = judge.search.engine(REFERENCE, next(iter(EngineRegistry().select((name,)))))
+        judged = judge.search.engines.finds(REFERENCE, next(iter(EngineRegistry().select((name,)))))
         assert judged.verdict == "pass", judged.message
         assert 0.9 < judged.value <= 1
 
     @pytest.mark.parametrize("name", ["exact", "rescored"])
     def test_a_sound_one_of_a_host_is_green(self, judge, name):
-        judged = judge.search.engine(REFERENCE, EngineCase(name))
+        judged = judge.search.engines.finds(REFERENCE, EngineCase(name))
         assert judged.verdict == "pass", judged.message
         assert judged.value > 0.97
 
@@ -250,16 +250,16 @@ class TestEngines:
         ],
     )
     def test_faults_are_red_and_named(self, judge, name, layer, cause):
-        red(judge.search.engine(REFERENCE, EngineCase(name)), layer, cause)
+        red(judge.search.engines.finds(REFERENCE, EngineCase(name)), layer, cause)
 
     def test_what_only_loses_is_named_by_no_fault(self, judge):
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""
-        judged = judge.search.engine(REFERENCE, EngineCase("bits-sound"))
+        judged = judge.search.engines.finds(REFERENCE, EngineCase("bits-sound"))
         red(judged, "index", "bits-sound finds other documents than exact search by cosine")
 
     def test_one_that_raises_is_an_error_in_one_line(self, judge):
         with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:
-            judge.search.engine(REFERENCE, EngineCase("raises"))
+            judge.search.engines.finds(REFERENCE, EngineCase("raises"))
         assert "\n" not in str(told.value)
 
     def test_distance_of_vectors_that_are_not_normalised_is_red(self, judge_with, folder, model, tmp_path):
@@ -270,7 +270,7 @@ class TestEngines:
         (bare / "modules.json").write_text(json.dumps(modules[:-1]))
         made = judge_with(added_engines={"distance": Distance, "exact": Exact}, model=str(bare), data=(str(folder),))
         assert not made.session.model.normalises
-        judged = made.search.engine(REFERENCE, EngineCase("distance"))
+        judged = made.search.engines.finds(REFERENCE, EngineCase("distance"))
         red(judged, "index", "ranks by L2 distance of vectors that are not normalised", "normalise vectors before")
-        assert made.search.engine(REFERENCE, EngineCase("exact")).verdict == "pass"
+        assert made.search.engines.finds(REFERENCE, EngineCase("exact")).verdict == "pass"
         made.close()

@@ -27,6 +27,7 @@ from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.settings import own_or_bundled
 from embedgate.statistics import Comparison, compare, compare_floor
+from embedgate.stored_vectors import StoredVectors
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
 from embedgate.verdicts import judged
@@ -73,13 +74,13 @@ class Judge:
             self.tolerances,
             self._diagnose,
             sound=lambda run: self.effective(run.combination).verdict == "pass",
-            stored=lambda: self.search,
+            stored=StoredVectors(session, self.profile_of),
         )
         self.search = SearchChecks(
             session,
             self.tolerances,
             self._diagnose,
-            self.drift.ranges,
+            self.drift.stored,
             ApprovedBudgets(session, self.profile_of, self.drift.approved),
             self.drift.record_command,
             Families(search_family, max(1, budget_family)),

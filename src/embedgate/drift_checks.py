@@ -7,7 +7,6 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from embedgate.combination import Combination
 from embedgate.data import load_golden
@@ -23,12 +22,9 @@ from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
 from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, read, utc_now
+from embedgate.stored_vectors import StoredVectors
 from embedgate.tensor_store import TensorApproval
 from embedgate.tolerances import Tolerances
-
-if TYPE_CHECKING:
-    from embedgate.search.codes import Ranges
-    from embedgate.search_checks import SearchChecks
 
 
 class DriftChecks:
@@ -40,7 +36,7 @@ class DriftChecks:
         tolerances: How far from what was approved is acceptable.
         diagnose: Names the layer at which a run departs from its reference.
         sound: Whether a run is what its combination's id says, so that it may be approved.
-        stored: The checks of stored vectors, which measure what is approved of them.
+        stored: What is found among stored vectors, which is approved as well.
     """
 
     def __init__(
@@ -50,7 +46,7 @@ class DriftChecks:
         tolerances: Tolerances,
         diagnose: Callable[[Run], Diagnosis],
         sound: Callable[[Run], bool],
-        stored: Callable[[], SearchChecks],
+        stored: StoredVectors,
     ) -> None:
         self._session = session
         self._profile_of = profile_of
@@ -58,7 +54,7 @@ class DriftChecks:
         self._diagnose = diagnose
         self._sound = sound
         self._store = BaselineStore(session.settings.baselines_folder)
-        self._stored = stored
+        self.stored = stored
         self._golden_store = GoldenStore(session.settings.baselines_folder)
         self._ranges_store = RangesStore(session.settings.baselines_folder)
         self._asked: set[str] = set()
@@ -71,7 +67,7 @@ class DriftChecks:
         if session.settings.update:
             with suppress(ValueError):  # NaN, or a dimension of its own: nothing to approve
                 self._order(run)
-                self._stored().measured(run)
+                self.stored.measured(run)
             return Judgement("baseline", combination.id, "pass", "to be recorded when the session ends")
         record = self.record_command
         try:
@@ -86,7 +82,7 @@ class DriftChecks:
         served: Counter[str] = Counter()
         try:
             self._order(run)
-            self._stored().measured(run)
+            self.stored.measured(run)
             measured = self._measured(run)
         except ValueError as error:  # NaN, or a dimension of its own
             return replace(
@@ -285,20 +281,6 @@ class DriftChecks:
         found = self._baseline(Combination.parse(combination))
         return found.find(combination, dataset, metric) if found else None
 
-    def ranges(self, combination: Combination) -> tuple[Ranges, str] | None:
-        """The approved ranges of a combination's 8-bit codes, and on which profile; None where none are.
-
-        Raises:
-            BaselineError: If the file cannot be trusted; not where a new one is being recorded.
-        """
-        session = self._session
-        try:
-            return self._ranges_store.find(self._profile_of(combination), session.model, combination.id)
-        except BaselineError:
-            if session.settings.update:
-                return None
-            raise
-
     @property
     def record_command(self) -> str:
         """The command that approves what this session measures."""
@@ -350,7 +332,7 @@ class DriftChecks:
                 found[self._session.texts_name, session.texts_sha256, metric] = scores
             for metric, scores in run.order.items():  # only where a check has asked for it: it takes an open encoder
                 found[ORDERING, approved_set()[1], metric] = scores
-        found |= self._stored().known(run)
+        found |= self.stored.known(run)
         return found
 
     def _failure(

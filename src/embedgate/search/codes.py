@@ -7,18 +7,21 @@ is the cosine.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.errors import GateError, one_line
 from embedgate.metrics import Matrix
 from embedgate.search import EmbeddingPrecision
 
 Array = npt.NDArray[Any]
 STEPS = 255
+# A step's rounding, as a share of it.
+WITHIN_STEP = 1.01
 # Vectors that are quantized at a time, so that a million need little more than their codes.
 CHUNK = 2**16
 NEEDS_RANGES = ("int8", "uint8")
@@ -44,6 +47,27 @@ class Ranges:
         """The ranges of calibration vectors, float32 `[n, dim]`."""
         return cls(calibration.min(axis=0), calibration.max(axis=0), len(calibration))
 
+    @classmethod
+    def load(cls, file: Path, dim: int) -> Ranges:
+        """Ranges from a file as Sentence Transformers takes them, floats `[2, dim]` in NumPy's format.
+
+        Raises:
+            GateError: If it is none, or of other dimensions.
+        """
+        try:
+            both = np.load(file, allow_pickle=False)
+        except (OSError, ValueError, EOFError) as error:
+            raise GateError(
+                f"{file} cannot be read: {one_line(error)}", "save ranges [2, dim] by numpy.save"
+            ) from error
+        if not isinstance(both, np.ndarray) or both.shape != (2, dim) or both.dtype.kind != "f":
+            shape = getattr(both, "shape", "an archive")
+            cause = f"{file} holds {shape}, not the ranges of {dim} dimensions"
+            raise GateError(cause, f"save floats of shape (2, {dim})")
+        if not np.isfinite(both).all() or (both[0] > both[1]).any():
+            raise GateError(f"{file} has a least value above its greatest, or none", "save low in row 0, high in row 1")
+        return cls(both[0].astype(np.float32), both[1].astype(np.float32), 0)
+
     @property
     def both(self) -> Matrix:
         """As `quantize_embeddings` takes them, float32 `[2, dim]`."""
@@ -54,15 +78,6 @@ class Ranges:
         """What one step of a code is worth, float32 `[dim]`; 1 where a dimension is constant, as the library has it."""
         step = (self.high - self.low) / np.float32(STEPS)
         return np.where(step == 0, np.float32(1), step).astype(np.float32)
-
-    @property
-    def sha256(self) -> str:
-        """What identifies them, hex."""
-        return hashlib.sha256(self.both.tobytes()).hexdigest()
-
-    def truncated(self, dims: int) -> Ranges:
-        """Those of the first dimensions; only where the vectors are not normalised anew."""
-        return Ranges(self.low[:dims], self.high[:dims], self.vectors)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,3 +173,36 @@ def decode(matrix: Array, precision: EmbeddingPrecision, dim: int, ranges: Range
 def unsigned(matrix: Array, precision: EmbeddingPrecision) -> npt.NDArray[np.uint8]:
     """Codes of one byte without the offset of 128 that int8 and binary have, uint8."""
     return (matrix.view(np.uint8) ^ np.uint8(128)) if precision in ("int8", "binary") else matrix
+
+
+def codes_fault(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges) -> str | None:
+    """What is wrong with the codes of vectors; None where they say what the vectors say.
+
+    Args:
+        vectors: Normalised vectors, float32 `[n, dim]`.
+        precision: Their embedding precision.
+        ranges: What 8-bit codes are steps of.
+    """
+    codes = quantize(vectors, precision, ranges if precision in NEEDS_RANGES else None)
+    dim = vectors.shape[1]
+    width = -(-dim // 8) if precision in BITS else dim
+    kind = {"float32": "float32", "float16": "float16", "int8": "int8", "binary": "int8"}.get(precision, "uint8")
+    if codes.shape != (len(vectors), width) or codes.dtype != kind:
+        return f"{precision} codes are {codes.dtype} {codes.shape}, not {kind} {(len(vectors), width)}"
+    twin: EmbeddingPrecision | None = {"int8": "uint8", "binary": "ubinary"}.get(precision)  # type: ignore[assignment]
+    if twin and not np.array_equal(unsigned(codes, precision), quantize(vectors, twin, ranges)):
+        return f"{precision} and {twin} codes differ by more than their offset"
+    decoded = decode(codes, precision, dim, ranges)
+    if precision in BITS:
+        right = float(((decoded > 0) == (vectors > 0)).mean())
+        if right == 1:
+            return None
+        turned = np.unpackbits(unsigned(codes, precision), axis=-1, count=dim, bitorder="little")
+        if ((turned > 0) == (vectors > 0)).all():
+            return "bits are packed in the wrong order: the first dimension is in the lowest bit"
+        return f"{1 - right:.2%} of the bits are not the sign of their dimension"
+    within = (vectors >= ranges.low) & (vectors <= ranges.high) if precision in NEEDS_RANGES else True
+    unit = ranges.step if precision in NEEDS_RANGES else np.float32(2**-10 if precision == "float16" else 0)
+    wrong = np.abs(decoded - vectors) > WITHIN_STEP * unit + np.float32(1e-6)
+    share = float((wrong & within).mean())
+    return f"{share:.2%} of the {precision} codes are more than a step from their value" if share else None

@@ -1,0 +1,153 @@
+"""The checks of engines: whether an index finds what is there, embedgate's engines' and a host project's own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+
+from embedgate.combination import Combination
+from embedgate.errors import BuildError, GateError, Unavailable, one_line
+from embedgate.judgement import Diagnosis, Judgement
+from embedgate.metrics import Matrix, mean_of
+from embedgate.metrics.search import Ids, Ranking, kept_at_10
+from embedgate.search import RESULTS
+from embedgate.search.collection import stored_name
+from embedgate.search.engines import ENGINES, EngineCase
+from embedgate.search.faults import certain, diagnose, malformed
+from embedgate.search.indexes import build, found_share, rows_of
+from embedgate.session import Run, Session
+from embedgate.statistics import compare_floor
+from embedgate.stored_vectors import UNMEASURED, Arm, StoredVectors
+from embedgate.tolerances import GRAPH_FLOOR, Tolerances
+from embedgate.verdicts import judged
+
+# An exact index holds little more than its documents' codes.
+MOST_BYTES = 1.25
+
+
+class EngineChecks:
+    """Judges what engines' indexes of a run's vectors find.
+
+    Args:
+        session: The runs.
+        tolerances: How much a graph, or a host project's engine, may miss.
+        stored: What is searched.
+        diagnose: Names the layer at which a run departs from its reference.
+    """
+
+    def __init__(
+        self,
+        session: Session,
+        tolerances: Tolerances,
+        stored: StoredVectors,
+        diagnose: Callable[[Run], Diagnosis],
+    ) -> None:
+        self._session = session
+        self._tolerances = tolerances
+        self._stored = stored
+        self._diagnose = diagnose
+
+    def finds(self, combination: Combination, case: EngineCase) -> Judgement:
+        """Whether an engine's index finds what is there: exactly, or as a graph does; a host's, as float32 does."""
+        run = self._session.run(combination)
+        try:
+            arm = self._stored.arm(run)
+        except UNMEASURED as error:
+            cause = f"{case} cannot be judged: {error}"
+            return Judgement("engine", combination.id, "fail", cause, metric=case.id, diagnosis=self._diagnose(run))
+        if not case.kind:
+            return self._added_engine(run, arm, case)
+        unavailable = next(engine for engine in ENGINES if engine.name == case.engine).load().unavailable()
+        if unavailable:
+            raise Unavailable(unavailable)
+        built = build(case, arm.vectors.documents, arm.ranges[None], self._session.threads)
+        try:
+            shares, _ = found_share(built, arm.vectors.queries, self._session.threads)
+            size, codes = built.bytes_per_vector, built.codes.bytes_per_vector
+        finally:
+            built.index.close()
+        scores = mean_of(shares)
+        about = f"{scores.value:.2%} of what exact search of the same codes finds; {size:.0f} bytes a vector"
+        about += f", built in {built.build_seconds:.2f} s"
+        figures = {"bytes_per_vector": size, "build_seconds": built.build_seconds, "found": scores.value}
+        run.indexes[case.id] = figures
+        if case.kind == "exact" and size > MOST_BYTES * codes:
+            cause = f"{case} holds {size:.0f} bytes a vector, where {case.precision} takes {codes}"
+            diagnosis = Diagnosis("bytes", cause, "see in which type the index keeps what it is given")
+            return _failed(run, "", case.id, diagnosis)
+        if case.kind == "exact":
+            if scores.value == 1:
+                return Judgement("engine", combination.id, "pass", about, metric=case.id, value=1.0, limit=1.0)
+            missed = int((shares < 1).sum())
+            cause = f"{case} misses what exact search finds for {missed} of {len(shares)} queries"
+            step = "see whether it is exact: the metric, sums that saturate, the offset of codes"
+            failed = _failed(run, "", case.id, Diagnosis("index", cause, step))
+            return replace(failed, value=scores.value, limit=1.0, details=(about,))
+        floor = self._tolerances.stored(case.precision, GRAPH_FLOOR)
+        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        step = "give the graph more links, or let it look at more candidates (ef)"
+        return judged(
+            "engine",
+            combination.id,
+            "",
+            case.id,
+            found,
+            f"{about}, {floor:.2%} is required",
+            scores.value,
+            1.0,
+            diagnose=lambda: Diagnosis("index", f"the graph of {case} finds too little", step),
+        )
+
+    def _added_engine(self, run: Run, arm: Arm, case: EngineCase) -> Judgement:
+        """Whether an engine that a host project adds finds what exact float32 search does."""
+        session, name = self._session, stored_name(self._stored.collection.name, case.engine)
+        factory = session.plan.engines.added[case.engine]
+        try:
+            index = factory(arm.raw.documents)
+
+            def search(queries: Matrix, k: int) -> Ids:
+                return rows_of(index.search(queries, k))
+
+            ids = search(arm.raw.queries, RESULTS)
+        except GateError:
+            raise
+        except Exception as error:
+            raise BuildError(f"engine {case} failed: {one_line(error)}", "see its factory and search") from error
+        if fault := malformed(ids, len(arm.raw.queries), len(arm.raw.documents)):
+            diagnosis = Diagnosis("ids", f"{case} {fault}", "return rows of the documents it was given, best first")
+            return _failed(run, name, "kept_at_10", diagnosis)
+        places = np.ones((*ids.shape, 1))
+        scores = kept_at_10(Ranking(ids, places), arm.truth)
+        floor = self._tolerances.stored(case.engine, "kept_at_10")
+        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        message = (
+            f"{case} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
+            f"{self._stored.collection.size} vectors, {floor:.2%} is required"
+        )
+        truth = arm.truth.ids[:, :RESULTS]
+        if sure := certain(ids, truth, arm.raw.queries, arm.raw.documents, session.threads):
+            failed = _failed(run, name, "kept_at_10", sure)
+            return replace(failed, message=f"{message}; {sure.cause}", value=scores.value, limit=floor)
+
+        def diagnosis_of() -> Diagnosis:
+            known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
+            step = "compare it with what faiss and usearch find (docs/engines.md)"
+            return known or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
+
+        return judged(
+            "engine",
+            run.combination.id,
+            name,
+            "kept_at_10",
+            found,
+            message,
+            scores.value,
+            1.0,
+            diagnose=diagnosis_of,
+        )
+
+
+def _failed(run: Run, dataset: str, metric: str, diagnosis: Diagnosis) -> Judgement:
+    return Judgement("engine", run.combination.id, "fail", diagnosis.cause, dataset, metric, diagnosis=diagnosis)

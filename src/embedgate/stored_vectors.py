@@ -1,0 +1,217 @@
+"""A session's stored vectors: what is searched of each run, and what is found, measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from embedgate.combination import Combination
+from embedgate.data.types import Retrieval
+from embedgate.errors import BaselineError
+from embedgate.machine import HardwareProfile
+from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
+from embedgate.metrics.search import Indistinct, Ranking
+from embedgate.ranges_store import RangesStore
+from embedgate.search.codes import Ranges
+from embedgate.search.collection import Collection, stored_name
+from embedgate.search.corpus import Recipe, grow
+from embedgate.search.measure import Vectors, exact, judged_by, kept, mixed, normalised, rankings, within_ranges
+from embedgate.session import Run, Session
+
+# Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever
+# the distribution (David and Nagaraja, Order Statistics, 2003, section 7.2): 1% with 200.
+FEWEST_CALIBRATION = 200
+# Lengths that differ from 1 by less are rounding.
+UNIT = 1e-4
+# What says of itself that nothing can be measured: lost quality.
+UNMEASURED = (NotFinite, Indistinct)
+
+# Dataset, its hash and metric, as baselines are keyed.
+Place = tuple[str, str, str]
+
+
+@dataclass
+class Arm:
+    """What is searched of one run.
+
+    Attributes:
+        vectors: Queries and documents of the collection, normalised.
+        raw: The same as the encoder gave them.
+        ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
+        origin: Where those for all dimensions come from, in words.
+        calibrated: Whether that is elsewhere than in these documents.
+        truth: What exact float32 search finds in the collection.
+    """
+
+    vectors: Vectors
+    raw: Vectors
+    ranges: dict[int | None, Ranges]
+    origin: str
+    calibrated: bool
+    truth: Ranking
+
+
+class StoredVectors:
+    """What is searched of a session's runs, and what is found.
+
+    Args:
+        session: The runs.
+        profile_of: The hardware profile whose ranges count for a combination.
+    """
+
+    def __init__(self, session: Session, profile_of: Callable[[Combination], HardwareProfile]) -> None:
+        self._session = session
+        self._profile_of = profile_of
+        self._arms: dict[Combination, Arm] = {}
+
+    @property
+    def collection(self) -> Collection:
+        """What is searched."""
+        collection = self._session.plan.collection
+        assert collection is not None, "without a collection, there is nothing to ask"
+        return collection
+
+    @cached_property
+    def _recipe(self) -> Recipe:
+        reference = self._session.run(self._session.reference)
+        return Recipe.of(reference.embeddings.of(self.collection.documents))
+
+    def mixture_name(self, mixture: str) -> str:
+        """The name under which what is found in a mixture is approved."""
+        return stored_name(self.collection.name, mixture)
+
+    def arm(self, run: Run) -> Arm:
+        """What is searched of a run; those of other combinations than it and its reference are let go."""
+        combination = run.combination
+        if combination not in self._arms:
+            keep = (combination, combination.reference)
+            self._arms = {each: arm for each, arm in self._arms.items() if each in keep}
+            require_finite(run.embeddings.matrix)
+            session, collection = self._session, self.collection
+            documents = grow(
+                run.embeddings.matrix[run.embeddings.rows(collection.documents)],
+                self._recipe,
+                collection.size,
+                folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
+                progress=lambda line: session.progress(f"{combination}: {line}"),
+            )
+            raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
+            if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
+                documents = normalised(documents)
+            vectors = Vectors(run.embeddings.of(collection.queries), documents)
+            ranges, origin, calibrated = self._ranges(run, vectors)
+            run.ranges = None if session.settings.ranges else ranges[None]
+            arm = Arm(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
+            self._arms[combination] = arm
+        return self._arms[combination]
+
+    def real(self, vectors: Vectors) -> Matrix:
+        """The documents that are no grown ones."""
+        return vectors.documents[: len(self.collection.documents)]
+
+    def _ranges(self, run: Run, vectors: Vectors) -> tuple[dict[int | None, Ranges], str, bool]:
+        real = self.real(vectors)
+        own = Ranges.of(real)
+        dims = {storage.dims for storage in self._session.plan.storages if storage.dims}
+        found: dict[int | None, Ranges] = {kept: Ranges.of(normalised(real[:, :kept])) for kept in dims}
+        given = self._session.settings.ranges
+        if given is not None:
+            return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
+        recorded = self._recorded(run.combination)
+        if recorded is not None and len(recorded[0].low) == real.shape[1]:
+            ranges, profile = recorded
+            # An update keeps the old ones as long as they fit.
+            if not self._session.settings.update or _fits(ranges, real):
+                return {**found, None: ranges}, f"approved for {profile}", True
+        return {**found, None: own}, f"of these {len(real)} documents", False
+
+    def _recorded(self, combination: Combination) -> tuple[Ranges, str] | None:
+        """The approved ranges of a combination, and for which profile; None where none are."""
+        session = self._session
+        store = RangesStore(session.settings.baselines_folder)
+        try:
+            return store.find(self._profile_of(combination), session.model, combination.id)
+        except BaselineError:
+            if session.settings.update:  # new ones are being recorded
+                return None
+            raise
+
+    def scores(self, run: Run) -> Mapping[tuple[str, str, str], Scores]:
+        """A run's scores by storage, dataset and metric; those of all storages are measured together, once.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+        """
+        if not run.stored:
+            arm, session, storages = self.arm(run), self._session, self._session.plan.storages
+            found: dict[tuple[str, str, str], Scores] = {}
+            in_corpus = rankings(arm.vectors, storages, arm.ranges, session.threads)
+            for storage, scores in kept(in_corpus, arm.truth).items():
+                found[storage, self.collection.name, "kept_at_10"] = scores
+            for dataset in session.datasets:
+                if not isinstance(dataset, Retrieval):
+                    continue
+                vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
+                in_dataset = rankings(vectors, storages, arm.ranges, session.threads)
+                for storage, by_metric in judged_by(dataset, in_dataset).items():
+                    found |= {(storage, dataset.name, metric): scores for metric, scores in by_metric.items()}
+            run.stored.update(found)
+        return run.stored
+
+    def mixed(self, run: Run) -> Mapping[str, Scores]:
+        """A run's scores by mixture with its reference, measured once.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+            ValueError: If it has other dimensions than the reference.
+        """
+        if not run.mixed:
+            arm, reference = self.arm(run), self.arm(self._session.run(run.combination.reference))
+            shapes = [each.vectors.documents.shape[1] for each in (arm, reference)]
+            if shapes[0] != shapes[1]:
+                raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
+            ranges, threads = reference.ranges[None], self._session.threads
+            run.mixed.update(mixed(arm.vectors, reference.vectors, ranges, reference.truth, threads))
+        return run.mixed
+
+    def measured(self, run: Run) -> dict[Place, Scores]:
+        """Everything measured of a run's stored vectors, as baselines are keyed; nothing where none can be searched.
+
+        Raises:
+            embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+            ValueError: If it has other dimensions than the reference, or tells too many documents not apart.
+        """
+        plan = self._session.plan
+        if plan.collection is None or plan.search_unavailable:
+            return {}
+        self.scores(run)
+        if not run.combination.is_reference:
+            self.mixed(run)
+        return self.known(run)
+
+    def known(self, run: Run) -> dict[Place, Scores]:
+        """As `measured`, of what a check has asked for already."""
+        hashes = {dataset.name: dataset.sha256 for dataset in self._session.datasets}
+        found: dict[Place, Scores] = {}
+        if self._session.plan.collection is not None:
+            hashes[self.collection.name] = self.collection.sha256
+        for (storage, dataset, metric), scores in run.stored.items():
+            found[stored_name(dataset, storage), hashes[dataset], metric] = scores
+        for mixture, scores in run.mixed.items():
+            found[self.mixture_name(mixture), self.collection.sha256, "mixed_kept_at_10"] = scores
+        return found
+
+    def searched(self, run: Run) -> tuple[Vectors, Ranges]:
+        """A run's queries and documents of the collection, and what their 8-bit codes are steps of."""
+        arm = self.arm(run)
+        return arm.vectors, arm.ranges[None]
+
+
+def _fits(ranges: Ranges, real: Matrix) -> bool:
+    inside = float(within_ranges(real, ranges).mean())
+    return inside >= 1 - 2 / (FEWEST_CALIBRATION + 1) and not 0 < ranges.vectors < FEWEST_CALIBRATION
