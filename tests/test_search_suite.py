@@ -84,7 +84,8 @@ def test_ranges_are_approved_and_what_is_stored_later_is_held_against_them(proje
 @pytest.mark.parametrize(
     ("option", "cause"),
     [
-        ("--gate-corpus-size=0", "--gate-corpus-size must be a whole number from 1"),
+        ("--gate-corpus-size=99", "--gate-corpus-size must be a whole number from 100, not '99'"),
+        ("--gate-dims=384", "384 of 384 dimensions are to be kept; give --gate-dims fewer than the model has"),
         ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
         ("--gate-engine=fais-*", "no engine matches 'fais-*'"),
         ("--gate-ranges=nowhere.npy", "nowhere.npy"),

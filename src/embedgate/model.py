@@ -69,8 +69,12 @@ class Model:
         """
         card = self.path / "README.md"
         found = _MATRYOSHKA.search(card.read_text("utf-8", errors="replace")) if card.is_file() else None
-        dims = sorted({int(word) for word in re.findall(r"\d+", found[1])}, reverse=True) if found else []
-        return tuple(dims[1:])
+        if found is None:
+            return ()
+        config = self.path / "config.json"
+        whole = json.loads(config.read_text("utf-8")).get("hidden_size") if config.is_file() else None
+        dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
+        return tuple(sorted((kept for kept in dims if whole is None or kept < whole), reverse=True))
 
 
 def resolve(source: str) -> Model:

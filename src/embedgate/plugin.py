@@ -591,7 +591,7 @@ def _settings(config: pytest.Config) -> Settings:
         exploration=exploration,
         seed=count("seed", least=0),
         examples=examples(),
-        corpus_size=count("corpus_size"),
+        corpus_size=count("corpus_size", least=100),
         dims=tuple(dims()),
         engines=tuple(option("engine") or ()),
         ranges=path("ranges"),

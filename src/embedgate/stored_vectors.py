@@ -10,7 +10,7 @@ import numpy as np
 
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
-from embedgate.errors import BaselineError
+from embedgate.errors import BaselineError, GateError
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking
@@ -90,6 +90,7 @@ class StoredVectors:
             keep = (combination, combination.reference)
             self._arms = {each: arm for each, arm in self._arms.items() if each in keep}
             require_finite(run.embeddings.matrix)
+            self._require_dims(run)
             session, collection = self._session, self.collection
             documents = grow(
                 run.embeddings.matrix[run.embeddings.rows(collection.documents)],
@@ -107,6 +108,12 @@ class StoredVectors:
             arm = Arm(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
             self._arms[combination] = arm
         return self._arms[combination]
+
+    def _require_dims(self, run: Run) -> None:
+        dims = max(self._session.settings.dims, default=0)
+        if dims >= run.embeddings.dim:
+            cause = f"{dims} of {run.embeddings.dim} dimensions are to be kept"
+            raise GateError(cause, "give --gate-dims fewer than the model has")
 
     def real(self, vectors: Vectors) -> Matrix:
         """The documents that are no grown ones."""
