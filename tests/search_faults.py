@@ -165,3 +165,15 @@ class Missing(Exact):
         ids = super().search(queries, k)
         ids[:, -1] = -1
         return ids
+
+
+class Spoils(Exact):
+    """Changes the vectors it is given, as faiss.normalize_L2 does."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        documents *= -1
+        super().__init__(documents)
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        queries *= -1
+        return super().search(queries, k)

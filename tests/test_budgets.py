@@ -13,6 +13,7 @@ import pytest
 
 from embedgate.budget_checks import BudgetChecks
 from embedgate.budgets import footprint, timing
+from embedgate.budgets.approved import ApprovedBudgets
 from embedgate.budgets.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.budgets.host import Watch
 from embedgate.budgets.paired import TO_RECORD
@@ -168,7 +169,7 @@ def budgets(judge):
             checked,
             lambda _: profile(profile_name),
             judge.tolerances,
-            find,
+            ApprovedBudgets(checked, lambda _: profile(profile_name), find),
             "pytest --gate-update",
             44,
             fresh or Fresh(),

@@ -20,6 +20,7 @@ from search_faults import (
     Rescored,
     RescoredByPlace,
     Shuffled,
+    Spoils,
     Twice,
     WorstFirst,
     few_passages,
@@ -27,13 +28,18 @@ from search_faults import (
 from sentence_transformers import SentenceTransformer
 
 from embedgate.combination import Combination
+from embedgate.data import load_bundled
+from embedgate.data.types import Triplets
 from embedgate.errors import BuildError
 from embedgate.judgement import Judgement
 from embedgate.search import MIXTURES, STORAGES, Storage
+from embedgate.search.collection import Collection
 from embedgate.search.engines import EngineCase, EngineRegistry
 
 REFERENCE = Combination.parse("torch-fp32-cpu")
-SAME, ROTATED, NARROW = (Combination.parse(f"acme-{name}-cpu") for name in ("same", "rotated", "narrow"))
+SAME, ROTATED, NARROW, COLLAPSED = (
+    Combination.parse(f"acme-{name}-cpu") for name in ("same", "rotated", "narrow", "collapsed")
+)
 ENGINES = {
     "exact": Exact,
     "rescored": Rescored,
@@ -47,6 +53,7 @@ ENGINES = {
     "worst-first": WorstFirst,
     "twice": Twice,
     "missing": Missing,
+    "spoils": Spoils,
     "raises": lambda documents: documents.no_such_thing,
 }
 
@@ -78,6 +85,7 @@ def judge(judge_with, folder):
     factories = {
         SAME.id: lambda path, _: Turned(path, lambda found: found + np.float32(1e-4)),
         ROTATED.id: lambda path, _: Turned(path, rotated),
+        COLLAPSED.id: lambda path, _: Turned(path, lambda found: np.broadcast_to(found[:1], found.shape).copy()),
         NARROW.id: lambda path, _: Turned(path, lambda found: found[:, :128]),
     }
     made = judge_with(factories, added_engines=ENGINES, data=(str(folder),))
@@ -152,6 +160,28 @@ class TestStorages:
         assert model.trained_dims == ()
 
 
+class TestCollection:
+    def test_does_not_depend_on_the_order_of_datasets(self):
+        datasets = [load_bundled(name) for name in ("topics", "triplets")]
+        one, other = Collection.of(datasets, None), Collection.of(datasets[::-1], None)
+        assert one == other
+        assert one.name == f"corpus-{one.size}:topics+triplets"
+        assert not {*one.queries} & {*one.documents}
+        assert len(one.queries) == (len(one.queries) + len(one.documents)) // 10
+
+    def test_few_texts_are_not_searched(self):
+        few = Triplets(
+            name="few",
+            source="few",
+            version="",
+            sha256="0",
+            anchors=("a", "b"),
+            positives=("c", "d"),
+            negatives=("e", "f"),
+        )
+        assert Collection.of([few], None) is None
+
+
 class TestRanges:
     @pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
     def test_sound_codes_are_green(self, judge, precision):
@@ -188,12 +218,20 @@ class TestRanges:
     def test_too_few_documents_are_no_fault_of_the_combination(self, judge_with, tmp_path):
         rows = [{"text": f"{number} of the small things", "label": str(number % 2)} for number in range(100)]
         (tmp_path / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        made = judge_with(data=(str(tmp_path / "small.jsonl"),))
+        made = judge_with(data=(str(tmp_path / "small.jsonl"),), baselines=tmp_path / "gate")
         judged = made.search.codes(REFERENCE, "int8")
         assert judged.verdict == "inconclusive"
         assert "taken from 90 vectors" in judged.message
         assert judged.unjudged
         made.close()
+
+
+class TestCollapsed:
+    def test_an_encoder_that_tells_nothing_apart_is_red(self, judge):
+        """Every embedding is the same: its ten nearest are any ten."""
+        judged = judge.search.keeps(COLLAPSED, Storage("binary"))
+        assert judged.verdict == "fail"
+        assert judged.diagnosis is not None
 
 
 class TestMixtures:
@@ -251,6 +289,11 @@ class TestEngines:
     )
     def test_faults_are_red_and_named(self, judge, name, layer, cause):
         red(judge.search.engines.finds(REFERENCE, EngineCase(name)), layer, cause)
+
+    def test_one_that_changes_what_it_is_given_changes_nothing_else(self, judge):
+        before = judge.drift.stored.searched(judge.session.run(REFERENCE))[0].documents.copy()
+        judge.search.engines.finds(REFERENCE, EngineCase("spoils"))
+        assert np.array_equal(judge.drift.stored.searched(judge.session.run(REFERENCE))[0].documents, before)
 
     def test_what_only_loses_is_named_by_no_fault(self, judge):
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""

@@ -71,9 +71,7 @@ def checks(vectors):
             run=lambda _: run,
             threads=1,
             settings=SimpleNamespace(update=update),
-            plan=SimpleNamespace(
-                search_loads=(LOAD,), collection=Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)
-            ),
+            plan=SimpleNamespace(collection=Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)),
         )
         budgets = Budgets(ratio)
         searched = vectors, Ranges.of(vectors.documents)
@@ -88,7 +86,7 @@ def checks(vectors):
 
 def test_within_budget_is_green(checks):
     found, _, run = checks(1000.0)
-    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    judged = found.speed(REFERENCE, LOAD, Timed())
     assert judged.verdict == "pass", judged.message
     assert judged.metric == "faiss-exact-int8-rescore4-batch8"
     assert judged.limit == pytest.approx(1150)
@@ -101,7 +99,7 @@ def test_within_budget_is_green(checks):
 
 def test_beyond_budget_is_red_with_what_to_do(checks):
     found, _, _ = checks(1e-4)
-    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    judged = found.speed(REFERENCE, LOAD, Timed())
     assert judged.verdict == "fail"
     assert judged.diagnosis.layer == "time"
     assert "its budget is 0.000" in judged.message
@@ -111,7 +109,7 @@ def test_beyond_budget_is_red_with_what_to_do(checks):
 
 def test_what_is_not_approved_is_not_judged(checks):
     found, _, _ = checks(None)
-    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    judged = found.speed(REFERENCE, LOAD, Timed())
     assert judged.unjudged
     assert "no budget is approved for here" in judged.message
     assert "pytest --record" in judged.diagnosis.next_step
@@ -119,7 +117,7 @@ def test_what_is_not_approved_is_not_judged(checks):
 
 def test_an_update_keeps_what_two_measurements_hold(checks):
     found, budgets, _ = checks(None, update=True)
-    judged = found.speed(REFERENCE, LOAD.id, Timed())
+    judged = found.speed(REFERENCE, LOAD, Timed())
     assert judged.verdict == "pass"
     entry = budgets.kept["time_faiss-exact-int8-rescore4-batch8_vectors_2000_threads_1"]
     assert entry.low <= entry.value <= entry.high
@@ -128,7 +126,7 @@ def test_an_update_keeps_what_two_measurements_hold(checks):
 
 def test_disabled_benchmarks_are_told(checks):
     found, _, _ = checks(1.0)
-    judged = found.speed(REFERENCE, LOAD.id, Timed(disabled=True))
+    judged = found.speed(REFERENCE, LOAD, Timed(disabled=True))
     assert judged.unjudged
     assert "pytest-benchmark is disabled" in judged.message
 

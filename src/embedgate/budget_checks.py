@@ -33,7 +33,7 @@ from embedgate.judgement import Check, Diagnosis, Judgement
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import BUDGET
 from embedgate.session import Run, Session
-from embedgate.store import Approved, Entry, Key
+from embedgate.store import Entry, Key
 from embedgate.tolerances import Tolerances
 
 # Memory that stays after every batch counts as a leak from this share of the bytes of a batch's own embeddings.
@@ -66,7 +66,7 @@ class BudgetChecks:
         session: The runs.
         profile_of: The hardware profile whose budgets count for a combination.
         tolerances: How much wider than what was approved a budget is.
-        approved: Finds the approved measurement of a combination, dataset and metric.
+        approved: The approved budgets.
         record_command: The command that approves what the session measures.
         family: How many workloads the session judges, over all combinations; red verdicts are corrected for it.
         fresh: Measures in a fresh process; pytest called with the same arguments where None.
@@ -77,7 +77,7 @@ class BudgetChecks:
         session: Session,
         profile_of: Callable[[Combination], HardwareProfile],
         tolerances: Tolerances,
-        approved: Callable[[str, str, str], Approved | None],
+        approved: ApprovedBudgets,
         record_command: str,
         family: int = 1,
         fresh: FreshProcess | None = None,
@@ -85,7 +85,7 @@ class BudgetChecks:
         self._session = session
         self._profile_of = profile_of
         self._tolerances = tolerances
-        self._budgets = ApprovedBudgets(session, profile_of, approved)
+        self._budgets = approved
         self._record = record_command
         self._family = family
         self._fresh = fresh or FreshProcess(session.settings.invocation, session.settings.folder)

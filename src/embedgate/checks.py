@@ -76,12 +76,13 @@ class Judge:
             sound=lambda run: self.effective(run.combination).verdict == "pass",
             stored=StoredVectors(session, self.profile_of),
         )
+        approved = ApprovedBudgets(session, self.profile_of, self.drift.approved)
         self.search = SearchChecks(
             session,
             self.tolerances,
             self._diagnose,
             self.drift.stored,
-            ApprovedBudgets(session, self.profile_of, self.drift.approved),
+            approved,
             self.drift.record_command,
             Families(search_family, max(1, budget_family)),
         )
@@ -90,7 +91,7 @@ class Judge:
             session,
             self.profile_of,
             self.tolerances,
-            self.drift.approved,
+            approved,
             self.drift.record_command,
             max(1, budget_family),
         )

@@ -17,12 +17,11 @@ from embedgate.judgement import Check, Diagnosis, Judgement
 from embedgate.machine import HardwareProfile, git_commit, git_identity
 from embedgate.metrics import ORDERING, Scores
 from embedgate.ranges_store import RangesStore
-from embedgate.search.collection import stored_in
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
 from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, read, utc_now
-from embedgate.stored_vectors import StoredVectors
+from embedgate.stored_vectors import FEWEST_CALIBRATION, StoredVectors
 from embedgate.tensor_store import TensorApproval
 from embedgate.tolerances import Tolerances
 
@@ -180,8 +179,7 @@ class DriftChecks:
             for dataset, sha256, metric in self._measured_or_nothing(run)
         ]
         names = {self._session.texts_name, *(dataset.name for dataset in self._session.datasets)}
-        searched = {stored_in(key.dataset) for key in measured} - {None}
-        names |= {place[1] for place in found.baseline.entries if stored_in(place[1]) in searched}
+        names |= {name for run in runs for name in self.stored.complete(run)}
         # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
         stale = found.stale(measured, {key.combination for key in measured}, names)
         ordered = {key.combination for key in measured if key.dataset == ORDERING}
@@ -219,7 +217,8 @@ class DriftChecks:
     def _to_approve(self, run: Run) -> list[Entry]:
         """What an update approves of a run."""
         entries = list(run.to_approve.values())
-        budgets_alone = entries and not (run.combination.id in self._asked or run.scores or run.agreement)
+        measured = run.scores or run.agreement or run.stored or run.mixed
+        budgets_alone = entries and not (run.combination.id in self._asked or measured)
         if not budgets_alone:
             self._asked.add(run.combination.id)
             entries += self._entries(run)
@@ -256,8 +255,12 @@ class DriftChecks:
             {run.combination.id: run.golden for run in runs if run.golden is not None and run.golden.finite},
             approval,
         )
-        # Those in use: to change them is to store every vector anew.
-        taken = {run.combination.id: run.ranges for run in runs if run.ranges is not None}
+        # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.
+        taken = {
+            run.combination.id: run.ranges
+            for run in runs
+            if run.ranges is not None and run.ranges.vectors >= FEWEST_CALIBRATION and run.combination.id in self._asked
+        }
         ranges = self._ranges_store.update(profile, session.model, taken, approval)
 
         def shown(number: float | None, form: str = ".4f") -> str:

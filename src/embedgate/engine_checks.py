@@ -8,17 +8,17 @@ from dataclasses import replace
 import numpy as np
 
 from embedgate.combination import Combination
-from embedgate.errors import BuildError, GateError, Unavailable, one_line
+from embedgate.errors import BuildError, GateError, one_line
 from embedgate.judgement import Diagnosis, Judgement
-from embedgate.metrics import Matrix, mean_of
+from embedgate.metrics import Matrix, Scores, mean_of
 from embedgate.metrics.search import Ids, Ranking, kept_at_10
 from embedgate.search import RESULTS
 from embedgate.search.collection import stored_name
-from embedgate.search.engines import ENGINES, EngineCase
+from embedgate.search.engines import EngineCase
 from embedgate.search.faults import certain, diagnose, malformed
 from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.session import Run, Session
-from embedgate.statistics import compare_floor
+from embedgate.statistics import Comparison, compare_floor
 from embedgate.stored_vectors import UNMEASURED, Arm, StoredVectors
 from embedgate.tolerances import GRAPH_FLOOR, Tolerances
 from embedgate.verdicts import judged
@@ -35,6 +35,7 @@ class EngineChecks:
         tolerances: How much a graph, or a host project's engine, may miss.
         stored: What is searched.
         diagnose: Names the layer at which a run departs from its reference.
+        family: How many checks of stored vectors the session judges statistically.
     """
 
     def __init__(
@@ -43,11 +44,13 @@ class EngineChecks:
         tolerances: Tolerances,
         stored: StoredVectors,
         diagnose: Callable[[Run], Diagnosis],
+        family: int,
     ) -> None:
         self._session = session
         self._tolerances = tolerances
         self._stored = stored
         self._diagnose = diagnose
+        self._family = family
 
     def finds(self, combination: Combination, case: EngineCase) -> Judgement:
         """Whether an engine's index finds what is there: exactly, or as a graph does; a host's, as float32 does."""
@@ -55,13 +58,11 @@ class EngineChecks:
         try:
             arm = self._stored.arm(run)
         except UNMEASURED as error:
+            dataset, metric = self._session.plan.engine_subject(case)
             cause = f"{case} cannot be judged: {error}"
-            return Judgement("engine", combination.id, "fail", cause, metric=case.id, diagnosis=self._diagnose(run))
+            return Judgement("engine", combination.id, "fail", cause, dataset, metric, diagnosis=self._diagnose(run))
         if not case.kind:
             return self._added_engine(run, arm, case)
-        unavailable = next(engine for engine in ENGINES if engine.name == case.engine).load().unavailable()
-        if unavailable:
-            raise Unavailable(unavailable)
         built = build(case, arm.vectors.documents, arm.ranges[None], self._session.threads)
         try:
             shares, _ = found_share(built, arm.vectors.queries, self._session.threads)
@@ -86,7 +87,7 @@ class EngineChecks:
             failed = _failed(run, "", case.id, Diagnosis("index", cause, step))
             return replace(failed, value=scores.value, limit=1.0, details=(about,))
         floor = self._tolerances.stored(case.precision, GRAPH_FLOOR)
-        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        found = self._compare(scores, floor)
         step = "give the graph more links, or let it look at more candidates (ef)"
         return judged(
             "engine",
@@ -105,10 +106,10 @@ class EngineChecks:
         session, name = self._session, stored_name(self._stored.collection.name, case.engine)
         factory = session.plan.engines.added[case.engine]
         try:
-            index = factory(arm.raw.documents)
+            index = factory(np.array(arm.raw.documents))  # a copy, which it may change
 
             def search(queries: Matrix, k: int) -> Ids:
-                return rows_of(index.search(queries, k))
+                return rows_of(index.search(np.array(queries), k))
 
             ids = search(arm.raw.queries, RESULTS)
         except GateError:
@@ -120,8 +121,8 @@ class EngineChecks:
             return _failed(run, name, "kept_at_10", diagnosis)
         places = np.ones((*ids.shape, 1))
         scores = kept_at_10(Ranking(ids, places), arm.truth)
-        floor = self._tolerances.stored(case.engine, "kept_at_10")
-        found = compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha)
+        floor = self._tolerances.engine(case.engine)
+        found = self._compare(scores, floor)
         message = (
             f"{case} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
             f"{self._stored.collection.size} vectors, {floor:.2%} is required"
@@ -147,6 +148,9 @@ class EngineChecks:
             1.0,
             diagnose=diagnosis_of,
         )
+
+    def _compare(self, scores: Scores, floor: float) -> Comparison:
+        return compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha, family=self._family)
 
 
 def _failed(run: Run, dataset: str, metric: str, diagnosis: Diagnosis) -> Judgement:

@@ -210,8 +210,14 @@ def _metrics() -> tuple[str, ...]:
     """What a judgement can be about: metrics, and what checks of properties have in their place."""
     from embedgate.properties.contract import CANARIES
     from embedgate.properties.invariance import VARIATIONS
+    from embedgate.search import EMBEDDING_PRECISIONS
+    from embedgate.search.engines import EngineRegistry
+    from embedgate.search.loads import search_loads
 
-    return (*METRICS, *ORDER, *VARIATIONS, *CANARIES, ANY_TEXT, TOKENS)
+    cases = EngineRegistry().select(("*",))
+    loads = search_loads(cases)
+    stored = (*EMBEDDING_PRECISIONS, *(case.id for case in cases), *(load.id for load in loads))
+    return (*METRICS, *ORDER, *VARIATIONS, *CANARIES, ANY_TEXT, TOKENS, *stored)
 
 
 def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:

@@ -55,7 +55,8 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `ranges`, `codes`, `index`, `ids` or `unknown`.
+            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids`
+            or `unknown`.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """

@@ -79,6 +79,12 @@ class Plan:
         """
         return self.engines.select(self.settings.engines)
 
+    def engine_subject(self, case: EngineCase) -> tuple[str, str]:
+        """Dataset and metric under which an index is judged: a host project's by what float32 finds."""
+        if case.kind or self.collection is None:
+            return "", case.id
+        return stored_name(self.collection.name, case.engine), "kept_at_10"
+
     @property
     def search_loads(self) -> tuple[SearchLoad, ...]:
         """The searches to time."""
@@ -103,7 +109,7 @@ class Plan:
             name = self.collection.name
             found |= {("codes", "", precision) for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision}
             if combination == self.reference:
-                found |= {("engine", "", case.id) for case in self.engine_cases if case.kind}
+                found |= {("engine", *self.engine_subject(case)) for case in self.engine_cases}
                 found |= {("search speed", "", load.id) for load in self.search_loads}
             found |= {("search", stored_name(name, storage.id), "kept_at_10") for storage in self.storages}
             found |= {("search", stored_name(d.name, s.id), metric) for s, d, metric in self.stored_measures}

@@ -47,6 +47,7 @@ SEARCH_FAMILY = ("gate_precision", "gate_storage", "gate_stored_measure", "gate_
 # What is asked of every index of an engine, over the reference's vectors.
 ENGINE = "gate_engine"
 SEARCH_LOAD = "gate_search_load"
+ENGINES = (ENGINE, SEARCH_LOAD)
 COMBINATION_FIXTURES = ("gate_combination", "gate_candidate", "gate_reference")
 RECEIPT = "gate_receipt"
 
@@ -134,7 +135,11 @@ class Bench:
             judged,
             known=[combination.id for combination in plan.registry],
             subjects={combination.id: plan.subjects(combination) for combination in plan.combinations},
-            datasets=["", ORDERING, plan.texts_name, *(dataset.name for dataset in plan.datasets)],
+            datasets=sorted(
+                {"", ORDERING, plan.texts_name}
+                | {dataset.name for dataset in plan.datasets}
+                | {dataset for combination in plan.combinations for _, dataset, _ in plan.subjects(combination)}
+            ),
             all_datasets=not self.settings.data,
             profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
         )
@@ -196,7 +201,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     add("corpus-size", "vectors that stored ones are searched among (default: 10000)", metavar="N")
     add("dims", "dimensions to truncate stored vectors to (repeatable)", "args", action="append", metavar="N")
     add("engine", "indexes to judge, a glob such as 'faiss-*' (repeatable)", "args", action="append", metavar="GLOB")
-    add("ranges", "ranges of int8 codes in production: a .npy file of floats [2, dim]", metavar="FILE")
+    add("ranges", "ranges of 8-bit codes in production: a .npy file of floats [2, dim]", metavar="FILE")
     group.addoption(
         "--gate-noise",
         action="store_true",
@@ -206,7 +211,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
-    """Declares `pytest_gate_combinations`."""
+    """Declares `pytest_gate_combinations` and `pytest_gate_engines`."""
     pluginmanager.add_hookspecs(hooks)
 
 
@@ -230,6 +235,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError(
                 "--gate-update is refused in CI: approve on a machine of yours, or add --gate-update-in-ci"
             )
+        if settings.ranges is not None:
+            raise pytest.UsageError("--gate-update approves ranges of its own: leave --gate-ranges out")
         if getattr(config.option, "numprocesses", None):
             raise pytest.UsageError("--gate-update needs one process: run it without -n")
     elif settings.reason:
@@ -263,7 +270,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the combinations, and by what is measured of each."""
     wanted = set(metafunc.fixturenames)
-    parameters = {*COMBINATION_FIXTURES, *FAMILY, *SEARCH_FAMILY, RECEIPT, ENGINE, SEARCH_LOAD}
+    parameters = {*COMBINATION_FIXTURES, *FAMILY, *SEARCH_FAMILY, *ENGINES, RECEIPT}
     if not wanted & {*parameters, "gate_variation", "gate_canary", "gate_workload"}:
         return
     try:
@@ -277,7 +284,8 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name in COMBINATION_FIXTURES:
         if name in wanted:
             chosen = [c for c in plan.combinations if name == "gate_combination" or not c.is_reference]
-            chosen = [plan.reference] if name == "gate_reference" else chosen
+            if name == "gate_reference":
+                chosen = [c for c in plan.combinations if c == plan.reference]
             marked = [pytest.param(c, id=c.id, marks=[_device_mark(c), *_group(c, metafunc.config)]) for c in chosen]
             metafunc.parametrize(name, marked, indirect=True, scope="session")
     if RECEIPT in wanted:
@@ -305,9 +313,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     for name, kind in (("gate_agreement", "agreement"), ("gate_ordering", "ordering")):
         if name in wanted:
             metafunc.parametrize(name, metrics_of(kind))
-    for name, chosen in _of_stored(plan).items():
-        if name in wanted:
-            metafunc.parametrize(name, chosen)
+    if wanted & {*SEARCH_FAMILY, *ENGINES}:
+        try:
+            asked = _of_stored(plan)
+        except GateError as error:
+            metafunc.config.stash[BENCH].misuse = str(error)
+            return
+        for name in wanted & asked.keys():
+            metafunc.parametrize(name, asked[name], indirect=name in ENGINES)
     if "gate_variation" in wanted:
         from embedgate.properties.invariance import VARIATIONS
 
@@ -327,9 +340,9 @@ def _of_stored(plan: Plan) -> dict[str, list[Any]]:
     from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES
 
     if plan.collection is None:
-        return {name: [] for name in (*SEARCH_FAMILY, ENGINE, SEARCH_LOAD)}
+        return {name: [] for name in (*SEARCH_FAMILY, *ENGINES)}
     return {
-        SEARCH_LOAD: [load.id for load in plan.search_loads],
+        SEARCH_LOAD: [pytest.param(load, id=load.id) for load in plan.search_loads],
         ENGINE: [pytest.param(case, id=case.id) for case in plan.engine_cases],
         "gate_precision": [precision for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision],
         "gate_storage": [pytest.param(storage, id=storage.id) for storage in plan.storages],
@@ -369,7 +382,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     bench = session.config.stash[BENCH]
     judged = [item for item in session.items if set(FAMILY) & set(_parameters(item))]
     bench.family = max(1, len(judged))
-    bench.search_family = max(1, sum(bool(set(SEARCH_FAMILY) & set(_parameters(item))) for item in session.items))
+    bench.search_family = max(1, sum(bool({*SEARCH_FAMILY, ENGINE} & set(_parameters(item))) for item in session.items))
     bench.budget_family = max(
         1, sum(bool({"gate_workload", SEARCH_LOAD} & set(_parameters(item))) for item in session.items)
     )
@@ -691,13 +704,14 @@ def _group(combination: Combination, config: pytest.Config) -> list[pytest.MarkD
 def _asks_nothing(item: pytest.Item) -> bool:
     from embedgate.search import Storage
     from embedgate.search.engines import EngineCase
+    from embedgate.search.loads import SearchLoad
 
     parameters = _parameters(item)
     combinations = [parameters[name] for name in (*COMBINATION_FIXTURES, RECEIPT) if name in parameters]
     if any(not isinstance(combination, Combination) for combination in combinations):
         return True
-    asked = (parameters[name] for name in (*SEARCH_FAMILY, ENGINE, SEARCH_LOAD) if name in parameters)
-    if any(not isinstance(subject, str | tuple | Storage | EngineCase) for subject in asked):
+    asked = (parameters[name] for name in (*SEARCH_FAMILY, *ENGINES) if name in parameters)
+    if any(not isinstance(subject, str | tuple | Storage | EngineCase | SearchLoad) for subject in asked):
         return True
     return "gate_upgrade" in parameters and not isinstance(parameters["gate_upgrade"], tuple)
 

@@ -22,6 +22,8 @@ from embedgate.machine import git_commit, profile
 from embedgate.pinned import FILE_NAME as PINNED
 from embedgate.settings import Settings, own_or_bundled
 
+# What is approved of a model on a hardware profile, by the end of its file's name.
+APPROVED = (".json", ".golden.safetensors", ".ranges.safetensors")
 SECTION = "receipt"
 CHECKSUM = "sha256"
 CODE = (".py", ".toml", ".jinja", ".jsonl")
@@ -101,8 +103,16 @@ def section(
         "markers": invocation.markers,
         "keywords": invocation.keywords,
         "globs": list(settings.combinations),
+        "stored": stored_options(settings),
         "asked": dict(asked),
     }
+
+
+def stored_options(settings: Settings) -> list[str]:
+    """The options that say how stored vectors are judged, as they are given."""
+    words = [] if settings.corpus_size is None else [f"--gate-corpus-size={settings.corpus_size}"]
+    words += [f"--gate-dims={kept}" for kept in settings.dims]
+    return words + ([f"--gate-ranges={settings.ranges}"] if settings.ranges else [])
 
 
 def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation: Invocation) -> dict[str, str]:
@@ -202,7 +212,7 @@ def _approved(baselines: Path, model: str, profiles: Sequence[str]) -> dict[str,
         f"{name}/{file.name}": file
         for own in profiles
         for name in profile(own).chain
-        for file in (baselines / name / f"{model}.json", baselines / name / f"{model}.golden.safetensors")
+        for file in (baselines / name / f"{model}{kind}" for kind in APPROVED)
     }
 
 

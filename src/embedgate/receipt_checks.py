@@ -54,6 +54,10 @@ class _File:
     notes: tuple[str, ...] = ()
 
 
+# Checks that a receipt need not hold: of two models, of receipts, and of engines, which search on the CPU.
+_ELSEWHERE = ("upgrade", "receipt", "engine", "search speed")
+
+
 class ReceiptChecks:
     """Holds receipts against this checkout. Needs neither a GPU nor weights, and imports no torch.
 
@@ -123,6 +127,9 @@ class ReceiptChecks:
             yield "it is of a session that approved what it measured (--gate-update), so nothing was held against it"
         if (named := section["named_profile"]) and named != settings.profile:
             yield f"it was held against the hardware profile {named} by --gate-profile, not its machine's own"
+        if (stored := section.get("stored", [])) != (own := receipt.stored_options(settings)):
+            there, here_too = (" ".join(words) or "no option" for words in (stored, own))
+            yield f"its stored vectors were judged under {there}, and here is {here_too}"
         if not report["machine"]["gpu"]:
             yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
         if report["trouble"]:
@@ -194,7 +201,7 @@ class ReceiptChecks:
     ) -> Iterator[str]:
         """What should have been judged of a combination and was not."""
         judged = {(j.check, j.dataset, j.metric) for j in judgements}
-        wanted = {subject for subject in self._plan.subjects(combination) if subject[0] not in ("upgrade", "receipt")}
+        wanted = {subject for subject in self._plan.subjects(combination) if subject[0] not in _ELSEWHERE}
         if missing := sorted(wanted - judged):
             names = [" ".join(filter(None, subject)) for subject in missing]
             shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
@@ -269,6 +276,7 @@ def _rerun(settings: Settings, command: Sequence[str]) -> str:
         words += ["--gate-data", name]
     for glob in settings.combinations:
         words += ["--gate-combination", glob]
+    words += receipt.stored_options(settings)
     if settings.baselines is not None:
         words += ["--gate-baselines", str(settings.baselines)]
     return shlex.join(words)

@@ -9,7 +9,7 @@ from embedgate.budgets.approved import ApprovedBudgets, TimeBudget, held, kept_i
 from embedgate.budgets.paired import LOOKS, Aim, Benchmark, Blocks, Levels, compare, ratios
 from embedgate.budgets.timing import spare_threads
 from embedgate.combination import Combination
-from embedgate.errors import BaselineError, GateError
+from embedgate.errors import BaselineError
 from embedgate.judgement import Diagnosis, Judgement
 from embedgate.metrics import BUDGET
 from embedgate.search.codes import Ranges
@@ -53,15 +53,15 @@ class SearchBudgets:
         self._levels = Levels.of(tolerances.alpha, family)
         self._timing: SearchTiming | None = None
 
-    def speed(self, combination: Combination, load_id: str, benchmark: Benchmark) -> Judgement:
+    def speed(self, combination: Combination, load: SearchLoad, benchmark: Benchmark) -> Judgement:
         """Whether searches take no larger share of float32's time than their budget.
 
         Args:
             combination: The combination whose vectors are searched.
-            load_id: Id of what is timed, see `embedgate.search.loads`.
+            load: What is timed.
             benchmark: pytest-benchmark's fixture.
         """
-        run, load = self._session.run(combination), self._load(load_id)
+        run = self._session.run(combination)
         if benchmark.disabled:
             benchmark.pedantic(lambda: None, setup=lambda: None, teardown=lambda: None, rounds=1)
             cause = "pytest-benchmark is disabled, so speed is not measured"
@@ -135,12 +135,6 @@ class SearchBudgets:
             vectors, ranges = self._searched(run)
             self._timing = SearchTiming(vectors, ranges, spare_threads(self._session.threads))
         return self._timing
-
-    def _load(self, load_id: str) -> SearchLoad:
-        for load in self._session.plan.search_loads:
-            if load.id == load_id:
-                return load
-        raise GateError(f"no search is timed as {load_id!r}")
 
     def _to_record(self, updates: bool) -> Aim:
         return Aim(None, self._levels) if updates else Aim(None, self._levels, LOOKS[0])

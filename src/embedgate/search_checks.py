@@ -37,7 +37,7 @@ class Families:
 
     Attributes:
         quality: Of what is found among stored vectors.
-        time: Budgets of time, other than searches' among them.
+        time: Budgets of time, searches' and encoders'.
     """
 
     quality: int = 1
@@ -78,7 +78,7 @@ class SearchChecks:
         self._record = record_command
         self._family = max(1, families.quality)
         self.budgets = SearchBudgets(session, tolerances, approved, stored.searched, record_command, families.time)
-        self.engines = EngineChecks(session, tolerances, stored, diagnose)
+        self.engines = EngineChecks(session, tolerances, stored, diagnose, self._family)
 
     def codes(self, combination: Combination, precision: EmbeddingPrecision) -> Judgement:
         """Whether codes say what the vectors say, and their ranges were taken from vectors like these."""

@@ -245,14 +245,13 @@ class Found:
         return Approved(entry, self.profile, self.inherited, provenance, self.file)
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
-        """Whether what is named is of all texts together (`ALL_TEXTS`, `CORPUS`), and approved of others than these."""
+        """Whether what is named is of all texts together (`ALL_TEXTS`, `CORPUS`), and only others' are approved."""
         together = next((prefix for prefix in (ALL_TEXTS, CORPUS) if dataset.startswith(prefix)), None)
-        return together is not None and any(
-            key.combination == combination
-            and key.dataset.startswith(together)
-            and key.dataset.partition("@")[0] != dataset.partition("@")[0]
-            for key in (entry.key for entry in self.baseline.entries.values())
-        )
+        if together is None:
+            return False
+        own = {key.dataset for key in (e.key for e in self.baseline.entries.values()) if key.combination == combination}
+        approved = {name.partition("@")[0] for name in own if name.startswith(together)}
+        return bool(approved) and dataset.partition("@")[0] not in approved
 
     def stale(
         self, measured: Iterable[Key], combinations: Collection[str], datasets: Collection[str]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 
@@ -13,12 +12,13 @@ from embedgate.data.types import Retrieval
 from embedgate.errors import BaselineError, GateError
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
-from embedgate.metrics.search import Indistinct, Ranking
+from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
 from embedgate.ranges_store import RangesStore
+from embedgate.search import MIXTURES
 from embedgate.search.codes import Ranges
 from embedgate.search.collection import Collection, stored_name
 from embedgate.search.corpus import Recipe, grow
-from embedgate.search.measure import Vectors, exact, judged_by, kept, mixed, normalised, rankings, within_ranges
+from embedgate.search.measure import Vectors, exact, mixed, normalised, rankings, within_ranges
 from embedgate.session import Run, Session
 
 # Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever
@@ -66,6 +66,8 @@ class StoredVectors:
         self._session = session
         self._profile_of = profile_of
         self._arms: dict[Combination, Arm] = {}
+        self._recipes: dict[Combination, Recipe] = {}
+        self._unmeasured: dict[Combination, ValueError] = {}
 
     @property
     def collection(self) -> Collection:
@@ -74,40 +76,61 @@ class StoredVectors:
         assert collection is not None, "without a collection, there is nothing to ask"
         return collection
 
-    @cached_property
-    def _recipe(self) -> Recipe:
-        reference = self._session.run(self._session.reference)
-        return Recipe.of(reference.embeddings.of(self.collection.documents))
+    def _recipe(self, combination: Combination) -> Recipe:
+        """How documents are grown: as the combination's reference has their neighbours."""
+        reference = combination.reference
+        if reference not in self._recipes:
+            embeddings = self._session.run(reference).embeddings
+            try:
+                self._recipes[reference] = Recipe.of(embeddings.of(self.collection.documents))
+            except NotFinite:
+                raise
+            except ValueError as error:  # hardly two different vectors
+                raise Indistinct(len(self.collection.documents)) from error
+        return self._recipes[reference]
 
     def mixture_name(self, mixture: str) -> str:
         """The name under which what is found in a mixture is approved."""
         return stored_name(self.collection.name, mixture)
 
     def arm(self, run: Run) -> Arm:
-        """What is searched of a run; those of other combinations than it and its reference are let go."""
+        """What is searched of a run; those of other combinations than it and its reference are let go.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+        """
         combination = run.combination
+        if combination in self._unmeasured:
+            raise self._unmeasured[combination]
         if combination not in self._arms:
             keep = (combination, combination.reference)
             self._arms = {each: arm for each, arm in self._arms.items() if each in keep}
-            require_finite(run.embeddings.matrix)
-            self._require_dims(run)
-            session, collection = self._session, self.collection
-            documents = grow(
-                run.embeddings.matrix[run.embeddings.rows(collection.documents)],
-                self._recipe,
-                collection.size,
-                folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
-                progress=lambda line: session.progress(f"{combination}: {line}"),
-            )
-            raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
-            if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
-                documents = normalised(documents)
-            vectors = Vectors(run.embeddings.of(collection.queries), documents)
-            ranges, origin, calibrated = self._ranges(run, vectors)
-            run.ranges = None if session.settings.ranges else ranges[None]
-            arm = Arm(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
-            self._arms[combination] = arm
+            try:
+                self._arms[combination] = self._grown(run)
+            except UNMEASURED as error:
+                self._unmeasured[combination] = error
+                raise
         return self._arms[combination]
+
+    def _grown(self, run: Run) -> Arm:
+        require_finite(run.embeddings.matrix)
+        self._require_dims(run)
+        session, collection, combination = self._session, self.collection, run.combination
+        documents = grow(
+            run.embeddings.matrix[run.embeddings.rows(collection.documents)],
+            self._recipe(combination),
+            collection.size,
+            folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
+            progress=lambda line: session.progress(f"{combination}: {line}"),
+        )
+        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
+        if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
+            documents = normalised(documents)
+        vectors = Vectors(run.embeddings.of(collection.queries), documents)
+        ranges, origin, calibrated = self._ranges(run, vectors)
+        run.ranges = None if session.settings.ranges else ranges[None]
+        return Arm(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
 
     def _require_dims(self, run: Run) -> None:
         dims = max(self._session.settings.dims, default=0)
@@ -156,16 +179,15 @@ class StoredVectors:
         if not run.stored:
             arm, session, storages = self.arm(run), self._session, self._session.plan.storages
             found: dict[tuple[str, str, str], Scores] = {}
-            in_corpus = rankings(arm.vectors, storages, arm.ranges, session.threads)
-            for storage, scores in kept(in_corpus, arm.truth).items():
-                found[storage, self.collection.name, "kept_at_10"] = scores
+            for storage, result in rankings(arm.vectors, storages, arm.ranges, session.threads):
+                found[storage, self.collection.name, "kept_at_10"] = kept_at_10(result, arm.truth)
             for dataset in session.datasets:
                 if not isinstance(dataset, Retrieval):
                     continue
                 vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
-                in_dataset = rankings(vectors, storages, arm.ranges, session.threads)
-                for storage, by_metric in judged_by(dataset, in_dataset).items():
-                    found |= {(storage, dataset.name, metric): scores for metric, scores in by_metric.items()}
+                for storage, result in rankings(vectors, storages, arm.ranges, session.threads):
+                    for metric, scores in judged(result, dataset.relevance).items():
+                        found[storage, dataset.name, metric] = scores
             run.stored.update(found)
         return run.stored
 
@@ -178,7 +200,8 @@ class StoredVectors:
             ValueError: If it has other dimensions than the reference.
         """
         if not run.mixed:
-            arm, reference = self.arm(run), self.arm(self._session.run(run.combination.reference))
+            reference = self.arm(self._session.run(run.combination.reference))
+            arm = self.arm(run)
             shapes = [each.vectors.documents.shape[1] for each in (arm, reference)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
@@ -212,6 +235,19 @@ class StoredVectors:
         for mixture, scores in run.mixed.items():
             found[self.mixture_name(mixture), self.collection.sha256, "mixed_kept_at_10"] = scores
         return found
+
+    def complete(self, run: Run) -> set[str]:
+        """Names under which all there is to approve of a run's stored vectors has been measured.
+
+        A storage or mixture that embedgate no longer has is found by them; one of other dimensions is left alone.
+        """
+        if self._session.plan.collection is None:
+            return set()
+        bases = [self.collection.name, *(d.name for d in self._session.datasets if isinstance(d, Retrieval))]
+        storages = self._session.plan.storages if run.stored else ()
+        mixtures = MIXTURES if run.mixed else ()
+        found = {stored_name(base, storage.id) for base in bases for storage in storages}
+        return found | {self.mixture_name(mixture) for mixture in mixtures}
 
     def searched(self, run: Run) -> tuple[Vectors, Ranges]:
         """A run's queries and documents of the collection, and what their 8-bit codes are steps of."""

@@ -51,6 +51,8 @@ _TABLES: dict[str, tuple[str, ...]] = {
 # What the default scope must answer, so that every look-up has an answer.
 _NEEDS_ALL = ("retention", "drift", "drift_inherited")
 
+# What `default` need not set, since files from before it was judged do not: table and number.
+LATER = (("floor", "mixed_kept_at_10"), ("budget", "search"))
 _TRUNCATED = re.compile(r"\d+d-")
 
 Table = Mapping[str, float]
@@ -93,15 +95,14 @@ class Tolerances:
             "",
             ("alpha", "upgrade", "default", "weight_precision", "combination", "stored"),
         )
-        default = reader.scope(top.get("default", {}), "default")
+        default = _with_later(reader.scope(top.get("default", {}), "default"))
         upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
         for name in _NEEDS_ALL:
             reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
         for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN), ("budget", SLACK)):
             for name in names:
                 reader.require(name in default.get(table, {}), f"default.{table}.{name}")
-        # A file made before vectors were judged as they are stored has no such tables.
-        of_stored = top["stored"] if "stored" in top else read_toml(_bundled(), "")["stored"]
+        of_stored = top["stored"] if "stored" in top else _own()["stored"]
         truncated = (name for name in of_stored if _TRUNCATED.sub("", name, count=1) in _storages())
         scopes = reader.table(of_stored, "stored", (DEFAULT, TRUNCATED, *_storages(), *engines, *truncated))
         stored = {name: reader.numbers(table, _join("stored", name), STORED) for name, table in scopes.items()}
@@ -169,11 +170,16 @@ class Tolerances:
         """Largest acceptable loss of a new model against the incumbent, as a share of the incumbent's value."""
         return self._upgrade.get(metric, self._upgrade[ALL])
 
+    def engine(self, name: str) -> float:
+        """Least share of what exact float32 search finds that an engine of a host project's must find."""
+        found = self._stored.get(name, {}).get("kept_at_10")
+        return self._stored[DEFAULT]["kept_at_10"] if found is None else found
+
     def stored(self, storage: str, metric: str) -> float:
         """Of stored vectors: the least acceptable value of a metric, or the largest acceptable loss as a share.
 
         Args:
-            storage: Id of a storage, such as `int8-rescore4`, or the name of an engine that a host project adds.
+            storage: Id of a storage, such as `int8-rescore4`.
             metric: One of `STORED`.
         """
         precision = TRUNCATED if _TRUNCATED.match(storage) else storage.partition("-")[0]
@@ -201,8 +207,21 @@ class Tolerances:
         return None
 
 
-def _bundled() -> Path:
-    return bundled_baselines() / "tolerances.toml"
+def _own() -> dict[str, Any]:
+    """Embedgate's own tolerances."""
+    return read_toml(bundled_baselines() / "tolerances.toml", "reinstall embedgate")
+
+
+def _with_later(default: Scope) -> Scope:
+    """The default scope with embedgate's own numbers for what a file from before it was judged does not set."""
+    missing = [(table, name) for table, name in LATER if name not in default.get(table, {})]
+    if not missing:
+        return default
+    own = _own()[DEFAULT]
+    return {
+        **default,
+        **{table: {**default.get(table, {}), name: float(own[table][name])} for table, name in missing},
+    }
 
 
 def _storages() -> set[str]:

@@ -85,7 +85,9 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
         GateError: If a combination cannot be measured.
     """
     settings = plan.settings
-    tolerances = Tolerances.load(own_or_bundled(settings.baselines_folder, "tolerances.toml"), plan.registry)
+    tolerances = Tolerances.load(
+        own_or_bundled(settings.baselines_folder, "tolerances.toml"), plan.registry, plan.engines.added
+    )
     loads = workloads(settings.exploration)
     asked = plan.combinations if settings.combinations else (plan.combinations[0].reference,)
     levels = Levels.of(tolerances.alpha, len(loads) * len(asked))

@@ -18,7 +18,7 @@ MOST_QUERIES = 1_000
 # With fewer documents, "among the first ten" says little; with fewer queries, a mean does.
 FEWEST_DOCUMENTS = 40
 FEWEST_QUERIES = 8
-# Of data without queries of their own, one text in so many is a query.
+# Of data with too few queries of their own, one text in so many is a query.
 ONE_IN = 10
 
 
@@ -44,18 +44,19 @@ class Collection:
     def of(cls, datasets: Sequence[Dataset], size: int | None) -> Collection | None:
         """The collection of a session's datasets; None where they hold too few texts to search among.
 
-        The queries are those of the datasets of retrieval, where there are any, else every tenth text; the documents
-        are all other texts.
+        The queries are those of the datasets of retrieval, where there are enough, else a tenth of the texts; the
+        documents are all other texts.
 
         Args:
             datasets: The datasets.
             size: How many vectors to search; None for 10,000, or eight times the documents where that is fewer.
         """
+        datasets = sorted(datasets, key=lambda dataset: dataset.name)
         texts = list(dict.fromkeys(text for dataset in datasets for text in dataset.texts()))
         asked = dict.fromkeys(
             query for dataset in datasets if isinstance(dataset, Retrieval) for query in dataset.queries
         )
-        queries = list(asked) or _shuffled(texts)[: len(texts) // ONE_IN]
+        queries = list(asked) if len(asked) >= FEWEST_QUERIES else _shuffled(texts)[: len(texts) // ONE_IN]
         left_out = set(queries)
         documents = [text for text in texts if text not in left_out]
         queries = queries if len(queries) <= MOST_QUERIES else _shuffled(queries)[:MOST_QUERIES]

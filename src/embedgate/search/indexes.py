@@ -80,11 +80,19 @@ def found_share(built: Built, queries: Matrix, threads: int) -> tuple[FloatArray
     _, ids = built.index.search(asked, k)
     truth: Found = nearest(codes, asked, k, threads)
     scores = _scores(codes, asked, ids)
-    within = ROUNDING.get(codes.precision, 0.0)
+    within = _rounding(codes)
     reaches = scores >= truth.scores[:, k - 1, None] - within
     ordered = np.sort(ids, axis=1)
-    twice = (ordered[:, 1:] == ordered[:, :-1]).sum(axis=1)
+    twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).sum(axis=1)
     return np.asarray(np.maximum(reaches.sum(axis=1) - twice, 0) / k, dtype=np.float64), ids
+
+
+def _rounding(codes: Codes) -> float:
+    """By how much two sums of the same products may differ; int8 codes of usual dimensions add up exactly."""
+    if codes.precision in NEEDS_RANGES:
+        largest = codes.dim * (255.0 if codes.precision == "uint8" else 128.0) ** 2
+        return 0.0 if largest < 2**24 else largest * 2.0**-22
+    return ROUNDING.get(codes.precision, 0.0)
 
 
 def rows_of(results: Any) -> Ids:

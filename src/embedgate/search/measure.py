@@ -5,15 +5,14 @@ Also across two combinations, which share an index whenever a change rolls out.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
 
-from embedgate.data.types import Retrieval
 from embedgate.metrics import Matrix, Scores
-from embedgate.metrics.search import Ranking, judged, kept_at_10, ranking
+from embedgate.metrics.search import Ranking, kept_at_10, ranking
 from embedgate.search import MIXTURES, RESULTS, Storage
 from embedgate.search.codes import NEEDS_RANGES, Codes, Ranges, quantize, stored
 from embedgate.search.nearest import nearest
@@ -47,8 +46,8 @@ def normalised(vectors: Matrix) -> Matrix:
 
 def rankings(
     vectors: Vectors, storages: Sequence[Storage], ranges: Mapping[int | None, Ranges], threads: int
-) -> dict[str, Ranking]:
-    """What is found in each storage, by its id.
+) -> Iterator[tuple[str, Ranking]]:
+    """What is found in each storage, one after the other, since a ranking may be large.
 
     Args:
         vectors: Queries and documents.
@@ -56,23 +55,30 @@ def rankings(
             once.
         ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
         threads: Threads to search with.
+
+    Yields:
+        The storage's id, and what is found.
+
+    Raises:
+        embedgate.metrics.search.Indistinct: If too many documents score alike.
     """
-    found: dict[str, Ranking] = {}
     for dims, of_dims in groupby(storages, key=lambda storage: storage.dims):
         arm = vectors.truncated(dims)
         for precision, of_precision in groupby(of_dims, key=lambda storage: storage.precision):
             codes = stored(arm.documents, precision, ranges[dims] if precision in NEEDS_RANGES else None)
             for _, alike in groupby(of_precision, key=lambda storage: storage.float_queries):
-                found |= _of_codes(arm.queries, codes, list(alike), threads)
-    return found
+                yield from _of_codes(arm.queries, codes, list(alike), threads)
 
 
-def _of_codes(queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int) -> dict[str, Ranking]:
+def _of_codes(
+    queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int
+) -> Iterator[tuple[str, Ranking]]:
     """What is found in storages of the same codes: one search for as many candidates as any of them ranks again."""
     asked = first_queries(queries, codes, storages[0])
     first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
     again = rescored(queries, codes, first.ids) if any(storage.rescore for storage in storages) else None
-    return {storage.id: ranking(first, storage.candidates, again if storage.rescore else None) for storage in storages}
+    for storage in storages:
+        yield storage.id, ranking(first, storage.candidates, again if storage.rescore else None)
 
 
 def first_queries(queries: Matrix, codes: Codes, storage: Storage) -> Matrix:
@@ -86,16 +92,6 @@ def exact(vectors: Vectors, threads: int) -> Ranking:
     """What exact search among float32 vectors finds."""
     codes = Codes("float32", vectors.documents, vectors.documents.shape[1])
     return ranking(nearest(codes, vectors.queries, RESULTS, threads))
-
-
-def kept(found: Mapping[str, Ranking], truth: Ranking) -> dict[str, Scores]:
-    """`kept_at_10` of each storage, by its id."""
-    return {storage: kept_at_10(one, truth) for storage, one in found.items()}
-
-
-def judged_by(dataset: Retrieval, found: Mapping[str, Ranking]) -> dict[str, dict[str, Scores]]:
-    """NDCG and recall of each storage against a dataset's judgements, by its id."""
-    return {storage: judged(one, dataset.relevance) for storage, one in found.items()}
 
 
 def within_ranges(vectors: Matrix, ranges: Ranges) -> np.ndarray:
@@ -114,15 +110,17 @@ def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking
         truth: What exact float32 search finds with the reference alone.
         threads: Threads to search with.
     """
-    every_second = np.arange(len(reference.documents)) % 2 == 0
-    arms = {
-        "queries": Vectors(candidate.queries, reference.documents),
-        "documents": Vectors(reference.queries, candidate.documents),
-        "half": Vectors(reference.queries, np.where(every_second[:, None], candidate.documents, reference.documents)),
-    }
     found: dict[str, Scores] = {}
-    for side, arm in arms.items():
-        asked = [mixture for mixture in MIXTURES.values() if mixture.side == side]
-        results = rankings(arm, [mixture.storage for mixture in asked], {None: ranges}, threads)
-        found |= {mixture.id: kept_at_10(results[mixture.storage.id], truth) for mixture in asked}
+    for side in dict.fromkeys(mixture.side for mixture in MIXTURES.values()):
+        if side == "queries":
+            arm = Vectors(candidate.queries, reference.documents)
+        elif side == "documents":
+            arm = Vectors(reference.queries, candidate.documents)
+        else:
+            every_second = np.arange(len(reference.documents))[:, None] % 2 == 0
+            arm = Vectors(reference.queries, np.where(every_second, candidate.documents, reference.documents))
+        asked = {mixture.storage.id: mixture for mixture in MIXTURES.values() if mixture.side == side}
+        storages = [mixture.storage for mixture in asked.values()]
+        for storage, result in rankings(arm, storages, {None: ranges}, threads):
+            found[asked[storage].id] = kept_at_10(result, truth)
     return found

@@ -1,7 +1,7 @@
 """Exact search, the yardstick: every document is compared, by faiss, and every tie at the cut is found.
 
-Codes of 8 bits are multiplied as float32, which is exact: sums of up to 1,000 products of them stay below 2^24. So
-equal scores are equal, whatever the order of summation.
+int8 codes are multiplied as float32, which is exact: sums of up to 1,000 products of them stay below 2^24. So equal
+scores are equal, whatever the order of summation. Sums of uint8 codes pass that at some 300 dimensions and are rounded.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from embedgate.search.codes import BITS, Codes, unsigned
 # Documents compared at a time: 2^16 of 384 dimensions are 100 MB as float32.
 CHUNK = 2**16
 # More documents than this that tie for one query are told of, and not searched.
-MOST_TIES = 2**14
+MOST_TIES = 2**12
 # Documents looked at beyond the cut, for those that tie with it.
 BEYOND = 22
 
@@ -34,7 +34,7 @@ def nearest(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Fo
         threads: Threads to search with.
 
     Raises:
-        Indistinct: If more than 16,384 documents tie for a query.
+        Indistinct: If more than 4,096 documents tie for a query.
 
     Returns:
         Inner products of codes, or of bits the Hamming distance negated.

@@ -46,13 +46,17 @@ class SearchTiming:
         """
         reference = self.built("reference", EngineCase(load.engine, load.kind))
         candidate = self.candidate(load)
-        queries, batch = self._vectors.queries, min(load.batch, len(self._vectors.queries))
+        queries, batch = self._vectors.queries, self.asked(load)
         batches = [queries[start : start + batch] for start in range(0, len(queries) - batch + 1, batch)]
         arms = ((reference, FLOAT32), (candidate, load.storage))
         fastest = min(min(_turn(built, storage, batches[:1] * WARM_UP)) for built, storage in arms)
         calls = max(1, math.ceil(TURN_SECONDS / max(fastest, 1e-7)))
         asked = [batches[place % len(batches)] for place in range(calls)]
         return Blocks(lambda: _turn(*arms[0], asked), lambda: _turn(*arms[1], asked))
+
+    def asked(self, load: SearchLoad) -> int:
+        """Queries of a call; all there are where they are fewer."""
+        return min(load.batch, len(self._vectors.queries))
 
     def candidate(self, load: SearchLoad) -> Built:
         """The index that a load searches."""
@@ -76,7 +80,7 @@ class SearchTiming:
 def figures_of(load: SearchLoad, blocks: Blocks, timing: SearchTiming, ratio: float) -> dict[str, float | int]:
     """What was measured, as JSON values."""
     built = timing.candidate(load)
-    queries = load.batch * len(blocks.calls["candidate"]) / len(blocks.rows)
+    queries = timing.asked(load) * len(blocks.calls["candidate"]) / len(blocks.rows)
     return {
         "ratio": ratio,
         "queries_per_second": queries / float(np.median(candidate_seconds(blocks.rows))),

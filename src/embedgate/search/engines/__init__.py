@@ -171,6 +171,11 @@ class EngineRegistry:
         """Factories of the engines that a host project adds, by name."""
         return self._factories
 
+    def unavailable(self, name: str) -> str | None:
+        """Why an engine cannot run here, in one line; None where it can, and for a host project's."""
+        engine = next((engine for engine in ENGINES if engine.name == name), None)
+        return engine.load().unavailable() if engine is not None else None
+
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
         """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.
 
