@@ -91,12 +91,12 @@ def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
     """Mixtures stay where only storages were measured, and the other way round; and budgets alone touch neither."""
     approve = ("--gate-data=few", "--gate-baselines=gate", "--gate-update", "--gate-reason", "first")
     both = ("--gate-combination", "torch-bf16-cpu")
-    done = project.runpytest_subprocess(*SUITE, *both, *approve, "-k", "finds_what or mixes")
+    done = project.runpytest_subprocess(*SUITE, *both, *approve, "-k", "finds_what_float32 or mixes")
     done.assert_outcomes(passed=2 * 17 + 6)
     (file,) = (project.path / "gate").glob("*/*.json")
     before = json.loads(file.read_text())["entries"]
     assert sum("@mixed-" in entry["dataset"] for entry in before) == 6
-    for chosen in ("finds_what", "mixes"):
+    for chosen in ("finds_what_float32", "mixes"):
         project.runpytest_subprocess(*SUITE, *both, *approve, "-k", chosen)
         assert json.loads(file.read_text())["entries"] == before, chosen
 
@@ -119,7 +119,7 @@ def test_expected_failures_of_stored_vectors_are_met(project):
     }
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
     (own / "expected_failures.toml").write_text(f"[[expected]]\n{lines}", "utf-8")
-    chosen = ("--gate-data=few", "--gate-baselines=gate", "-k", "finds_what and binary")
+    chosen = ("--gate-data=few", "--gate-baselines=gate", "-k", "finds_what_float32 and binary")
     done = project.runpytest_subprocess(*SUITE, *chosen)
     done.assert_outcomes(xfailed=2, passed=3)
     assert done.ret == 0, done.stdout.str()
@@ -132,11 +132,11 @@ def test_expected_failures_of_stored_vectors_are_met(project):
         ("--gate-dims=384", "384 of 384 dimensions are to be kept; give --gate-dims fewer than the model has"),
         ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
         ("--gate-engine=fais-*", "no engine matches 'fais-*'"),
-        ("--gate-ranges=nowhere.npy", "nowhere.npy"),
+        ("--gate-ranges=nowhere.npy", "nowhere.npy is missing: save ranges [2, dim] by numpy.save"),
     ],
 )
 def test_what_means_nothing_is_told_in_one_line(project, option, cause):
-    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", option, "-k", "say_what and int8")
+    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", option, "-k", "say_what and uint8")
     assert done.ret != 0
     text = done.stdout.str() + done.stderr.str()
     assert text.count(cause) in (1, 2), "told once, and again in the summary of an error"
