@@ -182,6 +182,19 @@ class TestCollection:
         assert Collection.of([few], None) is None
 
 
+class TestMoreThanWasCompared:
+    def test_floors_do_not_judge_what_is_found_where_nearly_all_is_grown(self, judge_with, folder):
+        """16 times the documents is the most that was compared with real text."""
+        most, more = (judge_with(data=(str(folder),), corpus_size=size) for size in (6400, 6401))
+        assert most.search.keeps(REFERENCE, Storage("float16")).verdict == "pass"
+        judged = more.search.keeps(REFERENCE, Storage("float16"))
+        assert judged.unjudged
+        assert "6401 vectors are grown from 400 documents" in judged.diagnosis.cause
+        assert judged.value > 0.99
+        for each in (most, more):
+            each.close()
+
+
 class TestRanges:
     @pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
     def test_sound_codes_are_green(self, judge, precision):

@@ -14,6 +14,8 @@ METHOD = 1
 # Vectors of a collection where nothing else is asked for, and how many times the real ones that may be at most.
 DEFAULT_SIZE = 10_000
 MOST_GROWTH = 8
+# Beyond so many, nothing is known of how what is found compares with real text (docs/corpus.md).
+MOST_COMPARED = 16
 MOST_QUERIES = 1_000
 # With fewer documents, "among the first ten" says little; with fewer queries, a mean does.
 FEWEST_DOCUMENTS = 40
@@ -39,6 +41,11 @@ class Collection:
     queries: tuple[str, ...]
     documents: tuple[str, ...]
     size: int
+
+    @property
+    def is_like_real(self) -> bool:
+        """Whether no more is grown than was compared with real text, so that floors mean something."""
+        return self.size <= MOST_COMPARED * len(self.documents)
 
     @classmethod
     def of(cls, datasets: Sequence[Dataset], size: int | None) -> Collection | None:
