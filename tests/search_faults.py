@@ -177,3 +177,26 @@ class Spoils(Exact):
     def search(self, queries: np.ndarray, k: int) -> np.ndarray:
         queries *= -1
         return super().search(queries, k)
+
+
+class RescoredById(Rescored):
+    """Rescoring that reads the candidates in the order of their ids, as a database returns them."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return super().again(queries, np.sort(ids, axis=1))
+
+
+class QueryBits(BitsSound):
+    """Bits of queries in another order than those of documents, and sound rescoring."""
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        turned = np.unpackbits(np.packbits(queries > 0, axis=1, bitorder="little"), axis=1).astype(np.float32)
+        stored = np.unpackbits(self.bits, axis=1).astype(np.float32)
+        return (2 * turned - 1) @ (2 * stored - 1).T
+
+
+class Furthest(Exact):
+    """The forty nearest, worst first."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        return super().search(queries, 40)[:, ::-1][:, :k]

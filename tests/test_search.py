@@ -14,10 +14,13 @@ from search_faults import (
     BitsUnpacked,
     Distance,
     Exact,
+    Furthest,
     Missing,
     OneOff,
     Places,
+    QueryBits,
     Rescored,
+    RescoredById,
     RescoredByPlace,
     Shuffled,
     Spoils,
@@ -54,6 +57,9 @@ ENGINES = {
     "twice": Twice,
     "missing": Missing,
     "spoils": Spoils,
+    "by-id": RescoredById,
+    "query-bits": QueryBits,
+    "furthest": Furthest,
     "raises": lambda documents: documents.no_such_thing,
 }
 
@@ -296,6 +302,13 @@ class TestEngines:
             ("by-place", "index", "rescoring of int8 candidates ignores the stored order"),
             ("places", "index", "rescoring of int8 candidates returns places among the candidates instead of ids"),
             ("worst-first", "index", "rescoring of int8 candidates ranks the worst first"),
+            (
+                "by-id",
+                "index",
+                "rescoring of int8 candidates ignores the stored order: its scores are of the candidates in order",
+            ),
+            ("query-bits", "codes", "bits of documents are packed in another order than those of queries"),
+            ("furthest", "index", "rescoring of float32 candidates ranks the worst first"),
             ("twice", "ids", "returns a document twice for 60 of 60 queries"),
             ("missing", "ids", "returns -1, and there are documents 0 to 3199"),
         ],
@@ -311,7 +324,7 @@ class TestEngines:
     def test_what_only_loses_is_named_by_no_fault(self, judge):
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""
         judged = judge.search.engines.finds(REFERENCE, EngineCase("bits-sound"))
-        red(judged, "index", "bits-sound finds other documents than exact search by cosine")
+        red(judged, "index", "bits-sound finds other documents than exact search by cosine", "[stored.bits-sound]")
 
     def test_one_that_raises_is_an_error_in_one_line(self, judge):
         with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:

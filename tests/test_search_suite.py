@@ -87,6 +87,20 @@ def test_ranges_are_approved_and_what_is_stored_later_is_held_against_them(proje
     assert "approved for " in judged[0]["message"], other.stdout.str()
 
 
+def test_approved_ranges_that_are_gone_are_told(project):
+    """Values by them are approved: without them, an index and its queries would have other codes."""
+    everything = ("--pyargs", "embedgate.suites", "--gate-combination", "torch-fp32-cpu", "--gate-data=few")
+    own = ("--gate-baselines=gate", "-k", "what_was_approved and not golden")
+    approve = ("--gate-update", "--gate-reason", "first")
+    project.runpytest_subprocess(*everything, *own, *approve).assert_outcomes(passed=1)
+    project.runpytest_subprocess(*everything, *own).assert_outcomes(passed=1)
+    (file,) = (project.path / "gate").glob("*/*.ranges.safetensors")
+    file.unlink()
+    done = project.runpytest_subprocess(*everything, *own)
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(["*ranges of torch-fp32-cpu were approved and are missing: *.ranges.safetensors*"])
+
+
 def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
     """Mixtures stay where only storages were measured, and the other way round; and budgets alone touch neither."""
     approve = ("--gate-data=few", "--gate-baselines=gate", "--gate-update", "--gate-reason", "first")

@@ -25,6 +25,9 @@ from embedgate.stored_vectors import FEWEST_CALIBRATION, StoredVectors
 from embedgate.tensor_store import TensorApproval
 from embedgate.tolerances import Tolerances
 
+# How the names of what is found among 8-bit codes by their approved ranges end.
+EIGHT_BITS = "@int8"
+
 
 class DriftChecks:
     """Judges a session's runs against what was approved, and approves what they measure.
@@ -87,6 +90,11 @@ class DriftChecks:
             return replace(
                 self._failure(combination, f"cannot be measured: {error}", ""), diagnosis=self._diagnose(run)
             )
+        try:
+            if gone := self._missing_ranges(run, found):
+                return self._failure(combination, gone, f"restore the file from git, or record it anew: {record}")
+        except BaselineError as error:
+            return self._failure(combination, error.cause, error.action)
         for (dataset, sha256, metric), scores in measured.items():
             try:
                 approved = found.get(combination.id, dataset, sha256, metric)
@@ -126,6 +134,21 @@ class DriftChecks:
         if better:
             message += f"; {len(better)} better than approved, approve them by: {record}"
         return Judgement("baseline", combination.id, "pass", message, details=tuple(better))
+
+    def _missing_ranges(self, run: Run, found: Found) -> str | None:
+        """What is said where values of 8-bit codes are approved, and their ranges are not."""
+        if run.ranges is None or run.ranges.vectors < FEWEST_CALIBRATION:
+            return None  # too few are never approved
+        id_ = run.combination.id
+        approved = any(
+            entry.key.combination == id_ and entry.key.dataset.endswith(EIGHT_BITS)
+            for entry in found.baseline.entries.values()
+        )
+        profile = self._profile_of(run.combination)
+        if not approved or self._ranges_store.find(profile, self._session.model, id_) is not None:
+            return None
+        file = self._ranges_store.file(found.profile, self._session.model)
+        return f"ranges of {id_} were approved and are missing: {file}"
 
     def golden(self, combination: Combination) -> Judgement:
         """Whether the golden texts have the approved tokens and embeddings."""

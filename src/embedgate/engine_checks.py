@@ -134,7 +134,10 @@ class EngineChecks:
 
         def diagnosis_of() -> Diagnosis:
             known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
-            step = "compare it with what faiss and usearch find (docs/engines.md)"
+            step = (
+                "compare it with what faiss and usearch find (docs/engines.md); where it is meant to lose as much, set "
+                f"kept_at_10 in [stored.{case.engine}] of {self._tolerances.path}"
+            )
             return known or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
 
         return judged(

@@ -68,7 +68,8 @@ class Plan:
     @cached_property
     def search_unavailable(self) -> str | None:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
-        return ENGINES[0].load().unavailable()
+        reason = ENGINES[0].load().unavailable()
+        return f"what is found is compared with exact search by faiss: {reason}" if reason else None
 
     @cached_property
     def engine_cases(self) -> tuple[EngineCase, ...]:

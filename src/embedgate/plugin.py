@@ -226,8 +226,6 @@ def pytest_configure(config: pytest.Config) -> None:
     config.pluginmanager.register(bench.collector, "embedgate-collector")
     settings = bench.settings
     _refuse_ignored_ini(config)
-    if settings.ranges is not None and not settings.ranges.is_file():
-        raise pytest.UsageError(f"{settings.ranges} is missing: save ranges [2, dim] by numpy.save")
     if settings.update:
         from embedgate.machine import in_ci
 
@@ -243,6 +241,8 @@ def pytest_configure(config: pytest.Config) -> None:
             raise pytest.UsageError("--gate-update needs one process: run it without -n")
     elif settings.reason:
         raise pytest.UsageError("--gate-reason goes with --gate-update")
+    if settings.ranges is not None and not settings.ranges.is_file():
+        raise pytest.UsageError(f"{settings.ranges} is missing: save ranges [2, dim] by numpy.save")
 
 
 @pytest.hookimpl(tryfirst=True)

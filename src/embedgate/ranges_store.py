@@ -33,6 +33,10 @@ class RangesStore:
     def _store(self) -> TensorStore:
         return TensorStore(self.folder, "ranges", "ranges")
 
+    def file(self, profile: str, model: Model) -> Path:
+        """Where the ranges of a hardware profile and model are."""
+        return self._store.file(profile, model.name)
+
     def find(self, profile: HardwareProfile, model: Model, combination: str) -> tuple[Ranges, str] | None:
         """The ranges of a combination and the hardware profile they were taken on; None where none are approved.
 

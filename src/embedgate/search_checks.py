@@ -12,7 +12,7 @@ from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
 from embedgate.engine_checks import EngineChecks
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
-from embedgate.metrics import METRICS, Matrix, Scores, mean_of
+from embedgate.metrics import METRICS, Matrix, mean_of
 from embedgate.search import MIXTURES, EmbeddingPrecision, Storage
 from embedgate.search.codes import NEEDS_RANGES, Ranges, codes_fault
 from embedgate.search.collection import stored_name
@@ -98,10 +98,13 @@ class SearchChecks:
         message = f"{precision} codes of {len(real)} documents decode to their vectors"
         if precision not in NEEDS_RANGES:
             return Judgement("codes", combination.id, "pass", message, metric=precision)
-        inside = self._inside(arm, real)
+        inside, asked = (mean_of(within_ranges(part, arm.ranges[None])) for part in (real, arm.vectors.queries))
         limit = self._tolerances.stored(precision, "within_ranges")
         found = compare_floor(inside, limit, metric="within_ranges", alpha=self._tolerances.alpha, family=self._family)
-        message += f"; {inside.value:.2%} of their values lie within the ranges ({arm.origin}), {limit:.2%} is required"
+        message += (
+            f"; {inside.value:.2%} of their values lie within the ranges ({arm.origin}), {limit:.2%} is required; "
+            f"{asked.value:.2%} of the queries'"
+        )
         return judged(
             "codes",
             combination.id,
@@ -259,14 +262,6 @@ class SearchChecks:
     def close(self) -> None:
         """Gives back what is held to be timed."""
         self.budgets.close()
-
-    def _inside(self, arm: Arm, real: Matrix) -> Scores:
-        """Share of values within the ranges: of the queries and, where the ranges are not their own, the documents."""
-        ranges = arm.ranges[None]
-        parts = [within_ranges(arm.vectors.queries, ranges)]
-        if arm.calibrated:
-            parts.append(within_ranges(real, ranges))
-        return mean_of(np.concatenate(parts))
 
     def _ranges_fault(
         self, run: Run, arm: Arm, ranges: Ranges, real: Matrix, precision: EmbeddingPrecision

@@ -28,6 +28,8 @@ MORE_THAN_TRUTH = 0.15
 # Share of its results that leaves no doubt about a fault, and by how much more than the truth's.
 CERTAIN = 0.97
 CLEARLY = 0.02
+# Share of documents that are still found by their own vectors where ids have nothing to do with them.
+SHUFFLED = 0.05
 # Lengths that differ by less are a unit's rounding.
 UNIT = 1e-2
 # Candidates per result that rescoring is played through with.
@@ -115,8 +117,12 @@ def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
     step = "see how rows of vectors come to the ids they are stored under"
     if (shifts == shifts[0]).mean() > 0.5:
         return Diagnosis("ids", f"documents are stored under ids that are {shifts[0]:+d} off", step)
-    cause = f"documents are shuffled against their ids: of {len(rows)}, {int(own.sum())} are found by their own vectors"
-    return Diagnosis("ids", cause, step)
+    hits = f"of {len(rows)}, {int(own.sum())} are found by their own vectors"
+    if own.mean() > SHUFFLED:
+        return Diagnosis(
+            "index", f"documents are not found by their own vectors: {hits}", "compare its scores with numpy's"
+        )
+    return Diagnosis("ids", f"documents are shuffled against their ids: {hits}", step)
 
 
 def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
@@ -143,6 +149,11 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         Diagnosis("codes", "bits of documents are packed in another order than those of queries", step),
         _ids_of(little, asked, RESULTS, threads),
     )
+    candidates = _ids_of(little, asked, RESULTS * RESCORING, threads)
+    yield (
+        Diagnosis("codes", "bits of documents are packed in another order than those of queries", step),
+        _best(candidates, rescored(unit_queries, bits, candidates)),
+    )
     candidates = _ids_of(bits, asked, RESULTS * RESCORING, threads)
     scores = rescored(unit_queries, little, candidates)
     yield (
@@ -152,7 +163,9 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         _best(candidates, scores),
     )
     ranges = Ranges.of(unit)
-    for codes, first in ((bits, asked), (stored(unit, "int8", ranges), quantize(unit_queries, "int8", ranges))):
+    whole = Codes("float32", unit, unit.shape[1])
+    eight = stored(unit, "int8", ranges)
+    for codes, first in ((bits, asked), (eight, quantize(unit_queries, "int8", ranges)), (whole, unit_queries)):
         if codes is not bits:
             candidates = _ids_of(codes, first, RESULTS * RESCORING, threads)
         places = np.broadcast_to(np.arange(candidates.shape[1]), candidates.shape)
@@ -165,6 +178,13 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
             _best(candidates, rescored(unit_queries, codes, places)),
         )
         scores = rescored(unit_queries, codes, candidates)
+        by_id = rescored(unit_queries, codes, np.sort(candidates, axis=1))
+        yield (
+            Diagnosis(
+                "index", f"{about} ignores the stored order: its scores are of the candidates in order of ids", step
+            ),
+            _best(candidates, by_id),
+        )
         yield (
             Diagnosis("index", f"{about} returns places among the candidates instead of ids", step),
             _best(places, scores),
