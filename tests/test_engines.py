@@ -510,3 +510,14 @@ def test_the_offset_of_uint8_codes_matters_to_products_of_codes_alone():
         assert (find(index, codes, by_floats, queries)[1][:, :1] == own).all()
     assert found["int8"].all()
     assert found["uint8"].mean() < 0.5
+
+
+def test_usearch_holds_few_pairs_at_a_time(monkeypatch):
+    """It keeps every pair of a query and a document until it sorts: 449 queries of a million documents are 7 GB."""
+    codes = documents("int8")
+    queries = as_queries(codes, 7)
+    whole = usearch.build(codes, "exact", 1).search(queries, 5)
+    monkeypatch.setattr(usearch, "MOST_PAIRS", 2 * len(codes))
+    parts = usearch.build(codes, "exact", 1).search(queries, 5)
+    assert np.array_equal(whole[0], parts[0])
+    assert np.array_equal(whole[1], parts[1])

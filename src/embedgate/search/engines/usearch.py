@@ -27,6 +27,8 @@ NAME = "usearch"
 SCALARS = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "binary": "b1", "ubinary": "b1"}
 INT64 = np.dtype(np.int64)
 # An array, which is subtracted from sooner than a scalar.
+# Pairs of a query and a document that an exact search holds at once: usearch keeps 16 bytes of each before it sorts.
+MOST_PAIRS = 2**26
 ONE = np.ones((), np.float32)
 
 
@@ -113,6 +115,9 @@ class UsearchIndex:
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
         self._accepts(queries, k)
+        if self._matrix is not None and 1 < len(queries) > (most := max(1, MOST_PAIRS // len(self._matrix))):
+            parts = [self.search(queries[start : start + most], k) for start in range(0, len(queries), most)]
+            return np.concatenate([scores for scores, _ in parts]), np.concatenate([ids for _, ids in parts])
         if self._precision == "binary":
             queries = unsigned(queries, "binary")
         queries = np.ascontiguousarray(queries)
