@@ -239,7 +239,7 @@ class StoredVectors:
     def complete(self, run: Run) -> set[str]:
         """Names under which all there is to approve of a run's stored vectors has been measured.
 
-        A storage or mixture that embedgate no longer has is found by them; one of other dimensions is left alone.
+        What is approved under others, such as of vectors truncated to other dimensions, is left alone.
         """
         if self._session.plan.collection is None:
             return set()
