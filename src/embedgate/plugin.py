@@ -359,7 +359,8 @@ def _of_stored(plan: Plan) -> dict[str, list[Any]]:
 def pytest_deselected(items: Sequence[pytest.Item]) -> None:
     """Counts what a session was not asked for, since a receipt must tell."""
     for item in items:
-        if (combination := _combination(item)) and RECEIPT not in _parameters(item):
+        asks = RECEIPT not in _parameters(item) and not _asks_nothing(item)
+        if asks and (combination := _combination(item)):
             item.config.stash[BENCH].deselected[combination.id] += 1
 
 
