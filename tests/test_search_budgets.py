@@ -9,12 +9,13 @@ import numpy as np
 import pytest
 
 from embedgate.combination import Combination
+from embedgate.embeddings import normalised
 from embedgate.search import Storage
 from embedgate.search.codes import Ranges
 from embedgate.search.collection import Collection
 from embedgate.search.engines import EngineRegistry
 from embedgate.search.loads import SearchLoad, search_loads
-from embedgate.search.measure import Vectors, normalised
+from embedgate.search.measure import Vectors
 from embedgate.search.speed import SearchTiming
 from embedgate.search_budgets import SearchBudgets
 from embedgate.store import Approved, Entry, Key, Provenance

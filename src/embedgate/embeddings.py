@@ -8,6 +8,12 @@ import numpy as np
 import numpy.typing as npt
 
 
+def normalised(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """Vectors of length 1, float32 `[n, dim]`; one of length 0 stays."""
+    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
+    return np.asarray(vectors / np.maximum(norms, np.float32(1e-12)), dtype=np.float32)
+
+
 class Embeddings:
     """Embeddings of a set of texts, looked up by text.
 
@@ -22,8 +28,7 @@ class Embeddings:
         self.texts = list(texts)
         self.matrix = np.ascontiguousarray(matrix, dtype=np.float32)
         self._row = {text: row for row, text in enumerate(self.texts)}
-        norms = np.linalg.norm(self.matrix, axis=1, keepdims=True)
-        self.normalised: npt.NDArray[np.float32] = self.matrix / np.maximum(norms, np.float32(1e-12))
+        self.normalised = normalised(self.matrix)
 
     def __contains__(self, text: str) -> bool:
         return text in self._row

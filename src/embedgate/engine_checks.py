@@ -15,7 +15,7 @@ from embedgate.metrics.search import Ids, Ranking, kept_at_10
 from embedgate.search import RESULTS
 from embedgate.search.collection import stored_name
 from embedgate.search.engines import EngineCase
-from embedgate.search.faults import certain, diagnose, malformed
+from embedgate.search.faults import diagnose, malformed, suspect
 from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.session import Run, Session
 from embedgate.statistics import Comparison, compare_floor
@@ -65,7 +65,7 @@ class EngineChecks:
             return self._added_engine(run, arm, case)
         built = build(case, arm.vectors.documents, arm.ranges[None], self._session.threads)
         try:
-            shares, _ = found_share(built, arm.vectors.queries, self._session.threads)
+            shares = found_share(built, arm.vectors.queries, self._session.threads)
             size, codes = built.bytes_per_vector, built.codes.bytes_per_vector
         finally:
             built.index.close()
@@ -128,17 +128,18 @@ class EngineChecks:
             f"{self._stored.collection.size} vectors, {floor:.2%} is required"
         )
         truth = arm.truth.ids[:, :RESULTS]
-        if sure := certain(ids, truth, arm.raw.queries, arm.raw.documents, session.threads):
-            failed = _failed(run, name, "kept_at_10", sure)
-            return replace(failed, message=f"{message}; {sure.cause}", value=scores.value, limit=floor)
+        known = suspect(ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
+        if known.is_certain and known.diagnosis is not None:
+            failed = _failed(run, name, "kept_at_10", known.diagnosis)
+            return replace(failed, message=f"{message}; {known.diagnosis.cause}", value=scores.value, limit=floor)
 
         def diagnosis_of() -> Diagnosis:
-            known = diagnose(search, ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
+            fault = diagnose(search, known, arm.raw.documents)
             step = (
                 "compare it with what faiss and usearch find (docs/engines.md); where it is meant to lose as much, set "
                 f"kept_at_10 in [stored.{case.engine}] of {self._tolerances.path}"
             )
-            return known or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
+            return fault or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
 
         return judged(
             "engine",

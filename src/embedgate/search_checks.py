@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -139,19 +139,8 @@ class SearchChecks:
             order = [int(i) for i in np.argsort(scores.items, kind="stable")[:WORST] if scores.items[i] < 1]
             return [WorstText(collection.queries[i], 1.0, float(scores.items[i])) for i in order]
 
-        if not collection.is_like_real:
-            return self._only_told("search", run, name, metric, found, message)
-        return judged(
-            "search",
-            combination.id,
-            name,
-            metric,
-            found,
-            message,
-            scores.value,
-            1.0,
-            diagnose=lambda: too_coarse(storage, message),
-            worst=worst,
+        return self._by_floor(
+            "search", run, name, metric, found, message, diagnose=lambda: too_coarse(storage, message), worst=worst
         )
 
     def ranks(self, combination: Combination, storage: Storage, dataset: Retrieval, metric: str) -> Judgement:
@@ -218,25 +207,33 @@ class SearchChecks:
             f"{MIXTURES[mixture].about(combination.reference.id)} {scores.value:.2%} of the ten that "
             f"{combination.reference} finds alone, {floor:.2%} is required"
         )
-        if not self._stored.collection.is_like_real:
-            return self._only_told("mixed", run, name, metric, found, message)
-        return judged(
+        return self._by_floor(
             "mixed",
-            combination.id,
+            run,
             name,
             metric,
             found,
             message,
-            scores.value,
-            1.0,
             diagnose=lambda: self._strangers(run) or self._diagnose(run),
         )
 
-    def _only_told(
-        self, check: Check, run: Run, dataset: str, metric: str, found: Comparison, message: str
+    def _by_floor(
+        self,
+        check: Check,
+        run: Run,
+        dataset: str,
+        metric: str,
+        found: Comparison,
+        message: str,
+        *,
+        diagnose: Callable[[], Diagnosis],
+        worst: Callable[[], Sequence[WorstText]] = tuple,
     ) -> Judgement:
-        """What is measured where floors mean nothing: baselines alone can judge it."""
-        collection = self._stored.collection
+        """Judges what is found in the collection; where floors mean nothing, baselines alone can, and it is told."""
+        collection, id_ = self._stored.collection, run.combination.id
+        if collection.is_like_real:
+            value = found.observed
+            return judged(check, id_, dataset, metric, found, message, value, 1.0, diagnose=diagnose, worst=worst)
         cause = (
             f"{collection.size} vectors are grown from {len(collection.documents)} documents, more than was compared "
             "with real text (docs/corpus.md), so floors do not judge what is found among them"
@@ -244,7 +241,7 @@ class SearchChecks:
         step = f"give more texts, or approve it and let test_baseline.py judge: {self._record}"
         return Judgement(
             check,
-            run.combination.id,
+            id_,
             "inconclusive",
             message,
             dataset,

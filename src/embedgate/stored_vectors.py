@@ -9,6 +9,7 @@ import numpy as np
 
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
+from embedgate.embeddings import normalised
 from embedgate.errors import BaselineError, GateError
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
@@ -18,7 +19,7 @@ from embedgate.search import MIXTURES
 from embedgate.search.codes import Ranges
 from embedgate.search.collection import Collection, stored_name
 from embedgate.search.corpus import Recipe, grow
-from embedgate.search.measure import Vectors, exact, mixed, normalised, rankings, within_ranges
+from embedgate.search.measure import Vectors, exact, mixed, rankings, within_ranges
 from embedgate.session import Run, Session
 
 # Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever

@@ -68,6 +68,10 @@ class Ranges:
             raise GateError(f"{file} has a least value above its greatest, or none", "save low in row 0, high in row 1")
         return cls(both[0].astype(np.float32), both[1].astype(np.float32), 0)
 
+    def hold(self, vectors: Matrix) -> npt.NDArray[np.bool_]:
+        """Which values of vectors they do not cut off, bool `[n, dim]`."""
+        return np.asarray((vectors >= self.low) & (vectors <= self.high))
+
     @property
     def both(self) -> Matrix:
         """As `quantize_embeddings` takes them, float32 `[2, dim]`."""
@@ -201,7 +205,7 @@ def codes_fault(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges) 
         if ((turned > 0) == (vectors > 0)).all():
             return "bits are packed in the wrong order: the first dimension is in the lowest bit"
         return f"{1 - right:.2%} of the bits are not the sign of their dimension"
-    within = (vectors >= ranges.low) & (vectors <= ranges.high) if precision in NEEDS_RANGES else True
+    within = ranges.hold(vectors) if precision in NEEDS_RANGES else True
     unit = ranges.step if precision in NEEDS_RANGES else np.float32(2**-10 if precision == "float16" else 0)
     wrong = np.abs(decoded - vectors) > WITHIN_STEP * unit + np.float32(1e-6)
     share = float((wrong & within).mean())

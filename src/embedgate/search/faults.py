@@ -6,17 +6,18 @@ Each known fault is played through on the same vectors: if its results are the i
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.embeddings import normalised
 from embedgate.judgement import Diagnosis
 from embedgate.metrics import Matrix
 from embedgate.metrics.search import Ids
 from embedgate.search import RESULTS
 from embedgate.search.codes import Codes, Ranges, quantize, stored
-from embedgate.search.measure import normalised
 from embedgate.search.nearest import nearest
 from embedgate.search.rescoring import rescored
 
@@ -56,27 +57,33 @@ def malformed(ids: npt.NDArray[Any], queries: int, documents: int) -> str | None
     return f"returns a document twice for {twice} of {queries} queries" if twice else None
 
 
-def diagnose(
-    search: Search, found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int
-) -> Diagnosis | None:
-    """The fault that explains an index's results; None where none of those known does.
+@dataclass(frozen=True)
+class Suspect:
+    """The known fault that explains most of an index's results.
 
-    Args:
-        search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
-        found: What it returned, `[q, 10]`.
-        truth: What exact search by cosine finds, `[q, 10]`.
-        queries: Queries as the encoder gave them, float32 `[q, dim]`.
-        documents: Documents as the encoder gave them, float32 `[n, dim]`.
-        threads: Threads to search with.
+    Attributes:
+        diagnosis: The fault; None where none explains any.
+        share: Share of the results that it explains.
+        kept: Share of the results that are the truth's.
     """
-    known, share = _likeliest(found, queries, documents, threads)
-    if share >= max(EXPLAINS, overlap(found, truth) + MORE_THAN_TRUTH):
-        return known
-    return _ids(search, documents)
+
+    diagnosis: Diagnosis | None
+    share: float
+    kept: float
+
+    @property
+    def is_certain(self) -> bool:
+        """Whether the results are the fault's own, however little it costs."""
+        return self.share >= CERTAIN and self.share >= self.kept + CLEARLY
+
+    @property
+    def is_likely(self) -> bool:
+        """Whether it explains enough, and more than the truth does, to be the cause of what is lost."""
+        return self.share >= max(EXPLAINS, self.kept + MORE_THAN_TRUTH)
 
 
-def certain(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int) -> Diagnosis | None:
-    """The fault whose results are an index's own, however little it costs; None where there is none.
+def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int) -> Suspect:
+    """Plays known faults through; none where nearly all is found, since none could explain more.
 
     Args:
         found: What the index returned, `[q, 10]`.
@@ -86,24 +93,28 @@ def certain(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads:
         threads: Threads to search with.
     """
     kept = overlap(found, truth)
-    if kept >= CERTAIN:
-        return None
-    known, share = _likeliest(found, queries, documents, threads)
-    return known if share >= CERTAIN and share >= kept + CLEARLY else None
+    likeliest, most = None, 0.0
+    if kept < CERTAIN:
+        for diagnosis, results in _suspects(queries, documents, threads):
+            if (share := overlap(found, results)) > most:
+                likeliest, most = diagnosis, share
+    return Suspect(likeliest, most, kept)
+
+
+def diagnose(search: Search, known: Suspect, documents: Matrix) -> Diagnosis | None:
+    """The fault that explains an index's results; None where none of those known does.
+
+    Args:
+        search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
+        known: The likeliest of the faults that were played through.
+        documents: Documents as the encoder gave them, float32 `[n, dim]`.
+    """
+    return known.diagnosis if known.is_likely else _ids(search, documents)
 
 
 def overlap(one: Ids, other: Ids) -> float:
     """Mean share of results that two searches have in common."""
     return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(one, other, strict=True)]))
-
-
-def _likeliest(found: Ids, queries: Matrix, documents: Matrix, threads: int) -> tuple[Diagnosis | None, float]:
-    """The known fault that explains most of an index's results, and which share of them."""
-    likeliest, most = None, 0.0
-    for diagnosis, results in _suspects(queries, documents, threads):
-        if (share := overlap(found, results)) > most:
-            likeliest, most = diagnosis, share
-    return likeliest, most
 
 
 def _ids(search: Search, documents: Matrix) -> Diagnosis | None:

@@ -13,7 +13,7 @@ from embedgate.metrics import FloatArray, Matrix
 from embedgate.metrics.search import Found, Ids
 from embedgate.search import RESULTS
 from embedgate.search.codes import BITS, NEEDS_RANGES, Codes, Ranges, quantize, stored, unsigned
-from embedgate.search.engines import ENGINES, EngineCase, Index
+from embedgate.search.engines import EngineCase, Index, engine_named
 from embedgate.search.nearest import nearest
 
 # By how much a score of float32 sums may miss the true one; of float16 vectors, an engine may sum in half, too.
@@ -53,15 +53,15 @@ def build(case: EngineCase, documents: Matrix, ranges: Ranges, threads: int) -> 
         BuildError: If the engine cannot build it.
     """
     assert case.kind, "an engine of a host project's builds its own index"
-    module = next(engine for engine in ENGINES if engine.name == case.engine).load()
+    module = engine_named(case.engine).load()
     codes = stored(documents, case.precision, ranges if case.precision in NEEDS_RANGES else None)
     started = time.perf_counter()
     index = module.build(codes, case.kind, threads)
     return Built(index, codes, time.perf_counter() - started)
 
 
-def found_share(built: Built, queries: Matrix, threads: int) -> tuple[FloatArray, Ids]:
-    """Per query the share of the best ten of the same codes that an index finds, and what it returns.
+def found_share(built: Built, queries: Matrix, threads: int) -> FloatArray:
+    """Per query the share of the best ten of the same codes that an index finds.
 
     A result counts where its true score reaches that of the tenth best, so that ties count whichever is returned
     (Aumüller, Bernhardsson and Faithfull, "ANN-Benchmarks", Information Systems 87, 2020), and once.
@@ -72,7 +72,7 @@ def found_share(built: Built, queries: Matrix, threads: int) -> tuple[FloatArray
         threads: Threads of the exact search.
 
     Returns:
-        Shares, float64 `[q]`, and rows of documents, int64 `[q, 10]`.
+        Shares, float64 `[q]`.
     """
     codes = built.codes
     asked = quantize(queries, codes.precision, codes.ranges)
@@ -84,7 +84,7 @@ def found_share(built: Built, queries: Matrix, threads: int) -> tuple[FloatArray
     reaches = scores >= truth.scores[:, k - 1, None] - within
     ordered = np.sort(ids, axis=1)
     twice = ((ordered[:, 1:] == ordered[:, :-1]) & (ordered[:, 1:] >= 0)).sum(axis=1)
-    return np.asarray(np.maximum(reaches.sum(axis=1) - twice, 0) / k, dtype=np.float64), ids
+    return np.asarray(np.maximum(reaches.sum(axis=1) - twice, 0) / k, dtype=np.float64)
 
 
 def _rounding(codes: Codes) -> float:

@@ -11,12 +11,13 @@ from itertools import groupby
 
 import numpy as np
 
+from embedgate.embeddings import normalised
 from embedgate.metrics import Matrix, Scores
 from embedgate.metrics.search import Ranking, kept_at_10, ranking
 from embedgate.search import MIXTURES, RESULTS, Storage
-from embedgate.search.codes import NEEDS_RANGES, Codes, Ranges, quantize, stored
+from embedgate.search.codes import NEEDS_RANGES, Codes, Ranges, stored
 from embedgate.search.nearest import nearest
-from embedgate.search.rescoring import rescored
+from embedgate.search.rescoring import first_queries, rescored
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,12 +37,6 @@ class Vectors:
         if dims is None:
             return self
         return Vectors(*(normalised(part[:, :dims]) for part in (self.queries, self.documents)))
-
-
-def normalised(vectors: Matrix) -> Matrix:
-    """Vectors of length 1; one of length 0 stays."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.float32(1e-12)), dtype=np.float32)
 
 
 def rankings(
@@ -81,13 +76,6 @@ def _of_codes(
         yield storage.id, ranking(first, storage.candidates, again if storage.rescore else None)
 
 
-def first_queries(queries: Matrix, codes: Codes, storage: Storage) -> Matrix:
-    """Queries as the first search takes them: stored as documents are, or float32 ones in steps of their codes."""
-    if storage.float_queries and codes.ranges is not None:
-        return queries * codes.ranges.step
-    return quantize(queries, codes.precision, codes.ranges)
-
-
 def exact(vectors: Vectors, threads: int) -> Ranking:
     """What exact search among float32 vectors finds."""
     codes = Codes("float32", vectors.documents, vectors.documents.shape[1])
@@ -96,8 +84,7 @@ def exact(vectors: Vectors, threads: int) -> Ranking:
 
 def within_ranges(vectors: Matrix, ranges: Ranges) -> np.ndarray:
     """Share of each vector's dimensions that lie within ranges, so that their codes are not cut off, float64 `[n]`."""
-    inside = (vectors >= ranges.low) & (vectors <= ranges.high)
-    return np.asarray(inside.mean(axis=1, dtype=np.float64))
+    return np.asarray(ranges.hold(vectors).mean(axis=1, dtype=np.float64))
 
 
 def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking, threads: int) -> dict[str, Scores]:

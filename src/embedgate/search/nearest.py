@@ -14,6 +14,7 @@ import numpy.typing as npt
 from embedgate.metrics import Matrix
 from embedgate.metrics.search import Found, Ids, Indistinct
 from embedgate.search.codes import BITS, Codes, unsigned
+from embedgate.search.engines.faiss import in_threads
 
 # Documents compared at a time: 2^16 of 384 dimensions are 100 MB as float32.
 CHUNK = 2**16
@@ -65,9 +66,7 @@ def _search(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> tu
     bits = codes.precision in BITS
     asked: npt.NDArray[Any] = unsigned(queries, codes.precision) if bits else queries.astype(np.float32, copy=False)
     asked = np.ascontiguousarray(asked)
-    before = faiss.omp_get_max_threads()
-    faiss.omp_set_num_threads(threads)
-    try:
+    with in_threads(threads):
         for start in range(0, len(codes), CHUNK):
             part = codes.matrix[start : start + CHUNK]
             if bits:
@@ -84,8 +83,6 @@ def _search(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> tu
             ids = np.concatenate([ids, found + start], axis=1)
             best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
             scores, ids = np.take_along_axis(scores, best, axis=1), np.take_along_axis(ids, best, axis=1)
-    finally:
-        faiss.omp_set_num_threads(before)
     return scores, ids
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from embedgate.metrics import Matrix
 from embedgate.search import RESULTS, Storage
-from embedgate.search.codes import Codes, decode, quantize
+from embedgate.search.codes import Array, Codes, decode, quantize
 from embedgate.search.engines import Ids, Index
 
 # Bytes of decoded candidates that are held at a time.
@@ -34,17 +34,21 @@ def find(index: Index, codes: Codes, storage: Storage, queries: Matrix) -> tuple
         ValueError: If the storage takes float32 queries of 8-bit documents and the index does not.
     """
     k = min(RESULTS, len(codes))
-    asked = quantize(queries, codes.precision, codes.ranges)
-    if storage.float_queries and codes.ranges is not None:
-        if not index.float_queries:
-            raise ValueError(f"this index takes no float32 queries of {codes.precision} documents")
-        asked = queries * codes.ranges.step
-    scores, ids = index.search(asked, min(storage.candidates, len(codes)))
+    if storage.float_queries and codes.ranges is not None and not index.float_queries:
+        raise ValueError(f"this index takes no float32 queries of {codes.precision} documents")
+    scores, ids = index.search(first_queries(queries, codes, storage), min(storage.candidates, len(codes)))
     if storage.rescore:
         scores = rescored(queries, codes, ids)
         order = np.argsort(-scores, axis=1, kind="stable")
         scores, ids = np.take_along_axis(scores, order, axis=1), np.take_along_axis(ids, order, axis=1)
     return scores[:, :k], ids[:, :k]
+
+
+def first_queries(queries: Matrix, codes: Codes, storage: Storage) -> Array:
+    """Queries as the first search takes them: stored as documents are, or float32 ones in steps of their codes."""
+    if storage.float_queries and codes.ranges is not None:
+        return queries * codes.ranges.step
+    return quantize(queries, codes.precision, codes.ranges)
 
 
 def rescored(queries: Matrix, codes: Codes, ids: Ids) -> Matrix:

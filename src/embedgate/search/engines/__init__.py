@@ -173,8 +173,7 @@ class EngineRegistry:
 
     def unavailable(self, name: str) -> str | None:
         """Why an engine cannot run here, in one line; None where it can, and for a host project's."""
-        engine = next((engine for engine in ENGINES if engine.name == name), None)
-        return engine.load().unavailable() if engine is not None else None
+        return None if name in self._factories else engine_named(name).load().unavailable()
 
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
         """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.
@@ -245,3 +244,8 @@ ENGINES: tuple[Engine, ...] = (
     Engine("usearch", "embedgate.search.engines.usearch", "search"),
     Engine("qdrant", "embedgate.search.engines.qdrant", "qdrant"),
 )
+
+
+def engine_named(name: str) -> Engine:
+    """The engine of embedgate's own that has a name."""
+    return next(engine for engine in ENGINES if engine.name == name)

@@ -26,9 +26,9 @@ NAME = "usearch"
 # What usearch calls them. It must be told: it takes a uint8 array for bits.
 SCALARS = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "binary": "b1", "ubinary": "b1"}
 INT64 = np.dtype(np.int64)
-# An array, which is subtracted from sooner than a scalar.
 # Pairs of a query and a document that an exact search holds at once: usearch keeps 16 bytes of each before it sorts.
 MOST_PAIRS = 2**26
+# An array, which is subtracted from sooner than a scalar.
 ONE = np.ones((), np.float32)
 
 
