@@ -634,7 +634,6 @@ noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
 class TestFreshProcess:
     def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, pytester, cache, monkeypatch):
         """Really measured: nothing here depends on time."""
-        monkeypatch.setenv("CI", "")
         pytester.makeconftest(CONFTEST)
         pytester.mkdir("gate")
         common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", "triplets"]
@@ -660,7 +659,6 @@ class TestFreshProcess:
 
     def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(self, pytester, cache, monkeypatch):
         """On a clock that the encoders advance: update, unchanged, and slower; with arguments that end other modes."""
-        monkeypatch.setenv("CI", "")
         pytester.makeconftest(CONFTEST + CLOCK)
         pytester.mkdir("gate")
         common = ["--pyargs", "-p", "no:embedgate-none", "--gate-data", "triplets", "--gate-baselines", "gate"]

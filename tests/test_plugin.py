@@ -44,7 +44,6 @@ SUITES = (
 @pytest.fixture
 def project(pytester, cache, monkeypatch):
     """A host project with a small dataset of its own and no baselines yet."""
-    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     few = fixed_cases(10), "0" * 64
     monkeypatch.setattr("embedgate.session.approved_set", lambda: few)

@@ -28,7 +28,6 @@ ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}"
 @pytest.fixture
 def judge(judge_with, tmp_path, monkeypatch):
     """Makes a judge of stubs on a CPU and a GPU."""
-    monkeypatch.delenv("CI", raising=False)
     data = tmp_path / "mine.jsonl"
     data.write_text(ROWS)
     made = []

@@ -45,7 +45,6 @@ def pytest_gate_combinations(registry):
 
 @pytest.fixture
 def project(pytester, cache, monkeypatch):
-    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     rows = [
         {"sentence1": "A dog runs.", "sentence2": "A dog is running.", "score": 5},

@@ -106,7 +106,6 @@ ON_GPU = (*GIVEN, "-m", "gpu", "--benchmark-disable", "-q")
 def on_gpu(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """pytest on a machine that pretends to have a GPU."""
     environment = {**os.environ, "PRETEND_GPU": "1"}
-    environment.pop("CI", None)
     command = [sys.executable, "-m", "pytest", *ON_GPU, *options]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
@@ -136,7 +135,6 @@ def measured(tmp_path_factory, cache) -> Path:
 @pytest.fixture
 def project(pytester, measured, cache, monkeypatch):
     """A checkout of that project on a machine without a GPU."""
-    monkeypatch.delenv("CI", raising=False)
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     shutil.copytree(measured, pytester.path, dirs_exist_ok=True)
     return pytester

@@ -63,7 +63,6 @@ def entry(
 @pytest.fixture(autouse=True)
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMBEDGATE_CACHE", str(tmp_path / "cache"))
-    monkeypatch.delenv("CI", raising=False)
 
 
 @pytest.fixture
