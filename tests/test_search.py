@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -165,6 +166,27 @@ class TestStorages:
         assert resolve(str(tmp_path / "nested")).trained_dims == (256, 128)
         assert model.trained_dims == ()
 
+    @pytest.mark.parametrize(
+        ("modules", "dim"),
+        [
+            ({"Pooling": {"word_embedding_dimension": 8, "pooling_mode_mean_tokens": True}}, 8),
+            ({"Pooling": {"word_embedding_dimension": 8, "pooling_mode_a": True, "pooling_mode_b": True}}, 16),
+            ({"Pooling": {"embedding_dimension": 8, "pooling_mode": "mean"}}, 8),
+            ({"Pooling": {"embedding_dimension": 8, "pooling_mode": ["cls", "max"]}, "Normalize": {}}, 16),
+            ({"Pooling": {"embedding_dimension": 8, "pooling_mode": "mean"}, "Dense": {"out_features": 4}}, 4),
+            ({"StaticEmbedding": {}}, None),
+        ],
+    )
+    def test_a_models_dimensions_are_read_from_its_configs(self, tmp_path, model, modules, dim):
+        listed = []
+        for name, config in modules.items():
+            listed.append({"type": f"sentence_transformers.models.{name}", "path": name})
+            (tmp_path / name).mkdir()
+            (tmp_path / name / "config.json").write_text(json.dumps(config), "utf-8")
+        (tmp_path / "modules.json").write_text(json.dumps(listed), "utf-8")
+        assert replace(model, path=tmp_path).dim == dim
+        assert model.dim == 384
+
 
 class TestCollection:
     def test_does_not_depend_on_the_order_of_datasets(self):
@@ -208,7 +230,7 @@ class TestRanges:
         assert judged.verdict == "pass", judged.message
 
     def ranges(self, judge, rows: int) -> np.ndarray:
-        vectors, _ = judge.drift.stored.searched(judge.session.run(REFERENCE))
+        vectors = judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors
         return np.stack([vectors.documents[:rows].min(axis=0), vectors.documents[:rows].max(axis=0)])
 
     def test_of_ten_vectors_are_red(self, judge, judge_with, folder, tmp_path):
@@ -317,9 +339,9 @@ class TestEngines:
         red(judge.search.engines.finds(REFERENCE, EngineCase(name)), layer, cause)
 
     def test_one_that_changes_what_it_is_given_changes_nothing_else(self, judge):
-        before = judge.drift.stored.searched(judge.session.run(REFERENCE))[0].documents.copy()
+        before = judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors.documents.copy()
         judge.search.engines.finds(REFERENCE, EngineCase("spoils"))
-        assert np.array_equal(judge.drift.stored.searched(judge.session.run(REFERENCE))[0].documents, before)
+        assert np.array_equal(judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors.documents, before)
 
     def test_what_only_loses_is_named_by_no_fault(self, judge):
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""

@@ -75,7 +75,7 @@ def checks(vectors):
             plan=SimpleNamespace(collection=Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)),
         )
         budgets = Budgets(ratio)
-        searched = vectors, Ranges.of(vectors.documents)
+        searched = SimpleNamespace(vectors=vectors, ranges={None: Ranges.of(vectors.documents)})
         found = SearchBudgets(session, Tolerances.load(COMMITTED), budgets, lambda _: searched, "pytest --record", 4)
         made.append(found)
         return found, budgets, run

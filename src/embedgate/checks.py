@@ -30,7 +30,7 @@ from embedgate.statistics import Comparison, compare, compare_floor
 from embedgate.stored_vectors import StoredVectors
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
-from embedgate.verdicts import judged
+from embedgate.verdicts import judged, unmeasured
 
 WORST = 5
 PROBES = 16
@@ -151,7 +151,9 @@ class Judge:
         try:
             scores = self.session.agreement(run)[metric]
         except ValueError as error:  # NaN, or a dimension of its own
-            return self._broken("agreement", run, self.session.texts_name, metric, str(error))
+            return unmeasured(
+                "agreement", run.combination.id, self.session.texts_name, metric, error, self._diagnose(run)
+            )
         found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
         message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
 
@@ -171,7 +173,7 @@ class Judge:
         try:
             scores = self.session.order(run)[metric]
         except NotFinite as error:
-            return self._broken("ordering", run, ORDERING, metric, str(error))
+            return unmeasured("ordering", run.combination.id, ORDERING, metric, error, self._diagnose(run))
         found = compare_floor(scores, floor, metric=metric, alpha=self.tolerances.alpha, family=self.family)
         cases, _ = approved_set()
         turned = Counter(case.relation for case, kept in zip(cases, scores.items, strict=True) if kept < 1)
@@ -206,7 +208,7 @@ class Judge:
         try:
             mine = self.session.scores(run, dataset)[metric]
         except NotFinite as error:
-            return self._broken(check, run, dataset.name, metric, str(error))
+            return unmeasured(check, run.combination.id, dataset.name, metric, error, self._diagnose(run))
         try:
             theirs = self.session.scores(other, dataset)[metric]
             found = compare(
@@ -271,17 +273,6 @@ class Judge:
             diagnose=diagnose,
             worst=worst,
             details=details,
-        )
-
-    def _broken(self, check: Check, run: Run, dataset: str, metric: str, cause: str) -> Judgement:
-        return Judgement(
-            check,
-            run.combination.id,
-            "fail",
-            f"{dataset} {metric} cannot be measured: {cause}".strip(),
-            dataset,
-            metric,
-            diagnosis=self._diagnose(run),
         )
 
     def _diagnose(self, run: Run) -> Diagnosis:

@@ -19,9 +19,9 @@ from embedgate.search.faults import diagnose, malformed, suspect
 from embedgate.search.indexes import build, found_share, rows_of
 from embedgate.session import Run, Session
 from embedgate.statistics import Comparison, compare_floor
-from embedgate.stored_vectors import UNMEASURED, Arm, StoredVectors
+from embedgate.stored_vectors import UNMEASURED, Searched, StoredVectors
 from embedgate.tolerances import GRAPH_FLOOR, Tolerances
-from embedgate.verdicts import judged
+from embedgate.verdicts import failed, judged
 
 # An exact index holds little more than its documents' codes.
 MOST_BYTES = 1.25
@@ -56,16 +56,16 @@ class EngineChecks:
         """Whether an engine's index finds what is there: exactly, or as a graph does; a host's, as float32 does."""
         run = self._session.run(combination)
         try:
-            arm = self._stored.arm(run)
+            searched = self._stored.searched(run)
         except UNMEASURED as error:
             dataset, metric = self._session.plan.engine_subject(case)
             cause = f"{case} cannot be judged: {error}"
             return Judgement("engine", combination.id, "fail", cause, dataset, metric, diagnosis=self._diagnose(run))
         if not case.kind:
-            return self._added_engine(run, arm, case)
-        built = build(case, arm.vectors.documents, arm.ranges[None], self._session.threads)
+            return self._added_engine(run, searched, case)
+        built = build(case, searched.vectors.documents, searched.ranges[None], self._session.threads)
         try:
-            shares = found_share(built, arm.vectors.queries, self._session.threads)
+            shares = found_share(built, searched.vectors.queries, self._session.threads)
             size, codes = built.bytes_per_vector, built.codes.bytes_per_vector
         finally:
             built.index.close()
@@ -77,15 +77,15 @@ class EngineChecks:
         if case.kind == "exact" and size > MOST_BYTES * codes:
             cause = f"{case} holds {size:.0f} bytes a vector, where {case.precision} takes {codes}"
             diagnosis = Diagnosis("bytes", cause, "see in which type the index keeps what it is given")
-            return _failed(run, "", case.id, diagnosis)
+            return failed("engine", combination.id, "", case.id, diagnosis)
         if case.kind == "exact":
             if scores.value == 1:
                 return Judgement("engine", combination.id, "pass", about, metric=case.id, value=1.0, limit=1.0)
             missed = int((shares < 1).sum())
             cause = f"{case} misses what exact search finds for {missed} of {len(shares)} queries"
             step = "see whether it is exact: the metric, sums that saturate, the offset of codes"
-            failed = _failed(run, "", case.id, Diagnosis("index", cause, step))
-            return replace(failed, value=scores.value, limit=1.0, details=(about,))
+            red = failed("engine", combination.id, "", case.id, Diagnosis("index", cause, step))
+            return replace(red, value=scores.value, limit=1.0, details=(about,))
         floor = self._tolerances.stored(case.precision, GRAPH_FLOOR)
         found = self._compare(scores, floor)
         step = "give the graph more links, or let it look at more candidates (ef)"
@@ -101,40 +101,41 @@ class EngineChecks:
             diagnose=lambda: Diagnosis("index", f"the graph of {case} finds too little", step),
         )
 
-    def _added_engine(self, run: Run, arm: Arm, case: EngineCase) -> Judgement:
+    def _added_engine(self, run: Run, searched: Searched, case: EngineCase) -> Judgement:
         """Whether an engine that a host project adds finds what exact float32 search does."""
         session, name = self._session, stored_name(self._stored.collection.name, case.engine)
         factory = session.plan.engines.added[case.engine]
         try:
-            index = factory(np.array(arm.raw.documents))  # a copy, which it may change
+            index = factory(np.array(searched.raw.documents))  # a copy, which it may change
 
             def search(queries: Matrix, k: int) -> Ids:
                 return rows_of(index.search(np.array(queries), k))
 
-            ids = search(arm.raw.queries, RESULTS)
+            ids = search(searched.raw.queries, RESULTS)
         except GateError:
             raise
         except Exception as error:
             raise BuildError(f"engine {case} failed: {one_line(error)}", "see its factory and search") from error
-        if fault := malformed(ids, len(arm.raw.queries), len(arm.raw.documents)):
+        if fault := malformed(ids, len(searched.raw.queries), len(searched.raw.documents)):
             diagnosis = Diagnosis("ids", f"{case} {fault}", "return rows of the documents it was given, best first")
-            return _failed(run, name, "kept_at_10", diagnosis)
+            return failed("engine", run.combination.id, name, "kept_at_10", diagnosis)
         places = np.ones((*ids.shape, 1))
-        scores = kept_at_10(Ranking(ids, places), arm.truth)
+        scores = kept_at_10(Ranking(ids, places), searched.truth)
         floor = self._tolerances.engine(case.engine)
         found = self._compare(scores, floor)
         message = (
             f"{case} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
             f"{self._stored.collection.size} vectors, {floor:.2%} is required"
         )
-        truth = arm.truth.ids[:, :RESULTS]
-        known = suspect(ids, truth, arm.raw.queries, arm.raw.documents, session.threads)
+        truth = searched.truth.ids[:, :RESULTS]
+        known = suspect(ids, truth, searched.raw.queries, searched.raw.documents, session.threads)
         if known.is_certain and known.diagnosis is not None:
-            failed = _failed(run, name, "kept_at_10", known.diagnosis)
-            return replace(failed, message=f"{message}; {known.diagnosis.cause}", value=scores.value, limit=floor)
+            cause = f"{message}; {known.diagnosis.cause}"
+            red = failed("engine", run.combination.id, name, "kept_at_10", known.diagnosis, cause)
+            return replace(red, value=scores.value, limit=floor)
 
         def diagnosis_of() -> Diagnosis:
-            fault = diagnose(search, known, arm.raw.documents)
+            fault = diagnose(search, known, searched.raw.documents)
             step = (
                 "compare it with what faiss and usearch find (docs/engines.md); where it is meant to lose as much, set "
                 f"kept_at_10 in [stored.{case.engine}] of {self._tolerances.path}"
@@ -155,7 +156,3 @@ class EngineChecks:
 
     def _compare(self, scores: Scores, floor: float) -> Comparison:
         return compare_floor(scores, floor, metric="kept_at_10", alpha=self._tolerances.alpha, family=self._family)
-
-
-def _failed(run: Run, dataset: str, metric: str, diagnosis: Diagnosis) -> Judgement:
-    return Judgement("engine", run.combination.id, "fail", diagnosis.cause, dataset, metric, diagnosis=diagnosis)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
+from typing import Any
 
 from embedgate.errors import ModelError
 
@@ -57,8 +59,21 @@ class Model:
     @property
     def normalises(self) -> bool:
         """Whether its pipeline ends with normalisation, so that every embedding has length 1."""
-        modules = json.loads((self.path / "modules.json").read_text("utf-8"))
-        return str(modules[-1]["type"]).endswith(".Normalize")
+        return str(self._modules[-1]["type"]).endswith(".Normalize")
+
+    @property
+    def dim(self) -> int | None:
+        """Dimensions of its embeddings, as its modules' configs say; None where none says it."""
+        dim: int | None = None
+        for module in self._modules:
+            kind = str(module["type"]).rpartition(".")[2]
+            config = _json_of(self.path / str(module["path"]) / "config.json")
+            if kind == "Pooling":
+                width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+                dim = width and int(width) * max(1, _pooling_modes(config))
+            elif kind == "Dense":
+                dim = config.get("out_features", dim)
+        return dim
 
     @property
     def trained_dims(self) -> tuple[int, ...]:
@@ -71,10 +86,25 @@ class Model:
         found = _MATRYOSHKA.search(card.read_text("utf-8", errors="replace")) if card.is_file() else None
         if found is None:
             return ()
-        config = self.path / "config.json"
-        whole = json.loads(config.read_text("utf-8")).get("hidden_size") if config.is_file() else None
+        whole = self.dim
         dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
         return tuple(sorted((kept for kept in dims if whole is None or kept < whole), reverse=True))
+
+    @property
+    def _modules(self) -> list[dict[str, Any]]:
+        return list(json.loads((self.path / "modules.json").read_text("utf-8")))
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+
+
+def _pooling_modes(config: Mapping[str, Any]) -> int:
+    """How many poolings a config joins: of Sentence Transformers 6 it names them, of earlier versions it has flags."""
+    named = config.get("pooling_mode")
+    if named is not None:
+        return 1 if isinstance(named, str) else len(named)
+    return sum(bool(value) for key, value in config.items() if key.startswith("pooling_mode_"))
 
 
 def resolve(source: str) -> Model:

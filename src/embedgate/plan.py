@@ -8,7 +8,7 @@ from functools import cached_property
 from embedgate.combination import Combination, Registry
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
-from embedgate.errors import DataError
+from embedgate.errors import DataError, GateError
 from embedgate.judgement import ANY_TEXT, ORDER, TOKENS
 from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
 from embedgate.model import DEFAULT_MODEL, Model, resolve
@@ -64,6 +64,17 @@ class Plan:
         if not dims and self.settings.model != DEFAULT_MODEL:
             dims = self.model.trained_dims
         return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
+
+    def require_dims(self, dim: int) -> None:
+        """Checks that the model has more dimensions than are to be kept.
+
+        Raises:
+            GateError: If it has not.
+        """
+        kept = max(self.settings.dims, default=0)
+        if kept >= dim:
+            cause = f"{kept} of {dim} dimensions are to be kept"
+            raise GateError(cause, "give --gate-dims fewer than the model has")
 
     @cached_property
     def search_unavailable(self) -> str | None:

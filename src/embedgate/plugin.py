@@ -684,8 +684,25 @@ def _refuse_bad_files(bench: Bench) -> None:
         Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry, bench.plan.engines.added)
         Expectations.load(folder / "expected_failures.toml")
         load_pinned(folder)
+        _refuse_other_dimensions(bench.plan)
     except GateError as error:
         raise pytest.UsageError(str(error)) from error
+
+
+def _refuse_other_dimensions(plan: Plan) -> None:
+    """Tells dimensions and ranges that do not fit the model, where its configs say how many it has.
+
+    Raises:
+        GateError: With what does not fit.
+    """
+    settings = plan.settings
+    if not (settings.dims or settings.ranges) or (dim := plan.model.dim) is None:
+        return
+    plan.require_dims(dim)
+    if settings.ranges is not None:
+        from embedgate.search.codes import Ranges
+
+        Ranges.load(settings.ranges, dim)
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:

@@ -12,12 +12,11 @@ from embedgate.combination import Combination
 from embedgate.errors import BaselineError
 from embedgate.judgement import Diagnosis, Judgement
 from embedgate.metrics import BUDGET
-from embedgate.search.codes import Ranges
 from embedgate.search.loads import SearchLoad
-from embedgate.search.measure import Vectors
 from embedgate.search.speed import SearchTiming, figures_of
 from embedgate.session import Run, Session
 from embedgate.store import Key
+from embedgate.stored_vectors import Searched
 from embedgate.tolerances import Tolerances
 
 # No further look is begun where it would end later than this many seconds after the first turn.
@@ -31,7 +30,7 @@ class SearchBudgets:
         session: The runs.
         tolerances: How much wider than what was approved a budget is.
         budgets: What is approved.
-        searched: The vectors of a run and the ranges of their 8-bit codes.
+        searched: What is searched of a run.
         record_command: The command that approves what the session measures.
         family: How many budgets of time the session judges; red verdicts are corrected for it.
     """
@@ -41,7 +40,7 @@ class SearchBudgets:
         session: Session,
         tolerances: Tolerances,
         budgets: ApprovedBudgets,
-        searched: Callable[[Run], tuple[Vectors, Ranges]],
+        searched: Callable[[Run], Searched],
         record_command: str,
         family: int,
     ) -> None:
@@ -132,8 +131,8 @@ class SearchBudgets:
 
     def _timed(self, run: Run) -> SearchTiming:
         if self._timing is None:
-            vectors, ranges = self._searched(run)
-            self._timing = SearchTiming(vectors, ranges, spare_threads(self._session.threads))
+            searched, threads = self._searched(run), spare_threads(self._session.threads)
+            self._timing = SearchTiming(searched.vectors, searched.ranges[None], threads)
         return self._timing
 
     def _to_record(self, updates: bool) -> Aim:

@@ -20,9 +20,9 @@ from embedgate.search.measure import within_ranges
 from embedgate.search_budgets import SearchBudgets
 from embedgate.session import Run, Session
 from embedgate.statistics import Comparison, compare, compare_floor
-from embedgate.stored_vectors import FEWEST_CALIBRATION, UNMEASURED, Arm, StoredVectors
+from embedgate.stored_vectors import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.tolerances import Tolerances
-from embedgate.verdicts import judged
+from embedgate.verdicts import failed, judged, unmeasured
 
 WORST = 5
 # Ranges so many times as wide as the values they are for are other vectors': most of the 256 codes are never used.
@@ -84,25 +84,27 @@ class SearchChecks:
         """Whether codes say what the vectors say, and their ranges were taken from vectors like these."""
         run = self._session.run(combination)
         try:
-            arm = self._stored.arm(run)
+            searched = self._stored.searched(run)
         except UNMEASURED as error:
-            return self._broken("codes", run, "", precision, error)
-        real = self._stored.real(arm.vectors)
+            return unmeasured("codes", run.combination.id, "", precision, error, self._diagnose(run))
+        real = self._stored.real(searched.vectors)
         if precision in NEEDS_RANGES:
-            ranges = arm.ranges[None]
-            if (fault := self._ranges_fault(run, arm, ranges, real, precision)) is not None:
+            ranges = searched.ranges[None]
+            if (fault := self._ranges_fault(run, searched, ranges, real, precision)) is not None:
                 return fault
-        if cause := codes_fault(real, precision, arm.ranges[None]):
+        if cause := codes_fault(real, precision, searched.ranges[None]):
             diagnosis = Diagnosis("codes", cause, "compare with sentence_transformers.util.quantize_embeddings")
             return Judgement("codes", combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
         message = f"{precision} codes of {len(real)} documents decode to their vectors"
         if precision not in NEEDS_RANGES:
             return Judgement("codes", combination.id, "pass", message, metric=precision)
-        inside, asked = (mean_of(within_ranges(part, arm.ranges[None])) for part in (real, arm.vectors.queries))
+        inside, asked = (
+            mean_of(within_ranges(part, searched.ranges[None])) for part in (real, searched.vectors.queries)
+        )
         limit = self._tolerances.stored(precision, "within_ranges")
         found = compare_floor(inside, limit, metric="within_ranges", alpha=self._tolerances.alpha, family=self._family)
         message += (
-            f"; {inside.value:.2%} of their values lie within the ranges ({arm.origin}), {limit:.2%} is required; "
+            f"; {inside.value:.2%} of their values lie within the ranges ({searched.origin}), {limit:.2%} is required; "
             f"{asked.value:.2%} of the queries'"
         )
         return judged(
@@ -116,7 +118,7 @@ class SearchChecks:
             diagnose=lambda: Diagnosis(
                 "ranges",
                 f"ranges cut off {1 - inside.value:.2%} of the values: taken from too few or other vectors",
-                self._calibrate_again(arm),
+                self._calibrate_again(searched),
             ),
         )
 
@@ -128,7 +130,7 @@ class SearchChecks:
         try:
             scores = self._stored.scores(run)[storage.id, collection.name, metric]
         except UNMEASURED as error:
-            return self._broken("search", run, name, metric, error)
+            return unmeasured("search", run.combination.id, name, metric, error, self._diagnose(run))
         found = compare_floor(scores, floor, metric=metric, alpha=self._tolerances.alpha, family=self._family)
         message = (
             f"{storage} keeps {scores.value:.2%} of the ten that exact float32 search finds among {collection.size} "
@@ -151,7 +153,7 @@ class SearchChecks:
             mine = self._stored.scores(run)[storage.id, dataset.name, metric]
             theirs = session.scores(run, dataset)[metric]
         except UNMEASURED as error:
-            return self._broken("search", run, name, metric, error)
+            return unmeasured("search", run.combination.id, name, metric, error, self._diagnose(run))
         try:
             found = compare(
                 mine,
@@ -164,7 +166,7 @@ class SearchChecks:
         except ValueError as error:
             cause = f"{metric} on {dataset.name} cannot be judged: {error}"
             step = "give data on which float32 vectors score above chance"
-            return self._failed("search", run, name, metric, Diagnosis("dataset", cause, step))
+            return failed("search", run.combination.id, name, metric, Diagnosis("dataset", cause, step))
         reference = session.scores(session.run(combination.reference), dataset)[metric].value
         message = (
             f"{storage} keeps {found.observed:.2%} of float32's {metric} on {dataset.name} ({mine.value:.4f} of "
@@ -198,10 +200,10 @@ class SearchChecks:
         try:
             scores = self._stored.mixed(run)[mixture]
         except UNMEASURED as error:
-            return self._broken("mixed", run, name, metric, error)
+            return unmeasured("mixed", run.combination.id, name, metric, error, self._diagnose(run))
         except ValueError as error:  # a dimension of its own
             diagnosis = Diagnosis("dimension", str(error), "embed documents and queries with one model")
-            return self._failed("mixed", run, name, metric, diagnosis)
+            return failed("mixed", run.combination.id, name, metric, diagnosis)
         found = compare_floor(scores, floor, metric=metric, alpha=self._tolerances.alpha, family=self._family)
         message = (
             f"{MIXTURES[mixture].about(combination.reference.id)} {scores.value:.2%} of the ten that "
@@ -261,31 +263,31 @@ class SearchChecks:
         self.budgets.close()
 
     def _ranges_fault(
-        self, run: Run, arm: Arm, ranges: Ranges, real: Matrix, precision: EmbeddingPrecision
+        self, run: Run, searched: Searched, ranges: Ranges, real: Matrix, precision: EmbeddingPrecision
     ) -> Judgement | None:
         if 0 < ranges.vectors < FEWEST_CALIBRATION:
             share = 2 / (ranges.vectors + 1)
             cause = (
-                f"ranges were taken from {ranges.vectors} vectors ({arm.origin}): of others like them, they cut off "
-                f"{share:.1%} of all values; {FEWEST_CALIBRATION} are the fewest"
+                f"ranges were taken from {ranges.vectors} vectors ({searched.origin}): of others like them, they cut "
+                f"off {share:.1%} of all values; {FEWEST_CALIBRATION} are the fewest"
             )
-            diagnosis = Diagnosis("ranges", cause, self._calibrate_again(arm))
+            diagnosis = Diagnosis("ranges", cause, self._calibrate_again(searched))
             found = Judgement("codes", run.combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
             # Nothing is wrong with the combination where these data are simply few.
-            return found if arm.calibrated else replace(found, verdict="inconclusive")
+            return found if searched.calibrated else replace(found, verdict="inconclusive")
         width = ranges.high - ranges.low
         used = np.ptp(real, axis=0)
         wide = float(np.median(width / np.maximum(used, np.float32(1e-12))))
         if wide > WIDEST_RANGES:
             cause = (
-                f"ranges ({arm.origin}) are {wide:.1f} times as wide as the values of these vectors: taken from "
+                f"ranges ({searched.origin}) are {wide:.1f} times as wide as the values of these vectors: taken from "
                 "others, such as vectors that are not normalised"
             )
-            diagnosis = Diagnosis("ranges", cause, self._calibrate_again(arm))
+            diagnosis = Diagnosis("ranges", cause, self._calibrate_again(searched))
             return Judgement("codes", run.combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
         return None
 
-    def _calibrate_again(self, arm: Arm) -> str:
+    def _calibrate_again(self, searched: Searched) -> str:
         if self._session.settings.ranges:
             return "take them anew from some thousand of the vectors that are stored, and store all of them again"
         return f"give data of more texts; then approve ranges by: {self._record}"
@@ -302,20 +304,6 @@ class SearchChecks:
         return Diagnosis(
             "scores", cause, "embed queries and documents with one model; an upgrade embeds everything again"
         )
-
-    def _broken(self, check: Check, run: Run, dataset: str, metric: str, error: ValueError) -> Judgement:
-        return Judgement(
-            check,
-            run.combination.id,
-            "fail",
-            f"{dataset} {metric} cannot be measured: {error}".strip(),
-            dataset,
-            metric,
-            diagnosis=self._diagnose(run),
-        )
-
-    def _failed(self, check: Check, run: Run, dataset: str, metric: str, diagnosis: Diagnosis) -> Judgement:
-        return Judgement(check, run.combination.id, "fail", diagnosis.cause, dataset, metric, diagnosis=diagnosis)
 
 
 def too_coarse(storage: Storage, message: str) -> Diagnosis:

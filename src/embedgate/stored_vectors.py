@@ -10,7 +10,7 @@ import numpy as np
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
 from embedgate.embeddings import normalised
-from embedgate.errors import BaselineError, GateError
+from embedgate.errors import BaselineError
 from embedgate.machine import HardwareProfile
 from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
@@ -35,7 +35,7 @@ Place = tuple[str, str, str]
 
 
 @dataclass
-class Arm:
+class Searched:
     """What is searched of one run.
 
     Attributes:
@@ -66,7 +66,7 @@ class StoredVectors:
     def __init__(self, session: Session, profile_of: Callable[[Combination], HardwareProfile]) -> None:
         self._session = session
         self._profile_of = profile_of
-        self._arms: dict[Combination, Arm] = {}
+        self._searched: dict[Combination, Searched] = {}
         self._recipes: dict[Combination, Recipe] = {}
         self._unmeasured: dict[Combination, ValueError] = {}
 
@@ -94,7 +94,7 @@ class StoredVectors:
         """The name under which what is found in a mixture is approved."""
         return stored_name(self.collection.name, mixture)
 
-    def arm(self, run: Run) -> Arm:
+    def searched(self, run: Run) -> Searched:
         """What is searched of a run; those of other combinations than it and its reference are let go.
 
         Raises:
@@ -104,19 +104,19 @@ class StoredVectors:
         combination = run.combination
         if combination in self._unmeasured:
             raise self._unmeasured[combination]
-        if combination not in self._arms:
+        if combination not in self._searched:
             keep = (combination, combination.reference)
-            self._arms = {each: arm for each, arm in self._arms.items() if each in keep}
+            self._searched = {each: made for each, made in self._searched.items() if each in keep}
             try:
-                self._arms[combination] = self._grown(run)
+                self._searched[combination] = self._grown(run)
             except UNMEASURED as error:
                 self._unmeasured[combination] = error
                 raise
-        return self._arms[combination]
+        return self._searched[combination]
 
-    def _grown(self, run: Run) -> Arm:
+    def _grown(self, run: Run) -> Searched:
         require_finite(run.embeddings.matrix)
-        self._require_dims(run)
+        self._session.plan.require_dims(run.embeddings.dim)
         session, collection, combination = self._session, self.collection, run.combination
         documents = grow(
             run.embeddings.matrix[run.embeddings.rows(collection.documents)],
@@ -131,13 +131,7 @@ class StoredVectors:
         vectors = Vectors(run.embeddings.of(collection.queries), documents)
         ranges, origin, calibrated = self._ranges(run, vectors)
         run.ranges = None if session.settings.ranges else ranges[None]
-        return Arm(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
-
-    def _require_dims(self, run: Run) -> None:
-        dims = max(self._session.settings.dims, default=0)
-        if dims >= run.embeddings.dim:
-            cause = f"{dims} of {run.embeddings.dim} dimensions are to be kept"
-            raise GateError(cause, "give --gate-dims fewer than the model has")
+        return Searched(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
 
     def real(self, vectors: Vectors) -> Matrix:
         """The documents that are no grown ones."""
@@ -178,15 +172,15 @@ class StoredVectors:
             Indistinct: If too many documents score alike.
         """
         if not run.stored:
-            arm, session, storages = self.arm(run), self._session, self._session.plan.storages
+            searched, session, storages = self.searched(run), self._session, self._session.plan.storages
             found: dict[tuple[str, str, str], Scores] = {}
-            for storage, result in rankings(arm.vectors, storages, arm.ranges, session.threads):
-                found[storage, self.collection.name, "kept_at_10"] = kept_at_10(result, arm.truth)
+            for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
+                found[storage, self.collection.name, "kept_at_10"] = kept_at_10(result, searched.truth)
             for dataset in session.datasets:
                 if not isinstance(dataset, Retrieval):
                     continue
                 vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
-                for storage, result in rankings(vectors, storages, arm.ranges, session.threads):
+                for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
                     for metric, scores in judged(result, dataset.relevance).items():
                         found[storage, dataset.name, metric] = scores
             run.stored.update(found)
@@ -201,13 +195,13 @@ class StoredVectors:
             ValueError: If it has other dimensions than the reference.
         """
         if not run.mixed:
-            reference = self.arm(self._session.run(run.combination.reference))
-            arm = self.arm(run)
-            shapes = [each.vectors.documents.shape[1] for each in (arm, reference)]
+            reference = self.searched(self._session.run(run.combination.reference))
+            candidate = self.searched(run)
+            shapes = [each.vectors.documents.shape[1] for each in (candidate, reference)]
             if shapes[0] != shapes[1]:
                 raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
             ranges, threads = reference.ranges[None], self._session.threads
-            run.mixed.update(mixed(arm.vectors, reference.vectors, ranges, reference.truth, threads))
+            run.mixed.update(mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads))
         return run.mixed
 
     def measured(self, run: Run) -> dict[Place, Scores]:
@@ -249,11 +243,6 @@ class StoredVectors:
         mixtures = MIXTURES if run.mixed else ()
         found = {stored_name(base, storage.id) for base in bases for storage in storages}
         return found | {self.mixture_name(mixture) for mixture in mixtures}
-
-    def searched(self, run: Run) -> tuple[Vectors, Ranges]:
-        """A run's queries and documents of the collection, and what their 8-bit codes are steps of."""
-        arm = self.arm(run)
-        return arm.vectors, arm.ranges[None]
 
 
 def _fits(ranges: Ranges, real: Matrix) -> bool:

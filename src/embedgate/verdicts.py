@@ -67,3 +67,27 @@ def judged(
         worst=tuple(worst()) if failed else (),
         details=details,
     )
+
+
+def failed(
+    check: Check, combination: str, dataset: str, metric: str, diagnosis: Diagnosis, message: str = ""
+) -> Judgement:
+    """A red judgement whose cause is known without a comparison.
+
+    Args:
+        check: What was checked.
+        combination: Id of the combination.
+        dataset: Name of the dataset.
+        metric: Name of the metric.
+        diagnosis: The cause, and what to do.
+        message: What was found, in one line; the cause where that says it.
+    """
+    return Judgement(check, combination, "fail", message or diagnosis.cause, dataset, metric, diagnosis=diagnosis)
+
+
+def unmeasured(
+    check: Check, combination: str, dataset: str, metric: str, error: ValueError, diagnosis: Diagnosis
+) -> Judgement:
+    """A red judgement of what says of itself that it cannot be measured, such as embeddings that hold NaN."""
+    message = f"{dataset} {metric} cannot be measured: {error}".strip()
+    return failed(check, combination, dataset, metric, diagnosis, message)
