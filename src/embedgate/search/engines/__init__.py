@@ -9,6 +9,7 @@ Graphs of all engines have the same parameters, so that what they find differs b
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,9 @@ CONNECTIVITY = 16
 # and 16, find visibly less, and losses of the graph would hide those of the codes.
 EXPANSION_ADD = 128
 EXPANSION_SEARCH = 64
+# Beyond 65,536 documents, a quarter of the square root of their number: with 64 of a million, a graph of int8 codes
+# finds 82% (docs/engines.md).
+PER_ROOT = 0.25
 # Engines whose indexes are judged where nothing else is asked for; others are a service's client.
 USUAL = ("faiss", "usearch")
 _NAME = re.compile(r"\w[\w-]*")
@@ -193,6 +197,11 @@ class EngineRegistry:
         return tuple(case for case in known if any(fnmatchcase(case.id, glob) for glob in globs))
 
 
+def expansion_search(documents: int) -> int:
+    """How many of so many documents a graph looks at in a search, `ef` of Malkov and Yashunin's HNSW (TPAMI 2020)."""
+    return max(EXPANSION_SEARCH, round(PER_ROOT * math.sqrt(documents)))
+
+
 def chunks(codes: Codes) -> Iterator[npt.NDArray[Any]]:
     """Documents in chunks, `[up to CHUNK, width]`; those of bits as uint8, which is how engines read them."""
     for start in range(0, len(codes), CHUNK):
@@ -212,31 +221,29 @@ def require_offered(
         raise BuildError(f"{engine} has no {kind} index of {codes.precision} vectors")
 
 
-class Accepts:
-    """Checks what `Index.search` is given; a search may take no longer than 40 microseconds, so it is quick.
+def accepting(codes: Codes, float_queries: bool = False) -> Callable[[npt.NDArray[Any], int], None]:
+    """A check of what `Index.search` is given. A search may take no longer than 30 microseconds, so it is quick.
 
     Args:
         codes: The documents.
         float_queries: Whether float32 queries of 8-bit documents are taken.
+
+    Returns:
+        `(queries, k) -> None`, which raises ValueError if there are fewer than `k` documents, or queries are of another
+        type or width.
     """
+    precision, (count, width) = codes.precision, codes.matrix.shape
+    dtypes = (codes.matrix.dtype, *([np.dtype(np.float32)] if float_queries else []))
 
-    def __init__(self, codes: Codes, float_queries: bool = False) -> None:
-        self._precision = codes.precision
-        self._dtypes = (codes.matrix.dtype, *([np.dtype(np.float32)] if float_queries else []))
-        self._count, self._width = codes.matrix.shape
+    def accept(queries: npt.NDArray[Any], k: int) -> None:
+        if queries.dtype not in dtypes:
+            raise ValueError(f"{queries.dtype} queries do not fit documents stored as {precision}")
+        if queries.ndim != 2 or queries.shape[1] != width:
+            raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {width}")
+        if not 0 < k <= count:
+            raise ValueError(f"{k} results were asked for among {count} documents")
 
-    def __call__(self, queries: npt.NDArray[Any], k: int) -> None:
-        """Checks queries and number of results.
-
-        Raises:
-            ValueError: If there are fewer than `k` documents, or queries are of another type or width.
-        """
-        if queries.dtype not in self._dtypes:
-            raise ValueError(f"{queries.dtype} queries do not fit documents stored as {self._precision}")
-        if queries.ndim != 2 or queries.shape[1] != self._width:
-            raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {self._width}")
-        if not 0 < k <= self._count:
-            raise ValueError(f"{k} results were asked for among {self._count} documents")
+    return accept
 
 
 ENGINES: tuple[Engine, ...] = (

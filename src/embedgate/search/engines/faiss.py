@@ -17,10 +17,10 @@ from embedgate.search.codes import BITS, NEEDS_RANGES, Codes, unsigned
 from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
-    EXPANSION_SEARCH,
-    Accepts,
     Ids,
+    accepting,
     chunks,
+    expansion_search,
     require_offered,
 )
 
@@ -87,12 +87,14 @@ class FaissIndex:
 
         self._get_threads = faiss.omp_get_max_threads
         self._set_threads = faiss.omp_set_num_threads
-        self._precision = codes.precision
         self._threads = threads
         self._graph = kind == "hnsw"
         self._bits = codes.precision in BITS
+        self._offset = codes.precision == "binary"
+        if self._bits:  # the score of each distance, which is quicker looked up than computed
+            self._score_of = -np.arange(8 * codes.matrix.shape[1] + 1, dtype=FLOAT32)
         self.float_queries = codes.precision in NEEDS_RANGES
-        self._accepts = Accepts(codes, self.float_queries)
+        self._accept = accepting(codes, self.float_queries)
         self._index = _empty(codes, kind)
         with in_threads(threads):
             for chunk in chunks(codes):
@@ -116,20 +118,26 @@ class FaissIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        self._accepts(queries, k)
-        if self._precision == "binary":
-            queries = unsigned(queries, "binary")
-        if self._bits:
-            distances, ids = self._found(queries, k)
-            scores = -distances.astype(FLOAT32)
-        elif not self.float_queries:
-            scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
-        else:
-            with self._lock:
-                kind = self._as_floats if queries.dtype == FLOAT32 else self._as_codes
-                if kind != self._read_as:
-                    self._quantizer.qtype = self._read_as = kind
-                scores, ids = self._found(queries.astype(FLOAT32, copy=False), k)
+        self._accept(queries, k)
+        # `in_threads` written out: a search of bits has no microsecond to spare.
+        before, threads = self._get_threads(), self._threads
+        if before != threads:
+            self._set_threads(threads)
+        try:
+            if self._bits:
+                distances, ids = self._index.search(unsigned(queries, "binary") if self._offset else queries, k)
+                scores = self._score_of.take(distances)
+            elif not self.float_queries:
+                scores, ids = self._index.search(queries.astype(FLOAT32, copy=False), k)
+            else:
+                with self._lock:
+                    kind = self._as_floats if queries.dtype == FLOAT32 else self._as_codes
+                    if kind != self._read_as:
+                        self._quantizer.qtype = self._read_as = kind
+                    scores, ids = self._index.search(queries.astype(FLOAT32, copy=False), k)
+        finally:
+            if before != threads:
+                self._set_threads(before)
         # Places without a document are the last ones; of one query, the quick way counts.
         if self._graph and (ids.item(-1) if len(ids) == 1 else ids[:, -1].min()) < 0:
             scores[ids < 0] = -np.inf
@@ -139,17 +147,6 @@ class FaissIndex:
         """Gives its memory back."""
         self._quantizer = None
         self._index = None
-
-    def _found(self, queries: npt.NDArray[Any], k: int) -> tuple[npt.NDArray[Any], Ids]:
-        """What faiss finds, with `in_threads` written out: a search of bits has no microsecond to spare."""
-        before = self._get_threads()
-        if before == self._threads:
-            return self._index.search(queries, k)  # type: ignore[no-any-return]
-        self._set_threads(self._threads)
-        try:
-            return self._index.search(queries, k)  # type: ignore[no-any-return]
-        finally:
-            self._set_threads(before)
 
 
 def _empty(codes: Codes, kind: Kind) -> Any:
@@ -176,7 +173,7 @@ def _empty(codes: Codes, kind: Kind) -> Any:
         # Nothing is learnt, but that it is trained is asked for.
         index.train(np.zeros((1, width), np.float32))
     if kind == "hnsw":
-        index.hnsw.efConstruction, index.hnsw.efSearch = EXPANSION_ADD, EXPANSION_SEARCH
+        index.hnsw.efConstruction, index.hnsw.efSearch = EXPANSION_ADD, expansion_search(len(codes))
     return index
 
 

@@ -28,10 +28,10 @@ from embedgate.search.codes import Codes
 from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
-    EXPANSION_SEARCH,
-    Accepts,
     Ids,
+    accepting,
     chunks,
+    expansion_search,
     require_offered,
 )
 
@@ -193,7 +193,7 @@ class QdrantIndex:
     def __init__(self, codes: Codes, kind: Kind, threads: int) -> None:
         from qdrant_client import models
 
-        self._accepts = Accepts(codes)
+        self._accept = accepting(codes)
         # Without a threshold of their own, small collections would have no graph, or not use it.
         served = {
             "hnsw_config": models.HnswConfigDiff(
@@ -204,7 +204,7 @@ class QdrantIndex:
             ),
             "optimizers_config": models.OptimizersConfigDiff(indexing_threshold=1),
         }
-        self._params = models.SearchParams(exact=kind == "exact", hnsw_ef=EXPANSION_SEARCH)
+        self._params = models.SearchParams(exact=kind == "exact", hnsw_ef=expansion_search(len(codes)))
         self._collection = _Collection(codes.dim, served, codes.precision)
         self._collection.fill((chunk.astype(np.float32, copy=False) for chunk in chunks(codes)), kind == "hnsw")
         # A collection does not tell its bytes: these are the vectors alone.
@@ -212,7 +212,7 @@ class QdrantIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        self._accepts(queries, k)
+        self._accept(queries, k)
         return self._collection.search(queries, k, self._params)
 
     def close(self) -> None:
@@ -265,6 +265,7 @@ class Quantized:
         }
         self._collection = _Collection(vectors.shape[1], served, client=client)
         documents = Codes("float32", vectors, vectors.shape[1])
+        self._expansion = expansion_search(len(documents))
         self._collection.fill(chunks(documents), graph=True)
 
     def search(self, queries: Matrix, k: int, rescore: int = 0) -> tuple[Matrix, Ids]:
@@ -281,7 +282,7 @@ class Quantized:
             rescore=rescore > 0, oversampling=float(rescore) if rescore else None
         )
         return self._collection.search(
-            queries, k, models.SearchParams(hnsw_ef=EXPANSION_SEARCH, quantization=quantization)
+            queries, k, models.SearchParams(hnsw_ef=self._expansion, quantization=quantization)
         )
 
     def close(self) -> None:

@@ -15,10 +15,10 @@ from embedgate.search.codes import BITS, Codes, unsigned
 from embedgate.search.engines import (
     CONNECTIVITY,
     EXPANSION_ADD,
-    EXPANSION_SEARCH,
-    Accepts,
     Ids,
+    accepting,
     chunks,
+    expansion_search,
     require_offered,
 )
 
@@ -77,10 +77,10 @@ class UsearchIndex:
         from usearch.compiled import MetricKind, ScalarKind
         from usearch.index import Index, search
 
-        self._accepts = Accepts(codes)
-        self._precision = codes.precision
+        self._accept = accepting(codes)
         self._threads = threads
         self._bits = codes.precision in BITS
+        self._offset = codes.precision == "binary"
         self._scalar = {
             "f32": ScalarKind.F32,
             "f16": ScalarKind.F16,
@@ -102,7 +102,7 @@ class UsearchIndex:
             dtype=self._scalar,
             connectivity=CONNECTIVITY,
             expansion_add=EXPANSION_ADD,
-            expansion_search=EXPANSION_SEARCH,
+            expansion_search=expansion_search(len(codes)),
         )
         first = 0
         for chunk in chunks(codes):
@@ -114,34 +114,52 @@ class UsearchIndex:
 
     def search(self, queries: npt.NDArray[Any], k: int) -> tuple[Matrix, Ids]:
         """See `Index.search`."""
-        self._accepts(queries, k)
-        if self._matrix is not None and 1 < len(queries) > (most := max(1, MOST_PAIRS // len(self._matrix))):
-            parts = [self.search(queries[start : start + most], k) for start in range(0, len(queries), most)]
-            return np.concatenate([scores for scores, _ in parts]), np.concatenate([ids for _, ids in parts])
-        if self._precision == "binary":
+        self._accept(queries, k)
+        if self._offset:
             queries = unsigned(queries, "binary")
         queries = np.ascontiguousarray(queries)
         if self._index is None:
-            found: Any = self._search(
-                self._matrix, queries, k, self._metric, exact=True, threads=self._threads, dtype=self._scalar
-            )
+            keys, distances = self._exact(queries, k)
         else:
             found = self._index.search(queries, k, threads=self._threads, dtype=self._scalar)
-        keys, distances = found.keys, found.distances
-        if keys.ndim == 1:  # those of one query, as many as were found
-            keys, distances = keys[None], distances[None]
-            if keys.shape[1] < k:
-                keys, distances = _padded(keys, distances, np.array([keys.shape[1]]), k)
-        elif self._index is not None and found.counts.min() < k:
-            keys, distances = _padded(keys, distances, found.counts, k)
-        # The distance is 1 - the inner product, of integers as well.
-        return np.negative(distances) if self._bits else ONE - distances, keys.view(INT64)
+            keys, distances = found.keys, found.distances
+            if keys.ndim == 1:  # those of one query, as many as were found
+                if len(keys) < k:
+                    keys, distances = _padded(keys[None], distances[None], np.array([len(keys)]), k)
+                else:
+                    keys, distances = keys[None], distances[None]
+            elif found.counts.min() < k:
+                keys, distances = _padded(keys, distances, found.counts, k)
+        # The distance is Hamming's, or 1 - the inner product, of integers as well; scores take its place.
+        scores = np.negative(distances, distances) if self._bits else np.subtract(ONE, distances, distances)
+        return scores, keys.view(INT64)
 
     def close(self) -> None:
         """Gives its memory back."""
         if self._index is not None:
             self._index.reset()
         self._matrix = None
+
+    def _exact(self, queries: npt.NDArray[Any], k: int) -> tuple[npt.NDArray[np.uint64], Matrix]:
+        """Keys and distances of the nearest documents, asked for few pairs at a time."""
+        assert self._matrix is not None, "the index is closed"
+        most = max(1, MOST_PAIRS // len(self._matrix))
+        parts = []
+        for start in range(0, len(queries), most):
+            found: Any = self._search(
+                self._matrix,
+                queries[start : start + most],
+                k,
+                self._metric,
+                exact=True,
+                threads=self._threads,
+                dtype=self._scalar,
+            )
+            parts.append((found.keys.reshape(-1, k), found.distances.reshape(-1, k)))
+        if len(parts) == 1:
+            return parts[0]
+        keys, distances = zip(*parts, strict=True)
+        return np.concatenate(keys), np.concatenate(distances)
 
 
 def _padded(
