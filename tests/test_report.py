@@ -6,6 +6,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from embedgate.judgement import Diagnosis, Judgement, WorstText, shorten
 from embedgate.report import files, html, markdown, terminal
 from embedgate.report.collector import Collector
@@ -65,6 +67,27 @@ def test_texts_cannot_break_the_reports():
     shown = terminal.render(summary)
     assert "\x1b" not in shown
     assert r"\x1b[31m" in shown
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("keeps 99.5% of spearman (all-MiniLM-L6-v2)", "keeps 99.5% of spearman (all-MiniLM-L6-v2)"),
+        ("ndcg_at_10 | *", r"ndcg\_at\_10 \| \*"),
+        ("- one", r"\- one"),
+        ("1. one", r"1\. one"),
+        ("# one, see #12 and @me", r"\# one, see \#12 and \@me"),
+        ("![x](http://example.org)", r"!\[x\](http://example.org)"),
+        ("<b> & 1", "&lt;b&gt; &amp; 1"),
+        (
+            "no_baseline: approve it by: pytest suites --gate-combination 'torch-*' --gate-update --gate-reason \"...\"",
+            "no\\_baseline: approve it by: `pytest suites --gate-combination 'torch-*' --gate-update --gate-reason \"...\"`",
+        ),
+        ("pytest `x` --gate-update `y`", r"pytest \`x\` --gate-update \`y\`"),
+    ],
+)
+def test_markdown_shows_text_literally_and_commands_as_code(text, shown):
+    assert markdown.escape(text) == shown
 
 
 def test_table_has_a_row_per_combination_in_markdown():

@@ -580,3 +580,17 @@ def test_a_second_update_says_that_another_is_running(store: BaselineStore, monk
         update(store, entry())
     assert str(caught.value) == f"another update of {file} is running; wait until it ends, then try again"
     update(store, entry())
+
+
+@pytest.mark.parametrize(
+    ("metric", "number", "sign", "told"),
+    [
+        ("ndcg_at_10", 0.5, "", "0.5000"),
+        ("ndcg_at_10", -0.5, "+", "-0.5000"),
+        ("memory_peak", 310_350_000, "", "310.35 MB"),
+        ("weight_bytes", 1_000_000, "+", "+1.00 MB"),
+        ("weight_bytes", None, "+", ""),
+    ],
+)
+def test_changes_are_shown_in_a_persons_units(metric, number, sign, told):
+    assert store_module.shown(metric, number, sign) == told

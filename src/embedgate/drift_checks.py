@@ -20,7 +20,18 @@ from embedgate.ranges_store import RangesStore
 from embedgate.sentences import approved_set
 from embedgate.session import Run, Session
 from embedgate.statistics import compare_drift, interval
-from embedgate.store import Approved, BaselineStore, Entry, Found, Key, Provenance, format_changes, read, utc_now
+from embedgate.store import (
+    Approved,
+    BaselineStore,
+    Entry,
+    Found,
+    Key,
+    Provenance,
+    format_changes,
+    read,
+    shown,
+    utc_now,
+)
 from embedgate.stored_vectors import FEWEST_CALIBRATION, StoredVectors
 from embedgate.tensor_store import TensorApproval
 from embedgate.tolerances import Tolerances
@@ -286,12 +297,9 @@ class DriftChecks:
         }
         ranges = self._ranges_store.update(profile, session.model, taken, approval)
 
-        def shown(number: float | None, form: str = ".4f") -> str:
-            return "" if number is None else format(number, form)
-
         return [
             *(
-                (combination, dataset, metric, shown(old), shown(new), shown(delta, "+.4f"))
+                (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
                 for combination, dataset, metric, old, new, delta in format_changes(changes)
             ),
             *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),

@@ -402,6 +402,15 @@ def format_changes(
     return rows
 
 
+def shown(metric: str, number: float | None, sign: str = "") -> str:
+    """A value of a metric as a person reads it, bytes as MB; with `sign` "+", a difference."""
+    if number is None:
+        return ""
+    if metric.startswith("memory_") or metric.endswith("_bytes"):
+        return f"{number / 1e6:{sign}.2f} MB"
+    return f"{number:{sign}.4f}"
+
+
 def read(file: Path) -> Baseline | None:
     """Reads a baseline file; None where there is none.
 

@@ -21,6 +21,11 @@ ICON = {
     "error": "❌",
 }
 
+# What Markdown, or GitHub, reads as markup wherever it stands, and what at the start of a line.
+_ANYWHERE = re.compile(r"([\\`*_\[\]|~#@])")
+_AT_START = re.compile(r"^(\d*)([-+=.)])")
+_COMMAND = re.compile(r"\bpytest (?:[^`|]* )?--gate-[^`|]*$")
+
 
 def render(summary: Summary) -> str:
     """The report as GitHub-flavoured Markdown; texts from data are escaped."""
@@ -98,9 +103,13 @@ def render(summary: Summary) -> str:
 
 
 def escape(text: str) -> str:
-    """Text as Markdown and HTML would show it literally, on one line."""
-    line = printable(text).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    return re.sub(r"([\\`*_{}\[\]()#+!|~@-])", r"\\\1", line)
+    """Text as Markdown and HTML would show it literally, on one line; a command at its end as code, to be copied."""
+    line = printable(text)
+    command = _COMMAND.search(line)
+    shown = line[: command.start()] if command else line
+    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    shown = _AT_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", shown))
+    return f"{shown}`{command[0]}`" if command else shown
 
 
 def _ran(combination: str, evidence: Mapping[str, Any]) -> str:
