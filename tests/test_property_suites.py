@@ -328,7 +328,7 @@ def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monk
     assert int(seed) > 0
 
 
-def test_an_interrupted_session_says_so_in_every_report(project):
+def test_an_interrupted_session_says_so_in_every_report_and_approves_nothing(project):
     project.makeconftest(
         BASE
         + """
@@ -346,7 +346,16 @@ def pytest_gate_combinations(registry):
 """
     )
     given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "--gate-baselines", "approved")
-    selected = (INVARIANCE, "-k", "repetition or padding", "--gate-report", "out")
+    selected = (
+        INVARIANCE,
+        "-k",
+        "repetition or padding",
+        "--gate-report",
+        "out",
+        "--gate-update",
+        "--gate-reason",
+        "x",
+    )
     # In a process of its own: raised in this one, the interrupt would end these tests, too.
     result = project.runpytest_subprocess(*SUITES, *selected, *given)
     assert result.ret == pytest.ExitCode.INTERRUPTED
@@ -356,6 +365,8 @@ def pytest_gate_combinations(registry):
     assert report["verdict"] == "fail"
     assert told in report["trouble"]
     assert told in project.path.joinpath("out/report.md").read_text()
+    assert "nothing was approved: run --gate-update again, to its end" in result.outlines
+    assert not list(project.path.glob("approved/**/*.json"))
 
 
 def test_what_is_pinned_goes_into_a_folder_of_the_projects_own(project):

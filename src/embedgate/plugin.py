@@ -485,7 +485,9 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
     try:
         asked = Asked(bench.selected, bench.deselected).to_json()
         bench.collector.facts = {**facts_of(judge), "asked": asked}
-        if bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+        if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
+            bench.collector.trouble.append("nothing was approved: run --gate-update again, to its end")
+        elif bench.settings.update:
             bench.collector.changes = judge.drift.update()
     except GateError as error:
         bench.collector.trouble.append(str(error))
