@@ -1,13 +1,12 @@
-"""The pytest plugin: options, parametrisation, and the session's report. The only module that imports pytest."""
+"""The pytest plugin: parametrisation, judging, and the session's report. The only module that imports pytest."""
 
 from __future__ import annotations
 
-import argparse
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Generator, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +16,9 @@ import pytest
 from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
+from embedgate.options import declare, refuse_bad_files, refuse_bad_models, refuse_misuse, settings_of
 from embedgate.report.collector import Collector
-from embedgate.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.settings import FRESH_OPTION
 from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class Bench:
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
-        self.settings = _settings(config)
+        self.settings = settings_of(config)
         self.collector = Collector(strict=self.settings.strict)
         self.family = 1
         self.search_family = 1
@@ -156,58 +156,7 @@ JUDGEMENT: pytest.StashKey[Judgement] = pytest.StashKey()
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds the options `--gate-*` and their ini twins `gate_*`."""
-    group = parser.getgroup("gate", "embedgate: quality gate for quantized embedding models")
-
-    def add(name: str, about: str, kind: str = "string", **keywords: Any) -> None:
-        group.addoption(f"--gate-{name}", default=None, help=about, **keywords)
-        parser.addini(f"gate_{name.replace('-', '_')}", about, type=kind, default=None)  # type: ignore[arg-type]
-
-    add("model", "model to gate: a folder, or a hub id with its commit (org/name@commit)", metavar="PATH|HUB_ID@REV")
-    add("incumbent", "model it is to replace: judges the upgrade", metavar="PATH|HUB_ID@REV")
-    add("combination", "combinations to run, a glob (repeatable)", "args", action="append", metavar="GLOB")
-    add(
-        "data",
-        "dataset: a bundled name, a file or folder, or hub:org/name@commit (repeatable)",
-        "args",
-        action="append",
-        metavar="NAME|PATH",
-    )
-    add("profile", "hardware profile whose baselines count (default: detected)", metavar="NAME")
-    add("baselines", "folder of baselines, tolerances.toml and expected_failures.toml", metavar="DIR")
-    add("threads", "threads of every backend (default: all usable cores)", metavar="N")
-    add("batch-size", "texts per batch (default: 32)", metavar="N")
-    add("update", "record what is measured as the approved baseline", "bool", action="store_true")
-    add("reason", "why the baseline changes, with --gate-update", metavar="TEXT")
-    add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
-    add("strict", "fail on inconclusive and on unavailable combinations", "bool", action="store_true")
-    add("report", "write report.json and report.md into this folder", metavar="DIR")
-    add(
-        "receipt",
-        "report.json of a session on a GPU: CUDA combinations are held against it, without a GPU (repeatable)",
-        "args",
-        action="append",
-        metavar="FILE",
-    )
-    add("exploration", "how long properties are looked into: ci (default) or nightly", metavar="NAME")
-    add("seed", "what generated texts are drawn from, and the order of texts of like length", metavar="N")
-    add(
-        "example",
-        'texts that every property is tried on first, as JSON: ["one", "two"] (repeatable)',
-        "args",
-        action="append",
-        metavar="JSON",
-    )
-    add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
-    add("corpus-size", "vectors that stored ones are searched among (default: 10000)", metavar="N")
-    add("dims", "dimensions to truncate stored vectors to (repeatable)", "args", action="append", metavar="N")
-    add("engine", "indexes to judge, a glob such as 'faiss-*' (repeatable)", "args", action="append", metavar="GLOB")
-    add("ranges", "ranges of 8-bit codes in production: a .npy file of floats [2, dim]", metavar="FILE")
-    group.addoption(
-        "--gate-noise",
-        action="store_true",
-        help="measure how far speed ratios move by chance on this machine, and what slack covers it; runs no test",
-    )
-    group.addoption(FRESH_OPTION, default=None, help=argparse.SUPPRESS)
+    declare(parser)
 
 
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
@@ -222,27 +171,10 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VARIABLE] = gpu
     for marker, about in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
-    config.stash[BENCH] = bench = Bench(config)
-    config.pluginmanager.register(bench.collector, "embedgate-collector")
-    settings = bench.settings
-    _refuse_ignored_ini(config)
-    if settings.update:
-        from embedgate.machine import in_ci
-
-        if not settings.reason.strip():
-            raise pytest.UsageError('--gate-update needs a reason: --gate-reason "why the baseline changes"')
-        if in_ci() and not settings.update_in_ci:
-            raise pytest.UsageError(
-                "--gate-update is refused in CI: approve on a machine of yours, or add --gate-update-in-ci"
-            )
-        if settings.ranges is not None:
-            raise pytest.UsageError("--gate-update approves ranges of its own: leave --gate-ranges out")
-        if getattr(config.option, "numprocesses", None):
-            raise pytest.UsageError("--gate-update needs one process: run it without -n")
-    elif settings.reason:
-        raise pytest.UsageError("--gate-reason goes with --gate-update")
-    if settings.ranges is not None and not settings.ranges.is_file():
-        raise pytest.UsageError(f"{settings.ranges} is missing: save ranges [2, dim] by numpy.save")
+    with _misuse():
+        config.stash[BENCH] = bench = Bench(config)
+        config.pluginmanager.register(bench.collector, "embedgate-collector")
+        refuse_misuse(config, bench.settings)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -254,16 +186,15 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     config._do_configure()
     bench = config.stash[BENCH]
     try:
-        if request is not None:
-            from embedgate.budgets.fresh import answer
+        with _misuse():
+            if request is not None:
+                from embedgate.budgets.fresh import answer
 
-            answer(bench.plan, Path(request))
-        else:
-            from embedgate.budgets.noise import tell
+                answer(bench.plan, Path(request))
+            else:
+                from embedgate.budgets.noise import tell
 
-            tell(bench.plan, _progress(config))
-    except GateError as error:
-        raise pytest.UsageError(str(error)) from error
+                tell(bench.plan, _progress(config))
     finally:
         config._ensure_unconfigure()
     return int(pytest.ExitCode.OK)
@@ -374,8 +305,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("gate_receipt") and items and not any(RECEIPT in _parameters(item) for item in items):
         raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
     if any(_combination(item) for item in items):
-        _refuse_bad_models(config.stash[BENCH].plan)
-        _refuse_bad_files(config.stash[BENCH])
+        with _misuse():
+            refuse_bad_models(config.stash[BENCH].plan)
+            refuse_bad_files(config.stash[BENCH].plan)
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
@@ -546,76 +478,13 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
             terminalreporter.write_line(f"wrote {file}")
 
 
-def _settings(config: pytest.Config) -> Settings:
-    def option(name: str) -> Any:
-        given = config.getoption(f"gate_{name}")
-        return given if given is not None else config.getini(f"gate_{name}")
-
-    def path(name: str) -> Path | None:
-        return Path(option(name)).expanduser() if option(name) else None
-
-    def count(name: str, least: int = 1) -> int | None:
-        if option(name) in (None, ""):
-            return None
-        try:
-            number = int(option(name))
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise pytest.UsageError(
-                f"--gate-{name.replace('_', '-')} must be a whole number from {least}, not {option(name)!r}"
-            )
-        return number
-
-    def examples() -> tuple[tuple[str, ...], ...]:
-        if not option("example"):
-            return ()
-        import json
-
-        from embedgate.pinned import parse_example
-
-        try:
-            return tuple(parse_example(json.loads(text), "--gate-example") for text in option("example"))
-        except ValueError as error:
-            raise pytest.UsageError(f'--gate-example is no JSON, such as ["one text", "another"]: {error}') from error
-        except GateError as error:
-            raise pytest.UsageError(str(error)) from error
-
-    def dims() -> list[int]:
-        words = option("dims") or ()
-        if not all(str(word).isdecimal() and int(word) > 0 for word in words):
-            raise pytest.UsageError(f"--gate-dims must be a whole number from 1, not {' '.join(map(str, words))!r}")
-        return sorted({int(word) for word in words}, reverse=True)
-
-    exploration = option("exploration") or Settings.exploration
-    if exploration not in EXPLORATIONS:
-        raise pytest.UsageError(f"--gate-exploration must be {' or '.join(EXPLORATIONS)}, not {exploration!r}")
-    return Settings(
-        model=option("model") or Settings.model,
-        incumbent=option("incumbent") or None,
-        combinations=tuple(option("combination") or ()),
-        data=tuple(option("data") or ()),
-        profile=option("profile") or None,
-        baselines=path("baselines"),
-        threads=count("threads"),
-        batch_size=count("batch_size") or Settings.batch_size,
-        update=bool(option("update")),
-        reason=option("reason") or "",
-        update_in_ci=bool(option("update_in_ci")),
-        strict=bool(option("strict")),
-        report=path("report"),
-        receipts=tuple(config.invocation_params.dir / Path(file).expanduser() for file in option("receipt") or ()),
-        cache=path("cache"),
-        exploration=exploration,
-        seed=count("seed", least=0),
-        examples=examples(),
-        corpus_size=count("corpus_size", least=100),
-        dims=tuple(dims()),
-        engines=tuple(option("engine") or ()),
-        ranges=path("ranges"),
-        invocation=tuple(map(str, config.invocation_params.args)),
-        folder=config.invocation_params.dir,
-    )
+@contextmanager
+def _misuse() -> Iterator[None]:
+    """Tells an error as pytest tells misuse: in a line, and before any test."""
+    try:
+        yield
+    except GateError as error:
+        raise pytest.UsageError(str(error)) from error
 
 
 def _command(config: pytest.Config) -> list[str]:
@@ -641,70 +510,6 @@ def _progress(config: pytest.Config) -> Callable[[str], None]:
             reporter.flush()
 
     return show
-
-
-def _refuse_ignored_ini(config: pytest.Config) -> None:
-    """Tells that pytest has not read the ini file that sets the gate where it was called.
-
-    It takes a path among the arguments for a place of tests, an option's value too where it is not joined by `=`, and
-    looks for its ini file from the folder that all places share.
-    """
-    if config.inipath is not None:
-        return
-    for name in ("pytest.toml", "pytest.ini", "pyproject.toml", "tox.ini", "setup.cfg"):
-        file = config.invocation_params.dir / name
-        lines = file.read_text("utf-8", errors="replace").splitlines() if file.is_file() else []
-        if any(line.startswith("gate_") for line in lines):
-            raise pytest.UsageError(
-                f"pytest has not read {file}, which sets the gate, since it takes {config.rootpath} for its rootdir: "
-                "join options and their paths by '=', such as --gate-report=DIR"
-            )
-
-
-def _refuse_bad_models(plan: Plan) -> None:
-    """Tells a model that is missing, unpinned or unsafe once, before any test; the bundled one is left for later."""
-    try:
-        _ = plan.incumbent
-        if plan.settings.model != Settings.model:
-            _ = plan.model
-    except GateError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
-def _refuse_bad_files(bench: Bench) -> None:
-    """Tells tolerances, expected failures or pinned examples that are malformed once, before any test."""
-    from embedgate.expectations import Expectations
-    from embedgate.machine import profile
-    from embedgate.pinned import load_pinned
-    from embedgate.settings import own_or_bundled
-    from embedgate.tolerances import Tolerances
-
-    folder = bench.settings.baselines_folder
-    try:
-        if bench.settings.profile:
-            profile(bench.settings.profile)
-        Tolerances.load(own_or_bundled(folder, "tolerances.toml"), bench.plan.registry, bench.plan.engines.added)
-        Expectations.load(folder / "expected_failures.toml")
-        load_pinned(folder)
-        _refuse_other_dimensions(bench.plan)
-    except GateError as error:
-        raise pytest.UsageError(str(error)) from error
-
-
-def _refuse_other_dimensions(plan: Plan) -> None:
-    """Tells dimensions and ranges that do not fit the model, where its configs say how many it has.
-
-    Raises:
-        GateError: With what does not fit.
-    """
-    settings = plan.settings
-    if not (settings.dims or settings.ranges) or (dim := plan.model.dim) is None:
-        return
-    plan.require_dims(dim)
-    if settings.ranges is not None:
-        from embedgate.search.codes import Ranges
-
-        Ranges.load(settings.ranges, dim)
 
 
 def _parameters(item: pytest.Item) -> dict[str, Any]:
