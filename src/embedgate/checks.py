@@ -30,7 +30,7 @@ from embedgate.statistics import Comparison, compare, compare_floor
 from embedgate.stored_vectors import StoredVectors
 from embedgate.tolerances import Tolerances
 from embedgate.upgrade import advise
-from embedgate.verdicts import judged, unmeasured
+from embedgate.verdicts import failed, judged, unmeasured
 
 WORST = 5
 PROBES = 16
@@ -221,16 +221,9 @@ class Judge:
             )
         except ValueError as error:
             # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
+            cause = f"{metric} on {dataset.name} cannot be judged: {error}"
             step = "give data on which the reference scores above chance"
-            return Judgement(
-                check,
-                run.combination.id,
-                "fail",
-                f"{metric} on {dataset.name} cannot be judged: {error}",
-                dataset.name,
-                metric,
-                diagnosis=Diagnosis("dataset", f"{dataset.name} cannot judge {metric}: {error}", step),
-            )
+            return failed(check, run.combination.id, dataset.name, metric, Diagnosis("dataset", cause, step))
         message = (
             f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
             f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
