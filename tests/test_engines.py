@@ -382,6 +382,13 @@ def test_qdrant_without_an_answer_is_told_in_one_line(monkeypatch):
         assert url in qdrant.unavailable()
 
 
+def test_qdrants_embedded_mode_is_not_asked_to_hold_many_documents(monkeypatch):
+    assert qdrant.unavailable(qdrant.MOST_EMBEDDED) is None
+    assert "takes 20,000 documents, not 20,001: name a server" in qdrant.unavailable(qdrant.MOST_EMBEDDED + 1)
+    monkeypatch.setenv(qdrant.URL, "http://127.0.0.1:1")
+    assert "127.0.0.1" in qdrant.unavailable(qdrant.MOST_EMBEDDED + 1)
+
+
 def test_qdrant_refusing_is_no_absence():
     from qdrant_client.http.exceptions import UnexpectedResponse
 

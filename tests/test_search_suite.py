@@ -144,6 +144,10 @@ def test_expected_failures_of_stored_vectors_are_met(project):
     [
         ("--gate-corpus-size=99", "--gate-corpus-size must be a whole number from 100, not '99'"),
         ("--gate-dims=384", "384 of 384 dimensions are to be kept; give --gate-dims fewer than the model has"),
+        (
+            "--gate-corpus-size=1000000000",
+            "1,000,000,000 vectors of 384 dimensions need about 2862.0 GiB of memory, and",
+        ),
         ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
         ("--gate-engine=fais-*", "no engine matches 'fais-*'"),
         ("--gate-ranges=nowhere.npy", "nowhere.npy is missing: save ranges [2, dim] by numpy.save"),

@@ -88,7 +88,7 @@ def this_machine(gpu: str | None = None) -> Machine:
         architecture=_ARCHITECTURES.get(architecture, architecture),
         flags=flags,
         cores=default_threads(),
-        memory_bytes=int(psutil.virtual_memory().total),
+        memory_bytes=memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         gpu=gpu,
@@ -154,6 +154,11 @@ def profile(name: str) -> HardwareProfile:
 def default_threads() -> int:
     """The logical cores this process may use: affinity and container limits count."""
     return int(joblib.cpu_count())
+
+
+def memory_bytes() -> int:
+    """Physical memory of the machine."""
+    return int(psutil.virtual_memory().total)
 
 
 def in_ci() -> bool:

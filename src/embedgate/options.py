@@ -204,19 +204,20 @@ def refuse_bad_files(plan: Plan) -> None:
     Tolerances.load(own_or_bundled(folder, "tolerances.toml"), plan.registry, plan.engines.added)
     Expectations.load(folder / "expected_failures.toml")
     load_pinned(folder)
-    _refuse_other_dimensions(plan)
+    _refuse_misfits(plan)
 
 
-def _refuse_other_dimensions(plan: Plan) -> None:
-    """Tells dimensions and ranges that do not fit the model, where its configs say how many it has.
+def _refuse_misfits(plan: Plan) -> None:
+    """Tells what does not fit the model's dimensions, where its configs say how many they are.
 
     Raises:
         GateError: With what does not fit.
     """
     settings = plan.settings
-    if not (settings.dims or settings.ranges) or (dim := plan.model.dim) is None:
+    asked = settings.dims or settings.ranges or settings.corpus_size
+    if not asked or (dim := plan.model.dim) is None:
         return
-    plan.require_dims(dim)
+    plan.require_fit(dim)
     if settings.ranges is not None:
         from embedgate.search.codes import Ranges
 

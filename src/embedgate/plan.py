@@ -10,6 +10,7 @@ from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.errors import DataError, GateError
 from embedgate.judgement import ANY_TEXT, ORDER, TOKENS
+from embedgate.machine import memory_bytes
 from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
 from embedgate.model import DEFAULT_MODEL, Model, resolve
 from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
@@ -17,6 +18,11 @@ from embedgate.search.collection import Collection, stored_name
 from embedgate.search.engines import ENGINES, EngineCase, EngineRegistry
 from embedgate.search.loads import SearchLoad, search_loads
 from embedgate.settings import Settings
+
+# Memory that a session takes beside what it searches, and how often it holds that as float32: once in the index that
+# others are compared with, and once in another one. A million of 384 dimensions took 4.1 GiB.
+SPARE_MEMORY = 2**30
+FLOAT32_COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -65,22 +71,34 @@ class Plan:
             dims = self.model.trained_dims
         return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
 
-    def require_dims(self, dim: int) -> None:
-        """Checks that the model has more dimensions than are to be kept.
+    def require_fit(self, dim: int) -> None:
+        """Checks what was asked of stored vectors, where they have so many dimensions.
 
         Raises:
-            GateError: If it has not.
+            GateError: If they have no more than are to be kept, or the collection does not fit into memory.
         """
         kept = max(self.settings.dims, default=0)
         if kept >= dim:
             cause = f"{kept} of {dim} dimensions are to be kept"
             raise GateError(cause, "give --gate-dims fewer than the model has")
+        size = self.settings.corpus_size or 0
+        needed, there = SPARE_MEMORY + FLOAT32_COPIES * 4 * dim * size, memory_bytes()
+        if size and needed > there:
+            cause = (
+                f"{size:,} vectors of {dim} dimensions need about {needed / 2**30:.1f} GiB of memory, and this machine"
+            )
+            cause += f" has {there / 2**30:.1f}"
+            raise GateError(cause, "give a smaller --gate-corpus-size; docs/stored-vectors.md says what is beyond")
 
     @cached_property
     def search_unavailable(self) -> str | None:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
         reason = ENGINES[0].load().unavailable()
         return f"what is found is compared with exact search by faiss: {reason}" if reason else None
+
+    def engine_unavailable(self, name: str) -> str | None:
+        """Why an engine cannot search the collection here, in one line; None where it can."""
+        return self.engines.unavailable(name, self.collection.size if self.collection else 0)
 
     @cached_property
     def engine_cases(self) -> tuple[EngineCase, ...]:

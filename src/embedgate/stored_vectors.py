@@ -116,7 +116,7 @@ class StoredVectors:
 
     def _grown(self, run: Run) -> Searched:
         require_finite(run.embeddings.matrix)
-        self._session.plan.require_dims(run.embeddings.dim)
+        self._session.plan.require_fit(run.embeddings.dim)
         session, collection, combination = self._session, self.collection, run.combination
         documents = grow(
             run.embeddings.matrix[run.embeddings.rows(collection.documents)],

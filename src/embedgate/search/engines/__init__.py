@@ -1,7 +1,7 @@
 """Engines: the libraries that search stored vectors in production, behind one interface.
 
-A module per engine, imported when it is used, with three functions: `unavailable()`, why it cannot run here in one
-line, or None; `offers()`, which embedding precisions it stores in which kind of index; and
+A module per engine, imported when it is used, with three functions: `unavailable(documents)`, why it cannot run here
+in one line, or None; `offers()`, which embedding precisions it stores in which kind of index; and
 `build(codes, kind, threads)`, an index of documents. `ENGINES` is the one place that knows which there are.
 
 Graphs of all engines have the same parameters, so that what they find differs by the codes and not by the defaults.
@@ -79,8 +79,8 @@ class Index(Protocol):
 class EngineModule(Protocol):
     """What a module of an engine has."""
 
-    def unavailable(self) -> str | None:
-        """Why it cannot run here, in one line; None where it can."""
+    def unavailable(self, documents: int = 0) -> str | None:
+        """Why it cannot run here, or not with so many documents, in one line; None where it can."""
 
     def offers(self) -> Mapping[Kind, tuple[EmbeddingPrecision, ...]]:
         """Embedding precisions it stores, by kind of index."""
@@ -175,9 +175,9 @@ class EngineRegistry:
         """Factories of the engines that a host project adds, by name."""
         return self._factories
 
-    def unavailable(self, name: str) -> str | None:
-        """Why an engine cannot run here, in one line; None where it can, and for a host project's."""
-        return None if name in self._factories else engine_named(name).load().unavailable()
+    def unavailable(self, name: str, documents: int) -> str | None:
+        """Why an engine cannot run here with so many documents, in one line; None where it can, as a host project's."""
+        return None if name in self._factories else engine_named(name).load().unavailable(documents)
 
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
         """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.

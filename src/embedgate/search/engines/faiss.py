@@ -31,7 +31,7 @@ STEPS_WIDTH = 255.0
 FLOAT32 = np.dtype(np.float32)
 
 
-def unavailable() -> str | None:
+def unavailable(documents: int = 0) -> str | None:  # noqa: ARG001 - it takes any number
     """Why faiss cannot run here; None where it can."""
     try:
         import faiss  # noqa: F401

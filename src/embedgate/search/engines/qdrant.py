@@ -42,6 +42,8 @@ NAME = "qdrant"
 URL = "EMBEDGATE_QDRANT_URL"
 EMBEDDED: tuple[EmbeddingPrecision, ...] = ("float32",)
 SERVED: tuple[EmbeddingPrecision, ...] = ("float32", "float16", "uint8")
+# Documents of the embedded mode: beyond so many, the client itself advises against it.
+MOST_EMBEDDED = 20_000
 # Vectors per upload and queries per request: requests of about a megabyte.
 BATCH = 256
 # Seconds an answer may take, and a graph to be built after the last upload.
@@ -49,12 +51,18 @@ PATIENCE = 60
 BUILDING = 3600
 
 
-def unavailable() -> str | None:
-    """Why Qdrant cannot run here: no client, or no answer from the server that is named; None where it can."""
+def unavailable(documents: int = 0) -> str | None:
+    """Why Qdrant cannot run here; None where it can.
+
+    There is no client, no answer from the server that is named, or there are too many documents for the embedded mode,
+    which copies all it has with every batch.
+    """
     try:
         import qdrant_client  # noqa: F401
     except ImportError as error:
         return f"qdrant-client cannot be imported ({one_line(error)}): install embedgate[qdrant]"
+    if documents > MOST_EMBEDDED and not os.environ.get(URL):
+        return f"its embedded mode takes {MOST_EMBEDDED:,} documents, not {documents:,}: name a server in {URL}"
     try:
         client = _client()
         try:

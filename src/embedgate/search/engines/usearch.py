@@ -32,7 +32,7 @@ MOST_PAIRS = 2**26
 ONE = np.ones((), np.float32)
 
 
-def unavailable() -> str | None:
+def unavailable(documents: int = 0) -> str | None:  # noqa: ARG001 - it takes any number
     """Why usearch cannot run here; None where it can."""
     try:
         import usearch.index  # noqa: F401
