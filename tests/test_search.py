@@ -188,6 +188,15 @@ class TestStorages:
         assert model.dim == 384
 
 
+def test_timed_indexes_are_let_go_once_another_combination_is_judged(judge, monkeypatch):
+    closed = []
+    monkeypatch.setattr(judge.search.budgets, "close", lambda: closed.append("closed"))
+    judge.search.codes(REFERENCE, "float16")
+    assert not closed
+    judge.search.codes(SAME, "float16")
+    assert closed
+
+
 class TestCollection:
     def test_does_not_depend_on_the_order_of_datasets(self):
         datasets = [load_bundled(name) for name in ("topics", "triplets")]
