@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from embedgate.errors import BuildError, GateError, Unavailable
-from embedgate.search import EMBEDDING_PRECISIONS, RESULTS, Storage, rescoring
+from embedgate.search import EMBEDDING_PRECISIONS, RESULTS, Storage, engines, rescoring
 from embedgate.search.codes import BITS, NEEDS_RANGES, Codes, Ranges, decode, stored, unsigned
-from embedgate.search.engines import ENGINES, faiss, qdrant, usearch
+from embedgate.search.engines import ENGINES, expansion_search, faiss, qdrant, usearch
 from embedgate.search.rescoring import find, rescored
 
 DIM = 64
@@ -232,6 +232,7 @@ def test_wrong_queries_are_told_before_the_library_sees_them(name):
         (queries[0], 3, "shape"),
         (queries, 21, "21 results"),
         (queries, 0, "0 results"),
+        (queries[:0], 3, "no query"),
     ):
         with pytest.raises(ValueError, match=message):
             index.search(wrong, k)
@@ -272,6 +273,30 @@ def test_places_that_a_graph_leaves_empty_are_marked(count):
         assert (ids[:, :5] >= 0).all()
         assert np.isneginf(scores[:, 5:]).all()
         assert np.isfinite(scores[:, :5]).all()
+
+
+@pytest.mark.parametrize("precision", EMBEDDING_PRECISIONS)
+@pytest.mark.parametrize("count", [1, 7])
+def test_a_graph_of_copies_leaves_places_empty(precision, count):
+    """Copies link to copies, and the rest is out of reach: faiss returns no distance there, of bits the least number."""
+    vectors = np.repeat(normalised(50), 40, axis=0)
+    codes = stored(vectors, precision, Ranges.of(vectors))
+    index = faiss.build(codes, "hnsw", 1)
+    scores, ids = index.search(as_queries(codes, count), 200)
+    assert (ids[:, -1] == -1).all()
+    assert np.array_equal(ids < 0, np.isneginf(scores))
+    assert (ids[:, 0] >= 0).all()
+
+
+def test_larger_collections_are_looked_through_further():
+    assert [expansion_search(count) for count in (10, 10_000, 65_536, 100_000, 1_000_000)] == [64, 64, 64, 79, 250]
+
+
+def test_graphs_look_at_as_many_candidates_as_their_documents_ask_for(monkeypatch):
+    monkeypatch.setattr(engines, "PER_ROOT", 4.0)
+    codes = documents("float32", 400)
+    assert faiss.build(codes, "hnsw", 1)._index.hnsw.efSearch == 80
+    assert usearch.build(codes, "hnsw", 1)._index.expansion_search == 80
 
 
 @pytest.mark.parametrize(

@@ -175,3 +175,15 @@ def test_without_git_nobody_and_no_commit_is_named(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_identity() == ""
     assert git_commit() == ""
+
+
+def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch):
+    limit, other = tmp_path / "memory.max", tmp_path / "limit"
+    monkeypatch.setattr(machine, "MEMORY_LIMITS", (limit, other))
+    whole = machine.usable_memory_bytes()
+    assert whole == machine._memory_bytes()
+    for text in ("max\n", f"{2 * whole}\n"):
+        limit.write_text(text)
+        assert machine.usable_memory_bytes() == whole
+    other.write_text("4096\n")
+    assert machine.usable_memory_bytes() == 4096

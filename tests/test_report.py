@@ -84,6 +84,8 @@ def test_texts_cannot_break_the_reports():
             "no\\_baseline: approve it by: `pytest suites --gate-combination 'torch-*' --gate-update --gate-reason \"...\"`",
         ),
         ("pytest `x` --gate-update `y`", r"pytest \`x\` --gate-update \`y\`"),
+        ("as pytest says: pytest a -k 'b|c' --gate-update", "as pytest says: `pytest a -k 'b|c' --gate-update`"),
+        ("$x$", r"\$x\$"),
     ],
 )
 def test_markdown_shows_text_literally_and_commands_as_code(text, shown):

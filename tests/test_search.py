@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from safetensors.numpy import save_file
 from search_faults import (
     Bits,
     BitsSound,
@@ -30,19 +31,23 @@ from search_faults import (
     few_passages,
 )
 from sentence_transformers import SentenceTransformer
+from test_search_budgets import Timed
 
 from embedgate.combination import Combination
 from embedgate.data import load_bundled
 from embedgate.data.types import Triplets
-from embedgate.errors import BuildError
+from embedgate.errors import BuildError, GateError, ModelError
 from embedgate.judgement import Judgement
+from embedgate.metrics.search import Indistinct
 from embedgate.search import MIXTURES, STORAGES, Storage
 from embedgate.search.collection import Collection
 from embedgate.search.engines import EngineCase, EngineRegistry
+from embedgate.search.loads import SearchLoad
+from embedgate.search.measure import rankings
 
 REFERENCE = Combination.parse("torch-fp32-cpu")
-SAME, ROTATED, NARROW, COLLAPSED = (
-    Combination.parse(f"acme-{name}-cpu") for name in ("same", "rotated", "narrow", "collapsed")
+SAME, ROTATED, NARROW, COLLAPSED, POSITIVE = (
+    Combination.parse(f"acme-{name}-cpu") for name in ("same", "rotated", "narrow", "collapsed", "positive")
 )
 ENGINES = {
     "exact": Exact,
@@ -82,6 +87,16 @@ def rotated(embeddings: np.ndarray) -> np.ndarray:
     return (embeddings @ turn).astype(np.float32)
 
 
+def positive(path: Path, _: str) -> Turned:
+    """Without its negative values."""
+    return Turned(path, np.abs)
+
+
+def collapsed(path: Path, _: str) -> Turned:
+    """Every embedding is the first."""
+    return Turned(path, lambda found: np.broadcast_to(found[:1], found.shape).copy())
+
+
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory) -> Path:
     return few_passages(tmp_path_factory.mktemp("data") / "few")
@@ -92,7 +107,8 @@ def judge(judge_with, folder):
     factories = {
         SAME.id: lambda path, _: Turned(path, lambda found: found + np.float32(1e-4)),
         ROTATED.id: lambda path, _: Turned(path, rotated),
-        COLLAPSED.id: lambda path, _: Turned(path, lambda found: np.broadcast_to(found[:1], found.shape).copy()),
+        COLLAPSED.id: collapsed,
+        POSITIVE.id: positive,
         NARROW.id: lambda path, _: Turned(path, lambda found: found[:, :128]),
     }
     made = judge_with(factories, added_engines=ENGINES, data=(str(folder),))
@@ -139,13 +155,30 @@ class TestStorages:
         assert judged.worst[0].candidate <= judged.worst[-1].candidate < 1
         red(judge.search.keeps(REFERENCE, Storage("int8")), "codes", "products of codes alone ignore")
 
-    def test_ranking_that_loses_more_than_is_tolerated_is_red(self, judge, monkeypatch):
-        monkeypatch.setattr(type(judge.tolerances), "stored", lambda *_: 0.0)
-        dataset = judge.session.datasets[0]
-        judged = judge.search.ranks(REFERENCE, Storage("binary"), dataset, "ndcg_at_10")
-        assert judged.verdict in ("fail", "inconclusive")
-        assert judged.limit == 1.0
-        assert judged.value < judged.reference_value
+    def test_ranking_that_loses_more_than_is_tolerated_is_red(self, judge):
+        """Without negative values, all signs are alike."""
+        judged = judge.search.ranks(POSITIVE, Storage("binary"), judge.session.datasets[0], "ndcg_at_10")
+        red(judged, "codes", "of float32's ndcg_at_10 on few", "rank candidates again (rescore), or store in more bits")
+        assert judged.worst
+        assert judged.value < 0.2 < judged.reference_value
+
+    def test_a_storage_that_tells_nothing_apart_leaves_the_others_as_they_are(self, judge_with, folder, monkeypatch):
+        monkeypatch.setattr("embedgate.search.nearest.MOST_TIES", 128)
+        made = judge_with({POSITIVE.id: positive}, data=(str(folder),))
+        searched = []
+        monkeypatch.setattr(
+            "embedgate.stored_vectors.rankings", lambda *given: searched.append(given) or rankings(*given)
+        )
+        for storage in (Storage("binary"), Storage("binary", 4)):
+            judged = made.search.keeps(POSITIVE, storage)
+            red(judged, "unknown", f"corpus-3200:few@{storage}", "documents score alike for one query")
+        assert made.search.keeps(POSITIVE, Storage("float16")).verdict == "pass"
+        assert made.search.keeps(POSITIVE, Storage("int8", float_queries=True)).value > 0.95
+        assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
+        names = {name for name, _, _ in made.drift.stored.measured(made.session.run(POSITIVE))}
+        assert "few@float16" in names
+        assert not names & made.drift.stored.complete(made.session.run(POSITIVE)) ^ names, "what is known is complete"
+        made.close()
 
     def test_truncated_vectors_are_normalised_anew_and_judged_beside_whole_ones(self, judge_with, folder):
         made = judge_with(data=(str(folder),), dims=(192,))
@@ -175,6 +208,7 @@ class TestStorages:
             ({"Pooling": {"embedding_dimension": 8, "pooling_mode": ["cls", "max"]}, "Normalize": {}}, 16),
             ({"Pooling": {"embedding_dimension": 8, "pooling_mode": "mean"}, "Dense": {"out_features": 4}}, 4),
             ({"StaticEmbedding": {}}, None),
+            ({"CLIPModel": {}}, None),
         ],
     )
     def test_a_models_dimensions_are_read_from_its_configs(self, tmp_path, model, modules, dim):
@@ -187,14 +221,42 @@ class TestStorages:
         assert replace(model, path=tmp_path).dim == dim
         assert model.dim == 384
 
+    def test_a_static_models_dimensions_are_those_of_its_weights(self, tmp_path, model):
+        (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.StaticEmbedding", "path": ""}]')
+        (tmp_path / "README.md").write_text('"matryoshka_dims": [8, 4, 2]')
+        static = replace(model, path=tmp_path)
+        assert static.trained_dims == (), "the greatest may be the whole"
+        save_file({"embedding.weight": np.zeros((3, 8), np.float32)}, tmp_path / "model.safetensors")
+        assert static.dim == 8
+        assert static.trained_dims == (4, 2)
 
-def test_timed_indexes_are_let_go_once_another_combination_is_judged(judge, monkeypatch):
-    closed = []
-    monkeypatch.setattr(judge.search.budgets, "close", lambda: closed.append("closed"))
-    judge.search.codes(REFERENCE, "float16")
-    assert not closed
-    judge.search.codes(SAME, "float16")
-    assert closed
+    @pytest.mark.parametrize("text", ["{", "[]", '{"word_embedding_dimension": "wide"}'])
+    def test_a_malformed_config_is_told_with_its_file(self, tmp_path, model, text):
+        (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Pooling", "path": ""}]')
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(ModelError, match=r"config.json cannot be read: "):
+            _ = replace(model, path=tmp_path).dim
+
+    def test_what_memory_cannot_hold_is_refused(self, judge_with, folder, monkeypatch):
+        """A million of 384 dimensions is 1.43 GiB as float32, which is held twice, and once more for a mixture."""
+        for ids, needed in ((("torch-fp32-cpu",), 3.86), (("torch-*-cpu",), 5.29)):
+            plan = judge_with(data=(str(folder),), combinations=ids, corpus_size=1_000_000).session.plan
+            monkeypatch.setattr("embedgate.machine.usable_memory_bytes", lambda: (needed + 0.01) * 2**30)  # noqa: B023
+            plan.require_searchable(384)
+            monkeypatch.setattr("embedgate.machine.usable_memory_bytes", lambda: (needed - 0.01) * 2**30)  # noqa: B023
+            with pytest.raises(GateError, match=f"1,000,000 vectors of 384 dimensions need about {needed:.1f} GiB"):
+                plan.require_searchable(384)
+
+
+def test_timed_indexes_are_let_go_once_another_combination_is_judged(judge_with, folder):
+    made = judge_with({POSITIVE.id: positive}, data=(str(folder),))
+    made.search.budgets.speed(REFERENCE, SearchLoad("faiss", "exact", Storage("int8"), 8), Timed())
+    timing = made.search.budgets._timing
+    assert timing is not None
+    assert set(timing._kept) == {"reference", "candidate"}
+    made.search.mixes(POSITIVE, "mixed-queries-float32")
+    assert not timing._kept
+    made.close()
 
 
 class TestCollection:
@@ -277,11 +339,28 @@ class TestRanges:
 
 
 class TestCollapsed:
-    def test_an_encoder_that_tells_nothing_apart_is_red(self, judge):
-        """Every embedding is the same: its ten nearest are any ten."""
+    def test_an_encoder_that_tells_nothing_apart_is_red(self, judge_with, folder, monkeypatch):
+        """Every embedding is the same: its ten nearest are any ten, by whatever storage."""
+        monkeypatch.setattr("embedgate.search.nearest.MOST_TIES", 128)
+        made = judge_with({COLLAPSED.id: collapsed}, data=(str(folder),))
+        for storage in (Storage("binary"), Storage("float16")):
+            judged = made.search.keeps(COLLAPSED, storage)
+            red(judged, "pooling", "documents score alike for one query", "have the embedding of another text")
+            assert judged.message.startswith(f"corpus-3200:few@{storage} kept_at_10 cannot be measured")
+        made.close()
+
+    def test_its_neighbours_are_lost(self, judge):
         judged = judge.search.keeps(COLLAPSED, Storage("binary"))
+        red(judged, "codes", "of the ten that exact float32 search finds among 3200 vectors")
+
+    def test_its_searches_are_not_timed(self, judge, monkeypatch):
+        def refuse(run):
+            raise Indistinct(4096)
+
+        monkeypatch.setattr(judge.search.budgets, "_searched", refuse)
+        judged = judge.search.budgets.speed(REFERENCE, SearchLoad("faiss", "exact", Storage("int8"), 8), Timed())
         assert judged.verdict == "fail"
-        assert judged.diagnosis is not None
+        assert "cannot be measured: 4096 or more documents score alike" in judged.message
 
 
 class TestMixtures:

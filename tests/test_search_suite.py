@@ -139,6 +139,13 @@ def test_expected_failures_of_stored_vectors_are_met(project):
     assert done.ret == 0, done.stdout.str()
 
 
+def test_an_engine_that_cannot_hold_the_collection_is_skipped_with_the_reason(project):
+    many = ("--gate-data=few", "--gate-corpus-size=20001", "--gate-engine=qdrant-*", "-k", "engine_finds")
+    done = project.runpytest_subprocess(*SUITE, *many)
+    done.assert_outcomes(skipped=1)
+    done.stdout.fnmatch_lines(["*qdrant cannot run here: its embedded mode takes 20,000 documents, not 20,001*"])
+
+
 @pytest.mark.parametrize(
     ("option", "cause"),
     [
@@ -146,7 +153,7 @@ def test_expected_failures_of_stored_vectors_are_met(project):
         ("--gate-dims=384", "384 of 384 dimensions are to be kept; give --gate-dims fewer than the model has"),
         (
             "--gate-corpus-size=1000000000",
-            "1,000,000,000 vectors of 384 dimensions need about 2862.0 GiB of memory, and",
+            "1,000,000,000 vectors of 384 dimensions need about ",
         ),
         ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
         ("--gate-engine=fais-*", "no engine matches 'fais-*'"),

@@ -22,6 +22,9 @@ SAME_HIDDEN_STATES = 0.995
 SAME_POOLING = 1e-2
 # Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
 UNIT_NORM = 1e-2
+# Cosine above which two embeddings are one, and under which two are told apart.
+ALIKE = 1 - 1e-6
+TOLD_APART = 0.99
 NEXT_STEPS = {
     "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
     "tokens": "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, version",
@@ -61,6 +64,8 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
     problems = candidate.evidence.problems
     if problems:
         return Diagnosis("evidence", problems[0], "see what the encoder built, and why")
+    if alike := _alike(candidate.embeddings, reference.embeddings):
+        return alike
     if candidate.stages is None:
         return Diagnosis(
             "unknown",
@@ -155,7 +160,8 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     nearest = cosines.argmax(axis=1)
     swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
     share = float(swapped.mean())
-    if share < 0.02:
+    # Where all received the same one, nothing was swapped.
+    if share < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
         return None
     first = int(np.flatnonzero(swapped)[0])
     mine, other = candidate.texts[int(rows[first])], reference.texts[int(nearest[first])]
@@ -164,6 +170,21 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
         f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
         f"({quoted(mine, 40)} received that of {quoted(other, 40)})",
         "restore the caller's order after sorting texts by length or splitting them into batches",
+    )
+
+
+def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    """Whether many texts that the reference tells apart have one and the same embedding."""
+    rows = np.linspace(0, len(reference) - 1, min(len(reference), 512)).astype(np.intp)
+    mine, theirs = (arm.normalised[rows] @ arm.normalised[rows].T for arm in (candidate, reference))
+    merged = (mine > ALIKE) & (theirs < TOLD_APART)
+    share = float(merged.any(axis=1).mean())
+    if share < 0.5:
+        return None
+    return Diagnosis(
+        "pooling",
+        f"{share:.0%} of the texts have the embedding of another text, which the reference tells apart",
+        "see whether texts reach the model one by one, and whether its weights were loaded",
     )
 
 

@@ -21,7 +21,7 @@ from embedgate.session import Run, Session
 from embedgate.statistics import Comparison, compare_floor
 from embedgate.stored_vectors import UNMEASURED, Searched, StoredVectors
 from embedgate.tolerances import GRAPH_FLOOR, Tolerances
-from embedgate.verdicts import failed, judged
+from embedgate.verdicts import failed, judged, unmeasured
 
 # An exact index holds little more than its documents' codes.
 MOST_BYTES = 1.25
@@ -59,8 +59,7 @@ class EngineChecks:
             searched = self._stored.searched(run)
         except UNMEASURED as error:
             dataset, metric = self._session.plan.engine_subject(case)
-            cause = f"{case} cannot be judged: {error}"
-            return Judgement("engine", combination.id, "fail", cause, dataset, metric, diagnosis=self._diagnose(run))
+            return unmeasured("engine", combination.id, dataset, metric, error, self._diagnose(run))
         if not case.kind:
             return self._added_engine(run, searched, case)
         built = build(case, searched.vectors.documents, searched.ranges[None], self._session.threads)

@@ -17,6 +17,8 @@ import psutil
 from embedgate.errors import GateError
 
 CPUINFO = Path("/proc/cpuinfo")
+# What Linux limits a container to, by the second and the first version of its control groups.
+MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
 
 # Instruction sets that change how, or how fast, a transformer computes; x86-64's, then aarch64's.
 _FLAGS_OF_INTEREST = re.compile(
@@ -88,7 +90,7 @@ def this_machine(gpu: str | None = None) -> Machine:
         architecture=_ARCHITECTURES.get(architecture, architecture),
         flags=flags,
         cores=default_threads(),
-        memory_bytes=memory_bytes(),
+        memory_bytes=_memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
         gpu=gpu,
@@ -156,9 +158,20 @@ def default_threads() -> int:
     return int(joblib.cpu_count())
 
 
-def memory_bytes() -> int:
-    """Physical memory of the machine."""
+def usable_memory_bytes() -> int:
+    """Memory that this process may use: the machine's, or what its container is limited to where that is less."""
+    return min([_memory_bytes(), *(int(text) for file in MEMORY_LIMITS if (text := _read(file)).isdecimal())])
+
+
+def _memory_bytes() -> int:
     return int(psutil.virtual_memory().total)
+
+
+def _read(file: Path) -> str:
+    try:
+        return file.read_text("ascii").strip()
+    except OSError:
+        return ""
 
 
 def in_ci() -> bool:

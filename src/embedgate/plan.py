@@ -10,7 +10,6 @@ from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.errors import DataError, GateError
 from embedgate.judgement import ANY_TEXT, ORDER, TOKENS
-from embedgate.machine import memory_bytes
 from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
 from embedgate.model import DEFAULT_MODEL, Model, resolve
 from embedgate.search import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
@@ -19,10 +18,10 @@ from embedgate.search.engines import ENGINES, EngineCase, EngineRegistry
 from embedgate.search.loads import SearchLoad, search_loads
 from embedgate.settings import Settings
 
-# Memory that a session takes beside what it searches, and how often it holds that as float32: once in the index that
-# others are compared with, and once in another one. A million of 384 dimensions took 4.1 GiB.
+# Memory that a session takes beside what it searches.
 SPARE_MEMORY = 2**30
-FLOAT32_COPIES = 2
+# Of the collection as float32: the index that others are timed beside, and the largest of those, with what it holds.
+TIMED_COPIES = 2
 
 
 @dataclass(frozen=True)
@@ -71,24 +70,30 @@ class Plan:
             dims = self.model.trained_dims
         return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
 
-    def require_fit(self, dim: int) -> None:
-        """Checks what was asked of stored vectors, where they have so many dimensions.
+    def require_searchable(self, dim: int) -> None:
+        """Checks that vectors of so many dimensions can be truncated as asked, and that memory holds the collection.
 
         Raises:
-            GateError: If they have no more than are to be kept, or the collection does not fit into memory.
+            GateError: If not.
         """
+        from embedgate.machine import usable_memory_bytes
+
         kept = max(self.settings.dims, default=0)
         if kept >= dim:
-            cause = f"{kept} of {dim} dimensions are to be kept"
-            raise GateError(cause, "give --gate-dims fewer than the model has")
+            raise GateError(f"{kept} of {dim} dimensions are to be kept", "give --gate-dims fewer than that")
         size = self.settings.corpus_size or 0
-        needed, there = SPARE_MEMORY + FLOAT32_COPIES * 4 * dim * size, memory_bytes()
-        if size and needed > there:
-            cause = (
-                f"{size:,} vectors of {dim} dimensions need about {needed / 2**30:.1f} GiB of memory, and this machine"
-            )
-            cause += f" has {there / 2**30:.1f}"
+        needed, usable = SPARE_MEMORY + round(self._float32_copies * 4 * dim * size), usable_memory_bytes()
+        if size and needed > usable:
+            cause = f"{size:,} vectors of {dim} dimensions need about {needed / 2**30:.1f} GiB of memory"
+            cause += f", and {usable / 2**30:.1f} can be used here"
             raise GateError(cause, "give a smaller --gate-corpus-size; docs/stored-vectors.md says what is beyond")
+
+    @property
+    def _float32_copies(self) -> float:
+        """How often the collection is held in memory as float32 at once, beside the file that it is mapped from."""
+        candidates = any(not combination.is_reference for combination in self.combinations)
+        copies = TIMED_COPIES + candidates  # every second document of the reference in one index with a candidate's
+        return copies if self.model.normalises else copies + 1 + candidates
 
     @cached_property
     def search_unavailable(self) -> str | None:

@@ -16,7 +16,7 @@ import pytest
 from embedgate import hooks
 from embedgate.combination import Combination, Registry
 from embedgate.errors import GateError, ResourceError
-from embedgate.options import declare, refuse_bad_files, refuse_bad_models, refuse_misuse, settings_of
+from embedgate.options import declare, refuse_bad_files, refuse_bad_models, refuse_misfits, refuse_misuse, settings_of
 from embedgate.report.collector import Collector
 from embedgate.settings import FRESH_OPTION
 from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
@@ -308,6 +308,8 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         with _misuse():
             refuse_bad_models(config.stash[BENCH].plan)
             refuse_bad_files(config.stash[BENCH].plan)
+            if any({*SEARCH_FAMILY, *ENGINES} & set(_parameters(item)) for item in items):
+                refuse_misfits(config.stash[BENCH].plan)
         order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 

@@ -16,8 +16,9 @@ from embedgate.search.loads import SearchLoad
 from embedgate.search.speed import SearchTiming, figures_of
 from embedgate.session import Run, Session
 from embedgate.store import Key
-from embedgate.stored_vectors import Searched
+from embedgate.stored_vectors import UNMEASURED, Searched
 from embedgate.tolerances import Tolerances
+from embedgate.verdicts import failed, unmeasured
 
 # No further look is begun where it would end later than this many seconds after the first turn.
 CAP_SECONDS = 10.0
@@ -31,6 +32,7 @@ class SearchBudgets:
         tolerances: How much wider than what was approved a budget is.
         budgets: What is approved.
         searched: What is searched of a run.
+        diagnose: Names the layer at which a run departs from its reference.
         record_command: The command that approves what the session measures.
         family: How many budgets of time the session judges; red verdicts are corrected for it.
     """
@@ -41,6 +43,7 @@ class SearchBudgets:
         tolerances: Tolerances,
         budgets: ApprovedBudgets,
         searched: Callable[[Run], Searched],
+        diagnose: Callable[[Run], Diagnosis],
         record_command: str,
         family: int,
     ) -> None:
@@ -48,6 +51,7 @@ class SearchBudgets:
         self._tolerances = tolerances
         self._budgets = budgets
         self._searched = searched
+        self._diagnose = diagnose
         self._record = record_command
         self._levels = Levels.of(tolerances.alpha, family)
         self._timing: SearchTiming | None = None
@@ -68,7 +72,10 @@ class SearchBudgets:
             return self._unjudged(
                 combination, load, f"not measured for {load}; {cause}", Diagnosis("time", cause, step)
             )
-        timing = self._timed(run)
+        try:
+            timing = self._timed(run)
+        except UNMEASURED as error:
+            return unmeasured("search speed", combination.id, "", load.id, error, self._diagnose(run))
         collection = self._session.plan.collection
         assert collection is not None, "without a collection, there is nothing to ask"
         metric = f"time_{load.id}_vectors_{collection.size}_threads_{timing.threads}"
@@ -76,8 +83,7 @@ class SearchBudgets:
             approved, missing = self._budgets.find(combination, metric, collection.sha256)
         except BaselineError as error:
             diagnosis = Diagnosis("baseline", error.cause, error.action)
-            failed = self._unjudged(combination, load, error.cause, diagnosis)
-            return replace(failed, verdict="fail", message=error.cause)
+            return failed("search speed", combination.id, "", load.id, diagnosis)
         slack = self._tolerances.slack(combination, "search")
         budget = TimeBudget(metric, f"takes {{}} of float32's time for {load}", ratios, approved, missing, slack)
         updates = self._session.settings.update

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -11,7 +11,7 @@ from embedgate.budgets.approved import ApprovedBudgets
 from embedgate.combination import Combination
 from embedgate.data.types import Retrieval
 from embedgate.engine_checks import EngineChecks
-from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
+from embedgate.judgement import Diagnosis, Judgement, WorstText
 from embedgate.metrics import METRICS, Matrix, mean_of
 from embedgate.search import MIXTURES, EmbeddingPrecision, Storage
 from embedgate.search.codes import NEEDS_RANGES, Ranges, codes_fault
@@ -19,10 +19,10 @@ from embedgate.search.collection import stored_name
 from embedgate.search.measure import within_ranges
 from embedgate.search_budgets import SearchBudgets
 from embedgate.session import Run, Session
-from embedgate.statistics import Comparison, compare, compare_floor
+from embedgate.statistics import compare, compare_floor
 from embedgate.stored_vectors import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.tolerances import Tolerances
-from embedgate.verdicts import failed, judged, unmeasured
+from embedgate.verdicts import by_floor, failed, judged, unmeasured
 
 WORST = 5
 # Ranges so many times as wide as the values they are for are other vectors': most of the 256 codes are never used.
@@ -77,13 +77,14 @@ class SearchChecks:
         self._stored = stored
         self._record = record_command
         self._family = max(1, families.quality)
-        self.budgets = SearchBudgets(session, tolerances, approved, stored.searched, record_command, families.time)
+        self.budgets = SearchBudgets(
+            session, tolerances, approved, stored.searched, diagnose, record_command, families.time
+        )
+        stored.on_another_run = self.budgets.close
         self.engines = EngineChecks(session, tolerances, stored, diagnose, self._family)
 
     def codes(self, combination: Combination, precision: EmbeddingPrecision) -> Judgement:
         """Whether codes say what the vectors say, and their ranges were taken from vectors like these."""
-        if combination != self._session.plan.reference:
-            self.budgets.close()  # the reference's searches, which alone are timed, have had their turn
         run = self._session.run(combination)
         try:
             searched = self._stored.searched(run)
@@ -96,7 +97,7 @@ class SearchChecks:
                 return fault
         if cause := codes_fault(real, precision, searched.ranges[None]):
             diagnosis = Diagnosis("codes", cause, "compare with sentence_transformers.util.quantize_embeddings")
-            return Judgement("codes", combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
+            return failed("codes", combination.id, "", precision, diagnosis)
         message = f"{precision} codes of {len(real)} documents decode to their vectors"
         if precision not in NEEDS_RANGES:
             return Judgement("codes", combination.id, "pass", message, metric=precision)
@@ -130,7 +131,7 @@ class SearchChecks:
         name, metric = stored_name(collection.name, storage.id), "kept_at_10"
         floor = self._tolerances.stored(storage.id, metric)
         try:
-            scores = self._stored.scores(run)[storage.id, collection.name, metric]
+            scores = self._stored.score(run, storage.id, collection.name, metric)
         except UNMEASURED as error:
             return unmeasured("search", run.combination.id, name, metric, error, self._diagnose(run))
         found = compare_floor(scores, floor, metric=metric, alpha=self._tolerances.alpha, family=self._family)
@@ -143,8 +144,17 @@ class SearchChecks:
             order = [int(i) for i in np.argsort(scores.items, kind="stable")[:WORST] if scores.items[i] < 1]
             return [WorstText(collection.queries[i], 1.0, float(scores.items[i])) for i in order]
 
-        return self._by_floor(
-            "search", run, name, metric, found, message, diagnose=lambda: too_coarse(storage, message), worst=worst
+        return by_floor(
+            "search",
+            combination.id,
+            name,
+            metric,
+            found,
+            message,
+            collection,
+            self._record,
+            diagnose=lambda: too_coarse(storage, message),
+            worst=worst,
         )
 
     def ranks(self, combination: Combination, storage: Storage, dataset: Retrieval, metric: str) -> Judgement:
@@ -152,7 +162,7 @@ class SearchChecks:
         session, run = self._session, self._session.run(combination)
         name, tolerance = stored_name(dataset.name, storage.id), self._tolerances.stored(storage.id, metric)
         try:
-            mine = self._stored.scores(run)[storage.id, dataset.name, metric]
+            mine = self._stored.score(run, storage.id, dataset.name, metric)
             theirs = session.scores(run, dataset)[metric]
         except UNMEASURED as error:
             return unmeasured("search", run.combination.id, name, metric, error, self._diagnose(run))
@@ -211,53 +221,16 @@ class SearchChecks:
             f"{MIXTURES[mixture].about(combination.reference.id)} {scores.value:.2%} of the ten that "
             f"{combination.reference} finds alone, {floor:.2%} is required"
         )
-        return self._by_floor(
+        return by_floor(
             "mixed",
-            run,
+            combination.id,
             name,
             metric,
             found,
             message,
+            self._stored.collection,
+            self._record,
             diagnose=lambda: self._strangers(run) or self._diagnose(run),
-        )
-
-    def _by_floor(
-        self,
-        check: Check,
-        run: Run,
-        dataset: str,
-        metric: str,
-        found: Comparison,
-        message: str,
-        *,
-        diagnose: Callable[[], Diagnosis],
-        worst: Callable[[], Sequence[WorstText]] = tuple,
-    ) -> Judgement:
-        """Judges what is found in the collection; where floors mean nothing, baselines alone can, and it is told."""
-        collection, id_ = self._stored.collection, run.combination.id
-        if collection.is_like_real:
-            value = found.observed
-            return judged(check, id_, dataset, metric, found, message, value, 1.0, diagnose=diagnose, worst=worst)
-        cause = (
-            f"{collection.size} vectors are grown from {len(collection.documents)} documents, more than was compared "
-            "with real text (docs/corpus.md), so floors do not judge what is found among them"
-        )
-        step = f"give more texts, or approve it and let test_baseline.py judge: {self._record}"
-        return Judgement(
-            check,
-            id_,
-            "inconclusive",
-            message,
-            dataset,
-            metric,
-            value=found.observed,
-            reference_value=1.0,
-            observed=found.observed,
-            low=found.low,
-            high=found.high,
-            limit=found.limit,
-            n=found.n,
-            diagnosis=Diagnosis("dataset", cause, step),
         )
 
     def close(self) -> None:
@@ -274,7 +247,7 @@ class SearchChecks:
                 f"off {share:.1%} of all values; {FEWEST_CALIBRATION} are the fewest"
             )
             diagnosis = Diagnosis("ranges", cause, self._calibrate_again(searched))
-            found = Judgement("codes", run.combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
+            found = failed("codes", run.combination.id, "", precision, diagnosis)
             # Nothing is wrong with the combination where these data are simply few.
             return found if searched.calibrated else replace(found, verdict="inconclusive")
         width = ranges.high - ranges.low
@@ -286,7 +259,7 @@ class SearchChecks:
                 "others, such as vectors that are not normalised"
             )
             diagnosis = Diagnosis("ranges", cause, self._calibrate_again(searched))
-            return Judgement("codes", run.combination.id, "fail", cause, metric=precision, diagnosis=diagnosis)
+            return failed("codes", run.combination.id, "", precision, diagnosis)
         return None
 
     def _calibrate_again(self, searched: Searched) -> str:

@@ -61,6 +61,9 @@ class StoredVectors:
     Args:
         session: The runs.
         profile_of: The hardware profile whose ranges count for a combination.
+
+    Attributes:
+        on_another_run: Called whenever the vectors of one more run are made, to give back what others no longer need.
     """
 
     def __init__(self, session: Session, profile_of: Callable[[Combination], HardwareProfile]) -> None:
@@ -69,6 +72,9 @@ class StoredVectors:
         self._searched: dict[Combination, Searched] = {}
         self._recipes: dict[Combination, Recipe] = {}
         self._unmeasured: dict[Combination, ValueError] = {}
+        self._indistinct: dict[Combination, dict[tuple[str, str], Indistinct]] = {}
+        self._unmixed: dict[Combination, ValueError] = {}
+        self.on_another_run: Callable[[], None] = lambda: None
 
     @property
     def collection(self) -> Collection:
@@ -105,6 +111,7 @@ class StoredVectors:
         if combination in self._unmeasured:
             raise self._unmeasured[combination]
         if combination not in self._searched:
+            self.on_another_run()
             keep = (combination, combination.reference)
             self._searched = {each: made for each, made in self._searched.items() if each in keep}
             try:
@@ -116,7 +123,7 @@ class StoredVectors:
 
     def _grown(self, run: Run) -> Searched:
         require_finite(run.embeddings.matrix)
-        self._session.plan.require_fit(run.embeddings.dim)
+        self._session.plan.require_searchable(run.embeddings.dim)
         session, collection, combination = self._session, self.collection, run.combination
         documents = grow(
             run.embeddings.matrix[run.embeddings.rows(collection.documents)],
@@ -164,27 +171,48 @@ class StoredVectors:
                 return None
             raise
 
-    def scores(self, run: Run) -> Mapping[tuple[str, str, str], Scores]:
-        """A run's scores by storage, dataset and metric; those of all storages are measured together, once.
+    def score(self, run: Run, storage: str, dataset: str, metric: str) -> Scores:
+        """A run's scores in one storage; those in all storages are measured together, once.
+
+        Args:
+            run: The run.
+            storage: Id of the storage.
+            dataset: Name of the collection or of a dataset with judgements.
+            metric: Name of the metric.
 
         Raises:
             NotFinite: If an embedding holds NaN or infinity.
-            Indistinct: If too many documents score alike.
+            Indistinct: If too many documents score alike in this storage, or in all.
         """
-        if not run.stored:
-            searched, session, storages = self.searched(run), self._session, self._session.plan.storages
-            found: dict[tuple[str, str, str], Scores] = {}
-            for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
-                found[storage, self.collection.name, "kept_at_10"] = kept_at_10(result, searched.truth)
-            for dataset in session.datasets:
-                if not isinstance(dataset, Retrieval):
+        self._measure(run)
+        if (error := self._indistinct[run.combination].get((storage, dataset))) is not None:
+            raise error
+        return run.stored[storage, dataset, metric]
+
+    def _measure(self, run: Run) -> None:
+        if run.combination in self._indistinct:
+            return
+        searched, session, name = self.searched(run), self._session, self.collection.name
+        storages = session.plan.storages
+        found: dict[tuple[str, str, str], Scores] = {}
+        indistinct: dict[tuple[str, str], Indistinct] = {}
+        for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
+            if isinstance(result, Indistinct):
+                indistinct[storage, name] = result
+            else:
+                found[storage, name, "kept_at_10"] = kept_at_10(result, searched.truth)
+        for dataset in session.datasets:
+            if not isinstance(dataset, Retrieval):
+                continue
+            vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
+            for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
+                if isinstance(result, Indistinct):
+                    indistinct[storage, dataset.name] = result
                     continue
-                vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
-                for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
-                    for metric, scores in judged(result, dataset.relevance).items():
-                        found[storage, dataset.name, metric] = scores
-            run.stored.update(found)
-        return run.stored
+                for metric, scores in judged(result, dataset.relevance).items():
+                    found[storage, dataset.name, metric] = scores
+        run.stored.update(found)  # all, or nothing where memory runs out
+        self._indistinct[run.combination] = indistinct
 
     def mixed(self, run: Run) -> Mapping[str, Scores]:
         """A run's scores by mixture with its reference, measured once.
@@ -194,18 +222,29 @@ class StoredVectors:
             Indistinct: If too many documents score alike.
             ValueError: If it has other dimensions than the reference.
         """
+        if run.combination in self._unmixed:
+            raise self._unmixed[run.combination]
         if not run.mixed:
-            reference = self.searched(self._session.run(run.combination.reference))
-            candidate = self.searched(run)
-            shapes = [each.vectors.documents.shape[1] for each in (candidate, reference)]
-            if shapes[0] != shapes[1]:
-                raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
-            ranges, threads = reference.ranges[None], self._session.threads
-            run.mixed.update(mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads))
+            try:
+                run.mixed.update(self._mixed(run))
+            except ValueError as error:
+                self._unmixed[run.combination] = error
+                raise
         return run.mixed
+
+    def _mixed(self, run: Run) -> Mapping[str, Scores]:
+        reference = self.searched(self._session.run(run.combination.reference))
+        candidate = self.searched(run)
+        shapes = [each.vectors.documents.shape[1] for each in (candidate, reference)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
+        ranges, threads = reference.ranges[None], self._session.threads
+        return mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads)
 
     def measured(self, run: Run) -> dict[Place, Scores]:
         """Everything measured of a run's stored vectors, as baselines are keyed; nothing where none can be searched.
+
+        What tells too many documents not apart in one storage is left out, since its own check says so.
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
@@ -214,7 +253,7 @@ class StoredVectors:
         plan = self._session.plan
         if plan.collection is None or plan.search_unavailable:
             return {}
-        self.scores(run)
+        self._measure(run)
         if not run.combination.is_reference:
             self.mixed(run)
         return self.known(run)
@@ -241,7 +280,8 @@ class StoredVectors:
         bases = [self.collection.name, *(d.name for d in self._session.datasets if isinstance(d, Retrieval))]
         storages = self._session.plan.storages if run.stored else ()
         mixtures = MIXTURES if run.mixed else ()
-        found = {stored_name(base, storage.id) for base in bases for storage in storages}
+        unknown = self._indistinct.get(run.combination, {})
+        found = {stored_name(base, s.id) for base in bases for s in storages if (s.id, base) not in unknown}
         return found | {self.mixture_name(mixture) for mixture in mixtures}
 
 

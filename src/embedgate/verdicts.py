@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
+from embedgate.search.collection import Collection
 from embedgate.statistics import Comparison
 
 
@@ -46,7 +47,7 @@ def judged(
             else "more items would not settle it"
         )
         message += f"; the interval {found.low:.4f} to {found.high:.4f} holds both answers, {settles} ({found.n} now)"
-    failed = found.verdict == "fail"
+    red = found.verdict == "fail"
     return Judgement(
         check,
         combination,
@@ -63,8 +64,8 @@ def judged(
         n=found.n,
         smallest_detectable_loss=found.smallest_detectable_loss,
         items_needed=found.items_needed,
-        diagnosis=diagnose() if failed and diagnose is not None else None,
-        worst=tuple(worst()) if failed else (),
+        diagnosis=diagnose() if red and diagnose is not None else None,
+        worst=tuple(worst()) if red else (),
         details=details,
     )
 
@@ -88,6 +89,68 @@ def failed(
 def unmeasured(
     check: Check, combination: str, dataset: str, metric: str, error: ValueError, diagnosis: Diagnosis
 ) -> Judgement:
-    """A red judgement of what says of itself that it cannot be measured, such as embeddings that hold NaN."""
+    """A red judgement of what says of itself that it cannot be measured, such as embeddings that hold NaN.
+
+    Args:
+        check: What was checked.
+        combination: Id of the combination.
+        dataset: Name of the dataset.
+        metric: Name of the metric.
+        error: What it says.
+        diagnosis: The layer at fault, and what to do.
+    """
     message = f"{dataset} {metric} cannot be measured: {error}".strip()
     return failed(check, combination, dataset, metric, diagnosis, message)
+
+
+def by_floor(
+    check: Check,
+    combination: str,
+    dataset: str,
+    metric: str,
+    found: Comparison,
+    message: str,
+    collection: Collection,
+    record: str,
+    *,
+    diagnose: Callable[[], Diagnosis],
+    worst: Callable[[], Sequence[WorstText]] = tuple,
+) -> Judgement:
+    """A judgement of what is found in a collection; where floors mean nothing, it is left to baselines and told.
+
+    Args:
+        check: What was checked.
+        combination: Id of the combination.
+        dataset: Name under which it is approved.
+        metric: Name of the metric.
+        found: What the comparison with the floor came to.
+        message: What was found, in one line.
+        collection: What was searched.
+        record: The command that approves what the session measures.
+        diagnose: Names the cause of a failure.
+        worst: Finds the queries that lost most in a failure.
+    """
+    value = found.observed
+    if collection.is_like_real:
+        return judged(check, combination, dataset, metric, found, message, value, 1.0, diagnose=diagnose, worst=worst)
+    cause = (
+        f"{collection.size} vectors are grown from {len(collection.documents)} documents, more than was compared with "
+        "real text (docs/corpus.md), so floors do not judge what is found among them"
+    )
+    step = f"give more texts, or approve it and let test_baseline.py judge: {record}"
+    return Judgement(
+        check,
+        combination,
+        "inconclusive",
+        message,
+        dataset,
+        metric,
+        value=value,
+        reference_value=1.0,
+        observed=found.observed,
+        low=found.low,
+        high=found.high,
+        limit=found.limit,
+        n=found.n,
+        diagnosis=Diagnosis("dataset", cause, step),
+    )

@@ -22,9 +22,9 @@ ICON = {
 }
 
 # What Markdown, or GitHub, reads as markup wherever it stands, and what at the start of a line.
-_ANYWHERE = re.compile(r"([\\`*_\[\]|~#@])")
+_ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
 _AT_START = re.compile(r"^(\d*)([-+=.)])")
-_COMMAND = re.compile(r"\bpytest (?:[^`|]* )?--gate-[^`|]*$")
+_COMMAND = re.compile(r"\bpytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*$")
 
 
 def render(summary: Summary) -> str:

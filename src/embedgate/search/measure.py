@@ -13,7 +13,7 @@ import numpy as np
 
 from embedgate.embeddings import normalised
 from embedgate.metrics import Matrix, Scores
-from embedgate.metrics.search import Ranking, kept_at_10, ranking
+from embedgate.metrics.search import Indistinct, Ranking, kept_at_10, ranking
 from embedgate.search import MIXTURES, RESULTS, Storage
 from embedgate.search.codes import NEEDS_RANGES, Codes, Ranges, stored
 from embedgate.search.nearest import nearest
@@ -41,7 +41,7 @@ class Vectors:
 
 def rankings(
     vectors: Vectors, storages: Sequence[Storage], ranges: Mapping[int | None, Ranges], threads: int
-) -> Iterator[tuple[str, Ranking]]:
+) -> Iterator[tuple[str, Ranking | Indistinct]]:
     """What is found in each storage, one after the other, since a ranking may be large.
 
     Args:
@@ -52,10 +52,8 @@ def rankings(
         threads: Threads to search with.
 
     Yields:
-        The storage's id, and what is found.
-
-    Raises:
-        embedgate.metrics.search.Indistinct: If too many documents score alike.
+        The storage's id, and what is found; the error instead where too many documents score alike, which says nothing
+        about the storages after it.
     """
     for dims, of_dims in groupby(storages, key=lambda storage: storage.dims):
         arm = vectors.truncated(dims)
@@ -67,10 +65,14 @@ def rankings(
 
 def _of_codes(
     queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int
-) -> Iterator[tuple[str, Ranking]]:
+) -> Iterator[tuple[str, Ranking | Indistinct]]:
     """What is found in storages of the same codes: one search for as many candidates as any of them ranks again."""
     asked = first_queries(queries, codes, storages[0])
-    first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
+    try:
+        first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
+    except Indistinct as error:
+        yield from ((storage.id, error) for storage in storages)
+        return
     again = rescored(queries, codes, first.ids) if any(storage.rescore for storage in storages) else None
     for storage in storages:
         yield storage.id, ranking(first, storage.candidates, again if storage.rescore else None)
@@ -96,6 +98,9 @@ def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking
         ranges: What the index's 8-bit codes are steps of: the reference's, since its vectors were there first.
         truth: What exact float32 search finds with the reference alone.
         threads: Threads to search with.
+
+    Raises:
+        embedgate.metrics.search.Indistinct: If too many documents score alike.
     """
     found: dict[str, Scores] = {}
     for side in dict.fromkeys(mixture.side for mixture in MIXTURES.values()):
@@ -109,5 +114,7 @@ def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking
         asked = {mixture.storage.id: mixture for mixture in MIXTURES.values() if mixture.side == side}
         storages = [mixture.storage for mixture in asked.values()]
         for storage, result in rankings(arm, storages, {None: ranges}, threads):
+            if isinstance(result, Indistinct):
+                raise result
             found[asked[storage].id] = kept_at_10(result, truth)
     return found

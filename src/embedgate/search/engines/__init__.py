@@ -69,7 +69,7 @@ class Index(Protocol):
             -1 and the score -inf.
 
         Raises:
-            ValueError: If there are fewer than `k` documents, or queries are of another type or width.
+            ValueError: If there are fewer than `k` documents, or queries are none or of another type or width.
         """
 
     def close(self) -> None:
@@ -229,8 +229,8 @@ def accepting(codes: Codes, float_queries: bool = False) -> Callable[[npt.NDArra
         float_queries: Whether float32 queries of 8-bit documents are taken.
 
     Returns:
-        `(queries, k) -> None`, which raises ValueError if there are fewer than `k` documents, or queries are of another
-        type or width.
+        `(queries, k) -> None`, which raises ValueError if there are fewer than `k` documents, or queries are none or of
+        another type or width.
     """
     precision, (count, width) = codes.precision, codes.matrix.shape
     dtypes = (codes.matrix.dtype, *([np.dtype(np.float32)] if float_queries else []))
@@ -242,6 +242,8 @@ def accepting(codes: Codes, float_queries: bool = False) -> Callable[[npt.NDArra
             raise ValueError(f"queries of shape {queries.shape} do not fit documents of width {width}")
         if not 0 < k <= count:
             raise ValueError(f"{k} results were asked for among {count} documents")
+        if not len(queries):
+            raise ValueError("no query was given")
 
     return accept
 

@@ -126,7 +126,7 @@ class FaissIndex:
         try:
             if self._bits:
                 distances, ids = self._index.search(unsigned(queries, "binary") if self._offset else queries, k)
-                scores = self._score_of.take(distances)
+                scores = self._score_of.take(distances, mode="clip")  # a place without a document has no distance
             elif not self.float_queries:
                 scores, ids = self._index.search(queries.astype(FLOAT32, copy=False), k)
             else:
