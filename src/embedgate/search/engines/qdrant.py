@@ -62,7 +62,7 @@ def unavailable(documents: int = 0) -> str | None:
     except ImportError as error:
         return f"qdrant-client cannot be imported ({one_line(error)}): install embedgate[qdrant]"
     if documents > MOST_EMBEDDED and not os.environ.get(URL):
-        return f"its embedded mode takes {MOST_EMBEDDED:,} documents, not {documents:,}: name a server in {URL}"
+        return f"Qdrant's embedded mode takes {MOST_EMBEDDED:,} documents, not {documents:,}: name a server in {URL}"
     try:
         client = _client()
         try:
