@@ -110,6 +110,18 @@ def test_files_hold_every_documented_key(tmp_path):
     assert not list((tmp_path / "out").glob(".*"))
 
 
+def test_checks_that_were_skipped_of_what_ran_are_counted_by_their_reason():
+    found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
+    for _ in range(2):
+        found.records.append({**found.records[0], "judgement": None, "skipped": "no faiss: install it"})
+    summary = summarise(found)
+    assert summary.verdict == "pass"
+    assert "2 checks skipped: no faiss: install it" in terminal.render(summary)
+    assert "- 2 checks (skipped): no faiss: install it" in markdown.render(summary)
+    assert "<li>2 checks (skipped): no faiss: install it</li>" in html.render(summary)
+    assert summary.to_json()["combinations"][0]["skipped_checks"] == {"no faiss: install it": 2}
+
+
 def test_shorten_keeps_one_line_of_printable_text():
     assert shorten("a\nb\tc\x00") == "a b c\\x00"
     assert len(shorten("word " * 100)) == 110

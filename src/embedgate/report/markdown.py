@@ -68,7 +68,7 @@ def render(summary: Summary) -> str:
             lines += [line for judgement in found for line in _item(judgement)]
             lines.append("")
     errors = [row for row in summary.rows if row.verdict == "error"]
-    if errors or summary.skipped or summary.unjudged:
+    if errors or summary.skipped or summary.unjudged or summary.left_out:
         lines += ["### Not judged", ""]
         lines += [
             f"- {len(found)} checks: {escape('; '.join(filter(None, reason)))}"
@@ -77,6 +77,7 @@ def render(summary: Summary) -> str:
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in errors]
         for reason, names in summary.skipped.items():
             lines.append(f"- {', '.join(f'`{name}`' for name in names)} (skipped): {escape(reason)}")
+        lines += [f"- {count} checks (skipped): {escape(reason)}" for reason, count in summary.left_out.items()]
         lines.append("")
     if summary.verified:
         lines += ["### Receipts", ""]

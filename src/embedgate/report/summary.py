@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import statistics
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -48,6 +49,7 @@ class Row:
         judgements: Everything that was judged of it.
         run: Evidence and timings; empty where it did not run.
         reference: Whether it is what the others are compared with.
+        skipped_checks: How many of its checks were skipped, by the reason.
     """
 
     combination: str
@@ -56,6 +58,7 @@ class Row:
     judgements: list[Judgement] = field(default_factory=list)
     run: dict[str, Any] = field(default_factory=dict)
     reference: bool = False
+    skipped_checks: Counter[str] = field(default_factory=Counter)
 
     def find(self, metric: str, dataset: str | None = None) -> Judgement | None:
         """The judgement of a metric, on a dataset where one is named."""
@@ -114,6 +117,12 @@ class Summary:
         return found
 
     @property
+    def left_out(self) -> dict[str, int]:
+        """How many checks of combinations that ran were skipped, by the reason; for some, a receipt stands."""
+        ran = (row for row in self.ran if any(j.check != "receipt" for j in row.judgements))
+        return dict(sum((row.skipped_checks for row in ran), Counter()))
+
+    @property
     def shows_cost(self) -> bool:
         """Whether time or memory was measured."""
         return any(row.run.get("speed") or row.run.get("footprint") for row in self.rows)
@@ -163,6 +172,7 @@ class Summary:
                     "combination": row.combination,
                     "verdict": row.verdict,
                     "reason": row.reason,
+                    "skipped_checks": dict(row.skipped_checks),
                     "run": row.run,
                     "judgements": [j.to_json() for j in row.judgements],
                 }
@@ -296,6 +306,7 @@ def summarise(collector: Collector) -> Summary:
         row.reference = row.reference or record["reference"]
         row.run = _together(row.run, record["run"])
         if record["skipped"]:
+            row.skipped_checks[record["skipped"]] += 1
             if row.verdict != "error" and not row.judgements:  # a receipt may have judged what cannot run here
                 row.verdict, row.reason = "skipped", record["skipped"]
         elif record["error"]:

@@ -124,9 +124,12 @@ def _notes(summary: Summary) -> list[Text]:
         for j in summary.judgements("inconclusive")
         if not j.unjudged
     ]
+    for reason, count in summary.left_out.items():
+        lines.append(Text(f"{_checks(count)} skipped: {reason}", style="dim"))
     for (cause, step), found in summary.unjudged.items():
-        checks = "1 check" if len(found) == 1 else f"{len(found)} checks"
-        lines.append(Text(f"{checks} not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow"))
+        lines.append(
+            Text(f"{_checks(len(found))} not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow")
+        )
     for j in summary.verified:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
@@ -135,6 +138,10 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"index: {summary.facts['index']}"))
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]
     return lines
+
+
+def _checks(count: int) -> str:
+    return "1 check" if count == 1 else f"{count} checks"
 
 
 def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
