@@ -200,3 +200,67 @@ class Furthest(Exact):
 
     def search(self, queries: np.ndarray, k: int) -> np.ndarray:
         return super().search(queries, 40)[:, ::-1][:, :k]
+
+
+class BitsFirst(Bits):
+    """Bits, and eight times as many candidates ranked again by float32 vectors, as it should be."""
+
+    documents_order, candidates = "big", 80
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return np.einsum("qd,qkd->qk", queries, self.documents[ids])
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = Exact.search(self, queries, self.candidates)
+        return np.take_along_axis(ids, np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k], axis=1)
+
+
+class BitsFirstByPlace(BitsFirst):
+    """Reads the float32 vectors at the candidates' places."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return super().again(queries, np.broadcast_to(np.arange(ids.shape[1]), ids.shape))
+
+
+class BitsFirstById(BitsFirst):
+    """Takes scores in the order of ids for those of the candidates."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return super().again(queries, np.sort(ids, axis=1))
+
+
+class BitsFirstWorst(BitsFirst):
+    """Takes inner products for distances."""
+
+    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        return -super().again(queries, ids)
+
+
+class BitsFirstPlaces(BitsFirst):
+    """Returns places among the candidates."""
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = Exact.search(self, queries, self.candidates)
+        return np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k]
+
+
+class WrongBitsFirst(BitsFirst):
+    """Documents' bits in another order, and sound ranking by float32."""
+
+    documents_order = "little"
+
+
+class HalfShuffled(Exact):
+    """Every second document is stored under the id of another."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        rows = np.arange(len(documents))
+        rows[::2] = np.random.default_rng(0).permutation(rows[::2])
+        super().__init__(documents[rows])
+
+
+class DistanceOfUnitQueries(Distance):
+    """L2 distance of documents as they come and normalised queries."""
+
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        return super().scores(self.normalised(queries))

@@ -125,10 +125,12 @@ class TestFileOfRanges:
         ("content", "cause"),
         [
             (None, "cannot be read"),
-            (np.zeros((2, 39), np.float32), r"holds \(2, 39\), not the ranges of 40 dimensions"),
+            (np.zeros((2, 39), np.float32), r"holds float32 \(2, 39\), not the ranges of 40 dimensions"),
             (np.zeros((2, 40), np.int8), "not the ranges of 40 dimensions"),
             (np.array([[1.0] * 40, [0.0] * 40]), "a least value above its greatest"),
-            (np.full((2, 40), np.nan), "a least value above its greatest, or none"),
+            (np.full((2, 40), np.nan), "holds NaN, or values beyond float32"),
+            (np.array([[-1e300] * 40, [1e300] * 40]), "holds NaN, or values beyond float32"),
+            (np.zeros((2, 40), np.int64), r"holds int64 \(2, 40\), not the ranges of 40 dimensions"),
             (np.array([{}], dtype=object), "cannot be read"),
         ],
     )

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from embedgate.judgement import Diagnosis, Judgement, WorstText, shorten
-from embedgate.report import files, html, markdown, terminal
+from embedgate.report import files, html, markdown, stored, terminal
 from embedgate.report.collector import Collector
 from embedgate.report.summary import summarise
 
@@ -120,6 +120,40 @@ def test_checks_that_were_skipped_of_what_ran_are_counted_by_their_reason():
     assert "- 2 checks (skipped): no faiss: install it" in markdown.render(summary)
     assert "<li>2 checks (skipped): no faiss: install it</li>" in html.render(summary)
     assert summary.to_json()["combinations"][0]["skipped_checks"] == {"no faiss: install it": 2}
+
+
+def test_every_error_of_a_combination_is_told_once():
+    found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
+    for what in ("engine one failed: it broke", "engine two failed: it broke", "engine one failed: it broke"):
+        found.records.append({**found.records[0], "judgement": None, "error": what})
+    summary = summarise(found)
+    assert summary.verdict == "fail"
+    for page in (terminal.render(summary, width=200), markdown.render(summary), html.render(summary)):
+        assert page.count("engine one failed: it broke") == page.count("engine two failed: it broke") == 1
+
+
+def test_stored_vectors_have_a_table_of_what_was_judged_or_timed():
+    kept = Judgement("search", "acme-int8-cpu", "pass", "kept", "corpus-9:x@binary", "kept_at_10", value=0.6)
+    ratio = {"ratio": 0.25}
+    speeds = {"faiss-exact-binary-batch1": ratio, "faiss-exact-int8-batch64": ratio, "faiss-hnsw-int8-batch1": ratio}
+    run = {"dim": 16, "search_speed": speeds}
+    judged = summarise(collected(kept))
+    timed = summarise(collected(Judgement("search speed", "acme-int8-cpu", "pass", "fast"), run=run))
+    both = summarise(collected(kept, run=run))
+    assert stored.table(summarise(collected(failure()))) is None
+    assert stored.table(judged) == (["storage", "kept"], [["binary", "60.0%"]])
+    assert stored.note(["storage", "kept"]).endswith("still found by the reference")
+    assert stored.table(timed) == (
+        ["storage", "bytes/vector", "faiss speed"],
+        [["binary", "2", "4.0x"], ["int8", "16", "4.0x"]],
+    )
+    assert stored.table(both) == (
+        ["storage", "bytes/vector", "kept", "faiss speed"],
+        [["binary", "2", "60.0%", "4.0x"], ["int8", "16", "", "4.0x"]],
+    )
+    for page in (terminal.render(both, width=200), markdown.render(both), html.render(both)):
+        assert "4.0x" in page
+        assert "exact search of one query at a time and of 64" in page
 
 
 def test_shorten_keeps_one_line_of_printable_text():

@@ -12,11 +12,18 @@ import pytest
 from safetensors.numpy import save_file
 from search_faults import (
     Bits,
+    BitsFirst,
+    BitsFirstById,
+    BitsFirstByPlace,
+    BitsFirstPlaces,
+    BitsFirstWorst,
     BitsSound,
     BitsUnpacked,
     Distance,
+    DistanceOfUnitQueries,
     Exact,
     Furthest,
+    HalfShuffled,
     Missing,
     OneOff,
     Places,
@@ -28,6 +35,7 @@ from search_faults import (
     Spoils,
     Twice,
     WorstFirst,
+    WrongBitsFirst,
     few_passages,
 )
 from sentence_transformers import SentenceTransformer
@@ -53,6 +61,13 @@ ENGINES = {
     "exact": Exact,
     "rescored": Rescored,
     "bits-sound": BitsSound,
+    "bits-first": BitsFirst,
+    "bits-by-place": BitsFirstByPlace,
+    "bits-by-id": BitsFirstById,
+    "bits-worst": BitsFirstWorst,
+    "bits-places": BitsFirstPlaces,
+    "wrong-bits-first": WrongBitsFirst,
+    "half-shuffled": HalfShuffled,
     "shuffled": Shuffled,
     "one-off": OneOff,
     "bits": Bits,
@@ -384,6 +399,29 @@ class TestMixtures:
 
 
 class TestEngines:
+    @pytest.mark.parametrize(
+        ("name", "factory", "cause"),
+        [
+            ("a b", Exact, "'a b' cannot name an engine"),
+            (3, Exact, "3 cannot name an engine"),
+            ("acme", None, "the factory of engine 'acme' is no function: None"),
+            ("faiss", Exact, "an engine is named 'faiss' already"),
+            ("usearch-exact-int8", Exact, "an engine is named 'usearch-exact-int8' already"),
+            ("binary", Exact, "'binary' names a storage"),
+            ("int8-rescore4", Exact, "'int8-rescore4' names a storage"),
+            ("default", Exact, "'default' names a storage"),
+        ],
+    )
+    def test_names_and_factories_that_mean_nothing_are_refused(self, name, factory, cause):
+        with pytest.raises(GateError, match=cause):
+            EngineRegistry().add(name, factory)
+
+    def test_a_name_is_taken_once(self):
+        registry = EngineRegistry()
+        registry.add("acme", Exact)
+        with pytest.raises(GateError, match="an engine is named 'acme' already"):
+            registry.add("acme", Exact)
+
     @pytest.mark.parametrize("case", [c for c in EngineRegistry().select(()) if c.kind == "exact"], ids=str)
     def test_exact_indexes_are_exact(self, judge, case):
         judged = judge.search.engines.finds(REFERENCE, case)
@@ -396,7 +434,7 @@ class TestEngines:
         assert judged.verdict == "pass", judged.message
         assert 0.9 < judged.value <= 1
 
-    @pytest.mark.parametrize("name", ["exact", "rescored"])
+    @pytest.mark.parametrize("name", ["exact", "rescored", "bits-first"])
     def test_a_sound_one_of_a_host_is_green(self, judge, name):
         judged = judge.search.engines.finds(REFERENCE, EngineCase(name))
         assert judged.verdict == "pass", judged.message
@@ -419,6 +457,12 @@ class TestEngines:
             ),
             ("query-bits", "codes", "bits of documents are packed in another order than those of queries"),
             ("furthest", "index", "rescoring of float32 candidates ranks the worst first"),
+            ("bits-by-place", "index", "rescoring ignores the stored order: "),
+            ("bits-by-id", "index", "rescoring ignores the stored order: "),
+            ("bits-worst", "index", "ranks the worst of its candidates first"),
+            ("bits-places", "index", "places among"),
+            ("wrong-bits-first", "index", "the first search finds wrong candidates: results are in the order"),
+            ("half-shuffled", "index", "104 of 200 documents are not found by their own vectors"),
             ("twice", "ids", "returns a document twice for 60 of 60 queries"),
             ("missing", "ids", "returns -1, and there are documents 0 to 3199"),
         ],
@@ -435,6 +479,9 @@ class TestEngines:
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""
         judged = judge.search.engines.finds(REFERENCE, EngineCase("bits-sound"))
         red(judged, "index", "bits-sound finds other documents than exact search by cosine", "[stored.bits-sound]")
+        assert (
+            "a tolerances.toml in a folder of your own (--gate-baselines), to begin with a copy of " in judged.explain()
+        )
 
     def test_one_that_raises_is_an_error_in_one_line(self, judge):
         with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:
@@ -447,9 +494,12 @@ class TestEngines:
         shutil.copytree(model.path, bare)
         modules = json.loads((bare / "modules.json").read_text())
         (bare / "modules.json").write_text(json.dumps(modules[:-1]))
-        made = judge_with(added_engines={"distance": Distance, "exact": Exact}, model=str(bare), data=(str(folder),))
+        added = {"distance": Distance, "of-unit-queries": DistanceOfUnitQueries, "exact": Exact}
+        made = judge_with(added_engines=added, model=str(bare), data=(str(folder),))
         assert not made.session.model.normalises
         judged = made.search.engines.finds(REFERENCE, EngineCase("distance"))
         red(judged, "index", "ranks by L2 distance of vectors that are not normalised", "normalise vectors before")
+        judged = made.search.engines.finds(REFERENCE, EngineCase("of-unit-queries"))
+        red(judged, "index", "ranks by L2 distance of documents that are not normalised", "normalise vectors before")
         assert made.search.engines.finds(REFERENCE, EngineCase("exact")).verdict == "pass"
         made.close()

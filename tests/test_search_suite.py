@@ -158,7 +158,7 @@ def test_an_engine_that_cannot_hold_the_collection_is_skipped_with_the_reason(pr
         ("--gate-dims=x", "--gate-dims must be a whole number from 1"),
         ("--gate-engine=fais-*", "no engine matches 'fais-*'"),
         ("--gate-ranges=nowhere.npy", "nowhere.npy is missing: save ranges [2, dim] by numpy.save"),
-        ("--gate-ranges=narrow.npy", "narrow.npy holds (2, 8), not the ranges of 384 dimensions"),
+        ("--gate-ranges=narrow.npy", "narrow.npy holds float32 (2, 8), not the ranges of 384 dimensions"),
     ],
 )
 def test_what_means_nothing_is_told_in_one_line(project, option, cause):

@@ -111,8 +111,8 @@ class EngineChecks:
                 return rows_of(index.search(np.array(queries), k))
 
             ids = search(searched.raw.queries, RESULTS)
-        except GateError:
-            raise
+        except GateError as error:
+            raise BuildError(f"engine {case}: {error.cause}", error.action) from error
         except Exception as error:
             raise BuildError(f"engine {case} failed: {one_line(error)}", "see its factory and search") from error
         if fault := malformed(ids, len(searched.raw.queries), len(searched.raw.documents)):
@@ -134,10 +134,10 @@ class EngineChecks:
             return replace(red, value=scores.value, limit=floor)
 
         def diagnosis_of() -> Diagnosis:
-            fault = diagnose(search, known, searched.raw.documents)
+            fault = diagnose(search, known, ids, searched.raw.queries, searched.raw.documents, session.threads)
             step = (
                 "compare it with what faiss and usearch find (docs/engines.md); where it is meant to lose as much, set "
-                f"kept_at_10 in [stored.{case.engine}] of {self._tolerances.path}"
+                f"kept_at_10 in [stored.{case.engine}] of {session.settings.tolerances_to_edit}"
             )
             return fault or Diagnosis("index", f"{case} finds other documents than exact search by cosine", step)
 

@@ -75,6 +75,15 @@ class Settings:
         """The folder of the approved baselines, embedgate's own where none was given."""
         return self.baselines or bundled_baselines()
 
+    @property
+    def tolerances_to_edit(self) -> str:
+        """The tolerances file of the user's own, in words: where there is none yet, what to make it from."""
+        own = self.baselines and self.baselines / "tolerances.toml"
+        if own and own.is_file():
+            return str(own)
+        where = str(own) if own else "a tolerances.toml in a folder of your own (--gate-baselines)"
+        return f"{where}, to begin with a copy of {bundled_baselines() / 'tolerances.toml'}"
+
 
 def own_or_bundled(folder: Path, name: str) -> Path:
     """A file of a host project's baselines folder, embedgate's own where it has none."""

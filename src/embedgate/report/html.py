@@ -23,14 +23,15 @@ def render(summary: Summary) -> str:
     notes = ["Per dataset: share of the reference's quality that is kept."] if summary.headlines else []
     notes += [f"{LARGEST_MOVE.capitalize()}."] if summary.shows_moves else []
     notes += [f"{COST.capitalize()}."] if summary.shows_cost else []
+    table = stored.table(summary)
     return template.render(
         summary=summary,
         facts=summary.facts,
         headings=headings(summary),
         rows=[(row, cells(summary, row)) for row in summary.ran],
         notes=notes,
-        stored=stored.table(summary),
-        stored_note=f"{stored.NOTE.capitalize()}.",
+        stored=table,
+        stored_note=f"{stored.note(table[0]).capitalize()}." if table else "",
         plot=pareto.render(summary),
         front=pareto.front(pareto.points(summary)),
         change_headings=CHANGE_HEADINGS,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from embedgate.judgement import Judgement, printable, shorten
-from embedgate.report.stored import NOTE
+from embedgate.report.stored import note as stored_note
 from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
@@ -53,7 +53,7 @@ def render(summary: Summary) -> str:
         titles, rows = stored
         lines += ["### Stored vectors", "", *_header(titles)]
         lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-        lines += ["", f"{NOTE.capitalize()}.", ""]
+        lines += ["", f"{stored_note(titles).capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]

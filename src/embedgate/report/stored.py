@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from embedgate.judgement import Judgement
 from embedgate.metrics import CORPUS
 from embedgate.report.summary import Row, Summary
 from embedgate.search.collection import stored_in
 from embedgate.search.loads import BATCHES
 
-NOTE = (
-    "stored vectors: kept is the share of exact float32 search's ten that is still found, by the reference and by the "
-    "combination that keeps least; speed is how many times faster than float32 in the same engine, exact search of one "
-    f"query at a time and of {BATCHES[-1]}"
-)
 Table = tuple[list[str], list[list[str]]]
 
 
 def table(summary: Summary) -> Table | None:
-    """Headings and rows, a row per storage; None where no stored vectors were judged."""
+    """Headings and rows, a row per storage; None where no stored vectors were judged or timed."""
     found = [(row, j) for row in summary.ran for j in row.judgements if j.check == "search" and stored_in(j.dataset)]
-    if not found:
+    timed = [load for row in summary.rows for load in _speeds(row) if "-exact-" in load]
+    if not found and not timed:
         return None
-    storages = list(dict.fromkeys(_storage(j) for _, j in found))
-    whose = next((row for row, _ in found if row.reference), found[0][0])
+    in_loads = (load.partition("-exact-")[2].rpartition("-batch")[0] for load in timed)
+    storages = list(dict.fromkeys([*(_storage(j) for _, j in found), *in_loads]))
+    ran = [row for row, _ in found] or summary.rows
+    whose = next((row for row in ran if row.reference), ran[0])
     judged = list(
         dict.fromkeys((str(stored_in(j.dataset)), j.metric) for _, j in found if not j.dataset.startswith(CORPUS))
     )
-    engines = list(dict.fromkeys(load.split("-")[0] for row in summary.rows for load in _speeds(row)))
+    engines = list(dict.fromkeys(load.partition("-exact-")[0] for load in timed))
     headings = ["storage", "bytes/vector", "kept", "least kept"]
     headings += [f"{dataset} {_LABELS.get(metric, metric)}" for dataset, metric in judged]
     headings += [f"{engine} speed" for engine in engines]
@@ -41,7 +41,25 @@ def table(summary: Summary) -> Table | None:
             cells.append(_share(one.observed if one else None))
         cells += [_speed(summary, engine, storage) for engine in engines]
         rows.append(cells)
-    return headings, rows
+    shown = [column for column in range(len(headings)) if any(row[column] for row in rows)]
+    return [headings[column] for column in shown], [[row[column] for column in shown] for row in rows]
+
+
+def note(headings: Sequence[str]) -> str:
+    """What the columns of a table say."""
+    told = []
+    if any(heading.split(" ")[-1] in _LABELS.values() for heading in headings):
+        told.append("shares of judged metrics are of what float32 vectors score")
+    if "kept" in headings:
+        told.append("kept is the share of exact float32 search's ten that is still found by the reference")
+    if "least kept" in headings:
+        told.append("least kept by the combination that keeps least")
+    if any(heading.endswith(" speed") for heading in headings):
+        told.append(
+            "speed is how many times faster than float32 in the same engine, exact search of one query at a time"
+        )
+        told[-1] += f" and of {BATCHES[-1]}"
+    return f"stored vectors: {'; '.join(told)}"
 
 
 _LABELS = {"ndcg_at_10": "nDCG@10", "recall_at_10": "recall@10"}

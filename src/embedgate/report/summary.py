@@ -310,7 +310,10 @@ def summarise(collector: Collector) -> Summary:
             if row.verdict != "error" and not row.judgements:  # a receipt may have judged what cannot run here
                 row.verdict, row.reason = "skipped", record["skipped"]
         elif record["error"]:
-            row.verdict, row.reason = "error", record["error"]
+            if row.verdict != "error":
+                row.verdict, row.reason = "error", record["error"]
+            elif record["error"] not in row.reason:
+                row.reason += f"; and: {record['error']}"
         elif judgement:
             row.judgements.append(judgement)
             if row.verdict == "skipped":

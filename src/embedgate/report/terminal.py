@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from embedgate.judgement import Judgement
-from embedgate.report.stored import NOTE
+from embedgate.report.stored import note as stored_note
 from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 
@@ -58,7 +58,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     if stored := stored_table(summary):
         console.print()
         console.print(_stored(*stored))
-        console.print(Text(NOTE, style="dim"), soft_wrap=True)
+        console.print(Text(stored_note(stored[0]), style="dim"), soft_wrap=True)
     for note in _notes(summary):
         console.print(note, soft_wrap=True)
     for judgement in _once_per_cause(summary.judgements("fail")):

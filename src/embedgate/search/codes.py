@@ -61,11 +61,13 @@ class Ranges:
                 f"{file} cannot be read: {one_line(error)}", "save ranges [2, dim] by numpy.save"
             ) from error
         if not isinstance(both, np.ndarray) or both.shape != (2, dim) or both.dtype.kind != "f":
-            shape = getattr(both, "shape", "an archive")
-            cause = f"{file} holds {shape}, not the ranges of {dim} dimensions"
+            found = f"{both.dtype} {both.shape}" if isinstance(both, np.ndarray) else "an archive"
+            cause = f"{file} holds {found}, not the ranges of {dim} dimensions"
             raise GateError(cause, f"save floats of shape (2, {dim})")
-        if not np.isfinite(both).all() or (both[0] > both[1]).any():
-            raise GateError(f"{file} has a least value above its greatest, or none", "save low in row 0, high in row 1")
+        if not (np.abs(both) <= np.finfo(np.float32).max).all():
+            raise GateError(f"{file} holds NaN, or values beyond float32", "take the ranges anew from sound vectors")
+        if (both[0] > both[1]).any():
+            raise GateError(f"{file} has a least value above its greatest", "save low in row 0, high in row 1")
         return cls(both[0].astype(np.float32), both[1].astype(np.float32), 0)
 
     def hold(self, vectors: Matrix) -> npt.NDArray[np.bool_]:

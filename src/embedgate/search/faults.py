@@ -1,6 +1,7 @@
 """Names what is wrong with an index that does not find what is there, by what it returns.
 
-Each known fault is played through on the same vectors: if its results are the index's, that is the fault.
+Each known fault is played through on the same vectors: if its results are the index's, that is the fault. Where none
+is, the stage at fault is told by what its results have in common with the nearest documents, and with their order.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import spearmanr
 
 from embedgate.embeddings import normalised
 from embedgate.judgement import Diagnosis
@@ -31,10 +33,23 @@ CERTAIN = 0.97
 CLEARLY = 0.02
 # Share of documents that are still found by their own vectors where ids have nothing to do with them.
 SHUFFLED = 0.05
+# Share of documents that a sound index, however coarse, finds by their own vectors.
+FOUND = 0.9
 # Lengths that differ by less are a unit's rounding.
 UNIT = 1e-2
 # Candidates per result that rescoring is played through with.
 RESCORING = 4
+
+# Nearest documents that a sound first search takes its candidates from: ten, sixteen times. Of a collection that is not
+# so many times as large, being among them says little.
+NEARBY = 160
+FEW_OF = 8
+# Share of results among them that speaks for the first search, and rank correlations of results with their cosines
+# that do, and do not, for the second: sound ones have 1.0, and what reads other vectors -0.1 to 0.15 (the faults of
+# tests/search_faults.py among 2,000 to 10,000 documents).
+AMONG = 0.7
+IN_ORDER, NO_ORDER = 0.9, 0.3
+GIVE_BACK = "look candidates up by their ids, and give their ids back in the order of the new scores"
 
 Search = Callable[[Matrix, int], Ids]
 
@@ -101,15 +116,71 @@ def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads:
     return Suspect(likeliest, most, kept)
 
 
-def diagnose(search: Search, known: Suspect, documents: Matrix) -> Diagnosis | None:
-    """The fault that explains an index's results; None where none of those known does.
+def diagnose(
+    search: Search, known: Suspect, found: Ids, queries: Matrix, documents: Matrix, threads: int
+) -> Diagnosis | None:
+    """What explains an index's results; None where nothing does.
 
     Args:
         search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
         known: The likeliest of the faults that were played through.
+        found: What the index returned, `[q, 10]`.
+        queries: Queries as the encoder gave them, float32 `[q, dim]`.
         documents: Documents as the encoder gave them, float32 `[n, dim]`.
+        threads: Threads to search with.
     """
-    return known.diagnosis if known.is_likely else _ids(search, documents)
+    if known.is_likely:
+        return known.diagnosis
+    return _stage(found, normalised(queries), normalised(documents), threads) or _ids(search, documents)
+
+
+def _stage(found: Ids, queries: Matrix, documents: Matrix, threads: int) -> Diagnosis | None:
+    """Which of two stages is at fault, by where its results lie and how they are ordered; None where neither tells.
+
+    However many candidates are ranked again, and by whatever: results of a sound first search are among the nearest,
+    and those of a sound second one are in the order of their cosines.
+
+    Args:
+        found: What the index returned, `[q, 10]`.
+        queries: Normalised, float32 `[q, dim]`.
+        documents: Normalised, float32 `[n, dim]`.
+        threads: Threads to search with.
+    """
+    if len(documents) < FEW_OF * NEARBY:
+        return None
+    if found.max() < NEARBY:
+        cause = f"rescoring returns places among its candidates instead of ids: none is beyond {found.max()}"
+        return Diagnosis("index", cause, GIVE_BACK)
+    cosines = np.einsum("qd,qkd->qk", queries, documents[found])
+    whole = Codes("float32", documents, documents.shape[1])
+    least = nearest(whole, queries, NEARBY, threads).scores[:, NEARBY - 1, None]
+    near = float((cosines >= least).mean())
+    order = _order(cosines)
+    if order < -IN_ORDER:
+        return Diagnosis("index", "it ranks the worst of its candidates first", GIVE_BACK)
+    if near >= AMONG and order < NO_ORDER:
+        return Diagnosis(
+            "index",
+            f"rescoring ignores the stored order: {near:.0%} of its results are among the {NEARBY} nearest, in an "
+            f"order that has nothing to do with their cosines (rank correlation {order:.2f}), as where other vectors "
+            "than the candidates' are read",
+            GIVE_BACK,
+        )
+    if near < AMONG and order >= IN_ORDER:
+        return Diagnosis(
+            "index",
+            "the first search finds wrong candidates: results are in the order of their cosines, but "
+            f"{1 - near:.0%} of them are not among the {NEARBY} nearest",
+            "see its metric, the order of its bits, and by which ranges documents and queries were quantized",
+        )
+    return None
+
+
+def _order(cosines: Matrix) -> float:
+    """Mean rank correlation (Spearman's) of results' places with their cosines, best first: 1 where it is theirs."""
+    places = -np.arange(cosines.shape[1])
+    told = [spearmanr(row, places).statistic for row in cosines if np.ptp(row) > 0]
+    return float(np.mean(told)) if told else 1.0
 
 
 def overlap(one: Ids, other: Ids) -> float:
@@ -122,17 +193,17 @@ def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
     rows = np.linspace(0, len(documents) - 1, min(PROBES, len(documents))).astype(np.int64)
     found = np.asarray(search(np.ascontiguousarray(documents[rows]), RESULTS))
     own = (found == rows[:, None]).any(axis=1)
-    if own.mean() > 0.5:
+    if own.mean() > FOUND:
         return None
     shifts = found[:, 0].astype(np.int64) - rows
     step = "see how rows of vectors come to the ids they are stored under"
     if (shifts == shifts[0]).mean() > 0.5:
         return Diagnosis("ids", f"documents are stored under ids that are {shifts[0]:+d} off", step)
-    hits = f"of {len(rows)}, {int(own.sum())} are found by their own vectors"
     if own.mean() > SHUFFLED:
-        return Diagnosis(
-            "index", f"documents are not found by their own vectors: {hits}", "compare its scores with numpy's"
-        )
+        missed = f"{int((~own).sum())} of {len(rows)} documents are not found by their own vectors"
+        example = f"{step}, and what it scores for one of them, such as {rows[np.argmin(own)]}, and its own vector"
+        return Diagnosis("index", missed, example)
+    hits = f"of {len(rows)}, {int(own.sum())} are found by their own vectors"
     return Diagnosis("ids", f"documents are shuffled against their ids: {hits}", step)
 
 
@@ -145,6 +216,10 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         yield (
             Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
             _by_distance(queries, documents, threads),
+        )
+        yield (
+            Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
+            _by_distance(normalised(queries), documents, threads),
         )
         yield (
             Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
@@ -180,7 +255,7 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         if codes is not bits:
             candidates = _ids_of(codes, first, RESULTS * RESCORING, threads)
         places = np.broadcast_to(np.arange(candidates.shape[1]), candidates.shape)
-        step = "look candidates up by their ids, and give their ids back in the order of the new scores"
+        step = GIVE_BACK
         about = f"rescoring of {codes.precision} candidates"
         yield (
             Diagnosis(

@@ -22,7 +22,7 @@ import numpy.typing as npt
 
 from embedgate.errors import BuildError, GateError
 from embedgate.metrics import Matrix
-from embedgate.search import EmbeddingPrecision, Kind
+from embedgate.search import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
 from embedgate.search.codes import BITS, Codes, unsigned
 
 Ids = npt.NDArray[np.int64]
@@ -164,10 +164,15 @@ class EngineRegistry:
         Raises:
             GateError: If the name is malformed or taken.
         """
-        if not _NAME.fullmatch(name):
+        if not isinstance(name, str) or not _NAME.fullmatch(name):
             raise GateError(f"{name!r} cannot name an engine", "use letters, digits, '_' and '-'")
-        if name in self._factories or name in {engine.name for engine in ENGINES}:
+        if not callable(factory):
+            raise GateError(f"the factory of engine {name!r} is no function: {factory!r}", "give documents -> index")
+        if name in self._factories or name.partition("-")[0] in {engine.name for engine in ENGINES}:
             raise GateError(f"an engine is named {name!r} already", "give the added engine another name")
+        if name == "default" or name.split("-")[0] in EMBEDDING_PRECISIONS:
+            # Its floor would be that of the storage, which `tolerances.toml` names as it names engines.
+            raise GateError(f"{name!r} names a storage, and cannot name an engine", "give it another name")
         self._factories[name] = factory
 
     @property
