@@ -55,10 +55,8 @@ def note(headings: Sequence[str]) -> str:
     if "least kept" in headings:
         told.append("least kept by the combination that keeps least")
     if any(heading.endswith(" speed") for heading in headings):
-        told.append(
-            "speed is how many times faster than float32 in the same engine, exact search of one query at a time"
-        )
-        told[-1] += f" and of {BATCHES[-1]}"
+        batches = f"exact search of one query at a time and of {BATCHES[-1]}"
+        told.append(f"speed is how many times faster than float32 in the same engine, {batches}")
     return f"stored vectors: {'; '.join(told)}"
 
 
