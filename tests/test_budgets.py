@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import mmap
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -726,6 +727,21 @@ def test_a_fresh_process_that_cannot_be_started_says_why(tmp_path, monkeypatch):
         FreshProcess((), tmp_path).footprint(ACME)
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells mappings apart")
+@pytest.mark.parametrize(
+    ("name", "counts"), [("libx.so", False), ("libx.so.6.1", False), ("weights.safetensors", True)]
+)
+def test_pages_of_mapped_files_count_but_those_of_libraries(tmp_path, name, counts):
+    file = tmp_path / name
+    file.write_bytes(b"x" * 40 * MB)
+    with file.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+        before = footprint.resident()
+        assert mapped[:: mmap.PAGESIZE].count(b"x") >= 40 * MB // mmap.PAGESIZE
+        added = footprint.resident() - before
+    assert (added > 35 * MB) is counts
+    assert counts or added < 2 * MB
+
+
 def test_the_order_of_measuring_is_memory_before_weights_are_built(monkeypatch):
     """`resident` is read before anything is built, and the encoder is closed at the end."""
     events = []
@@ -738,6 +754,7 @@ def test_the_order_of_measuring_is_memory_before_weights_are_built(monkeypatch):
             events.append("close")
 
     monkeypatch.setattr(footprint, "resident", lambda: events.append("resident") or 5 * MB)
+    monkeypatch.setattr(footprint, "rss", lambda: 5 * MB)
     monkeypatch.setattr(footprint, "peak", lambda: 9 * MB)
     monkeypatch.setattr(footprint.encoders, "import_library", lambda *_: events.append("import"))
     monkeypatch.setattr(footprint.encoders, "build", lambda *_: events.append("build") or Encoder())

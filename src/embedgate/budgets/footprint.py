@@ -37,12 +37,17 @@ SETTLING = 2
 SPANS = 3
 
 
+# The first line of a mapping, and the end of one that is a shared library's.
+_MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
+_LIBRARY = re.compile(r"\.so(\.[0-9.]+)?( \(deleted\))?$")
+
+
 @dataclass(frozen=True)
 class Footprint:
     """What one combination takes, in bytes and seconds.
 
     Attributes:
-        loaded: Resident memory it adds once it is built and has encoded one text.
+        loaded: Resident memory it adds once it is built and has encoded one text, libraries' code apart.
         peak: The most it adds while it is built and encodes `PEAK_WORKLOAD`; where the system cannot forget an earlier
             peak, that of the imports before it counts too.
         growth: Bytes that stay after every batch of `BATCH` new texts, the least over `SPANS` spans.
@@ -74,7 +79,7 @@ def measure(session: Session, combination: Combination) -> Footprint:
     registry, model, context = session.registry, session.model, session.context
     encoders.import_library(combination, registry)  # which is no part of what a model takes
     texts, long = texts_of("medium"), PEAK_WORKLOAD.calls
-    before = resident()
+    before, whole = resident(), rss()
     forget_peak()
     device = DeviceMemory() if combination.device == "cuda" else None
     with device or nullcontext():
@@ -86,7 +91,7 @@ def measure(session: Session, combination: Combination) -> Footprint:
         loaded = resident()
         for call in long * PEAK_CALLS:
             encoder.encode(call, batch_size=PEAK_WORKLOAD.batch_size)
-        highest = peak() - before
+        highest = peak() - whole
     growth = growth_per_batch(encoder, texts)
     taken = session.cache.taken
     prepare = None if any(seconds is None for seconds in taken.values()) else sum(filter(None, taken.values()))
@@ -130,13 +135,36 @@ def _reordered(text: str, places: int) -> str:
 
 
 def resident() -> int:
-    """Resident memory of this process in bytes, pages of mapped files included, what was freed given back first."""
+    """Resident memory of this process in bytes: its own pages and those of mapped files, libraries' code apart.
+
+    What was freed is given back first. Of a library, the system maps more or fewer pages than are used, by how it holds
+    the file: after an installation some 20 MB more of torch's. They are no part of what a model takes. Systems other
+    than Linux do not tell them apart.
+    """
     gc.collect()
     if sys.platform == "linux":
         # What an import or a load has freed would hide megabytes of what is kept afterwards. Only glibc has it.
         with suppress(AttributeError, OSError):
             ctypes.CDLL(None).malloc_trim(0)
+        with suppress(OSError):
+            return _without_libraries(Path("/proc/self/smaps").read_text("utf-8", errors="replace"))
+    return rss()
+
+
+def rss() -> int:
+    """Resident memory of this process in bytes, libraries' code with it, which is what `peak` counts."""
     return int(psutil.Process().memory_info().rss)
+
+
+def _without_libraries(smaps: str) -> int:
+    """Bytes that are resident of all mappings but those of shared libraries, from `/proc/<pid>/smaps` (proc(5))."""
+    total, counts = 0, True
+    for line in smaps.splitlines():
+        if _MAPPING.match(line):
+            counts = _LIBRARY.search(line) is None
+        elif counts and line.startswith("Rss:"):
+            total += int(line.split()[1]) * 1024
+    return total
 
 
 def sha256() -> str:
