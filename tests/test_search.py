@@ -192,7 +192,7 @@ class TestStorages:
         assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
         names = {name for name, _, _ in made.drift.stored.measured(made.session.run(POSITIVE))}
         assert "few@float16" in names
-        assert not names & made.drift.stored.complete(made.session.run(POSITIVE)) ^ names, "what is known is complete"
+        assert names <= made.drift.stored.complete(made.session.run(POSITIVE)), "what is known is complete"
         made.close()
 
     def test_truncated_vectors_are_normalised_anew_and_judged_beside_whole_ones(self, judge_with, folder):

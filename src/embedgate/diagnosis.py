@@ -153,10 +153,9 @@ def _dimension(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None
 
 def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts have received another text's embedding."""
-    size = min(len(reference), 512)
-    rows = np.linspace(0, len(reference) - 1, size).astype(np.intp)
+    rows = _sample(reference)
     cosines = candidate.normalised[rows] @ reference.normalised.T
-    own = cosines[np.arange(size), rows]
+    own = cosines[np.arange(len(rows)), rows]
     nearest = cosines.argmax(axis=1)
     swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
     share = float(swapped.mean())
@@ -175,7 +174,7 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
 
 def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts that the reference tells apart have one and the same embedding."""
-    rows = np.linspace(0, len(reference) - 1, min(len(reference), 512)).astype(np.intp)
+    rows = _sample(reference)
     mine, theirs = (arm.normalised[rows] @ arm.normalised[rows].T for arm in (candidate, reference))
     merged = (mine > ALIKE) & (theirs < TOLD_APART)
     share = float(merged.any(axis=1).mean())
@@ -186,6 +185,11 @@ def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
         f"{share:.0%} of the texts have the embedding of another text, which the reference tells apart",
         "see whether texts reach the model one by one, and whether its weights were loaded",
     )
+
+
+def _sample(embeddings: Embeddings) -> npt.NDArray[np.intp]:
+    """Rows of up to 512 texts, evenly spread."""
+    return np.linspace(0, len(embeddings) - 1, min(len(embeddings), 512)).astype(np.intp)
 
 
 def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:

@@ -83,7 +83,7 @@ def this_machine(gpu: str | None = None) -> Machine:
     Args:
         gpu: Name of the GPU the session uses, as `torch.cuda.get_device_name()` tells it; None where it uses none.
     """
-    cpu, flags = parse_cpuinfo(_cpuinfo())
+    cpu, flags = parse_cpuinfo(_read(CPUINFO))
     architecture = platform.machine().lower()
     return Machine(
         cpu=cpu or platform.processor() or architecture,
@@ -168,8 +168,9 @@ def _memory_bytes() -> int:
 
 
 def _read(file: Path) -> str:
+    """What a file of the system says; empty where the system does not tell (not Linux)."""
     try:
-        return file.read_text("ascii").strip()
+        return file.read_text("utf-8", errors="replace").strip()
     except OSError:
         return ""
 
@@ -212,13 +213,6 @@ def _x86_level(flags: set[str]) -> str:
 
 def _parent(name: str) -> str:
     return _PARENTS.get(name) or name.rpartition("-")[0]
-
-
-def _cpuinfo() -> str:
-    try:
-        return CPUINFO.read_text("utf-8", errors="replace")
-    except OSError:
-        return ""
 
 
 def _git(*arguments: str, folder: Path | None) -> str:

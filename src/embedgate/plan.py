@@ -81,9 +81,11 @@ class Plan:
         kept = max(self.settings.dims, default=0)
         if kept >= dim:
             raise GateError(f"{kept} of {dim} dimensions are to be kept", "give --gate-dims fewer than that")
-        size = self.settings.corpus_size or 0
+        size = self.settings.corpus_size
+        if size is None:
+            return
         needed, usable = SPARE_MEMORY + round(self._float32_copies * 4 * dim * size), usable_memory_bytes()
-        if size and needed > usable:
+        if needed > usable:
             cause = f"{size:,} vectors of {dim} dimensions need about {needed / 2**30:.1f} GiB of memory"
             cause += f", and {usable / 2**30:.1f} can be used here"
             raise GateError(cause, "give a smaller --gate-corpus-size; docs/stored-vectors.md says what is beyond")

@@ -305,12 +305,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if config.getoption("gate_receipt") and items and not any(RECEIPT in _parameters(item) for item in items):
         raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
     if any(_combination(item) for item in items):
+        plan = config.stash[BENCH].plan
         with _misuse():
-            refuse_bad_models(config.stash[BENCH].plan)
-            refuse_bad_files(config.stash[BENCH].plan)
+            refuse_bad_models(plan)
+            refuse_bad_files(plan)
             if any({*SEARCH_FAMILY, *ENGINES} & set(_parameters(item)) for item in items):
-                refuse_misfits(config.stash[BENCH].plan)
-        order = {combination: place for place, combination in enumerate(config.stash[BENCH].plan.combinations)}
+                refuse_misfits(plan)
+        order = {combination: place for place, combination in enumerate(plan.combinations)}
         items.sort(key=lambda item: order.get(_combination(item), len(order)))  # type: ignore[arg-type]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from embedgate.judgement import Check, Diagnosis, Judgement, WorstText
 from embedgate.search.collection import Collection
@@ -138,19 +139,11 @@ def by_floor(
         "real text (docs/corpus.md), so floors do not judge what is found among them"
     )
     step = f"give more texts, or approve it and let test_baseline.py judge: {record}"
-    return Judgement(
-        check,
-        combination,
-        "inconclusive",
-        message,
-        dataset,
-        metric,
-        value=value,
-        reference_value=1.0,
-        observed=found.observed,
-        low=found.low,
-        high=found.high,
-        limit=found.limit,
-        n=found.n,
+    return replace(
+        judged(check, combination, dataset, metric, found, message, value, 1.0),
+        verdict="inconclusive",
+        message=message,
+        smallest_detectable_loss=None,
+        items_needed=None,
         diagnosis=Diagnosis("dataset", cause, step),
     )

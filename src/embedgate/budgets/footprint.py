@@ -35,8 +35,6 @@ BATCH = 16
 BATCHES = 8
 SETTLING = 2
 SPANS = 3
-
-
 # The first line of a mapping, and the end of one that is a shared library's.
 _MAPPING = re.compile(r"[0-9a-f]+-[0-9a-f]+ ")
 _LIBRARY = re.compile(r"\.so(\.[0-9.]+)?( \(deleted\))?$")

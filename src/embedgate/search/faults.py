@@ -210,7 +210,7 @@ def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
 def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
     """Known faults, and what each would return."""
     lengths = np.linalg.norm(documents, axis=1)
-    unit = documents
+    unit, unit_queries = documents, normalised(queries)
     if float(np.ptp(lengths)) > UNIT * float(lengths.mean()):
         step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
         yield (
@@ -219,14 +219,13 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         )
         yield (
             Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
-            _by_distance(normalised(queries), documents, threads),
+            _by_distance(unit_queries, documents, threads),
         )
         yield (
             Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
             _ids_of(Codes("float32", documents, documents.shape[1]), queries, RESULTS, threads),
         )
         unit = normalised(documents)
-    unit_queries = normalised(queries)
     bits = stored(unit, "ubinary")
     little = Codes("ubinary", _turned(bits.matrix), bits.dim)
     asked = quantize(unit_queries, "ubinary")
