@@ -30,8 +30,8 @@ def with_mteb(source: str) -> dict[str, float]:
     from overhead import Stopwatch
     from sentence_transformers import SentenceTransformer
 
+    from embedgate.core.model import DEFAULT_MODEL, resolve
     from embedgate.data import load
-    from embedgate.model import DEFAULT_MODEL, resolve
 
     pairs: Any = load(source)
 
@@ -78,10 +78,10 @@ def with_embedgate(source: str) -> dict[str, float]:
     from overhead import Stopwatch
 
     from embedgate import encoders
-    from embedgate.combination import Registry
-    from embedgate.plan import Plan
-    from embedgate.session import Session
-    from embedgate.settings import Settings
+    from embedgate.core.combination import Registry
+    from embedgate.core.settings import Settings
+    from embedgate.runtime.plan import Plan
+    from embedgate.runtime.session import Session
 
     encoding, build = Stopwatch(), encoders.build
 

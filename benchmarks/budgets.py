@@ -29,14 +29,14 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from embedgate.budgets.paired import Aim, Blocks, Levels, compare, judge, lower_end, ratios, upper_end
-from embedgate.budgets.timing import Timing
-from embedgate.budgets.workloads import WORKLOADS
-from embedgate.combination import Combination, Registry
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.settings import Settings
 from embedgate.encoders import Encoder, FloatArray
-from embedgate.plan import Plan
-from embedgate.session import Session
-from embedgate.settings import Settings
+from embedgate.performance.paired import Aim, Blocks, Levels, compare, judge, lower_end, ratios, upper_end
+from embedgate.performance.timing import Timing
+from embedgate.performance.workloads import WORKLOADS
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Session
 
 COMBINATION = "onnxruntime-int8-cpu"
 SLOWDOWNS = (0.0, 0.05, 0.10, 0.20)

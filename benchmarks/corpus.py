@@ -25,14 +25,14 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from sentence_transformers import SentenceTransformer
 
+from embedgate.core.model import DEFAULT_MODEL, resolve
 from embedgate.data import bundled, load, load_bundled
 from embedgate.metrics import FloatArray, Matrix
 from embedgate.metrics.retrieval import similarities, top_k
-from embedgate.model import DEFAULT_MODEL, resolve
-from embedgate.search import FLOAT32, RESULTS, Storage
-from embedgate.search.codes import Ranges, decode, quantize
-from embedgate.search.corpus import Recipe, grow
-from embedgate.statistics import bootstrap_weights
+from embedgate.metrics.statistics import bootstrap_weights
+from embedgate.vectors.codes import Ranges, decode, quantize
+from embedgate.vectors.corpus import Recipe, grow
+from embedgate.vectors.storage import FLOAT32, RESULTS, Storage
 
 STORAGES = (
     Storage("float16"),
@@ -159,7 +159,7 @@ def splits(vectors: Matrix, growth: float, by_family: bool) -> Iterator[tuple[Ma
 
 
 def chosen(part: Matrix, size: int, seed: int) -> Matrix:
-    """Grown as `embedgate.search.corpus` does."""
+    """Grown as `embedgate.vectors.corpus` does."""
     return grow(part, Recipe.of(part, seed), size)
 
 

@@ -5,7 +5,7 @@
     python benchmarks/engines.py --engines faiss --precisions float32 int8 --kinds exact
 
 Prints a Markdown table per size: the interface's time over the library's own call, of the same index with the same
-queries, timed in turns (`embedgate.budgets.paired`) with one query and with 64; queries per second through the
+queries, timed in turns (`embedgate.performance.paired`) with one query and with 64; queries per second through the
 interface; seconds to build; bytes per vector; and ratios to float32 of the same engine, kind and run. The library's own
 call is given queries as it needs them: it includes the conversion that the library does not do (codes to float32 for
 faiss, the offset of binary codes undone), and returns what the library returns.
@@ -25,10 +25,10 @@ import faiss
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.budgets.paired import Aim, Blocks, Levels, compare
-from embedgate.search import EMBEDDING_PRECISIONS
-from embedgate.search.codes import BITS, Codes, Ranges, quantize, unsigned
-from embedgate.search.engines import ENGINES, Index
+from embedgate.performance.paired import Aim, Blocks, Levels, compare
+from embedgate.vectors.codes import BITS, Codes, Ranges, quantize, unsigned
+from embedgate.vectors.engines.base import ENGINES, Index
+from embedgate.vectors.storage import EMBEDDING_PRECISIONS
 
 DIM = 384
 K = 10

@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from embedgate import encoders
-from embedgate.budgets.fresh import FreshProcess
+from embedgate.runtime.subprocess import FreshProcess
 
 ROUNDS = 10
 JOB = ("suites", "-m", "cpu", "-q", "-p", "no:cacheprovider")

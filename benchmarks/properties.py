@@ -17,19 +17,19 @@ import time
 import numpy as np
 from separation import BAD, per_tensor
 
-from embedgate.cache import default_root
-from embedgate.checks import Judge
-from embedgate.combination import Combination, Registry
-from embedgate.embeddings import Embeddings
-from embedgate.judgement import Judgement
+from embedgate.checks.judge import Judge
+from embedgate.core.cache import default_root
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.embeddings import Embeddings
+from embedgate.core.judgement import Judgement
+from embedgate.core.settings import EXPLORATIONS, Settings
 from embedgate.metrics.ordering import margins
-from embedgate.plan import Plan
 from embedgate.properties.explore import PROFILES
 from embedgate.properties.invariance import VARIATIONS
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Session
 from embedgate.sentences import fixed_cases
 from embedgate.sentences.relations import RELATIONS
-from embedgate.session import Session
-from embedgate.settings import EXPLORATIONS, Settings
 
 DAMAGED = BAD[0]
 SEEDS = 10

@@ -19,18 +19,18 @@ from functools import cache
 
 import numpy as np
 
-from embedgate.cache import default_root
-from embedgate.combination import Combination, Registry
+from embedgate.core.cache import default_root
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.embeddings import Embeddings
+from embedgate.core.settings import Settings
 from embedgate.data.types import Dataset, Labelled, Similarity
-from embedgate.embeddings import Embeddings
-from embedgate.measure import measure, measure_agreement
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, clustering, mean_of
-from embedgate.plan import Plan
-from embedgate.search import EmbeddingPrecision
-from embedgate.search.codes import Ranges, decode, quantize
-from embedgate.session import Session
-from embedgate.settings import Settings
-from embedgate.statistics import bootstrap_weights, compare, interval
+from embedgate.metrics.evaluate import measure, measure_agreement
+from embedgate.metrics.statistics import bootstrap_weights, compare, interval
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Session
+from embedgate.vectors.codes import Ranges, decode, quantize
+from embedgate.vectors.storage import EmbeddingPrecision
 
 REFERENCE = "torch-fp32-cpu"
 # Without fp16 and amp, which change embeddings as little as bf16, and the doubles of fp32, which lose nothing.

@@ -17,17 +17,17 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedgate.cache import default_root
-from embedgate.combination import Combination, Registry
-from embedgate.encoders.calibration import minmax_int8_graph
-from embedgate.encoders.graph import exported_graph
+from embedgate.core.cache import default_root
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.settings import Settings
+from embedgate.encoders.onnx.calibration import minmax_int8_graph
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import GraphEncoder
-from embedgate.encoders.tokenize import Tokenizer
 from embedgate.metrics import Scores
-from embedgate.plan import Plan
-from embedgate.session import Session
-from embedgate.settings import Settings
-from embedgate.statistics import bootstrap_weights
+from embedgate.metrics.statistics import bootstrap_weights
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Session
 
 GOOD = "bitsandbytes-int8-cpu"
 BAD = ("pertensor-int8-cpu", "minmax-int8static-cpu")

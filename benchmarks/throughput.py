@@ -11,14 +11,14 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from embedgate.budgets.paired import Aim, Levels, compare
-from embedgate.budgets.timing import Timing, figures_of
-from embedgate.budgets.workloads import LATENCY, Workload
-from embedgate.combination import Registry
-from embedgate.errors import GateError
-from embedgate.plan import Plan
-from embedgate.session import Session
-from embedgate.settings import Settings
+from embedgate.core.combination import Registry
+from embedgate.core.errors import GateError
+from embedgate.core.settings import Settings
+from embedgate.performance.paired import Aim, Levels, compare
+from embedgate.performance.timing import Timing, figures_of
+from embedgate.performance.workloads import LATENCY, Workload
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Session
 
 ALPHA = 0.05
 BLOCKS = 16

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedgate.combination import EncoderFactory, Registry
-from embedgate.model import DEFAULT_MODEL, Model, resolve
-from embedgate.settings import Settings
+from embedgate.core.combination import EncoderFactory, Registry
+from embedgate.core.model import DEFAULT_MODEL, Model, resolve
+from embedgate.core.settings import Settings
 
 if TYPE_CHECKING:
-    from embedgate.checks import Judge
-    from embedgate.search.engines import EngineFactory
+    from embedgate.checks.judge import Judge
+    from embedgate.vectors.engines.base import EngineFactory
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -39,10 +39,10 @@ def cache(tmp_path_factory) -> Path:
 @pytest.fixture(scope="session")
 def judge_with(cache) -> Callable[..., Judge]:
     """Makes a judge over the bundled model, with combinations of the test's own added."""
-    from embedgate.checks import Judge
-    from embedgate.plan import Plan
-    from embedgate.search.engines import EngineRegistry
-    from embedgate.session import Session
+    from embedgate.checks.judge import Judge
+    from embedgate.runtime.plan import Plan
+    from embedgate.runtime.session import Session
+    from embedgate.vectors.engines.base import EngineRegistry
 
     def make(
         factories: Mapping[str, EncoderFactory] = {},

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from embedgate.data import load_bundled
-from embedgate.search.codes import Ranges, decode, quantize
+from embedgate.vectors.codes import Ranges, decode, quantize
 
 
 def few_passages(folder: Path) -> Path:

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from embedgate import encoders
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, one_line
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
-from embedgate.errors import BuildError, one_line
 
 GPU = "NVIDIA H200"
 TYPES = {"fp32": "float32", "fp16": "float16", "bf16": "bfloat16", "amp": "bfloat16"}
@@ -60,6 +60,6 @@ def install(
 
     monkeypatch.setattr(encoders, "build", build)
     monkeypatch.setattr(encoders, "unavailable", lambda *_: None)
-    monkeypatch.setattr("embedgate.gpu.name", lambda: gpu)
-    monkeypatch.setattr("embedgate.gpu.versions", lambda: {"cuda": "13.0", "nvidia-driver": "580.65.06"})
+    monkeypatch.setattr("embedgate.encoders.gpu.name", lambda: gpu)
+    monkeypatch.setattr("embedgate.encoders.gpu.versions", lambda: {"cuda": "13.0", "nvidia-driver": "580.65.06"})
     return built

@@ -12,19 +12,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from embedgate.budget_checks import BudgetChecks
-from embedgate.budgets import footprint, timing
-from embedgate.budgets.approved import ApprovedBudgets
-from embedgate.budgets.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
-from embedgate.budgets.host import Watch
-from embedgate.budgets.paired import TO_RECORD
-from embedgate.budgets.workloads import LATENCY, WORKLOADS, workloads
-from embedgate.combination import Combination
+from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.checks.budgets import ApprovedBudgets
+from embedgate.checks.performance import BudgetChecks
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BaselineError, BuildError
+from embedgate.core.machine import profile
 from embedgate.encoders import Evidence
-from embedgate.errors import BaselineError, BuildError
-from embedgate.machine import profile
 from embedgate.metrics import BUDGET
-from embedgate.store import Approved, Entry, Key, Provenance
+from embedgate.performance import footprint, timing
+from embedgate.performance.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
+from embedgate.performance.host import Watch
+from embedgate.performance.paired import TO_RECORD
+from embedgate.performance.workloads import LATENCY, WORKLOADS, workloads
 
 ACME = Combination.parse("acme-int8-cpu")
 BATCH_32, BATCH_8 = "batch_32_medium", "batch_8_short"
@@ -514,7 +514,7 @@ def test_growth_is_the_least_of_the_spans_of_new_texts_of_known_shapes():
 def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(pytester):
     """On Linux, ru_maxrss of a child is at least what its parent had."""
     held = np.ones(40 * MB)
-    done = pytester.run(sys.executable, "-c", "from embedgate.budgets.footprint import peak; print(peak())")
+    done = pytester.run(sys.executable, "-c", "from embedgate.performance.footprint import peak; print(peak())")
     assert int(done.outlines[-1]) < held.nbytes
 
 
@@ -554,7 +554,7 @@ class TestWatch:
         monkeypatch.setattr(psutil, "cpu_times", cpu_times)
         monkeypatch.setattr(psutil.Process, "cpu_times", lambda self: SimpleTimes(user=own[-1], system=0.0))
         clock = iter([0.0, 1.0])
-        monkeypatch.setattr("embedgate.budgets.host.time", SimpleNamespace(perf_counter=lambda: next(clock)))
+        monkeypatch.setattr("embedgate.performance.host.time", SimpleNamespace(perf_counter=lambda: next(clock)))
         notes = Watch().notes()
         assert f"other processes kept 1.0 of {psutil.cpu_count()} cores busy" in notes
 
@@ -591,7 +591,7 @@ def pytest_gate_combinations(registry):
 
 # A clock that only encoders advance: a call of the reference takes a second, one of the candidate half of it.
 CLOCK = """
-import embedgate.budgets.timing as timing
+import embedgate.performance.timing as timing
 from embedgate.encoders.foreign import ForeignEncoder
 
 took = [1.0]
@@ -624,7 +624,7 @@ Session.timed = lambda self, role, *asked: timed(self, role, *asked) if role == 
 """
 
 FEW = """
-import embedgate.budgets.noise as noise
+import embedgate.plugin.noise as noise
 from embedgate.budgets.workloads import WORKLOADS
 
 noise.PROCESSES = 2
@@ -720,7 +720,7 @@ class TestFreshProcess:
 
 
 def test_a_fresh_process_that_cannot_be_started_says_why(tmp_path, monkeypatch):
-    from embedgate.budgets.fresh import FreshProcess
+    from embedgate.runtime.subprocess import FreshProcess
 
     monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
     with pytest.raises(BuildError, match="no fresh process could be started"):

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from embedgate import journal
-from embedgate.cache import ArtefactCache
+from embedgate.core.cache import ArtefactCache
+from embedgate.runtime import journal
 
 
 def test_built_once_and_its_record_kept(tmp_path):
@@ -52,7 +52,7 @@ def test_failed_build_leaves_nothing_behind(tmp_path):
 
 def test_killed_build_is_built_again(tmp_path):
     script = (
-        "import os, signal, sys; from pathlib import Path; from embedgate.cache import ArtefactCache\n"
+        "import os, signal, sys; from pathlib import Path; from embedgate.core.cache import ArtefactCache\n"
         "def build(folder):\n"
         "    (folder / 'half').write_text('half'); os.kill(os.getpid(), signal.SIGKILL)\n"
         "ArtefactCache(Path(sys.argv[1])).get_or_build('onnx', {}, build)\n"

@@ -12,15 +12,16 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, calibration, qdq
-from embedgate.encoders.calibration import Trial, calibrate, calibrated_graph, minmax_int8_graph, smoothing_factors
-from embedgate.encoders.graph import exported_graph, save_graph
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.encoders import BuildContext
+from embedgate.encoders.onnx import calibration, qdq
+from embedgate.encoders.onnx.calibration import Trial, calibrate, calibrated_graph, minmax_int8_graph, smoothing_factors
+from embedgate.encoders.onnx.export import exported_graph, save_graph
+from embedgate.encoders.onnx.qdq import Treatment
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import GraphEncoder
-from embedgate.encoders.qdq import Treatment
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
 
 INT8STATIC = Combination("onnxruntime", "int8static", "cpu")
 DATA = Path(__file__).parents[1] / "fixtures" / "data" / "calibration" / "texts.jsonl"

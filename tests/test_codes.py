@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 from sentence_transformers.util import quantize_embeddings
 
-from embedgate.errors import GateError
-from embedgate.search import EMBEDDING_PRECISIONS, codes
-from embedgate.search.codes import Ranges, codes_fault, decode, quantize, stored, unsigned
-from embedgate.search.measure import within_ranges
+from embedgate.core.errors import GateError
+from embedgate.vectors import codes
+from embedgate.vectors.codes import Ranges, codes_fault, decode, quantize, stored, unsigned
+from embedgate.vectors.measure import within_ranges
+from embedgate.vectors.storage import EMBEDDING_PRECISIONS
 
 
 def vectors(rows: int = 300, dim: int = 40, seed: int = 0) -> np.ndarray:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 from filelock import FileLock
 
-from embedgate.errors import GateError
+from embedgate.core.errors import GateError
 from embedgate.metrics import NotFinite
-from embedgate.search import corpus
-from embedgate.search.corpus import Recipe, grow
+from embedgate.vectors import corpus
+from embedgate.vectors.corpus import Recipe, grow
 
 DIM = 16
 TOPICS = 12

@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
 
+from embedgate.core.errors import DataError
 from embedgate.data import (
     Labelled,
     Retrieval,
@@ -33,7 +34,6 @@ from embedgate.data import (
 )
 from embedgate.data.overlap import check_no_overlap
 from embedgate.data.rows import QUOTES
-from embedgate.errors import DataError
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAIRS = [

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from embedgate.budgets import clocks, device_memory, footprint
-from embedgate.budgets.device_memory import DeviceMemory
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.performance import clocks, device_memory, footprint
+from embedgate.performance.device_memory import DeviceMemory
 
 MB, GB = 10**6, 10**9
 FP16 = Combination.parse("torch-fp16-cuda")

@@ -12,12 +12,12 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
 from embedgate.encoders import BuildContext, openvino
 from embedgate.encoders import torch as torch_backend
 from embedgate.encoders.openvino import OpenVINOEncoder
-from embedgate.errors import BuildError
 
 TEXTS = [
     "A man is playing a guitar.",

@@ -14,8 +14,10 @@ import torch._inductor.config
 from torchao.quantization import Float8WeightOnlyConfig, quantize_
 from torchao.utils import get_model_size_in_bytes
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, EncodeError
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, bitsandbytes, torchao
 from embedgate.encoders import torch as torch_backend
 from embedgate.encoders.sentence_transformer import (
@@ -28,8 +30,6 @@ from embedgate.encoders.sentence_transformer import (
     reduced_float32,
     reduced_products,
 )
-from embedgate.errors import BuildError, EncodeError
-from embedgate.model import Model
 
 TEXTS = [
     "A man is playing a guitar.",

@@ -11,11 +11,14 @@ import warnings
 import numpy as np
 import pytest
 
-from embedgate.errors import BuildError, GateError, Unavailable
-from embedgate.search import EMBEDDING_PRECISIONS, RESULTS, Storage, engines, rescoring
-from embedgate.search.codes import BITS, NEEDS_RANGES, Codes, Ranges, decode, stored, unsigned
-from embedgate.search.engines import ENGINES, expansion_search, faiss, qdrant, usearch
-from embedgate.search.rescoring import find, rescored
+from embedgate.core.errors import BuildError, GateError, Unavailable
+from embedgate.vectors import rescoring
+from embedgate.vectors.codes import BITS, NEEDS_RANGES, Codes, Ranges, decode, stored, unsigned
+from embedgate.vectors.engines import base as engines
+from embedgate.vectors.engines import faiss, qdrant, usearch
+from embedgate.vectors.engines.base import ENGINES, expansion_search
+from embedgate.vectors.rescoring import find, rescored
+from embedgate.vectors.storage import EMBEDDING_PRECISIONS, RESULTS, Storage
 
 DIM = 64
 LOCAL = {"faiss": faiss, "usearch": usearch, "qdrant": qdrant}
@@ -113,7 +116,7 @@ def test_graphs_find_nearly_all(name, kind, precision):
 
 @pytest.mark.parametrize(("name", "kind", "precision"), OFFERED)
 def test_documents_in_several_chunks_keep_their_rows(name, kind, precision, monkeypatch, tmp_path):
-    monkeypatch.setattr("embedgate.search.engines.CHUNK", 64)
+    monkeypatch.setattr("embedgate.vectors.engines.base.CHUNK", 64)
     codes = documents(precision, 150)
     np.save(tmp_path / "codes.npy", codes.matrix)
     mapped = Codes(precision, np.load(tmp_path / "codes.npy", mmap_mode="r"), codes.dim, codes.ranges)

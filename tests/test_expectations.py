@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from embedgate.errors import GateError
-from embedgate.expectations import KINDS, Expectations
-from embedgate.machine import profile
+from embedgate.approved.expected_failures import KINDS, Expectations
+from embedgate.core.errors import GateError
+from embedgate.core.machine import profile
 
 COMMITTED = Path(__file__).parents[1] / "baselines" / "expected_failures.toml"
 VNNI = profile("cpu-x86_64-vnni")

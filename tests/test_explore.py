@@ -8,10 +8,10 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
-from embedgate.errors import BuildError
+from embedgate.core.errors import BuildError
+from embedgate.core.settings import EXPLORATIONS
 from embedgate.properties.explore import PROFILES, look, smallest
-from embedgate.settings import EXPLORATIONS
-from embedgate.strategies import cases
+from embedgate.sentences.strategies import cases
 
 NUMBERS = st.integers(0, 10_000)
 

@@ -16,17 +16,17 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.judgement import Judgement
+from embedgate.core.model import resolve
 from embedgate.data import load_calibration
 from embedgate.encoders import BuildContext
-from embedgate.encoders.calibration import minmax_int8_graph
-from embedgate.encoders.graph import exported_graph
+from embedgate.encoders.onnx.calibration import minmax_int8_graph
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import GraphEncoder
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.judgement import Judgement
 from embedgate.metrics import metrics_of
-from embedgate.model import resolve
 
 
 def load(path: Path) -> SentenceTransformer:

@@ -11,13 +11,13 @@ from sentence_transformers import SentenceTransformer
 from torch import nn
 from torchao.quantization import Int8DynamicActivationInt8WeightConfig, quantize_
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
 from embedgate.encoders import BuildContext, Evidence, Stages
+from embedgate.encoders.custom import ForeignEncoder
 from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.foreign import ForeignEncoder
 from embedgate.encoders.sentence_transformer import load
-from embedgate.errors import GateError
 
 TEXTS = ["A man is playing a guitar.", "Hi", "Nothing else."]
 

@@ -16,17 +16,17 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.processors import TemplateProcessing
 
-from embedgate.combination import Combination
+from embedgate.approved.golden import GoldenStore
+from embedgate.approved.tensors import TensorApproval
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BaselineError
+from embedgate.core.machine import profile
+from embedgate.core.model import Model
 from embedgate.data import load_golden
-from embedgate.diagnosis import describe_tokens
+from embedgate.diagnosis.golden import Golden, drifted, largest_move, take_golden
+from embedgate.diagnosis.layers import describe_tokens
 from embedgate.encoders import Encoder
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
-from embedgate.errors import BaselineError
-from embedgate.golden import Golden, drifted, largest_move, take_golden
-from embedgate.golden_store import GoldenStore
-from embedgate.machine import profile
-from embedgate.model import Model
-from embedgate.tensor_store import TensorApproval
 
 TEXTS, SHA256 = load_golden()
 REFERENCE = Combination.parse("torch-fp32-cpu")

@@ -13,14 +13,15 @@ from sentence_transformers.base.modules import Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 from transformers import AutoTokenizer, MPNetConfig, MPNetModel
 
-from embedgate.cache import ArtefactCache
-from embedgate.encoders import BuildContext, half
-from embedgate.encoders.graph import exported_graph
-from embedgate.encoders.half import _check_scales, _with_shapes, converted_to_half, float32_nodes, half_graph
-from embedgate.encoders.ort_session import session
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
-from embedgate.model import resolve
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.errors import BuildError
+from embedgate.core.model import resolve
+from embedgate.encoders import BuildContext
+from embedgate.encoders.onnx import half
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.half import _check_scales, _with_shapes, converted_to_half, float32_nodes, half_graph
+from embedgate.encoders.onnx.session import session
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 FEEDS = {"input_ids": np.array([[5, 9, 2], [7, 1, 0]]), "attention_mask": np.array([[1, 1, 1], [1, 1, 0]])}
 HIDDEN = 8

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from embedgate.judgement import Diagnosis, Judgement, WorstText
+from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.report import html, pareto
 from embedgate.report.collector import Collector
 from embedgate.report.files import write

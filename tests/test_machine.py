@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from embedgate import machine
-from embedgate.errors import GateError
-from embedgate.machine import (
+from embedgate.core import machine
+from embedgate.core.errors import GateError
+from embedgate.core.machine import (
     Machine,
     default_threads,
     detect,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from embedgate.combination import BACKENDS
+from embedgate.core.combination import BACKENDS
 
 
 def test_every_cpu_combination_is_green_or_says_why_it_is_skipped(pytester, cache, monkeypatch):

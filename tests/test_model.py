@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from embedgate import model as models
-from embedgate.errors import ModelError
-from embedgate.model import DEFAULT_MODEL, DEFAULT_WEIGHTS_SHA256, resolve
+from embedgate.core import model as models
+from embedgate.core.errors import ModelError
+from embedgate.core.model import DEFAULT_MODEL, DEFAULT_WEIGHTS_SHA256, resolve
 
 
 @pytest.fixture

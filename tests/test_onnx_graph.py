@@ -14,11 +14,12 @@ from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Pooling
 
-from embedgate.cache import ArtefactCache
-from embedgate.encoders import BuildContext, graph
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError, ModelError
-from embedgate.model import Model
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.errors import BuildError, ModelError
+from embedgate.core.model import Model
+from embedgate.encoders import BuildContext
+from embedgate.encoders.onnx import export as graph
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 TEXTS = ["A man is eating.", "", "Ünïcode, CAPITALS & 3.14", "word " * 400, "tea", "two words"]
 

@@ -12,13 +12,14 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
-from embedgate.encoders import BuildContext, onnxruntime, ort_session
-from embedgate.encoders.graph import exported_graph
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.core.machine import this_machine
+from embedgate.encoders import BuildContext, onnxruntime
+from embedgate.encoders.onnx import session as ort_session
+from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnxruntime import GraphEncoder, build, unavailable
-from embedgate.errors import BuildError
-from embedgate.machine import this_machine
 
 FP32 = Combination("onnxruntime", "fp32", "cpu")
 INT8 = Combination("onnxruntime", "int8", "cpu")
@@ -97,8 +98,8 @@ def test_int8_graph_named_fp32_is_found_out(model, int8, context):
 
 def test_int8_weights_that_compute_in_float_are_found_out(model, exported, context, tmp_path):
     """Weights stored in int8 and dequantized before a float product: small, and no int8."""
-    from embedgate.encoders import qdq
-    from embedgate.encoders.graph import save_graph
+    from embedgate.encoders.onnx import qdq
+    from embedgate.encoders.onnx.export import save_graph
 
     graph = onnx.load(exported)
     treatments = {site.activation: qdq.Treatment("minmax", 0.05) for site in qdq.sites(graph)}

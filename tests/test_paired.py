@@ -10,8 +10,7 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from embedgate.budgets.noise import Noise
-from embedgate.budgets.paired import (
+from embedgate.performance.paired import (
     LOOKS,
     Aim,
     Blocks,
@@ -23,7 +22,8 @@ from embedgate.budgets.paired import (
     ratios,
     upper_end,
 )
-from embedgate.budgets.workloads import CALLS_ALONE, LENGTHS, WORKLOADS, texts_of, workloads
+from embedgate.performance.workloads import CALLS_ALONE, LENGTHS, WORKLOADS, texts_of, workloads
+from embedgate.plugin.noise import Noise
 
 LEVELS = Levels.of(0.05, 44)
 

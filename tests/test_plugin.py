@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 # Imported here, so that the sessions below, which run in this process, share them.
-from embedgate import checks, journal, session  # noqa: F401
-from embedgate.combination import BACKENDS, Backend
-from embedgate.encoders import foreign, torch  # noqa: F401
+from embedgate.core.combination import BACKENDS, Backend
+from embedgate.encoders import custom as foreign  # noqa: F401
 from embedgate.report import files, terminal  # noqa: F401
+from embedgate.runtime import journal, session  # noqa: F401
 from embedgate.sentences import fixed_cases
 
 PAIRS = [
@@ -46,8 +46,8 @@ def project(pytester, cache, monkeypatch):
     """A host project with a small dataset of its own and no baselines yet."""
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     few = fixed_cases(10), "0" * 64
-    monkeypatch.setattr("embedgate.session.approved_set", lambda: few)
-    monkeypatch.setattr("embedgate.drift_checks.approved_set", lambda: few)
+    monkeypatch.setattr("embedgate.runtime.session.approved_set", lambda: few)
+    monkeypatch.setattr("embedgate.checks.baseline.approved_set", lambda: few)
     rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
     pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return pytester
@@ -230,7 +230,7 @@ def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path):
 
 def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project, monkeypatch):
     absent = Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)})
-    monkeypatch.setattr("embedgate.combination.BACKENDS", (*BACKENDS, absent))
+    monkeypatch.setattr("embedgate.core.combination.BACKENDS", (*BACKENDS, absent))
     result = run(project, combination="absent-*")
     result.assert_outcomes(skipped=8)
     result.stdout.fnmatch_lines(["*absent-int8-cpu skipped: *pip install 'embedgate[[]absent[]]'*"])

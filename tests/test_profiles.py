@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 import stub_devices
 
-from embedgate import gpu
-from embedgate.combination import Combination
-from embedgate.errors import BaselineError
-from embedgate.expectations import Expectations, Expected
-from embedgate.judgement import Judgement
-from embedgate.machine import Machine, detect, profile
-from embedgate.profiles import Profiles
+from embedgate.approved.expected_failures import Expectations, Expected
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BaselineError
+from embedgate.core.judgement import Judgement
+from embedgate.core.machine import Machine, detect, profile
+from embedgate.core.profiles import Profiles
+from embedgate.encoders import gpu
 from embedgate.report import html, markdown, terminal
 from embedgate.report.collector import Collector
 from embedgate.report.summary import facts_of, facts_together, summarise

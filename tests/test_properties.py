@@ -19,15 +19,15 @@ from sentence_transformers import SentenceTransformer
 from test_faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from tokenizers.processors import TemplateProcessing
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.core.judgement import Judgement
+from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability, onnxruntime
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
-from embedgate.judgement import Judgement
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.properties import invariance
 from embedgate.properties.contract import CANARIES, HUGE, of_length
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
-from embedgate.settings import bundled_baselines
 
 
 def ignores_attention_mask(path: Path, _: str) -> SentenceTransformer:

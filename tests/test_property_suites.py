@@ -10,10 +10,11 @@ import subprocess
 import pytest
 
 # Imported here, so that the sessions below, which run in this process, share them.
-from embedgate import checks, journal, session  # noqa: F401
-from embedgate.encoders import foreign, sentence_transformer, torch  # noqa: F401
+from embedgate.encoders import custom as foreign  # noqa: F401
+from embedgate.encoders import sentence_transformer, torch
 from embedgate.properties import explore
 from embedgate.report import files, terminal  # noqa: F401
+from embedgate.runtime import journal, session  # noqa: F401
 
 SUITES = ("-p", "no:cacheprovider", "--pyargs")
 ORDERING, INVARIANCE, CONTRACT, GOLDEN = (

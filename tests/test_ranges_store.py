@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from embedgate.errors import BaselineError
-from embedgate.machine import profile
-from embedgate.model import Model
-from embedgate.ranges_store import RangesStore
-from embedgate.search.codes import Ranges
-from embedgate.tensor_store import TensorApproval
+from embedgate.approved.ranges import RangesStore
+from embedgate.approved.tensors import TensorApproval
+from embedgate.core.errors import BaselineError
+from embedgate.core.machine import profile
+from embedgate.core.model import Model
+from embedgate.vectors.codes import Ranges
 
 AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
 MODEL = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)

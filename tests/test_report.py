@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from embedgate.judgement import Diagnosis, Judgement, WorstText, shorten
+from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
 from embedgate.report import files, html, markdown, stored, terminal
 from embedgate.report.collector import Collector
 from embedgate.report.summary import summarise

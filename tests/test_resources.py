@@ -15,11 +15,13 @@ import stub_devices
 import torch
 from stub_devices import Stub
 
-from embedgate import gpu, resources
-from embedgate.budgets import footprint, fresh
-from embedgate.combination import Combination
-from embedgate.errors import BuildError, ResourceError
-from embedgate.guard import Guard
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, ResourceError
+from embedgate.encoders import gpu
+from embedgate.performance import footprint
+from embedgate.runtime import resources
+from embedgate.runtime import subprocess as fresh
+from embedgate.runtime.guard import Guard
 
 CPU, FP32, FP16, BF16 = map(
     Combination.parse, ("torch-bf16-cpu", "torch-fp32-cuda", "torch-fp16-cuda", "torch-bf16-cuda")
@@ -305,7 +307,7 @@ def test_in_stages_it_is_an_error(judge, cuda):
 
 
 def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(judge, cuda, monkeypatch):
-    from embedgate.budgets import timing
+    from embedgate.performance import timing
 
     cuda()
     found = judge({})
@@ -323,7 +325,7 @@ def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(judge, cuda, 
 
 
 def timing_workloads():
-    from embedgate.budgets.workloads import WORKLOADS
+    from embedgate.performance.workloads import WORKLOADS
 
     return WORKLOADS
 
@@ -411,7 +413,9 @@ def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
         raise BuildError(f"{combination} could not be built: OutOfMemoryError: CUDA out of memory.") from TORCH
 
     monkeypatch.setattr(footprint, "measure", measure)
-    monkeypatch.setattr("embedgate.session.Session", lambda plan: SimpleNamespace(registry=[FP16], close=lambda: None))
+    monkeypatch.setattr(
+        "embedgate.runtime.session.Session", lambda plan: SimpleNamespace(registry=[FP16], close=lambda: None)
+    )
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"what": "footprint", "combination": FP16.id}))
     fresh.answer(None, request)
@@ -455,7 +459,7 @@ def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester,
         raise MemoryError
 
     stub_devices.install(monkeypatch)
-    monkeypatch.setattr("embedgate.checks.Judge.effective", out_of)
+    monkeypatch.setattr("embedgate.checks.judge.Judge.effective", out_of)
     arguments = ["-p", "no:cacheprovider", "--gate-data", "triplets", "--gate-combination", "torch-bf16-cpu"]
     arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
     result = pytester.runpytest_inprocess(*arguments)

@@ -41,17 +41,17 @@ from search_faults import (
 from sentence_transformers import SentenceTransformer
 from test_search_budgets import Timed
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, GateError, ModelError
+from embedgate.core.judgement import Judgement
 from embedgate.data import load_bundled
 from embedgate.data.types import Triplets
-from embedgate.errors import BuildError, GateError, ModelError
-from embedgate.judgement import Judgement
 from embedgate.metrics.search import Indistinct
-from embedgate.search import MIXTURES, STORAGES, Storage
-from embedgate.search.collection import Collection
-from embedgate.search.engines import EngineCase, EngineRegistry
-from embedgate.search.loads import SearchLoad
-from embedgate.search.measure import rankings
+from embedgate.vectors.collection import Collection
+from embedgate.vectors.engines.base import EngineCase, EngineRegistry
+from embedgate.vectors.loads import SearchLoad
+from embedgate.vectors.measure import rankings
+from embedgate.vectors.storage import MIXTURES, STORAGES, Storage
 
 REFERENCE = Combination.parse("torch-fp32-cpu")
 SAME, ROTATED, NARROW, COLLAPSED, POSITIVE = (
@@ -178,11 +178,11 @@ class TestStorages:
         assert judged.value < 0.2 < judged.reference_value
 
     def test_a_storage_that_tells_nothing_apart_leaves_the_others_as_they_are(self, judge_with, folder, monkeypatch):
-        monkeypatch.setattr("embedgate.search.nearest.MOST_TIES", 128)
+        monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
         made = judge_with({POSITIVE.id: positive}, data=(str(folder),))
         searched = []
         monkeypatch.setattr(
-            "embedgate.stored_vectors.rankings", lambda *given: searched.append(given) or rankings(*given)
+            "embedgate.checks.stored.rankings", lambda *given: searched.append(given) or rankings(*given)
         )
         for storage in (Storage("binary"), Storage("binary", 4)):
             judged = made.search.keeps(POSITIVE, storage)
@@ -209,7 +209,7 @@ class TestStorages:
         (tmp_path / "nested/README.md").write_text(
             'Trained:\n```json\n{"loss": "X",\n "matryoshka_dims": [\n  384,\n  128,\n  256\n ]}\n```\n', "utf-8"
         )
-        from embedgate.model import resolve
+        from embedgate.core.model import resolve
 
         assert resolve(str(tmp_path / "nested")).trained_dims == (256, 128)
         assert model.trained_dims == ()
@@ -256,9 +256,9 @@ class TestStorages:
         """A million of 384 dimensions is 1.43 GiB as float32, which is held twice, and once more for a mixture."""
         for ids, needed in ((("torch-fp32-cpu",), 3.86), (("torch-*-cpu",), 5.29)):
             plan = judge_with(data=(str(folder),), combinations=ids, corpus_size=1_000_000).session.plan
-            monkeypatch.setattr("embedgate.machine.usable_memory_bytes", lambda: (needed + 0.01) * 2**30)  # noqa: B023
+            monkeypatch.setattr("embedgate.core.machine.usable_memory_bytes", lambda: (needed + 0.01) * 2**30)  # noqa: B023
             plan.require_searchable(384)
-            monkeypatch.setattr("embedgate.machine.usable_memory_bytes", lambda: (needed - 0.01) * 2**30)  # noqa: B023
+            monkeypatch.setattr("embedgate.core.machine.usable_memory_bytes", lambda: (needed - 0.01) * 2**30)  # noqa: B023
             with pytest.raises(GateError, match=f"1,000,000 vectors of 384 dimensions need about {needed:.1f} GiB"):
                 plan.require_searchable(384)
 
@@ -356,7 +356,7 @@ class TestRanges:
 class TestCollapsed:
     def test_an_encoder_that_tells_nothing_apart_is_red(self, judge_with, folder, monkeypatch):
         """Every embedding is the same: its ten nearest are any ten, by whatever storage."""
-        monkeypatch.setattr("embedgate.search.nearest.MOST_TIES", 128)
+        monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
         made = judge_with({COLLAPSED.id: collapsed}, data=(str(folder),))
         for storage in (Storage("binary"), Storage("float16")):
             judged = made.search.keeps(COLLAPSED, storage)

@@ -8,19 +8,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from embedgate.combination import Combination
-from embedgate.embeddings import normalised
-from embedgate.judgement import Diagnosis
-from embedgate.search import Storage
-from embedgate.search.codes import Ranges
-from embedgate.search.collection import Collection
-from embedgate.search.engines import EngineRegistry
-from embedgate.search.loads import SearchLoad, search_loads
-from embedgate.search.measure import Vectors
-from embedgate.search.speed import SearchTiming
-from embedgate.search_budgets import SearchBudgets
-from embedgate.store import Approved, Entry, Key, Provenance
-from embedgate.tolerances import Tolerances
+from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.tolerances import Tolerances
+from embedgate.checks.search_speed import SearchBudgets
+from embedgate.core.combination import Combination
+from embedgate.core.embeddings import normalised
+from embedgate.core.judgement import Diagnosis
+from embedgate.vectors.codes import Ranges
+from embedgate.vectors.collection import Collection
+from embedgate.vectors.engines.base import EngineRegistry
+from embedgate.vectors.loads import SearchLoad, search_loads
+from embedgate.vectors.measure import Vectors
+from embedgate.vectors.speed import SearchTiming
+from embedgate.vectors.storage import Storage
 
 REFERENCE = Combination.parse("torch-fp32-cpu")
 COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"

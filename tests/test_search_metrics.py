@@ -9,9 +9,9 @@ import pytest
 
 from embedgate.metrics import retrieval, search
 from embedgate.metrics.search import Found, Indistinct, judged, kept_at_10, ranking
-from embedgate.search import nearest as nearest_module
-from embedgate.search.codes import Ranges, quantize, stored
-from embedgate.search.nearest import nearest
+from embedgate.vectors import nearest as nearest_module
+from embedgate.vectors.codes import Ranges, quantize, stored
+from embedgate.vectors.nearest import nearest
 
 
 def in_every_order(first: np.ndarray, second: np.ndarray | None, candidates: int, cut: int) -> np.ndarray:

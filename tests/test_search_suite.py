@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from search_faults import few_passages
 
-from embedgate.settings import bundled_baselines
+from embedgate.core.settings import bundled_baselines
 
 CONFTEST = """
 import sys

@@ -12,7 +12,7 @@ from embedgate.data import bundled, load
 from embedgate.sentences import SIZE, approved_set, fixed_cases, make_case
 from embedgate.sentences.lexicon import lexicon
 from embedgate.sentences.relations import RELATIONS
-from embedgate.strategies import any_text, cases, pairs, sentences
+from embedgate.sentences.strategies import any_text, cases, pairs, sentences
 
 SETTINGS = settings(max_examples=200, deadline=None, database=None, suppress_health_check=list(HealthCheck))
 

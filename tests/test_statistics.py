@@ -9,9 +9,8 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
-from embedgate import statistics
-from embedgate.metrics import Scores, agreement, mean_of
-from embedgate.statistics import bootstrap_weights, compare, compare_drift, compare_floor, interval
+from embedgate.metrics import Scores, agreement, mean_of, statistics
+from embedgate.metrics.statistics import bootstrap_weights, compare, compare_drift, compare_floor, interval
 
 ALPHA = 0.05
 

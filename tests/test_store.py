@@ -14,20 +14,11 @@ from typing import Any
 import pytest
 
 import embedgate
-from embedgate import store as store_module
-from embedgate.errors import BaselineError
-from embedgate.machine import profile
-from embedgate.model import Model
-from embedgate.store import (
-    BaselineStore,
-    Change,
-    Entry,
-    Found,
-    Key,
-    Provenance,
-    format_changes,
-    read,
-)
+from embedgate.approved import baseline as store_module
+from embedgate.approved.baseline import BaselineStore, Change, Entry, Found, Key, Provenance, format_changes, read
+from embedgate.core.errors import BaselineError
+from embedgate.core.machine import profile
+from embedgate.core.model import Model
 
 AMX = profile("cpu-x86_64-amx")
 CPU = profile("cpu")

@@ -20,17 +20,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
 
-from embedgate.budgets.workloads import BATCH_SIZES
-from embedgate.cache import ArtefactCache
-from embedgate.combination import Combination
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, EncodeError, Unavailable
 from embedgate.data import load_calibration
 from embedgate.encoders import BuildContext, tensorrt
-from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.cuda import Gpu
-from embedgate.encoders.fp8 import fp8_graph
-from embedgate.encoders.graph import exported_graph, product_names
-from embedgate.encoders.half import half_graph
-from embedgate.encoders.ort_session import session
+from embedgate.encoders.onnx.calibration import calibrated_graph
+from embedgate.encoders.onnx.export import exported_graph, product_names
+from embedgate.encoders.onnx.fp8 import fp8_graph
+from embedgate.encoders.onnx.half import half_graph
+from embedgate.encoders.onnx.session import session
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.tensorrt import encoder as encoder_module
 from embedgate.encoders.tensorrt import engine as engines
 from embedgate.encoders.tensorrt import library as libraries
@@ -39,8 +40,7 @@ from embedgate.encoders.tensorrt.encoder import BATCHES_AT_ONCE, TensorRTEncoder
 from embedgate.encoders.tensorrt.engine import build_plan, engine_of
 from embedgate.encoders.tensorrt.inspection import inspect
 from embedgate.encoders.tensorrt.library import Library, installed, unsupported
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError, EncodeError, Unavailable
+from embedgate.performance.workloads import BATCH_SIZES
 
 SOURCE = Path(tensorrt.__file__).parent
 NAMES_FILE = Path(__file__).parent / "data" / "tensorrt-11.4-names.txt"

@@ -4,10 +4,10 @@ from pathlib import Path
 
 import pytest
 
-from embedgate.combination import Combination, Registry
-from embedgate.errors import GateError
+from embedgate.approved.tolerances import FLOOR_METRICS, STORED_FLOORS, TASK_METRICS, Tolerances
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.errors import GateError
 from embedgate.metrics import METRICS
-from embedgate.tolerances import FLOOR_METRICS, STORED_FLOORS, TASK_METRICS, Tolerances
 
 COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
 STATIC = Combination.parse("onnxruntime-int8static-cpu")

@@ -7,9 +7,9 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedgate.embeddings import Embeddings
-from embedgate.model import DEFAULT_MODEL
-from embedgate.upgrade import advise
+from embedgate.core.embeddings import Embeddings
+from embedgate.core.model import DEFAULT_MODEL
+from embedgate.metrics.compatibility import advise
 
 TEXTS = [f"text {i}" for i in range(60)]
 

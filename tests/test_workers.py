@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from embedgate import workers
-from embedgate.workers import VARIABLE, gpu_for_next, gpus, shared
+from embedgate.plugin import xdist as workers
+from embedgate.plugin.xdist import VARIABLE, gpu_for_next, gpus, shared
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)

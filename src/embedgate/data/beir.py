@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from embedgate.core.errors import DataError
 from embedgate.data.columns import Slices, find, identifier, maybe_blank, number, text, value
 from embedgate.data.rows import Table, delimited, json_lines, shown
 from embedgate.data.types import Origin, Retrieval
-from embedgate.errors import DataError
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 UNNAMED_QRELS = ("query-id", "corpus-id", "score")

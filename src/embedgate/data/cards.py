@@ -11,9 +11,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal, get_args
 
+from embedgate.core.errors import DataError
 from embedgate.data.rows import SUFFIXES
 from embedgate.data.types import Kind
-from embedgate.errors import DataError
 
 CARD = "card.toml"
 CALIBRATION: Final = "calibration"
@@ -100,7 +100,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def sha256_of(root: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 over the path below `root` and the SHA-256 of each file, hex, as `embedgate.model.fingerprint` has it.
+    """SHA-256 over the path below `root` and the SHA-256 of each file, hex, as in `embedgate.core.model.fingerprint`.
 
     Raises:
         DataError: If one cannot be read.

@@ -11,9 +11,9 @@ from typing import Any, Literal, TypeVar
 
 import numpy as np
 
+from embedgate.core.errors import DataError
 from embedgate.data.rows import Row, Table, shown
 from embedgate.data.types import Dataset, Kind, Labelled, Origin, Similarity, Triplets
-from embedgate.errors import DataError
 
 Value = TypeVar("Value")
 Parser = Callable[[object], Any]

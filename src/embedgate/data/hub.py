@@ -7,10 +7,10 @@ import re
 from pathlib import Path
 from typing import Any
 
+from embedgate.core.errors import DataError
 from embedgate.data import beir, columns
 from embedgate.data.rows import Table
 from embedgate.data.types import Dataset, Origin
-from embedgate.errors import DataError
 
 PREFIX = "hub:"
 SPEC = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(@(?P<commit>[^:]*))?(:(?P<config>[\w.-]*))?(:(?P<split>[\w.-]+))?")

@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import overload
 
-from embedgate.errors import DataError
+from embedgate.core.errors import DataError
 
 
 def check_no_overlap(calibration: Iterable[str], evaluation: Iterable[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub
 from embedgate.data.cards import (
     CALIBRATION,
@@ -19,7 +20,6 @@ from embedgate.data.cards import (
 )
 from embedgate.data.rows import SUFFIXES, open_table
 from embedgate.data.types import Dataset, Origin
-from embedgate.errors import DataError
 
 
 def load(spec: str) -> Dataset:

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from embedgate.errors import DataError
+from embedgate.core.errors import DataError
 
 Row = Mapping[str, object]
 

@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.errors import DataError
+from embedgate.core.errors import DataError
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
 

@@ -24,12 +24,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.errors import BuildError, Unavailable, one_line
+from embedgate.core.errors import BuildError, Unavailable, one_line
 
 if TYPE_CHECKING:
-    from embedgate.cache import ArtefactCache
-    from embedgate.combination import Combination, Registry
-    from embedgate.model import Model
+    from embedgate.core.cache import ArtefactCache
+    from embedgate.core.combination import Combination, Registry
+    from embedgate.core.model import Model
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -207,7 +207,7 @@ def import_library(combination: Combination, registry: Registry) -> None:
     if registry.factory(combination) is None:
         _module(combination, registry)
     else:
-        importlib.import_module("embedgate.encoders.foreign")
+        importlib.import_module("embedgate.encoders.custom")
 
 
 def build(model: Model, combination: Combination, context: BuildContext, registry: Registry) -> Encoder:
@@ -220,7 +220,7 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
     factory = registry.factory(combination)
     try:
         if factory is not None:
-            from embedgate.encoders.foreign import ForeignEncoder
+            from embedgate.encoders.custom import ForeignEncoder
 
             return ForeignEncoder(factory(model.path, combination.device), combination, context)
         reason = unavailable(combination, registry)

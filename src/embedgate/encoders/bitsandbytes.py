@@ -21,10 +21,10 @@ from bitsandbytes.nn.modules import Int8Params, Linear8bitLt, Params4bit
 from torch import Tensor, nn
 from transformers import BitsAndBytesConfig
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
 from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
-from embedgate.model import Model
 
 # What the paper and transformers use: an activation of this size makes its column an outlier.
 THRESHOLD = 6.0

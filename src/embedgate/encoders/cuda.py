@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from embedgate import gpu
+from embedgate.encoders import gpu
 
 # How often a call runs before it is captured: kernels and workspaces must have been chosen by then.
 WARM_UPS = 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
 
 # A backend that cannot tell where it runs names its device so.
 UNKNOWN_DEVICE = "unknown"

@@ -1,8 +1,8 @@
 """ONNX Runtime: the exported graph as it is, dynamically quantized, or calibrated; on CUDA in mixed float16.
 
 `int8` quantizes weights per channel and each batch's activations as it comes, so its embeddings depend a little on the
-batch, by design. `int8static` is calibrated (see `embedgate.encoders.calibration`) and depends on the text alone.
-`fp16` is the graph of `embedgate.encoders.half`, run by the CUDA provider.
+batch, by design. `int8static` is calibrated (see `embedgate.encoders.onnx.calibration`) and depends on the text alone.
+`fp16` is the graph of `embedgate.encoders.onnx.half`, run by the CUDA provider.
 """
 
 from __future__ import annotations
@@ -21,20 +21,15 @@ import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
-from embedgate.combination import Combination
-from embedgate.encoders import (
-    BuildContext,
-    Encoder,
-    Evidence,
-    FloatArray,
-    Stability,
-    Stages,
-    ort_session,
-    typical_stability,
-)
-from embedgate.encoders.calibration import calibrated_graph
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.core.machine import library_versions
+from embedgate.core.model import Model
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNPROVEN, contradictions
-from embedgate.encoders.graph import (
+from embedgate.encoders.onnx import session as ort_session
+from embedgate.encoders.onnx.calibration import calibrated_graph
+from embedgate.encoders.onnx.export import (
     FILE_NAME,
     constants,
     exported_graph,
@@ -43,13 +38,10 @@ from embedgate.encoders.graph import (
     quiet_logging,
     weight_bytes,
 )
-from embedgate.encoders.half import half_graph
-from embedgate.encoders.ort_session import PROVIDERS, session
+from embedgate.encoders.onnx.half import half_graph
+from embedgate.encoders.onnx.session import PROVIDERS, session
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.sentence_transformer import PROBE, without_cuda
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
-from embedgate.machine import library_versions
-from embedgate.model import Model
 
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 1
@@ -109,7 +101,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
 
 
 class GraphEncoder(Encoder):
-    """Any ONNX graph with the inputs and outputs of `embedgate.encoders.graph`, run by ONNX Runtime.
+    """Any ONNX graph with the inputs and outputs of `embedgate.encoders.onnx.export`, run by ONNX Runtime.
 
     Args:
         model: The model whose tokenizer feeds the graph.

@@ -24,14 +24,14 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.core.machine import library_versions
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.graph import exported_graph, file_bytes
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError
-from embedgate.machine import library_versions
-from embedgate.model import Model
+from embedgate.encoders.onnx.export import exported_graph, file_bytes
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 DEVICE = "CPU"
 KIND = "openvino-int8"
@@ -86,7 +86,7 @@ class OpenVINOEncoder(Encoder):
     """Runs a compiled model.
 
     Args:
-        compiled: The model, compiled with the outputs of `embedgate.encoders.graph`.
+        compiled: The model, compiled with the outputs of `embedgate.encoders.onnx.export`.
         tokenizer: The model's tokenizer.
         combination: What it is to be; its evidence is held against this.
         details: Put into the evidence as they are.

@@ -19,11 +19,11 @@ from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.utils import logging as transformers_logging
 
-from embedgate.combination import REFERENCE_WEIGHT_PRECISION, Combination
+from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
+from embedgate.core.errors import EncodeError
+from embedgate.core.model import Model
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
-from embedgate.errors import EncodeError
-from embedgate.model import Model
 
 PROBE = "Two short sentences. They only make every layer run once."
 

@@ -14,13 +14,13 @@ from typing import Any
 import torch
 from torch.utils._triton import has_triton
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
+from embedgate.core.machine import this_machine
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
 from embedgate.encoders.evidence import promised
 from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
-from embedgate.errors import BuildError
-from embedgate.machine import this_machine
-from embedgate.model import Model
 
 STORED = {
     "fp32": torch.float32,

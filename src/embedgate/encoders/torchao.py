@@ -24,7 +24,8 @@ from torchao.quantization import (
     quantize_,
 )
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
 from embedgate.encoders.sentence_transformer import (
     PROBE,
@@ -34,7 +35,6 @@ from embedgate.encoders.sentence_transformer import (
     weight_of,
     without_cuda,
 )
-from embedgate.model import Model
 
 # The last bits of float32 sums depend on the batch, and move activations across a step of int8.
 STABILITY = Stability(batch=0.25)

@@ -54,7 +54,8 @@ def require_finite(matrix: Matrix, what: str = "embeddings") -> None:
         raise NotFinite(tuple(np.flatnonzero(~finite).tolist()), what)
 
 
-# Compared by identity: arrays have no one truth value, and `embedgate.statistics` remembers replicates per object.
+# Compared by identity: arrays have no one truth value, and `embedgate.metrics.statistics` remembers replicates per
+# object.
 @dataclass(frozen=True, eq=False)
 class Scores:
     """One metric of one set of embeddings on one dataset.
@@ -92,10 +93,10 @@ class Metric:
             among stored vectors with exact search among float32 ones, `mixed` a search across two combinations.
         direction: Which way is better. Comparisons know `higher` alone; a metric of which less is better is negated.
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
-            metric whose items lose by degrees. See `embedgate.statistics`.
+            metric whose items lose by degrees. See `embedgate.metrics.statistics`.
         about: One line for the docs and reports.
         quantile: For a metric that is a quantile of its items, which one, 0 for the least; None for any other. An
-            interval of a quantile is made otherwise. See `embedgate.statistics`.
+            interval of a quantile is made otherwise. See `embedgate.metrics.statistics`.
     """
 
     name: str

@@ -25,7 +25,8 @@ class Violation:
         message: What was found, in one line.
         value: How far it went; None where nothing is measured.
         limit: How far it may go.
-        layer: The layer of the cause, as in `embedgate.judgement.Diagnosis`; empty where the embeddings do not tell.
+        layer: The layer of the cause, as in `embedgate.core.judgement.Diagnosis`; empty where the embeddings do not
+            tell.
         cause: What is wrong there, in one line; empty with `layer`.
         next_step: What to try, in one line; empty with `layer`.
         details: Further lines, such as the similarities in both arms.

@@ -8,16 +8,16 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from embedgate.diagnosis import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
+from embedgate.core.errors import BuildError, EncodeError, ResourceError, one_line
+from embedgate.core.judgement import quoted
+from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
-from embedgate.errors import BuildError, EncodeError, ResourceError, one_line
-from embedgate.judgement import quoted
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
-from embedgate.strategies import any_text
+from embedgate.sentences.strategies import any_text
 
 if TYPE_CHECKING:
-    from embedgate.encoders.tokenize import Tokenizer
+    from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 HUGE = 100_000

@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
-from embedgate.errors import GateError
+from embedgate.core.errors import GateError
 
 T = TypeVar("T")
 V = TypeVar("V")

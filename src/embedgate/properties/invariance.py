@@ -18,14 +18,14 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from embedgate.diagnosis import first_difference, relative_distance, shown_stages
+from embedgate.core.errors import BuildError, EncodeError, GateError, one_line
+from embedgate.core.judgement import quoted, shorten
+from embedgate.diagnosis.layers import first_difference, relative_distance, shown_stages
 from embedgate.encoders import Encoder, FloatArray, Stability
-from embedgate.errors import BuildError, EncodeError, GateError, one_line
-from embedgate.judgement import quoted, shorten
 from embedgate.properties import Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences import fixed_cases
-from embedgate.strategies import cases, sentences
+from embedgate.sentences.strategies import cases, sentences
 
 Texts = tuple[str, ...]
 

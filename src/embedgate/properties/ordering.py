@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedgate.judgement import shorten
+from embedgate.core.judgement import shorten
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences import Case
 from embedgate.sentences.relations import RELATIONS
-from embedgate.strategies import cases
+from embedgate.sentences.strategies import cases
 
 
 @dataclass(frozen=True)

@@ -6,8 +6,8 @@ import json
 import os
 from pathlib import Path
 
-from embedgate.receipt import seal
 from embedgate.report import html, markdown, pareto
+from embedgate.report.receipt import seal
 from embedgate.report.summary import Summary
 
 PLOT = "pareto.svg"

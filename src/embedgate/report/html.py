@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader
 
-from embedgate.judgement import printable, shorten
+from embedgate.core.judgement import printable, shorten
 from embedgate.report import pareto, stored
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
 

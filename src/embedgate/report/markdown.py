@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from embedgate.judgement import Judgement, printable, shorten
+from embedgate.core.judgement import Judgement, printable, shorten
 from embedgate.report.stored import note as stored_note
 from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings

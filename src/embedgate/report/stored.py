@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from embedgate.judgement import Judgement
+from embedgate.core.judgement import Judgement
 from embedgate.metrics import CORPUS
 from embedgate.report.summary import Row, Summary
-from embedgate.search.collection import stored_in
-from embedgate.search.loads import BATCHES
+from embedgate.vectors.collection import stored_in
+from embedgate.vectors.loads import BATCHES
 
 Table = tuple[list[str], list[list[str]]]
 

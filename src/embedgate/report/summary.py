@@ -10,16 +10,16 @@ from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from embedgate import __version__
-from embedgate.budgets.workloads import HEADLINE as HEADLINE_WORKLOAD
-from embedgate.budgets.workloads import LATENCY
-from embedgate.combination import Combination
-from embedgate.judgement import Judgement
+from embedgate.core.combination import Combination
+from embedgate.core.judgement import Judgement
 from embedgate.metrics import METRICS
+from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
+from embedgate.performance.workloads import LATENCY
 from embedgate.report.collector import Collector
 
 if TYPE_CHECKING:
-    from embedgate.checks import Judge
-    from embedgate.session import Run
+    from embedgate.checks.judge import Judge
+    from embedgate.runtime.session import Run
 
 SCHEMA = 1
 # The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.

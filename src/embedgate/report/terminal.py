@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from embedgate.judgement import Judgement
+from embedgate.core.judgement import Judgement
 from embedgate.report.stored import note as stored_note
 from embedgate.report.stored import table as stored_table
 from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings

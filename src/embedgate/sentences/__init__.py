@@ -2,7 +2,7 @@
 
 A case is an anchor with two texts of which one is nearer to it by construction: it says the same, or more of the same.
 Which case is made depends on a function `choose(n) -> int` alone, so Hypothesis can draw and shrink them
-(`embedgate.strategies`), and a fixed set can be drawn from a seed (`fixed_cases`).
+(`embedgate.sentences.strategies`), and a fixed set can be drawn from a seed (`fixed_cases`).
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """The TensorRT backend: the exported graph as a strongly typed engine, in `fp16`, `int8` or `fp8`.
 
 Every node computes in the type the graph says (TensorRT 11 knows nothing else; TensorRT 10 does so where it is asked):
-`fp16` is the exported graph in mixed precision (`embedgate.encoders.half`), `int8` and `fp8` are the calibrated Q/DQ
-graphs of the other backends, what is not quantized in float16. Where things are:
+`fp16` is the exported graph in mixed precision (`embedgate.encoders.onnx.half`), `int8` and `fp8` are the calibrated
+Q/DQ graphs of the other backends, what is not quantized in float16. Where things are:
 
     library      which package there is: `tensorrt`, or `tensorrt_rtx` for RTX cards
     buckets      the lengths and batches an engine is made for
@@ -17,21 +17,21 @@ from __future__ import annotations
 
 from typing import Any
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, Unavailable
+from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.calibration import calibrated_graph
 from embedgate.encoders.cuda import CudaStream, this_gpu
-from embedgate.encoders.fp8 import fp8_graph
-from embedgate.encoders.graph import exported_graph
-from embedgate.encoders.half import half_graph
+from embedgate.encoders.onnx.calibration import calibrated_graph
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.fp8 import fp8_graph
+from embedgate.encoders.onnx.half import half_graph
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.sentence_transformer import without_cuda
 from embedgate.encoders.tensorrt.buckets import buckets
 from embedgate.encoders.tensorrt.encoder import TensorRTEncoder
 from embedgate.encoders.tensorrt.engine import engine_of
 from embedgate.encoders.tensorrt.library import installed, unsupported
-from embedgate.encoders.tokenize import Tokenizer
-from embedgate.errors import BuildError, Unavailable
-from embedgate.model import Model
 
 LEAST_CAPABILITY = {"fp16": (7, 5), "int8": (7, 5), "fp8": (8, 9)}
 

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from embedgate.errors import EncodeError
+from embedgate.core.errors import EncodeError
 
 # Where one profile ends and the next begins, in tokens.
 BOUNDS = (32, 128, 512, 2048, 8192)

@@ -14,16 +14,16 @@ import onnx
 import torch
 from torch import Tensor
 
-from embedgate.combination import Combination
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, EncodeError, one_line
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
 from embedgate.encoders.cuda import WARM_UPS, CudaStream
 from embedgate.encoders.evidence import UNPROVEN, contradictions
-from embedgate.encoders.graph import graph_stages, product_names
+from embedgate.encoders.onnx.export import graph_stages, product_names
+from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
 from embedgate.encoders.tensorrt.buckets import Bucket, bucket_of
 from embedgate.encoders.tensorrt.engine import MEBIBYTE, Engine, logger
 from embedgate.encoders.tensorrt.inspection import inspect
-from embedgate.encoders.tokenize import Batch, Tokenizer
-from embedgate.errors import BuildError, EncodeError, one_line
 
 EMBEDDING = "sentence_embedding"
 # Scales are fixed, so nothing depends on the batch but which kernel was chosen for its shape, and so how sums round. An

@@ -15,12 +15,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from embedgate.core.errors import BuildError, one_line
 from embedgate.encoders import BuildContext
 from embedgate.encoders.cuda import Gpu
-from embedgate.encoders.graph import FILE_NAME
+from embedgate.encoders.onnx.export import FILE_NAME
 from embedgate.encoders.tensorrt.buckets import Bucket
 from embedgate.encoders.tensorrt.library import Library
-from embedgate.errors import BuildError, one_line
 
 # Part of the cache key: raise it whenever engines are built in another way.
 VERSION = 1

@@ -1,0 +1,1 @@
+"""What people have approved and decided: baselines, tolerances, expected failures, pinned examples."""

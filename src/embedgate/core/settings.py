@@ -1,0 +1,96 @@
+"""What a session was asked to do, apart from pytest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+
+from embedgate.core.model import DEFAULT_MODEL
+
+# How long properties are looked into: so that a build need not wait, or through the night.
+EXPLORATIONS = ("ci", "nightly")
+# The option that makes of pytest a fresh process to measure in: the file that says what, see
+# `embedgate.runtime.subprocess`.
+FRESH_OPTION = "--gate-fresh"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The options of one session.
+
+    Attributes:
+        model: The model to gate: a folder, `org/name@<commit>`, or the bundled one.
+        incumbent: The model it is to replace; None where there is none.
+        combinations: Globs over combination ids; empty for all.
+        data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
+        profile: Name of the hardware profile; None to detect it.
+        baselines: Folder of the approved baselines, tolerances and expected failures.
+        threads: Threads every backend uses; None for all usable cores.
+        batch_size: Texts per batch.
+        update: Whether to record what is measured as the new baseline.
+        reason: Why, where `update`.
+        update_in_ci: Whether `update` is allowed where the environment says CI.
+        strict: Whether inconclusive and unavailable fail.
+        report: Folder for `report.json` and `report.md`; None for none.
+        receipts: Reports of sessions on a GPU that CUDA combinations are held against; empty where none is asked for.
+        cache: Folder of built artefacts; None for the user's cache folder.
+        exploration: How long properties are looked into, one of `EXPLORATIONS`.
+        seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
+        examples: Examples, each of one to three texts, that every property is tried on first.
+        corpus_size: How many vectors stored ones are searched among; None for the usual number.
+        dims: Numbers of dimensions to truncate stored vectors to; empty for those the model says it is trained for.
+        engines: Globs over indexes of engines that search stored vectors; empty for the usual ones.
+        ranges: File of the ranges that 8-bit codes of stored vectors are steps of; None for the approved ones.
+        invocation: The arguments pytest was called with, to name the command that approves and to start it anew.
+        folder: Where it was called.
+    """
+
+    model: str = DEFAULT_MODEL
+    incumbent: str | None = None
+    combinations: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
+    profile: str | None = None
+    baselines: Path | None = None
+    threads: int | None = None
+    batch_size: int = 32
+    update: bool = False
+    reason: str = ""
+    update_in_ci: bool = False
+    strict: bool = False
+    report: Path | None = None
+    receipts: tuple[Path, ...] = ()
+    cache: Path | None = None
+    exploration: str = "ci"
+    seed: int | None = None
+    examples: tuple[tuple[str, ...], ...] = ()
+    corpus_size: int | None = None
+    dims: tuple[int, ...] = ()
+    engines: tuple[str, ...] = ()
+    ranges: Path | None = None
+    invocation: tuple[str, ...] = ()
+    folder: Path = Path()
+
+    @property
+    def baselines_folder(self) -> Path:
+        """The folder of the approved baselines, embedgate's own where none was given."""
+        return self.baselines or bundled_baselines()
+
+    @property
+    def tolerances_to_edit(self) -> str:
+        """The tolerances file of the user's own, in words: where there is none yet, what to make it from."""
+        own = self.baselines and self.baselines / "tolerances.toml"
+        if own and own.is_file():
+            return str(own)
+        where = str(own) if own else "a tolerances.toml in a folder of your own (--gate-baselines)"
+        return f"{where}, to begin with a copy of {bundled_baselines() / 'tolerances.toml'}"
+
+
+def own_or_bundled(folder: Path, name: str) -> Path:
+    """A file of a host project's baselines folder, embedgate's own where it has none."""
+    return folder / name if (folder / name).is_file() else bundled_baselines() / name
+
+
+def bundled_baselines() -> Path:
+    """The folder of embedgate's own baselines: `baselines/` in a checkout."""
+    return Path(str(resources.files("embedgate.baselines")))

@@ -1,0 +1,1 @@
+"""Which layer a difference begins at."""

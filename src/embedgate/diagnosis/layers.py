@@ -1,0 +1,346 @@
+"""Names the layer at which a combination departs from the reference.
+
+The layers are tried in the order in which a text passes through them: what is wrong early makes everything later wrong.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.core.embeddings import Embeddings
+from embedgate.core.judgement import Diagnosis, quoted
+from embedgate.encoders import Encoder, Evidence, Stages
+
+# Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
+# order of summation may differ, and reduced types that lose nothing worth a look stay above the other.
+SAME_IN_FLOAT32 = 0.9999
+SAME_HIDDEN_STATES = 0.995
+SAME_POOLING = 1e-2
+# Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
+UNIT_NORM = 1e-2
+# Cosine above which two embeddings are one, and under which two are told apart.
+ALIKE = 1 - 1e-6
+TOLD_APART = 0.99
+NEXT_STEPS = {
+    "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
+    "tokens": "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, version",
+    "pooling": "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
+    "normalisation": "check that the Normalize module is in the pipeline, and nothing scales afterwards",
+}
+
+
+@dataclass(frozen=True)
+class Arm:
+    """One side of the comparison: its embeddings, its evidence, and its stages for the probe texts."""
+
+    embeddings: Embeddings
+    evidence: Evidence
+    stages: Stages | None
+
+
+def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis:
+    """Names the first layer at which the candidate departs from the reference.
+
+    Args:
+        candidate: The combination that failed.
+        reference: The reference it failed against.
+        probes: The texts of both arms' stages.
+    """
+    found = (
+        _finiteness(candidate.embeddings, candidate.stages)
+        or _dimension(candidate.embeddings, reference.embeddings)
+        or _order(candidate.embeddings, reference.embeddings)
+    )
+    if found:
+        return found
+    if candidate.stages is not None and reference.stages is not None:
+        found = _stages(candidate, reference, candidate.stages, reference.stages, probes)
+        if found:
+            return found
+    problems = candidate.evidence.problems
+    if problems:
+        return Diagnosis("evidence", problems[0], "see what the encoder built, and why")
+    if alike := _alike(candidate.embeddings, reference.embeddings):
+        return alike
+    if candidate.stages is None:
+        return Diagnosis(
+            "unknown",
+            "the encoder shows no stages, only embeddings",
+            "give the encoder a `stages(texts)` method to have the layer named",
+        )
+    return Diagnosis(
+        "scores",
+        "tokens, hidden states, pooling and normalisation agree; many small differences add up",
+        "compare `cosine_p01` and the worst texts; use a finer weight precision if the loss is real",
+    )
+
+
+def shown_stages(encoder: Encoder, texts: Sequence[str]) -> Stages | None:
+    """An encoder's stages; None where it shows none, or fails to: a finding is worth more than its layer."""
+    try:
+        return encoder.stages(texts)
+    except Exception:
+        return None
+
+
+def first_difference(mine: Stages, theirs: Stages, tolerance: float) -> str:
+    """Names the first layer at which two runs of the same texts differ; empty where none does.
+
+    Args:
+        mine: The one run's stages.
+        theirs: The other's.
+        tolerance: The largest difference that counts as none, as a share of the length of mine.
+    """
+    if any(not np.array_equal(a, b) for a, b in zip(mine.token_ids, theirs.token_ids, strict=True)):
+        return "tokens"
+    if mine.token_embeddings is not None and theirs.token_embeddings is not None:
+        states = zip(mine.token_embeddings, theirs.token_embeddings, strict=True)
+        if any(relative_distance(a.ravel(), b.ravel()) > tolerance for a, b in states):
+            return "hidden states"
+    for layer, a, b in (
+        ("pooling", mine.pooled, theirs.pooled),
+        ("normalisation", mine.embeddings, theirs.embeddings),
+    ):
+        if a is not None and b is not None and relative_distance(a.ravel(), b.ravel()) > tolerance:
+            return layer
+    return ""
+
+
+def relative_distance(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> float:
+    """The distance between two vectors, divided by the length of the first; NaN where one is not finite."""
+    one, other = first.astype(np.float64), second.astype(np.float64)
+    distance, length = float(np.linalg.norm(one - other)), float(np.linalg.norm(one))
+    return distance / length if length else distance
+
+
+def first_not_finite(stages: Stages | None) -> str:
+    """Says at which layer NaN or infinity first arises, to be put behind a finding; empty where no stage shows it."""
+    if stages is None:
+        return ""
+    for layer, found in (
+        ("hidden states", stages.token_embeddings),
+        ("pooling", stages.pooled),
+        ("normalisation", stages.embeddings),
+    ):
+        if found is not None and not all(np.isfinite(rows).all() for rows in found):
+            return f"; it begins in the {layer}"
+    return ""
+
+
+def _finiteness(candidate: Embeddings, stages: Stages | None) -> Diagnosis | None:
+    broken = np.flatnonzero(~np.isfinite(candidate.matrix).all(axis=1))
+    if not broken.size:
+        return None
+    text = candidate.texts[int(broken[0])]
+    return Diagnosis(
+        "finiteness",
+        f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {quoted(text, 60)}"
+        f"{first_not_finite(stages)}",
+        NEXT_STEPS["finiteness"],
+    )
+
+
+def _dimension(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    got, wanted = candidate.dim, reference.dim
+    if got == wanted:
+        return None
+    return Diagnosis("pooling", f"{got} dimensions instead of {wanted}", "check pooling, dense layer and truncation")
+
+
+def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    """Whether many texts have received another text's embedding."""
+    rows = _sample(reference)
+    cosines = candidate.normalised[rows] @ reference.normalised.T
+    own = cosines[np.arange(len(rows)), rows]
+    nearest = cosines.argmax(axis=1)
+    swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
+    share = float(swapped.mean())
+    # Where all received the same one, nothing was swapped.
+    if share < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
+        return None
+    first = int(np.flatnonzero(swapped)[0])
+    mine, other = candidate.texts[int(rows[first])], reference.texts[int(nearest[first])]
+    return Diagnosis(
+        "order",
+        f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
+        f"({quoted(mine, 40)} received that of {quoted(other, 40)})",
+        "restore the caller's order after sorting texts by length or splitting them into batches",
+    )
+
+
+def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    """Whether many texts that the reference tells apart have one and the same embedding."""
+    rows = _sample(reference)
+    mine, theirs = (arm.normalised[rows] @ arm.normalised[rows].T for arm in (candidate, reference))
+    merged = (mine > ALIKE) & (theirs < TOLD_APART)
+    share = float(merged.any(axis=1).mean())
+    if share < 0.5:
+        return None
+    return Diagnosis(
+        "pooling",
+        f"{share:.0%} of the texts have the embedding of another text, which the reference tells apart",
+        "see whether texts reach the model one by one, and whether its weights were loaded",
+    )
+
+
+def _sample(embeddings: Embeddings) -> npt.NDArray[np.intp]:
+    """Rows of up to 512 texts, evenly spread."""
+    return np.linspace(0, len(embeddings) - 1, min(len(embeddings), 512)).astype(np.intp)
+
+
+def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
+    tokens = _tokens(mine, theirs, probes)
+    if tokens:
+        return tokens
+    hidden = _hidden_states(candidate, reference, mine, theirs)
+    if hidden:
+        return hidden
+    if mine.pooled is not None and theirs.pooled is not None:
+        cosine = _row_cosines(mine.pooled, theirs.pooled)
+        if float(cosine.min()) < 1 - SAME_POOLING:
+            return Diagnosis(
+                "pooling",
+                f"tokens and hidden states agree, pooled embeddings do not (cosine {cosine.mean():.3f} on average)"
+                + _pooling_found(mine, theirs),
+                NEXT_STEPS["pooling"],
+            )
+    my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
+    if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
+        return Diagnosis(
+            "normalisation",
+            f"embeddings have norms {my_norms.min():.3f} to {my_norms.max():.3f}, the reference's "
+            f"{their_norms.min():.3f} to {their_norms.max():.3f}",
+            NEXT_STEPS["normalisation"],
+        )
+    return None
+
+
+def _tokens(mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
+    difference = describe_tokens(probes, mine.token_ids, theirs.token_ids)
+    if not difference:
+        return None
+    return Diagnosis(
+        "tokens",
+        difference,
+        NEXT_STEPS["tokens"],
+    )
+
+
+def describe_tokens(
+    texts: Sequence[str], mine: Sequence[npt.NDArray[np.int64]], theirs: Sequence[npt.NDArray[np.int64]]
+) -> str:
+    """Says how one tokenizer's ids differ from another's, and what that looks like; empty where they are the same.
+
+    Args:
+        texts: The texts.
+        mine: Per text, the one's ids, int64 `[tokens]`.
+        theirs: Per text, the other's.
+    """
+    different = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not np.array_equal(a, b)]
+    if not different:
+        return ""
+    first = different[0]
+    return (
+        f"the tokenizer gives other ids for {len(different)} of {len(texts)} texts"
+        f"{_guessed(texts, mine, theirs, different)}, first for {quoted(texts[first], 60)}: "
+        f"{_ids(mine[first])} instead of {_ids(theirs[first])}"
+    )
+
+
+def _guessed(
+    texts: Sequence[str],
+    mine: Sequence[npt.NDArray[np.int64]],
+    theirs: Sequence[npt.NDArray[np.int64]],
+    different: Sequence[int],
+) -> str:
+    """What usual slip the difference looks like, in brackets; empty where it looks like none."""
+    pairs = [(mine[i].tolist(), theirs[i].tolist()) for i in different]
+    longest = max(len(ids) for pair in pairs for ids in pair)
+    # Texts at the limit of length lose or gain what others gain or lose.
+    whole = [(a, b) for a, b in pairs if len(a) < longest and len(b) < longest] or pairs
+    for where, cut in (("at both ends", slice(1, -1)), ("at the end", slice(-1)), ("at the start", slice(1, None))):
+        if all(a == b[cut] for a, b in whole):
+            return f" (special tokens {where} are missing)"
+        if all(b == a[cut] for a, b in whole):
+            return f" (special tokens {where} are new)"
+    # The last token may be a special one.
+    common = [min(len(a), len(b)) - 1 for a, b in pairs]
+    if all(len(a) != len(b) and a[:n] == b[:n] for n, (a, b) in zip(common, pairs, strict=True)):
+        return " (they are cut at another length)"
+    plain = [i for i in different if texts[i].isascii()]
+    if plain and not any(texts[i] == texts[i].lower() for i in plain):
+        return " (plain ones only with capital letters: lower-casing was lost or added)"
+    added = {len(a) - len(b) for a, b in whole}
+    if len(different) == len(texts) and len(added) == 1 and added != {0}:
+        return f" (each has {added.pop():+d} tokens, as with a prompt)"
+    return ""
+
+
+def _ids(ids: npt.NDArray[np.int64]) -> str:
+    shown = " ".join(str(int(i)) for i in ids[:8])
+    return f"[{shown}{' …' if len(ids) > 8 else ''}] ({len(ids)} tokens)"
+
+
+def _hidden_states(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Diagnosis | None:
+    if mine.token_embeddings is None or theirs.token_embeddings is None:
+        return None
+    cosine = float(
+        np.mean(
+            [_row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
+        )
+    )
+    in_float32 = set(candidate.evidence.products) == {"float32"}
+    if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES):
+        return None
+    cause = f"the same tokens give other hidden states (mean cosine {cosine:.3f} to the reference's)"
+    products, expected = sum(candidate.evidence.products.values()), sum(reference.evidence.products.values())
+    if candidate.evidence.library == reference.evidence.library and 0 < products < expected:
+        return Diagnosis(
+            "hidden states",
+            f"{cause}; it runs {products} products with weights, the reference {expected}: layers are missing",
+            "compare num_hidden_layers in config.json and the layers of the built model",
+        )
+    low = {name: n for name, n in candidate.evidence.products.items() if name != "float32"}
+    if low:
+        kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
+        return Diagnosis(
+            "hidden states",
+            f"{cause}; of {products} products with weights, {kinds}: quantization of weights or activations too coarse",
+            "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
+        )
+    return Diagnosis(
+        "hidden states",
+        f"{cause}, computed in float32: the weights themselves differ from the reference's",
+        "compare the weights' fingerprint, and whether dropout is off",
+    )
+
+
+def _pooling_found(mine: Stages, theirs: Stages) -> str:
+    """Which pooling reproduces what came out, where one of the usual ones does."""
+    if mine.token_embeddings is None or mine.pooled is None:
+        return ""
+    usual = {
+        "CLS": [tokens[0] for tokens in mine.token_embeddings],
+        "last token": [tokens[-1] for tokens in mine.token_embeddings],
+        "max": [tokens.max(axis=0) for tokens in mine.token_embeddings],
+        "mean": [tokens.mean(axis=0) for tokens in mine.token_embeddings],
+    }
+
+    def name(pooled: npt.NDArray[np.float32]) -> str | None:
+        for pooling, rows in usual.items():
+            if pooled.shape == np.shape(rows) and float(_row_cosines(pooled, np.stack(rows)).min()) > 0.999:
+                return pooling
+        return None
+
+    found, expected = name(mine.pooled), name(theirs.pooled) if theirs.pooled is not None else None
+    return f": it pools by {found}, the reference by {expected or 'another way'}" if found else ""
+
+
+def _row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))

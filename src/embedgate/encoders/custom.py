@@ -1,0 +1,136 @@
+"""An encoder that a host project's factory built: anything with Sentence Transformers' `encode(texts, batch_size=)`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from torch import Tensor
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import EncodeError, GateError
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
+from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
+
+
+class ForeignEncoder(Encoder):
+    """Runs a host project's encoder and shows as much of it as can be seen.
+
+    A `SentenceTransformer` is looked into as embedgate's own are. Anything else is asked for `evidence()`,
+    `stages(texts)`, `close()` and `stability` where it has them; where it has none, the evidence says that nothing is
+    known, and it is expected to be as stable as is typical of its weight precision.
+
+    Args:
+        inner: What the factory returned.
+        combination: What it is to be; its evidence is held against this.
+        context: The session's build context; its thread count is set where torch computes.
+
+    Raises:
+        GateError: If `inner` has no `encode`.
+    """
+
+    def __init__(self, inner: Any, combination: Combination, context: BuildContext) -> None:
+        if not callable(getattr(inner, "encode", None)):
+            raise GateError(
+                f"the factory of {combination} returned {_type_of(inner)}, which has no encode()",
+                "return an encoder with encode(texts, batch_size=)",
+            )
+        own = getattr(inner, "stability", None)
+        self.stability = own if isinstance(own, Stability) else typical_stability(combination.weight_precision)
+        self._inner = inner
+        self._threads = context.threads
+        self._combination = combination
+        self._shown = (
+            _Shown(inner, combination, threads=context.threads) if isinstance(inner, SentenceTransformer) else None
+        )
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts; see `Encoder.encode`.
+
+        Raises:
+            EncodeError: If what comes back is no array or tensor of numbers with one row per text.
+        """
+        torch.set_num_threads(self._threads)  # for an encoder that computes in torch
+        return _encode(self._inner, self._combination, texts, batch_size)
+
+    def is_same_as(self, other: Encoder) -> bool:
+        """Whether another encoder runs the very same inner one; see `Encoder.is_same_as`."""
+        return isinstance(other, ForeignEncoder) and other._inner is self._inner
+
+    def evidence(self) -> Evidence:
+        """What the inner encoder shows, its contradictions of the combination's id added.
+
+        Raises:
+            GateError: If the inner encoder's own `evidence()` returns something else.
+        """
+        if callable(own := getattr(self._inner, "evidence", None)):
+            evidence = own()
+            if not isinstance(evidence, Evidence):
+                raise GateError(
+                    f"evidence() of {self._combination} returned {_type_of(evidence)}",
+                    "return embedgate.encoders.Evidence",
+                )
+            found = contradictions(self._combination, evidence.products, evidence.device)
+            return replace(evidence, problems=tuple(dict.fromkeys((*evidence.problems, *found))))
+        if self._shown is not None:
+            return self._shown.evidence()
+        return Evidence(
+            device=UNKNOWN_DEVICE,
+            threads=0,
+            weight_bytes=0,
+            products={},
+            library=_type_of(self._inner),
+            details={"unknown": "device, threads, weights and products: the encoder has no evidence()"},
+        )
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts; None where the inner encoder cannot tell.
+
+        Raises:
+            GateError: If the inner encoder's own `stages()` returns something else.
+        """
+        if callable(own := getattr(self._inner, "stages", None)):
+            stages = own(texts)
+            if stages is not None and not isinstance(stages, Stages):
+                raise GateError(
+                    f"stages() of {self._combination} returned {_type_of(stages)}", "return embedgate.encoders.Stages"
+                )
+            return stages
+        return self._shown.stages(texts) if self._shown is not None else None
+
+    def close(self) -> None:
+        """Lets the inner encoder release what it holds."""
+        if callable(own := getattr(self._inner, "close", None)):
+            own()
+        self._inner = self._shown = None
+
+
+class _Shown(SentenceTransformerEncoder):
+    """Looks into a host project's `SentenceTransformer`, whose `encode` may be its own."""
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        return _encode(self._model, self._combination, texts, batch_size)
+
+
+def _encode(inner: Any, combination: Combination, texts: Sequence[str], batch_size: int) -> FloatArray:
+    found = inner.encode(list(texts), batch_size=batch_size)
+    if isinstance(found, Tensor):
+        found = found.detach().float().cpu().numpy()  # numpy knows no bfloat16
+    if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":
+        got = f"an array of {found.dtype}" if isinstance(found, np.ndarray) else _type_of(found)
+        raise EncodeError(f"{combination} returned {got} from encode()", "return a numeric numpy array or torch tensor")
+    if found.ndim != 2 or len(found) != len(texts):
+        raise EncodeError(
+            f"{combination} returned an array of shape {found.shape} for {len(texts)} texts", "return one row per text"
+        )
+    return found.astype(np.float32, copy=False)
+
+
+def _type_of(value: Any) -> str:
+    kind = type(value)
+    return kind.__qualname__ if kind.__module__ == "builtins" else f"{kind.__module__}.{kind.__qualname__}"

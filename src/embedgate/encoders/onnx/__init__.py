@@ -1,0 +1,1 @@
+"""The one ONNX graph and what is derived from it."""

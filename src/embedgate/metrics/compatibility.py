@@ -1,0 +1,68 @@
+"""Whether a new model's vectors can join the incumbent's index, or everything must be embedded again."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from embedgate.core.embeddings import Embeddings
+from embedgate.metrics import Matrix
+from embedgate.metrics.retrieval import similarities, top_k
+
+# Below these, neighbours found across the two spaces are no longer those found within the old one.
+SAME_SPACE_COSINE = 0.99
+SAME_SPACE_OVERLAP = 0.9
+UNIT = 1e-2
+NEAREST = 10
+
+
+@dataclass(frozen=True)
+class IndexAdvice:
+    """What becomes of an index built with the incumbent.
+
+    Attributes:
+        mixable: Whether new vectors can be searched in it, and added to it.
+        reason: Why, in one line.
+    """
+
+    mixable: bool
+    reason: str
+
+    def __str__(self) -> str:
+        head = "new vectors can be mixed with the incumbent's" if self.mixable else "embed everything again"
+        return f"{head}: {self.reason}"
+
+
+def advise(new: Embeddings, old: Embeddings) -> IndexAdvice:
+    """Compares two models' embeddings of the same texts.
+
+    Args:
+        new: The new model's.
+        old: The incumbent's, of the same texts.
+    """
+    if new.dim != old.dim:
+        return IndexAdvice(False, f"{new.dim} dimensions instead of {old.dim}")
+    norms = [np.linalg.norm(arm.matrix, axis=1) for arm in (new, old)]
+    unit = [bool(np.abs(norm - 1).max() < UNIT) for norm in norms]
+    if unit[0] != unit[1]:
+        words = ["normalised" if normalised else "not normalised" for normalised in unit]
+        return IndexAdvice(False, f"the new vectors are {words[0]}, the incumbent's {words[1]}")
+    queries = new.of(old.texts)
+    cosine = float((queries * old.normalised).sum(axis=1).mean())
+    overlap = _mixed_overlap(queries, old.normalised)
+    found = (
+        f"same dimension ({new.dim}) and normalisation, mean cosine of the same text across both {cosine:.3f}, "
+        f"new queries find {overlap:.1%} of the incumbent's ten nearest"
+    )
+    return IndexAdvice(cosine >= SAME_SPACE_COSINE and overlap >= SAME_SPACE_OVERLAP, found)
+
+
+def _mixed_overlap(queries: Matrix, index: Matrix) -> float:
+    """Share of an index's own ten nearest texts that another model's queries, of the same texts, find in it."""
+    k = min(NEAREST, len(index))
+    common = []
+    for (_, mine), (_, theirs) in zip(similarities(queries, index), similarities(index, index), strict=True):
+        found, wanted = top_k(mine, k), top_k(theirs, k)
+        common.append((found[:, :, None] == wanted[:, None, :]).any(axis=2).mean(axis=1))
+    return float(np.concatenate(common).mean())

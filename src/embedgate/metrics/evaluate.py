@@ -1,0 +1,64 @@
+"""Measures one set of embeddings on one dataset: the one place that knows which metrics belong to which kind."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from embedgate.core.embeddings import Embeddings
+from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
+from embedgate.metrics import Scores, agreement, clustering, ordering, retrieval, similarity, triplets
+from embedgate.sentences import Case
+
+
+def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
+    """Scores of a dataset's metrics, by name.
+
+    Raises:
+        embedgate.metrics.NotFinite: If an embedding it needs holds NaN or infinity.
+    """
+    match dataset:
+        case Similarity():
+            return similarity.evaluate(embeddings.of(dataset.first), embeddings.of(dataset.second), dataset.grades)
+        case Retrieval():
+            return retrieval.evaluate(
+                embeddings.of(dataset.queries), embeddings.of(dataset.documents), dataset.relevance
+            )
+        case Labelled():
+            return clustering.evaluate(embeddings.of(dataset.items), dataset.labels)
+        case Triplets():
+            return triplets.evaluate(
+                embeddings.of(dataset.anchors), embeddings.of(dataset.positives), embeddings.of(dataset.negatives)
+            )
+    raise TypeError(f"no metric knows the dataset type {type(dataset).__name__}")
+
+
+def measure_agreement(candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
+    """Scores of the comparison with the reference over all texts both have, by name."""
+    return agreement.evaluate(candidate.of(reference.texts), reference.normalised)
+
+
+def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
+    """Scores of the comparison with the reference over generated cases, by name.
+
+    Raises:
+        embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
+    """
+    anchors, nearer, farther = zip(*(case.texts for case in cases), strict=True)
+    mine, theirs = (
+        ordering.margins(arm.of(anchors), arm.of(nearer), arm.of(farther)) for arm in (candidate, reference)
+    )
+    return ordering.evaluate(mine, theirs)
+
+
+def item_text(dataset: Dataset, item: int) -> str:
+    """What one item of a dataset says, for a report."""
+    match dataset:
+        case Similarity():
+            return f"{dataset.first[item]} | {dataset.second[item]}"
+        case Retrieval():
+            return dataset.queries[item]
+        case Labelled():
+            return f"{dataset.labels[item]}: {dataset.items[item]}"
+        case Triplets():
+            return f"{dataset.anchors[item]} | {dataset.positives[item]} | {dataset.negatives[item]}"
+    raise TypeError(f"no text for the dataset type {type(dataset).__name__}")

@@ -1,0 +1,154 @@
+"""Keeps trouble with memory or CUDA to the combination that has it, and gives back what that combination held."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Sequence
+from typing import TypeVar
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import ResourceError
+from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
+from embedgate.runtime import resources
+
+T = TypeVar("T")
+
+
+class Guard:
+    """Tells trouble in one line, and remembers a CUDA context that broke.
+
+    Attributes:
+        give_back: Closes whatever a combination holds.
+    """
+
+    def __init__(self, give_back: Callable[[Combination], None]) -> None:
+        self.give_back = give_back
+        self._broke: Combination | None = None
+
+    @property
+    def broken(self) -> bool:
+        """Whether this process's CUDA context is broken: whatever touches it fails from then on."""
+        return self._broke is not None
+
+    def admit(self, combination: Combination) -> None:
+        """Lets a combination compute.
+
+        Raises:
+            ResourceError: If it needs the CUDA context, and that is broken.
+        """
+        if self._broke is not None and combination.device == "cuda":
+            raise ResourceError(
+                f"{combination} cannot run any more: {self._broke} broke this process's CUDA context",
+                f"run {self._broke} alone: --gate-combination {self._broke}",
+            )
+
+    def attempt(self, combination: Combination, doing: str, call: Callable[[], T]) -> T:
+        """Calls what may run out of memory.
+
+        Args:
+            combination: What computes.
+            doing: What it is doing, as in "ran out of memory while encoding".
+            call: Computes.
+
+        Raises:
+            ResourceError: If memory ran out, or the CUDA context is broken; the combination is closed then.
+        """
+        try:
+            return self.watch(combination, doing, call)
+        except ResourceError as error:
+            trouble = error.anew()
+        # No earlier, since an exception that is being handled keeps its frames, and they their tensors.
+        self.give_back(combination)
+        raise trouble
+
+    def watch(self, combination: Combination, doing: str, call: Callable[[], T]) -> T:
+        """As `attempt`, but closes nothing."""
+        self.admit(combination)
+        try:
+            return call()
+        except Exception as error:
+            trouble = self.told(error, combination, doing)
+            if trouble is None:
+                raise
+        raise trouble
+
+    def told(self, error: BaseException, combination: Combination, doing: str) -> ResourceError | None:
+        """Trouble as a person reads it; None for any other exception. Remembers a context that broke."""
+        if not isinstance(error, ResourceError) and resources.kind_of(error) == "context":
+            self._broke = self._broke or combination
+        return resources.told(error, combination, doing)
+
+    def encoder(self, inner: Encoder, combination: Combination) -> Encoder:
+        """The encoder, each of its calls attempted."""
+        return GuardedEncoder(inner, combination, self)
+
+
+class GuardedEncoder(Encoder):
+    """An encoder that is closed once it ran out of memory.
+
+    Several threads may call it, so the last to leave closes it.
+
+    Args:
+        inner: The encoder.
+        combination: What it is.
+        guard: Tells trouble.
+    """
+
+    def __init__(self, inner: Encoder, combination: Combination, guard: Guard) -> None:
+        self.stability = inner.stability
+        self._inner: Encoder | None = inner
+        self._combination = combination
+        self._guard = guard
+        self._lock = threading.Lock()
+        self._calls = 0
+        self._trouble: ResourceError | None = None
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts; see `Encoder.encode`."""
+        return self._attempt("encoding", lambda inner: inner.encode(texts, batch_size=batch_size))
+
+    def evidence(self) -> Evidence:
+        """What really ran; see `Encoder.evidence`."""
+        return self._attempt("showing what ran", lambda inner: inner.evidence())
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results; see `Encoder.stages`."""
+        return self._attempt("showing its stages", lambda inner: inner.stages(texts))
+
+    def is_same_as(self, other: Encoder) -> bool:
+        """Whether another encoder shares its state with this one."""
+        inner = other._inner if isinstance(other, GuardedEncoder) else other
+        return self._inner is not None and inner is not None and self._inner.is_same_as(inner)
+
+    def close(self) -> None:
+        """Releases the encoder; a second time does nothing."""
+        inner, self._inner = self._inner, None
+        if inner is None:
+            return
+        try:
+            inner.close()
+        except Exception:
+            if not self._guard.broken:  # or nothing can be released
+                raise
+
+    def _attempt(self, doing: str, call: Callable[[Encoder], T]) -> T:
+        with self._lock:
+            self._calls += 1
+        try:
+            return self._call(doing, call)
+        except ResourceError as error:
+            self._trouble = error.anew()
+        finally:
+            with self._lock:
+                self._calls -= 1
+                last = not self._calls and self._trouble is not None
+            if last:
+                self.close()
+                self._guard.give_back(self._combination)
+        raise self._trouble.anew()
+
+    def _call(self, doing: str, call: Callable[[Encoder], T]) -> T:
+        inner = self._inner
+        if inner is None:
+            raise self._trouble or ResourceError(f"{self._combination} was closed")
+        return self._guard.watch(self._combination, doing, lambda: call(inner))

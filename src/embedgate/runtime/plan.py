@@ -1,0 +1,183 @@
+"""What a session will do: known before anything heavy is imported, so that collecting tests stays quick."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.errors import DataError, GateError
+from embedgate.core.judgement import ANY_TEXT, ORDER, TOKENS
+from embedgate.core.model import DEFAULT_MODEL, Model, resolve
+from embedgate.core.settings import Settings
+from embedgate.data import bundled, load
+from embedgate.data.types import Dataset, Retrieval
+from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
+from embedgate.vectors.collection import Collection, stored_name
+from embedgate.vectors.engines.base import ENGINES, EngineCase, EngineRegistry
+from embedgate.vectors.loads import SearchLoad, search_loads
+from embedgate.vectors.storage import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
+
+# Memory that a session takes beside what it searches.
+SPARE_MEMORY = 2**30
+# Of the collection as float32: the index that others are timed beside, and the largest of those, with what it holds.
+TIMED_COPIES = 2
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The combinations and datasets of a session.
+
+    Attributes:
+        settings: What was asked for.
+        registry: Every combination there is.
+        combinations: Those asked for.
+        datasets: Those asked for, all bundled ones where none was.
+        engines: Every engine that a host project adds, beside embedgate's own.
+    """
+
+    settings: Settings
+    registry: Registry
+    combinations: tuple[Combination, ...]
+    datasets: tuple[Dataset, ...]
+    engines: EngineRegistry = field(default_factory=EngineRegistry)
+
+    @property
+    def reference(self) -> Combination:
+        """The reference on the first combination's device."""
+        return self.combinations[0].reference
+
+    @cached_property
+    def model(self) -> Model:
+        """The model to gate, found and checked once."""
+        return resolve(self.settings.model)
+
+    @cached_property
+    def incumbent(self) -> Model | None:
+        """The model it is to replace; None where there is none."""
+        return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
+
+    @cached_property
+    def collection(self) -> Collection | None:
+        """What stored vectors are searched in; None where the datasets hold too few texts."""
+        return Collection.of(self.datasets, self.settings.corpus_size)
+
+    @cached_property
+    def storages(self) -> tuple[Storage, ...]:
+        """The storages to judge; of truncated vectors too, where the model is trained for it or they are asked for."""
+        dims = self.settings.dims
+        if not dims and self.settings.model != DEFAULT_MODEL:
+            dims = self.model.trained_dims
+        return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
+
+    def require_searchable(self, dim: int) -> None:
+        """Checks that vectors of so many dimensions can be truncated as asked, and that memory holds the collection.
+
+        Raises:
+            GateError: If not.
+        """
+        from embedgate.core.machine import usable_memory_bytes
+
+        kept = max(self.settings.dims, default=0)
+        if kept >= dim:
+            raise GateError(f"{kept} of {dim} dimensions are to be kept", "give --gate-dims fewer than that")
+        size = self.settings.corpus_size
+        if size is None:
+            return
+        needed, usable = SPARE_MEMORY + round(self._float32_copies * 4 * dim * size), usable_memory_bytes()
+        if needed > usable:
+            cause = f"{size:,} vectors of {dim} dimensions need about {needed / 2**30:.1f} GiB of memory"
+            cause += f", and {usable / 2**30:.1f} can be used here"
+            raise GateError(cause, "give a smaller --gate-corpus-size; docs/stored-vectors.md says what is beyond")
+
+    @property
+    def _float32_copies(self) -> float:
+        """How often the collection is held in memory as float32 at once, beside the file that it is mapped from."""
+        candidates = any(not combination.is_reference for combination in self.combinations)
+        copies = TIMED_COPIES + candidates  # every second document of the reference in one index with a candidate's
+        return copies if self.model.normalises else copies + 1 + candidates
+
+    @cached_property
+    def search_unavailable(self) -> str | None:
+        """Why stored vectors cannot be searched here, in one line; None where they can."""
+        reason = ENGINES[0].load().unavailable()
+        return f"what is found is compared with exact search by faiss: {reason}" if reason else None
+
+    def engine_unavailable(self, name: str) -> str | None:
+        """Why an engine cannot search the collection here, in one line; None where it can."""
+        return self.engines.unavailable(name, self.collection.size if self.collection else 0)
+
+    @cached_property
+    def engine_cases(self) -> tuple[EngineCase, ...]:
+        """The indexes to judge.
+
+        Raises:
+            GateError: If none matches what was asked for.
+        """
+        return self.engines.select(self.settings.engines)
+
+    def engine_subject(self, case: EngineCase) -> tuple[str, str]:
+        """Dataset and metric under which an index is judged: a host project's by what float32 finds."""
+        if case.kind or self.collection is None:
+            return "", case.id
+        return stored_name(self.collection.name, case.engine), "kept_at_10"
+
+    @property
+    def search_loads(self) -> tuple[SearchLoad, ...]:
+        """The searches to time."""
+        return search_loads(self.engine_cases)
+
+    @property
+    def stored_measures(self) -> tuple[tuple[Storage, Retrieval, str], ...]:
+        """Storage, dataset and metric of everything that is measured by judgements."""
+        datasets = [dataset for dataset in self.datasets if isinstance(dataset, Retrieval)]
+        return tuple((s, d, metric) for s in self.storages for d in datasets for metric in STORED_LOSSES)
+
+    def subjects(self, combination: Combination) -> set[tuple[str, str, str]]:
+        """Everything that is judged of a combination: check, dataset and metric, as its judgements have them."""
+        from embedgate.performance.workloads import workloads
+        from embedgate.properties.contract import CANARIES
+        from embedgate.properties.invariance import VARIATIONS
+
+        found = {(check, "", "") for check in ("effective", "baseline", "golden", "memory", "size")}
+        found |= {("invariance", "", variation) for variation in VARIATIONS}
+        found |= {("contract", "", canary) for canary in (*CANARIES, ANY_TEXT)}
+        if self.collection is not None:
+            name = self.collection.name
+            found |= {("codes", "", precision) for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision}
+            if combination == self.reference:
+                found |= {("engine", *self.engine_subject(case)) for case in self.engine_cases}
+                found |= {("search speed", "", load.id) for load in self.search_loads}
+            found |= {("search", stored_name(name, storage.id), "kept_at_10") for storage in self.storages}
+            found |= {("search", stored_name(d.name, s.id), metric) for s, d, metric in self.stored_measures}
+            if not combination.is_reference:
+                found |= {("mixed", stored_name(name, mixture), "mixed_kept_at_10") for mixture in MIXTURES}
+        if combination.is_reference:
+            found |= {("upgrade", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
+        else:
+            found |= {("retention", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
+            found |= {("agreement", self.texts_name, metric) for metric in metrics_of("agreement")}
+            found |= {("ordering", ORDERING, metric) for metric in metrics_of("ordering")}
+            found |= {("ordering", "", limit) for limit in ORDER}
+            found |= {("contract", "", TOKENS), ("products", "", "")}
+            found |= {("speed", "", load.id) for load in workloads(self.settings.exploration)}
+        return found
+
+    @property
+    def texts_name(self) -> str:
+        """The name under which the comparison with the reference over all texts is approved."""
+        return ALL_TEXTS + "+".join(sorted(dataset.name for dataset in self.datasets))
+
+    @classmethod
+    def of(cls, settings: Settings, registry: Registry, engines: EngineRegistry | None = None) -> Plan:
+        """Reads the datasets and selects the combinations.
+
+        Raises:
+            GateError: If a dataset cannot be read, two have one name, or a combination is unknown.
+        """
+        datasets = tuple(load(name) for name in settings.data or bundled())
+        names = [dataset.name for dataset in datasets]
+        for name in names:
+            if names.count(name) > 1:
+                raise DataError(f"two datasets are named {name!r}", "rename one of the files")
+        return cls(settings, registry, registry.select(settings.combinations), datasets, engines or EngineRegistry())

@@ -1,0 +1,154 @@
+"""Measures in a fresh process: pytest once more with the same arguments, which measures instead of testing.
+
+Conftests and plugins are loaded as in the process that asks, so a host project's own combinations are there as well.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError, GateError, one_line
+from embedgate.core.settings import FRESH_OPTION
+from embedgate.performance.footprint import Footprint
+from embedgate.performance.paired import Aim, Levels, Row
+from embedgate.performance.workloads import WORKLOADS
+from embedgate.runtime import resources
+
+if TYPE_CHECKING:
+    from embedgate.runtime.plan import Plan
+    from embedgate.runtime.session import Session
+
+# For starting and building, and again for each workload.
+TIMEOUT_SECONDS = 600
+ALONE = "run this combination alone; it may need more memory or time than there is"
+
+
+@dataclass(frozen=True)
+class FreshProcess:
+    """Starts a process for each measurement.
+
+    Attributes:
+        arguments: What pytest was called with.
+        folder: Where it was called.
+    """
+
+    arguments: Sequence[str]
+    folder: Path
+
+    def footprint(self, combination: Combination) -> Footprint:
+        """Memory and cold start of a combination.
+
+        Raises:
+            GateError: If it cannot be measured.
+        """
+        return Footprint(**self._ask({"what": "footprint", "combination": combination.id}))
+
+    def rows(self, combination: Combination, workloads: Mapping[str, Aim]) -> dict[str, list[Row]]:
+        """Turns of a combination and its reference, as in `embedgate.performance.paired.Blocks.rows`, by workload.
+
+        Args:
+            combination: The combination.
+            workloads: By the id of a workload, what is asked about it.
+
+        Raises:
+            GateError: If it cannot be measured.
+        """
+        asked = {name: asdict(aim) for name, aim in workloads.items()}
+        found = self._ask({"what": "rows", "combination": combination.id, "workloads": asked})
+        return {name: [tuple(row) for row in rows] for name, rows in found.items()}
+
+    def _ask(self, request: Mapping[str, Any]) -> Any:
+        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
+            file = Path(folder) / "request.json"
+            file.write_text(json.dumps(request), "utf-8")
+            # First, since whatever comes after a `--` of the user's is a path.
+            command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={file}", *self.arguments]
+            timeout = TIMEOUT_SECONDS * (1 + len(request.get("workloads", ())))
+            try:
+                done = subprocess.run(
+                    command,
+                    cwd=self.folder,
+                    stdin=subprocess.DEVNULL,
+                    capture_output=True,
+                    encoding="utf-8",
+                    errors="replace",
+                    timeout=timeout,
+                    check=False,
+                )
+            except subprocess.TimeoutExpired as error:
+                raise BuildError(
+                    f"{request['combination']} took more than {timeout // 60} minutes in a fresh process", ALONE
+                ) from error
+            except OSError as error:
+                raise BuildError(f"no fresh process could be started: {error}") from error
+            answer = file.with_suffix(".answer")
+            if not answer.is_file():
+                how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "ended without an answer"
+                said = _error_of(done.stderr) or _error_of(done.stdout) or "it said nothing"
+                raise BuildError(f"the fresh process of {request['combination']} {how}: {said}", ALONE)
+            found = json.loads(answer.read_text("utf-8"))
+        if "cause" in found:
+            raise GateError(found["cause"], found["action"])
+        return found["found"]
+
+
+def answer(plan: Plan, file: Path) -> None:
+    """What a fresh process does: measures as asked, and writes the answer beside the request."""
+    from embedgate.runtime.session import Session
+
+    request = json.loads(file.read_text("utf-8"))
+    session = Session(plan)
+    try:
+        found: dict[str, Any] = {"found": _measure(session, request)}
+    except Exception as error:
+        found = _trouble(error, request["combination"])
+    finally:
+        session.close()
+    scratch = file.with_suffix(".scratch")
+    scratch.write_text(json.dumps(found), "utf-8")
+    scratch.replace(file.with_suffix(".answer"))
+
+
+def _trouble(error: Exception, id_: str) -> dict[str, Any]:
+    """What went wrong, as an answer; memory that ran out is told as such."""
+    told: GateError | None = resources.told(error, Combination.parse(id_), "being measured in a fresh process")
+    if told is None:
+        known = error if isinstance(error, GateError) else None
+        told = known or GateError(f"{id_} failed in a fresh process: {one_line(error)}", ALONE)
+    return {"cause": told.cause, "action": told.action}
+
+
+def _measure(session: Session, request: Mapping[str, Any]) -> Any:
+    combination = Combination.parse(request["combination"])
+    if combination not in tuple(session.registry):
+        raise GateError(
+            f"{combination} is not known in a fresh process",
+            "add it in the conftest.py of the folder that pytest is called in, or in a plugin",
+        )
+    if request["what"] == "footprint":
+        from embedgate.performance.footprint import measure
+
+        return asdict(measure(session, combination))
+    from embedgate.performance.timing import Timing
+
+    timing = Timing(session)
+    return {name: timing.rows(combination, WORKLOADS[name], _aim(aim)) for name, aim in request["workloads"].items()}
+
+
+def _error_of(output: str) -> str:
+    """The line that tells an error, or else the last one."""
+    lines = [line.strip() for line in output.splitlines() if line.strip()]
+    told = [line for line in lines if "error:" in line.lower() and "usage:" not in line]
+    return (told or lines or [""])[-1]
+
+
+def _aim(record: Mapping[str, Any]) -> Aim:
+    return Aim(**{**record, "levels": Levels(**record["levels"])})
