@@ -92,8 +92,8 @@ def with_embedgate(source: str) -> dict[str, float]:
 
     encoders.build = build_timed
     session = Session(Plan.of(Settings(data=(source,)), Registry()))
-    run = session.run(session.reference)
-    score = session.scores(run, session.datasets[0])["cosine_spearman"].value
+    run = session.run(session.plan.reference)
+    score = session.scores(run, session.plan.datasets[0])["cosine_spearman"].value
     session.close()
     return {"wall": time.perf_counter() - started, "encoding": encoding.seconds, "score": score}
 

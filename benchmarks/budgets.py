@@ -67,7 +67,7 @@ def arms(workload: str) -> tuple[Blocks, Slowed]:
     session, combination = Session(Plan.of(Settings(data=("pairs",)), Registry())), Combination.parse(COMBINATION)
     timing = Timing(session)
     blocks = timing.blocks(combination, WORKLOADS[workload])
-    return blocks, Slowed(session.timed("candidate", combination, timing.threads))
+    return blocks, Slowed(session.pool.timed("candidate", combination, timing.threads))
 
 
 class Slowed:

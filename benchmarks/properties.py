@@ -17,7 +17,7 @@ import time
 import numpy as np
 from separation import BAD, per_tensor
 
-from embedgate.checks.judge import Judge
+from embedgate.checks import Context
 from embedgate.core.cache import default_root
 from embedgate.core.combination import Combination, Registry
 from embedgate.core.embeddings import Embeddings
@@ -52,14 +52,14 @@ def main() -> None:
         exploration=chosen.exploration,
         seed=chosen.seed,
     )
-    session = Session(Plan.of(settings, registry), print)
-    judge = Judge(session)
+    context = Context(Plan.of(settings, registry), progress=print)
+    session = context.session
     rows, moves = [], []
-    for combination in session.combinations:
+    for combination in session.plan.combinations:
         if session.unavailable(combination) or combination.id == DAMAGED:
             continue
-        rows.append(ordering(judge, combination))
-        found = {name: judge.properties.is_invariant(combination, name) for name in VARIATIONS}
+        rows.append(ordering(context, combination))
+        found = {name: context.ask("invariance", combination, name) for name in VARIATIONS}
         moves.append([combination.id, *(shown(judgement) for judgement in found.values()), declared(found)])
         print("| " + " | ".join(rows[-1]) + " |\n| " + " | ".join(moves[-1]) + " |")
     cases = PROFILES[chosen.exploration].rounds * PROFILES[chosen.exploration].cases
@@ -73,17 +73,17 @@ def main() -> None:
     session.close()
 
 
-def ordering(judge: Judge, combination: Combination) -> list[str]:
+def ordering(context: Context, combination: Combination) -> list[str]:
     """One combination's line about order."""
     if combination.is_reference:
-        judge.session.run(combination)
+        context.session.run(combination)
         return [combination.id, "", "", "", ""]
-    similarity = judge.properties.keeps_similarity(combination)  # its reference's embeddings are known from then on
-    flips = judge.ordering(combination, "order_kept")
-    run = judge.session.run(combination)
+    similarity = context.ask("ordering.similarity", combination)  # its reference's embeddings are known from then on
+    flips = context.ask("ordering.kept", combination, "order_kept")
+    run = context.session.run(combination)
     run.generated.clear()
     started = time.perf_counter()
-    order = judge.properties.keeps_order(combination)
+    order = context.ask("ordering.margin", combination)
     seconds = time.perf_counter() - started
     return [
         combination.id,
@@ -97,7 +97,7 @@ def ordering(judge: Judge, combination: Combination) -> list[str]:
 def relations(session: Session) -> list[list[str]]:
     """How often the reference finds the nearer text nearer, and by how much, per relation."""
     cases = fixed_cases(RELATION_CASES)
-    run = session.run(session.reference)
+    run = session.run(session.plan.reference)
     texts = list(dict.fromkeys(text for case in cases for text in case.texts))
     arm = Embeddings(texts, session.embed(run, texts))
     found = margins(*(arm.of(column) for column in zip(*(case.texts for case in cases), strict=True)))
@@ -115,14 +115,14 @@ def damaged(registry: Registry) -> None:
     known = set()
     for seed in range(SEEDS):
         settings = Settings(combinations=(DAMAGED,), data=("pairs",), cache=default_root(), seed=seed)
-        judge = Judge(Session(Plan.of(settings, registry)))
-        for check in (judge.properties.keeps_order, judge.properties.keeps_similarity):
-            judgement = check(combination)
+        context = Context(Plan.of(settings, registry))
+        for check in ("ordering.margin", "ordering.similarity"):
+            judgement = context.ask(check, combination)
             if judgement.verdict == "fail" and judgement.example not in known:
                 known.add(judgement.example)
                 print(f"seed {seed}: {judgement.message}")
                 print("\n".join(f"  {line}" for line in judgement.details))
-        judge.session.close()
+        context.close()
 
 
 def declared(found: dict[str, Judgement]) -> str:

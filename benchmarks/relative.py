@@ -94,13 +94,13 @@ def main() -> None:
     session = Session(Plan.of(Settings(combinations=(REFERENCE, *names), cache=default_root()), Registry()), print)
     encoded = encode(session)
     session.close()
-    report(encoded, session.datasets)
+    report(encoded, session.plan.datasets)
 
 
 def encode(session: Session) -> dict[str, Embeddings]:
     """Embeddings of all texts by each combination that can run here, the reference first."""
     encoded = {}
-    for combination in sorted(session.combinations, key=lambda one: not one.is_reference):
+    for combination in sorted(session.plan.combinations, key=lambda one: not one.is_reference):
         if reason := session.unavailable(combination):
             print(f"{combination}: left out, {reason}")
         else:

@@ -52,7 +52,7 @@ def main() -> None:
     runs = {name: session.run(Combination.parse(name)) for name in ("torch-fp32-cpu", GOOD, *BAD)}
     print("\n| dataset | metric | fp32 | " + " | ".join([GOOD, *BAD, *(f"{name} worse by" for name in BAD)]) + " |")
     print("|" + " --- |" * (4 + 2 * len(BAD)))
-    for dataset in session.datasets:
+    for dataset in session.plan.datasets:
         scores = {name: session.scores(run, dataset) for name, run in runs.items()}
         for metric, reference in scores["torch-fp32-cpu"].items():
             kept = [f"{scores[name][metric].value / reference.value:.2%}" for name in (GOOD, *BAD)]
@@ -68,10 +68,10 @@ def main() -> None:
 
 def minmax(session: Session) -> GraphEncoder:
     """Static int8 of every product, ranges from the least and greatest activation."""
-    batches = list(Tokenizer(session.model).batches(session.context.calibration_texts, 32))
+    batches = list(Tokenizer(session.plan.model).batches(session.context.calibration_texts, 32))
     path = Path(tempfile.mkdtemp(prefix="embedgate-minmax-")) / "model.onnx"
-    minmax_int8_graph(exported_graph(session.model, session.context), path, batches)
-    return GraphEncoder(session.model, path, Combination.parse(BAD[1]), session.context)
+    minmax_int8_graph(exported_graph(session.plan.model, session.context), path, batches)
+    return GraphEncoder(session.plan.model, path, Combination.parse(BAD[1]), session.context)
 
 
 def difference(good: Scores, bad: Scores) -> str:

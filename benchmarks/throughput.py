@@ -31,7 +31,7 @@ def rows(globs: Iterable[str], batch_sizes: Iterable[int]) -> tuple[list[list[st
     session = Session(Plan.of(Settings(combinations=tuple(globs), data=("pairs",)), Registry()))
     timing, loads = Timing(session), [Workload(size, LENGTH) for size in batch_sizes]
     found, missing = [], []
-    for combination in session.combinations:
+    for combination in session.plan.combinations:
         if combination.is_reference:
             continue
         try:

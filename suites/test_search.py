@@ -5,32 +5,38 @@ import pytest
 pytestmark = pytest.mark.search
 
 
-def test_codes_say_what_vectors_say(gate_search, gate_combination, gate_precision, uphold):
+@pytest.mark.gate("codes")
+def test_codes_say_what_vectors_say(uphold):
     """Codes decode to their vectors, and the ranges of 8-bit ones were taken from enough vectors like these."""
-    uphold(gate_search.codes(gate_combination, gate_precision))
+    uphold()
 
 
-def test_finds_what_float32_finds(gate_search, gate_combination, gate_storage, uphold):
+@pytest.mark.gate("search.kept")
+def test_finds_what_float32_finds(uphold):
     """The ten nearest of exact float32 search, in a collection grown to the size of a real one."""
-    uphold(gate_search.keeps(gate_combination, gate_storage))
+    uphold()
 
 
-def test_ranks_as_float32_does(gate_search, gate_combination, gate_stored_measure, uphold):
+@pytest.mark.gate("search.ranks")
+def test_ranks_as_float32_does(uphold):
     """Scores nDCG and recall by a dataset's own judgements, paired query by query with float32 vectors'."""
-    uphold(gate_search.ranks(gate_combination, *gate_stored_measure))
+    uphold()
 
 
-def test_mixes_with_the_reference(gate_search, gate_candidate, gate_mixture, uphold):
+@pytest.mark.gate("mixed")
+def test_mixes_with_the_reference(uphold):
     """Queries of one combination among documents of another, as it is while a change rolls out."""
-    uphold(gate_search.mixes(gate_candidate, gate_mixture))
+    uphold()
 
 
-def test_engine_finds_what_is_there(gate_search, gate_reference, gate_engine, uphold):
+@pytest.mark.gate("engine")
+def test_engine_finds_what_is_there(uphold):
     """Every index of every engine: exactly what is there, or as much of it as a graph may miss."""
-    uphold(gate_search.engines.finds(gate_reference, gate_engine))
+    uphold()
 
 
 @pytest.mark.budget
-def test_searches_as_fast(gate_search, gate_reference, gate_search_load, benchmark, uphold):
+@pytest.mark.gate("search speed")
+def test_searches_as_fast(benchmark, uphold):
     """Its share of float32's time in the same engine, both timed in turns, one query at a time and 64."""
-    uphold(gate_search.budgets.speed(gate_reference, gate_search_load, benchmark))
+    uphold(benchmark=benchmark)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from embedgate.core.model import DEFAULT_MODEL, Model, resolve
 from embedgate.core.settings import Settings
 
 if TYPE_CHECKING:
-    from embedgate.checks.judge import Judge
+    from embedgate.checks import Check, Context
     from embedgate.vectors.engines.base import EngineFactory
 
 
@@ -37,11 +37,10 @@ def cache(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def judge_with(cache) -> Callable[..., Judge]:
-    """Makes a judge over the bundled model, with combinations of the test's own added."""
-    from embedgate.checks.judge import Judge
+def context_with(cache) -> Callable[..., Context]:
+    """Makes what checks judge by, over the bundled model, with combinations of the test's own added."""
+    from embedgate.checks import CheckRegistry, Context
     from embedgate.runtime.plan import Plan
-    from embedgate.runtime.session import Session
     from embedgate.vectors.engines.base import EngineRegistry
 
     def make(
@@ -49,15 +48,19 @@ def judge_with(cache) -> Callable[..., Judge]:
         *,
         family: int = 40,
         added_engines: Mapping[str, EngineFactory] = {},
+        added_checks: Sequence[Check] = (),
         **options,
-    ) -> Judge:
+    ) -> Context:
         registry = Registry()
         for combination, factory in factories.items():
             registry.add(combination, factory)
-        settings = Settings(cache=cache, **options)
         engines = EngineRegistry()
         for name, factory in added_engines.items():
             engines.add(name, factory)
-        return Judge(Session(Plan.of(settings, registry, engines)), family)
+        checks = CheckRegistry()
+        for check in added_checks:
+            checks.add(check)
+        plan = Plan.of(Settings(cache=cache, **options), registry, engines)
+        return Context(plan, checks, families={"quality": family})
 
     return make

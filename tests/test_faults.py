@@ -130,28 +130,30 @@ SOUND = {"twice-fp32-cpu": sound, "batches-fp32-cpu": lambda path, _: OtherBatch
 
 
 @pytest.fixture(scope="module")
-def judge(judge_with):
+def context(context_with):
     factories = {name: factory for name, (factory, *_) in FAULTS.items()}
-    made = judge_with({**factories, **SOUND, "disguised-int8-cpu": sound}, data=("triplets",))
+    made = context_with({**factories, **SOUND, "disguised-int8-cpu": sound}, data=("triplets",))
     yield made
-    made.session.close()
+    made.close()
 
 
-def judgements(judge, name: str) -> dict[str, Judgement]:
+def judgements(context, name: str) -> dict[str, Judgement]:
     combination = Combination.parse(name)
-    found = {"effective": judge.effective(combination)}
-    for dataset in judge.session.datasets:
+    found = {"effective": context.ask("effective", combination)}
+    for dataset in context.plan.datasets:
         for metric in metrics_of(dataset.kind):
-            found[metric] = judge.retention(combination, dataset, metric)
+            found[metric] = context.ask("retention", combination, f"{dataset.name}-{metric}")
     for metric in metrics_of("agreement"):
-        found[metric] = judge.agreement(combination, metric)
+        found[metric] = context.ask("agreement", combination, metric)
     return found
 
 
 @pytest.mark.parametrize("name", FAULTS)
-def test_fault_turns_red_with_its_cause(judge, name):
+def test_fault_turns_red_with_its_cause(context, name):
     _, layer, cause = FAULTS[name]
-    red = [j for j in judgements(judge, name).values() if j.verdict == "fail" and j.check in ("retention", "agreement")]
+    red = [
+        j for j in judgements(context, name).values() if j.verdict == "fail" and j.check in ("retention", "agreement")
+    ]
     assert red, f"{name} stayed green"
     for judgement in red:
         assert judgement.diagnosis.layer == layer
@@ -159,25 +161,25 @@ def test_fault_turns_red_with_its_cause(judge, name):
         assert cause in judgement.explain()
 
 
-def test_int8_that_is_really_fp32_turns_red(judge):
-    judgement = judgements(judge, "disguised-int8-cpu")["effective"]
+def test_int8_that_is_really_fp32_turns_red(context):
+    judgement = judgements(context, "disguised-int8-cpu")["effective"]
     assert judgement.verdict == "fail"
     assert "named int8, but all" in judgement.explain()
     assert "every embedding is bit-identical to the fp32 reference's" in judgement.explain()
 
 
 @pytest.mark.parametrize("name", SOUND)
-def test_sound_model_stays_green(judge, name):
-    assert {metric: j.verdict for metric, j in judgements(judge, name).items() if j.verdict != "pass"} == {}
+def test_sound_model_stays_green(context, name):
+    assert {metric: j.verdict for metric, j in judgements(context, name).items() if j.verdict != "pass"} == {}
 
 
-def test_failure_shows_the_worst_texts_and_slices(judge):
-    judgement = judgements(judge, "dropped-fp16-cpu")["cosine_mean"]
+def test_failure_shows_the_worst_texts_and_slices(context):
+    judgement = judgements(context, "dropped-fp16-cpu")["cosine_mean"]
     assert len(judgement.worst) == 5
     assert judgement.worst[0].candidate <= judgement.worst[-1].candidate
     assert "next step: compare num_hidden_layers" in judgement.explain()
 
 
-def test_judgements_survive_the_way_to_another_process(judge):
-    for judgement in judgements(judge, "dropped-fp16-cpu").values():
+def test_judgements_survive_the_way_to_another_process(context):
+    for judgement in judgements(context, "dropped-fp16-cpu").values():
         assert Judgement.from_json(json.loads(json.dumps(judgement.to_json()))) == judgement

@@ -10,6 +10,7 @@ import pytest
 import stub_devices
 
 from embedgate.approved.expected_failures import Expectations, Expected
+from embedgate.checks.approvals import Approvals
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Judgement
@@ -26,8 +27,8 @@ ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}"
 
 
 @pytest.fixture
-def judge(judge_with, tmp_path, monkeypatch):
-    """Makes a judge of stubs on a CPU and a GPU."""
+def context(context_with, tmp_path, monkeypatch):
+    """Makes a context of stubs on a CPU and a GPU."""
     data = tmp_path / "mine.jsonl"
     data.write_text(ROWS)
     made = []
@@ -35,26 +36,26 @@ def judge(judge_with, tmp_path, monkeypatch):
     def make(*ids, gpu=stub_devices.GPU, **options):
         stub_devices.install(monkeypatch, gpu=gpu)
         options = {"baselines": tmp_path / "approved", "reason": "first", **options}
-        found = judge_with(data=(str(data),), combinations=ids, **options)
+        found = context_with(data=(str(data),), combinations=ids, **options)
         found.session.machine = BOX
         made.append(found)
         return found
 
     yield make
     for found in made:
-        found.session.close()
+        found.close()
 
 
 @pytest.fixture
-def both(judge):
-    """Makes a judge of a CPU's and a GPU's combinations, which have run."""
+def both(context):
+    """Makes a context of a CPU's and a GPU's combinations, which have run."""
 
     def make(**options):
-        found = judge("torch-*-cpu", "torch-fp*-cuda", **options)
-        for combination in found.session.combinations:
+        found = context("torch-*-cpu", "torch-fp*-cuda", **options)
+        for combination in found.plan.combinations:
             found.session.run(combination)
-            found.drift.values(combination)
-            found.drift.golden(combination)
+            found.ask("baseline", combination)
+            found.ask("golden", combination)
         return found
 
     return make
@@ -65,19 +66,19 @@ def files(tmp_path):
     return sorted(str(file.relative_to(approved)) for file in approved.rglob("*") if file.is_file())
 
 
-def test_each_device_has_the_profile_of_its_own(judge):
-    found = judge("*")
+def test_each_device_has_the_profile_of_its_own(context):
+    found = context("*")
     assert found.profile_of(CPU).name == "cpu-x86_64-avx2"
     assert found.profile_of(CUDA).chain == ("nvidia-h200", "nvidia")
 
 
-def test_a_named_profile_is_that_of_every_combination(judge):
-    found = judge("*", profile="acme-box")
+def test_a_named_profile_is_that_of_every_combination(context):
+    found = context("*", profile="acme-box")
     assert found.profile_of(CPU) == found.profile_of(CUDA) == profile("acme-box")
 
 
-def test_the_gpu_is_asked_for_its_name_only_where_a_combination_computes_on_it(judge, monkeypatch):
-    found = judge("*")
+def test_the_gpu_is_asked_for_its_name_only_where_a_combination_computes_on_it(context, monkeypatch):
+    found = context("*")
     monkeypatch.setattr(gpu, "name", lambda: pytest.fail("it was asked"))
     monkeypatch.setattr(gpu, "versions", lambda: pytest.fail("it was asked"))
     found.session.run(CPU)
@@ -87,8 +88,8 @@ def test_the_gpu_is_asked_for_its_name_only_where_a_combination_computes_on_it(j
     assert CUDA.id not in facts["profiles"]
 
 
-def test_a_gpu_that_tells_no_name_is_never_taken_for_the_cpu(judge):
-    assert judge("*", gpu=None).profile_of(CUDA).name == "nvidia"
+def test_a_gpu_that_tells_no_name_is_never_taken_for_the_cpu(context):
+    assert context("*", gpu=None).profile_of(CUDA).name == "nvidia"
 
 
 @pytest.mark.parametrize(
@@ -110,19 +111,19 @@ def test_names_of_gpus_are_names_of_profiles(name, expected):
 class TestBaselines:
     def test_one_update_writes_the_files_of_both_profiles(self, both, tmp_path):
         found = both(update=True)
-        rows = found.drift.update()
+        rows = found.of(Approvals).update()
         assert files(tmp_path) == [
             f"{name}/all-MiniLM-L6-v2.{suffix}"
             for name in ("cpu-x86_64-avx2", "nvidia-h200")
             for suffix in ("golden.safetensors", "json")
         ]
-        assert {row[0] for row in rows} == {combination.id for combination in found.session.combinations}
+        assert {row[0] for row in rows} == {combination.id for combination in found.plan.combinations}
         for name, device in (("cpu-x86_64-avx2", "cpu"), ("nvidia-h200", "cuda")):
             content = json.loads((tmp_path / "approved" / name / "all-MiniLM-L6-v2.json").read_text())
             assert {entry["combination"].rpartition("-")[2] for entry in content["entries"]} == {device}
 
     def test_provenance_of_a_gpu_names_it_its_driver_and_the_cpu(self, both, tmp_path):
-        both(update=True).drift.update()
+        both(update=True).of(Approvals).update()
 
         def provenance(name):
             content = json.loads((tmp_path / "approved" / name / "all-MiniLM-L6-v2.json").read_text())
@@ -135,20 +136,20 @@ class TestBaselines:
         assert "cuda" not in on_cpu["libraries"]
 
     def test_what_was_approved_is_found_by_each_combination(self, both):
-        both(update=True).drift.update()
+        both(update=True).of(Approvals).update()
         found = both()
         for combination, name in ((CPU, "cpu-x86_64-avx2"), (CUDA, "nvidia-h200")):
-            for judgement in (found.drift.values(combination), found.drift.golden(combination)):
+            for judgement in (found.ask("baseline", combination), found.ask("golden", combination)):
                 assert judgement.verdict == "pass", judgement.explain()
                 assert name in judgement.message
-        assert found.drift.stale_keys() == []
+        assert found.of(Approvals).stale_keys() == []
 
     def test_what_is_missing_is_missing_of_the_devices_profile(self, both):
         found = both(invocation=("-m", "gpu"))
-        judgement = found.drift.values(CUDA)
+        judgement = found.ask("baseline", CUDA)
         assert judgement.message == "no baseline of all-MiniLM-L6-v2 is approved for nvidia-h200 or nvidia"
         assert "pytest -m gpu --gate-update" in judgement.diagnosis.next_step
-        assert "for cpu-x86_64-avx2 or" in found.drift.golden(CPU).message
+        assert "for cpu-x86_64-avx2 or" in found.ask("golden", CPU).message
 
     @pytest.mark.parametrize("suffix", ["json", "golden.safetensors"])
     def test_a_file_that_cannot_be_trusted_keeps_the_other_as_it_was(self, both, tmp_path, suffix):
@@ -156,24 +157,24 @@ class TestBaselines:
         broken.parent.mkdir(parents=True)
         broken.write_text("{")
         with pytest.raises(BaselineError, match=r"is no JSON|is corrupt"):
-            both(update=True).drift.update()
+            both(update=True).of(Approvals).update()
         assert files(tmp_path) == [f"nvidia-h200/all-MiniLM-L6-v2.{suffix}"]
 
     def test_a_stale_entry_is_looked_for_in_its_own_profile(self, both, tmp_path):
-        both(update=True).drift.update()
+        both(update=True).of(Approvals).update()
         file = tmp_path / "approved/nvidia-h200/all-MiniLM-L6-v2.json"
         content = json.loads(file.read_text())
         entry = next(e for e in content["entries"] if e["combination"] == CUDA.id and e["dataset"] == "mine")
         content["entries"].append({**entry, "metric": "bygone"})
         file.write_text(json.dumps(content))
-        assert [(key.combination, key.metric) for key in both().drift.stale_keys()] == [(CUDA.id, "bygone")]
+        assert [(key.combination, key.metric) for key in both().of(Approvals).stale_keys()] == [(CUDA.id, "bygone")]
 
 
 class TestExpectations:
     ENTRY = Expected("torch-*", "*", "retention", "known-defect", "why", "https://example.com/1", profile="nvidia-*")
 
-    def test_an_entry_about_a_gpu_is_about_what_runs_there(self, judge, tmp_path):
-        found = judge("*")
+    def test_an_entry_about_a_gpu_is_about_what_runs_there(self, context, tmp_path):
+        found = context("*")
         found.expectations = Expectations(tmp_path, [self.ENTRY])
         failed = Judgement("retention", CPU.id, "fail", "", "mine", "cosine_spearman")
         assert found.expected(failed) is None
@@ -210,11 +211,11 @@ class TestReports:
         assert "`cpu-x86_64-avx2 + nvidia-h200`" in markdown.render(summary)
         assert "(a CPU, NVIDIA H200)" in html.render(summary)
 
-    def test_processes_of_pytest_xdist_tell_together_what_they_ran_on(self, judge):
+    def test_processes_of_pytest_xdist_tell_together_what_they_ran_on(self, context):
         parts = []
         for ids, name in (((CPU.id,), None), ((CUDA.id,), "NVIDIA L4"), ((CUDA.id,), "Tesla T4")):
-            found = judge(*ids, gpu=name)
-            found.session.run(found.session.combinations[0])
+            found = context(*ids, gpu=name)
+            found.session.run(found.plan.combinations[0])
             parts.append(facts_of(found))
         facts = facts_together(facts_together(facts_together({}, parts[0]), parts[1]), parts[2])
         assert facts["profile"] == "cpu-x86_64-avx2 + nvidia-l4 + nvidia-tesla-t4"

@@ -280,11 +280,11 @@ def data(tmp_path_factory) -> str:
 
 
 @pytest.fixture(scope="module")
-def judge(judge_with, data, tmp_path_factory):
+def context(context_with, data, tmp_path_factory):
     faults = {name: factory for group in (VARYING, UNSOUND, READING) for name, (factory, *_) in group.items()}
     nothing_pinned = tmp_path_factory.mktemp("baselines")
     nothing_pinned.joinpath("pinned_examples.jsonl").touch()
-    made = judge_with({**faults, **OTHER, **SOUND}, data=(data,), baselines=nothing_pinned)
+    made = context_with({**faults, **OTHER, **SOUND}, data=(data,), baselines=nothing_pinned)
     yield made
     made.session.close()
 
@@ -296,22 +296,22 @@ def told(judgement: Judgement, layer: str, cause: str) -> None:
 
 
 @pytest.mark.parametrize("name", VARYING)
-def test_an_embedding_that_depends_on_its_surroundings_turns_red(judge, name):
+def test_an_embedding_that_depends_on_its_surroundings_turns_red(context, name):
     _, variation, layer, cause = VARYING[name]
-    judgement = judge.properties.is_invariant(Combination.parse(name), variation)
+    judgement = context.ask("invariance", Combination.parse(name), variation)
     told(judgement, layer, cause)
     assert judgement.check == "invariance"
     assert judgement.metric == variation
     assert judgement.example
 
 
-def test_what_moves_by_itself_is_blamed_on_nothing_else(judge):
-    judgement = judge.properties.is_invariant(Combination.parse("dropout-fp32-cpu"), "padding")
+def test_what_moves_by_itself_is_blamed_on_nothing_else(context):
+    judgement = context.ask("invariance", Combination.parse("dropout-fp32-cpu"), "padding")
     told(judgement, "hidden states", "the very same batch is encoded again, too (repetition): dropout or another")
     assert "padding leaks" not in judgement.explain()
 
 
-def test_whitespace_is_shown_as_it_is(judge_with, data):
+def test_whitespace_is_shown_as_it_is(context_with, data):
     def broken(path: Path, _: str) -> Wrapped:
         def tamper(rows: np.ndarray, texts: list[str]) -> np.ndarray:
             rows[[not text.strip() for text in texts]] = np.nan
@@ -320,53 +320,53 @@ def test_whitespace_is_shown_as_it_is(judge_with, data):
         return Wrapped(path, tamper)
 
     combination = Combination.parse("blank-fp32-cpu")
-    judge = judge_with({combination.id: broken}, data=(data,))
-    found = [judge.properties.is_sound(combination, canary).message for canary in ("empty", "whitespace")]
-    judge.session.close()
+    context = context_with({combination.id: broken}, data=(data,))
+    found = [context.ask("contract.odd", combination, canary).message for canary in ("empty", "whitespace")]
+    context.close()
     assert found[0].startswith("'' gives an embedding that holds NaN")
     assert found[1].startswith("' \\t\\n\\xa0\\u3000 ' gives an embedding that holds NaN")
 
 
-def test_callers_that_wait_for_each_other_turn_red(judge, monkeypatch):
+def test_callers_that_wait_for_each_other_turn_red(context, monkeypatch):
     monkeypatch.setattr(invariance, "PATIENCE", 0.1)
-    judgement = judge.properties.is_invariant(Combination.parse("blocked-fp32-cpu"), "concurrency")
+    judgement = context.ask("invariance", Combination.parse("blocked-fp32-cpu"), "concurrency")
     told(judgement, "unknown", "they seem to wait for each other")
 
 
 @pytest.mark.parametrize("name", UNSOUND)
-def test_an_unsound_vector_turns_red(judge, name):
+def test_an_unsound_vector_turns_red(context, name):
     _, broken, kept, layer, cause = UNSOUND[name]
     combination = Combination.parse(name)
     for canary in broken:
-        told(judge.properties.is_sound(combination, canary), layer, cause)
+        told(context.ask("contract.odd", combination, canary), layer, cause)
     if kept:
-        assert judge.properties.is_sound(combination, kept).verdict == "pass"
+        assert context.ask("contract.odd", combination, kept).verdict == "pass"
 
 
 @pytest.mark.parametrize("name", READING)
-def test_other_tokens_turn_red(judge, name):
+def test_other_tokens_turn_red(context, name):
     _, cause = READING[name]
-    told(judge.properties.reads_the_same_tokens(Combination.parse(name)), "tokens", cause)
+    told(context.ask("contract.tokens", Combination.parse(name)), "tokens", cause)
 
 
-def test_swapped_outputs_are_found_in_the_smallest_batch_that_swaps(judge):
+def test_swapped_outputs_are_found_in_the_smallest_batch_that_swaps(context):
     combination = Combination.parse("swapped-fp32-cpu")
-    assert len(judge.properties.is_invariant(combination, "batch_size").example) == 33
-    assert judge.properties.is_invariant(combination, "padding").verdict == "pass"
+    assert len(context.ask("invariance", combination, "batch_size").example) == 33
+    assert context.ask("invariance", combination, "padding").verdict == "pass"
 
 
-def test_fp16_overflow_is_red_as_what_it_is_and_not_as_an_average(judge):
+def test_fp16_overflow_is_red_as_what_it_is_and_not_as_an_average(context):
     combination = Combination.parse("overflow-fp16-cpu")
-    told(judge.effective(combination), "evidence", "hold NaN or infinity")
-    told(judge.properties.is_sound_for_any(combination), "finiteness", "it begins in the hidden states")
-    judgement = judge.properties.keeps_order(combination)
+    told(context.ask("effective", combination), "evidence", "hold NaN or infinity")
+    told(context.ask("contract.any", combination), "finiteness", "it begins in the hidden states")
+    judgement = context.ask("ordering.margin", combination)
     assert judgement.verdict == "fail"
     assert "hold NaN or infinity" in judgement.message
-    assert judge.ordering(combination, "order_kept").verdict == "fail"
+    assert context.ask("ordering.kept", combination, "order_kept").verdict == "fail"
 
 
-def test_inverted_negation_turns_red_with_the_smallest_sentences(judge):
-    judgement = judge.properties.keeps_order(Combination.parse("negation-fp32-cpu"))
+def test_inverted_negation_turns_red_with_the_smallest_sentences(context):
+    judgement = context.ask("ordering.margin", Combination.parse("negation-fp32-cpu"))
     assert judgement.verdict == "fail"
     assert "(negation)" in judgement.message
     anchor, nearer, farther = judgement.example
@@ -378,52 +378,52 @@ def test_inverted_negation_turns_red_with_the_smallest_sentences(judge):
     assert farther in shown
 
 
-def test_flips_are_counted_by_relation(judge):
-    judgement = judge.ordering(Combination.parse("negation-fp32-cpu"), "order_kept")
+def test_flips_are_counted_by_relation(context):
+    judgement = context.ask("ordering.kept", Combination.parse("negation-fp32-cpu"), "order_kept")
     assert judgement.verdict == "fail"
     assert "(negation " in judgement.message
     assert judgement.value < 0.96
     assert judgement.low < judgement.value < judgement.high
 
 
-def test_moved_similarity_turns_red_with_its_layer(judge):
-    told(judge.properties.keeps_similarity(Combination.parse("cls-fp32-cpu")), "pooling", "it pools by CLS")
+def test_moved_similarity_turns_red_with_its_layer(context):
+    told(context.ask("ordering.similarity", Combination.parse("cls-fp32-cpu")), "pooling", "it pools by CLS")
 
 
-def properties_of(judge, combination: Combination) -> dict[str, Judgement]:
+def properties_of(context, combination: Combination) -> dict[str, Judgement]:
     checks: dict[str, Callable[[], Judgement]] = {
-        **{name: lambda name=name: judge.properties.is_invariant(combination, name) for name in VARIATIONS},
-        **{name: lambda name=name: judge.properties.is_sound(combination, name) for name in CANARIES},
-        "any_text": lambda: judge.properties.is_sound_for_any(combination),
+        **{name: lambda name=name: context.ask("invariance", combination, name) for name in VARIATIONS},
+        **{name: lambda name=name: context.ask("contract.odd", combination, name) for name in CANARIES},
+        "any_text": lambda: context.ask("contract.any", combination),
     }
     if not combination.is_reference:
         checks |= {
-            "order": lambda: judge.properties.keeps_order(combination),
-            "similarity": lambda: judge.properties.keeps_similarity(combination),
-            "order_kept": lambda: judge.ordering(combination, "order_kept"),
-            "tokens": lambda: judge.properties.reads_the_same_tokens(combination),
+            "order": lambda: context.ask("ordering.margin", combination),
+            "similarity": lambda: context.ask("ordering.similarity", combination),
+            "order_kept": lambda: context.ask("ordering.kept", combination, "order_kept"),
+            "tokens": lambda: context.ask("contract.tokens", combination),
         }
     return {name: check() for name, check in checks.items()}
 
 
 @pytest.mark.parametrize("name", ["torch-fp32-cpu", *SOUND])
-def test_a_sound_encoder_keeps_every_property(judge, name):
-    found = properties_of(judge, Combination.parse(name))
+def test_a_sound_encoder_keeps_every_property(context, name):
+    found = properties_of(context, Combination.parse(name))
     assert {metric: j.explain() for metric, j in found.items() if j.verdict != "pass"} == {}
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize("name", ["torch-bf16-cpu", "onnxruntime-int8-cpu"])
-def test_sound_combinations_stay_green_whatever_the_seed_and_order(judge_with, data, name, seed):
-    judge = judge_with(data=(data,), seed=seed)
+def test_sound_combinations_stay_green_whatever_the_seed_and_order(context_with, data, name, seed):
+    context = context_with(data=(data,), seed=seed)
     try:
-        found = properties_of(judge, Combination.parse(name))
+        found = properties_of(context, Combination.parse(name))
     finally:
-        judge.session.close()
+        context.close()
     assert {metric: j.explain() for metric, j in found.items() if j.verdict == "fail"} == {}
 
 
-def test_another_provider_turns_red(judge, model, monkeypatch):
+def test_another_provider_turns_red(context, model, monkeypatch):
     """ONNX Runtime's own build for the CPU has a second provider, which takes none of the nodes and all of the name."""
     session = onnxruntime.session
 
@@ -436,10 +436,10 @@ def test_another_provider_turns_red(judge, model, monkeypatch):
         pytest.skip("this onnxruntime has one provider alone")
     monkeypatch.setattr(onnxruntime, "session", elsewhere)
     combination = Combination.parse("onnxruntime-fp32-cpu")
-    told(judge.effective(combination), "evidence", "named cpu, but it runs on AzureExecutionProvider")
+    told(context.ask("effective", combination), "evidence", "named cpu, but it runs on AzureExecutionProvider")
 
 
-def test_results_are_copied_before_they_are_compared(judge_with, data):
+def test_results_are_copied_before_they_are_compared(context_with, data):
     """An encoder that answers in the same buffer each time would else be compared with itself."""
 
     def reusing(path: Path, _: str):
@@ -455,34 +455,34 @@ def test_results_are_copied_before_they_are_compared(judge_with, data):
         return Reusing(path, lambda rows, texts: rows)
 
     combination = Combination.parse("reusing-int8-cpu")
-    judge = judge_with({combination.id: reusing}, data=(data,))
-    judgement = judge.properties.is_invariant(combination, "repetition")
-    judge.session.close()
+    context = context_with({combination.id: reusing}, data=(data,))
+    judgement = context.ask("invariance", combination, "repetition")
+    context.close()
     assert judgement.verdict == "fail"
 
 
-def test_a_factory_that_gives_the_same_encoder_twice_is_told(judge_with, data, model):
+def test_a_factory_that_gives_the_same_encoder_twice_is_told(context_with, data, model):
     only = load(model.path)
     combination = Combination.parse("only-fp32-cpu")
-    judge = judge_with({combination.id: lambda path, device: only}, data=(data,))
+    context = context_with({combination.id: lambda path, device: only}, data=(data,))
     with pytest.raises(BuildError, match="returned the same encoder twice"):
-        judge.properties.is_invariant(combination, "history")
-    assert judge.properties.is_invariant(combination, "repetition").verdict == "pass"
-    judge.session.close()
+        context.ask("invariance", combination, "history")
+    assert context.ask("invariance", combination, "repetition").verdict == "pass"
+    context.close()
 
 
-def test_a_wrong_number_of_rows_is_lost_quality_and_no_trouble(judge_with, data):
+def test_a_wrong_number_of_rows_is_lost_quality_and_no_trouble(context_with, data):
     def losing(path: Path, _: str) -> Wrapped:
         return Wrapped(path, lambda rows, texts: rows[:-1] if len(texts) == 2 else rows)
 
     combination = Combination.parse("losing-fp32-cpu")
-    judge = judge_with({combination.id: losing}, data=(data,))
-    told(judge.properties.is_invariant(combination, "neighbours"), "unknown", "an array of shape (1, 384) for 2 texts")
-    judge.session.close()
+    context = context_with({combination.id: losing}, data=(data,))
+    told(context.ask("invariance", combination, "neighbours"), "unknown", "an array of shape (1, 384) for 2 texts")
+    context.close()
 
 
 @pytest.mark.parametrize("seed", [4, 7, 10])
-def test_large_batches_are_tried_whatever_the_seed(judge_with, data, seed):
+def test_large_batches_are_tried_whatever_the_seed(context_with, data, seed):
     def swapping(path: Path, _: str):
         class Swapping(Wrapped):
             def encode(self, texts, batch_size=32):
@@ -494,36 +494,36 @@ def test_large_batches_are_tried_whatever_the_seed(judge_with, data, seed):
         return Swapping(path, lambda rows, texts: rows)
 
     combination = Combination.parse("swapping-fp32-cpu")
-    judge = judge_with({combination.id: swapping}, data=(data,), seed=seed)
-    judgement = judge.properties.is_invariant(combination, "batch_size")
-    judge.session.close()
+    context = context_with({combination.id: swapping}, data=(data,), seed=seed)
+    judgement = context.ask("invariance", combination, "batch_size")
+    context.close()
     told(judgement, "order", "it received the embedding of")
     assert len(judgement.example) == 41
 
 
-def test_two_texts_change_places_too(judge_with, data):
+def test_two_texts_change_places_too(context_with, data):
     def sorting_pairs(path: Path, _: str) -> Wrapped:
         return Wrapped(path, lambda rows, texts: rows[np.argsort(texts)] if len(texts) == 2 else rows)
 
     combination = Combination.parse("sorting-fp32-cpu")
-    judge = judge_with({combination.id: sorting_pairs}, data=(data,))
-    found = {name: judge.properties.is_invariant(combination, name).verdict for name in ("order", "symmetry")}
-    judge.session.close()
+    context = context_with({combination.id: sorting_pairs}, data=(data,))
+    found = {name: context.ask("invariance", combination, name).verdict for name in ("order", "symmetry")}
+    context.close()
     assert found == {"order": "fail", "symmetry": "fail"}
 
 
-def test_stability_can_be_decided_in_the_tolerances(judge_with, data, tmp_path):
+def test_stability_can_be_decided_in_the_tolerances(context_with, data, tmp_path):
     own = bundled_baselines().joinpath("tolerances.toml").read_text("utf-8")
     own += "\n[combination.leaking-fp32-cpu.stability]\nbatch = 0.1\n"
     tmp_path.joinpath("tolerances.toml").write_text(own)
     combination = Combination.parse("leaking-fp32-cpu")
-    judge = judge_with({combination.id: neighbour_leaks}, data=(data,), baselines=tmp_path)
-    judgement = judge.properties.is_invariant(combination, "neighbours")
-    judge.session.close()
+    context = context_with({combination.id: neighbour_leaks}, data=(data,), baselines=tmp_path)
+    judgement = context.ask("invariance", combination, "neighbours")
+    context.close()
     assert (judgement.verdict, judgement.limit) == ("pass", 0.1)
 
 
-def test_the_text_to_blame_is_told_and_not_its_neighbours(judge_with, data):
+def test_the_text_to_blame_is_told_and_not_its_neighbours(context_with, data):
     """A text of which every embedding of its batch becomes NaN; and a batch in which no single text is to blame."""
 
     def poisoned(path: Path, _: str) -> Wrapped:
@@ -533,30 +533,30 @@ def test_the_text_to_blame_is_told_and_not_its_neighbours(judge_with, data):
         return Wrapped(path, lambda rows, texts: rows * (np.nan if 50 < len(texts) < 120 else 1))
 
     names = {"poisoned-fp32-cpu": poisoned, "crowded-fp32-cpu": crowded}
-    judge = judge_with(names, data=(data,), examples=(("a\x00b", "An innocent one."),))
-    first, second = (judge.properties.is_sound_for_any(Combination.parse(name)) for name in names)
-    judge.session.close()
+    context = context_with(names, data=(data,), examples=(("a\x00b", "An innocent one."),))
+    first, second = (context.ask("contract.any", Combination.parse(name)) for name in names)
+    context.close()
     told(first, "finiteness", "holds NaN or infinity")
     assert first.example == ("a\x00b",)
     told(second, "finiteness", "in a batch of many, and not alone")
 
 
-def test_tokens_that_are_not_shown_are_no_pass(judge):
-    judgement = judge.properties.reads_the_same_tokens(Combination.parse("scaled-fp32-cpu"))
+def test_tokens_that_are_not_shown_are_no_pass(context):
+    judgement = context.ask("contract.tokens", Combination.parse("scaled-fp32-cpu"))
     assert judgement.verdict == "inconclusive"
     assert "does not show its tokens" in judgement.message
 
 
-def test_an_example_that_the_reference_refuses_is_left_to_the_contract(judge_with, data):
-    judge = judge_with(data=(data,), examples=(("half \ud83d of a pair",), ("A plain one.",)))
+def test_an_example_that_the_reference_refuses_is_left_to_the_contract(context_with, data):
+    context = context_with(data=(data,), examples=(("half \ud83d of a pair",), ("A plain one.",)))
     combination = Combination.parse("torch-bf16-cpu")
-    assert judge.properties.is_invariant(combination, "repetition").verdict == "pass"
-    assert judge.properties.keeps_similarity(combination).verdict == "pass"
-    assert judge.properties.is_sound_for_any(combination).verdict == "pass"
-    judge.session.close()
+    assert context.ask("invariance", combination, "repetition").verdict == "pass"
+    assert context.ask("ordering.similarity", combination).verdict == "pass"
+    assert context.ask("contract.any", combination).verdict == "pass"
+    context.close()
 
 
-def test_an_encoder_is_held_to_what_it_declares_itself(judge_with, data):
+def test_an_encoder_is_held_to_what_it_declares_itself(context_with, data):
     """The same leak: beyond what is typical of fp32, within what the encoder says of itself."""
 
     def declaring(path: Path, device: str) -> Wrapped:
@@ -565,22 +565,22 @@ def test_an_encoder_is_held_to_what_it_declares_itself(judge_with, data):
         return encoder
 
     combination = Combination.parse("honest-fp32-cpu")
-    judge = judge_with({combination.id: declaring}, data=(data,))
-    judgement = judge.properties.is_invariant(combination, "neighbours")
-    judge.session.close()
+    context = context_with({combination.id: declaring}, data=(data,))
+    judgement = context.ask("invariance", combination, "neighbours")
+    context.close()
     assert judgement.verdict == "pass"
     assert 1e-3 < judgement.value <= judgement.limit == 0.1
 
 
-def test_a_bound_that_is_declared_is_not_far_from_what_is_met(judge):
+def test_a_bound_that_is_declared_is_not_far_from_what_is_met(context):
     """Dynamic int8 may depend on its batch; a bound ten times as wide would let anything pass."""
     combination = Combination.parse("onnxruntime-int8-cpu")
-    judgement = judge.properties.is_invariant(combination, "batch_size")
+    judgement = context.ask("invariance", combination, "batch_size")
     assert judgement.verdict == "pass"
     assert judgement.limit / 10 < judgement.value <= judgement.limit
 
 
-def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
+def test_a_pinned_example_is_tried_first(context_with, data, tmp_path):
     """One that is far too rare to be drawn."""
     rare = ["Anna sold the gold reserve.", "Ben sold the gold reserve to Zoe.", "A wombat yawned."]
 
@@ -595,9 +595,9 @@ def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
     combination = Combination.parse("rare-fp32-cpu")
 
     def judgement(**options) -> Judgement:
-        judge = judge_with({combination.id: broken_for_one}, data=(data,), **options)
-        found = judge.properties.keeps_similarity(combination)
-        judge.session.close()
+        context = context_with({combination.id: broken_for_one}, data=(data,), **options)
+        found = context.ask("ordering.similarity", combination)
+        context.close()
         return found
 
     assert judgement().verdict == "pass"
@@ -608,7 +608,7 @@ def test_a_pinned_example_is_tried_first(judge_with, data, tmp_path):
     assert judgement(baselines=tmp_path).example == tuple(rare)
 
 
-def test_a_seed_encodes_in_another_order_and_measures_in_the_same(judge_with, tmp_path):
+def test_a_seed_encodes_in_another_order_and_measures_in_the_same(context_with, tmp_path):
     texts = [f"Number {number} is late." for number in range(100, 180)]
     file = tmp_path / "alike.jsonl"
     pairs = zip(texts[::2], texts[1::2], strict=True)
@@ -624,11 +624,11 @@ def test_a_seed_encodes_in_another_order_and_measures_in_the_same(judge_with, tm
     combination = Combination.parse("noting-fp32-cpu")
     found = []
     for seed in (None, 7):
-        judge = judge_with(
+        context = context_with(
             {combination.id: lambda path, _: Noting(path, lambda rows, texts: rows)}, data=(str(file),), seed=seed
         )
-        found.append(judge.session.run(combination).embeddings)
-        judge.session.close()
+        found.append(context.session.run(combination).embeddings)
+        context.close()
     usual, seeded = found
     assert orders[0] != orders[-1]
     assert sorted(orders[0]) == sorted(orders[-1])
@@ -636,7 +636,7 @@ def test_a_seed_encodes_in_another_order_and_measures_in_the_same(judge_with, tm
     np.testing.assert_allclose(usual.matrix, seeded.matrix, atol=1e-6)
 
 
-def test_each_text_is_encoded_once_by_the_checks_of_order(judge_with, data):
+def test_each_text_is_encoded_once_by_the_checks_of_order(context_with, data):
     counted: list[str] = []
 
     class Counting(Wrapped):
@@ -645,16 +645,16 @@ def test_each_text_is_encoded_once_by_the_checks_of_order(judge_with, data):
             return self.model.encode(list(texts), batch_size=batch_size)
 
     combination = Combination.parse("counting-fp32-cpu")
-    judge = judge_with({combination.id: lambda path, _: Counting(path, lambda rows, texts: rows)}, data=(data,))
+    context = context_with({combination.id: lambda path, _: Counting(path, lambda rows, texts: rows)}, data=(data,))
     for _ in range(2):
-        judge.properties.keeps_order(combination)
-        judge.properties.keeps_similarity(combination)
-        judge.ordering(combination, "order_kept")
-    judge.session.close()
+        context.ask("ordering.margin", combination)
+        context.ask("ordering.similarity", combination)
+        context.ask("ordering.kept", combination, "order_kept")
+    context.close()
     assert len(counted) == len(set(counted)) > 1_000
 
 
-def test_a_closed_encoder_is_built_again(judge_with, data):
+def test_a_closed_encoder_is_built_again(context_with, data):
     built: list[str] = []
 
     def building(path: Path, _: str) -> SentenceTransformer:
@@ -662,16 +662,16 @@ def test_a_closed_encoder_is_built_again(judge_with, data):
         return load(path)
 
     first, second = (Combination.parse(name) for name in ("one-fp32-cpu", "other-fp32-cpu"))
-    judge = judge_with({first.id: building, second.id: building}, data=(data,))
-    judge.session.run(first)
-    judge.session.run(second)
-    assert judge.properties.is_sound(first, "empty").verdict == "pass"
-    judge.session.close()
+    context = context_with({first.id: building, second.id: building}, data=(data,))
+    context.session.run(first)
+    context.session.run(second)
+    assert context.ask("contract.odd", first, "empty").verdict == "pass"
+    context.close()
     assert len(built) == 3
 
 
-def test_what_the_reference_refuses_may_be_refused(judge):
-    judgement = judge.properties.is_sound(Combination.parse("twice-fp32-cpu"), "surrogates")
+def test_what_the_reference_refuses_may_be_refused(context):
+    judgement = context.ask("contract.odd", Combination.parse("twice-fp32-cpu"), "surrogates")
     assert judgement.verdict == "pass"
     assert judgement.message.startswith("refused, as by the reference: TypeError")
 
@@ -698,22 +698,22 @@ def test_canaries_are_what_their_names_say(model):
         texts["surrogates"].encode()
 
 
-def test_a_model_without_a_limit_has_no_text_beyond_it(judge, monkeypatch):
-    subject = judge.session.subject(judge.session.run(Combination.parse("torch-fp32-cpu")))
+def test_a_model_without_a_limit_has_no_text_beyond_it(context, monkeypatch):
+    subject = context.session.subject(context.session.run(Combination.parse("torch-fp32-cpu")))
     monkeypatch.setattr(subject, "beyond_limit", None)
-    judgement = judge.properties.is_invariant(Combination.parse("torch-fp32-cpu"), "truncation")
+    judgement = context.ask("invariance", Combination.parse("torch-fp32-cpu"), "truncation")
     assert (judgement.verdict, judgement.value) == ("pass", None)
     assert "nothing to compare" in judgement.message
 
 
-def test_nan_in_one_surrounding_is_red_and_leaves_the_report_valid(judge_with, data):
+def test_nan_in_one_surrounding_is_red_and_leaves_the_report_valid(context_with, data):
     def sometimes(path: Path, _: str) -> Wrapped:
         return Wrapped(path, lambda rows, texts: rows * (np.nan if len(texts) > 1 else 1))
 
     combination = Combination.parse("sometimes-fp32-cpu")
-    judge = judge_with({combination.id: sometimes}, data=(data,))
-    judgement = judge.properties.is_invariant(combination, "padding")
-    judge.session.close()
+    context = context_with({combination.id: sometimes}, data=(data,))
+    judgement = context.ask("invariance", combination, "padding")
+    context.close()
     told(judgement, "finiteness", "holds NaN or infinity beside a longer text")
     assert json.loads(json.dumps(judgement.to_json(), allow_nan=False))["value"] is None
 

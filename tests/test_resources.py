@@ -192,8 +192,8 @@ def alive():
 
 
 @pytest.fixture
-def judge(judge_with, tmp_path, monkeypatch):
-    """Makes a judge of combinations on a GPU, of which some run out of memory at a point."""
+def context(context_with, tmp_path, monkeypatch):
+    """Makes a context of combinations on a GPU, of which some run out of memory at a point."""
     data = tmp_path / "mine.jsonl"
     data.write_text(
         "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
@@ -205,7 +205,7 @@ def judge(judge_with, tmp_path, monkeypatch):
     def make(raises, when="encode"):
         monkeypatch.setattr(Greedy, "raises", raises)
         monkeypatch.setattr(Greedy, "when", when)
-        found = judge_with(data=(str(data),), combinations=("torch-[bf]*-cuda",))
+        found = context_with(data=(str(data),), combinations=("torch-[bf]*-cuda",))
         made.append(found)
         return found
 
@@ -216,9 +216,9 @@ def judge(judge_with, tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("when", ["build", "encode", "evidence"])
 @pytest.mark.parametrize("name", {**MEMORY, **HOST})
-def test_a_combination_out_of_memory_is_an_error_and_all_it_held_is_freed(judge, cuda, name, when):
+def test_a_combination_out_of_memory_is_an_error_and_all_it_held_is_freed(context, cuda, name, when):
     device = cuda()
-    session = judge({FP16: {**MEMORY, **HOST}[name]}, when).session
+    session = context({FP16: {**MEMORY, **HOST}[name]}, when).session
     session.run(FP32)
     before, emptied = len(alive()), device.emptied
     with pytest.raises(ResourceError, match=r"torch-fp16-cuda ran out of .*memory while ") as caught:
@@ -227,7 +227,7 @@ def test_a_combination_out_of_memory_is_an_error_and_all_it_held_is_freed(judge,
     assert len(alive()) == before, "its weights and what its frames held"
     assert device.emptied > emptied
     assert caught.value.__context__ is None
-    kept = session._runs[session.model.fingerprint, FP16]
+    kept = session._runs[session.plan.model.fingerprint, FP16]
     assert (kept.__traceback__, kept.__cause__, kept.__context__) == (None, None, None)
     with pytest.raises(ResourceError) as again:
         session.run(FP16)
@@ -236,8 +236,8 @@ def test_a_combination_out_of_memory_is_an_error_and_all_it_held_is_freed(judge,
     assert session.run(BF16).combination == BF16
 
 
-def test_any_error_of_a_build_leaves_nothing_in_memory(judge):
-    session = judge({FP16: ValueError("no such layer")}, "build").session
+def test_any_error_of_a_build_leaves_nothing_in_memory(context):
+    session = context({FP16: ValueError("no such layer")}, "build").session
     session.run(FP32)
     before = len(alive())
     with pytest.raises(BuildError, match="ValueError: no such layer") as caught:
@@ -247,9 +247,9 @@ def test_any_error_of_a_build_leaves_nothing_in_memory(judge):
     assert len(alive()) == before
 
 
-def test_the_reference_out_of_memory_is_every_candidates_error(judge, cuda):
+def test_the_reference_out_of_memory_is_every_candidates_error(context, cuda):
     cuda()
-    session = judge({FP32: TORCH}).session
+    session = context({FP32: TORCH}).session
     for combination in (FP32, FP16, BF16):
         with pytest.raises(ResourceError, match="torch-fp32-cuda ran out of the GPU's memory while encoding"):
             session.run(combination)
@@ -261,19 +261,19 @@ def test_the_reference_out_of_memory_is_every_candidates_error(judge, cuda):
 @pytest.mark.parametrize(
     "check",
     [
-        lambda judge: judge.properties.is_invariant(FP16, "order"),
-        lambda judge: judge.properties.is_invariant(FP16, "threads"),
-        lambda judge: judge.properties.is_invariant(FP16, "concurrency"),
-        lambda judge: judge.properties.is_sound_for_any(FP16),
-        lambda judge: judge.properties.keeps_order(FP16),
-        lambda judge: judge.drift.golden(FP16),
-        lambda judge: judge.ordering(FP16, "order_kept"),
+        lambda context: context.ask("invariance", FP16, "order"),
+        lambda context: context.ask("invariance", FP16, "threads"),
+        lambda context: context.ask("invariance", FP16, "concurrency"),
+        lambda context: context.ask("contract.any", FP16),
+        lambda context: context.ask("ordering.margin", FP16),
+        lambda context: context.ask("golden", FP16),
+        lambda context: context.ask("ordering.kept", FP16, "order_kept"),
     ],
     ids=["order", "threads", "concurrency", "contract", "ordering-property", "golden", "ordering"],
 )
-def test_in_a_check_it_is_an_error_and_no_lost_quality(judge, cuda, monkeypatch, check):
+def test_in_a_check_it_is_an_error_and_no_lost_quality(context, cuda, monkeypatch, check):
     cuda()
-    found = judge({})
+    found = context({})
     found.session.run(FP16)
     before = len(alive())
     monkeypatch.setattr(Greedy, "raises", {FP16: TORCH})
@@ -284,9 +284,9 @@ def test_in_a_check_it_is_an_error_and_no_lost_quality(judge, cuda, monkeypatch,
     assert found.session.encoder(found.session.run(FP16)).encode(["built again"]).shape == (1, 384)
 
 
-def test_a_reference_that_is_built_again_leaves_the_candidate_open(judge, cuda, monkeypatch):
+def test_a_reference_that_is_built_again_leaves_the_candidate_open(context, cuda, monkeypatch):
     cuda()
-    found = judge({})
+    found = context({})
     session = found.session
     candidate = session.encoder(session.run(FP16))
     monkeypatch.setattr(Greedy, "raises", {FP32: TORCH})
@@ -297,20 +297,20 @@ def test_a_reference_that_is_built_again_leaves_the_candidate_open(judge, cuda, 
     assert candidate.encode(["another text"]).shape == (1, 384)
 
 
-def test_in_stages_it_is_an_error(judge, cuda):
+def test_in_stages_it_is_an_error(context, cuda):
     cuda()
-    found = judge({FP16: TORCH}, "stages")
+    found = context({FP16: TORCH}, "stages")
     run = found.session.run(FP16)
     with pytest.raises(ResourceError, match="while showing its stages"):
         found._diagnose(run)
     assert len(alive()) == 1, "the reference's weights"
 
 
-def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(judge, cuda, monkeypatch):
+def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(context, cuda, monkeypatch):
     from embedgate.performance import timing
 
     cuda()
-    found = judge({})
+    found = context({})
     found.session.run(FP16)
     monkeypatch.setattr(timing, "clock_of", lambda device: lambda call: float(len(call())))
     before = len(alive())
@@ -361,9 +361,9 @@ def test_a_thread_that_runs_out_of_memory_does_not_close_what_others_use():
 
 class TestContext:
     @pytest.mark.parametrize("name", STICKY)
-    def test_a_broken_context_is_told_of_by_every_later_combination_on_the_gpu(self, judge, cuda, name):
+    def test_a_broken_context_is_told_of_by_every_later_combination_on_the_gpu(self, context, cuda, name):
         cuda(broken=True)
-        session = judge({FP16: STICKY[name]}).session
+        session = context({FP16: STICKY[name]}).session
         with pytest.raises(ResourceError) as caught:
             session.run(FP16)
         assert "torch-fp16-cuda broke this process's CUDA context while encoding: RuntimeError: " in str(caught.value)
@@ -379,20 +379,20 @@ class TestContext:
             session.encoder(session.run(FP32)).encode(["a text"])
         assert session.run(CPU).combination == CPU
 
-    def test_the_gpu_has_told_its_name_before_its_context_breaks(self, judge, cuda, monkeypatch):
+    def test_the_gpu_has_told_its_name_before_its_context_breaks(self, context, cuda, monkeypatch):
         cuda(broken=True)
-        found = judge({FP32: STICKY["torch"]})
+        found = context({FP32: STICKY["torch"]})
         with pytest.raises(ResourceError):
             found.session.run(FP32)
         monkeypatch.setattr(gpu, "name", lambda: pytest.fail("asked for its name"))
         assert found.profile_of(FP32).name == "nvidia-h200"
 
-    def test_an_encoder_that_cannot_be_closed_any_more_is_let_go(self, judge, cuda, monkeypatch):
+    def test_an_encoder_that_cannot_be_closed_any_more_is_let_go(self, context, cuda, monkeypatch):
         def fail(self):
             raise RuntimeError("CUDA error: an illegal memory access was encountered")
 
         cuda(broken=True)
-        session = judge({FP16: STICKY["torch"]}).session
+        session = context({FP16: STICKY["torch"]}).session
         session.run(FP32)
         monkeypatch.setattr(Greedy, "close", fail)
         with pytest.raises(ResourceError, match="broke this process's CUDA context"):
@@ -400,9 +400,9 @@ class TestContext:
         session.run(CPU)
         session.close()
 
-    def test_a_cuda_error_after_which_the_gpu_answers_breaks_nothing(self, judge, cuda):
+    def test_a_cuda_error_after_which_the_gpu_answers_breaks_nothing(self, context, cuda):
         cuda()
-        session = judge({FP16: RuntimeError("CUDA error: invalid configuration argument")}).session
+        session = context({FP16: RuntimeError("CUDA error: invalid configuration argument")}).session
         with pytest.raises(BuildError, match="failed while encoding"):
             session.run(FP16)
         assert session.run(BF16).combination == BF16
@@ -453,13 +453,13 @@ def test_a_person_sees_one_line_for_each_combination(pytester, cache, monkeypatc
 def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester, cache, monkeypatch):
     held = []
 
-    def out_of(judge, combination):
+    def out_of(context, case):
         tensor = Held()
         held.append(weakref.ref(tensor))
         raise MemoryError
 
     stub_devices.install(monkeypatch)
-    monkeypatch.setattr("embedgate.checks.judge.Judge.effective", out_of)
+    monkeypatch.setattr("embedgate.checks.context.Context.judge", out_of)
     arguments = ["-p", "no:cacheprovider", "--gate-data", "triplets", "--gate-combination", "torch-bf16-cpu"]
     arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
     result = pytester.runpytest_inprocess(*arguments)

@@ -41,6 +41,7 @@ from search_faults import (
 from sentence_transformers import SentenceTransformer
 from test_search_budgets import Timed
 
+from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError, ModelError
 from embedgate.core.judgement import Judgement
@@ -48,8 +49,7 @@ from embedgate.data import load_bundled
 from embedgate.data.types import Triplets
 from embedgate.metrics.search import Indistinct
 from embedgate.vectors.collection import Collection
-from embedgate.vectors.engines.base import EngineCase, EngineRegistry
-from embedgate.vectors.loads import SearchLoad
+from embedgate.vectors.engines.base import EngineRegistry
 from embedgate.vectors.measure import rankings
 from embedgate.vectors.storage import MIXTURES, STORAGES, Storage
 
@@ -118,7 +118,7 @@ def folder(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def judge(judge_with, folder):
+def context(context_with, folder):
     factories = {
         SAME.id: lambda path, _: Turned(path, lambda found: found + np.float32(1e-4)),
         ROTATED.id: lambda path, _: Turned(path, rotated),
@@ -126,7 +126,7 @@ def judge(judge_with, folder):
         POSITIVE.id: positive,
         NARROW.id: lambda path, _: Turned(path, lambda found: found[:, :128]),
     }
-    made = judge_with(factories, added_engines=ENGINES, data=(str(folder),))
+    made = context_with(factories, added_engines=ENGINES, data=(str(folder),))
     yield made
     made.close()
 
@@ -143,63 +143,62 @@ def red(judgement: Judgement, layer: str, *words: str) -> None:
 class TestStorages:
     @pytest.mark.parametrize("storage", STORAGES, ids=str)
     @pytest.mark.parametrize("combination", [REFERENCE, SAME], ids=str)
-    def test_sound_ones_are_never_red(self, judge, combination, storage):
-        judged = judge.search.keeps(combination, storage)
+    def test_sound_ones_are_never_red(self, context, combination, storage):
+        judged = context.ask("search.kept", combination, str(storage))
         assert judged.verdict != "fail", judged.message
         assert judged.dataset == f"corpus-3200:few@{storage}"
         assert judged.n == 60
-        dataset = judge.session.datasets[0]
         for metric in ("ndcg_at_10", "recall_at_10"):
-            judged = judge.search.ranks(combination, storage, dataset, metric)
+            judged = context.ask("search.ranks", combination, f"{storage}-few-{metric}")
             assert judged.verdict != "fail", judged.message
             assert judged.dataset == f"few@{storage}"
 
-    def test_more_bits_and_more_candidates_keep_more(self, judge):
-        kept = {storage.id: judge.search.keeps(REFERENCE, storage).value for storage in STORAGES}
+    def test_more_bits_and_more_candidates_keep_more(self, context):
+        kept = {storage.id: context.ask("search.kept", REFERENCE, str(storage)).value for storage in STORAGES}
         assert kept["float16"] > 0.99
         assert kept["int8"] < kept["int8-rescore2"] < kept["int8-rescore4"] <= kept["int8-float32queries"] + 0.005
         assert kept["binary"] < kept["binary-rescore2"] < kept["binary-rescore8"] < kept["int8-rescore2"]
         assert kept["int8-rescore1"] == kept["int8"], "the same ten, in another order"
         assert kept["uint8"] < kept["int8"], "the offset does not cancel out in products of codes"
 
-    def test_what_loses_more_than_is_tolerated_is_red_with_what_to_do(self, judge, monkeypatch):
-        monkeypatch.setattr(type(judge.tolerances), "stored", lambda *_: 0.99)
-        judged = judge.search.keeps(REFERENCE, Storage("binary"))
+    def test_what_loses_more_than_is_tolerated_is_red_with_what_to_do(self, context, monkeypatch):
+        monkeypatch.setattr(type(context.tolerances), "stored", lambda *_: 0.99)
+        judged = context.ask("search.kept", REFERENCE, "binary")
         red(judged, "codes", "rank candidates again (rescore), or store in more bits", "binary keeps")
         assert judged.worst
         assert judged.worst[0].candidate <= judged.worst[-1].candidate < 1
-        red(judge.search.keeps(REFERENCE, Storage("int8")), "codes", "products of codes alone ignore")
+        red(context.ask("search.kept", REFERENCE, "int8"), "codes", "products of codes alone ignore")
 
-    def test_ranking_that_loses_more_than_is_tolerated_is_red(self, judge):
+    def test_ranking_that_loses_more_than_is_tolerated_is_red(self, context):
         """Without negative values, all signs are alike."""
-        judged = judge.search.ranks(POSITIVE, Storage("binary"), judge.session.datasets[0], "ndcg_at_10")
+        judged = context.ask("search.ranks", POSITIVE, "binary-few-ndcg_at_10")
         red(judged, "codes", "of float32's ndcg_at_10 on few", "rank candidates again (rescore), or store in more bits")
         assert judged.worst
         assert judged.value < 0.2 < judged.reference_value
 
-    def test_a_storage_that_tells_nothing_apart_leaves_the_others_as_they_are(self, judge_with, folder, monkeypatch):
+    def test_a_storage_that_tells_nothing_apart_leaves_the_others_as_they_are(self, context_with, folder, monkeypatch):
         monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
-        made = judge_with({POSITIVE.id: positive}, data=(str(folder),))
+        made = context_with({POSITIVE.id: positive}, data=(str(folder),))
         searched = []
         monkeypatch.setattr(
             "embedgate.checks.stored.rankings", lambda *given: searched.append(given) or rankings(*given)
         )
         for storage in (Storage("binary"), Storage("binary", 4)):
-            judged = made.search.keeps(POSITIVE, storage)
+            judged = made.ask("search.kept", POSITIVE, str(storage))
             red(judged, "unknown", f"corpus-3200:few@{storage}", "documents score alike for one query")
-        assert made.search.keeps(POSITIVE, Storage("float16")).verdict == "pass"
-        assert made.search.keeps(POSITIVE, Storage("int8", float_queries=True)).value > 0.95
+        assert made.ask("search.kept", POSITIVE, "float16").verdict == "pass"
+        assert made.ask("search.kept", POSITIVE, Storage("int8", float_queries=True)).value > 0.95
         assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
-        names = {name for name, _, _ in made.drift.stored.measured(made.session.run(POSITIVE))}
+        names = {name for name, _, _ in made.of(StoredVectors).measured(made.session.run(POSITIVE))}
         assert "few@float16" in names
-        assert names <= made.drift.stored.complete(made.session.run(POSITIVE)), "what is known is complete"
+        assert names <= made.of(StoredVectors).complete(made.session.run(POSITIVE)), "what is known is complete"
         made.close()
 
-    def test_truncated_vectors_are_normalised_anew_and_judged_beside_whole_ones(self, judge_with, folder):
-        made = judge_with(data=(str(folder),), dims=(192,))
+    def test_truncated_vectors_are_normalised_anew_and_judged_beside_whole_ones(self, context_with, folder):
+        made = context_with(data=(str(folder),), dims=(192,))
         storages = [storage for storage in made.session.plan.storages if storage.dims]
         assert [str(storage) for storage in storages] == ["192d-float32", "192d-int8-rescore4", "192d-binary-rescore4"]
-        kept = [made.search.keeps(REFERENCE, storage) for storage in storages]
+        kept = [made.ask("search.kept", REFERENCE, str(storage)) for storage in storages]
         assert 0.4 < kept[0].value < 0.99
         assert kept[2].value < kept[1].value < kept[0].value + 0.01
         made.close()
@@ -252,10 +251,10 @@ class TestStorages:
         with pytest.raises(ModelError, match=r"config.json cannot be read: "):
             _ = replace(model, path=tmp_path).dim
 
-    def test_what_memory_cannot_hold_is_refused(self, judge_with, folder, monkeypatch):
+    def test_what_memory_cannot_hold_is_refused(self, context_with, folder, monkeypatch):
         """A million of 384 dimensions is 1.43 GiB as float32, which is held twice, and once more for a mixture."""
         for ids, needed in ((("torch-fp32-cpu",), 3.86), (("torch-*-cpu",), 5.29)):
-            plan = judge_with(data=(str(folder),), combinations=ids, corpus_size=1_000_000).session.plan
+            plan = context_with(data=(str(folder),), combinations=ids, corpus_size=1_000_000).session.plan
             monkeypatch.setattr("embedgate.core.machine.usable_memory_bytes", lambda: (needed + 0.01) * 2**30)  # noqa: B023
             plan.require_searchable(384)
             monkeypatch.setattr("embedgate.core.machine.usable_memory_bytes", lambda: (needed - 0.01) * 2**30)  # noqa: B023
@@ -263,13 +262,13 @@ class TestStorages:
                 plan.require_searchable(384)
 
 
-def test_timed_indexes_are_let_go_once_another_combination_is_judged(judge_with, folder):
-    made = judge_with({POSITIVE.id: positive}, data=(str(folder),))
-    made.search.budgets.speed(REFERENCE, SearchLoad("faiss", "exact", Storage("int8"), 8), Timed())
-    timing = made.search.budgets._timing
+def test_timed_indexes_are_let_go_once_another_combination_is_judged(context_with, folder):
+    made = context_with({POSITIVE.id: positive}, data=(str(folder),))
+    made.ask("search speed", REFERENCE, "faiss-exact-int8-batch64", benchmark=Timed())
+    timing = made.of(StoredVectors).timing(made.session.run(REFERENCE))
     assert timing is not None
     assert set(timing._kept) == {"reference", "candidate"}
-    made.search.mixes(POSITIVE, "mixed-queries-float32")
+    made.ask("mixed", POSITIVE, "mixed-queries-float32")
     assert not timing._kept
     made.close()
 
@@ -297,11 +296,11 @@ class TestCollection:
 
 
 class TestMoreThanWasCompared:
-    def test_floors_do_not_judge_what_is_found_where_nearly_all_is_grown(self, judge_with, folder):
+    def test_floors_do_not_judge_what_is_found_where_nearly_all_is_grown(self, context_with, folder):
         """16 times the documents is the most that was compared with real text."""
-        most, more = (judge_with(data=(str(folder),), corpus_size=size) for size in (6400, 6401))
-        assert most.search.keeps(REFERENCE, Storage("float16")).verdict == "pass"
-        judged = more.search.keeps(REFERENCE, Storage("float16"))
+        most, more = (context_with(data=(str(folder),), corpus_size=size) for size in (6400, 6401))
+        assert most.ask("search.kept", REFERENCE, "float16").verdict == "pass"
+        judged = more.ask("search.kept", REFERENCE, "float16")
         assert judged.unjudged
         assert "6401 vectors are grown from 400 documents" in judged.diagnosis.cause
         assert judged.value > 0.99
@@ -311,42 +310,42 @@ class TestMoreThanWasCompared:
 
 class TestRanges:
     @pytest.mark.parametrize("precision", ["float16", "int8", "uint8", "binary", "ubinary"])
-    def test_sound_codes_are_green(self, judge, precision):
-        judged = judge.search.codes(REFERENCE, precision)
+    def test_sound_codes_are_green(self, context, precision):
+        judged = context.ask("codes", REFERENCE, precision)
         assert judged.verdict == "pass", judged.message
 
-    def ranges(self, judge, rows: int) -> np.ndarray:
-        vectors = judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors
+    def ranges(self, context, rows: int) -> np.ndarray:
+        vectors = context.of(StoredVectors).searched(context.session.run(REFERENCE)).vectors
         return np.stack([vectors.documents[:rows].min(axis=0), vectors.documents[:rows].max(axis=0)])
 
-    def test_of_ten_vectors_are_red(self, judge, judge_with, folder, tmp_path):
+    def test_of_ten_vectors_are_red(self, context, context_with, folder, tmp_path):
         """From a file, which does not say how many: by the values that they cut off."""
-        np.save(tmp_path / "ten.npy", self.ranges(judge, 10))
-        made = judge_with(data=(str(folder),), ranges=tmp_path / "ten.npy")
-        judged = made.search.codes(REFERENCE, "int8")
+        np.save(tmp_path / "ten.npy", self.ranges(context, 10))
+        made = context_with(data=(str(folder),), ranges=tmp_path / "ten.npy")
+        judged = made.ask("codes", REFERENCE, "int8")
         red(judged, "ranges", "cut off", "taken from too few or other vectors", "store all of them again")
-        assert made.search.codes(REFERENCE, "binary").verdict == "pass", "bits have no ranges"
+        assert made.ask("codes", REFERENCE, "binary").verdict == "pass", "bits have no ranges"
         made.close()
 
-    def test_of_enough_vectors_from_a_file_are_green(self, judge, judge_with, folder, tmp_path):
-        np.save(tmp_path / "all.npy", self.ranges(judge, 3200))
-        made = judge_with(data=(str(folder),), ranges=tmp_path / "all.npy")
-        judged = made.search.codes(REFERENCE, "int8")
+    def test_of_enough_vectors_from_a_file_are_green(self, context, context_with, folder, tmp_path):
+        np.save(tmp_path / "all.npy", self.ranges(context, 3200))
+        made = context_with(data=(str(folder),), ranges=tmp_path / "all.npy")
+        judged = made.ask("codes", REFERENCE, "int8")
         assert judged.verdict == "pass", judged.message
         assert "all.npy" in judged.message
         made.close()
 
-    def test_of_vectors_that_are_not_normalised_are_red(self, judge, judge_with, folder, tmp_path):
-        np.save(tmp_path / "wide.npy", 7 * self.ranges(judge, 3200))
-        made = judge_with(data=(str(folder),), ranges=tmp_path / "wide.npy")
-        red(made.search.codes(REFERENCE, "uint8"), "ranges", " times as wide", "not normalised")
+    def test_of_vectors_that_are_not_normalised_are_red(self, context, context_with, folder, tmp_path):
+        np.save(tmp_path / "wide.npy", 7 * self.ranges(context, 3200))
+        made = context_with(data=(str(folder),), ranges=tmp_path / "wide.npy")
+        red(made.ask("codes", REFERENCE, "uint8"), "ranges", " times as wide", "not normalised")
         made.close()
 
-    def test_too_few_documents_are_no_fault_of_the_combination(self, judge_with, tmp_path):
+    def test_too_few_documents_are_no_fault_of_the_combination(self, context_with, tmp_path):
         rows = [{"text": f"{number} of the small things", "label": str(number % 2)} for number in range(100)]
         (tmp_path / "small.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
-        made = judge_with(data=(str(tmp_path / "small.jsonl"),), baselines=tmp_path / "gate")
-        judged = made.search.codes(REFERENCE, "int8")
+        made = context_with(data=(str(tmp_path / "small.jsonl"),), baselines=tmp_path / "gate")
+        judged = made.ask("codes", REFERENCE, "int8")
         assert judged.verdict == "inconclusive"
         assert "taken from 90 vectors" in judged.message
         assert judged.unjudged
@@ -354,47 +353,47 @@ class TestRanges:
 
 
 class TestCollapsed:
-    def test_an_encoder_that_tells_nothing_apart_is_red(self, judge_with, folder, monkeypatch):
+    def test_an_encoder_that_tells_nothing_apart_is_red(self, context_with, folder, monkeypatch):
         """Every embedding is the same: its ten nearest are any ten, by whatever storage."""
         monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
-        made = judge_with({COLLAPSED.id: collapsed}, data=(str(folder),))
+        made = context_with({COLLAPSED.id: collapsed}, data=(str(folder),))
         for storage in (Storage("binary"), Storage("float16")):
-            judged = made.search.keeps(COLLAPSED, storage)
+            judged = made.ask("search.kept", COLLAPSED, str(storage))
             red(judged, "pooling", "documents score alike for one query", "have the embedding of another text")
             assert judged.message.startswith(f"corpus-3200:few@{storage} kept_at_10 cannot be measured")
         made.close()
 
-    def test_its_neighbours_are_lost(self, judge):
-        judged = judge.search.keeps(COLLAPSED, Storage("binary"))
+    def test_its_neighbours_are_lost(self, context):
+        judged = context.ask("search.kept", COLLAPSED, "binary")
         red(judged, "codes", "of the ten that exact float32 search finds among 3200 vectors")
 
-    def test_its_searches_are_not_timed(self, judge, monkeypatch):
+    def test_its_searches_are_not_timed(self, context, monkeypatch):
         def refuse(run):
             raise Indistinct(4096)
 
-        monkeypatch.setattr(judge.search.budgets, "_searched", refuse)
-        judged = judge.search.budgets.speed(REFERENCE, SearchLoad("faiss", "exact", Storage("int8"), 8), Timed())
+        monkeypatch.setattr(context.of(StoredVectors), "timing", refuse)
+        judged = context.ask("search speed", REFERENCE, "faiss-exact-int8-batch64", benchmark=Timed())
         assert judged.verdict == "fail"
         assert "cannot be measured: 4096 or more documents score alike" in judged.message
 
 
 class TestMixtures:
     @pytest.mark.parametrize("mixture", MIXTURES)
-    def test_two_ways_of_running_one_model_share_an_index(self, judge, mixture):
-        judged = judge.search.mixes(SAME, mixture)
+    def test_two_ways_of_running_one_model_share_an_index(self, context, mixture):
+        judged = context.ask("mixed", SAME, mixture)
         assert judged.verdict == "pass", judged.message
         assert judged.value > 0.95
 
     @pytest.mark.parametrize("mixture", MIXTURES)
-    def test_two_models_do_not(self, judge, mixture):
-        judged = judge.search.mixes(ROTATED, mixture)
+    def test_two_models_do_not(self, context, mixture):
+        judged = context.ask("mixed", ROTATED, mixture)
         red(
             judged, "scores", "queries and documents come from different models", "embed queries and documents with one"
         )
         assert judged.value < 0.6, "half of an index may still be found"
 
-    def test_other_dimensions_are_told(self, judge):
-        judged = judge.search.mixes(NARROW, "mixed-queries-float32")
+    def test_other_dimensions_are_told(self, context):
+        judged = context.ask("mixed", NARROW, "mixed-queries-float32")
         red(judged, "dimension", "128 dimensions cannot share an index with the reference's 384")
 
 
@@ -423,20 +422,20 @@ class TestEngines:
             registry.add("acme", Exact)
 
     @pytest.mark.parametrize("case", [c for c in EngineRegistry().select(()) if c.kind == "exact"], ids=str)
-    def test_exact_indexes_are_exact(self, judge, case):
-        judged = judge.search.engines.finds(REFERENCE, case)
+    def test_exact_indexes_are_exact(self, context, case):
+        judged = context.ask("engine", REFERENCE, case)
         assert judged.verdict == "pass", judged.message
         assert judged.value == 1.0
 
     @pytest.mark.parametrize("name", ["faiss-hnsw-int8", "usearch-hnsw-float32"])
-    def test_graphs_find_nearly_all(self, judge, name):
-        judged = judge.search.engines.finds(REFERENCE, next(iter(EngineRegistry().select((name,)))))
+    def test_graphs_find_nearly_all(self, context, name):
+        judged = context.ask("engine", REFERENCE, next(iter(EngineRegistry().select((name,)))))
         assert judged.verdict == "pass", judged.message
         assert 0.9 < judged.value <= 1
 
     @pytest.mark.parametrize("name", ["exact", "rescored", "bits-first"])
-    def test_a_sound_one_of_a_host_is_green(self, judge, name):
-        judged = judge.search.engines.finds(REFERENCE, EngineCase(name))
+    def test_a_sound_one_of_a_host_is_green(self, context, name):
+        judged = context.ask("engine", REFERENCE, name)
         assert judged.verdict == "pass", judged.message
         assert judged.value > 0.97
 
@@ -467,39 +466,41 @@ class TestEngines:
             ("missing", "ids", "returns -1, and there are documents 0 to 3199"),
         ],
     )
-    def test_faults_are_red_and_named(self, judge, name, layer, cause):
-        red(judge.search.engines.finds(REFERENCE, EngineCase(name)), layer, cause)
+    def test_faults_are_red_and_named(self, context, name, layer, cause):
+        red(context.ask("engine", REFERENCE, name), layer, cause)
 
-    def test_one_that_changes_what_it_is_given_changes_nothing_else(self, judge):
-        before = judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors.documents.copy()
-        judge.search.engines.finds(REFERENCE, EngineCase("spoils"))
-        assert np.array_equal(judge.drift.stored.searched(judge.session.run(REFERENCE)).vectors.documents, before)
+    def test_one_that_changes_what_it_is_given_changes_nothing_else(self, context):
+        before = context.of(StoredVectors).searched(context.session.run(REFERENCE)).vectors.documents.copy()
+        context.ask("engine", REFERENCE, "spoils")
+        assert np.array_equal(
+            context.of(StoredVectors).searched(context.session.run(REFERENCE)).vectors.documents, before
+        )
 
-    def test_what_only_loses_is_named_by_no_fault(self, judge):
+    def test_what_only_loses_is_named_by_no_fault(self, context):
         """Sound bits lose more than is tolerated of an engine unless `[stored.<name>]` says otherwise: no known fault."""
-        judged = judge.search.engines.finds(REFERENCE, EngineCase("bits-sound"))
+        judged = context.ask("engine", REFERENCE, "bits-sound")
         red(judged, "index", "bits-sound finds other documents than exact search by cosine", "[stored.bits-sound]")
         assert (
             "a tolerances.toml in a folder of your own (--gate-baselines), to begin with a copy of " in judged.explain()
         )
 
-    def test_one_that_raises_is_an_error_in_one_line(self, judge):
+    def test_one_that_raises_is_an_error_in_one_line(self, context):
         with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:
-            judge.search.engines.finds(REFERENCE, EngineCase("raises"))
+            context.ask("engine", REFERENCE, "raises")
         assert "\n" not in str(told.value)
 
-    def test_distance_of_vectors_that_are_not_normalised_is_red(self, judge_with, folder, model, tmp_path):
+    def test_distance_of_vectors_that_are_not_normalised_is_red(self, context_with, folder, model, tmp_path):
         """A model that leaves lengths alone, and an index that ranks by L2."""
         bare = tmp_path / "bare"
         shutil.copytree(model.path, bare)
         modules = json.loads((bare / "modules.json").read_text())
         (bare / "modules.json").write_text(json.dumps(modules[:-1]))
         added = {"distance": Distance, "of-unit-queries": DistanceOfUnitQueries, "exact": Exact}
-        made = judge_with(added_engines=added, model=str(bare), data=(str(folder),))
-        assert not made.session.model.normalises
-        judged = made.search.engines.finds(REFERENCE, EngineCase("distance"))
+        made = context_with(added_engines=added, model=str(bare), data=(str(folder),))
+        assert not made.plan.model.normalises
+        judged = made.ask("engine", REFERENCE, "distance")
         red(judged, "index", "ranks by L2 distance of vectors that are not normalised", "normalise vectors before")
-        judged = made.search.engines.finds(REFERENCE, EngineCase("of-unit-queries"))
+        judged = made.ask("engine", REFERENCE, "of-unit-queries")
         red(judged, "index", "ranks by L2 distance of documents that are not normalised", "normalise vectors before")
-        assert made.search.engines.finds(REFERENCE, EngineCase("exact")).verdict == "pass"
+        assert made.ask("engine", REFERENCE, "exact").verdict == "pass"
         made.close()

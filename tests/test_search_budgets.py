@@ -10,10 +10,13 @@ import pytest
 
 from embedgate.approved.baseline import Approved, Entry, Key, Provenance
 from embedgate.approved.tolerances import Tolerances
-from embedgate.checks.search_speed import SearchBudgets
+from embedgate.checks import Case, Context, Subject
+from embedgate.checks.budgets import ApprovedBudgets
+from embedgate.checks.search_speed import SEARCH_SPEED
+from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import normalised
-from embedgate.core.judgement import Diagnosis
+from embedgate.core.settings import Settings
 from embedgate.vectors.codes import Ranges
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineRegistry
@@ -49,17 +52,12 @@ class Budgets:
     def find(self, combination, metric, sha256):
         if self.ratio is None:
             return None, "no budget is approved for here"
-        provenance = Provenance("cpu", (), None, "os", "3", 1, 32, {}, "0", "")
+        provenance = Provenance("cpu", (), None, "os", "3", 1, 32, {}, "0", "", "")
         entry = Entry(Key(combination.id, "budget", metric, sha256), self.ratio, self.ratio, self.ratio, 16)
         return Approved(entry, "here", False, provenance, Path("file")), ""
 
-    def keep(self, run, entry, approved, slack):
+    def keep(self, entry, approved, slack):
         self.kept[entry.key.metric] = entry
-
-
-def sound(run) -> Diagnosis:
-    """Of runs that nothing is wrong with, none is asked for."""
-    raise AssertionError(run)
 
 
 @pytest.fixture(scope="module")
@@ -70,23 +68,26 @@ def vectors() -> Vectors:
 
 @pytest.fixture
 def checks(vectors):
+    """Asks the check of searches among random vectors, with a budget of the test's own."""
     made = []
 
     def make(ratio: float | None, update: bool = False):
         run = SimpleNamespace(search_speed={})
-        session = SimpleNamespace(
-            run=lambda _: run,
-            threads=1,
-            settings=SimpleNamespace(update=update),
-            plan=SimpleNamespace(collection=Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)),
-        )
+        plan = SimpleNamespace(settings=Settings(update=update, invocation=("--record",)))
+        context = Context(plan, families={"time": 4})
+        context.__dict__["session"] = SimpleNamespace(run=lambda _: run, close=lambda: None)
+        context.__dict__["tolerances"] = Tolerances.load(COMMITTED)
+        timing = SearchTiming(vectors, Ranges.of(vectors.documents), 1)
+        made.append(timing)
         budgets = Budgets(ratio)
-        searched = SimpleNamespace(vectors=vectors, ranges={None: Ranges.of(vectors.documents)})
-        found = SearchBudgets(
-            session, Tolerances.load(COMMITTED), budgets, lambda _: searched, sound, "pytest --record", 4
-        )
-        made.append(found)
-        return found, budgets, run
+        context.provide(ApprovedBudgets, budgets)
+        collection = Collection("corpus-2000:x", "0" * 64, ("q",), ("d",), 2000)
+        context.provide(StoredVectors, SimpleNamespace(timing=lambda _: timing, collection=collection))
+
+        def ask(benchmark):
+            return context.judge(Case(SEARCH_SPEED, REFERENCE, Subject.named(LOAD.id, LOAD)), benchmark=benchmark)
+
+        return ask, budgets, run
 
     yield make
     for each in made:
@@ -95,38 +96,38 @@ def checks(vectors):
 
 def test_within_budget_is_green(checks):
     found, _, run = checks(1000.0)
-    judged = found.speed(REFERENCE, LOAD, Timed())
+    judged = found(Timed())
     assert judged.verdict == "pass", judged.message
     assert judged.metric == "faiss-exact-int8-rescore4-batch8"
     assert judged.limit == pytest.approx(1150)
     assert judged.details, "so much faster than approved is told"
     figures = run.search_speed[LOAD.id]
-    assert figures["bytes_per_vector"] == pytest.approx(32, abs=1)
-    assert figures["ratio"] == judged.observed
-    assert figures["queries_per_second"] > 0
+    assert figures.bytes_per_vector == pytest.approx(32, abs=1)
+    assert figures.ratio == judged.observed
+    assert figures.queries_per_second > 0
 
 
 def test_beyond_budget_is_red_with_what_to_do(checks):
     found, _, _ = checks(1e-4)
-    judged = found.speed(REFERENCE, LOAD, Timed())
+    judged = found(Timed())
     assert judged.verdict == "fail"
     assert judged.diagnosis.layer == "time"
     assert "its budget is 0.000" in judged.message
     assert "with indexes built anew" in judged.explain()
-    assert "pytest --record" in judged.diagnosis.next_step
+    assert "--record" in judged.diagnosis.next_step
 
 
 def test_what_is_not_approved_is_not_judged(checks):
     found, _, _ = checks(None)
-    judged = found.speed(REFERENCE, LOAD, Timed())
+    judged = found(Timed())
     assert judged.unjudged
     assert "no budget is approved for here" in judged.message
-    assert "pytest --record" in judged.diagnosis.next_step
+    assert "--record" in judged.diagnosis.next_step
 
 
 def test_an_update_keeps_what_two_measurements_hold(checks):
     found, budgets, _ = checks(None, update=True)
-    judged = found.speed(REFERENCE, LOAD, Timed())
+    judged = found(Timed())
     assert judged.verdict == "pass"
     entry = budgets.kept["time_faiss-exact-int8-rescore4-batch8_vectors_2000_threads_1"]
     assert entry.low <= entry.value <= entry.high
@@ -135,7 +136,7 @@ def test_an_update_keeps_what_two_measurements_hold(checks):
 
 def test_disabled_benchmarks_are_told(checks):
     found, _, _ = checks(1.0)
-    judged = found.speed(REFERENCE, LOAD, Timed(disabled=True))
+    judged = found(Timed(disabled=True))
     assert judged.unjudged
     assert "pytest-benchmark is disabled" in judged.message
 

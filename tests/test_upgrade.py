@@ -7,6 +7,7 @@ import pytest
 import torch
 from sentence_transformers import SentenceTransformer
 
+from embedgate.checks.quality import index_advice
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.metrics.compatibility import advise
@@ -54,15 +55,15 @@ def worse_model(model, tmp_path_factory):
     return folder
 
 
-def test_worse_model_is_red(judge_with, worse_model):
-    judge = judge_with(model=str(worse_model), incumbent=DEFAULT_MODEL, data=("triplets",), family=1)
-    judgement = judge.upgrade(judge.session.datasets[0], "triplet_accuracy")
+def test_worse_model_is_red(context_with, worse_model):
+    context = context_with(model=str(worse_model), incumbent=DEFAULT_MODEL, data=("triplets",), family=1)
+    judgement = context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy")
     assert judgement.verdict == "fail"
     assert "of all-MiniLM-L6-v2's triplet_accuracy on triplets" in judgement.message
-    assert "embed everything again" in judge.index_advice()
+    assert "embed everything again" in index_advice(context)
 
 
-def test_the_same_model_is_green(judge_with, worse_model):
-    judge = judge_with(model=str(worse_model), incumbent=str(worse_model), data=("triplets",))
-    assert judge.upgrade(judge.session.datasets[0], "triplet_accuracy").verdict == "pass"
-    assert "can be mixed" in judge.index_advice()
+def test_the_same_model_is_green(context_with, worse_model):
+    context = context_with(model=str(worse_model), incumbent=str(worse_model), data=("triplets",))
+    assert context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy").verdict == "pass"
+    assert "can be mixed" in index_advice(context)

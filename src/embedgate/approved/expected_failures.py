@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 from embedgate.approved.tolerances import choose_from, read_toml
 from embedgate.core.errors import GateError
-from embedgate.core.judgement import ANY_TEXT, ORDER, TOKENS, Check, Judgement, Verdict
+from embedgate.core.judgement import Judgement, Verdict
 from embedgate.core.machine import HardwareProfile
-from embedgate.metrics import METRICS
 
 KINDS = ("known-defect", "not-supported", "under-investigation")
 
@@ -88,7 +87,7 @@ class Expectations:
     _met: dict[Expected, set[Verdict]] = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path) -> Expectations:
+    def load(cls, path: Path, *, checks: Collection[str], metrics: Collection[str]) -> Expectations:
         """Reads a file of expected failures and checks every entry; a missing file holds none.
 
         Raises:
@@ -103,7 +102,7 @@ class Expectations:
         records = top.get("expected", [])
         if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
             raise GateError(f"{path}: expected must be a list of tables", "write each entry as [[expected]]")
-        entries = [_entry(f"{path}: entry {position}", position, r) for position, r in enumerate(records, start=1)]
+        entries = [_entry(f"{path}: entry {position}", position, r, checks, metrics) for position, r in enumerate(records, start=1)]
         return cls(path, entries)
 
     def match(
@@ -206,21 +205,9 @@ class Expectations:
         return GateError(f"{self.path}: {entry.subject} {what}", "remove it, or correct its globs")
 
 
-def _metrics() -> tuple[str, ...]:
-    """What a judgement can be about: metrics, and what checks of properties have in their place."""
-    from embedgate.properties.contract import CANARIES
-    from embedgate.properties.invariance import VARIATIONS
-    from embedgate.vectors.engines.base import EngineRegistry
-    from embedgate.vectors.loads import search_loads
-    from embedgate.vectors.storage import EMBEDDING_PRECISIONS
-
-    cases = EngineRegistry().select(("*",))
-    loads = search_loads(cases)
-    stored = (*EMBEDDING_PRECISIONS, *(case.id for case in cases), *(load.id for load in loads))
-    return (*METRICS, *ORDER, *VARIATIONS, *CANARIES, ANY_TEXT, TOKENS, *stored)
-
-
-def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
+def _entry(
+    where: str, position: int, record: dict[str, Any], checks: Collection[str], metrics: Collection[str]
+) -> Expected:
     for key, value in record.items():
         if key not in (*_REQUIRED, *_OPTIONAL):
             raise GateError(f"{where}: unknown key {key}", choose_from(key, (*_REQUIRED, *_OPTIONAL)))
@@ -231,7 +218,7 @@ def _entry(where: str, position: int, record: dict[str, Any]) -> Expected:
             raise GateError(f"{where}: {key} is missing", f"every entry needs {', '.join(_REQUIRED)}")
     if record["kind"] not in KINDS:
         raise GateError(f"{where}: unknown kind {record['kind']!r}", f"choose from {', '.join(KINDS)}")
-    for key, known in (("check", get_args(Check)), ("metric", _metrics())):
+    for key, known in (("check", checks), ("metric", metrics)):
         glob = record.get(key, "*")
         if not any(fnmatchcase(name, glob) for name in known):
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))

@@ -1,1 +1,50 @@
-"""What is asserted: a module per family of checks, each coming to judgements."""
+"""What is asserted: a module per family of checks. `CHECKS` is the one place that knows which there are.
+
+A check is asked by a test of `suites/` that is marked `@pytest.mark.gate("<name>")`. See docs/add-a-check.md.
+"""
+
+from __future__ import annotations
+
+from embedgate.checks.baseline import BASELINE, GOLDEN
+from embedgate.checks.check import Case, Check, Missing, Subject
+from embedgate.checks.context import Context
+from embedgate.checks.effective import EFFECTIVE
+from embedgate.checks.engines import ENGINE
+from embedgate.checks.memory import MEMORY_KEPT, PRODUCTS_KEPT, SIZE
+from embedgate.checks.properties import ANY_TEXTS, INVARIANCE, MARGINS, ODD_TEXTS, SAME_TOKENS, SIMILARITIES
+from embedgate.checks.quality import AGREEMENT, ORDER_KEPT, RETENTION, UPGRADE
+from embedgate.checks.receipt import RECEIPT
+from embedgate.checks.registry import CheckRegistry
+from embedgate.checks.search_speed import SEARCH_SPEED
+from embedgate.checks.speed import SPEED
+from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
+
+# In the order of the report.
+CHECKS: tuple[Check, ...] = (
+    EFFECTIVE,
+    RETENTION,
+    AGREEMENT,
+    MARGINS,
+    SIMILARITIES,
+    ORDER_KEPT,
+    INVARIANCE,
+    ODD_TEXTS,
+    ANY_TEXTS,
+    SAME_TOKENS,
+    GOLDEN,
+    BASELINE,
+    SPEED,
+    MEMORY_KEPT,
+    PRODUCTS_KEPT,
+    SIZE,
+    CODES,
+    STORED,
+    STORED_RANKS,
+    MIXTURE,
+    ENGINE,
+    SEARCH_SPEED,
+    UPGRADE,
+    RECEIPT,
+)
+
+__all__ = ["CHECKS", "Case", "Check", "CheckRegistry", "Context", "Missing", "Subject"]

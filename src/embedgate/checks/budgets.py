@@ -9,17 +9,18 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.baseline import Approved, Entry, Key
+from embedgate.checks.approvals import Approvals
+from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
-from embedgate.core.machine import HardwareProfile, Machine
+from embedgate.core.machine import machine_id
 from embedgate.metrics import BUDGET
-from embedgate.performance.paired import Aim, Levels, Ratio, Row, hold, lower_end, upper_end
-from embedgate.runtime.session import Run, Session
+from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, upper_end
 
-# What systems say where they do not know the model of a CPU.
-UNKNOWN_CPUS = ("", "arm", "arm64", "aarch64", "i386", "x86_64")
+# Told in one line for all budgets of a session, so it names none.
+ELSEWHERE = "budgets of time and memory judge on the very machine that approved them alone, and this is another one"
 # So many times faster than approved, an encoder probably no longer encodes.
 REMEMBERS = 5
 
@@ -57,64 +58,72 @@ class TimeBudget:
 
 
 class ApprovedBudgets:
-    """The approved budgets of a session's combinations.
+    """The approved budgets of a session's combinations."""
 
-    Args:
-        session: The runs.
-        profile_of: The hardware profile whose budgets count for a combination.
-        approved: Finds the approved measurement of a combination, dataset and metric.
-    """
-
-    def __init__(
-        self,
-        session: Session,
-        profile_of: Callable[[Combination], HardwareProfile],
-        approved: Callable[[str, str, str], Approved | None],
-    ) -> None:
-        self._session = session
-        self._profile_of = profile_of
-        self._approved = approved
+    def __init__(self, context: Context) -> None:
+        self._context = context
 
     def find(
         self, combination: Combination, metric: str, sha256: str, portable: bool = False
     ) -> tuple[Approved | None, str]:
         """What was approved for a machine like this one, or why there is none.
 
-        What a combination takes depends on the machine more than what it computes: another CPU has another ratio, and
-        another number of threads another memory. So nothing is inherited but what is `portable`. On a GPU the CPU
-        counts as well: it tokenises and starts every kernel, which is most of the time of small batches.
+        What a combination takes depends on the machine more than what it computes, and machines of one name differ: so
+        nothing counts elsewhere but what is `portable`. Another number of threads has another memory.
 
         Raises:
             BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
         """
         try:
-            found = self._approved(combination.id, BUDGET, metric)
+            found = self._context.of(Approvals).find(combination, BUDGET, metric)
         except BaselineError:
-            if self._session.settings.update:
+            if self._context.settings.update:
                 return None, ""
             raise
         if found is None:
-            return None, f"no budget is approved for {self._profile_of(combination)}"
+            return None, f"no budget is approved for {self._context.profile_of(combination)}"
         if found.entry.key.dataset_sha256 != sha256:
             return None, "what is measured has changed since budgets were approved"
         if portable:
             return found, ""
-        machine, was = self._session.machine_of(combination), found.provenance
+        session, was = self._context.session, found.provenance
+        machine = session.machine_of(combination)
         if found.inherited:
-            return None, f"budgets are approved for {found.profile} and not for {self._profile_of(combination)}"
-        if machine.gpu is None and machine.cpu.lower() in UNKNOWN_CPUS:
-            return None, "this system does not tell the model of its CPU, so no budget can be known to be its own"
-        if differing := _differing(was, machine):
-            return None, f"budgets are approved for {differing[0]}, and this is {differing[1]}"
-        if was.threads != self._session.threads:
-            return None, f"budgets are approved for {was.threads} threads, and these are {self._session.threads}"
+            return None, f"budgets are approved for {found.profile} and not for {self._context.profile_of(combination)}"
+        if was.machine != machine_id():
+            return None, ELSEWHERE
+        if machine.gpu is not None and was.gpu != machine.gpu:
+            return None, f"budgets are approved for {was.gpu or 'another GPU'}, and this is {machine.gpu}"
+        if was.threads != session.threads:
+            return None, f"budgets are approved for {was.threads} threads, and these are {session.threads}"
         return found, ""
 
-    def keep(self, run: Run, entry: Entry, approved: Approved | None, slack: float) -> None:
+    def keep(self, entry: Entry, approved: Approved | None, slack: float) -> None:
         """Keeps an entry to be approved; the old one where it still says the same, so that no budget creeps."""
-        metric, was = entry.key.metric, approved.entry if approved and not approved.inherited else None
+        was = approved.entry if approved and not approved.inherited else None
         same = was is not None and was.low * (1 - slack) <= entry.value <= was.high * (1 + slack)
-        run.to_approve[metric] = was if was is not None and same else entry
+        self._context.of(Approvals).keep(was if was is not None and same else entry)
+
+
+def aim_at(limit: float | None, levels: Levels, *, records: bool) -> Aim:
+    """What a measurement is for: to be recorded, to be held against a limit, or to be shown where there is none."""
+    if records:
+        return Aim(None, levels)
+    return Aim(None, levels, LOOKS[0]) if limit is None else Aim(limit, levels)
+
+
+def not_approved(judged: Judgement, missing: str, record: str, notes: tuple[str, ...] = ()) -> Judgement:
+    """What was timed, where no budget judges it.
+
+    Args:
+        judged: What was found.
+        missing: Why there is no budget.
+        record: The command that approves what is measured.
+        notes: What disturbed the measurement.
+    """
+    diagnosis = Diagnosis("baseline", missing, f"approve it by: {record}")
+    message = f"{judged.message}; {missing}"
+    return replace(judged, verdict="inconclusive", message=message, diagnosis=diagnosis, details=notes)
 
 
 def held(
@@ -182,18 +191,3 @@ def kept_interval(key: Key, arms: Sequence[npt.NDArray[np.float64]], alpha: floa
 
 def _ends(found: Ratio) -> str:
     return f"{found.low:.3f} to {found.high:.3f}"
-
-
-def _differing(was: Provenance, now: Machine) -> tuple[str, str] | None:
-    """In which parts two machines differ, as each of them has it; None where they are alike.
-
-    What runs on the CPU does not depend on which GPU the machine has.
-    """
-    parts = [
-        *([(was.gpu or "another GPU", now.gpu)] if now.gpu else ()),
-        (was.cpu, now.cpu),
-        *([(" ".join(was.flags), " ".join(now.flags))] if was.cpu == now.cpu else ()),
-    ]
-    differing = [pair for pair in parts if pair[0] != pair[1]]
-    one, other = (" with ".join(pair[side] for pair in differing) for side in (0, 1))
-    return (one, other) if differing else None

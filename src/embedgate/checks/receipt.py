@@ -1,4 +1,7 @@
-"""The check of receipts: whether what was judged on a GPU machine holds for this checkout."""
+"""Was it judged on a GPU? Whether what a GPU machine's report says holds for this checkout.
+
+It needs neither a GPU nor weights, and imports no torch.
+"""
 
 from __future__ import annotations
 
@@ -14,14 +17,14 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 from packaging.version import InvalidVersion, Version
 
-from embedgate.approved.expected_failures import Expectations
+from embedgate.checks.check import Case, Check
+from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement, printable
 from embedgate.core.machine import library_versions, profile
 from embedgate.core.settings import Settings
 from embedgate.report import receipt
-from embedgate.report.receipt import Invocation
 from embedgate.report.summary import SCHEMA
 from embedgate.runtime.plan import Plan
 
@@ -33,8 +36,16 @@ _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def demanded(plan: Plan) -> tuple[Combination, ...]:
-    """The combinations that a receipt must cover: those asked for that run on CUDA; none where no receipt is given."""
-    return tuple(c for c in plan.combinations if c.device == DEMANDED) if plan.settings.receipts else ()
+    """The combinations that a receipt must cover: those asked for that run on CUDA.
+
+    Raises:
+        GateError: If there is none.
+    """
+    found = tuple(combination for combination in plan.combinations if combination.device == DEMANDED)
+    if not found:
+        cause = "--gate-receipt proves nothing here: no combination asked for runs on CUDA"
+        raise GateError(cause, "leave it out, or ask for one by --gate-combination")
+    return found
 
 
 @dataclass(frozen=True)
@@ -54,36 +65,29 @@ class _File:
     notes: tuple[str, ...] = ()
 
 
-# Checks that a receipt need not hold: of two models, of receipts, and of engines, which search on the CPU.
-_ELSEWHERE = ("upgrade", "receipt", "engine", "search speed")
+def verify(context: Context, case: Case) -> Judgement:
+    """Whether any receipt shows that a combination was judged, as it would be here, and was good enough.
 
-
-class ReceiptChecks:
-    """Holds receipts against this checkout. Needs neither a GPU nor weights, and imports no torch.
-
-    Args:
-        plan: Model, datasets and combinations of this session.
-        invocation: How pytest was called.
-        command: The words that call pytest for the same places, to name the command that makes a receipt.
+    Raises:
+        GateError: If the model of this checkout cannot be found: that says nothing about a receipt.
     """
+    return context.of(Receipts).verify(case)
 
-    def __init__(self, plan: Plan, invocation: Invocation, command: Sequence[str] = ("pytest",)) -> None:
-        self._plan = plan
-        self._invocation = invocation
-        self._next = f"on a machine with a GPU run {_rerun(plan.settings, command)}; then give its report.json"
-        self._expectations = Expectations.load(plan.settings.baselines_folder / receipt.EXPECTED)
 
-    def verify(self, combination: Combination) -> Judgement:
-        """Whether any receipt shows that a combination was judged, as it would be here, and was good enough.
+class Receipts:
+    """Holds receipts against this checkout; each is read once."""
 
-        Args:
-            combination: One that runs on CUDA.
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._plan = context.plan
+        self._next = (
+            f"on a machine with a GPU run {_rerun(context.settings, context.command)}; then give its report.json"
+        )
 
-        Raises:
-            GateError: If the model of this checkout cannot be found: that says nothing about a receipt.
-        """
+    def verify(self, case: Case) -> Judgement:
+        """The judgement of the receipt that says most for a combination, what others say below it."""
         _ = self._plan.model
-        found = [self._held(combination, file) for file in self._files]
+        found = [self._held(case, file) for file in self._files]
         best = min(found, key=lambda pair: (_ORDER.index(pair[0].verdict), not pair[1]))[0]
         others = [judgement for judgement, _ in found if judgement is not best and judgement.verdict != "pass"]
         also = () if best.verdict == "pass" else tuple(f"also {j.message}" for j in others)
@@ -114,7 +118,7 @@ class ReceiptChecks:
                 f"not {model.name} ({model.fingerprint[:12]})"
             )
         profiles = receipt.on_gpu(report["profiles"])
-        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._invocation)
+        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._context.invocation)
         if section["code_sha256"] != receipt.combined(here):
             differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
             yield f"it was judged by other code or decisions: {', '.join(differ) or 'code_sha256'} differ"
@@ -145,28 +149,26 @@ class ReceiptChecks:
         if more := sorted(there.keys() - here):
             yield f"it was judged on {', '.join(more)} as well, which gives every text other neighbours"
 
-    def _held(self, combination: Combination, file: _File) -> tuple[Judgement, bool]:
+    def _held(self, case: Case, file: _File) -> tuple[Judgement, bool]:
         """What a receipt says of a combination, and whether it is about it at all."""
         try:
-            row = next(
-                (row for row in file.report.get("combinations", ()) if row["combination"] == combination.id), None
-            )
+            rows = file.report.get("combinations", ())
+            row = next((row for row in rows if row["combination"] == case.combination.id), None)
             if file.findings:
-                return self._failed(combination, file, file.findings), row is not None
+                return self._failed(case, file, file.findings), row is not None
             if row is None:
-                return self._failed(combination, file, ["it was not asked for there"]), False
-            return self._judged(combination, file, row), True
+                return self._failed(case, file, ["it was not asked for there"]), False
+            return self._judged(case, file, row), True
         except _MALFORMED as error:
             finding = f"what it says is malformed: {type(error).__name__}: {error}"
-            return self._failed(combination, file, [finding]), True
+            return self._failed(case, file, [finding]), True
 
-    def _judged(self, combination: Combination, file: _File, row: Mapping[str, Any]) -> Judgement:
-        report = file.report
+    def _judged(self, case: Case, file: _File, row: Mapping[str, Any]) -> Judgement:
+        report, combination = file.report, case.combination
         if row["verdict"] == "skipped":
-            cause = f"{combination} could not run where {file.path} was made: {row['reason']}"
-            return self._open(combination, cause)
+            return self._open(case, f"{combination} could not run where {file.path} was made: {row['reason']}")
         if row["verdict"] == "error":
-            return self._failed(combination, file, [f"trouble there: {_line(row['reason'])}"])
+            return self._failed(case, file, [f"trouble there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
         if strange := {j.verdict for j in judgements} - {*_ORDER}:
             raise ValueError(f"verdicts {', '.join(map(repr, sorted(strange)))}")
@@ -177,33 +179,31 @@ class ReceiptChecks:
         if not failed and row["verdict"] not in ("pass", "reference", "inconclusive"):
             findings.append(f"it is {row['verdict']!r} there, though no check of it failed")
         if findings:
-            return self._failed(combination, file, findings)
+            return self._failed(case, file, findings)
         notes = [*file.notes, *(f"expected failure: {_line(j.message)}" for j in expected)]
         unsettled = [j for j in judgements if j.verdict == "inconclusive" and not j.unjudged]
         if unsettled:
             message = f"{file.path}: inconclusive there: {_line(unsettled[0].message)}"
-            return Judgement("receipt", combination.id, "inconclusive", message, details=tuple(notes))
+            return case.judgement("inconclusive", message, details=tuple(notes))
         unjudged = [j for j in judgements if j.unjudged]
         causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
         told = [f"{len(unjudged)} checks not judged there: {_line('; '.join(causes))}"] if unjudged else []
         if unjudged and self._plan.settings.strict:
-            return self._open(combination, f"{combination} in {file.path}: {told[0]}")
+            return self._open(case, f"{combination} in {file.path}: {told[0]}")
         message = (
             f"verified: measured on {report['machine']['gpu']} on {report['created'][:10]}, {len(judgements)} checks, "
             f"commit {_short(report[receipt.SECTION]['commit'])} ({file.path.name})"
         )
-        return Judgement(
-            "receipt", combination.id, "pass", printable(message), n=len(judgements), details=(*notes, *told)
-        )
+        return case.passed(printable(message), n=len(judgements), details=(*notes, *told))
 
     def _missing(
         self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
     ) -> Iterator[str]:
         """What should have been judged of a combination and was not."""
         judged = {(j.check, j.dataset, j.metric) for j in judgements}
-        wanted = {subject for subject in self._plan.subjects(combination) if subject[0] not in _ELSEWHERE}
+        wanted = self._context.checks.places(self._plan, combination, of_receipts=True)
         if missing := sorted(wanted - judged):
-            names = [" ".join(filter(None, subject)) for subject in missing]
+            names = [" ".join(filter(None, place)) for place in missing]
             shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
             asked = section["asked"].get(combination.id, {})
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
@@ -213,19 +213,17 @@ class ReceiptChecks:
 
     def _expects(self, judgement: Judgement, profile_name: str) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric
-        return any(entry.matches(*subject, profile(profile_name)) for entry in self._expectations.entries)
+        entries = self._context.expectations.entries
+        return any(entry.matches(*subject, profile(profile_name)) for entry in entries)
 
-    def _failed(self, combination: Combination, file: _File, findings: Sequence[str]) -> Judgement:
+    def _failed(self, case: Case, file: _File, findings: Sequence[str]) -> Judgement:
         first, *others = map(printable, findings)
         # Which file, where the finding does not begin with it already.
         cause = first if first.startswith(("there is no", str(file.path))) else f"{file.path}: {first}"
-        diagnosis = Diagnosis("receipt", cause, self._next)
-        return Judgement("receipt", combination.id, "fail", cause, diagnosis=diagnosis, details=tuple(others))
+        return case.failed(Diagnosis("receipt", cause, self._next), details=tuple(others))
 
-    def _open(self, combination: Combination, cause: str) -> Judgement:
-        cause = printable(cause)
-        diagnosis = Diagnosis("receipt", cause, self._next)
-        return Judgement("receipt", combination.id, "inconclusive", cause, diagnosis=diagnosis)
+    def _open(self, case: Case, cause: str) -> Judgement:
+        return case.unjudged(Diagnosis("receipt", printable(cause), self._next))
 
 
 def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:
@@ -288,3 +286,14 @@ def _short(commit: str) -> str:
 
 def _line(text: str) -> str:
     return printable((text.splitlines() or [""])[0])
+
+
+RECEIPT = Check(
+    "receipt",
+    verify,
+    demanded,
+    asked=lambda plan: bool(plan.settings.receipts),
+    shared=True,
+    builds=False,
+    in_receipts=False,
+)

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 
 from embedgate.approved.ranges import RangesStore
+from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import normalised
 from embedgate.core.errors import BaselineError
-from embedgate.core.machine import HardwareProfile
 from embedgate.data.types import Retrieval
 from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
-from embedgate.runtime.session import Run, Session
+from embedgate.performance.timing import spare_threads
+from embedgate.runtime.session import Run
 from embedgate.vectors.codes import Ranges
 from embedgate.vectors.collection import Collection, stored_name
 from embedgate.vectors.corpus import Recipe, grow
 from embedgate.vectors.measure import Vectors, exact, mixed, rankings, within_ranges
+from embedgate.vectors.speed import SearchTiming
 from embedgate.vectors.storage import MIXTURES
 
 # Of n calibration vectors, the ranges miss 2 / (n + 1) of the values of others like them, in each dimension, whatever
@@ -30,7 +32,7 @@ UNIT = 1e-4
 # What says of itself that nothing can be measured: lost quality.
 UNMEASURED = (NotFinite, Indistinct)
 
-# Dataset, its hash and metric, as baselines are keyed.
+# Dataset, its hash and metric, as baselines are keyed; of scores, storage, dataset and metric.
 Place = tuple[str, str, str]
 
 
@@ -58,28 +60,28 @@ class Searched:
 class StoredVectors:
     """What is searched of a session's runs, and what is found.
 
-    Args:
-        session: The runs.
-        profile_of: The hardware profile whose ranges count for a combination.
-
     Attributes:
-        on_another_run: Called whenever the vectors of one more run are made, to give back what others no longer need.
+        ranges: By combination, what 8-bit codes are steps of, where these are its own or the approved ones.
     """
 
-    def __init__(self, session: Session, profile_of: Callable[[Combination], HardwareProfile]) -> None:
-        self._session = session
-        self._profile_of = profile_of
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._session = context.session
+        self._plan = context.plan
         self._searched: dict[Combination, Searched] = {}
+        self._timing: tuple[Combination, SearchTiming] | None = None
         self._recipes: dict[Combination, Recipe] = {}
+        self._scores: dict[Combination, dict[Place, Scores]] = {}
+        self._mixed: dict[Combination, dict[str, Scores]] = {}
         self._unmeasured: dict[Combination, ValueError] = {}
         self._indistinct: dict[Combination, dict[tuple[str, str], Indistinct]] = {}
         self._unmixed: dict[Combination, ValueError] = {}
-        self.on_another_run: Callable[[], None] = lambda: None
+        self.ranges: dict[Combination, Ranges] = {}
 
     @property
     def collection(self) -> Collection:
         """What is searched."""
-        collection = self._session.plan.collection
+        collection = self._plan.collection
         assert collection is not None, "without a collection, there is nothing to ask"
         return collection
 
@@ -111,7 +113,7 @@ class StoredVectors:
         if combination in self._unmeasured:
             raise self._unmeasured[combination]
         if combination not in self._searched:
-            self.on_another_run()
+            self.close()  # an index of others would hold their vectors
             keep = (combination, combination.reference)
             self._searched = {each: made for each, made in self._searched.items() if each in keep}
             try:
@@ -121,15 +123,36 @@ class StoredVectors:
                 raise
         return self._searched[combination]
 
+    def timing(self, run: Run) -> SearchTiming:
+        """Times searches of a run; kept until the vectors of another run are made.
+
+        Raises:
+            NotFinite: If an embedding holds NaN or infinity.
+            Indistinct: If too many documents score alike.
+        """
+        searched = self.searched(run)
+        if self._timing is None or self._timing[0] != run.combination:
+            self.close()
+            timing = SearchTiming(searched.vectors, searched.ranges[None], spare_threads(self._session.threads))
+            self._timing = run.combination, timing
+        return self._timing[1]
+
+    def close(self) -> None:
+        """Gives back the memory of indexes that are timed."""
+        if self._timing is not None:
+            self._timing[1].close()
+        self._timing = None
+
     def _grown(self, run: Run) -> Searched:
         require_finite(run.embeddings.matrix)
-        self._session.plan.require_searchable(run.embeddings.dim)
+        self._plan.require_searchable(run.embeddings.dim)
         session, collection, combination = self._session, self.collection, run.combination
+        given = self._context.settings.ranges is not None
         documents = grow(
             run.embeddings.matrix[run.embeddings.rows(collection.documents)],
             self._recipe(combination),
             collection.size,
-            folder=session.cache.root / "corpora" / f"{session.model.name}-{combination}-{collection.size}",
+            folder=session.cache.root / "corpora" / f"{run.model.name}-{combination}-{collection.size}",
             progress=lambda line: session.progress(f"{combination}: {line}"),
         )
         raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
@@ -137,7 +160,8 @@ class StoredVectors:
             documents = normalised(documents)
         vectors = Vectors(run.embeddings.of(collection.queries), documents)
         ranges, origin, calibrated = self._ranges(run, vectors)
-        run.ranges = None if session.settings.ranges else ranges[None]
+        if not given:
+            self.ranges[combination] = ranges[None]
         return Searched(vectors, raw, ranges, origin, calibrated, exact(vectors, session.threads))
 
     def real(self, vectors: Vectors) -> Matrix:
@@ -147,27 +171,26 @@ class StoredVectors:
     def _ranges(self, run: Run, vectors: Vectors) -> tuple[dict[int | None, Ranges], str, bool]:
         real = self.real(vectors)
         own = Ranges.of(real)
-        dims = {storage.dims for storage in self._session.plan.storages if storage.dims}
+        dims = {storage.dims for storage in self._plan.storages if storage.dims}
         found: dict[int | None, Ranges] = {kept: Ranges.of(normalised(real[:, :kept])) for kept in dims}
-        given = self._session.settings.ranges
+        given = self._context.settings.ranges
         if given is not None:
             return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
         recorded = self._recorded(run.combination)
         if recorded is not None and len(recorded[0].low) == real.shape[1]:
             ranges, profile = recorded
             # An update keeps the old ones as long as they fit.
-            if not self._session.settings.update or _fits(ranges, real):
+            if not self._context.settings.update or _fits(ranges, real):
                 return {**found, None: ranges}, f"approved for {profile}", True
         return {**found, None: own}, f"of these {len(real)} documents", False
 
     def _recorded(self, combination: Combination) -> tuple[Ranges, str] | None:
         """The approved ranges of a combination, and for which profile; None where none are."""
-        session = self._session
-        store = RangesStore(session.settings.baselines_folder)
+        store = RangesStore(self._context.settings.baselines_folder)
         try:
-            return store.find(self._profile_of(combination), session.model, combination.id)
+            return store.find(self._context.profile_of(combination), self._plan.model, combination.id)
         except BaselineError:
-            if session.settings.update:  # new ones are being recorded
+            if self._context.settings.update:  # new ones are being recorded
                 return None
             raise
 
@@ -187,21 +210,21 @@ class StoredVectors:
         self._measure(run)
         if (error := self._indistinct[run.combination].get((storage, dataset))) is not None:
             raise error
-        return run.stored[storage, dataset, metric]
+        return self._scores[run.combination][storage, dataset, metric]
 
     def _measure(self, run: Run) -> None:
         if run.combination in self._indistinct:
             return
         searched, session, name = self.searched(run), self._session, self.collection.name
-        storages = session.plan.storages
-        found: dict[tuple[str, str, str], Scores] = {}
+        storages = self._plan.storages
+        found: dict[Place, Scores] = {}
         indistinct: dict[tuple[str, str], Indistinct] = {}
         for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
             if isinstance(result, Indistinct):
                 indistinct[storage, name] = result
             else:
                 found[storage, name, "kept_at_10"] = kept_at_10(result, searched.truth)
-        for dataset in session.datasets:
+        for dataset in self._plan.datasets:
             if not isinstance(dataset, Retrieval):
                 continue
             vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
@@ -211,7 +234,7 @@ class StoredVectors:
                     continue
                 for metric, scores in judged(result, dataset.relevance).items():
                     found[storage, dataset.name, metric] = scores
-        run.stored.update(found)  # all, or nothing where memory runs out
+        self._scores[run.combination] = found  # all, or nothing where memory runs out
         self._indistinct[run.combination] = indistinct
 
     def mixed(self, run: Run) -> Mapping[str, Scores]:
@@ -224,15 +247,15 @@ class StoredVectors:
         """
         if run.combination in self._unmixed:
             raise self._unmixed[run.combination]
-        if not run.mixed:
+        if run.combination not in self._mixed:
             try:
-                run.mixed.update(self._mixed(run))
+                self._mixed[run.combination] = dict(self._mix(run))
             except ValueError as error:
                 self._unmixed[run.combination] = error
                 raise
-        return run.mixed
+        return self._mixed[run.combination]
 
-    def _mixed(self, run: Run) -> Mapping[str, Scores]:
+    def _mix(self, run: Run) -> Mapping[str, Scores]:
         reference = self.searched(self._session.run(run.combination.reference))
         candidate = self.searched(run)
         shapes = [each.vectors.documents.shape[1] for each in (candidate, reference)]
@@ -250,8 +273,7 @@ class StoredVectors:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
             ValueError: If it has other dimensions than the reference, or tells too many documents not apart.
         """
-        plan = self._session.plan
-        if plan.collection is None or plan.search_unavailable:
+        if self._plan.collection is None or self._plan.search_unavailable:
             return {}
         self._measure(run)
         if not run.combination.is_reference:
@@ -260,13 +282,13 @@ class StoredVectors:
 
     def known(self, run: Run) -> dict[Place, Scores]:
         """As `measured`, of what a check has asked for already."""
-        hashes = {dataset.name: dataset.sha256 for dataset in self._session.datasets}
+        hashes = {dataset.name: dataset.sha256 for dataset in self._plan.datasets}
         found: dict[Place, Scores] = {}
-        if self._session.plan.collection is not None:
+        if self._plan.collection is not None:
             hashes[self.collection.name] = self.collection.sha256
-        for (storage, dataset, metric), scores in run.stored.items():
+        for (storage, dataset, metric), scores in self._scores.get(run.combination, {}).items():
             found[stored_name(dataset, storage), hashes[dataset], metric] = scores
-        for mixture, scores in run.mixed.items():
+        for mixture, scores in self._mixed.get(run.combination, {}).items():
             found[self.mixture_name(mixture), self.collection.sha256, "mixed_kept_at_10"] = scores
         return found
 
@@ -275,11 +297,11 @@ class StoredVectors:
 
         What is approved under others, such as of vectors truncated to other dimensions, is left alone.
         """
-        if self._session.plan.collection is None:
+        if self._plan.collection is None:
             return set()
-        bases = [self.collection.name, *(d.name for d in self._session.datasets if isinstance(d, Retrieval))]
-        storages = self._session.plan.storages if run.stored else ()
-        mixtures = MIXTURES if run.mixed else ()
+        bases = [self.collection.name, *(d.name for d in self._plan.datasets if isinstance(d, Retrieval))]
+        storages = self._plan.storages if run.combination in self._scores else ()
+        mixtures = MIXTURES if run.combination in self._mixed else ()
         unknown = self._indistinct.get(run.combination, {})
         found = {stored_name(base, s.id) for base in bases for s in storages if (s.id, base) not in unknown}
         return found | {self.mixture_name(mixture) for mixture in mixtures}

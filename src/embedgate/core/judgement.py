@@ -6,30 +6,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 Verdict = Literal["pass", "fail", "inconclusive"]
-Check = Literal[
-    "effective",
-    "retention",
-    "agreement",
-    "baseline",
-    "upgrade",
-    "ordering",
-    "invariance",
-    "contract",
-    "golden",
-    "speed",
-    "memory",
-    "size",
-    "products",
-    "receipt",
-    "codes",
-    "search",
-    "mixed",
-    "engine",
-    "search speed",
-]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
-ORDER = ("margin", "similarity")
+MARGIN, SIMILARITY = ORDER = ("margin", "similarity")
 ANY_TEXT = "any_text"
 TOKENS = "tokens"
 
@@ -71,7 +50,7 @@ class Judgement:
     """One check of one combination.
 
     Attributes:
-        check: What was checked.
+        check: What was checked: the kind of a check in `embedgate.checks.CHECKS`.
         combination: Id of the combination.
         dataset: Name of the dataset; empty where the check is about none.
         metric: Name of the metric, of the variation (`invariance`), of the canary (`contract`) or of the workload
@@ -96,7 +75,7 @@ class Judgement:
         example: The texts of the smallest example that breaks a property.
     """
 
-    check: Check
+    check: str
     combination: str
     verdict: Verdict
     message: str

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from embedgate.core.combination import Registry
 
 if TYPE_CHECKING:
+    from embedgate.checks import CheckRegistry
     from embedgate.vectors.engines.base import EngineRegistry
 
 
@@ -23,4 +24,12 @@ def pytest_gate_engines(registry: EngineRegistry) -> None:
 
     A factory is `documents -> index`: of the documents' vectors (float32 `[n, dim]`, as the encoder gave them) it makes
     anything with `search(queries, k)`, which gives the rows of the `k` nearest documents of each query, `[q, k]`.
+    """
+
+
+def pytest_gate_checks(registry: CheckRegistry) -> None:
+    """Adds checks of a host project's own: `registry.add(embedgate.Check("acme", judge))`.
+
+    A judge is `(context, case) -> judgement`. A test that is marked `@pytest.mark.gate("acme")` and calls its fixture
+    `uphold` asks it of every combination. See docs/add-a-check.md.
     """

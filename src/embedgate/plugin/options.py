@@ -15,6 +15,7 @@ from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 if TYPE_CHECKING:
     import pytest
 
+    from embedgate.checks import CheckRegistry
     from embedgate.runtime.plan import Plan
 
 
@@ -185,25 +186,21 @@ def refuse_bad_models(plan: Plan) -> None:
         _ = plan.model
 
 
-def refuse_bad_files(plan: Plan) -> None:
+def refuse_bad_files(plan: Plan, checks: CheckRegistry) -> None:
     """Tells tolerances, expected failures or pinned examples that are malformed once, before any test.
 
     Raises:
         GateError: With the first.
     """
     from embedgate.approved.examples import load_pinned
-    from embedgate.approved.expected_failures import Expectations
-    from embedgate.approved.tolerances import Tolerances
+    from embedgate.checks.context import expectations_of, tolerances_of
     from embedgate.core.machine import profile
-    from embedgate.core.settings import own_or_bundled
 
-    settings = plan.settings
-    folder = settings.baselines_folder
-    if settings.profile:
-        profile(settings.profile)
-    Tolerances.load(own_or_bundled(folder, "tolerances.toml"), plan.registry, plan.engines.added)
-    Expectations.load(folder / "expected_failures.toml")
-    load_pinned(folder)
+    if plan.settings.profile:
+        profile(plan.settings.profile)
+    tolerances_of(plan)
+    expectations_of(plan, checks)
+    load_pinned(plan.settings.baselines_folder)
 
 
 def refuse_misfits(plan: Plan) -> None:

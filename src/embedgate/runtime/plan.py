@@ -7,16 +7,15 @@ from functools import cached_property
 
 from embedgate.core.combination import Combination, Registry
 from embedgate.core.errors import DataError, GateError
-from embedgate.core.judgement import ANY_TEXT, ORDER, TOKENS
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
-from embedgate.metrics import ALL_TEXTS, ORDERING, STORED_LOSSES, metrics_of
-from embedgate.vectors.collection import Collection, stored_name
+from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
+from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import ENGINES, EngineCase, EngineRegistry
 from embedgate.vectors.loads import SearchLoad, search_loads
-from embedgate.vectors.storage import EMBEDDING_PRECISIONS, FLOAT32, MIXTURES, STORAGES, TRUNCATED, Storage
+from embedgate.vectors.storage import STORAGES, TRUNCATED, Storage
 
 # Memory that a session takes beside what it searches.
 SPARE_MEMORY = 2**30
@@ -116,12 +115,6 @@ class Plan:
         """
         return self.engines.select(self.settings.engines)
 
-    def engine_subject(self, case: EngineCase) -> tuple[str, str]:
-        """Dataset and metric under which an index is judged: a host project's by what float32 finds."""
-        if case.kind or self.collection is None:
-            return "", case.id
-        return stored_name(self.collection.name, case.engine), "kept_at_10"
-
     @property
     def search_loads(self) -> tuple[SearchLoad, ...]:
         """The searches to time."""
@@ -132,36 +125,6 @@ class Plan:
         """Storage, dataset and metric of everything that is measured by judgements."""
         datasets = [dataset for dataset in self.datasets if isinstance(dataset, Retrieval)]
         return tuple((s, d, metric) for s in self.storages for d in datasets for metric in STORED_LOSSES)
-
-    def subjects(self, combination: Combination) -> set[tuple[str, str, str]]:
-        """Everything that is judged of a combination: check, dataset and metric, as its judgements have them."""
-        from embedgate.performance.workloads import workloads
-        from embedgate.properties.contract import CANARIES
-        from embedgate.properties.invariance import VARIATIONS
-
-        found = {(check, "", "") for check in ("effective", "baseline", "golden", "memory", "size")}
-        found |= {("invariance", "", variation) for variation in VARIATIONS}
-        found |= {("contract", "", canary) for canary in (*CANARIES, ANY_TEXT)}
-        if self.collection is not None:
-            name = self.collection.name
-            found |= {("codes", "", precision) for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision}
-            if combination == self.reference:
-                found |= {("engine", *self.engine_subject(case)) for case in self.engine_cases}
-                found |= {("search speed", "", load.id) for load in self.search_loads}
-            found |= {("search", stored_name(name, storage.id), "kept_at_10") for storage in self.storages}
-            found |= {("search", stored_name(d.name, s.id), metric) for s, d, metric in self.stored_measures}
-            if not combination.is_reference:
-                found |= {("mixed", stored_name(name, mixture), "mixed_kept_at_10") for mixture in MIXTURES}
-        if combination.is_reference:
-            found |= {("upgrade", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
-        else:
-            found |= {("retention", d.name, metric) for d in self.datasets for metric in metrics_of(d.kind)}
-            found |= {("agreement", self.texts_name, metric) for metric in metrics_of("agreement")}
-            found |= {("ordering", ORDERING, metric) for metric in metrics_of("ordering")}
-            found |= {("ordering", "", limit) for limit in ORDER}
-            found |= {("contract", "", TOKENS), ("products", "", "")}
-            found |= {("speed", "", load.id) for load in workloads(self.settings.exploration)}
-        return found
 
     @property
     def texts_name(self) -> str:

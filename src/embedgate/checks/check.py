@@ -1,0 +1,264 @@
+"""A check: what is asked, of which combinations, about what, and how a judgement comes of it.
+
+A module of this package holds the checks of one family. Each check is one `Check`, listed once, in
+`embedgate.checks.CHECKS`; tests, reports, receipts and expected failures are made from that tuple.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
+
+if TYPE_CHECKING:
+    from embedgate.metrics.statistics import Comparison
+    from embedgate.runtime.plan import Plan
+
+# Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Stored vectors
+# are a family of their own, since there are many, and whoever stores float32 needs none of them.
+Family: TypeAlias = Literal["quality", "search", "time"]
+
+# Check, dataset and metric, as a judgement has them.
+Place: TypeAlias = tuple[str, str, str]
+
+
+@dataclass(frozen=True)
+class Subject:
+    """One thing that a check asks about a combination.
+
+    Attributes:
+        id: Its name in the ids of tests; empty where the check asks one thing alone.
+        dataset: Name of the dataset, as judgements and baselines have it; empty where it is about none.
+        metric: Name of the metric, or of what stands in its place, as judgements have it; empty where it is about none.
+        about: What the check works on, for example a dataset or a storage.
+    """
+
+    id: str = ""
+    dataset: str = ""
+    metric: str = ""
+    about: Any = None
+
+    @classmethod
+    def named(cls, metric: str, about: Any = None) -> Subject:
+        """A subject that is called as its metric, for example a variation or a workload."""
+        return cls(metric, "", metric, about)
+
+
+@dataclass(frozen=True)
+class Missing:
+    """Why a check cannot be asked here.
+
+    Attributes:
+        what: What cannot be done, for example `faiss cannot run here`.
+        reason: Why, in one line.
+    """
+
+    what: str
+    reason: str
+
+
+def every(plan: Plan) -> Sequence[Combination]:
+    """Every combination of the session, references included."""
+    return plan.combinations
+
+
+def candidates(plan: Plan) -> Sequence[Combination]:
+    """Every combination that is judged against a reference."""
+    return [combination for combination in plan.combinations if not combination.is_reference]
+
+
+def reference(plan: Plan) -> Sequence[Combination]:
+    """The reference alone, where the session has it: for what does not depend on the combination."""
+    return [combination for combination in plan.combinations if combination == plan.reference]
+
+
+def once(_: Plan) -> Iterable[Subject]:
+    """One subject: what the check asks, it asks once of a combination."""
+    return (Subject(),)
+
+
+def always(_: Plan) -> bool:
+    """The check is asked in every session."""
+    return True
+
+
+def anywhere(_: Plan, __: Subject) -> None:
+    """The check needs nothing but its combination."""
+
+
+@dataclass(frozen=True)
+class Check:
+    """One check.
+
+    A suite asks it by `@pytest.mark.gate(name)` and the fixture `uphold`.
+
+    Attributes:
+        name: Its name; what stands before the first dot is its kind.
+        judge: `(context, case) -> judgement`, see `embedgate.checks.context.Context`. What a test hands to `uphold` by
+            name, such as pytest-benchmark's fixture, follows as keywords.
+        of: The combinations that it is asked of.
+        over: What it is asked about each of them.
+        asked: Whether a session asks it at all.
+        unavailable: Why it cannot be asked about a subject here; None where it can.
+        family: The checks that it shares a level with; None where it is not judged statistically.
+        approved: Whether it holds values against approved ones, so that details of a `pass` tell what is better.
+        shared: Whether what it holds values against is one file for all combinations.
+        builds: Whether the combination must run for it; what judges without running one is no check of the combination.
+        in_rows: Whether its judgements belong to the combination's row of a report.
+        in_receipts: Whether a receipt must hold it.
+        reproduces: Whether a failure tells the command that asks it again.
+        vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
+    """
+
+    name: str
+    judge: Callable[..., Judgement]
+    of: Callable[[Plan], Sequence[Combination]] = every
+    over: Callable[[Plan], Iterable[Subject]] = once
+    asked: Callable[[Plan], bool] = always
+    unavailable: Callable[[Plan, Subject], Missing | None] = anywhere
+    family: Family | None = None
+    approved: bool = False
+    shared: bool = False
+    builds: bool = True
+    in_rows: bool = True
+    in_receipts: bool = True
+    reproduces: bool = False
+    vocabulary: Callable[[], Iterable[str]] = tuple
+
+    @property
+    def kind(self) -> str:
+        """What judgements, reports and expected failures call it, for example `contract` of `contract.any_text`."""
+        return self.name.partition(".")[0]
+
+    def cases(self, plan: Plan) -> list[Case]:
+        """Everything that a session asks by it, combination after combination."""
+        if not self.asked(plan) or not (asked := self.of(plan)):
+            return []
+        subjects = tuple(self.over(plan))
+        return [Case(self, combination, subject) for combination in asked for subject in subjects]
+
+
+@dataclass(frozen=True)
+class Case:
+    """A check of one combination about one subject: what a test asks, and where its judgement is made.
+
+    Attributes:
+        check: The check.
+        combination: The combination.
+        subject: What it is asked about.
+    """
+
+    check: Check
+    combination: Combination
+    subject: Subject = field(default_factory=Subject)
+
+    @property
+    def id(self) -> str:
+        """Its name in the id of a test, for example `torch-bf16-cpu-pairs-cosine_spearman`."""
+        return "-".join(filter(None, (self.combination.id, self.subject.id)))
+
+    @property
+    def place(self) -> Place:
+        """Check, dataset and metric, as its judgement has them."""
+        return self.check.kind, self.subject.dataset, self.subject.metric
+
+    def judgement(self, verdict: Verdict, message: str, **found: Any) -> Judgement:
+        """A judgement of this case.
+
+        Args:
+            verdict: The verdict.
+            message: What was found, in one line.
+            **found: Any other attribute of `Judgement`.
+        """
+        kind, dataset, metric = self.place
+        return Judgement(kind, self.combination.id, verdict, message, **{"dataset": dataset, "metric": metric, **found})
+
+    def passed(self, message: str, **found: Any) -> Judgement:
+        """A green judgement."""
+        return self.judgement("pass", message, **found)
+
+    def failed(self, diagnosis: Diagnosis, message: str = "", **found: Any) -> Judgement:
+        """A red judgement.
+
+        Args:
+            diagnosis: The cause, and what to do.
+            message: What was found, in one line; the cause where that says it.
+            **found: Any other attribute of `Judgement`.
+        """
+        return self.judgement("fail", message or diagnosis.cause, diagnosis=diagnosis, **found)
+
+    def unjudged(self, diagnosis: Diagnosis, shown: str = "", **found: Any) -> Judgement:
+        """A judgement of what could not be judged.
+
+        Args:
+            diagnosis: Why, and what to do.
+            shown: What was found all the same, in one line.
+            **found: Any other attribute of `Judgement`.
+        """
+        message = "; ".join(filter(None, (shown, diagnosis.cause)))
+        return self.judgement("inconclusive", message, diagnosis=diagnosis, **found)
+
+    def untrusted(self, error: GateError) -> Judgement:
+        """A red judgement of what was approved and cannot be trusted."""
+        return self.failed(Diagnosis("baseline", error.cause, error.action))
+
+    def unmeasured(self, error: ValueError, diagnosis: Diagnosis) -> Judgement:
+        """A red judgement of what says of itself that it cannot be measured, such as embeddings that hold NaN.
+
+        Args:
+            error: What it says.
+            diagnosis: The layer at fault, and what to do.
+        """
+        _, dataset, metric = self.place
+        return self.failed(diagnosis, f"{dataset} {metric} cannot be measured: {error}".strip())
+
+    def compared(
+        self,
+        found: Comparison,
+        message: str,
+        value: float,
+        reference_value: float | None = None,
+        *,
+        diagnose: Callable[[], Diagnosis] | None = None,
+        worst: Callable[[], Sequence[WorstText]] = tuple,
+        details: tuple[str, ...] = (),
+    ) -> Judgement:
+        """A judgement that a comparison came to, which says what its verdict hangs on.
+
+        Args:
+            found: The comparison.
+            message: What was found, in one line.
+            value: The combination's value.
+            reference_value: The reference's.
+            diagnose: Names the cause of a failure; None where that is left to others.
+            worst: Finds the texts that lost most in a failure.
+            details: Further lines below a failure.
+        """
+        red = found.verdict == "fail"
+        if red:
+            message += f"; even the better end of the interval is {found.high:.4f}"
+        elif found.verdict == "inconclusive":
+            needed = found.items_needed
+            settles = f"about {needed} items would settle it" if needed else "more items would not settle it"
+            ends = f"the interval {found.low:.4f} to {found.high:.4f} holds both answers"
+            message += f"; {ends}, {settles} ({found.n} now)"
+        return self.judgement(
+            found.verdict,
+            message,
+            value=value,
+            reference_value=reference_value,
+            observed=found.observed,
+            low=found.low,
+            high=found.high,
+            limit=found.limit,
+            n=found.n,
+            smallest_detectable_loss=found.smallest_detectable_loss,
+            items_needed=found.items_needed,
+            diagnosis=diagnose() if red and diagnose is not None else None,
+            worst=tuple(worst()) if red else (),
+            details=details if red else (),
+        )

@@ -1,0 +1,235 @@
+"""What checks judge by: a session's runs, the human decisions, what was approved, and how to name a cause."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable, Mapping, Sequence
+from functools import cached_property
+from typing import TypeVar
+
+import numpy as np
+
+from embedgate.approved.expected_failures import Expectations, Expected
+from embedgate.approved.tolerances import Tolerances
+from embedgate.checks.check import Case, Family
+from embedgate.checks.registry import CheckRegistry
+from embedgate.core.combination import Combination
+from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.machine import HardwareProfile
+from embedgate.core.profiles import Profiles
+from embedgate.core.settings import Settings, own_or_bundled
+from embedgate.diagnosis.layers import Arm, diagnose
+from embedgate.report.receipt import Invocation
+from embedgate.runtime.journal import interrupted
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Run, Session
+
+Part = TypeVar("Part")
+
+PROBES = 16
+
+
+class Context:
+    """What every check is handed; one for a session.
+
+    What checks of one module share, such as indexes or what was timed, is a class of that module: `of` makes it once.
+
+    Args:
+        plan: What was asked for.
+        checks: The checks there are.
+        progress: Called with a short line at each long step.
+        families: How many checks of each family the session asks; red verdicts are corrected for it.
+        invocation: How pytest was called.
+        command: The words that call pytest for the same places.
+
+    Attributes:
+        plan: What was asked for.
+        checks: The checks there are.
+        invocation: How pytest was called.
+        command: The words that call pytest for the same places.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        checks: CheckRegistry | None = None,
+        *,
+        progress: Callable[[str], None] = lambda _: None,
+        families: Mapping[Family, int] | None = None,
+        invocation: Invocation | None = None,
+        command: Sequence[str] = ("pytest",),
+    ) -> None:
+        self.plan = plan
+        self.checks = checks or CheckRegistry()
+        self.invocation = invocation or Invocation()
+        self.command = tuple(command)
+        self._progress = progress
+        self.families = families or {}
+        self._parts: dict[Callable[[Context], object], object] = {}
+        self._diagnoses: dict[Combination, Diagnosis] = {}
+
+    @cached_property
+    def session(self) -> Session:
+        """The runs; made when a check first needs one."""
+        session = Session(self.plan, self._progress)
+        for what in interrupted(session.cache.root):
+            cut_short = f"an earlier session ended abruptly (native crash or kill) in {what}"
+            self._progress(f"{cut_short}; run that combination alone")
+        return session
+
+    @property
+    def has_session(self) -> bool:
+        """Whether a check has needed a run."""
+        return "session" in self.__dict__
+
+    @property
+    def settings(self) -> Settings:
+        """The options of the session."""
+        return self.plan.settings
+
+    @cached_property
+    def tolerances(self) -> Tolerances:
+        """How much loss is acceptable.
+
+        Raises:
+            GateError: If the file is malformed.
+        """
+        return tolerances_of(self.plan)
+
+    @cached_property
+    def expectations(self) -> Expectations:
+        """The failures that are expected.
+
+        Raises:
+            GateError: If the file is malformed.
+        """
+        return expectations_of(self.plan, self.checks)
+
+    @cached_property
+    def _profiles(self) -> Profiles:
+        return Profiles(self.settings.profile, self.session.machine_of)
+
+    @property
+    def alpha(self) -> float:
+        """Level of the statistical checks."""
+        return self.tolerances.alpha
+
+    @property
+    def record_command(self) -> str:
+        """The command that approves what this session measures."""
+        return f'{shlex.join(["pytest", *self.settings.invocation])} --gate-update --gate-reason "..."'
+
+    def of(self, part: Callable[[Context], Part]) -> Part:
+        """What checks of one module share, made once from this context and closed with it.
+
+        Args:
+            part: A class that is made from a context. Where it has `close()`, that is called when the session ends.
+        """
+        if part not in self._parts:
+            self._parts[part] = part(self)
+        return self._parts[part]  # type: ignore[return-value]
+
+    def provide(self, part: Callable[[Context], Part], made: Part) -> None:
+        """Has `of` give something in the place of what it would make, for example a clock of a test's own."""
+        self._parts[part] = made
+
+    def profile_of(self, combination: Combination) -> HardwareProfile:
+        """The hardware profile whose baselines count for a combination: its device's."""
+        return self._profiles.of(combination)
+
+    def family(self, case: Case) -> int:
+        """How many checks share the level of a case's."""
+        return max(1, self.families.get(case.check.family, 1)) if case.check.family else 1
+
+    def run(self, case: Case) -> Run:
+        """What a case's combination produced."""
+        return self.session.run(case.combination)
+
+    def reference_run(self, case: Case) -> Run:
+        """What the reference of a case's combination produced."""
+        return self.session.run(case.combination.reference)
+
+    def ask(self, name: str, combination: Combination, subject: str = "", **given: object) -> Judgement:
+        """Asks one check.
+
+        Args:
+            name: Name of the check.
+            combination: The combination.
+            subject: Id of what it is asked about; empty where the check asks one thing alone.
+            **given: What a test would hand to `uphold`.
+
+        Raises:
+            GateError: If there is no such check or subject, or the combination cannot run.
+        """
+        return self.judge(self.checks.case(self.plan, name, combination, subject), **given)
+
+    def judge(self, case: Case, **given: object) -> Judgement:
+        """The judgement of a case.
+
+        Raises:
+            GateError: If the combination cannot run.
+        """
+        return case.check.judge(self, case, **given)
+
+    def expected(self, judgement: Judgement) -> Expected | None:
+        """The entry that expects a judgement to fail, where there is one."""
+        profile = self.profile_of(Combination.parse(judgement.combination))
+        return self.expectations.match(
+            judgement.combination, judgement.dataset, judgement.check, judgement.metric, profile, judgement.verdict
+        )
+
+    def diagnose(self, run: Run) -> Diagnosis:
+        """The layer at which a run departs from its reference."""
+        session, combination = self.session, run.combination
+        if combination not in self._diagnoses:
+            reference = session.run(combination.reference)
+            probes = _probes(run, reference)
+            self._diagnoses[combination] = diagnose(
+                Arm(run.embeddings, run.evidence, session.stages(run, probes)),
+                Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
+                probes,
+            )
+        return self._diagnoses[combination]
+
+    def close(self) -> None:
+        """Releases encoders, indexes and whatever checks hold."""
+        try:
+            for part in self._parts.values():
+                if callable(close := getattr(part, "close", None)):
+                    close()
+        finally:
+            self._parts.clear()
+            if self.has_session:
+                self.session.close()
+
+
+def tolerances_of(plan: Plan) -> Tolerances:
+    """The tolerances of a session.
+
+    Raises:
+        GateError: If the file is malformed.
+    """
+    file = own_or_bundled(plan.settings.baselines_folder, "tolerances.toml")
+    return Tolerances.load(file, plan.registry, plan.engines.added)
+
+
+def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
+    """The expected failures of a session.
+
+    Raises:
+        GateError: If the file is malformed.
+    """
+    file = plan.settings.baselines_folder / "expected_failures.toml"
+    return Expectations.load(file, checks=checks.kinds, metrics=checks.vocabulary)
+
+
+def _probes(run: Run, reference: Run) -> list[str]:
+    """A few texts that show where two runs part: the ones that moved most, and some of every length."""
+    texts = run.embeddings.texts
+    spread = np.linspace(0, len(texts) - 1, min(PROBES // 2, len(texts))).astype(int)
+    if run.embeddings.dim == reference.embeddings.dim:
+        cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
+        moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
+    else:
+        moved = spread
+    return [texts[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]

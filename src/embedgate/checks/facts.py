@@ -1,0 +1,53 @@
+"""What a session ran on, as reports tell it."""
+
+from __future__ import annotations
+
+import datetime as dt
+from dataclasses import asdict
+from typing import Any
+
+from embedgate.checks.approvals import Approvals
+from embedgate.checks.context import Context
+from embedgate.checks.quality import index_advice
+from embedgate.core.combination import Combination
+
+
+def facts_of(context: Context) -> dict[str, Any]:
+    """What a session ran on, as JSON values."""
+    session, plan, settings = context.session, context.plan, context.settings
+    ran, on_cpu = session.ran(), [c for c in plan.combinations if c.device == "cpu"]
+    whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
+    # Where nothing ran on the GPU, it is not asked for its name.
+    profiles = {c.id: context.profile_of(c).name for c in (*ran, *on_cpu)}
+    names = dict.fromkeys(profiles[c.id] for c in ran)
+    return {
+        "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
+        "model": {"name": plan.model.name, "source": plan.model.source, "fingerprint": plan.model.fingerprint},
+        "profile": " + ".join(names) or context.profile_of(whose).name,
+        "profiles": profiles,
+        "machine": asdict(session.machine_of(whose)),
+        "libraries": session.libraries_of(whose),
+        "threads": session.threads,
+        "batch_size": settings.batch_size,
+        "strict": settings.strict,
+        "alpha": context.alpha,
+        "family": context.families.get("quality", 1),
+        "datasets": [
+            {
+                "name": d.name,
+                "kind": d.kind,
+                "version": d.version,
+                "sha256": d.sha256,
+                "items": len(d),
+                "texts": len(d.texts()),
+                "notes": list(d.notes),
+            }
+            for d in plan.datasets
+        ],
+        "texts": len(session.texts),
+        "index": index_advice(context),
+        "stale_baseline": [
+            f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
+        ],
+        "seconds": session.seconds(),
+    }

@@ -1,0 +1,177 @@
+"""Did quantization cost quality? Against the reference of the same session, and against an incumbent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.context import Context
+from embedgate.core.combination import Combination
+from embedgate.core.judgement import Diagnosis, Judgement, WorstText
+from embedgate.data.types import Dataset
+from embedgate.metrics import METRICS, ORDERING, NotFinite, metrics_of
+from embedgate.metrics.compatibility import advise
+from embedgate.metrics.evaluate import item_text
+from embedgate.metrics.statistics import compare, compare_floor
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Run
+from embedgate.sentences import approved_set
+
+WORST = 5
+
+
+def of_datasets(plan: Plan) -> Iterable[Subject]:
+    """Each dataset with each of its metrics."""
+    for dataset in plan.datasets:
+        for metric in metrics_of(dataset.kind):
+            yield Subject(f"{dataset.name}-{metric}", dataset.name, metric, dataset)
+
+
+def of_all_texts(plan: Plan) -> Iterable[Subject]:
+    """Each metric of the comparison with the reference over all texts together."""
+    return (Subject(metric, plan.texts_name, metric) for metric in metrics_of("agreement"))
+
+
+def of_order(_: Plan) -> Iterable[Subject]:
+    """Each metric of the order of generated sentences."""
+    return (Subject(metric, ORDERING, metric) for metric in metrics_of("ordering"))
+
+
+def of_the_model(plan: Plan) -> Sequence[Combination]:
+    """What model and incumbent are compared as, whether it was asked for or not."""
+    return (plan.reference,)
+
+
+def retention(context: Context, case: Case) -> Judgement:
+    """Whether a combination keeps the reference's quality on a dataset."""
+    tolerance = context.tolerances.retention(case.combination, case.subject.metric)
+    return _kept(context, case, context.reference_run(case), tolerance, "the reference's")
+
+
+def upgrade(context: Context, case: Case) -> Judgement:
+    """Whether the model keeps the incumbent's quality on a dataset, both run as the reference."""
+    incumbent = context.session.incumbent_run()
+    tolerance = context.tolerances.upgrade(case.subject.metric)
+    return _kept(context, case, incumbent, tolerance, f"{incumbent.model.name}'s")
+
+
+def agreement(context: Context, case: Case) -> Judgement:
+    """Whether a combination's embeddings stay near the reference's, text by text."""
+    run, metric = context.run(case), case.subject.metric
+    floor = context.tolerances.floor(case.combination, metric)
+    try:
+        scores = context.session.agreement(run)[metric]
+    except ValueError as error:  # NaN, or a dimension of its own
+        return case.unmeasured(error, context.diagnose(run))
+    found = compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
+    message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
+
+    def worst() -> list[WorstText]:
+        cosines = context.session.agreement(run)["cosine_mean"].items
+        order = np.argsort(cosines)[:WORST]
+        return [WorstText(run.embeddings.texts[int(i)], 1.0, float(cosines[i])) for i in order]
+
+    return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run), worst=worst)
+
+
+def order_kept(context: Context, case: Case) -> Judgement:
+    """Whether enough generated sentences keep the reference's order of similarity."""
+    run, metric = context.run(case), case.subject.metric
+    floor = context.tolerances.floor(case.combination, metric)
+    try:
+        scores = context.session.order(run)[metric]
+    except NotFinite as error:
+        return case.unmeasured(error, context.diagnose(run))
+    found = compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
+    cases, _ = approved_set()
+    turned = Counter(each.relation for each, kept in zip(cases, scores.items, strict=True) if kept < 1)
+    shown = ", ".join(f"{relation} {count}" for relation, count in turned.most_common()) or "none"
+    message = f"turns {turned.total()} of {len(cases)} orders round ({shown}): keeps {scores.value:.2%}"
+    message += f", {floor:.2%} is required"
+    return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run))
+
+
+def index_advice(context: Context) -> str | None:
+    """Whether the model's vectors can join the incumbent's index; None where no check has run the incumbent."""
+    session, plan = context.session, context.plan
+    if plan.incumbent is None or not session.has_run(plan.reference, plan.incumbent):
+        return None
+    return str(advise(session.run(plan.reference).embeddings, session.incumbent_run().embeddings))
+
+
+def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str) -> Judgement:
+    """Whether a run keeps another's quality on a dataset."""
+    run, metric = context.run(case), case.subject.metric
+    dataset: Dataset = case.subject.about
+    try:
+        mine = context.session.scores(run, dataset)[metric]
+    except NotFinite as error:
+        return case.unmeasured(error, context.diagnose(run))
+    try:
+        theirs = context.session.scores(other, dataset)[metric]
+        found = compare(
+            mine,
+            theirs,
+            tolerance,
+            alpha=context.alpha,
+            family=context.family(case),
+            unit_loss=METRICS[metric].unit_loss,
+        )
+    except ValueError as error:
+        # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
+        cause = f"{metric} on {dataset.name} cannot be judged: {error}"
+        return case.failed(Diagnosis("dataset", cause, "give data on which the reference scores above chance"))
+    message = (
+        f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
+        f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
+    )
+
+    # A similarity has no better direction of its own: any move away from the reference's is shown.
+    change = mine.items - theirs.items
+    change = -np.abs(change) if metric == "cosine_spearman" else change
+
+    def worst() -> list[WorstText]:
+        order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
+        return [WorstText(item_text(dataset, i), float(theirs.items[i]), float(mine.items[i])) for i in order]
+
+    return case.compared(
+        found,
+        message,
+        mine.value,
+        theirs.value,
+        # Between two models, layers differ everywhere.
+        diagnose=None if other.model is not run.model else lambda: context.diagnose(run),
+        worst=worst,
+        details=_worst_slices(dataset, change),
+    )
+
+
+def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:
+    """The slices of a dataset whose items lost most, where they lost more than the items as a whole."""
+    overall = float(change.mean())
+    means = {name: float(change[list(rows)].mean()) for name, rows in dataset.slices.items() if rows}
+    lost = sorted((mean, name) for name, mean in means.items() if mean < overall)[:3]
+    shown = ", ".join(f"{name} {mean:+.4f} ({len(dataset.slices[name])} items)" for mean, name in lost)
+    return (f"lost most in slices: {shown}; {overall:+.4f} overall",) if lost else ()
+
+
+RETENTION = Check("retention", retention, candidates, of_datasets, family="quality", vocabulary=lambda: METRICS)
+AGREEMENT = Check("agreement", agreement, candidates, of_all_texts, family="quality", vocabulary=lambda: METRICS)
+ORDER_KEPT = Check(
+    "ordering.kept", order_kept, candidates, of_order, family="quality", reproduces=True, vocabulary=lambda: METRICS
+)
+UPGRADE = Check(
+    "upgrade",
+    upgrade,
+    of_the_model,
+    of_datasets,
+    asked=lambda plan: plan.settings.incumbent is not None,
+    family="quality",
+    in_rows=False,
+    in_receipts=False,
+    vocabulary=lambda: METRICS,
+)

@@ -1,0 +1,87 @@
+"""The checks of a session: embedgate's own, and those that a host project adds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from difflib import get_close_matches
+
+from embedgate.checks.check import Case, Check, Place
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+from embedgate.runtime.plan import Plan
+
+
+class CheckRegistry:
+    """The checks there are, in the order of the report.
+
+    A host project adds one in the hook `pytest_gate_checks(registry)`.
+    """
+
+    def __init__(self) -> None:
+        from embedgate.checks import CHECKS
+
+        self._checks = {check.name: check for check in CHECKS}
+
+    def __iter__(self) -> Iterator[Check]:
+        return iter(self._checks.values())
+
+    def add(self, check: Check) -> None:
+        """Adds a check of a host project's own.
+
+        Raises:
+            GateError: If there is one of that name already.
+        """
+        if check.name in self._checks:
+            raise GateError(f"there is a check named {check.name!r} already", "give the added check another name")
+        self._checks[check.name] = check
+
+    def named(self, name: str) -> Check:
+        """The check of a name.
+
+        Raises:
+            GateError: If there is none.
+        """
+        if name not in self._checks:
+            near = get_close_matches(name, self._checks, n=1)
+            step = f"did you mean {near[0]}?" if near else f"choose from {', '.join(self._checks)}"
+            raise GateError(f"there is no check named {name!r}", step)
+        return self._checks[name]
+
+    def case(self, plan: Plan, name: str, combination: Combination, subject: str = "") -> Case:
+        """The case of a check about one subject, whether the session would ask it or not.
+
+        Raises:
+            GateError: If there is no such check, or it knows no such subject.
+        """
+        check = self.named(name)
+        subjects = {each.id: each for each in check.over(plan)}
+        if subject not in subjects:
+            raise GateError(
+                f"the check {name} is not asked about {subject!r}", f"choose from {', '.join(subjects) or 'nothing'}"
+            )
+        return Case(check, combination, subjects[subject])
+
+    @property
+    def kinds(self) -> tuple[str, ...]:
+        """The kinds of checks, as judgements name them."""
+        return tuple(dict.fromkeys(check.kind for check in self))
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Everything that a judgement can have for a metric, whatever the data."""
+        return tuple(dict.fromkeys(word for check in self for word in check.vocabulary()))
+
+    def places(self, plan: Plan, combination: Combination, *, of_receipts: bool = False) -> set[Place]:
+        """Everything there is to judge of a combination, whether the session asks it or not.
+
+        Args:
+            plan: What was asked for.
+            combination: The combination.
+            of_receipts: Whether to leave out what a receipt need not hold.
+        """
+        return {
+            (check.kind, subject.dataset, subject.metric)
+            for check in self
+            if check.builds and (check.in_receipts or not of_receipts) and combination in check.of(plan)
+            for subject in check.over(plan)
+        }

@@ -1,0 +1,182 @@
+"""Is it really faster? A combination's time against the reference's, both in turns, and against what was approved."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import replace
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.approved.baseline import Key
+from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, not_approved
+from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.context import Context
+from embedgate.core.combination import Combination
+from embedgate.core.errors import BaselineError
+from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.metrics import BUDGET
+from embedgate.performance.host import Watch
+from embedgate.performance.paired import (
+    Aim,
+    Benchmark,
+    Levels,
+    Row,
+    candidate_seconds,
+    compare,
+    ratios,
+    reference_seconds,
+)
+from embedgate.performance.timing import Timing, figures_of
+from embedgate.performance.workloads import WORKLOADS, Workload, workloads
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.subprocess import FreshProcess
+
+# Where time itself is a budget, and not only its ratio to the reference's.
+NAMED_MACHINES = "nvidia-"
+DISABLED = (
+    "pytest-benchmark is disabled, so speed is not measured",
+    "run without --benchmark-disable and, since pytest-xdist disables it, without -n",
+)
+
+
+class Turns:
+    """What a session times: here, and again in fresh processes.
+
+    Attributes:
+        timing: Builds and times both arms in this process.
+        fresh: Measures in a process of its own.
+    """
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self.timing = Timing(context.session.pool)
+        self.fresh = context.of(fresh_process)
+        self._recorded: dict[Combination, dict[str, list[Row]]] = {}
+
+    def to_record(self, combination: Combination, levels: Levels) -> dict[str, list[Row]]:
+        """Turns of every workload in one fresh process, which is asked once."""
+        if combination not in self._recorded:
+            asked = {load.id: Aim(None, levels) for load in workloads(self._context.settings.exploration)}
+            self._recorded[combination] = self.fresh.rows(combination, asked)
+        return self._recorded[combination]
+
+
+def fresh_process(context: Context) -> FreshProcess:
+    """Measures in a fresh process, which is called as this one was."""
+    return FreshProcess(context.settings.invocation, context.settings.folder)
+
+
+def timed(plan: Plan) -> Iterable[Subject]:
+    """Each workload that is timed."""
+    return (Subject.named(load.id, load) for load in workloads(plan.settings.exploration))
+
+
+def not_measured(case: Case, benchmark: Benchmark) -> Judgement:
+    """What is said where pytest-benchmark is disabled."""
+    # Without this call, pytest-benchmark warns that its fixture was not used.
+    benchmark.pedantic(lambda: None, setup=lambda: None, teardown=lambda: None, rounds=1)
+    return case.unjudged(Diagnosis("time", *DISABLED), f"not measured for {case.subject.about}")
+
+
+def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
+    """Whether a combination takes no larger share of the reference's time than its budget.
+
+    Args:
+        context: What the session judges by.
+        case: The combination and workload.
+        benchmark: pytest-benchmark's fixture.
+    """
+    run, load, combination = context.run(case), case.subject.about, case.combination
+    if benchmark.disabled:
+        return not_measured(case, benchmark)
+    updates = context.settings.update
+    try:
+        budgets = _budgets(context, combination, load)
+    except BaselineError as error:
+        return case.untrusted(error)
+    first, levels = budgets[0], _levels(context, case)
+    aim = aim_at(first.limit, levels, records=updates)
+    turns, watch = context.of(Turns), Watch()
+    blocks = turns.timing.blocks(combination, load)
+    found = compare(blocks, aim, benchmark=benchmark)
+    notes = watch.notes(reference_seconds(blocks.rows))
+    if (threads := turns.timing.other_threads(combination)) is not None:
+        notes = (*notes, f"it says that it ran with {threads} threads, the reference with {turns.timing.threads}")
+    figures = figures_of(load, blocks, found, turns.timing, notes)
+    run.speed[load.id] = figures
+    benchmark.extra_info.update(msgspec.to_builtins(figures))
+    rates = f"({figures.texts_per_second:.0f} texts/s, reference {figures.reference_texts_per_second:.0f})"
+    judged = case.passed(
+        f"{first.shown.format(f'{found.median:.3f}')} {rates}",
+        value=figures.texts_per_second,
+        reference_value=figures.reference_texts_per_second,
+        observed=found.median,
+        low=found.low,
+        high=figures.high,
+        limit=aim.limit,
+        n=found.blocks,
+    )
+    if updates:
+        rows = turns.to_record(combination, levels)[load.id]
+        for budget in budgets:
+            key = Key(combination.id, BUDGET, budget.metric, load.sha256)
+            # Between two processes, a ratio differs by more than within one.
+            entry = kept_interval(key, [budget.values(arm) for arm in (blocks.rows, rows)], context.alpha)
+            context.of(ApprovedBudgets).keep(entry, budget.approved, budget.slack)
+        return replace(judged, message=f"{judged.message}; to be recorded")
+    missing = next((budget.missing for budget in budgets if budget.approved is None), "")
+    if missing:
+        return not_approved(judged, missing, context.record_command, notes)
+
+    def hold(budget: TimeBudget) -> Judgement:
+        def again() -> npt.NDArray[np.float64]:
+            rows = turns.fresh.rows(combination, {load.id: Aim(budget.limit, levels)})
+            return budget.values(rows[load.id])
+
+        return held(
+            judged,
+            budget,
+            budget.values(blocks.rows),
+            again,
+            levels=levels,
+            where="in a fresh process",
+            step="profile its encode",
+            record=context.record_command,
+            remembers="or does it remember texts? The same ones are timed again and again",
+            notes=notes,
+        )
+
+    order = ("fail", "inconclusive", "pass")
+    return min(map(hold, budgets), key=lambda judgement: order.index(judgement.verdict))
+
+
+def _named_machine(context: Context, combination: Combination) -> bool:
+    return context.profile_of(combination).name.startswith(NAMED_MACHINES)
+
+
+def _levels(context: Context, case: Case) -> Levels:
+    """How sure to be: every workload has the same share of alpha, and where it has two budgets, they share that."""
+    budgets = 2 if _named_machine(context, case.combination) else 1
+    return Levels.of(context.alpha, context.family(case) * budgets)
+
+
+def _budgets(context: Context, combination: Combination, load: Workload) -> list[TimeBudget]:
+    """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
+    slack, threads = context.tolerances.slack(combination, load.slack), context.of(Turns).timing.threads
+    name, calls = f"{load.id}_threads_{threads}", len(load.calls)
+    kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
+        (f"time_{name}", f"takes {{}} of the reference's time for {load}", ratios)
+    ]
+    if _named_machine(context, combination):
+        shown = f"takes {{}} ms a call for {load} on {context.profile_of(combination)}"
+        kinds.append((f"milliseconds_{name}", shown, lambda rows: 1e3 * candidate_seconds(rows) / calls))
+    approved = context.of(ApprovedBudgets)
+    return [
+        TimeBudget(metric, shown, values, *approved.find(combination, metric, load.sha256), slack)
+        for metric, shown, values in kinds
+    ]
+
+
+SPEED = Check("speed", speed, candidates, timed, family="time", approved=True, vocabulary=lambda: WORKLOADS)

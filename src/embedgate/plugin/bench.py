@@ -1,0 +1,186 @@
+"""What one pytest session works with."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Callable
+from contextlib import nullcontext
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+import pytest
+
+from embedgate.core.combination import Combination, Registry
+from embedgate.core.judgement import Judgement
+from embedgate.plugin.options import settings_of
+from embedgate.report.collector import Collector
+
+if TYPE_CHECKING:
+    from embedgate.approved.expected_failures import Expected
+    from embedgate.checks import Case, Check, CheckRegistry, Context
+    from embedgate.report.receipt import Invocation
+    from embedgate.runtime.plan import Plan
+    from embedgate.runtime.session import Session
+
+# The fixture that a check's cases are the parameters of.
+CASE = "gate_case"
+
+
+class Bench:
+    """What one pytest session works with; heavy parts are made when a test first needs them."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.config = config
+        self.settings = settings_of(config)
+        self.collector = Collector(strict=self.settings.strict)
+        self.selected: list[Case] = []
+        self.deselected: list[Case] = []
+        self.misuse = ""
+        self.gpus: list[str] = []
+        self.gpu_of: dict[str, str] = {}
+
+    @cached_property
+    def plan(self) -> Plan:
+        """Combinations and datasets of the session."""
+        from embedgate.runtime.plan import Plan
+        from embedgate.vectors.engines.base import EngineRegistry
+
+        registry = Registry()
+        self.config.hook.pytest_gate_combinations(registry=registry)
+        engines = EngineRegistry()
+        self.config.hook.pytest_gate_engines(registry=engines)
+        return Plan.of(self.settings, registry, engines)
+
+    @cached_property
+    def checks(self) -> CheckRegistry:
+        """The checks there are."""
+        from embedgate.checks import CheckRegistry
+
+        registry = CheckRegistry()
+        self.config.hook.pytest_gate_checks(registry=registry)
+        return registry
+
+    @cached_property
+    def context(self) -> Context:
+        """What checks judge by; made once all tests are collected."""
+        from embedgate.checks import Context
+
+        families = Counter(case.check.family for case in self.selected if case.check.family)
+        return Context(
+            self.plan,
+            self.checks,
+            progress=progress(self.config),
+            families=families,
+            invocation=self.invocation,
+            command=self._command,
+        )
+
+    @property
+    def session(self) -> Session | None:
+        """The runs; None where no test has needed one."""
+        made = "context" in self.__dict__ and self.context.has_session
+        return self.context.session if made else None
+
+    @property
+    def invocation(self) -> Invocation:
+        """How pytest was called, as far as it matters to a receipt."""
+        from embedgate.report.receipt import Invocation
+
+        config, option = self.config, self.config.option
+        return Invocation(config.invocation_params.dir, config.rootpath, config.args, option.markexpr, option.keyword)
+
+    @property
+    def asked(self) -> dict[str, dict[str, int]]:
+        """How much of what there is to judge the session was asked for, by combination."""
+        from embedgate.report.receipt import Asked
+
+        selected, deselected = (
+            Counter(case.combination.id for case in cases if case.check.builds and case.check.in_rows)
+            for cases in (self.selected, self.deselected)
+        )
+        return Asked(selected, deselected).to_json()
+
+    def seal_facts(self) -> None:
+        """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran."""
+        from embedgate.report.receipt import on_gpu, section
+
+        facts = self.collector.facts
+        if facts:
+            name, profiles = facts["model"]["name"], on_gpu(facts["profiles"])
+            facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
+
+    def expected(self, check: Check, judgement: Judgement) -> Expected | None:
+        """The entry that expects a judgement to fail; none is about what runs no combination, such as a receipt."""
+        return self.context.expected(judgement) if check.builds else None
+
+    def complaints(self) -> list[str]:
+        """Expected failures that match nothing or no longer fail; each is an error in their file."""
+        from embedgate.checks.context import expectations_of
+        from embedgate.core.machine import profile
+        from embedgate.metrics import ORDERING
+
+        plan, checks = self.plan, self.checks
+        builds = {check.kind for check in checks if check.builds}
+        judged = [Judgement.from_json(record["judgement"]) for record in self.collector.records if record["judgement"]]
+        places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
+        return expectations_of(plan, checks).complaints(
+            [judgement for judgement in judged if judgement.check in builds],
+            known=[combination.id for combination in plan.registry],
+            subjects=places,
+            datasets=sorted(
+                {"", ORDERING, plan.texts_name}
+                | {dataset.name for dataset in plan.datasets}
+                | {dataset for found in places.values() for _, dataset, _ in found}
+            ),
+            all_datasets=not self.settings.data,
+            profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
+        )
+
+    @property
+    def _command(self) -> list[str]:
+        """The words that call pytest for the same places, all suites where it is the suite of receipts alone."""
+        config, words = self.config, ["pytest"]
+        if config.args_source is pytest.Config.ArgsSource.ARGS:
+            words += ["--pyargs"] if config.option.pyargs else []
+            words += dict.fromkeys(re.sub(r"([/\\.])test_receipt\b.*", "", place) for place in config.args)
+        return words
+
+
+BENCH = pytest.StashKey[Bench]()
+JUDGEMENT: pytest.StashKey[Judgement] = pytest.StashKey()
+
+
+def case_of(item: pytest.Item) -> Case | None:
+    """The case that a test asks; None for a test that asks no check."""
+    callspec = getattr(item, "callspec", None)
+    found: Case | None = callspec.params.get(CASE) if callspec is not None else None
+    return found if hasattr(found, "check") else None  # pytest fills in a marker where there is no case
+
+
+def is_empty(item: pytest.Item) -> bool:
+    """Whether a test asks a check of which there is no case, such as an upgrade without an incumbent."""
+    callspec = getattr(item, "callspec", None)
+    return callspec is not None and CASE in callspec.params and case_of(item) is None
+
+
+def group_of(combination: Combination, config: pytest.Config) -> list[pytest.MarkDecorator]:
+    """Keeps a combination in one process under pytest-xdist's `--dist loadgroup`."""
+    return [pytest.mark.xdist_group(combination.id)] if config.pluginmanager.has_plugin("xdist") else []
+
+
+def progress(config: pytest.Config) -> Callable[[str], None]:
+    """Shows a short line at each long step, below what pytest shows of its own."""
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0:
+        return lambda _: None
+
+    capture = config.pluginmanager.get_plugin("capturemanager")
+
+    def show(line: str) -> None:
+        with capture.global_and_fixture_disabled() if capture else nullcontext():
+            reporter.ensure_newline()
+            reporter.write_line(f"  {line}", cyan=True)
+            reporter.flush()
+
+    return show
