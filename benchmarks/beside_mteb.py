@@ -78,8 +78,8 @@ def with_embedgate(source: str) -> dict[str, float]:
     from overhead import Stopwatch
 
     from embedgate import encoders
-    from embedgate.core.combination import Registry
     from embedgate.core.settings import Settings
+    from embedgate.encoders.registry import Registry
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
 

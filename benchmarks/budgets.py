@@ -29,9 +29,10 @@ from typing import Any
 import numpy as np
 from scipy.stats import beta
 
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.settings import Settings
 from embedgate.encoders import Encoder, FloatArray
+from embedgate.encoders.registry import Registry
 from embedgate.performance.paired import Aim, Blocks, Levels, compare, judge, lower_end, ratios, upper_end
 from embedgate.performance.timing import Timing
 from embedgate.performance.workloads import WORKLOADS

@@ -19,10 +19,11 @@ from separation import BAD, per_tensor
 
 from embedgate.checks import Context
 from embedgate.core.cache import default_root
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Judgement
 from embedgate.core.settings import EXPLORATIONS, Settings
+from embedgate.encoders.registry import Registry
 from embedgate.metrics.ordering import margins
 from embedgate.properties.explore import PROFILES
 from embedgate.properties.invariance import VARIATIONS

@@ -20,10 +20,11 @@ from functools import cache
 import numpy as np
 
 from embedgate.core.cache import default_root
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.settings import Settings
 from embedgate.data.types import Dataset, Labelled, Similarity
+from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, clustering, mean_of
 from embedgate.metrics.evaluate import measure, measure_agreement
 from embedgate.metrics.statistics import bootstrap_weights, compare, interval

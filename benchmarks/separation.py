@@ -18,12 +18,13 @@ import torch
 from sentence_transformers import SentenceTransformer
 
 from embedgate.core.cache import default_root
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.settings import Settings
 from embedgate.encoders.onnx.calibration import minmax_int8_graph
 from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.onnxruntime import GraphEncoder
+from embedgate.encoders.onnxruntime.encoder import GraphEncoder
+from embedgate.encoders.registry import Registry
 from embedgate.metrics import Scores
 from embedgate.metrics.statistics import bootstrap_weights
 from embedgate.runtime.plan import Plan

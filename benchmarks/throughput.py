@@ -11,9 +11,9 @@ from __future__ import annotations
 import argparse
 from collections.abc import Iterable
 
-from embedgate.core.combination import Registry
 from embedgate.core.errors import GateError
 from embedgate.core.settings import Settings
+from embedgate.encoders.registry import Registry
 from embedgate.performance.paired import Aim, Levels, compare
 from embedgate.performance.timing import Timing, figures_of
 from embedgate.performance.workloads import LATENCY, Workload

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedgate.core.combination import EncoderFactory, Registry
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
 from embedgate.core.settings import Settings
+from embedgate.encoders.registry import EncoderFactory, Registry
 
 if TYPE_CHECKING:
     from embedgate.checks import Check, Context

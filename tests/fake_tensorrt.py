@@ -391,7 +391,7 @@ def at(address: int, shape: tuple[int, ...], kind) -> np.ndarray:
 
 
 class HostStream:
-    """What `embedgate.encoders.cuda.CudaStream` does, in the host's memory and at once."""
+    """What `embedgate.encoders.gpu.stream.CudaStream` does, in the host's memory and at once."""
 
     device = "cuda"
     handle = 7

@@ -21,7 +21,7 @@ from embedgate.encoders.onnx.calibration import Trial, calibrate, calibrated_gra
 from embedgate.encoders.onnx.export import exported_graph, save_graph
 from embedgate.encoders.onnx.qdq import Treatment
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.onnxruntime import GraphEncoder
+from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 
 INT8STATIC = Combination("onnxruntime", "int8static", "cpu")
 DATA = Path(__file__).parents[1] / "fixtures" / "data" / "calibration" / "texts.jsonl"

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from embedgate.core.combination import Combination
-from embedgate.performance import clocks, device_memory, footprint
-from embedgate.performance.device_memory import DeviceMemory
+from embedgate.encoders.gpu import clock, device_memory
+from embedgate.encoders.gpu.device_memory import DeviceMemory
+from embedgate.performance import footprint
 
 MB, GB = 10**6, 10**9
 FP16 = Combination.parse("torch-fp16-cuda")
@@ -127,16 +128,16 @@ class TestClock:
         monkeypatch.setattr(torch, "empty", lambda *size, **of: SimpleNamespace(zero_=flush))
         monkeypatch.setattr(torch.cuda, "synchronize", synchronize)
         monkeypatch.setattr(torch.cuda, "Event", lambda **_: pytest.fail("an event sees one stream alone"))
-        monkeypatch.setattr(clocks.time, "perf_counter", lambda: state.now)
+        monkeypatch.setattr(clock.time, "perf_counter", lambda: state.now)
         return found, call
 
     def test_time_on_a_gpu_is_from_an_idle_device_to_an_idle_device(self, events):
         found, call = events
-        clock = clocks.clock_of("cuda")
-        assert [clock(call), clock(call)] == [1.25, 1.25]
+        timed = clock.clock_of("cuda")
+        assert [timed(call), timed(call)] == [1.25, 1.25]
         assert found == ["flush", "wait", "call", "wait"] * 2
 
     def test_time_on_a_cpu_asks_no_gpu(self, events):
         found, call = events
-        assert clocks.clock_of("cpu")(call) == 0.25
+        assert clock.clock_of("cpu")(call) == 0.25
         assert found == ["call"]

@@ -15,9 +15,10 @@ import pytest
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
-from embedgate.encoders import BuildContext, openvino
-from embedgate.encoders import torch as torch_backend
-from embedgate.encoders.openvino import OpenVINOEncoder
+from embedgate.encoders import BuildContext
+from embedgate.encoders.openvino import encoder as openvino
+from embedgate.encoders.openvino.encoder import OpenVINOEncoder
+from embedgate.encoders.torch import encoder as torch_backend
 
 TEXTS = [
     "A man is playing a guitar.",

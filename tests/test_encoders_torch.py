@@ -18,8 +18,8 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, EncodeError
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, bitsandbytes, torchao
-from embedgate.encoders import torch as torch_backend
+from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders.bitsandbytes import encoder as bitsandbytes
 from embedgate.encoders.sentence_transformer import (
     SentenceTransformerEncoder,
     _computes_wider,
@@ -30,6 +30,8 @@ from embedgate.encoders.sentence_transformer import (
     reduced_float32,
     reduced_products,
 )
+from embedgate.encoders.torch import encoder as torch_backend
+from embedgate.encoders.torchao import encoder as torchao
 
 TEXTS = [
     "A man is playing a guitar.",

@@ -25,7 +25,7 @@ from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx.calibration import minmax_int8_graph
 from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.onnxruntime import GraphEncoder
+from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 from embedgate.metrics import metrics_of
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 
-from embedgate.core.combination import BACKENDS
+from embedgate.encoders.registry import offers
 
 
 def test_every_cpu_combination_is_green_or_says_why_it_is_skipped(pytester, cache, monkeypatch):
@@ -17,7 +17,7 @@ def test_every_cpu_combination_is_green_or_says_why_it_is_skipped(pytester, cach
     report = json.loads(pytester.path.joinpath("out/report.json").read_text("utf-8"))
     rows = {row["combination"]: row for row in report["combinations"]}
     assert result.ret == 0, {name: row["verdict"] for name, row in rows.items()}
-    offered = {f"{b.name}-{weight_precision}-cpu" for b in BACKENDS for weight_precision in b.offers.get("cpu", ())}
+    offered = {combination.id for combination in offers() if combination.device == "cpu"}
     assert set(rows) == offered
     for row in rows.values():
         if row["verdict"] == "skipped":

@@ -16,10 +16,11 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import this_machine
-from embedgate.encoders import BuildContext, onnxruntime
+from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.export import exported_graph
-from embedgate.encoders.onnxruntime import GraphEncoder, build, unavailable
+from embedgate.encoders.onnxruntime import encoder as onnxruntime
+from embedgate.encoders.onnxruntime.encoder import GraphEncoder, build, unavailable
 
 FP32 = Combination("onnxruntime", "fp32", "cpu")
 INT8 = Combination("onnxruntime", "int8", "cpu")

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from embedgate.encoders import Stability, custom  # noqa: F401
+
 # Imported here, so that the sessions below, which run in this process, share them.
-from embedgate.core.combination import BACKENDS, Backend
-from embedgate.encoders import custom as foreign  # noqa: F401
+from embedgate.encoders.registry import Backend, Offer, backends
 from embedgate.report import files, terminal  # noqa: F401
 from embedgate.runtime import journal, session  # noqa: F401
 from embedgate.sentences import fixed_cases
@@ -229,8 +230,10 @@ def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path):
 
 
 def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project, monkeypatch):
-    absent = Backend("absent", "embedgate.encoders.absent", "absent", {"cpu": ("int8",)})
-    monkeypatch.setattr("embedgate.core.combination.BACKENDS", (*BACKENDS, absent))
+    offer = Offer("int8", "int8", Stability(batch=0.4))
+    absent = Backend("absent", {"cpu": (offer,)}, extras={"cpu": "absent"})
+    found = (*backends(), absent)
+    monkeypatch.setattr("embedgate.encoders.registry.backends", lambda: found)
     result = run(project, combination="absent-*")
     result.assert_outcomes(skipped=8)
     result.stdout.fnmatch_lines(["*absent-int8-cpu skipped: *pip install 'embedgate[[]absent[]]'*"])

@@ -10,8 +10,8 @@ import subprocess
 import pytest
 
 # Imported here, so that the sessions below, which run in this process, share them.
-from embedgate.encoders import custom as foreign  # noqa: F401
-from embedgate.encoders import sentence_transformer, torch
+from embedgate.encoders import custom, sentence_transformer  # noqa: F401
+from embedgate.encoders.torch import encoder as torch_backend
 from embedgate.properties import explore
 from embedgate.report import files, terminal  # noqa: F401
 from embedgate.runtime import journal, session  # noqa: F401
@@ -210,7 +210,7 @@ def test_golden_texts_are_approved_and_drift_of_the_reference_is_named(project, 
         model.tokenizer.backend_tokenizer.post_processor = bare
         return model
 
-    monkeypatch.setattr(torch, "load", upgraded)
+    monkeypatch.setattr(torch_backend, "load", upgraded)
     monkeypatch.setattr(session, "library_versions", lambda names: {"tokenizers": "99.0"})
     result = run(project, GOLDEN, "embedgate.suites.test_effective", combination="torch-fp32-cpu")
     result.assert_outcomes(passed=1, failed=1)

@@ -75,10 +75,10 @@ if "PRETEND_GPU" in os.environ:
     build = encoders.build
 
     def pretend(model, combination, context, registry):
-        from embedgate.encoders.foreign import ForeignEncoder
+        from embedgate.encoders.custom import CustomEncoder
 
         if combination.is_reference:
-            return ForeignEncoder(Stub("float32"), combination, context)
+            return CustomEncoder(Stub("float32"), combination, context)
         return build(model, combination, context, registry)
 
     encoders.build = pretend

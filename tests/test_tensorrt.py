@@ -25,21 +25,22 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, EncodeError, Unavailable
 from embedgate.data import load_calibration
 from embedgate.encoders import BuildContext, tensorrt
-from embedgate.encoders.cuda import Gpu
+from embedgate.encoders.gpu.stream import Gpu
 from embedgate.encoders.onnx.calibration import calibrated_graph
 from embedgate.encoders.onnx.export import exported_graph, product_names
 from embedgate.encoders.onnx.fp8 import fp8_graph
 from embedgate.encoders.onnx.half import half_graph
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.tensorrt import encoder as encoder_module
+from embedgate.encoders.tensorrt import encoder as builder
 from embedgate.encoders.tensorrt import engine as engines
 from embedgate.encoders.tensorrt import library as libraries
+from embedgate.encoders.tensorrt import runner
 from embedgate.encoders.tensorrt.buckets import BOUNDS, bucket_of, buckets
-from embedgate.encoders.tensorrt.encoder import BATCHES_AT_ONCE, TensorRTEncoder
 from embedgate.encoders.tensorrt.engine import build_plan, engine_of
 from embedgate.encoders.tensorrt.inspection import inspect
 from embedgate.encoders.tensorrt.library import Library, installed, unsupported
+from embedgate.encoders.tensorrt.runner import BATCHES_AT_ONCE, TensorRTEncoder
 from embedgate.performance.workloads import BATCH_SIZES
 
 SOURCE = Path(tensorrt.__file__).parent
@@ -430,7 +431,7 @@ def test_without_cuda_graphs_it_runs_and_tells(fault, told, encoder):
 
 
 def test_the_graphs_used_last_are_kept(encoder, monkeypatch):
-    monkeypatch.setattr(encoder_module, "MOST_GRAPHS", 2)
+    monkeypatch.setattr(runner, "MOST_GRAPHS", 2)
     made = encoder()
     for words in (1, 2, 3):
         for _ in range(3):
@@ -626,15 +627,15 @@ def test_tensorrt_for_rtx_names_the_gpus_it_has_kernels_for():
 
 def test_without_a_gpu_it_is_unavailable():
     for kind in KINDS:
-        assert tensorrt.unavailable(Combination("tensorrt", kind, "cuda")) == "torch sees no CUDA device"
+        assert builder.unavailable(Combination("tensorrt", kind, "cuda")) == "torch sees no CUDA device"
 
 
 def test_the_backend_builds_all_three(model, context, monkeypatch):
-    monkeypatch.setattr(tensorrt, "installed", lambda: FAKE)
-    monkeypatch.setattr(tensorrt, "this_gpu", lambda: H200)
-    monkeypatch.setattr(tensorrt, "CudaStream", HostStream)
+    monkeypatch.setattr(builder, "installed", lambda: FAKE)
+    monkeypatch.setattr(builder, "this_gpu", lambda: H200)
+    monkeypatch.setattr(builder, "CudaStream", HostStream)
     for kind in KINDS:
-        built = tensorrt.build(model, Combination("tensorrt", kind, "cuda"), context)
+        built = builder.build(model, Combination("tensorrt", kind, "cuda"), context)
         assert built.evidence().problems == ()
         assert np.isfinite(built.encode(TEXTS)).all()
         built.close()

@@ -5,8 +5,9 @@ from pathlib import Path
 import pytest
 
 from embedgate.approved.tolerances import FLOOR_METRICS, STORED_FLOORS, TASK_METRICS, Tolerances
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
+from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS
 
 COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"

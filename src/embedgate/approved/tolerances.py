@@ -14,11 +14,12 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import ORDER
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
+from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS, STORED_LOSSES
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, STORAGES
 

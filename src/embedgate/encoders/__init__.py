@@ -1,15 +1,8 @@
 """Encoders: what a combination builds. Texts in, float32 embeddings out, and evidence of what really ran.
 
-Every backend is one module of this package. It imports its own library, and has two functions:
-
-    def unavailable(combination: Combination) -> str | None:
-        '''The reason, in one line, why this machine or installation cannot run the combination; None where it can.'''
-
-    def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
-        '''Builds the encoder.'''
-
-`unavailable` must not import a library that may be missing at module level of any other module: the module itself may
-import its library at the top, since a missing one is caught here and told with the extra that installs it.
+Every backend is one folder of this package, with its facts in `__init__.py` and its library behind `encoder.py`: see
+`embedgate.encoders.registry`. `custom` runs an encoder of a host project. Several backends share `sentence_transformer`
+and `onnx`. `gpu` is all that knows of CUDA and the driver.
 """
 
 from __future__ import annotations
@@ -28,8 +21,9 @@ from embedgate.core.errors import BuildError, Unavailable, one_line
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
-    from embedgate.core.combination import Combination, Registry
+    from embedgate.core.combination import Combination
     from embedgate.core.model import Model
+    from embedgate.encoders.registry import Registry
 
 FloatArray = npt.NDArray[np.float32]
 
@@ -111,21 +105,8 @@ class Stability:
     repetition: float = 0.0
 
 
-# What is expected of an encoder that declares nothing, by weight precision: a few times what was measured of torch's,
-# whose sums differ in their last bit in another order (docs/properties.md). All else may move as far as int8 whose
-# scales depend on the batch.
-TYPICAL_STABILITY = {
-    "fp32": Stability(batch=1e-5),
-    "fp16": Stability(batch=5e-3),
-    "amp": Stability(batch=3e-2),
-    "bf16": Stability(batch=3e-2),
-}
+# What an encoder may move of which nothing better is known: as far as int8 whose scales depend on the batch.
 LEAST_STABILITY = Stability(batch=0.4)
-
-
-def typical_stability(weight_precision: str) -> Stability:
-    """What is expected of an encoder of a weight precision that declares nothing."""
-    return TYPICAL_STABILITY.get(weight_precision, LEAST_STABILITY)
 
 
 class Encoder(ABC):
@@ -191,7 +172,7 @@ def unavailable(combination: Combination, registry: Registry) -> str | None:
     if registry.factory(combination) is not None:
         return None
     try:
-        module = _module(combination, registry)
+        module = registry.backend(combination).module(combination.device)
     except Unavailable as error:
         return str(error)
     reason: str | None = module.unavailable(combination)
@@ -205,7 +186,7 @@ def import_library(combination: Combination, registry: Registry) -> None:
         Unavailable: If its library cannot be imported.
     """
     if registry.factory(combination) is None:
-        _module(combination, registry)
+        registry.backend(combination).module(combination.device)
     else:
         importlib.import_module("embedgate.encoders.custom")
 
@@ -220,13 +201,14 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
     factory = registry.factory(combination)
     try:
         if factory is not None:
-            from embedgate.encoders.custom import ForeignEncoder
+            from embedgate.encoders.custom import CustomEncoder
 
-            return ForeignEncoder(factory(model.path, combination.device), combination, context)
+            return CustomEncoder(factory(model.path, combination.device), combination, context)
         reason = unavailable(combination, registry)
         if reason:
             raise Unavailable(f"{combination} cannot run here: {reason}")
-        encoder: Encoder = _module(combination, registry).build(model, combination, context)
+        module = registry.backend(combination).module(combination.device)
+        encoder: Encoder = module.build(model, combination, context)
     except (Unavailable, BuildError):
         raise
     except MemoryError as error:
@@ -236,13 +218,3 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
     except Exception as error:
         raise BuildError(f"{combination} could not be built: {one_line(error)}") from error
     return encoder
-
-
-def _module(combination: Combination, registry: Registry) -> Any:
-    backend = registry.backend(combination)
-    try:
-        return importlib.import_module(backend.module)
-    except ImportError as error:
-        extras = "gpu" if combination.device == "cuda" and backend.extra == "onnx" else backend.extra
-        step = f"pip install 'embedgate[{extras}]'" if extras else "reinstall embedgate"
-        raise Unavailable(f"what {backend.name} needs cannot be imported ({error})", step) from error

@@ -13,12 +13,13 @@ from torch import Tensor
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, GateError
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 
 
-class ForeignEncoder(Encoder):
+class CustomEncoder(Encoder):
     """Runs a host project's encoder and shows as much of it as can be seen.
 
     A `SentenceTransformer` is looked into as embedgate's own are. Anything else is asked for `evidence()`,
@@ -41,7 +42,7 @@ class ForeignEncoder(Encoder):
                 "return an encoder with encode(texts, batch_size=)",
             )
         own = getattr(inner, "stability", None)
-        self.stability = own if isinstance(own, Stability) else typical_stability(combination.weight_precision)
+        self.stability = own if isinstance(own, Stability) else stability_of(combination)
         self._inner = inner
         self._threads = context.threads
         self._combination = combination
@@ -60,7 +61,7 @@ class ForeignEncoder(Encoder):
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder runs the very same inner one; see `Encoder.is_same_as`."""
-        return isinstance(other, ForeignEncoder) and other._inner is self._inner
+        return isinstance(other, CustomEncoder) and other._inner is self._inner
 
     def evidence(self) -> Evidence:
         """What the inner encoder shows, its contradictions of the combination's id added.

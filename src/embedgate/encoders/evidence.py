@@ -5,32 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from embedgate.core.combination import Combination
+from embedgate.encoders.registry import offers
 
 # A backend that cannot tell where it runs names its device so.
 UNKNOWN_DEVICE = "unknown"
 
 UNPROVEN = "none of its products with weights is known, so what they compute in is not proven"
 
-# The type the products must compute in, per weight precision. A word that is missing here promises nothing checkable.
-PROMISED = {
-    "fp32": "float32",
-    "fp16": "float16",
-    "bf16": "bfloat16",
-    "amp": "bfloat16",
-    "compile": "float16",
-    "int8": "int8",
-    "int8static": "int8",
-    "fp8": "float8_e4m3fn",
-    "nf4": "nf4",
-}
-# Where a device has another type of its own for it.
-PROMISED_ON = {("amp", "cuda"): "float16"}
-
 
 def promised(combination: Combination) -> str | None:
-    """The type a combination's products must compute in; None where its weight precision promises nothing checkable."""
-    kind = combination.weight_precision
-    return PROMISED_ON.get((kind, combination.device)) or PROMISED.get(kind)
+    """The type a combination's products must compute in; None where its weight precision promises nothing checkable.
+
+    A combination that no backend offers promises what its weight precision's word does elsewhere: on its device first.
+    """
+    offered = offers()
+    alike = [found for found in offered if found.weight_precision == combination.weight_precision]
+    nearest = min(alike, key=lambda found: (found != combination, found.device != combination.device), default=None)
+    return offered[nearest].computes_in if nearest else None
 
 
 def contradictions(combination: Combination, products: Mapping[str, int], device: str) -> tuple[str, ...]:

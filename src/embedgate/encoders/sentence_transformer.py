@@ -22,25 +22,22 @@ from transformers.utils import logging as transformers_logging
 from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
 from embedgate.core.errors import EncodeError
 from embedgate.core.model import Model
-from embedgate.encoders import Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
+from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.registry import offers, stability_of
 
 PROBE = "Two short sentences. They only make every layer run once."
 
 
-def without_cuda(combination: Combination, least: tuple[int, int] = (0, 0)) -> str | None:
-    """Why torch cannot run a combination on its device, in one line; None where it can.
-
-    Args:
-        combination: The combination.
-        least: The compute capability its products need on CUDA.
-    """
+def without_cuda(combination: Combination) -> str | None:
+    """Why the GPU, as torch sees it, cannot run a combination of CUDA, in one line; None where it can."""
     if combination.device != "cuda":
         return None
     if not torch.cuda.is_available():
         return "torch sees no CUDA device"
-    if (capability := torch.cuda.get_device_capability()) < least:
-        needed, found = (".".join(map(str, version)) for version in (least, capability))
+    offer, capability = offers().get(combination), torch.cuda.get_device_capability()
+    if offer is not None and capability < offer.least_capability:
+        needed, found = (".".join(map(str, version)) for version in (offer.least_capability, capability))
         kind = combination.weight_precision
         return f"{kind} needs a GPU of compute capability {needed}, {torch.cuda.get_device_name()} has {found}"
     return None
@@ -84,7 +81,6 @@ class SentenceTransformerEncoder(Encoder):
         library: Distribution whose version the evidence names.
         dtype: Type that all weights which are not quantized must be stored in; None where nothing is promised.
         autocast: Type that torch's autocast casts the inputs of products to; None for none.
-        stability: How far its embeddings may move; None for what is typical of the weight precision.
         details: Put into the evidence as they are.
     """
 
@@ -97,10 +93,9 @@ class SentenceTransformerEncoder(Encoder):
         library: str = "torch",
         dtype: torch.dtype | None = None,
         autocast: torch.dtype | None = None,
-        stability: Stability | None = None,
         details: Mapping[str, Any] | None = None,
     ) -> None:
-        self.stability = stability or typical_stability(combination.weight_precision)
+        self.stability = stability_of(combination)
         self._threads = threads
         self._model = model
         self._combination = combination

@@ -18,7 +18,7 @@ import psutil
 
 from embedgate import encoders
 from embedgate.encoders import Encoder
-from embedgate.performance.device_memory import DeviceMemory
+from embedgate.encoders.gpu.device_memory import DeviceMemory
 from embedgate.performance.workloads import WORKLOADS, texts_of
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ class Footprint:
             peak, that of the imports before it counts too.
         growth: Bytes that stay after every batch of `BATCH` new texts, the least over `SPANS` spans.
         device_peak: The most of a GPU's memory that it takes while it is built and encodes `PEAK_WORKLOAD`, see
-            `embedgate.performance.device_memory`; None on a CPU.
+            `embedgate.encoders.gpu.device_memory`; None on a CPU.
         prepare_seconds: Export and quantization, as it took when the artefacts in the cache were made; None where that
             is not known.
         load_seconds: From the model's folder, and its artefacts where it has any, to a ready encoder.

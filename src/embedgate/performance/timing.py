@@ -13,7 +13,7 @@ import numpy as np
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.machine import default_threads
 from embedgate.encoders import Encoder
-from embedgate.performance.clocks import clock_of
+from embedgate.encoders.gpu.clock import clock_of
 from embedgate.performance.paired import Aim, Blocks, Ratio, Row, at_most, candidate_seconds, compare, reference_seconds
 from embedgate.performance.workloads import LATENCY, Workload
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from embedgate.core.combination import Registry
+from embedgate.encoders.registry import Registry
 
 if TYPE_CHECKING:
     from embedgate.checks import CheckRegistry

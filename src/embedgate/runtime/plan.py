@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
+from embedgate.encoders.registry import Registry
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import ENGINES, EngineCase, EngineRegistry

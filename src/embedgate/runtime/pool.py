@@ -8,7 +8,8 @@ from dataclasses import replace
 
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
-from embedgate.core.combination import Combination, Registry
+from embedgate.core.combination import Combination
+from embedgate.encoders.registry import Registry
 from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, gpu

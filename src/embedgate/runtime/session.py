@@ -24,6 +24,7 @@ from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.diagnosis.golden import Golden, take_golden
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages, gpu
+from embedgate.encoders.registry import distributions
 from embedgate.metrics import Scores
 from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
 from embedgate.properties.explore import PROFILES, Profile
@@ -43,27 +44,7 @@ if TYPE_CHECKING:
 
 # Texts encoded between two lines of progress.
 CHUNK = 4096
-LIBRARIES = (
-    "accelerate",
-    "bitsandbytes",
-    "embedgate",
-    "nncf",
-    "numpy",
-    "onnx",
-    "onnxruntime",
-    "onnxruntime-gpu",
-    "onnxscript",
-    "openvino",
-    "scikit-learn",
-    "scipy",
-    "sentence-transformers",
-    "tensorrt",
-    "tensorrt-rtx",
-    "tokenizers",
-    "torch",
-    "torchao",
-    "transformers",
-)
+LIBRARIES = ("embedgate", "numpy", "scikit-learn", "scipy", *distributions())
 
 
 @dataclass

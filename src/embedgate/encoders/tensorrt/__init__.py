@@ -8,62 +8,31 @@ Q/DQ graphs of the other backends, what is not quantized in float16. Where thing
     buckets      the lengths and batches an engine is made for
     engine       builds an engine, or takes it from the cache
     inspection   which type every product of an engine computes in
-    encoder      runs an engine
+    encoder      whether it can run here, and what is built of which graph
+    runner       runs an engine
 
 The build half has run with `tensorrt_rtx`, which needs no GPU for it. The rest has not yet run on hardware.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from embedgate.encoders import Stability
+from embedgate.encoders.registry import Backend, Offer
 
-from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError, Unavailable
-from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.cuda import CudaStream, this_gpu
-from embedgate.encoders.onnx.calibration import calibrated_graph
-from embedgate.encoders.onnx.export import exported_graph
-from embedgate.encoders.onnx.fp8 import fp8_graph
-from embedgate.encoders.onnx.half import half_graph
-from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.sentence_transformer import without_cuda
-from embedgate.encoders.tensorrt.buckets import buckets
-from embedgate.encoders.tensorrt.encoder import TensorRTEncoder
-from embedgate.encoders.tensorrt.engine import engine_of
-from embedgate.encoders.tensorrt.library import installed, unsupported
+# Scales are fixed, so nothing depends on the batch but which kernel was chosen for its shape, and so how sums round. A
+# step of 8 bits may tip over by that.
+STEPS = Stability(batch=0.15)
 
-LEAST_CAPABILITY = {"fp16": (7, 5), "int8": (7, 5), "fp8": (8, 9)}
-
-
-def unavailable(combination: Combination) -> str | None:
-    """Why this machine or installation cannot run the combination, in one line; None where it can."""
-    try:
-        found = installed()
-    except Unavailable as error:
-        return str(error)
-    return without_cuda(combination, LEAST_CAPABILITY[combination.weight_precision]) or unsupported(found, this_gpu())
-
-
-def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
-    """Builds the engine, or takes it from the cache, and loads it.
-
-    Raises:
-        BuildError: If the graph cannot be made, parsed or built, or the engine cannot be loaded.
-    """
-    record: dict[str, Any] = {}
-    match combination.weight_precision:
-        case "fp16":
-            source = exported_graph(model, context)
-        case "int8":
-            source, record = calibrated_graph(model, context)
-        case "fp8":
-            source, record = fp8_graph(model, context)
-        case other:
-            raise BuildError(f"TensorRT builds no {other}")
-    graph, conversion = half_graph(model, source, context)
-    tokenizer = Tokenizer(model)
-    gpu = this_gpu()
-    made = engine_of(installed(), graph, buckets(tokenizer.max_tokens, context.batch_size), gpu, context)
-    details = {"graph": conversion, **({"calibration": record} if record else {})}
-    return TensorRTEncoder(made, tokenizer, combination, CudaStream(), context.threads, details)
+BACKEND = Backend(
+    "tensorrt",
+    offers={
+        "cuda": (
+            Offer("fp16", "float16", Stability(batch=1e-2), least_capability=(7, 5)),
+            Offer("int8", "int8", STEPS, least_capability=(7, 5)),
+            Offer("fp8", "float8_e4m3fn", STEPS, least_capability=(8, 9)),
+        ),
+    },
+    distributions=("onnx", "onnxscript", "tensorrt", "tensorrt-rtx"),
+    extras={"cuda": "gpu,tensorrt"},
+    order=6,
+)

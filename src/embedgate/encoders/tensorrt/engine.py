@@ -17,7 +17,7 @@ from typing import Any
 
 from embedgate.core.errors import BuildError, one_line
 from embedgate.encoders import BuildContext
-from embedgate.encoders.cuda import Gpu
+from embedgate.encoders.gpu.stream import Gpu
 from embedgate.encoders.onnx.export import FILE_NAME
 from embedgate.encoders.tensorrt.buckets import Bucket
 from embedgate.encoders.tensorrt.library import Library

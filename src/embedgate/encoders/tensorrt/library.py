@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from embedgate.core.errors import Unavailable, one_line
-from embedgate.encoders.cuda import Gpu
+from embedgate.encoders.gpu.stream import Gpu
 
 PACKAGES = ("tensorrt", "tensorrt_rtx")
 # From here on, a network can be strongly typed, and streams and tensors are bound by name.

@@ -1,11 +1,4 @@
-"""The OpenVINO backend: the one ONNX graph, compiled for this CPU.
-
-`fp32` and `bf16` run the exported graph with the type OpenVINO is told to infer in, since it chooses bfloat16 by itself
-on a CPU that has it. `int8` runs what NNCF's post-training quantization makes of the graph: SmoothQuant
-(https://arxiv.org/abs/2211.10438), symmetric weights per channel, asymmetric activations with ranges from the
-calibration texts, and bias correction. What it leaves in float is inferred in float32; embedding tables are int8 in the
-artefact, and float32 again once OpenVINO has loaded it.
-"""
+"""Builds and runs graphs with OpenVINO: see the package."""
 
 from __future__ import annotations
 
@@ -28,18 +21,16 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.onnx.export import exported_graph, file_bytes
 from embedgate.encoders.onnx.tokenizer import Tokenizer
+from embedgate.encoders.registry import stability_of
 
 DEVICE = "CPU"
 KIND = "openvino-int8"
 FILE_NAME = "model.xml"
 QUANTIZATION = {"model_type": "transformer", "preset": "mixed"}
-
-# Batches of another size may run other kernels, whose sums in float32 differ in their last bits.
-STABILITY = {"fp32": Stability(batch=1e-5), "bf16": Stability(batch=3e-2), "int8": Stability(batch=0.15)}
 
 INFERS_IN = {"fp32": "f32", "bf16": "bf16", "int8": "f32"}
 PRODUCT_LAYERS = {"FullyConnected", "MatMul"}
@@ -102,7 +93,7 @@ class OpenVINOEncoder(Encoder):
         artefact_bytes: int | None = None,
     ) -> None:
         self._artefact_bytes = artefact_bytes
-        self.stability = STABILITY[combination.weight_precision]
+        self.stability = stability_of(combination)
         self._compiled = compiled
         self._request = compiled.create_infer_request()
         self._request_free = threading.Lock()  # a request runs one batch at a time, and keeps its results

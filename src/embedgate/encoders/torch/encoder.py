@@ -1,10 +1,4 @@
-"""The torch backend: the model as Sentence Transformers runs it, its weights in one type or under autocast.
-
-`fp32` is the reference. `fp16` and `bf16` store all weights in that type, as `model.half()` does; Sentence Transformers
-pools them with float32 sums. `amp` stores float32 weights and lets torch's autocast compute the products in half: in
-bfloat16 on a CPU, in float16 on CUDA, torch's own defaults. `compile` is `fp16` through torch.compile. Every CPU can
-run all of its own; only one with native instructions gains speed, which the evidence tells.
-"""
+"""Builds what torch runs: see the package."""
 
 from __future__ import annotations
 
@@ -18,7 +12,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import this_machine
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
+from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.evidence import promised
 from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
 
@@ -29,8 +23,6 @@ STORED = {
     "amp": torch.float32,
     "compile": torch.float16,
 }
-# The first compute capability with the type's own instructions.
-LEAST_CAPABILITY = {"fp16": (5, 3), "bf16": (8, 0), "amp": (7, 0), "compile": (7, 0)}
 
 # Instruction sets that multiply matrices of the type, by the names Linux gives x86-64's and aarch64's.
 NATIVE: dict[str, set[str]] = {
@@ -40,13 +32,11 @@ NATIVE: dict[str, set[str]] = {
     "amp": {"avx512_bf16", "amx_bf16", "bf16"},
 }
 COMPILED_ON_CUDA = Combination("torch", "compile", "cuda")
-# Another shape may be compiled to other kernels, which sum in another order.
-COMPILED = Stability(batch=1e-2)
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    reason = without_cuda(combination, LEAST_CAPABILITY.get(combination.weight_precision, (0, 0)))
+    reason = without_cuda(combination)
     if reason is None and combination == COMPILED_ON_CUDA and not has_triton():
         return "torch.compile needs Triton on CUDA: pip install triton"
     return reason
@@ -65,7 +55,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         # Sentence Transformers calls `forward` itself, so what `model.compile()` puts in front of it would never run.
         transformer: Any = loaded[0].model
         transformer.forward = torch.compile(transformer.forward, dynamic=True)
-        return CompiledEncoder(loaded, combination, threads=context.threads, dtype=STORED[kind], stability=COMPILED)
+        return CompiledEncoder(loaded, combination, threads=context.threads, dtype=STORED[kind])
     encoder = SentenceTransformerEncoder(
         loaded,
         combination,

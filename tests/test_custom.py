@@ -15,7 +15,7 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.encoders import BuildContext, Evidence, Stages
-from embedgate.encoders.custom import ForeignEncoder
+from embedgate.encoders.custom import CustomEncoder
 from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.sentence_transformer import load
 
@@ -34,8 +34,8 @@ def fp32(model) -> SentenceTransformer:
 
 
 @pytest.fixture
-def foreign(context):
-    return lambda inner, name="acme-int8-cpu": ForeignEncoder(inner, Combination.parse(name), context)
+def custom(context):
+    return lambda inner, name="acme-int8-cpu": CustomEncoder(inner, Combination.parse(name), context)
 
 
 class Answers:
@@ -91,8 +91,8 @@ def test_contradictions(name, products, device, expected):
     assert contradictions(Combination.parse(name), products, device) == expected
 
 
-def test_a_sentence_transformer_is_looked_into(foreign, fp32):
-    encoder = foreign(fp32, "acme-fp32-cpu")
+def test_a_sentence_transformer_is_looked_into(custom, fp32):
+    encoder = custom(fp32, "acme-fp32-cpu")
     np.testing.assert_array_equal(encoder.encode(TEXTS, batch_size=2), fp32.encode(TEXTS, batch_size=2))
     evidence = encoder.evidence()
     assert evidence.problems == ()
@@ -102,44 +102,44 @@ def test_a_sentence_transformer_is_looked_into(foreign, fp32):
     assert [ids[0] for ids in stages.token_ids] == [101, 101, 101]
 
 
-def test_int8_that_is_really_fp32_is_reported(foreign, fp32):
-    assert foreign(fp32).evidence().problems == ("named int8, but all 37 products compute in float32",)
+def test_int8_that_is_really_fp32_is_reported(custom, fp32):
+    assert custom(fp32).evidence().problems == ("named int8, but all 37 products compute in float32",)
 
 
-def test_a_quantized_auto_model_is_seen_never_to_run(foreign, fp32):
+def test_a_quantized_auto_model_is_seen_never_to_run(custom, fp32):
     trapped = copy.deepcopy(fp32)
     quantized = copy.deepcopy(fp32[0].model)
     quantize_(quantized, Int8DynamicActivationInt8WeightConfig())
     trapped[0].auto_model = quantized
-    assert foreign(trapped).evidence().problems == ("named int8, but all 37 products compute in float32",)
+    assert custom(trapped).evidence().problems == ("named int8, but all 37 products compute in float32",)
 
 
 @pytest.mark.filterwarnings("ignore:torch.ao.quantization is deprecated", "ignore:torch.quantize_per_tensor")
-def test_a_quantized_model_is_seen_to_run(foreign, fp32):
+def test_a_quantized_model_is_seen_to_run(custom, fp32):
     with_torchao, with_torch = copy.deepcopy(fp32), copy.deepcopy(fp32)
     quantize_(with_torchao[0].model, Int8DynamicActivationInt8WeightConfig())
     with_torch[0].model = torch.ao.quantization.quantize_dynamic(with_torch[0].model, {nn.Linear}, dtype=torch.qint8)
     for quantized in (with_torchao, with_torch):
-        evidence = foreign(quantized).evidence()
+        evidence = custom(quantized).evidence()
         assert evidence.products == {"int8": 37}
         assert evidence.problems == ()
         assert 57_000_000 < evidence.weight_bytes < 59_000_000
 
 
-def test_training_mode_is_reported_although_encoding_ends_it(foreign, fp32):
-    encoder = foreign(copy.deepcopy(fp32).train(), "acme-fp32-cpu")
+def test_training_mode_is_reported_although_encoding_ends_it(custom, fp32):
+    encoder = custom(copy.deepcopy(fp32).train(), "acme-fp32-cpu")
     encoder.encode(TEXTS)
     (problem,) = encoder.evidence().problems
     assert "are in training mode: call eval()" in problem
 
 
-def test_an_encode_of_its_own_is_the_one_that_counts(foreign, fp32):
+def test_an_encode_of_its_own_is_the_one_that_counts(custom, fp32):
     class Autocast(SentenceTransformer):
         def encode(self, texts, batch_size):
             with torch.autocast("cpu", dtype=torch.bfloat16):
                 return super().encode(texts, batch_size=batch_size)
 
-    encoder = foreign(Autocast(modules=list(fp32), device="cpu"), "acme-amp-cpu")
+    encoder = custom(Autocast(modules=list(fp32), device="cpu"), "acme-amp-cpu")
     assert encoder.evidence().problems == ()
     assert encoder.evidence().products == {"bfloat16": 37}
     stages = encoder.stages(TEXTS)
@@ -156,9 +156,9 @@ def test_an_encode_of_its_own_is_the_one_that_counts(foreign, fp32):
         torch.arange(6.0, requires_grad=True).reshape(3, 2),
     ],
 )
-def test_arrays_and_tensors_become_float32(foreign, answer):
+def test_arrays_and_tensors_become_float32(custom, answer):
     inner = Answers(answer)
-    found = foreign(inner).encode(TEXTS, batch_size=8)
+    found = custom(inner).encode(TEXTS, batch_size=8)
     assert found.dtype == np.float32
     assert found.tolist() == [[0, 1], [2, 3], [4, 5]]
     assert inner.asked == [(TEXTS, 8)]
@@ -174,19 +174,19 @@ def test_arrays_and_tensors_become_float32(foreign, answer):
         (None, "acme-int8-cpu returned NoneType from encode()"),
     ],
 )
-def test_anything_else_is_refused(foreign, answer, message):
+def test_anything_else_is_refused(custom, answer, message):
     with pytest.raises(GateError) as caught:
-        foreign(Answers(answer)).encode(TEXTS)
+        custom(Answers(answer)).encode(TEXTS)
     assert str(caught.value).startswith(message)
 
 
-def test_a_factory_that_returns_no_encoder_is_refused(foreign):
+def test_a_factory_that_returns_no_encoder_is_refused(custom):
     with pytest.raises(GateError, match=r"the factory of acme-int8-cpu returned dict, which has no encode\(\)"):
-        foreign({})
+        custom({})
 
 
-def test_what_cannot_be_known_is_said_to_be_unknown(foreign):
-    encoder = foreign(Answers(np.zeros((3, 2))))
+def test_what_cannot_be_known_is_said_to_be_unknown(custom):
+    encoder = custom(Answers(np.zeros((3, 2))))
     evidence = encoder.evidence()
     assert (evidence.device, evidence.products, evidence.problems) == ("unknown", {}, ())
     assert evidence.library.endswith("Answers")
@@ -194,10 +194,10 @@ def test_what_cannot_be_known_is_said_to_be_unknown(foreign):
     assert encoder.stages(TEXTS) is None
 
 
-def test_its_own_evidence_and_stages_are_used_and_its_name_held_against_it(foreign):
+def test_its_own_evidence_and_stages_are_used_and_its_name_held_against_it(custom):
     evidence = Evidence("cuda:1", 1, 10, {"float16": 4}, "acme 1.0", problems=("slow",))
     stages = Stages([], None, None, np.zeros((0, 2), dtype=np.float32))
-    encoder = foreign(Shows(evidence, stages))
+    encoder = custom(Shows(evidence, stages))
     assert encoder.stages(TEXTS) is stages
     assert encoder.evidence().library == "acme 1.0"
     assert encoder.evidence().problems == (
@@ -207,14 +207,14 @@ def test_its_own_evidence_and_stages_are_used_and_its_name_held_against_it(forei
     )
 
 
-def test_evidence_and_stages_of_another_type_are_refused(foreign):
+def test_evidence_and_stages_of_another_type_are_refused(custom):
     with pytest.raises(GateError, match=r"evidence\(\) of acme-int8-cpu returned dict; return embedgate.encoders.Evid"):
-        foreign(Shows({})).evidence()
+        custom(Shows({})).evidence()
     with pytest.raises(GateError, match=r"stages\(\) of acme-int8-cpu returned list; return embedgate.encoders.Stages"):
-        foreign(Shows({}, [])).stages(TEXTS)
+        custom(Shows({}, [])).stages(TEXTS)
 
 
-def test_closing_closes_the_inner_encoder(foreign):
+def test_closing_closes_the_inner_encoder(custom):
     inner = Answers(None)
-    foreign(inner).close()
+    custom(inner).close()
     assert inner.closed

@@ -1,11 +1,4 @@
-"""The torchao backend: weights in 8 bits with a scale per output row, activations quantized per token while it runs.
-
-`int8` anywhere; `fp8` (E4M3) on GPUs with its instructions (compute capability 8.9 and newer). On CUDA all that is not
-quantized is bfloat16, the type torchao's kernels give, on the CPU float32. It runs eagerly, as `quantize_` leaves the
-model: what is measured here is its quality and size. Its speed comes with `torch.compile` alone. The same batches give
-the same bits. In other batches the last bits of float sums differ, some activations round to the next step, and an
-embedding moves about as far as quantization has moved it from the reference's.
-"""
+"""Builds what torchao runs: see the package."""
 
 from __future__ import annotations
 
@@ -26,7 +19,7 @@ from torchao.quantization import (
 
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
+from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.sentence_transformer import (
     PROBE,
     SentenceTransformerEncoder,
@@ -36,20 +29,17 @@ from embedgate.encoders.sentence_transformer import (
     without_cuda,
 )
 
-# The last bits of float32 sums depend on the batch, and move activations across a step of int8.
-STABILITY = Stability(batch=0.25)
 REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
 # The operators that multiply in 8 bits; torchao asks for int8 on CUDA by `out_dtype`, and for fp8 by mslk where it is.
 KERNELS = {
     "int8": ("aten._int_mm.default", "out_dtype"),
     "fp8": ("aten._scaled_mm.default", "mslk.f8f8bf16_rowwise.default"),
 }
-LEAST_CAPABILITY = {"int8": (7, 5), "fp8": (8, 9)}
 
 
 def unavailable(combination: Combination) -> str | None:
     """Why this machine cannot run the combination, in one line; None where it can."""
-    return without_cuda(combination, LEAST_CAPABILITY[combination.weight_precision])
+    return without_cuda(combination)
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
@@ -70,7 +60,6 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         combination,
         threads=context.threads,
         library="torchao",
-        stability=STABILITY,
         details={"weight classes": dict(classes)},
     )
 

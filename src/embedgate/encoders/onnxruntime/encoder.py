@@ -1,9 +1,4 @@
-"""ONNX Runtime: the exported graph as it is, dynamically quantized, or calibrated; on CUDA in mixed float16.
-
-`int8` quantizes weights per channel and each batch's activations as it comes, so its embeddings depend a little on the
-batch, by design. `int8static` is calibrated (see `embedgate.encoders.onnx.calibration`) and depends on the text alone.
-`fp16` is the graph of `embedgate.encoders.onnx.half`, run by the CUDA provider.
-"""
+"""Builds and runs graphs with ONNX Runtime: see the package."""
 
 from __future__ import annotations
 
@@ -25,7 +20,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages, typical_stability
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.calibration import calibrated_graph
@@ -41,18 +36,12 @@ from embedgate.encoders.onnx.export import (
 from embedgate.encoders.onnx.half import half_graph
 from embedgate.encoders.onnx.session import PROVIDERS, session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
+from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import PROBE, without_cuda
 
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 1
 
-# One scale for a batch's activations, so that each text's steps depend on its neighbours: by design, as ONNX Runtime's
-# maintainers say (microsoft/onnxruntime 10111). Fixed scales leave nothing to the batch.
-STABILITY = {
-    "fp32": Stability(batch=1e-5),
-    "int8": Stability(batch=0.4),
-    "int8static": Stability(batch=1e-5),
-}
 # Types as ONNX Runtime's profile calls them.
 TYPE_NAMES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8", "uint8": "int8"}
 
@@ -119,8 +108,7 @@ class GraphEncoder(Encoder):
         context: BuildContext,
         details: dict[str, Any] | None = None,
     ) -> None:
-        kind = combination.weight_precision
-        self.stability = STABILITY.get(kind) or typical_stability(kind)
+        self.stability = stability_of(combination)
         self._combination = combination
         self._path = path
         self._threads = context.threads

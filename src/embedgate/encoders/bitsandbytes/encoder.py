@@ -1,13 +1,4 @@
-"""The bitsandbytes backend: LLM.int8 (https://arxiv.org/abs/2208.07339) and NF4 (https://arxiv.org/abs/2305.14314).
-
-`int8`: weights are int8 with a scale per output row, activations are quantized per token while the model runs. Columns
-of activations beyond `THRESHOLD` are outliers and computed in float; which ones these are is found out per batch. The
-same batches give the same bits; in other batches an embedding moves about as far as quantization has moved it from the
-reference's. `nf4`: weights are 4-bit codes with a scale per block of 64, widened to the activations' type for every
-product. Both save memory; they are often slower than half weights, so memory is their budget.
-
-On CUDA all that is not quantized is float16, on the CPU float32.
-"""
+"""Builds what bitsandbytes runs: see the package."""
 
 from __future__ import annotations
 
@@ -23,13 +14,11 @@ from transformers import BitsAndBytesConfig
 
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, Evidence, Stability
+from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
 
 # What the paper and transformers use: an activation of this size makes its column an outlier.
 THRESHOLD = 6.0
-# Which columns are outliers depends on the batch.
-STABILITY = {"int8": Stability(batch=0.15), "nf4": Stability(batch=1e-2)}
 REST = {"cpu": torch.float32, "cuda": torch.float16}
 
 
@@ -40,7 +29,7 @@ def unavailable(combination: Combination) -> str | None:
     capability = torch.backends.cpu.get_cpu_capability()
     if combination.device == "cpu" and capability != "AVX512":
         return f"LLM.int8 multiplies in int8 on CPUs with AVX-512 alone, this one has {capability}"
-    return without_cuda(combination, (7, 5) if combination.weight_precision == "int8" else (6, 0))
+    return without_cuda(combination)
 
 
 def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
@@ -56,9 +45,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     config = BitsAndBytesConfig(**options)  # type: ignore[no-untyped-call]
     # Without a map, transformers takes a GPU wherever there is one, for the CPU's combinations, too.
     loaded = load(model, combination.device, rest, quantization_config=config, device_map={"": combination.device})
-    return BitsAndBytesEncoder(
-        loaded, combination, threads=context.threads, library="bitsandbytes", stability=STABILITY[kind]
-    )
+    return BitsAndBytesEncoder(loaded, combination, threads=context.threads, library="bitsandbytes")
 
 
 class BitsAndBytesEncoder(SentenceTransformerEncoder):

@@ -1,0 +1,180 @@
+"""Which combinations there are: those that the backends offer, and those that a host project adds.
+
+Every folder of `embedgate.encoders` whose `__init__` says `BACKEND` is a backend, and no other place lists them. That
+file holds the backend's facts and imports no library of weight. Beside it, `encoder.py` imports the backend's library,
+once one of its combinations is asked for, and has two functions:
+
+    def unavailable(combination: Combination) -> str | None:
+        '''The reason, in one line, why this machine or installation cannot run the combination; None where it can.'''
+
+    def build(model: Model, combination: Combination, context: BuildContext) -> Encoder:
+        '''Builds the encoder.'''
+"""
+
+from __future__ import annotations
+
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+from functools import cache
+from typing import Any
+
+from embedgate import encoders
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError, Unavailable
+from embedgate.encoders import LEAST_STABILITY, Stability
+
+
+@dataclass(frozen=True)
+class Offer:
+    """One weight precision of a backend on one device.
+
+    Attributes:
+        weight_precision: Its word, the second of a combination's id.
+        computes_in: The type that products with weights must compute in, as `Evidence.products` names it. `fp32`
+            promises it of all products, every other weight precision of half of them.
+        stability: How far a text's embedding may move while the text stays the same.
+        least_capability: The first CUDA compute capability that can run it, for example `(8, 9)`.
+    """
+
+    weight_precision: str
+    computes_in: str
+    stability: Stability
+    least_capability: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """The facts of one backend.
+
+    Attributes:
+        name: The first word of its combinations' ids, and the name of its folder in `embedgate.encoders`.
+        offers: What it offers per device, in the order of the report.
+        distributions: Names on PyPI of what computes; their installed versions go into reports and baselines.
+        extras: The extras of embedgate that install its library, per device; none where the core installs it.
+        order: Its place in reports: the lower, the earlier; by name where two are equal.
+    """
+
+    name: str
+    offers: Mapping[str, tuple[Offer, ...]]
+    distributions: tuple[str, ...] = ()
+    extras: Mapping[str, str] = field(default_factory=dict)
+    order: int = 100
+
+    def module(self, device: str) -> Any:
+        """The backend's module `encoder`, with its functions `unavailable` and `build`.
+
+        Raises:
+            Unavailable: If what it imports is not installed; told with the extras that install it for the device.
+        """
+        try:
+            return importlib.import_module(f"{encoders.__name__}.{self.name}.encoder")
+        except ImportError as error:
+            extras = self.extras.get(device)
+            step = f"pip install 'embedgate[{extras}]'" if extras else "reinstall embedgate"
+            raise Unavailable(f"what {self.name} needs cannot be imported ({error})", step) from error
+
+    def combinations(self) -> dict[Combination, Offer]:
+        """All it offers, in the order of the report."""
+        return {
+            Combination(self.name, offer.weight_precision, device): offer
+            for device, offers in self.offers.items()
+            for offer in offers
+        }
+
+
+@cache
+def backends() -> tuple[Backend, ...]:
+    """The backends of embedgate's own, in the order of the report."""
+    folders = [name for _, name, is_folder in pkgutil.iter_modules(encoders.__path__) if is_folder]
+    modules = [importlib.import_module(f"{encoders.__name__}.{name}") for name in folders]
+    found: list[Backend] = [module.BACKEND for module in modules if hasattr(module, "BACKEND")]
+    return tuple(sorted(found, key=lambda backend: (backend.order, backend.name)))
+
+
+def distributions() -> tuple[str, ...]:
+    """Names on PyPI of what computes in any backend, sorted."""
+    return tuple(sorted({name for backend in backends() for name in backend.distributions}))
+
+
+def offers() -> dict[Combination, Offer]:
+    """What the backends offer, in the order of the report; nothing of what a host project adds."""
+    return {combination: offer for backend in backends() for combination, offer in backend.combinations().items()}
+
+
+def stability_of(combination: Combination) -> Stability:
+    """How far a text's embedding may move, where its encoder declares nothing itself.
+
+    A combination that no backend offers may move as torch's of its weight precision on the CPU, whose sums differ in
+    their last bit in another order (docs/properties.md). What torch does not have there may move as far as int8 whose
+    scales depend on the batch.
+    """
+    torch = Combination(combination.reference.backend, combination.weight_precision, "cpu")
+    offer = offers().get(combination) or offers().get(torch)
+    return offer.stability if offer else LEAST_STABILITY
+
+
+# (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.
+EncoderFactory = Callable[[Any, str], Any]
+
+
+@dataclass
+class Registry:
+    """The combinations of a session: the backends' own, and those a host project adds.
+
+    A host project adds one in the hook `pytest_gate_combinations(registry)`.
+    """
+
+    _factories: dict[Combination, EncoderFactory] = field(default_factory=dict)
+
+    def add(self, combination: str, factory: EncoderFactory) -> None:
+        """Adds a combination built by a host project.
+
+        Args:
+            combination: Its id, for example `acme-int8-cpu`; `torch-fp32-*` is the reference and cannot be replaced.
+            factory: `(model_path, device) -> encoder`, where an encoder is anything with Sentence Transformers'
+                `encode(texts, batch_size=)`.
+
+        Raises:
+            GateError: If the id is malformed, names the reference, or is taken already.
+        """
+        added = Combination.parse(combination)
+        if added.is_reference:
+            raise GateError(f"{combination} is the reference", "give the added combination another id")
+        if added in self:
+            raise GateError(f"{combination} exists already", "give the added combination another id")
+        self._factories[added] = factory
+
+    def factory(self, combination: Combination) -> EncoderFactory | None:
+        """The host project's factory for a combination; None where a backend of embedgate's own builds it."""
+        return self._factories.get(combination)
+
+    def backend(self, combination: Combination) -> Backend:
+        """The backend that builds a combination.
+
+        Raises:
+            GateError: If no backend has that name.
+        """
+        for backend in backends():
+            if backend.name == combination.backend:
+                return backend
+        raise GateError(f"no backend is named {combination.backend!r}", f"choose from {', '.join(map(str, self))}")
+
+    def select(self, globs: Iterable[str]) -> tuple[Combination, ...]:
+        """The combinations that match any of the globs, all where there is no glob, in the order of the report.
+
+        Raises:
+            GateError: If a glob matches nothing.
+        """
+        patterns = list(globs)
+        known = list(self)
+        for pattern in patterns:
+            if not any(fnmatchcase(combination.id, pattern) for combination in known):
+                raise GateError(f"no combination matches {pattern!r}", f"choose from {', '.join(map(str, known))}")
+        return tuple(c for c in known if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
+
+    def __iter__(self) -> Iterator[Combination]:
+        yield from offers()
+        yield from self._factories
