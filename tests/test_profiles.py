@@ -231,6 +231,7 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: f"NVIDIA H200 {device}")
     monkeypatch.setattr(torch.version, "cuda", "13.0")
     monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
+    monkeypatch.setattr(gpu.nvml, "driver_version", lambda: None)
     assert gpu.name() == "NVIDIA H200 0"
     assert gpu.versions() == {"cuda": "13.0"}
     for line in (

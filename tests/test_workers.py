@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import os
+import re
 import stat
 import sys
+from pathlib import Path
 
 import pytest
+from fake_nvml import FakeNvml
 
-from embedgate.plugin import xdist as workers
-from embedgate.plugin.xdist import VARIABLE, gpu_for_next, gpus, shared
+from embedgate.encoders import gpu
+from embedgate.encoders.gpu import listing, nvml
+from embedgate.encoders.gpu.listing import VARIABLE, gpus
+from embedgate.plugin.xdist import gpu_for_next, shared
 
 TWO = """\
 GPU 0: NVIDIA A100-SXM4-80GB (UUID: GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77)
@@ -25,14 +30,19 @@ GPU 1: NVIDIA H100 80GB HBM3 (UUID: GPU-b4d5ba0d-d33d-2b2c-524d-9e3d8d2b8a78)
 
 @pytest.fixture
 def machine(tmp_path, monkeypatch):
-    """Makes a machine of so many GPUs in `/proc`, and an `nvidia-smi` where it lists some or fails."""
+    """Makes a machine of so many GPUs in `/proc`, and an `nvidia-smi` where it lists some or fails; without NVML."""
+    monkeypatch.setitem(sys.modules, "pynvml", None)
+    absent = tmp_path / "without"
+    absent.mkdir()
+    (absent / "pynvml.py").write_text("raise ImportError('not installed')\n")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(filter(None, (str(absent), os.environ.get("PYTHONPATH")))))
 
     def make(proc=0, listed=None, fails=False):
         monkeypatch.delenv(VARIABLE, raising=False)
         folder = tmp_path / "gpus"
         for number in range(proc):
             (folder / f"0000:{number:02}:00.0").mkdir(parents=True)
-        monkeypatch.setattr(workers, "PROC", folder)
+        monkeypatch.setattr(listing, "PROC", folder)
         programs = tmp_path / "bin"
         programs.mkdir()
         if listed is not None or fails:
@@ -70,10 +80,55 @@ def test_a_machine_without_a_gpu_has_none(machine):
 
 def test_a_tool_that_hangs_is_not_waited_for(machine, monkeypatch):
     machine(proc=1, listed=TWO)
-    tool = workers.PROC.parent / "bin/nvidia-smi"
+    tool = listing.PROC.parent / "bin/nvidia-smi"
     tool.write_text(f"#!{sys.executable}\nimport time\ntime.sleep(60)\n")
-    monkeypatch.setattr(workers, "TIMEOUT_SECONDS", 0.5)
+    monkeypatch.setattr(listing, "TIMEOUT_SECONDS", 0.5)
     assert gpus({}) == ["0"]
+
+
+@pytest.fixture
+def with_nvml(monkeypatch):
+    def install(**options):
+        found = FakeNvml(**options)
+        monkeypatch.setitem(sys.modules, "pynvml", found)
+        return found
+
+    return install
+
+
+def test_nvml_names_gpus_and_slices_by_uuid(machine, with_nvml):
+    machine(proc=3, listed=TWO)
+    library = with_nvml()
+    assert gpus({}) == ["GPU-a", "MIG-x", "MIG-y", "GPU-c", "GPU-d"]
+    assert gpus({VARIABLE: "1"}) == ["1"], "what the environment names counts before"
+    assert library.open == 0, "it is closed again"
+
+
+@pytest.mark.parametrize("where", ["init", "handle"])
+def test_where_nvml_does_not_answer_nvidia_smi_is_asked(machine, with_nvml, where):
+    machine(listed=TWO)
+    library = with_nvml(fails_in=(where,))
+    assert gpus({}) == ["0", "1"]
+    assert library.open == 0
+
+
+def test_nvml_tells_the_driver_and_linux_where_it_does_not(machine, with_nvml, monkeypatch, tmp_path):
+    machine()
+    monkeypatch.setattr(gpu, "DRIVER", tmp_path / "version")
+    gpu.DRIVER.write_text("NVRM version: NVIDIA UNIX x86_64 Kernel Module  550.54.15  Tue Mar  5 22:23:56 UTC 2024\n")
+    assert gpu.versions()["nvidia-driver"] == "550.54.15"
+    with_nvml(fails_in=("driver",))
+    assert gpu.versions()["nvidia-driver"] == "550.54.15"
+    with_nvml()
+    assert gpu.versions()["nvidia-driver"] == "580.65.06"
+
+
+def test_every_name_of_nvml_that_is_asked_is_there():
+    """The stub above may not have what the library lacks."""
+    library = pytest.importorskip("pynvml")
+    asked = set(re.findall(r"nvml\.((?:nvml|NVML)\w+)", Path(nvml.__file__).read_text("utf-8")))
+    assert len(asked) >= 12
+    assert [name for name in asked if not hasattr(library, name) or not hasattr(FakeNvml, name)] == []
 
 
 @pytest.mark.parametrize(

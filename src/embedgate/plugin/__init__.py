@@ -12,6 +12,7 @@ import pytest
 
 from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
+from embedgate.encoders.gpu.listing import VARIABLE, gpus
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, group_of, is_empty, progress
 from embedgate.plugin.options import (
@@ -21,7 +22,7 @@ from embedgate.plugin.options import (
     refuse_misfits,
     refuse_misuse,
 )
-from embedgate.plugin.xdist import VARIABLE, gpu_for_next, gpus, shared
+from embedgate.plugin.xdist import gpu_for_next, shared
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 

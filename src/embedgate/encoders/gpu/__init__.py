@@ -1,4 +1,8 @@
-"""The GPU this process computes on, as torch and the driver tell; torch is imported when something is asked."""
+"""The GPU this process computes on, as CUDA and the driver tell; torch is imported when something is asked.
+
+All that embedgate knows of GPUs is here: `nvml` asks the driver, `listing` says which GPUs there are, `device_memory`
+watches what a combination takes, `clock` times it, and `stream` is CUDA for the encoders that run outside torch.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,8 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
+
+from embedgate.encoders.gpu import nvml
 
 DRIVER = Path("/proc/driver/nvidia/version")
 
@@ -26,10 +32,8 @@ def versions() -> dict[str, str]:
     import torch
 
     found = {"cuda": torch.version.cuda} if torch.version.cuda else {}
-    with suppress(OSError):
-        told = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", DRIVER.read_text("utf-8", errors="replace"))
-        if told:
-            found["nvidia-driver"] = told[1]
+    if driver := nvml.driver_version() or _driver_of_linux():
+        found["nvidia-driver"] = driver
     return found
 
 
@@ -72,6 +76,14 @@ def release() -> None:
     if cuda is not None:
         with suppress(RuntimeError):  # as everything is in a broken context
             cuda.empty_cache()
+
+
+def _driver_of_linux() -> str:
+    with suppress(OSError):
+        told = re.search(r"Kernel Module.*?\s(\d+(?:\.\d+)+)\s", DRIVER.read_text("utf-8", errors="replace"))
+        if told:
+            return told[1]
+    return ""
 
 
 def _in_use() -> Any:
