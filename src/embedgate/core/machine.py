@@ -77,12 +77,8 @@ class HardwareProfile:
         return self.name
 
 
-def this_machine(gpu: str | None = None) -> Machine:
-    """Describes the machine this process runs on.
-
-    Args:
-        gpu: Name of the GPU the session uses, as `torch.cuda.get_device_name()` tells it; None where it uses none.
-    """
+def this_machine() -> Machine:
+    """Describes the machine this process runs on, without its GPU, of which core knows nothing."""
     cpu, flags = parse_cpuinfo(_read(CPUINFO))
     architecture = platform.machine().lower()
     return Machine(
@@ -93,7 +89,6 @@ def this_machine(gpu: str | None = None) -> Machine:
         memory_bytes=_memory_bytes(),
         os=f"{platform.system()} {platform.release()}",
         python=platform.python_version(),
-        gpu=gpu,
     )
 
 
