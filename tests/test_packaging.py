@@ -1,4 +1,4 @@
-"""What is imported is declared."""
+"""What is imported is declared, and every module is installed."""
 
 from __future__ import annotations
 
@@ -58,3 +58,9 @@ def test_an_import_that_is_not_declared_is_found():
     )
     assert undeclared(source, names) == ["ml_dtypes"]
     assert undeclared("import not_installed.inner", names) == ["not_installed"]
+
+
+def test_every_folder_of_modules_is_a_package():
+    """setup.py finds packages alone: modules beside no `__init__` would be left out of what is installed."""
+    folders = {file.parent for file in (ROOT / "src/embedgate").rglob("*.py")}
+    assert {str(folder) for folder in folders if not (folder / "__init__.py").exists()} == set()
