@@ -169,10 +169,13 @@ def test_an_engine_is_built_with_every_profile(kind, graphs, tokenizer, tmp_path
     assert len(made.plan) > 30e6
     assert len(made.plan) == made.record["plan_bytes"]
     assert made.record["buckets"] == [bucket.describe() for bucket in known]
-    assert told == [f"building the engine with {found}"]
+    first, *phases = told
+    assert first == f"building the engine with {found}"
+    assert all(phase.startswith(f"{first}: ") for phase in phases), "on a slow machine, its phase every five seconds"
+    told.clear()
     again = engine_of(found, graphs[kind], known, ADA, context)
     assert again.plan == made.plan
-    assert len(told) == 1, "the second came from the cache"
+    assert told == [], "the second came from the cache"
 
 
 def test_an_asymmetric_graph_is_refused_in_tensorrts_own_words(graphs, tokenizer, tmp_path):
