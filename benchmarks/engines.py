@@ -27,7 +27,7 @@ import numpy.typing as npt
 
 from embedgate.performance.paired import Aim, Blocks, Levels, compare
 from embedgate.vectors.codes import BITS, Codes, Ranges, quantize, unsigned
-from embedgate.vectors.engines.base import ENGINES, Index
+from embedgate.vectors.engines.base import Index, engines
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS
 
 DIM = 384
@@ -163,7 +163,7 @@ def main() -> None:
     """Prints a table per size."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--sizes", type=int, nargs="+", default=[10_000])
-    parser.add_argument("--engines", nargs="+", default=["faiss", "usearch"], choices=[e.name for e in ENGINES])
+    parser.add_argument("--engines", nargs="+", default=["faiss", "usearch"], choices=list(engines()))
     parser.add_argument("--precisions", nargs="+", default=list(EMBEDDING_PRECISIONS), choices=EMBEDDING_PRECISIONS)
     parser.add_argument("--kinds", nargs="+", default=["exact", "hnsw"], choices=["exact", "hnsw"])
     parser.add_argument("--threads", type=int, default=1, help="of a search and of a graph's construction")
@@ -175,17 +175,18 @@ def main() -> None:
         rows: dict[tuple[str, str, str], dict[str, Any]] = {}
         for precision in options.precisions:
             codes = documents(size, precision)
-            for engine in (engine for engine in ENGINES if engine.name in options.engines):
-                module = engine.load()
-                if reason := module.unavailable():
-                    print(f"{engine.name}: {reason}")
+            for engine, module in engines().items():
+                if engine not in options.engines:
                     continue
-                for kind in (kind for kind in options.kinds if precision in module.offers().get(kind, ())):
+                if reason := module.unavailable():
+                    print(f"{engine}: {reason}")
+                    continue
+                for kind in (kind for kind in options.kinds if precision in module.ENGINE.offers.get(kind, ())):
                     started = time.perf_counter()
                     index = module.build(codes, kind, options.threads)
                     built = time.perf_counter() - started
-                    row = measured(engine.name, index, codes, kind, options.threads, options.cap)
-                    rows[engine.name, kind, precision] = {**row, "build": built, "bytes": index.size / size}
+                    row = measured(engine, index, codes, kind, options.threads, options.cap)
+                    rows[engine, kind, precision] = {**row, "build": built, "bytes": index.size / size}
                     index.close()
         for key in sorted(rows):
             print(line(key, rows))

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,17 +17,16 @@ from embedgate.vectors import rescoring
 from embedgate.vectors.codes import BITS, NEEDS_RANGES, Codes, Ranges, decode, stored, unsigned
 from embedgate.vectors.engines import base as engines
 from embedgate.vectors.engines import faiss, qdrant, usearch
-from embedgate.vectors.engines.base import ENGINES, expansion_search
+from embedgate.vectors.engines.base import EngineCase, EngineRegistry, distributions, expansion_search
 from embedgate.vectors.rescoring import find, rescored
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, RESULTS, Storage
 
 DIM = 64
-LOCAL = {"faiss": faiss, "usearch": usearch, "qdrant": qdrant}
+# What is offered without a service: the one that there is asks for more than its client's embedded mode has.
 OFFERED = [
-    (name, kind, precision)
-    for name, module in LOCAL.items()
-    for kind, precisions in module.offers().items()
-    for precision in precisions
+    (case.engine, case.kind, case.precision)
+    for case in EngineRegistry().known_cases()
+    if case.engine != "qdrant" or (case.kind, case.precision) == ("exact", "float32")
 ]
 EXACT = [(name, precision) for name, kind, precision in OFFERED if kind == "exact"]
 
@@ -78,7 +78,7 @@ def agrees(codes, queries, scores, ids, k):
 @pytest.mark.parametrize("dim", [DIM, 60])
 def test_exact_search_finds_what_numpy_finds(name, precision, dim):
     codes = documents(precision, dim=dim)
-    index = LOCAL[name].build(codes, "exact", 1)
+    index = engines.engines()[name].build(codes, "exact", 1)
     queries = as_queries(codes)
     for k in (1, 10, len(codes)):
         agrees(codes, queries, *index.search(queries, k), k)
@@ -95,13 +95,13 @@ def test_sums_of_the_largest_codes_are_exact(name, precision):
         # A float32 holds sums up to 2^24, which those of two uint8 codes can exceed; theirs are kept below.
         codes.matrix[:100, 256:] //= 2
     queries = codes.matrix[:7]
-    agrees(codes, queries, *LOCAL[name].build(codes, "exact", 1).search(queries, 10), 10)
+    agrees(codes, queries, *engines.engines()[name].build(codes, "exact", 1).search(queries, 10), 10)
 
 
 @pytest.mark.parametrize(("name", "kind", "precision"), [case for case in OFFERED if case[1] == "hnsw"])
 def test_graphs_find_nearly_all(name, kind, precision):
     codes = documents(precision)
-    index = LOCAL[name].build(codes, kind, 1)
+    index = engines.engines()[name].build(codes, kind, 1)
     queries = as_queries(codes, 30)
     scores, ids = index.search(queries, 10)
     everything = all_scores(codes, queries)
@@ -121,7 +121,7 @@ def test_documents_in_several_chunks_keep_their_rows(name, kind, precision, monk
     np.save(tmp_path / "codes.npy", codes.matrix)
     mapped = Codes(precision, np.load(tmp_path / "codes.npy", mmap_mode="r"), codes.dim, codes.ranges)
     queries = np.asfortranarray(codes.matrix[[3, 70, 149]])
-    index = LOCAL[name].build(mapped, kind, 2)
+    index = engines.engines()[name].build(mapped, kind, 2)
     _, ids = index.search(queries, 40)
     # A uint8 vector's greatest inner product need not be that with itself.
     rows = np.argmax(all_scores(codes, queries), axis=1) if precision == "uint8" else [3, 70, 149]
@@ -209,8 +209,8 @@ def test_faiss_and_torch_compute_in_one_process(first):
     script = f"""
 import {first}
 import faiss, torch, numpy as np
-from embedgate.search.codes import stored
-from embedgate.search.engines import faiss as engine
+from embedgate.vectors.codes import stored
+from embedgate.vectors.engines import faiss as engine
 torch.set_num_threads(2)
 x = np.random.default_rng(0).standard_normal((300, 64)).astype(np.float32)
 index = engine.build(stored(x, "float32"), "exact", 1)
@@ -224,10 +224,10 @@ assert torch.get_num_threads() == 2
     assert done.returncode == 0, done.stderr
 
 
-@pytest.mark.parametrize("name", LOCAL)
+@pytest.mark.parametrize("name", engines.engines())
 def test_wrong_queries_are_told_before_the_library_sees_them(name):
     codes = documents("float32", 20)
-    index = LOCAL[name].build(codes, "exact", 1)
+    index = engines.engines()[name].build(codes, "exact", 1)
     queries = as_queries(codes)
     for wrong, k, message in (
         (queries.astype(np.float64), 3, "float64"),
@@ -314,39 +314,76 @@ def test_exact_indexes_take_the_bytes_of_their_codes(precision, width):
 def test_engines_say_what_they_do_not_offer():
     with pytest.raises(BuildError, match="qdrant has no exact index of int8"):
         qdrant.build(documents("int8"), "exact", 1)
-    with pytest.raises(BuildError, match="qdrant has no hnsw index"):
-        qdrant.build(documents("float32"), "hnsw", 1)
 
 
-@pytest.mark.parametrize("engine", ENGINES, ids=lambda engine: engine.name)
-def test_engines_run_here_and_say_what_is_missing_elsewhere(engine, monkeypatch):
-    module = engine.load()
+def test_a_module_in_the_package_is_an_engine():
+    """Nothing else lists engines, so that adding one touches one source file."""
+    modules = {path.stem for path in Path(engines.__file__).parent.glob("*.py")} - {"__init__", "base"}
+    assert set(engines.engines()) == modules
+    for name, module in engines.engines().items():
+        assert (module.ENGINE.name, module.__name__) == (name, f"embedgate.vectors.engines.{name}")
+        assert all(set(precisions) <= set(EMBEDDING_PRECISIONS) for precisions in module.ENGINE.offers.values())
+    assert list(engines.engines())[-1] == "qdrant"  # the usual ones first
+    assert distributions() == ("faiss-cpu", "usearch", "qdrant-client")
+
+
+def test_engines_are_listed_without_their_libraries():
+    script = """
+import sys
+libraries = "faiss", "usearch", "qdrant_client", "torch"
+sys.modules.update(dict.fromkeys(libraries))  # an import of one fails
+from embedgate.vectors.engines.base import EngineRegistry
+assert len(EngineRegistry().known_cases()) == 30
+assert len(EngineRegistry().select(())) == 24
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_what_there_is_depends_on_no_environment(monkeypatch):
+    """`expected_failures.toml` names indexes: it is valid or not wherever it is read."""
+    alone = EngineRegistry().known_cases()
+    monkeypatch.setenv(qdrant.URL, "http://127.0.0.1:1")
+    assert EngineRegistry().known_cases() == alone
+    assert EngineCase("qdrant", "hnsw", "uint8") in alone
+
+
+@pytest.mark.parametrize("name", engines.engines())
+def test_engines_run_here_and_say_what_is_missing_elsewhere(name, monkeypatch):
+    module = engines.engines()[name]
     assert module.unavailable() is None
-    assert all(set(precisions) <= set(EMBEDDING_PRECISIONS) for precisions in module.offers().values())
-    library = {"qdrant": "qdrant_client", "usearch": "usearch.index"}.get(engine.name, engine.name)
+    library = {"qdrant": "qdrant_client", "usearch": "usearch.index"}.get(name, name)
     monkeypatch.setitem(sys.modules, library, None)
     said = module.unavailable()
-    assert f"embedgate[{engine.extra}]" in said
+    assert f"embedgate[{module.ENGINE.extra}]" in said
     assert "\n" not in said
 
 
 # Qdrant
 
 
-def test_qdrant_deletes_its_collection():
+@pytest.fixture
+def server(monkeypatch):
+    """The embedded mode in the place of a server, which is not reached when its client is closed."""
     from qdrant_client import QdrantClient
 
     client = QdrantClient(":memory:")
     client.close = lambda: None
-    index = qdrant.Quantized(normalised(20), "int8", client=_Building(client))
-    assert len(client.get_collections().collections) == 1
+    monkeypatch.setenv(qdrant.URL, "http://of.the.tests")
+    building = _Building(client)
+    monkeypatch.setattr(qdrant, "_client", lambda: building)
+    return building
+
+
+def test_qdrant_deletes_its_collection(server):
+    index = qdrant.build(documents("float32", 20), "exact", 1)
+    assert len(server.get_collections().collections) == 1
     index.close()
-    assert not client.get_collections().collections
-    refusing = _Building(client)
-    refusing.upload_collection = lambda *args, **options: 1 / 0
+    assert not server.get_collections().collections
+    server.upload_collection = lambda *args, **options: 1 / 0
     with pytest.raises(ZeroDivisionError):
-        qdrant.Quantized(normalised(20), "int8", client=refusing)
-    assert not client.get_collections().collections
+        qdrant.build(documents("float32", 20), "exact", 1)
+    assert not server.get_collections().collections
 
 
 class _Building:
@@ -376,38 +413,36 @@ class _Building:
             return self._client.query_batch_points(name, requests)
 
 
-@pytest.mark.parametrize("precision", ["int8", "binary"])
-def test_qdrant_is_asked_for_its_own_quantization(precision):
+def test_qdrant_is_waited_for_until_it_has_built_a_graph(server):
     """What the requests say; the embedded mode answers them with exact search."""
-    from qdrant_client import QdrantClient
-
-    client = _Building(QdrantClient(":memory:"))
-    vectors, queries = normalised(300), normalised(3, seed=1)
-    index = qdrant.Quantized(vectors, precision, client=client)
-    assert client.waits == 2
-    asked = client.asked["quantization_config"].model_dump()
-    assert list(asked) == [{"int8": "scalar"}.get(precision, precision)]
-    scores, ids = index.search(queries, 5, rescore=4)
-    assert client.requests[0].params.quantization.rescore
-    assert client.requests[0].params.quantization.oversampling == 4
-    np.testing.assert_array_equal(ids, np.argsort(-(queries @ vectors.T), axis=1)[:, :5])
-    np.testing.assert_allclose(scores, -np.sort(-(queries @ vectors.T), axis=1)[:, :5], atol=1e-6)
-    index.search(queries, 5)
-    assert not client.requests[0].params.quantization.rescore
+    codes = documents("float32", 300)
+    index = qdrant.build(codes, "hnsw", 3)
+    assert server.waits == 2
+    assert server.asked["hnsw_config"].m == engines.CONNECTIVITY
+    assert server.asked["hnsw_config"].max_indexing_threads == 3
+    queries = as_queries(codes, 3)
+    agrees(codes, queries, *index.search(queries, 5), 5)
+    assert (server.requests[0].params.exact, server.requests[0].params.hnsw_ef) == (False, expansion_search(300))
     index.close()
 
 
 def test_qdrant_without_an_answer_is_told_in_one_line(monkeypatch):
-    with pytest.raises(Unavailable, match=qdrant.URL):
-        qdrant.Quantized(normalised(20), "int8")
     for url in ("http://127.0.0.1:1", "nowhere:::"):
         monkeypatch.setenv(qdrant.URL, url)
-        assert "hnsw" in qdrant.offers()
         with pytest.raises(Unavailable, match=qdrant.URL) as told:
             qdrant.build(documents("float32", 20), "hnsw", 1)
         assert url in told.value.cause
         assert "\n" not in str(told.value)
         assert url in qdrant.unavailable()
+
+
+@pytest.mark.parametrize(("kind", "precision"), [("hnsw", "float32"), ("exact", "float16"), ("exact", "uint8")])
+def test_qdrants_embedded_mode_is_not_asked_for_what_a_server_does(kind, precision):
+    reason = f"Qdrant's embedded mode has no {kind} index of {precision} vectors: name a server in {qdrant.URL}"
+    assert EngineRegistry().unavailable(EngineCase("qdrant", kind, precision), 20) == reason
+    assert EngineRegistry().unavailable(EngineCase("qdrant", "exact", "float32"), 20) is None
+    with pytest.raises(Unavailable, match=reason):
+        qdrant.build(documents(precision, 20), kind, 1)
 
 
 def test_qdrants_embedded_mode_is_not_asked_to_hold_many_documents(monkeypatch):
@@ -463,7 +498,7 @@ def test_searches_are_those_of_sentence_transformers(name, precision, rescore):
             rescore_multiplier=max(1, rescore),
         )
     )
-    index = LOCAL[name].build(codes, "exact", 1)
+    index = engines.engines()[name].build(codes, "exact", 1)
     ours, rows = find(index, codes, storage, queries)
     assert ours.dtype == np.float32
     if rescore:

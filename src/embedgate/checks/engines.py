@@ -22,6 +22,7 @@ from embedgate.runtime.plan import Plan
 from embedgate.vectors.collection import stored_name
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.faults import diagnose, malformed, suspect
+from embedgate.vectors.loads import SearchLoad
 from embedgate.vectors.indexes import build, found_share, rows_of
 from embedgate.vectors.storage import RESULTS
 
@@ -43,9 +44,9 @@ def indexes(plan: Plan) -> Iterable[Subject]:
 
 def cannot_run(plan: Plan, subject: Subject) -> Missing | None:
     """Why an engine cannot run here, or nothing can be searched at all; None where it can."""
-    engine = subject.about.engine
-    reason = plan.engine_unavailable(engine)
-    return unavailable(plan, subject) or (Missing(f"{engine} cannot run here", reason) if reason else None)
+    about: EngineCase | SearchLoad = subject.about
+    reason = plan.engine_unavailable(about if isinstance(about, EngineCase) else about.case)
+    return unavailable(plan, subject) or (Missing(f"{about.engine} cannot run here", reason) if reason else None)
 
 
 def finds(context: Context, case: Case) -> Judgement:

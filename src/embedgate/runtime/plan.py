@@ -14,7 +14,7 @@ from embedgate.data.types import Dataset, Retrieval
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.vectors.collection import Collection
-from embedgate.vectors.engines.base import ENGINES, EngineCase, EngineRegistry
+from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.loads import SearchLoad, search_loads
 from embedgate.vectors.storage import STORAGES, TRUNCATED, Storage
 
@@ -100,12 +100,13 @@ class Plan:
     @cached_property
     def search_unavailable(self) -> str | None:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
-        reason = ENGINES[0].load().unavailable()
-        return f"what is found is compared with exact search by faiss: {reason}" if reason else None
+        from embedgate.vectors.nearest import unavailable
 
-    def engine_unavailable(self, name: str) -> str | None:
-        """Why an engine cannot search the collection here, in one line; None where it can."""
-        return self.engines.unavailable(name, self.collection.size if self.collection else 0)
+        return unavailable()
+
+    def engine_unavailable(self, case: EngineCase) -> str | None:
+        """Why an index of the collection cannot be had here, in one line; None where it can."""
+        return self.engines.unavailable(case, self.collection.size if self.collection else 0)
 
     @cached_property
     def engine_cases(self) -> tuple[EngineCase, ...]:

@@ -12,7 +12,7 @@ from embedgate.core.errors import BuildError, one_line
 from embedgate.metrics import FloatArray, Matrix
 from embedgate.metrics.search import Found, Ids
 from embedgate.vectors.codes import BITS, NEEDS_RANGES, Codes, Ranges, quantize, stored, unsigned
-from embedgate.vectors.engines.base import EngineCase, Index, engine_named
+from embedgate.vectors.engines.base import EngineCase, Index, engines
 from embedgate.vectors.nearest import nearest
 from embedgate.vectors.storage import RESULTS
 
@@ -53,10 +53,9 @@ def build(case: EngineCase, documents: Matrix, ranges: Ranges, threads: int) -> 
         BuildError: If the engine cannot build it.
     """
     assert case.kind, "an engine of a host project's builds its own index"
-    module = engine_named(case.engine).load()
     codes = stored(documents, case.precision, ranges if case.precision in NEEDS_RANGES else None)
     started = time.perf_counter()
-    index = module.build(codes, case.kind, threads)
+    index = engines()[case.engine].build(codes, case.kind, threads)
     return Built(index, codes, time.perf_counter() - started)
 
 

@@ -38,6 +38,11 @@ class SearchLoad:
         """Its name in test ids, baselines and reports, for example `faiss-exact-int8-rescore4-batch1`."""
         return f"{self.engine}-{self.kind}-{self.storage}-batch{self.batch}"
 
+    @property
+    def case(self) -> EngineCase:
+        """The index that is searched."""
+        return EngineCase(self.engine, self.kind, self.storage.precision)
+
     def __str__(self) -> str:
         queries = "one query" if self.batch == 1 else f"{self.batch} queries"
         return f"{queries} at a time among {self.storage} in {self.engine} ({self.kind})"

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from embedgate.metrics import Matrix
 from embedgate.metrics.search import Found, Ids, Indistinct
 from embedgate.vectors.codes import BITS, Codes, unsigned
-from embedgate.vectors.engines.faiss import in_threads
+from embedgate.vectors.engines import faiss as engine
 
 # Documents compared at a time: 2^16 of 384 dimensions are 100 MB as float32.
 CHUNK = 2**16
@@ -22,6 +22,12 @@ CHUNK = 2**16
 MOST_TIES = 2**12
 # Documents looked at beyond the cut, for those that tie with it.
 BEYOND = 22
+
+
+def unavailable() -> str | None:
+    """Why exact search cannot run here, in one line; None where it can."""
+    reason = engine.unavailable()
+    return f"what is found is compared with exact search by faiss: {reason}" if reason else None
 
 
 def nearest(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Found:
@@ -66,7 +72,7 @@ def _search(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> tu
     bits = codes.precision in BITS
     asked: npt.NDArray[Any] = unsigned(queries, codes.precision) if bits else queries.astype(np.float32, copy=False)
     asked = np.ascontiguousarray(asked)
-    with in_threads(threads):
+    with engine.in_threads(threads):
         for start in range(0, len(codes), CHUNK):
             part = codes.matrix[start : start + CHUNK]
             if bits:

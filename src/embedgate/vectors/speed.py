@@ -60,7 +60,7 @@ class SearchTiming:
 
     def candidate(self, load: SearchLoad) -> Built:
         """The index that a load searches."""
-        return self.built("candidate", EngineCase(load.engine, load.kind, load.storage.precision))
+        return self.built("candidate", load.case)
 
     def built(self, role: str, case: EngineCase) -> Built:
         """The index of a case, kept until another takes its role (`reference` or `candidate`)."""

@@ -1,8 +1,7 @@
 """Engines: the libraries that search stored vectors in production, behind one interface.
 
-A module per engine, imported when it is used, with three functions: `unavailable(documents)`, why it cannot run here
-in one line, or None; `offers()`, which embedding precisions it stores in which kind of index; and
-`build(codes, kind, threads)`, an index of documents. `ENGINES` is the one place that knows which there are.
+A module per engine in this package: its facts are an `Engine` named `ENGINE` at its top, and its functions import the
+library when they are called. A module that has an `ENGINE` is an engine, and there is no other list of them.
 
 Graphs of all engines have the same parameters, so that what they find differs by the codes and not by the defaults.
 """
@@ -14,13 +13,16 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
+from functools import cache
 from importlib import import_module
+from pathlib import Path
+from pkgutil import iter_modules
 from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import BuildError, GateError
+from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.metrics import Matrix
 from embedgate.vectors.codes import BITS, Codes, unsigned
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
@@ -37,8 +39,6 @@ EXPANSION_SEARCH = 64
 # Beyond 65,536 documents, a quarter of the square root of their number: with 64 of a million, a graph of int8 codes
 # finds 82% (docs/engines.md).
 PER_ROOT = 0.25
-# Engines whose indexes are judged where nothing else is asked for; others are a service's client.
-USUAL = ("faiss", "usearch")
 _NAME = re.compile(r"\w[\w-]*")
 # Documents that are converted at a time, so that memory stays bounded whatever their number.
 CHUNK = 16_384
@@ -76,14 +76,78 @@ class Index(Protocol):
         """Gives its memory back."""
 
 
+class HostIndex(Protocol):
+    """What the factory of a host project's engine makes.
+
+    Where it has a `close()`, that is called once the index is judged; `Index` must have one.
+    """
+
+    def search(self, queries: Matrix, k: int, /) -> Any:
+        """The rows of the `k` nearest documents of each query, `[q, k]`, best first; or `(scores, rows)`.
+
+        Args:
+            queries: Queries as the encoder gave them, float32 `[q, dim]`.
+            k: How many.
+        """
+
+
+# (documents, float32 `[n, dim]` as the encoder gave them) -> an index of them.
+EngineFactory = Callable[[Matrix], HostIndex]
+
+
+@dataclass(frozen=True)
+class Engine:
+    """The facts of an engine, true whatever is installed.
+
+    Attributes:
+        name: Its name in options and reports, which is that of its module.
+        distributions: The packages that it comes in, as pip names them; reports and baselines name their versions.
+        extra: The extra of this distribution that installs them.
+        offers: Embedding precisions that it stores as they are, by kind of index.
+        usual: Whether its indexes are judged where nothing else is asked for; those of a service's client are not.
+    """
+
+    name: str
+    distributions: tuple[str, ...]
+    extra: str
+    offers: Mapping[Kind, tuple[EmbeddingPrecision, ...]]
+    usual: bool = True
+
+    def not_importable(self, library: str) -> str | None:
+        """Why a library that it needs cannot be imported, in one line; None where it can."""
+        try:
+            import_module(library)
+        except ImportError as error:
+            return (
+                f"{library.partition('.')[0]} cannot be imported ({one_line(error)}): install embedgate[{self.extra}]"
+            )
+        return None
+
+    def require_offered(self, codes: Codes, kind: Kind) -> None:
+        """Checks that it offers what is asked of it.
+
+        Raises:
+            BuildError: If it does not.
+        """
+        if codes.precision not in self.offers.get(kind, ()):
+            raise BuildError(f"{self.name} has no {kind} index of {codes.precision} vectors")
+
+
 class EngineModule(Protocol):
-    """What a module of an engine has."""
+    """What a module of an engine has. Its top imports no library: it is imported wherever engines are listed."""
 
-    def unavailable(self, documents: int = 0) -> str | None:
-        """Why it cannot run here, or not with so many documents, in one line; None where it can."""
+    ENGINE: Engine
 
-    def offers(self) -> Mapping[Kind, tuple[EmbeddingPrecision, ...]]:
-        """Embedding precisions it stores, by kind of index."""
+    def unavailable(
+        self, documents: int = 0, kind: Kind = "exact", precision: EmbeddingPrecision = "float32"
+    ) -> str | None:
+        """Why an index cannot be had here, in one line; None where it can.
+
+        Args:
+            documents: How many documents it is to hold.
+            kind: The kind of index, of those that are offered.
+            precision: The embedding precision of the documents, of those that are offered.
+        """
 
     def build(self, codes: Codes, kind: Kind, threads: int) -> Index:
         """An index of documents.
@@ -99,23 +163,17 @@ class EngineModule(Protocol):
         """
 
 
-@dataclass(frozen=True)
-class Engine:
-    """One engine.
+@cache
+def engines() -> Mapping[str, EngineModule]:
+    """The modules of embedgate's own engines by the engine's name, the usual ones first."""
+    found = (import_module(f"{__package__}.{info.name}") for info in iter_modules([str(Path(__file__).parent)]))
+    modules: list[EngineModule] = [module for module in found if hasattr(module, "ENGINE")]
+    return {module.ENGINE.name: module for module in sorted(modules, key=lambda module: not module.ENGINE.usual)}
 
-    Attributes:
-        name: Its name in options and reports.
-        module: The module that builds its indexes.
-        extra: The extra of this distribution that installs it.
-    """
 
-    name: str
-    module: str
-    extra: str
-
-    def load(self) -> EngineModule:
-        """Its module."""
-        return import_module(self.module)
+def distributions() -> tuple[str, ...]:
+    """The packages that embedgate's own engines come in, installed or not, as pip names them."""
+    return tuple(name for module in engines().values() for name in module.ENGINE.distributions)
 
 
 @dataclass(frozen=True)
@@ -142,10 +200,6 @@ class EngineCase:
         return self.id
 
 
-# (documents, float32 `[n, dim]` as the encoder gave them) -> anything with `search(queries, k)`.
-EngineFactory = Callable[[Matrix], Any]
-
-
 @dataclass
 class EngineRegistry:
     """The engines of a session: embedgate's own, and those a host project adds in `pytest_gate_engines(registry)`."""
@@ -157,9 +211,8 @@ class EngineRegistry:
 
         Args:
             name: Its name, for example `acme`: letters, digits, `_` and `-`.
-            factory: `documents -> index`: of float32 vectors `[n, dim]`, as the encoder gave them, it makes anything
-                with `search(queries, k)`, which for float32 queries `[q, dim]` gives the rows of the `k` nearest
-                documents, `[q, k]`, best first.
+            factory: `documents -> index`: of float32 vectors `[n, dim]`, as the encoder gave them, it makes a
+                `HostIndex`: anything with `search(queries, k)`.
 
         Raises:
             GateError: If the name is malformed or taken.
@@ -168,7 +221,7 @@ class EngineRegistry:
             raise GateError(f"{name!r} cannot name an engine", "use letters, digits, '_' and '-'")
         if not callable(factory):
             raise GateError(f"the factory of engine {name!r} is no function: {factory!r}", "give documents -> index")
-        if name in self._factories or name.partition("-")[0] in {engine.name for engine in ENGINES}:
+        if name in self._factories or name.partition("-")[0] in engines():
             raise GateError(f"an engine is named {name!r} already", "give the added engine another name")
         if name == "default" or name.split("-")[0] in EMBEDDING_PRECISIONS:
             # Its floor would be that of the storage, which `tolerances.toml` names as it names engines.
@@ -180,9 +233,15 @@ class EngineRegistry:
         """Factories of the engines that a host project adds, by name."""
         return self._factories
 
-    def unavailable(self, name: str, documents: int) -> str | None:
-        """Why an engine cannot run here with so many documents, in one line; None where it can, as a host project's."""
-        return None if name in self._factories else engine_named(name).load().unavailable(documents)
+    def unavailable(self, case: EngineCase, documents: int) -> str | None:
+        """Why an index of so many documents cannot be had here, in one line; None where it can, as a host project's."""
+        return engines()[case.engine].unavailable(documents, case.kind, case.precision) if case.kind else None
+
+    def known_cases(self) -> tuple[EngineCase, ...]:
+        """Every index that there can be, whatever is installed: of embedgate's own engines, and one per added one."""
+        own = (module.ENGINE for module in engines().values())
+        cases = (EngineCase(e.name, kind, p) for e in own for kind, precisions in e.offers.items() for p in precisions)
+        return (*cases, *map(EngineCase, self._factories))
 
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
         """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.
@@ -190,12 +249,9 @@ class EngineRegistry:
         Raises:
             GateError: If a glob matches nothing.
         """
-        known = [
-            *(EngineCase(e.name, kind, p) for e in ENGINES for kind, ps in e.load().offers().items() for p in ps),
-            *map(EngineCase, self._factories),
-        ]
+        known = self.known_cases()
         if not globs:
-            return tuple(case for case in known if case.engine in (*USUAL, *self._factories))
+            return tuple(case for case in known if not case.kind or engines()[case.engine].ENGINE.usual)
         for glob in globs:
             if not any(fnmatchcase(case.id, glob) for case in known):
                 raise GateError(f"no engine matches {glob!r}", f"choose from {', '.join(map(str, known))}")
@@ -212,18 +268,6 @@ def chunks(codes: Codes) -> Iterator[npt.NDArray[Any]]:
     for start in range(0, len(codes), CHUNK):
         chunk = np.ascontiguousarray(codes.matrix[start : start + CHUNK])
         yield unsigned(chunk, codes.precision) if codes.precision in BITS else chunk
-
-
-def require_offered(
-    engine: str, offers: Mapping[Kind, tuple[EmbeddingPrecision, ...]], codes: Codes, kind: Kind
-) -> None:
-    """Checks that an engine offers what is asked of it.
-
-    Raises:
-        BuildError: If it does not.
-    """
-    if codes.precision not in offers.get(kind, ()):
-        raise BuildError(f"{engine} has no {kind} index of {codes.precision} vectors")
 
 
 def accepting(codes: Codes, float_queries: bool = False) -> Callable[[npt.NDArray[Any], int], None]:
@@ -251,15 +295,3 @@ def accepting(codes: Codes, float_queries: bool = False) -> Callable[[npt.NDArra
             raise ValueError("no query was given")
 
     return accept
-
-
-ENGINES: tuple[Engine, ...] = (
-    Engine("faiss", "embedgate.vectors.engines.faiss", "search"),
-    Engine("usearch", "embedgate.vectors.engines.usearch", "search"),
-    Engine("qdrant", "embedgate.vectors.engines.qdrant", "qdrant"),
-)
-
-
-def engine_named(name: str) -> Engine:
-    """The engine of embedgate's own that has a name."""
-    return next(engine for engine in ENGINES if engine.name == name)

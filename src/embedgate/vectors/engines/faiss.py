@@ -3,46 +3,40 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import one_line
 from embedgate.metrics import Matrix
 from embedgate.vectors.codes import BITS, NEEDS_RANGES, Codes, unsigned
 from embedgate.vectors.engines.base import (
     CONNECTIVITY,
     EXPANSION_ADD,
+    Engine,
     Ids,
     accepting,
     chunks,
     expansion_search,
-    require_offered,
 )
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
 
-NAME = "faiss"
+ENGINE = Engine("faiss", ("faiss-cpu",), "search", offers={"exact": EMBEDDING_PRECISIONS, "hnsw": EMBEDDING_PRECISIONS})
 # What is stored for code 0, less half a step: faiss reads a code as the middle of its step.
 FIRST_STEP = {"int8": -128.5, "uint8": -0.5}
 STEPS_WIDTH = 255.0
 FLOAT32 = np.dtype(np.float32)
 
 
-def unavailable(documents: int = 0) -> str | None:  # noqa: ARG001 - it takes any number
+def unavailable(  # an index of any kind, of any number of documents
+    documents: int = 0,  # noqa: ARG001
+    kind: Kind = "exact",  # noqa: ARG001
+    precision: EmbeddingPrecision = "float32",  # noqa: ARG001
+) -> str | None:
     """Why faiss cannot run here; None where it can."""
-    try:
-        import faiss  # noqa: F401
-    except ImportError as error:
-        return f"faiss cannot be imported ({one_line(error)}): install embedgate[search]"
-    return None
-
-
-def offers() -> Mapping[Kind, tuple[EmbeddingPrecision, ...]]:
-    """Embedding precisions by kind of index: all of them in both."""
-    return {"exact": EMBEDDING_PRECISIONS, "hnsw": EMBEDDING_PRECISIONS}
+    return ENGINE.not_importable("faiss")
 
 
 def build(codes: Codes, kind: Kind, threads: int) -> FaissIndex:
@@ -56,7 +50,7 @@ def build(codes: Codes, kind: Kind, threads: int) -> FaissIndex:
     Raises:
         BuildError: If faiss does not offer it.
     """
-    require_offered(NAME, offers(), codes, kind)
+    ENGINE.require_offered(codes, kind)
     return FaissIndex(codes, kind, threads)
 
 

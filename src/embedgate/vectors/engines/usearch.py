@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import one_line
 from embedgate.metrics import Matrix
 from embedgate.vectors.codes import BITS, Codes, unsigned
 from embedgate.vectors.engines.base import (
     CONNECTIVITY,
     EXPANSION_ADD,
+    Engine,
     Ids,
     accepting,
     chunks,
     expansion_search,
-    require_offered,
 )
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
 
-NAME = "usearch"
+ENGINE = Engine("usearch", ("usearch",), "search", offers={"exact": EMBEDDING_PRECISIONS, "hnsw": EMBEDDING_PRECISIONS})
 # What usearch calls them. It must be told: it takes a uint8 array for bits.
 SCALARS = {"float32": "f32", "float16": "f16", "int8": "i8", "uint8": "u8", "binary": "b1", "ubinary": "b1"}
 INT64 = np.dtype(np.int64)
@@ -32,18 +30,13 @@ MOST_PAIRS = 2**26
 ONE = np.ones((), np.float32)
 
 
-def unavailable(documents: int = 0) -> str | None:  # noqa: ARG001 - it takes any number
+def unavailable(  # an index of any kind, of any number of documents
+    documents: int = 0,  # noqa: ARG001
+    kind: Kind = "exact",  # noqa: ARG001
+    precision: EmbeddingPrecision = "float32",  # noqa: ARG001
+) -> str | None:
     """Why usearch cannot run here; None where it can."""
-    try:
-        import usearch.index  # noqa: F401
-    except ImportError as error:
-        return f"usearch cannot be imported ({one_line(error)}): install embedgate[search]"
-    return None
-
-
-def offers() -> Mapping[Kind, tuple[EmbeddingPrecision, ...]]:
-    """Embedding precisions by kind of index: all of them in both."""
-    return {"exact": EMBEDDING_PRECISIONS, "hnsw": EMBEDDING_PRECISIONS}
+    return ENGINE.not_importable("usearch.index")
 
 
 def build(codes: Codes, kind: Kind, threads: int) -> UsearchIndex:
@@ -58,7 +51,7 @@ def build(codes: Codes, kind: Kind, threads: int) -> UsearchIndex:
     Raises:
         BuildError: If usearch does not offer it.
     """
-    require_offered(NAME, offers(), codes, kind)
+    ENGINE.require_offered(codes, kind)
     return UsearchIndex(codes, kind, threads)
 
 
