@@ -25,8 +25,7 @@ def test_the_same_space_can_be_mixed():
     new = old + np.float32(0.002) * vectors(1)
     new /= np.linalg.norm(new, axis=1, keepdims=True)
     advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, old))
-    assert advice.mixable
-    assert str(advice).startswith("new vectors can be mixed with the incumbent's: same dimension (32)")
+    assert advice.startswith("new vectors can be mixed with the incumbent's: same dimension (32)")
 
 
 @pytest.mark.parametrize(
@@ -39,9 +38,8 @@ def test_the_same_space_can_be_mixed():
 )
 def test_another_space_needs_everything_embedded_again(new, reason):
     advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, vectors(0)))
-    assert not advice.mixable
-    assert "embed everything again" in str(advice)
-    assert reason in str(advice)
+    assert advice.startswith("embed everything again: ")
+    assert reason in advice
 
 
 @pytest.fixture(scope="module")

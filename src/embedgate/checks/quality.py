@@ -100,7 +100,7 @@ def index_advice(context: Context) -> str | None:
     session, plan = context.session, context.plan
     if plan.incumbent is None or not session.has_run(plan.reference, plan.incumbent):
         return None
-    return str(advise(session.run(plan.reference).embeddings, session.incumbent_run().embeddings))
+    return advise(session.run(plan.reference).embeddings, session.incumbent_run().embeddings)
 
 
 def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str) -> Judgement:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from embedgate.core.embeddings import Embeddings
@@ -17,45 +15,34 @@ UNIT = 1e-2
 NEAREST = 10
 
 
-@dataclass(frozen=True)
-class IndexAdvice:
-    """What becomes of an index built with the incumbent.
-
-    Attributes:
-        mixable: Whether new vectors can be searched in it, and added to it.
-        reason: Why, in one line.
-    """
-
-    mixable: bool
-    reason: str
-
-    def __str__(self) -> str:
-        head = "new vectors can be mixed with the incumbent's" if self.mixable else "embed everything again"
-        return f"{head}: {self.reason}"
-
-
-def advise(new: Embeddings, old: Embeddings) -> IndexAdvice:
-    """Compares two models' embeddings of the same texts.
+def advise(new: Embeddings, old: Embeddings) -> str:
+    """What becomes of an index built with the incumbent, and why, in one line.
 
     Args:
-        new: The new model's.
+        new: The new model's embeddings.
         old: The incumbent's, of the same texts.
     """
     if new.dim != old.dim:
-        return IndexAdvice(False, f"{new.dim} dimensions instead of {old.dim}")
+        return _again(f"{new.dim} dimensions instead of {old.dim}")
     norms = [np.linalg.norm(arm.matrix, axis=1) for arm in (new, old)]
     unit = [bool(np.abs(norm - 1).max() < UNIT) for norm in norms]
     if unit[0] != unit[1]:
         words = ["normalised" if normalised else "not normalised" for normalised in unit]
-        return IndexAdvice(False, f"the new vectors are {words[0]}, the incumbent's {words[1]}")
+        return _again(f"the new vectors are {words[0]}, the incumbent's {words[1]}")
     queries = new.of(old.texts)
     cosine = float((queries * old.normalised).sum(axis=1).mean())
     overlap = _mixed_overlap(queries, old.normalised)
-    found = (
+    reason = (
         f"same dimension ({new.dim}) and normalisation, mean cosine of the same text across both {cosine:.3f}, "
         f"new queries find {overlap:.1%} of the incumbent's ten nearest"
     )
-    return IndexAdvice(cosine >= SAME_SPACE_COSINE and overlap >= SAME_SPACE_OVERLAP, found)
+    if cosine < SAME_SPACE_COSINE or overlap < SAME_SPACE_OVERLAP:
+        return _again(reason)
+    return f"new vectors can be mixed with the incumbent's: {reason}"
+
+
+def _again(reason: str) -> str:
+    return f"embed everything again: {reason}"
 
 
 def _mixed_overlap(queries: Matrix, index: Matrix) -> float:
