@@ -14,7 +14,7 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import gammaln
+from scipy.stats import hypergeom, multivariate_hypergeom
 
 from embedgate.metrics import FloatArray, Matrix, Scores, mean_of
 from embedgate.metrics.retrieval import CUT
@@ -140,10 +140,10 @@ def _of_one(scores: Matrix) -> FloatArray:
 
 
 def _spread(before: npt.NDArray[np.intp], equal: npt.NDArray[np.intp]) -> FloatArray:
-    """Equal chances of the places from `before` on, `equal` of them, `[k, 10]`."""
+    """Equal chances of the places from `before` on, `equal` of them, `[..., 10]`; shapes are broadcast."""
     place = np.arange(CUT)
-    inside = (place >= before[:, None]) & (place < (before + equal)[:, None])
-    return inside / equal[:, None]
+    before, equal = before[..., None], equal[..., None]
+    return ((place >= before) & (place < before + equal)) / equal
 
 
 def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
@@ -171,7 +171,7 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
     found = np.zeros((len(order), CUT))
     alone = (level["sure"] == 0) & (level["tied"] == 0)
     hits = np.arange(CUT)
-    chances = _hypergeometric(population[:, None], ahead["tied"][:, None], draws[:, None], hits[None])
+    chances = hypergeom.pmf(hits, population[:, None], ahead["tied"][:, None], draws[:, None])
     for hit in hits:
         place = ahead["sure"] + hit
         row = np.flatnonzero(alone & (place < CUT))
@@ -190,28 +190,8 @@ def _among_equals(
     population: int, draws: int, sure_ahead: int, sure_level: int, tied_ahead: int, tied_level: int
 ) -> FloatArray:
     """Probabilities of places `[10]` of a document that others score as much as, some of which may not come through."""
-    found = np.zeros(CUT)
-    for more in range(min(tied_ahead, draws, CUT - 1 - sure_ahead) + 1):
-        ahead = float(_hypergeometric(population, tied_ahead, draws, more))
-        equal = np.arange(min(tied_level, draws - more) + 1)
-        level = _hypergeometric(population - tied_ahead, tied_level, draws - more, equal)
-        start = sure_ahead + more
-        spread = _spread(np.full(len(equal), start), sure_level + equal + 1)
-        found += ahead * (level @ spread)
-    return found
-
-
-def _hypergeometric(
-    population: npt.ArrayLike, marked: npt.ArrayLike, draws: npt.ArrayLike, hits: npt.ArrayLike
-) -> FloatArray:
-    """The chance of that many marked ones among so many drawn from a population; shapes are broadcast."""
-    population, marked, draws, hits = np.broadcast_arrays(population, marked, draws, hits)
-    possible = (hits <= marked) & (hits <= draws) & (draws - hits <= population - marked)
-    population, marked, draws, hits = (np.where(possible, of, 0) for of in (population, marked, draws, hits))
-    log = _log_choose(marked, hits) + _log_choose(population - marked, draws - hits) - _log_choose(population, draws)
-    return np.where(possible, np.exp(log), 0.0)
-
-
-def _log_choose(n: npt.ArrayLike, k: npt.ArrayLike) -> FloatArray:
-    n, k = np.asarray(n, np.float64), np.asarray(k, np.float64)
-    return np.asarray(gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1))
+    more = np.arange(min(tied_ahead, draws, CUT - 1 - sure_ahead) + 1)[:, None]
+    equal = np.arange(min(tied_level, draws) + 1)
+    drawn = np.stack(np.broadcast_arrays(more, equal, draws - more - equal), axis=-1)
+    chances = multivariate_hypergeom.pmf(drawn, [tied_ahead, tied_level, population - tied_ahead - tied_level], draws)
+    return np.einsum("me,mep->p", chances, _spread(sure_ahead + more, sure_level + equal + 1))
