@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
+from embedgate.core.quantiles import at_most
 from embedgate.performance.paired import (
     LOOKS,
     Aim,
     Blocks,
     Levels,
-    at_most,
     compare,
     judge,
     lower_end,
@@ -157,19 +157,6 @@ def test_without_a_limit_the_blocks_asked_for_are_taken():
     machine = Machine()
     found = compare(machine.blocks(), Aim(None, LEVELS, 5))
     assert (found.blocks, found.verdict) == (5, "inconclusive")
-
-
-def test_59_calls_bound_p95_and_fewer_do_not():
-    values = list(range(59))
-    assert at_most(values, 0.95) == 58
-    assert at_most(values[:-1], 0.95) is None
-    assert 1 - 0.95**59 >= 0.95 > 1 - 0.95**58
-
-
-def test_the_bound_of_a_quantile_holds_as_often_as_it_says():
-    random = np.random.default_rng(1)
-    held = np.mean([at_most(random.uniform(size=72), 0.95) >= 0.95 for _ in range(4_000)])
-    assert 0.95 - 0.012 < held < 1
 
 
 def test_the_first_look_has_enough_calls_for_p95():

@@ -87,20 +87,13 @@ class TestCompare:
     def test_the_same_items_twice_leave_no_doubt(self):
         scores = graded(50, 0)[1]
         found = compare(scores, scores, 0.0, alpha=ALPHA)
-        assert (found.verdict, found.low, found.high, found.standard_error) == ("pass", 1, 1, 0)
+        assert (found.verdict, found.low, found.high, found.smallest_detectable_loss) == ("pass", 1, 1, 0)
 
-    def test_a_difference_is_compared_with_the_negative_tolerance(self):
-        candidate, reference = graded(300, 0.05)
-        found = compare(candidate, reference, 0.01, alpha=ALPHA, mode="difference")
-        assert found.observed == candidate.value - reference.value
-        assert (found.limit, found.verdict) == (-0.01, "fail")
-
-    def test_the_standard_error_is_the_paired_one(self):
+    def test_the_smallest_detectable_loss_is_of_the_paired_standard_error(self):
         candidate, reference = graded(400, 0.01)
         kept = candidate.value / reference.value
         expected = (candidate.items - kept * reference.items).std() / reference.value / math.sqrt(400)
         found = compare(candidate, reference, 0.01, alpha=ALPHA)
-        assert found.standard_error == pytest.approx(expected, rel=0.05)
         assert found.smallest_detectable_loss == pytest.approx((1.645 + 0.842) * expected, rel=0.05)
 
     def test_a_loss_that_can_be_detected_is_detected_four_times_in_five(self):
@@ -222,7 +215,7 @@ class TestFloor:
     def test_of_the_least_compares_what_was_observed(self, floor, verdict):
         scores = self.cosines(np.linspace(0.95, 1, 100))["cosine_min"]
         found = compare_floor(scores, floor, metric="cosine_min", alpha=ALPHA, family=120)
-        assert (found.verdict, found.standard_error, found.items_needed) == (verdict, None, None)
+        assert (found.verdict, found.smallest_detectable_loss, found.items_needed) == (verdict, None, None)
         assert found.low == found.observed == found.high == pytest.approx(0.95)
 
     @pytest.mark.parametrize(("floor", "verdict"), [(0.8899, "inconclusive"), (0.88, "pass"), (0.9, "fail")])
@@ -252,6 +245,21 @@ class TestFloor:
         assert seen["pass"] / 2000 <= ALPHA + 3 * math.sqrt(ALPHA / 2000)
         assert seen["fail"] / 2000 <= ALPHA / 5 + 3 * math.sqrt(ALPHA / 5 / 2000)
         assert seen["inconclusive"] < 2000
+
+
+class TestShare:
+    @pytest.mark.parametrize(
+        ("right", "half", "n"), [(0, 0, 10), (10, 0, 10), (7, 2, 10), (198, 0, 200), (1990, 4, 2000)]
+    )
+    @pytest.mark.parametrize("family", [1, 120])
+    def test_its_ends_are_those_of_clopper_and_pearson(self, right, half, n, family):
+        """Of items that are half right, the low end takes none for right, and the high one all."""
+        scores = mean_of(np.repeat([1.0, 0.5, 0.0], [right, half, n - right - half]))
+        found = compare_floor(scores, 0.5, metric="order_kept", alpha=ALPHA, family=family)
+        most = right + half
+        low = beta.ppf(ALPHA, right, n - right + 1) if right else 0
+        high = beta.ppf(1 - ALPHA / family, most + 1, n - most) if most < n else 1
+        assert (found.low, found.high) == pytest.approx((low, high), abs=1e-10)
 
 
 class TestInterval:

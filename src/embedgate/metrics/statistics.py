@@ -21,11 +21,12 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import beta, binom, norm, t
+from scipy.stats import binomtest, norm, t
 
+from embedgate.core.judgement import Verdict
+from embedgate.core.quantiles import at_least, at_most
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores
 
-Verdict = Literal["pass", "fail", "inconclusive"]
 Counts = npt.NDArray[np.uint8]
 
 REPLICATES = 10_000
@@ -60,15 +61,13 @@ class Comparison:
 
     Attributes:
         verdict: `pass` if `low` reaches the limit, `fail` if `high` does not, `inconclusive` otherwise.
-        observed: What was compared with the limit: the share of the reference that is kept, the difference to it, or
-            the value itself.
+        observed: What was compared with the limit: the share of the reference that is kept, or the value itself.
         low: Lower end of its interval, one-sided at level alpha.
         high: Upper end of its interval, one-sided at level alpha / family.
         limit: The least that passes.
         n: Number of items.
-        standard_error: Of `observed`; None where there is none (a least value).
         smallest_detectable_loss: The loss that these items can tell from none at level alpha with 80% power, in the
-            unit of `observed`; None where there is no standard error.
+            unit of `observed`; None where there is no standard error (a least value).
         items_needed: About how many such items would settle an inconclusive comparison; None where it is settled, or
             where no number would, since the observed value is at the limit.
     """
@@ -79,7 +78,6 @@ class Comparison:
     high: float
     limit: float
     n: int
-    standard_error: float | None
     smallest_detectable_loss: float | None
     items_needed: int | None
 
@@ -143,7 +141,6 @@ def compare(
     *,
     alpha: float,
     family: int = 1,
-    mode: Literal["retention", "difference"] = "retention",
     unit_loss: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -153,11 +150,9 @@ def compare(
     Args:
         candidate: Scores of the combination.
         reference: Scores of the reference on the same items in the same order.
-        tolerance: The loss that is acceptable: a share of the reference's value (`retention`) or an absolute
-            difference (`difference`).
+        tolerance: The loss that is acceptable, as a share of the reference's value.
         alpha: How often a loss as large as the tolerance may pass.
         family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
-        mode: Whether candidate / reference is compared with 1 - tolerance, or candidate - reference with -tolerance.
         unit_loss: For a mean of items that are right or wrong, the most that one item can lose: the lower end then
             assumes one more item that lost it, since items that all kept their score do not prove that none ever
             loses it. This is Gaffke's bound (2005), for counts that of Clopper and Pearson (1934), and with no change
@@ -172,13 +167,10 @@ def compare(
     n = len(reference.items)
     if len(candidate.items) != n:
         raise ValueError(f"{len(candidate.items)} items cannot be paired with the reference's {n}")
-    if mode == "retention":
-        if not reference.value > 0:
-            raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
-        observed, limit = candidate.value / reference.value, 1 - tolerance
-    else:
-        observed, limit = candidate.value - reference.value, -tolerance
-    kept = _combined(_replicates(candidate, replicates, seed), _replicates(reference, replicates, seed), mode)
+    if not reference.value > 0:
+        raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
+    observed, limit = candidate.value / reference.value, 1 - tolerance
+    kept = _retention(_replicates(candidate, replicates, seed), _replicates(reference, replicates, seed))
     ends = _ends(kept, observed, n, alpha, alpha / family)
     if not math.isfinite(ends.low):
         raise ValueError(
@@ -191,10 +183,10 @@ def compare(
         arms = np.append(
             np.stack([candidate.items, reference.items], axis=1, dtype=np.float32), [[0.0, unit_loss]], axis=0
         )
-        cautious = _combined(*_weighted_means(arms, replicates, seed), mode)
+        cautious = _retention(*_weighted_means(arms, replicates, seed))
         ends = Interval(float(np.quantile(cautious, alpha, method="lower")), ends.high)
         standard_error = float(cautious.std())
-        pseudo_loss = unit_loss / reference.value if mode == "retention" else unit_loss
+        pseudo_loss = unit_loss / reference.value
     return _comparison(
         observed,
         ends,
@@ -236,7 +228,7 @@ def compare_floor(
     n, quantile = len(scores.items), METRICS[metric].quantile
     if quantile == 0:
         ends = Interval(scores.value, scores.value)
-        return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None, None)
+        return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None)
     if quantile is not None:
         return _compare_quantile(scores, quantile, floor, alpha, family)
     if _is_share(metric):
@@ -293,10 +285,8 @@ def _weighted_means(arms: Matrix, replicates: int, seed: int) -> tuple[FloatArra
     return means[:, 0], means[:, 1]
 
 
-def _combined(candidate: FloatArray, reference: FloatArray, mode: str) -> FloatArray:
-    """What is compared with the limit, in each replicate; -inf where the reference has nothing to retain a share of."""
-    if mode == "difference":
-        return candidate - reference
+def _retention(candidate: FloatArray, reference: FloatArray) -> FloatArray:
+    """The share that is kept in each replicate; -inf where the reference has nothing to retain a share of."""
     return np.divide(candidate, reference, out=np.full_like(candidate, -np.inf), where=reference > 0)
 
 
@@ -321,18 +311,9 @@ def _ends(replicates: FloatArray, observed: float, n: int, alpha_low: float, alp
 
 
 def _quantile_interval(scores: Scores, quantile: float, alpha_low: float, alpha_high: float) -> Interval:
-    """Order statistics that a quantile lies between, whatever the distribution; the ends of a cosine where none does.
-
-    The number of items below the true quantile is binomial, so the item of rank `l` exceeds it no more often than
-    P(number < l).
-    """
-    ascending, n = np.sort(scores.items), len(scores.items)
-    low_rank = int(binom.ppf(alpha_low, n, quantile))
-    high_rank = int(binom.ppf(1 - alpha_high, n, quantile)) + 1
-    return Interval(
-        float(ascending[low_rank - 1]) if low_rank >= 1 else -1.0,
-        float(ascending[high_rank - 1]) if high_rank <= n else 1.0,
-    )
+    """Items that a quantile lies between, whatever the distribution; an end of a cosine where there are too few."""
+    low, high = at_least(scores.items, quantile, alpha_low), at_most(scores.items, quantile, alpha_high)
+    return Interval(-1.0 if low is None else low, 1.0 if high is None else high)
 
 
 def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: int) -> Comparison:
@@ -357,12 +338,10 @@ def _is_share(metric: str) -> bool:
 
 def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:
     """Exact interval of a share; an item that is half right counts as wrong for the low end and right for the high."""
-    n, right = len(items), int((items == 1).sum())
-    halves = int(((items > 0) & (items < 1)).sum())
-    low = float(beta.ppf(alpha_low, right, n - right + 1)) if right else 0.0
-    most = right + halves
-    high = float(beta.ppf(1 - alpha_high, most + 1, n - most)) if most < n else 1.0
-    return Interval(low, high)
+    n, right, wrong = len(items), int((items == 1).sum()), int((items == 0).sum())
+    low = binomtest(right, n, alternative="greater").proportion_ci(1 - alpha_low, "exact").low
+    high = binomtest(n - wrong, n, alternative="less").proportion_ci(1 - alpha_high, "exact").high
+    return Interval(float(low), float(high))
 
 
 def _compare_share(scores: Scores, floor: float, alpha: float, family: int) -> Comparison:
@@ -399,18 +378,13 @@ def _comparison(
         ends.high,
         limit,
         n,
-        standard_error,
-        _detectable(standard_error, alpha),
+        float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error,
         needed() if verdict == "inconclusive" else None,
     )
 
 
 def _verdict(ends: Interval, limit: float) -> Verdict:
     return "pass" if ends.low >= limit else "fail" if ends.high < limit else "inconclusive"
-
-
-def _detectable(standard_error: float, alpha: float) -> float:
-    return float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error
 
 
 def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alpha: float, family: int) -> int | None:

@@ -6,10 +6,9 @@ has one turn after the other arm's, when caches hold the other's weights, and on
 one for both. (Blocks that alternate with BAAB would give one arm two cold turns in every second block: their ratios
 swing by several percent from block to block.)
 
-What is estimated is the median over blocks of the ratio of the two times. Its interval is made of order statistics, as
-the sign test's is: exact for any distribution of independent blocks, however large the ratios of those that a
-neighbour's load disturbed (David & Nagaraja, Order Statistics, 2003, section 7.1). A bootstrap would have to take its
-tails from eight blocks.
+What is estimated is the median over blocks of the ratio of the two times. Its interval is made of order statistics
+(`embedgate.core.quantiles`), as the sign test's is: exact for any distribution of independent blocks, however large the
+ratios of those that a neighbour's load disturbed. A bootstrap would have to take its tails from eight blocks.
 """
 
 from __future__ import annotations
@@ -21,13 +20,14 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binom
 
-Verdict = Literal["pass", "fail", "inconclusive"]
+from embedgate.core.judgement import Verdict
+from embedgate.core.quantiles import at_least, at_most
+
 # Runs one turn of an arm; the seconds of each of its calls.
 Turn = Callable[[], Sequence[float]]
 # Seconds of the four turns of a block: reference, candidate, candidate, reference.
@@ -233,31 +233,14 @@ def hold(values: npt.NDArray[np.float64], aim: Aim) -> Ratio:
 
 def lower_end(values: npt.ArrayLike, level: float) -> float:
     """Lower end of an interval of the median of positive values, one-sided; 0 where there are too few."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))
-    place = _place(len(ordered), level)
-    return float(ordered[place]) if place >= 0 else 0.0
+    low = at_least(values, 0.5, level)
+    return 0.0 if low is None else low
 
 
 def upper_end(values: npt.ArrayLike, level: float) -> float:
     """Upper end of an interval of the median of positive values, one-sided; infinite where there are too few."""
-    ordered = np.sort(np.asarray(values, dtype=np.float64))[::-1]
-    place = _place(len(ordered), level)
-    return float(ordered[place]) if place >= 0 else math.inf
-
-
-def _place(n: int, level: float) -> int:
-    """The largest k from 0 with P(at most k of n values are below the median) <= level; -1 where there is none."""
-    return int(np.searchsorted(binom.cdf(np.arange(n), n, 0.5), level, side="right")) - 1
-
-
-def at_most(values: Sequence[float], quantile: float, level: float = 0.05) -> float | None:
-    """What a quantile is at most with probability 1 - level; None where there are too few values to say.
-
-    The least order statistic that is beyond the quantile that often. With 59 values it is the largest that bounds p95
-    with 95% (Wilks, 1941, "Determination of sample sizes for setting tolerance limits"); with fewer, none does.
-    """
-    place = int(binom.ppf(1 - level, len(values), quantile))
-    return float(np.sort(np.asarray(values))[place]) if place < len(values) else None
+    high = at_most(values, 0.5, level)
+    return math.inf if high is None else high
 
 
 @contextmanager

@@ -12,9 +12,10 @@ import numpy as np
 
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.machine import default_threads
+from embedgate.core.quantiles import at_most
 from embedgate.encoders import Encoder
 from embedgate.encoders.gpu.clock import clock_of
-from embedgate.performance.paired import Aim, Blocks, Ratio, Row, at_most, candidate_seconds, compare, reference_seconds
+from embedgate.performance.paired import Aim, Blocks, Ratio, Row, candidate_seconds, compare, reference_seconds
 from embedgate.performance.workloads import LATENCY, Workload
 
 if TYPE_CHECKING:
