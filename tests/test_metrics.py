@@ -204,6 +204,15 @@ class TestClustering:
             clustering.evaluate(random_unit(4), ["a"] * 4)
 
 
+def test_each_kind_of_dataset_has_one_metric_that_stands_for_it():
+    assert sorted(metric.kind for metric in METRICS.values() if metric.heading) == [
+        "labelled",
+        "retrieval",
+        "similarity",
+        "triplets",
+    ]
+
+
 class TestTriplets:
     def test_right_wrong_and_equal(self):
         anchor, near, far = np.eye(3, dtype=np.float32)[[0, 0, 1]]

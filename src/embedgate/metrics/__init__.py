@@ -17,6 +17,8 @@ import numpy.typing as npt
 FloatArray = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
 
+# Packages whose versions scores depend on, as pip names them.
+DISTRIBUTIONS = ("numpy", "pytrec-eval-terrier", "scikit-learn", "scipy")
 # The name under which what is measured of generated sentences is approved.
 ORDERING = "ordering"
 # The name under which speed and memory are approved.
@@ -84,64 +86,62 @@ def mean_of(items: npt.ArrayLike) -> Scores:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is about.
+    """What a metric is about. More of it is better: a metric of which less is better is negated.
 
     Attributes:
         name: Its name in reports, tolerances and baselines.
         kind: The kind of dataset it needs; `agreement` compares with the reference and needs texts alone, `ordering`
             compares with the reference the order of similarities of generated sentences, `stored` compares a search
             among stored vectors with exact search among float32 ones, `mixed` a search across two combinations.
-        direction: Which way is better. Comparisons know `higher` alone; a metric of which less is better is negated.
+        about: One line for the docs and reports.
+        heading: What the report's table calls it, where it stands for a kind of dataset there; empty for any other.
         unit_loss: For a metric that counts (one item is right or wrong), the most that one item can lose; None for a
             metric whose items lose by degrees. See `embedgate.metrics.statistics`.
-        about: One line for the docs and reports.
         quantile: For a metric that is a quantile of its items, which one, 0 for the least; None for any other. An
             interval of a quantile is made otherwise. See `embedgate.metrics.statistics`.
     """
 
     name: str
     kind: Literal["similarity", "retrieval", "labelled", "triplets", "agreement", "ordering", "stored", "mixed"]
-    direction: Literal["higher"]
-    unit_loss: float | None
     about: str
+    heading: str = ""
+    unit_loss: float | None = None
     quantile: float | None = None
 
 
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
+        Metric("cosine_spearman", "similarity", "rank correlation (Spearman) of cosines with the grades", "Spearman"),
+        Metric("ndcg_at_10", "retrieval", "normalised discounted cumulative gain of the first ten", "nDCG@10"),
+        Metric("recall_at_10", "retrieval", "share of a query's relevant documents among the first ten", unit_loss=1.0),
+        Metric("mrr_at_10", "retrieval", "reciprocal rank of the first relevant document within ten"),
+        Metric("v_measure", "labelled", "harmonic mean of homogeneity and completeness of k-means", "V-measure"),
         Metric(
-            "cosine_spearman", "similarity", "higher", None, "rank correlation (Spearman) of cosines with the grades"
+            "triplet_accuracy",
+            "triplets",
+            "share of triplets whose anchor is nearer the positive",
+            "accuracy",
+            unit_loss=1.0,
         ),
-        Metric("ndcg_at_10", "retrieval", "higher", None, "normalised discounted cumulative gain of the first ten"),
-        Metric("recall_at_10", "retrieval", "higher", 1.0, "share of a query's relevant documents among the first ten"),
-        Metric("mrr_at_10", "retrieval", "higher", None, "reciprocal rank of the first relevant document within ten"),
-        Metric("v_measure", "labelled", "higher", None, "harmonic mean of homogeneity and completeness of k-means"),
-        Metric("triplet_accuracy", "triplets", "higher", 1.0, "share of triplets whose anchor is nearer the positive"),
-        Metric("cosine_mean", "agreement", "higher", None, "mean cosine to the reference's embedding of the same text"),
-        Metric("cosine_p01", "agreement", "higher", None, "first percentile of that cosine", quantile=0.01),
-        Metric("cosine_min", "agreement", "higher", None, "least of that cosine", quantile=0.0),
-        Metric("top10_overlap", "agreement", "higher", None, "share of the reference's ten nearest texts kept"),
+        Metric("cosine_mean", "agreement", "mean cosine to the reference's embedding of the same text"),
+        Metric("cosine_p01", "agreement", "first percentile of that cosine", quantile=0.01),
+        Metric("cosine_min", "agreement", "least of that cosine", quantile=0.0),
+        Metric("top10_overlap", "agreement", "share of the reference's ten nearest texts kept"),
         Metric(
             "neighbour_rank_correlation",
             "agreement",
-            "higher",
-            None,
             "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
         ),
-        Metric("kept_at_10", "stored", "higher", None, "share of what exact float32 search finds that is still found"),
-        Metric(
-            "within_ranges", "stored", "higher", None, "share of a vector's dimensions that 8-bit codes do not cut off"
-        ),
+        Metric("kept_at_10", "stored", "share of what exact float32 search finds that is still found"),
+        Metric("within_ranges", "stored", "share of a vector's dimensions that 8-bit codes do not cut off"),
         Metric(
             "mixed_kept_at_10",
             "mixed",
-            "higher",
-            None,
             "share of what the reference finds that is still found across it and a combination",
         ),
         Metric(
-            "order_kept", "ordering", "higher", 1.0, "share of pairs of similarities that keep the reference's order"
+            "order_kept", "ordering", "share of pairs of similarities that keep the reference's order", unit_loss=1.0
         ),
     )
 }
