@@ -70,11 +70,9 @@ class Distance(Exact):
 
 
 class Bits(Exact):
-    """Bits, of which documents' are packed in the order that `bitorder` says."""
+    """Bits, of which documents' are packed in another order than queries'."""
 
     documents_order = "little"
-    again_order: str | None = None
-    candidates = 40
 
     def __init__(self, documents: np.ndarray) -> None:
         super().__init__(documents)
@@ -85,25 +83,20 @@ class Bits(Exact):
         stored = np.unpackbits(self.bits, axis=1).astype(np.float32)
         return (2 * asked - 1) @ (2 * stored - 1).T
 
-    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        if self.again_order is None:
-            return super().search(queries, k)
-        ids = super().search(queries, self.candidates)
-        stored = np.unpackbits(self.bits[ids], axis=2, bitorder=self.again_order).astype(np.float32)
-        scores = np.einsum("qd,qkd->qk", queries, stored)
-        return np.take_along_axis(ids, np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
-
 
 class BitsSound(Bits):
-    """Bits packed and unpacked in one order."""
+    """Bits packed in one order."""
 
-    documents_order, again_order = "big", "big"
+    documents_order = "big"
 
 
-class BitsUnpacked(Bits):
-    """Bits unpacked for rescoring in another order than they were packed in."""
+class BitsFirst(BitsSound):
+    """Bits, and eight times as many candidates ranked again by float32 vectors, as it should be."""
 
-    documents_order, again_order = "big", "little"
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        ids = super().search(queries, 80)
+        scores = np.einsum("qd,qkd->qk", queries, self.documents[ids])
+        return np.take_along_axis(ids, np.argsort(-scores, axis=1, kind="stable")[:, :k], axis=1)
 
 
 class Rescored(Exact):
@@ -179,22 +172,6 @@ class Spoils(Exact):
         return super().search(queries, k)
 
 
-class RescoredById(Rescored):
-    """Rescoring that reads the candidates in the order of their ids, as a database returns them."""
-
-    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return super().again(queries, np.sort(ids, axis=1))
-
-
-class QueryBits(BitsSound):
-    """Bits of queries in another order than those of documents, and sound rescoring."""
-
-    def scores(self, queries: np.ndarray) -> np.ndarray:
-        turned = np.unpackbits(np.packbits(queries > 0, axis=1, bitorder="little"), axis=1).astype(np.float32)
-        stored = np.unpackbits(self.bits, axis=1).astype(np.float32)
-        return (2 * turned - 1) @ (2 * stored - 1).T
-
-
 class Furthest(Exact):
     """The forty nearest, worst first."""
 
@@ -202,52 +179,11 @@ class Furthest(Exact):
         return super().search(queries, 40)[:, ::-1][:, :k]
 
 
-class BitsFirst(Bits):
-    """Bits, and eight times as many candidates ranked again by float32 vectors, as it should be."""
+class Opposite(Exact):
+    """The least similar of all, as where inner products are taken for distances."""
 
-    documents_order, candidates = "big", 80
-
-    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return np.einsum("qd,qkd->qk", queries, self.documents[ids])
-
-    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        ids = Exact.search(self, queries, self.candidates)
-        return np.take_along_axis(ids, np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k], axis=1)
-
-
-class BitsFirstByPlace(BitsFirst):
-    """Reads the float32 vectors at the candidates' places."""
-
-    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return super().again(queries, np.broadcast_to(np.arange(ids.shape[1]), ids.shape))
-
-
-class BitsFirstById(BitsFirst):
-    """Takes scores in the order of ids for those of the candidates."""
-
-    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return super().again(queries, np.sort(ids, axis=1))
-
-
-class BitsFirstWorst(BitsFirst):
-    """Takes inner products for distances."""
-
-    def again(self, queries: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        return -super().again(queries, ids)
-
-
-class BitsFirstPlaces(BitsFirst):
-    """Returns places among the candidates."""
-
-    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
-        ids = Exact.search(self, queries, self.candidates)
-        return np.argsort(-self.again(queries, ids), axis=1, kind="stable")[:, :k]
-
-
-class WrongBitsFirst(BitsFirst):
-    """Documents' bits in another order, and sound ranking by float32."""
-
-    documents_order = "little"
+    def scores(self, queries: np.ndarray) -> np.ndarray:
+        return -super().scores(queries)
 
 
 class HalfShuffled(Exact):

@@ -43,7 +43,7 @@ def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):
             "int8-rescore4*384*",
             "binary*48*",
             "*acme-shuffled keeps*of the ten that exact float32 search by cosine finds*",
-            "*cause: ids: documents are shuffled against their ids: of 200, * are found by their own vectors*",
+            "*cause: ids: documents are shuffled against their ids: of *, * are found by their own vectors*",
             "*next step: see how rows of vectors come to the ids*",
             "verdict: fail",
         ]

@@ -1,7 +1,8 @@
 """Names what is wrong with an index that does not find what is there, by what it returns.
 
-Each known fault is played through on the same vectors: if its results are the index's, that is the fault. Where none
-is, the stage at fault is told by what its results have in common with the nearest documents, and with their order.
+What users meet is known: results of another shape, ids that are not the documents', vectors that are not normalised,
+and a metric the wrong way round. A fault is named where what it would return is what the index returned, or where the
+order of its results shows it; anything else is left to be called unknown.
 """
 
 from __future__ import annotations
@@ -18,38 +19,23 @@ from embedgate.core.embeddings import normalised
 from embedgate.core.judgement import Diagnosis
 from embedgate.metrics import Matrix
 from embedgate.metrics.search import Ids
-from embedgate.vectors.codes import Codes, Ranges, quantize, stored
+from embedgate.vectors.codes import Codes
 from embedgate.vectors.nearest import nearest
-from embedgate.vectors.rescoring import rescored
 from embedgate.vectors.storage import RESULTS
 
-# Documents that are searched by their own vectors.
-PROBES = 200
+# Queries whose true results are searched by their own vectors, to see under which ids they are stored.
+PROBES = 20
 # Share of its results that a fault must explain, and by how much more than the truth does.
 EXPLAINS = 0.7
 MORE_THAN_TRUTH = 0.15
 # Share of its results that leaves no doubt about a fault, and by how much more than the truth's.
 CERTAIN = 0.97
 CLEARLY = 0.02
-# Share of documents that are still found by their own vectors where ids have nothing to do with them.
-SHUFFLED = 0.05
-# Share of documents that a sound index, however coarse, finds by their own vectors.
-FOUND = 0.9
 # Lengths that differ by less are a unit's rounding.
 UNIT = 1e-2
-# Candidates per result that rescoring is played through with.
-RESCORING = 4
-
-# Nearest documents that a sound first search takes its candidates from: ten, sixteen times. Of a collection that is not
-# so many times as large, being among them says little.
-NEARBY = 160
-FEW_OF = 8
-# Share of results among them that speaks for the first search, and rank correlations of results with their cosines
-# that do, and do not, for the second: sound ones have 1.0, and what reads other vectors -0.1 to 0.15 (the faults of
-# tests/search_faults.py among 2,000 to 10,000 documents).
-AMONG = 0.7
-IN_ORDER, NO_ORDER = 0.9, 0.3
-GIVE_BACK = "look candidates up by their ids, and give their ids back in the order of the new scores"
+# Rank correlation of results' places with their cosines that shows the worst first: sound ones have 1.0, and what reads
+# other vectors than those it ranks -0.1 to 0.15.
+WORST_FIRST = -0.7
 
 Search = Callable[[Matrix, int], Ids]
 
@@ -119,7 +105,7 @@ def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads:
 def diagnose(
     search: Search, known: Suspect, found: Ids, queries: Matrix, documents: Matrix, threads: int
 ) -> Diagnosis | None:
-    """What explains an index's results; None where nothing does.
+    """What explains an index's results; None where nothing that is known does.
 
     Args:
         search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
@@ -131,56 +117,8 @@ def diagnose(
     """
     if known.is_likely:
         return known.diagnosis
-    return _stage(found, normalised(queries), normalised(documents), threads) or _ids(search, documents)
-
-
-def _stage(found: Ids, queries: Matrix, documents: Matrix, threads: int) -> Diagnosis | None:
-    """Which of two stages is at fault, by where its results lie and how they are ordered; None where neither tells.
-
-    However many candidates are ranked again, and by whatever: results of a sound first search are among the nearest,
-    and those of a sound second one are in the order of their cosines.
-
-    Args:
-        found: What the index returned, `[q, 10]`.
-        queries: Normalised, float32 `[q, dim]`.
-        documents: Normalised, float32 `[n, dim]`.
-        threads: Threads to search with.
-    """
-    if len(documents) < FEW_OF * NEARBY:
-        return None
-    if found.max() < NEARBY:
-        cause = f"rescoring returns places among its candidates instead of ids: none is beyond {found.max()}"
-        return Diagnosis("index", cause, GIVE_BACK)
-    cosines = np.einsum("qd,qkd->qk", queries, documents[found])
-    whole = Codes("float32", documents, documents.shape[1])
-    least = nearest(whole, queries, NEARBY, threads).scores[:, NEARBY - 1, None]
-    near = float((cosines >= least).mean())
-    order = _order(cosines)
-    if order < -IN_ORDER:
-        return Diagnosis("index", "it ranks the worst of its candidates first", GIVE_BACK)
-    if near >= AMONG and order < NO_ORDER:
-        return Diagnosis(
-            "index",
-            f"rescoring ignores the stored order: {near:.0%} of its results are among the {NEARBY} nearest, in an "
-            f"order that has nothing to do with their cosines (rank correlation {order:.2f}), as where other vectors "
-            "than the candidates' are read",
-            GIVE_BACK,
-        )
-    if near < AMONG and order >= IN_ORDER:
-        return Diagnosis(
-            "index",
-            "the first search finds wrong candidates: results are in the order of their cosines, but "
-            f"{1 - near:.0%} of them are not among the {NEARBY} nearest",
-            "see its metric, the order of its bits, and by which ranges documents and queries were quantized",
-        )
-    return None
-
-
-def _order(cosines: Matrix) -> float:
-    """Mean rank correlation (Spearman's) of results' places with their cosines, best first: 1 where it is theirs."""
-    places = -np.arange(cosines.shape[1])
-    told = [spearmanr(row, places).statistic for row in cosines if np.ptp(row) > 0]
-    return float(np.mean(told)) if told else 1.0
+    some = np.linspace(0, len(queries) - 1, min(PROBES, len(queries))).astype(np.int64)
+    return _metric(found, queries, documents) or _ids(search, found[some], queries[some], documents, threads)
 
 
 def overlap(one: Ids, other: Ids) -> float:
@@ -188,100 +126,56 @@ def overlap(one: Ids, other: Ids) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(one, other, strict=True)]))
 
 
-def _ids(search: Search, documents: Matrix) -> Diagnosis | None:
-    """Whether documents are found by their own vectors, under their own ids."""
-    rows = np.linspace(0, len(documents) - 1, min(PROBES, len(documents))).astype(np.int64)
-    found = np.asarray(search(np.ascontiguousarray(documents[rows]), RESULTS))
-    own = (found == rows[:, None]).any(axis=1)
-    if own.mean() > FOUND:
+def _metric(found: Ids, queries: Matrix, documents: Matrix) -> Diagnosis | None:
+    """Whether results stand in the order of their cosines turned round, whichever they are."""
+    lengths = np.maximum(np.linalg.norm(documents[found], axis=2), np.float32(1e-12))
+    cosines = np.einsum("qd,qkd->qk", queries, documents[found]) / lengths
+    places = -np.arange(cosines.shape[1])
+    orders = [spearmanr(row, places).statistic for row in cosines if np.ptp(row) > 0]
+    if not orders or np.mean(orders) > WORST_FIRST:
         return None
-    shifts = found[:, 0].astype(np.int64) - rows
+    cause = "it ranks the worst first: the order of its results is that of their cosines turned round"
+    return Diagnosis("index", cause, "see whether it takes similarities for distances, of which the least is best")
+
+
+def _ids(search: Search, found: Ids, queries: Matrix, documents: Matrix, threads: int) -> Diagnosis | None:
+    """Whether the index finds what it should under the ids that it gives for documents' own vectors."""
+    unit = normalised(documents)
+    truth = _ids_of(Codes("float32", unit, unit.shape[1]), normalised(queries), threads)
+    rows, places = np.unique(truth, return_inverse=True)
+    under = np.asarray(search(np.ascontiguousarray(documents[rows]), RESULTS))[:, 0].astype(np.int64)
+    if not Suspect(None, overlap(found, under[places].reshape(truth.shape)), overlap(found, truth)).is_likely:
+        return None
     step = "see how rows of vectors come to the ids they are stored under"
+    shifts = under - rows
     if (shifts == shifts[0]).mean() > 0.5:
         return Diagnosis("ids", f"documents are stored under ids that are {shifts[0]:+d} off", step)
-    if own.mean() > SHUFFLED:
-        missed = f"{int((~own).sum())} of {len(rows)} documents are not found by their own vectors"
-        example = f"{step}, and what it scores for one of them, such as {rows[np.argmin(own)]}, and its own vector"
-        return Diagnosis("index", missed, example)
-    hits = f"of {len(rows)}, {int(own.sum())} are found by their own vectors"
+    hits = f"of {len(rows)}, {int((shifts == 0).sum())} are found by their own vectors"
     return Diagnosis("ids", f"documents are shuffled against their ids: {hits}", step)
 
 
 def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
-    """Known faults, and what each would return."""
+    """Faults of normalisation, and what each would return; none where all vectors have one length."""
     lengths = np.linalg.norm(documents, axis=1)
-    unit, unit_queries = documents, normalised(queries)
-    if float(np.ptp(lengths)) > UNIT * float(lengths.mean()):
-        step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
-        yield (
-            Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
-            _by_distance(queries, documents, threads),
-        )
-        yield (
-            Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
-            _by_distance(unit_queries, documents, threads),
-        )
-        yield (
-            Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
-            _ids_of(Codes("float32", documents, documents.shape[1]), queries, RESULTS, threads),
-        )
-        unit = normalised(documents)
-    bits = stored(unit, "ubinary")
-    little = Codes("ubinary", _turned(bits.matrix), bits.dim)
-    asked = quantize(unit_queries, "ubinary")
-    step = "pack and unpack bits in one order: numpy.packbits puts the first dimension into the highest bit"
+    if float(np.ptp(lengths)) <= UNIT * float(lengths.mean()):
+        return
+    step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
     yield (
-        Diagnosis("codes", "bits of documents are packed in another order than those of queries", step),
-        _ids_of(little, asked, RESULTS, threads),
+        Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
+        _by_distance(queries, documents, threads),
     )
-    candidates = _ids_of(little, asked, RESULTS * RESCORING, threads)
     yield (
-        Diagnosis("codes", "bits of documents are packed in another order than those of queries", step),
-        _best(candidates, rescored(unit_queries, bits, candidates)),
+        Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
+        _by_distance(normalised(queries), documents, threads),
     )
-    candidates = _ids_of(bits, asked, RESULTS * RESCORING, threads)
-    scores = rescored(unit_queries, little, candidates)
     yield (
-        Diagnosis(
-            "codes", "bits are unpacked in another order than they were packed in when candidates are rescored", step
-        ),
-        _best(candidates, scores),
+        Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
+        _ids_of(Codes("float32", documents, documents.shape[1]), queries, threads),
     )
-    ranges = Ranges.of(unit)
-    whole = Codes("float32", unit, unit.shape[1])
-    eight = stored(unit, "int8", ranges)
-    for codes, first in ((bits, asked), (eight, quantize(unit_queries, "int8", ranges)), (whole, unit_queries)):
-        if codes is not bits:
-            candidates = _ids_of(codes, first, RESULTS * RESCORING, threads)
-        places = np.broadcast_to(np.arange(candidates.shape[1]), candidates.shape)
-        step = GIVE_BACK
-        about = f"rescoring of {codes.precision} candidates"
-        yield (
-            Diagnosis(
-                "index", f"{about} ignores the stored order: it reads the vectors at the candidates' places", step
-            ),
-            _best(candidates, rescored(unit_queries, codes, places)),
-        )
-        scores = rescored(unit_queries, codes, candidates)
-        by_id = rescored(unit_queries, codes, np.sort(candidates, axis=1))
-        yield (
-            Diagnosis(
-                "index", f"{about} ignores the stored order: its scores are of the candidates in order of ids", step
-            ),
-            _best(candidates, by_id),
-        )
-        yield (
-            Diagnosis("index", f"{about} returns places among the candidates instead of ids", step),
-            _best(places, scores),
-        )
-        yield (
-            Diagnosis("index", f"{about} ranks the worst first", step),
-            _best(candidates, -scores),
-        )
 
 
-def _ids_of(codes: Codes, queries: npt.NDArray[Any], k: int, threads: int) -> Ids:
-    return nearest(codes, queries, k, threads).ids[:, : min(k, len(codes))]
+def _ids_of(codes: Codes, queries: Matrix, threads: int) -> Ids:
+    return nearest(codes, queries, RESULTS, threads).ids[:, : min(RESULTS, len(codes))]
 
 
 def _by_distance(queries: Matrix, documents: Matrix, threads: int) -> Ids:
@@ -289,14 +183,4 @@ def _by_distance(queries: Matrix, documents: Matrix, threads: int) -> Ids:
     squares = (np.linalg.norm(documents, axis=1, keepdims=True) ** 2) / 2
     wide = np.concatenate([documents, -squares], axis=1, dtype=np.float32)
     asked = np.concatenate([queries, np.ones((len(queries), 1))], axis=1, dtype=np.float32)
-    return _ids_of(Codes("float32", wide, wide.shape[1]), asked, RESULTS, threads)
-
-
-def _best(ids: Ids, scores: Matrix) -> Ids:
-    order = np.argsort(-scores, axis=1, kind="stable")[:, :RESULTS]
-    return np.take_along_axis(ids, order, axis=1)
-
-
-def _turned(matrix: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
-    """Bytes with their bits in the other order."""
-    return np.packbits(np.unpackbits(matrix, axis=-1), axis=-1, bitorder="little")
+    return _ids_of(Codes("float32", wide, wide.shape[1]), asked, threads)
