@@ -150,7 +150,7 @@ def _floor(context: Context, case: Case, scores: Scores, floor: float) -> Compar
 
 
 def _known_indexes() -> Iterable[str]:
-    return (index.id for index in EngineRegistry().select(("*",)))
+    return (index.id for index in EngineRegistry().known_cases())
 
 
 ENGINE = Check(

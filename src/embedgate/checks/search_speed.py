@@ -103,7 +103,7 @@ def _again(timing: SearchTiming, load: SearchLoad, aim: Aim) -> Blocks:
 
 
 def _known_loads() -> Iterable[str]:
-    return (load.id for load in search_loads(EngineRegistry().select(("*",))))
+    return (load.id for load in search_loads(EngineRegistry().known_cases()))
 
 
 SEARCH_SPEED = Check(
