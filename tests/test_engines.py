@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import subprocess
 import sys
 import threading
@@ -326,6 +327,7 @@ def test_a_module_in_the_package_is_an_engine():
     usual = [module.ENGINE.usual for module in engines.engines().values()]
     assert usual == sorted(usual, reverse=True)
     assert {"faiss-cpu", "usearch", "qdrant-client"} <= set(distributions())
+    assert all(importlib.metadata.version(name) for name in distributions())
 
 
 def test_engines_are_listed_without_their_libraries():

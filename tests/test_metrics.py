@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 from itertools import permutations
 
 import numpy as np
@@ -11,6 +12,7 @@ from scipy.stats import spearmanr
 from sklearn.metrics import v_measure_score
 
 from embedgate.metrics import (
+    DISTRIBUTIONS,
     METRICS,
     NotFinite,
     agreement,
@@ -211,6 +213,10 @@ def test_each_kind_of_dataset_has_one_metric_that_stands_for_it():
         "similarity",
         "triplets",
     ]
+
+
+def test_packages_that_scores_depend_on_are_named_as_pip_does():
+    assert all(importlib.metadata.version(name) for name in DISTRIBUTIONS)
 
 
 class TestTriplets:

@@ -84,7 +84,7 @@ class Suspect:
 
 
 def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int) -> Suspect:
-    """Plays known faults through; none where nearly all is found, since none could explain more.
+    """Plays faults of normalisation through; none where nearly all is found, since none could explain more.
 
     Args:
         found: What the index returned, `[q, 10]`.
