@@ -194,4 +194,4 @@ def _among_equals(
     equal = np.arange(min(tied_level, draws) + 1)
     drawn = np.stack(np.broadcast_arrays(more, equal, draws - more - equal), axis=-1)
     chances = multivariate_hypergeom.pmf(drawn, [tied_ahead, tied_level, population - tied_ahead - tied_level], draws)
-    return np.einsum("me,mep->p", chances, _spread(sure_ahead + more, sure_level + equal + 1))
+    return np.asarray(np.einsum("me,mep->p", chances, _spread(sure_ahead + more, sure_level + equal + 1)))
