@@ -11,6 +11,7 @@ import json
 from pathlib import Path
 
 from embedgate.core.errors import GateError
+from embedgate.core.options import parse_example
 from embedgate.core.settings import own_or_bundled
 
 FILE_NAME = "pinned_examples.jsonl"
@@ -42,18 +43,3 @@ def load_pinned(folder: Path) -> tuple[tuple[str, ...], ...]:
             raise GateError(f"{where} is no example", 'write {"texts": [...], "reason": "..."}')
         found.append(parse_example(record["texts"], where))
     return tuple(found)
-
-
-def parse_example(value: object, where: str) -> tuple[str, ...]:
-    """The texts of an example.
-
-    Args:
-        value: What was read from JSON.
-        where: File and line, or option, for the message.
-
-    Raises:
-        GateError: If it is no list of texts.
-    """
-    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-        raise GateError(f"{where} must hold a list of texts, not {json.dumps(value)[:80]}")
-    return tuple(value)

@@ -23,6 +23,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement, printable
 from embedgate.core.machine import library_versions, profile
+from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings
 from embedgate.report import receipt
 from embedgate.report.summary import SCHEMA
@@ -267,17 +268,7 @@ def _public(version: str) -> str:
 
 def _rerun(settings: Settings, command: Sequence[str]) -> str:
     """The command that makes a receipt for this checkout."""
-    words = [*command, "-m", "gpu", "--gate-report=DIR"]
-    if settings.model != Settings.model:
-        words += ["--gate-model", settings.model]
-    for name in settings.data:
-        words += ["--gate-data", name]
-    for glob in settings.combinations:
-        words += ["--gate-combination", glob]
-    words += receipt.stored_options(settings)
-    if settings.baselines is not None:
-        words += ["--gate-baselines", str(settings.baselines)]
-    return shlex.join(words)
+    return shlex.join([*command, "-m", "gpu", "--gate-report=DIR", *receipt_words(settings)])
 
 
 def _short(commit: str) -> str:

@@ -6,11 +6,11 @@ pytest itself is imported by the plugin alone, which tells these errors as misus
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import GateError
-from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.core.options import OPTIONS
+from embedgate.core.settings import Settings
 
 if TYPE_CHECKING:
     import pytest
@@ -22,57 +22,16 @@ if TYPE_CHECKING:
 def declare(parser: pytest.Parser) -> None:
     """Declares the options `--gate-*` and their ini twins `gate_*`."""
     group = parser.getgroup("gate", "embedgate: quality gate for quantized embedding models")
-
-    def add(name: str, about: str, kind: str = "string", **keywords: Any) -> None:
-        group.addoption(f"--gate-{name}", default=None, help=about, **keywords)
-        parser.addini(f"gate_{name.replace('-', '_')}", about, type=kind, default=None)  # type: ignore[arg-type]
-
-    add("model", "model to gate: a folder, or a hub id with its commit (org/name@commit)", metavar="PATH|HUB_ID@REV")
-    add("incumbent", "model it is to replace: judges the upgrade", metavar="PATH|HUB_ID@REV")
-    add("combination", "combinations to run, a glob (repeatable)", "args", action="append", metavar="GLOB")
-    add(
-        "data",
-        "dataset: a bundled name, a file or folder, or hub:org/name@commit (repeatable)",
-        "args",
-        action="append",
-        metavar="NAME|PATH",
-    )
-    add("profile", "hardware profile whose baselines count (default: detected)", metavar="NAME")
-    add("baselines", "folder of baselines, tolerances.toml and expected_failures.toml", metavar="DIR")
-    add("threads", "threads of every backend (default: all usable cores)", metavar="N")
-    add("batch-size", "texts per batch (default: 32)", metavar="N")
-    add("update", "record what is measured as the approved baseline", "bool", action="store_true")
-    add("reason", "why the baseline changes, with --gate-update", metavar="TEXT")
-    add("update-in-ci", "allow --gate-update where CI is set", "bool", action="store_true")
-    add("strict", "fail on inconclusive and on unavailable combinations", "bool", action="store_true")
-    add("report", "write report.json and report.md into this folder", metavar="DIR")
-    add(
-        "receipt",
-        "report.json of a session on a GPU: CUDA combinations are held against it, without a GPU (repeatable)",
-        "args",
-        action="append",
-        metavar="FILE",
-    )
-    add("exploration", "how long properties are looked into: ci (default) or nightly", metavar="NAME")
-    add("seed", "what generated texts are drawn from, and the order of texts of like length", metavar="N")
-    add(
-        "example",
-        'texts that every property is tried on first, as JSON: ["one", "two"] (repeatable)',
-        "args",
-        action="append",
-        metavar="JSON",
-    )
-    add("cache", "folder of built artefacts (default: the user's cache folder)", metavar="DIR")
-    add("corpus-size", "vectors that stored ones are searched among (default: 10000)", metavar="N")
-    add("dims", "dimensions to truncate stored vectors to (repeatable)", "args", action="append", metavar="N")
-    add("engine", "indexes to judge, a glob such as 'faiss-*' (repeatable)", "args", action="append", metavar="GLOB")
-    add("ranges", "ranges of 8-bit codes in production: a .npy file of floats [2, dim]", metavar="FILE")
-    group.addoption(
-        "--gate-noise",
-        action="store_true",
-        help="measure how far speed ratios move by chance on this machine, and what slack covers it; runs no test",
-    )
-    group.addoption(FRESH_OPTION, default=None, help=argparse.SUPPRESS)
+    for option in OPTIONS:
+        kind: dict[str, Any] = {"action": "append" if option.repeatable else "store", "metavar": option.metavar}
+        group.addoption(
+            option.flag,
+            default=None,
+            help=option.help or argparse.SUPPRESS,
+            **(kind if option.metavar else {"action": "store_true"}),
+        )
+        if option.ini:
+            parser.addini(option.ini_name, option.help, type=option.ini_type, default=None)
 
 
 def settings_of(config: pytest.Config) -> Settings:
@@ -81,74 +40,17 @@ def settings_of(config: pytest.Config) -> Settings:
     Raises:
         GateError: If one means nothing.
     """
-
-    def option(name: str) -> Any:
-        given = config.getoption(f"gate_{name}")
-        return given if given is not None else config.getini(f"gate_{name}")
-
-    def path(name: str) -> Path | None:
-        return Path(option(name)).expanduser() if option(name) else None
-
-    def count(name: str, least: int = 1) -> int | None:
-        if option(name) in (None, ""):
-            return None
-        try:
-            number = int(option(name))
-        except ValueError:
-            number = least - 1
-        if number < least:
-            raise GateError(
-                f"--gate-{name.replace('_', '-')} must be a whole number from {least}, not {option(name)!r}"
-            )
-        return number
-
-    def examples() -> tuple[tuple[str, ...], ...]:
-        if not option("example"):
-            return ()
-        import json
-
-        from embedgate.approved.examples import parse_example
-
-        try:
-            return tuple(parse_example(json.loads(text), "--gate-example") for text in option("example"))
-        except ValueError as error:
-            raise GateError(f'--gate-example is no JSON, such as ["one text", "another"]: {error}') from error
-
-    def dims() -> list[int]:
-        words = option("dims") or ()
-        if not all(str(word).isdecimal() and int(word) > 0 for word in words):
-            raise GateError(f"--gate-dims must be a whole number from 1, not {' '.join(map(str, words))!r}")
-        return sorted({int(word) for word in words}, reverse=True)
-
-    exploration = option("exploration") or Settings.exploration
-    if exploration not in EXPLORATIONS:
-        raise GateError(f"--gate-exploration must be {' or '.join(EXPLORATIONS)}, not {exploration!r}")
-    return Settings(
-        model=option("model") or Settings.model,
-        incumbent=option("incumbent") or None,
-        combinations=tuple(option("combination") or ()),
-        data=tuple(option("data") or ()),
-        profile=option("profile") or None,
-        baselines=path("baselines"),
-        threads=count("threads"),
-        batch_size=count("batch_size") or Settings.batch_size,
-        update=bool(option("update")),
-        reason=option("reason") or "",
-        update_in_ci=bool(option("update_in_ci")),
-        strict=bool(option("strict")),
-        report=path("report"),
-        receipts=tuple(config.invocation_params.dir / Path(file).expanduser() for file in option("receipt") or ()),
-        cache=path("cache"),
-        exploration=exploration,
-        seed=count("seed", least=0),
-        examples=examples(),
-        corpus_size=count("corpus_size", least=100),
-        dims=tuple(dims()),
-        engines=tuple(option("engine") or ()),
-        ranges=path("ranges"),
-        invocation=tuple(map(str, config.invocation_params.args)),
-        folder=config.invocation_params.dir,
-    )
+    called_in = config.invocation_params.dir
+    found: dict[str, Any] = {}
+    for option in OPTIONS:
+        if option.setting is None:
+            continue
+        given = config.getoption(option.ini_name)
+        if given is None and option.ini:
+            given = config.getini(option.ini_name)
+        if given not in (None, ""):
+            found[option.setting] = option.read(given, called_in)
+    return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 
 
 def refuse_misuse(config: pytest.Config, settings: Settings) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.core.errors import GateError
 from embedgate.core.machine import git_commit, profile
+from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings, own_or_bundled
 from embedgate.data import load_calibration, load_golden
 
@@ -110,9 +111,7 @@ def section(
 
 def stored_options(settings: Settings) -> list[str]:
     """The options that say how stored vectors are judged, as they are given."""
-    words = [] if settings.corpus_size is None else [f"--gate-corpus-size={settings.corpus_size}"]
-    words += [f"--gate-dims={kept}" for kept in settings.dims]
-    return words + ([f"--gate-ranges={settings.ranges}"] if settings.ranges else [])
+    return receipt_words(settings, vectors_only=True)
 
 
 def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation: Invocation) -> dict[str, str]:

@@ -1,0 +1,407 @@
+"""The options, in one table: `--help`, `Settings`, the tables of the docs and the options of a receipt come from it.
+
+In a checkout, `python -m embedgate.core.options` writes the tables of README.md and docs/options.md anew.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable, Iterable
+from dataclasses import MISSING, dataclass, fields
+from functools import partial
+from importlib import resources
+from pathlib import Path
+from typing import Any, Literal
+
+from embedgate.core.errors import GateError
+from embedgate.core.model import DEFAULT_MODEL, HUB_ID
+from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
+
+# The pages that hold a table; and what stands around it there, so that it can be found.
+PAGES = ("README.md", "docs/options.md")
+BEGIN, END = "<!-- options: written by python -m embedgate.core.options -->\n", "<!-- end of options -->"
+_PREFIX = "--gate-"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Option:
+    """One option: what a person reads of it, and how what was given is read.
+
+    Attributes:
+        name: Without `--gate-`, for example `batch-size`.
+        about: What it does, in a sentence without a full stop; empty for an option that people are not told of.
+        metavar: What stands for its value; empty for a flag, which has none.
+        setting: The field of `Settings` that holds it; None for one that is no setting.
+        parse: Makes a value of a text, told the option's flag as well; raises `GateError` if the text means nothing.
+        without: What holds where it is not given, in words; empty where its default says it, or nothing need be said.
+        repeatable: Whether it can be given several times.
+        gather: Makes one value of those of a repeatable option.
+        path: Whether a text, seen from a folder, names a file or folder; None where none does.
+        ini: Whether it has a twin in the ini file.
+        receipt: `command` where the command that makes a receipt repeats it; `vectors` where a receipt notes it as
+            well, since it says how stored vectors are judged.
+        page: The page that tells more, as seen from README.md.
+    """
+
+    name: str
+    about: str
+    metavar: str = ""
+    setting: str | None = None
+    parse: Callable[[str, str], Any] = lambda text, _: text
+    without: str = ""
+    repeatable: bool = False
+    gather: Callable[[Iterable[Any]], Any] = tuple
+    path: Callable[[str, Path], bool] | None = None
+    ini: bool = True
+    receipt: Literal["", "command", "vectors"] = ""
+    page: str = ""
+
+    @property
+    def flag(self) -> str:
+        """As it is given: `--gate-batch-size`."""
+        return _PREFIX + self.name
+
+    @property
+    def ini_name(self) -> str:
+        """Its twin in the ini file, and its name in pytest's namespace: `gate_batch_size`."""
+        return f"gate_{self.name.replace('-', '_')}"
+
+    @property
+    def ini_type(self) -> Literal["args", "bool", "string"]:
+        """The type of the twin, as pytest names it."""
+        return "bool" if not self.metavar else "args" if self.repeatable else "string"
+
+    @property
+    def default(self) -> Any:
+        """Its default, which `Settings` has."""
+        found = {each.name: each.default for each in fields(Settings)}.get(self.setting or "")
+        return None if found is MISSING else found
+
+    @property
+    def help(self) -> str:
+        """What it does, whether it can be repeated, and what holds without it, in a line."""
+        holds = self.without or (str(self.default) if type(self.default) in (int, str) else "")
+        notes = ("repeatable" * self.repeatable, f"default: {holds}" * bool(holds))
+        told = "; ".join(filter(None, notes))
+        return self.about + (f" ({told})" if told else "")
+
+    def read(self, given: Any, folder: Path) -> Any:
+        """The setting that something given makes.
+
+        Args:
+            given: A text; texts where it is repeatable; of a flag, whether it is on.
+            folder: The folder that paths are taken from.
+
+        Raises:
+            GateError: If it means nothing.
+        """
+        if not self.metavar:
+            return bool(given)
+        if not self.repeatable:
+            return self._one(given, folder)
+        return self.gather(self._one(text, folder) for text in given)
+
+    def words(self, settings: Settings) -> list[str]:
+        """The words that give it as settings have it; none where they have its default."""
+        value: Any = getattr(settings, self.setting) if self.setting else None
+        if value == self.default:
+            return []
+        if not self.metavar:
+            return [self.flag]
+        # Joined by `=`: pytest takes a path that stands alone for a place of tests.
+        return [f"{self.flag}={each}" for each in (value if self.repeatable else (value,))]
+
+    def _one(self, text: str, folder: Path) -> Any:
+        path = Path(text).expanduser()
+        if self.path and not path.is_absolute() and folder != Path.cwd() and self.path(text, folder):
+            # As seen from here, which is shorter and holds on another machine as well.
+            text = os.path.relpath(folder / path)
+        return self.parse(text, self.flag)
+
+
+def _path(text: str, _: str) -> Path:
+    return Path(text).expanduser()
+
+
+def _absolute_path(text: str, flag: str) -> Path:
+    return Path.cwd() / _path(text, flag)
+
+
+def _whole(text: str, flag: str, *, least: int = 1) -> int:
+    try:
+        number = int(text)
+    except ValueError:
+        number = least - 1
+    if number < least:
+        raise GateError(f"{flag} must be a whole number from {least}, not {text!r}")
+    return number
+
+
+def _exploration(text: str, flag: str) -> str:
+    if text not in EXPLORATIONS:
+        raise GateError(f"{flag} must be {' or '.join(EXPLORATIONS)}, not {text!r}")
+    return text
+
+
+def _example(text: str, flag: str) -> tuple[str, ...]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise GateError(f'{flag} is no JSON, such as ["one text", "another"]: {error}') from error
+    return parse_example(value, flag)
+
+
+def parse_example(value: object, where: str) -> tuple[str, ...]:
+    """The texts of an example.
+
+    Args:
+        value: What was read from JSON.
+        where: File and line, or option, for the message.
+
+    Raises:
+        GateError: If it is no list of texts.
+    """
+    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
+        raise GateError(f"{where} must hold a list of texts, not {json.dumps(value)[:80]}")
+    return tuple(value)
+
+
+def _names_file(*_: object) -> bool:
+    return True
+
+
+def _names_model_folder(text: str, folder: Path) -> bool:
+    """Whether a text names a folder, as `embedgate.core.model.resolve` takes it, there or missing."""
+    if text == DEFAULT_MODEL:
+        return False
+    hub_id = HUB_ID.fullmatch(text.partition("@")[0]) and not text.startswith(".")
+    return not hub_id or (folder / text).is_dir()
+
+
+def _names_data_file(text: str, _: Path) -> bool:
+    """Whether a text names a file or folder, as `embedgate.data.load` takes it, there or missing."""
+    bundled = resources.files("embedgate.fixtures") / "data" / text
+    return not text.startswith("hub:") and not bundled.is_dir()
+
+
+OPTIONS = (
+    Option(
+        name="model",
+        metavar="PATH|HUB_ID@COMMIT",
+        about="the model to gate: a folder, or a hub id with its commit",
+        setting="model",
+        path=_names_model_folder,
+        receipt="command",
+    ),
+    Option(
+        name="incumbent",
+        metavar="PATH|HUB_ID@COMMIT",
+        about="the model it is to replace: is it as good, and can its vectors join the old index?",
+        setting="incumbent",
+        path=_names_model_folder,
+    ),
+    Option(
+        name="combination",
+        metavar="GLOB",
+        about="which combinations to run, for example 'onnxruntime-*'",
+        setting="combinations",
+        without="all",
+        repeatable=True,
+        receipt="command",
+    ),
+    Option(
+        name="data",
+        metavar="NAME|PATH",
+        about="your own data: a file, a folder, hub:org/name@commit, or a bundled name",
+        setting="data",
+        without="all that is bundled",
+        repeatable=True,
+        path=_names_data_file,
+        receipt="command",
+        page="docs/data-formats.md",
+    ),
+    Option(
+        name="profile",
+        metavar="NAME",
+        about="the hardware profile whose baselines count",
+        setting="profile",
+        without="detected",
+        page="docs/add-a-hardware-profile.md",
+    ),
+    Option(
+        name="baselines",
+        metavar="DIR",
+        about="your folder of baselines, tolerances.toml and expected_failures.toml",
+        setting="baselines",
+        without="embedgate's own",
+        parse=_path,
+        path=_names_file,
+        receipt="command",
+        page="docs/baselines.md",
+    ),
+    Option(name="update", about="approve what is measured, as the new baseline", setting="update"),
+    Option(name="reason", metavar="TEXT", about="why the baseline changes, with --gate-update", setting="reason"),
+    Option(name="update-in-ci", about="allow --gate-update where CI is set", setting="update_in_ci"),
+    Option(name="strict", about="inconclusive and unavailable are red", setting="strict"),
+    Option(
+        name="report",
+        metavar="DIR",
+        about="write report.json, report.md, report.html and pareto.svg into this folder",
+        setting="report",
+        parse=_path,
+        path=_names_file,
+        page="docs/report-schema.md",
+    ),
+    Option(
+        name="receipt",
+        metavar="FILE",
+        about="a GPU session's report.json: demand, without a GPU, that CUDA combinations were judged on one",
+        setting="receipts",
+        parse=_absolute_path,
+        repeatable=True,
+        path=_names_file,
+        page="docs/receipts.md",
+    ),
+    Option(
+        name="noise",
+        about="measure how far speed moves by chance on this machine, and what slack covers it; runs no test",
+        ini=False,
+        page="docs/budgets.md#budgets",
+    ),
+    Option(
+        name="exploration",
+        metavar="NAME",
+        about=f"how long properties are looked into: {' or '.join(EXPLORATIONS)}",
+        setting="exploration",
+        parse=_exploration,
+        page="docs/properties.md#how-long-it-looks",
+    ),
+    Option(
+        name="seed",
+        metavar="N",
+        about="what generated texts are drawn from, and the order of texts of like length",
+        setting="seed",
+        parse=partial(_whole, least=0),
+    ),
+    Option(
+        name="example",
+        metavar="JSON",
+        about='texts that every property is tried on first, as a failure prints them: ["one", "two"]',
+        setting="examples",
+        parse=_example,
+        repeatable=True,
+    ),
+    Option(
+        name="corpus-size",
+        metavar="N",
+        about="how many vectors stored ones are searched among, up to a million",
+        setting="corpus_size",
+        parse=partial(_whole, least=100),
+        without="10000",
+        receipt="vectors",
+        page="docs/stored-vectors.md",
+    ),
+    Option(
+        name="engine",
+        metavar="GLOB",
+        about="which engines' indexes are judged, for example 'faiss-*'",
+        setting="engines",
+        repeatable=True,
+        page="docs/engines.md",
+    ),
+    Option(
+        name="dims",
+        metavar="N",
+        about="dimensions to truncate stored vectors to",
+        setting="dims",
+        parse=_whole,
+        without="those that the model's card names",
+        repeatable=True,
+        gather=lambda dims: tuple(sorted(set(dims), reverse=True)),
+        receipt="vectors",
+    ),
+    Option(
+        name="ranges",
+        metavar="FILE",
+        about="the ranges of 8-bit codes in production: a .npy file of floats [2, dim]",
+        setting="ranges",
+        parse=_path,
+        without="those approved",
+        path=_names_file,
+        receipt="vectors",
+    ),
+    Option(
+        name="threads",
+        metavar="N",
+        about="threads of every backend",
+        setting="threads",
+        parse=_whole,
+        without="all usable cores",
+    ),
+    Option(name="batch-size", metavar="N", about="texts per batch", setting="batch_size", parse=_whole),
+    Option(
+        name="cache",
+        metavar="DIR",
+        about="folder of built artefacts",
+        setting="cache",
+        parse=_path,
+        without="the user's cache folder",
+        path=_names_file,
+    ),
+    Option(name=FRESH_OPTION.removeprefix(_PREFIX), about="", metavar="FILE", ini=False),
+)
+
+
+def receipt_words(settings: Settings, *, vectors_only: bool = False) -> list[str]:
+    """The options that the command of a receipt repeats, as words.
+
+    Args:
+        settings: A session's.
+        vectors_only: Those alone that say how stored vectors are judged, which a receipt notes.
+    """
+    wanted = ("vectors",) if vectors_only else ("command", "vectors")
+    return [word for option in OPTIONS if option.receipt in wanted for word in option.words(settings)]
+
+
+def table(page: str) -> str:
+    """The options as a Markdown table.
+
+    Args:
+        page: The page it stands on, one of `PAGES`; README.md leaves out what its text says of the ini file.
+    """
+    columns = ["option", "does"] if page == PAGES[0] else ["option", "in the ini file", "does"]
+    rows = [columns, ["---"] * len(columns)]
+    for option in OPTIONS:
+        if option.about:
+            more = f", [more]({os.path.relpath(option.page, Path(page).parent)})" if option.page else ""
+            cells = {
+                "option": f"`{option.flag} {option.metavar}".rstrip() + "`",
+                "in the ini file": f"`{option.ini_name}`" if option.ini else "",
+                "does": option.help + more,
+            }
+            rows.append([cells[column].replace("|", "\\|") for column in columns])
+    return "".join(f"| {' | '.join(row)} |\n" for row in rows)
+
+
+def with_table(text: str, page: str) -> str:
+    """A page's text with the table as it is now.
+
+    Args:
+        text: What the page holds.
+        page: Which it is, one of `PAGES`.
+
+    Raises:
+        GateError: If it does not say where the table stands.
+    """
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not begin or not end:
+        raise GateError(f"{page} has no place for the table of options", f"write {BEGIN.strip()} and {END} around it")
+    return before + BEGIN + table(page) + END + after
+
+
+if __name__ == "__main__":
+    for name in PAGES:
+        file = Path(name)
+        file.write_text(with_table(file.read_text("utf-8"), name), "utf-8")

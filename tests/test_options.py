@@ -1,0 +1,168 @@
+"""Options: one table, from which all else comes; and where paths are taken from."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+
+from embedgate.core.errors import GateError
+from embedgate.core.options import OPTIONS, PAGES, receipt_words, with_table
+from embedgate.core.settings import Settings
+from embedgate.plugin.options import settings_of
+
+ROOT = Path(__file__).parents[1]
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+
+
+@pytest.fixture
+def settings(pytester):
+    """The settings of a session that is called here with some options."""
+    return lambda *options: settings_of(pytester.parseconfig("-p", "no:cacheprovider", *options))
+
+
+@pytest.fixture
+def below(pytester, monkeypatch):
+    """A folder to be called in, below that of the ini file."""
+    pytester.mkdir("below")
+    monkeypatch.chdir(pytester.path / "below")
+    return pytester
+
+
+def test_each_option_is_a_field_of_the_settings():
+    held = [option.setting for option in OPTIONS if option.setting]
+    assert sorted(held) == sorted({field.name for field in fields(Settings)} - {"invocation", "folder"})
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_tables_of_the_docs_are_what_the_options_say(page):
+    text = (ROOT / page).read_text("utf-8")
+    assert text == with_table(text, page), (
+        f"run `python -m embedgate.core.options` in {ROOT}: it writes the tables anew"
+    )
+
+
+def test_what_the_tables_link_to_is_there():
+    for option in OPTIONS:
+        assert (ROOT / option.page.partition("#")[0]).exists()
+
+
+def test_a_page_without_a_place_for_the_table_is_told():
+    with pytest.raises(GateError, match=r"README.md has no place for the table of options; write <!-- options"):
+        with_table("# A page\n", "README.md")
+
+
+def test_the_table_needs_neither_pytest_nor_torch():
+    code = "import sys, embedgate.core.options; sys.exit(bool({'pytest', '_pytest', 'torch'} & set(sys.modules)))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_help_tells_what_every_option_does(pytester):
+    done = pytester.runpytest_subprocess("--help")
+    told = " ".join(done.stdout.str().split())
+    for option in OPTIONS:
+        assert (option.flag in told) == bool(option.about)
+    assert "--gate-batch-size=N texts per batch (default: 32)" in told
+    assert "gate_batch_size (string): texts per batch (default: 32)" in told
+
+
+def test_without_options_the_settings_are_the_defaults(settings, pytester):
+    found = settings()
+    assert found == Settings(invocation=found.invocation, folder=pytester.path)
+
+
+def test_each_kind_of_option_is_read(settings, pytester):
+    found = settings(
+        "--gate-model=./mine",
+        "--gate-combination=a-*",
+        "--gate-combination=b-*",
+        "--gate-strict",
+        "--gate-seed=0",
+        "--gate-dims=64",
+        "--gate-dims=128",
+        "--gate-dims=64",
+        "--gate-cache=~/built",
+        '--gate-example=["one", "two"]',
+        "--gate-receipt=h200.json",
+    )
+    assert found.model == "./mine"
+    assert found.combinations == ("a-*", "b-*")
+    assert found.strict
+    assert not found.update
+    assert found.seed == 0
+    assert found.dims == (128, 64)
+    assert found.cache == Path.home() / "built"
+    assert found.examples == (("one", "two"),)
+    assert found.receipts == (pytester.path / "h200.json",)
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("--gate-threads=0", "--gate-threads must be a whole number from 1, not '0'"),
+        ("--gate-batch-size=x", "--gate-batch-size must be a whole number from 1, not 'x'"),
+        ("--gate-seed=-1", "--gate-seed must be a whole number from 0, not '-1'"),
+        ("--gate-corpus-size=99", "--gate-corpus-size must be a whole number from 100, not '99'"),
+        ("--gate-dims=1.5", "--gate-dims must be a whole number from 1, not '1.5'"),
+        ("--gate-exploration=long", "--gate-exploration must be ci or nightly, not 'long'"),
+        ("--gate-example=one", '--gate-example is no JSON, such as ["one text", "another"]: Expecting value'),
+        ('--gate-example={"a": 1}', '--gate-example must hold a list of texts, not {"a": 1}'),
+    ],
+)
+def test_what_means_nothing_is_told_with_its_option(settings, option, message):
+    with pytest.raises(GateError) as raised:
+        settings(option)
+    assert str(raised.value).startswith(message)
+
+
+def test_the_command_line_wins_over_the_ini_file(settings, pytester):
+    pytester.makeini("[pytest]\ngate_combination = a-* b-*\ngate_threads = 2\ngate_strict = true\n")
+    assert settings().combinations == ("a-*", "b-*")
+    found = settings("--gate-combination=c-*", "--gate-threads=3")
+    assert (found.combinations, found.threads, found.strict) == (("c-*",), 3, True)
+
+
+def test_a_receipt_has_the_options_that_make_it_again(settings):
+    given = [
+        "--gate-model=./mine",
+        "--gate-combination=*-cuda",
+        "--gate-data=mine.jsonl",
+        "--gate-data=pairs",
+        "--gate-baselines=gate",
+        "--gate-corpus-size=1000",
+        "--gate-dims=128",
+        "--gate-dims=64",
+        "--gate-ranges=ranges.npy",
+    ]
+    found = settings(*given, "--gate-threads=2", "--gate-strict")
+    assert receipt_words(found) == given
+    assert receipt_words(found, vectors_only=True) == given[5:]
+    assert receipt_words(settings()) == []
+
+
+def test_paths_of_the_command_line_are_taken_from_where_it_is_called(settings, below):
+    below.makeini("[pytest]\ngate_baselines = gate\n")
+    found = settings("--gate-baselines=gate", "--gate-model=mine", "--gate-receipt=h200.json")
+    assert (found.baselines, found.model) == (Path("gate"), "mine")
+    assert found.receipts == (below.path / "below/h200.json",)
+
+
+def test_what_names_no_path_in_the_ini_file_stays_as_it_is(settings, below):
+    below.makeini(
+        f"[pytest]\ngate_model = bundled:all-MiniLM-L6-v2\ngate_incumbent = acme/encoder@{COMMIT}\n"
+        f"gate_data = pairs hub:acme/texts@{COMMIT}\ngate_baselines = {below.path}\n"
+    )
+    below.mkdir("pairs")  # the bundled one wins, as on the command line
+    found = settings()
+    assert (found.model, found.incumbent) == (Settings.model, f"acme/encoder@{COMMIT}")
+    assert found.data == ("pairs", f"hub:acme/texts@{COMMIT}")
+    assert found.baselines == below.path
+
+
+def test_a_conftest_that_leaves_the_folder_leaves_the_paths_alone(settings, below, monkeypatch):
+    config = below.parseconfig("--gate-baselines=gate")
+    monkeypatch.chdir(below.path)
+    assert settings_of(config).baselines == Path("below/gate")
