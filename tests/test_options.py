@@ -143,6 +143,29 @@ def test_a_receipt_has_the_options_that_make_it_again(settings):
     assert receipt_words(settings()) == []
 
 
+def test_paths_of_the_ini_file_are_taken_from_its_folder(settings, below):
+    below.makeini(
+        "[pytest]\ngate_model = mine\ngate_incumbent = ./gone\ngate_baselines = gate\ngate_report = out\n"
+        "gate_cache = built\ngate_ranges = ranges.npy\ngate_data = mine.jsonl cranfield\ngate_receipt = h200.json\n"
+    )
+    below.mkdir("mine")
+    below.mkdir("cranfield")
+    found = settings()
+    assert found.model == "../mine"
+    assert found.incumbent == "../gone"  # what is missing is told as missing there
+    assert found.data == ("../mine.jsonl", "../cranfield")
+    assert (found.baselines, found.report, found.cache) == (Path("../gate"), Path("../out"), Path("../built"))
+    assert found.ranges == Path("../ranges.npy")
+    assert [file.resolve() for file in found.receipts] == [below.path / "h200.json"]
+    words = [
+        "--gate-model=../mine",
+        "--gate-data=../mine.jsonl",
+        "--gate-data=../cranfield",
+        "--gate-baselines=../gate",
+    ]
+    assert receipt_words(found) == [*words, "--gate-ranges=../ranges.npy"]
+
+
 def test_paths_of_the_command_line_are_taken_from_where_it_is_called(settings, below):
     below.makeini("[pytest]\ngate_baselines = gate\n")
     found = settings("--gate-baselines=gate", "--gate-model=mine", "--gate-receipt=h200.json")
@@ -166,3 +189,12 @@ def test_a_conftest_that_leaves_the_folder_leaves_the_paths_alone(settings, belo
     config = below.parseconfig("--gate-baselines=gate")
     monkeypatch.chdir(below.path)
     assert settings_of(config).baselines == Path("below/gate")
+
+
+def test_the_baselines_of_the_ini_file_count_in_a_folder_below(below):
+    below.makeini("[pytest]\ngate_baselines = gate\n")
+    below.mkdir("gate").joinpath("tolerances.toml").write_text("no TOML")
+    command = [sys.executable, "-m", "pytest", "-p", "no:cacheprovider", "--collect-only", "-q"]
+    done = below.run(*command, "--pyargs", "embedgate.suites.test_effective")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    assert f"{Path('../gate/tolerances.toml')}" in done.stderr.str()

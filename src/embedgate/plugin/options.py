@@ -37,19 +37,23 @@ def declare(parser: pytest.Parser) -> None:
 def settings_of(config: pytest.Config) -> Settings:
     """The options of a session.
 
+    Paths of the command line are taken from where pytest was called, those of the ini file from its folder.
+
     Raises:
         GateError: If one means nothing.
     """
     called_in = config.invocation_params.dir
+    # Without an ini file, its options come from `-o`, on the command line as well: so does pytest take paths of them.
+    ini_folder = config.inipath.parent if config.inipath else called_in
     found: dict[str, Any] = {}
     for option in OPTIONS:
         if option.setting is None:
             continue
-        given = config.getoption(option.ini_name)
+        given, folder = config.getoption(option.ini_name), called_in
         if given is None and option.ini:
-            given = config.getini(option.ini_name)
+            given, folder = config.getini(option.ini_name), ini_folder
         if given not in (None, ""):
-            found[option.setting] = option.read(given, called_in)
+            found[option.setting] = option.read(given, folder)
     return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 
 
