@@ -243,6 +243,16 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
         context.close()
 
 
+@pytest.hookimpl(optionalhook=True, tryfirst=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Keeps each combination in one process of pytest-xdist."""
+    from embedgate.plugin.scheduling import scheduler
+
+    registry = Registry()
+    config.hook.pytest_gate_combinations(registry=registry)
+    return scheduler(config, log, {combination.id for combination in registry})
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Finds the GPUs once for all processes of pytest-xdist, and says where several share one."""

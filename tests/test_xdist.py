@@ -1,0 +1,161 @@
+"""Under pytest-xdist, a combination's tests stay in one process."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from embedgate.plugin.scheduling import combination_of
+
+# Stubs that are never built: what builds them is replaced by what notes the process.
+STUBS = """
+import os, pathlib
+import pytest
+
+NAMES = ("one", "two", "three")
+
+def pytest_gate_combinations(registry):
+    for name in NAMES:
+        registry.add(f"acme-{name}-cpu", lambda path, device: None)
+
+@pytest.fixture(scope="session")
+def gate_candidate(request):
+    with pathlib.Path(os.environ["BUILT"]).open("a") as file:
+        file.write(f"{request.param} {os.getpid()}\\n")
+    return request.param
+"""
+# Tests of a combination are far from each other in two files, and one test is about none.
+FIRST = """
+import time
+import pytest
+
+@pytest.mark.parametrize("place", range(4))
+def test_first(gate_candidate, place):
+    time.sleep(0.05)
+"""
+SECOND = """
+def test_second(gate_candidate):
+    assert {condition}
+
+def test_of_none():
+    pass
+"""
+CHOSEN = ("-p", "no:cacheprovider", "--gate-combination=acme-*", "--gate-data=pairs")
+
+
+def built(file) -> dict[str, set[str]]:
+    """The processes that built each combination."""
+    found: dict[str, set[str]] = {}
+    for line in file.read_text().splitlines():
+        combination, process = line.split()
+        found.setdefault(combination, set()).add(process)
+    return found
+
+
+@pytest.fixture
+def noted(pytester, monkeypatch, tmp_path):
+    """The file in which combinations are noted as they are built."""
+    monkeypatch.setenv("BUILT", str(tmp_path / "built"))
+    return tmp_path / "built"
+
+
+@pytest.mark.parametrize(
+    ("dist", "condition", "outcomes", "code"),
+    [
+        ("load", "True", {"passed": 16}, pytest.ExitCode.OK),
+        ("loadgroup", "True", {"passed": 16}, pytest.ExitCode.OK),
+        ("loadgroup", "'two' not in str(gate_candidate)", {"passed": 15, "errors": 1}, pytest.ExitCode.TESTS_FAILED),
+    ],
+)
+def test_no_combination_is_built_by_two_processes(pytester, noted, dist, condition, outcomes, code):
+    pytester.makeconftest(STUBS)
+    pytester.makepyfile(test_first=FIRST, test_second=SECOND.format(condition=condition))
+    result = pytester.runpytest_subprocess(*CHOSEN, "-n", "2", "--dist", dist)
+    assert result.ret == code
+    result.assert_outcomes(**outcomes)
+    processes = built(noted)
+    assert processes.keys() == {"acme-one-cpu", "acme-two-cpu", "acme-three-cpu"}
+    assert [len(found) for found in processes.values()] == [1, 1, 1]
+    assert len(set.union(*processes.values())) == 2
+
+
+CRASH = """
+import os
+
+def test_crashes(gate_candidate):
+    if "two" in str(gate_candidate):
+        os._exit(1)
+
+def test_lives(gate_candidate):
+    pass
+"""
+
+
+@pytest.mark.parametrize("dist", ["load", "loadgroup"])
+def test_a_crash_is_told_once_and_what_is_left_is_run(pytester, noted, dist):
+    pytester.makeconftest(STUBS)
+    pytester.makepyfile(CRASH)
+    result = pytester.runpytest_subprocess(*CHOSEN, "-n", "2", "--dist", dist)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    result.assert_outcomes(passed=5, failed=1)
+    assert [len(found) for _, found in sorted(built(noted).items())] == [1, 1, 2]  # one, three, two
+
+
+def test_sessions_without_combinations_are_left_to_pytest_xdist(pytester):
+    pytester.makepyfile(
+        "import pytest\n@pytest.mark.parametrize('device', ['a-b-cpu', 'c-d-cpu'])\ndef test_other(device): pass\n"
+    )
+    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--debug")
+    result.assert_outcomes(passed=2)
+
+
+FACTORIES = """
+import os, pathlib
+
+class Rounded:
+    def __init__(self, id, path):
+        import torch
+        from sentence_transformers import SentenceTransformer
+
+        with pathlib.Path(os.environ["BUILT"]).open("a") as file:
+            file.write(f"{id} {os.getpid()}\\n")
+        self.model = SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+
+    def encode(self, texts, batch_size=32):
+        return self.model.encode(list(texts), batch_size=batch_size).astype("float16").astype("float32")
+
+def pytest_gate_combinations(registry):
+    for id in ("acme-one-cpu", "acme-two-cpu", "acme-three-cpu"):
+        registry.add(id, lambda path, device, id=id: Rounded(id, path))
+"""
+
+
+def test_suites_build_each_combination_once(pytester, noted, cache):
+    pytester.makeconftest(FACTORIES)
+    suites = ("--pyargs", "embedgate.suites.test_effective", "embedgate.suites.test_quality")
+    asked = (*CHOSEN, f"--gate-cache={cache}", "--gate-report=out", "-k", "what_its_id_says or (reference and pearson)")
+    result = pytester.runpytest_subprocess(*suites, *asked, "-n", "2", "--dist", "loadgroup")
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=6)
+    lines = noted.read_text().splitlines()
+    assert sorted(line.split()[0] for line in lines) == ["acme-one-cpu", "acme-three-cpu", "acme-two-cpu"]
+    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+    assert {row["combination"] for row in report["combinations"]} == {line.split()[0] for line in lines}
+
+
+@pytest.mark.parametrize(
+    ("nodeid", "expected"),
+    [
+        ("a.py::test[torch-bf16-cpu]", "torch-bf16-cpu"),
+        ("a.py::test[torch-bf16-cpu-mine-cosine_spearman]", "torch-bf16-cpu"),
+        ("a.py::test[mine-x-tensorrt-fp8-cuda]@tensorrt-fp8-cuda", "tensorrt-fp8-cuda"),
+        ("a.py::test[torch-fp32-cpu-on-this-cpu]", "torch-fp32-cpu"),
+        ("a.py::test[cpu]", ""),
+        ("a.py::test[a-cpu]", ""),
+        ("a.py::test[a-b-cpus]", ""),
+        ("torch-bf16-cpu/a.py::test", ""),
+    ],
+)
+def test_a_combination_is_read_from_the_id_of_its_test(nodeid, expected):
+    assert combination_of(nodeid) == expected
