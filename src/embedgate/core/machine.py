@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import platform
 import re
 import subprocess
+import sys
+import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -19,6 +23,9 @@ from embedgate.core.errors import GateError
 CPUINFO = Path("/proc/cpuinfo")
 # What Linux limits a container to, by the second and the first version of its control groups.
 MEMORY_LIMITS = (Path("/sys/fs/cgroup/memory.max"), Path("/sys/fs/cgroup/memory/memory.limit_in_bytes"))
+
+# Where Linux keeps a number of its own for each installation; in a container it is empty, missing or the image's.
+MACHINE_IDS = (Path("/etc/machine-id"), Path("/var/lib/dbus/machine-id"))
 
 # Instruction sets that change how, or how fast, a transformer computes; x86-64's, then aarch64's.
 _FLAGS_OF_INTEREST = re.compile(
@@ -211,12 +218,16 @@ def _parent(name: str) -> str:
 
 
 def _git(*arguments: str, folder: Path | None) -> str:
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # asking must not disturb a git command of the user's
+    return _output("git", *arguments, folder=folder, GIT_OPTIONAL_LOCKS="0")  # asking must not disturb another git
+
+
+def _output(*command: str, folder: Path | None = None, **environment: str) -> str:
+    """What a command prints; empty where it fails, or is not there."""
     try:
         done = subprocess.run(
-            ["git", *arguments],
+            command,
             cwd=folder,
-            env=environment,
+            env={**os.environ, **environment},
             capture_output=True,
             encoding="utf-8",
             errors="replace",
@@ -226,3 +237,38 @@ def _git(*arguments: str, folder: Path | None) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+@cache
+def machine_id() -> str:
+    """What tells this very machine from others, 16 hex digits; a hash, from which nothing can be read back.
+
+    It is made of the installation's own number, where the system tells one (Linux's machine-id, macOS's
+    IOPlatformUUID, Windows's MachineGuid), else of host name and network address; and of the CPU model, the number of
+    its logical cores and the memory in GiB, since clones of an image share the number, and containers may have none.
+
+    So it is the same until the system is installed anew, or CPU or memory are changed. Clones of one image on hardware
+    of the same kind and size have the same; a container without a number of its own has another each time it is made.
+    """
+    number = _installation() or f"{platform.node()} {uuid.getnode():x}"
+    cpu = parse_cpuinfo(_read(CPUINFO))[0] or platform.processor()
+    # Kernels keep back a little memory for themselves, each another amount.
+    facts = ("embedgate", number, cpu, str(psutil.cpu_count()), str(round(_memory_bytes() / 2**30)))
+    return hashlib.sha256("\0".join(facts).encode()).hexdigest()[:16]
+
+
+def _installation() -> str:
+    """The number that the system gave itself when it was installed; empty where it tells none."""
+    if sys.platform == "win32":
+        import winreg
+
+        try:
+            with winreg.OpenKey(winreg.HKEY_LOCAL_MACHINE, r"SOFTWARE\Microsoft\Cryptography") as key:
+                return str(winreg.QueryValueEx(key, "MachineGuid")[0])
+        except OSError:
+            return ""
+    if sys.platform == "darwin":
+        told = _output("ioreg", "-rd1", "-c", "IOPlatformExpertDevice")
+        found = re.search(r'"IOPlatformUUID" = "([^"]+)"', told)
+        return found[1] if found else ""
+    return next(filter(None, map(_read, MACHINE_IDS)), "")
