@@ -75,7 +75,7 @@ def test_artefact_built_by_another_process_meanwhile_is_taken(tmp_path):
 
 def test_native_crash_is_named_by_the_next_session_once(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from embedgate import journal\n"
+        "import os, sys; from pathlib import Path; from embedgate.runtime import journal\n"
         "with journal.running(Path(sys.argv[1]), 'acme-int8-cpu'):\n"
         "    os.abort()\n"
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 import tempfile
@@ -13,9 +12,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import msgspec
 from platformdirs import user_cache_path
 
-from embedgate.core.errors import BuildError, one_line
+from embedgate.core.errors import BuildError
+from embedgate.core.files import read_json, to_json, write_whole
 
 COMPLETE = "artefact.json"
 
@@ -24,6 +25,13 @@ def default_root() -> Path:
     """`$EMBEDGATE_CACHE`, or the user's cache folder."""
     chosen = os.environ.get("EMBEDGATE_CACHE")
     return Path(chosen) if chosen else user_cache_path("embedgate")
+
+
+class _Record(msgspec.Struct):
+    kind: str
+    key: dict[str, Any]
+    record: dict[str, Any]
+    seconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -58,12 +66,12 @@ class ArtefactCache:
         Raises:
             BuildError: If what is kept there is damaged.
         """
-        digest = hashlib.sha256(json.dumps([kind, key], sort_keys=True).encode()).hexdigest()[:20]
+        digest = hashlib.sha256(to_json([kind, key], sort_keys=True).encode()).hexdigest()[:20]
         folder = self.root / f"{kind}-{digest}"
-        if (folder / COMPLETE).is_file():
-            kept = _read(folder)
-            self.taken[folder.name] = kept.get("seconds")
-            return folder, kept
+        kept = read_json(folder / COMPLETE, _Record, BuildError, f"delete {folder}")
+        if kept is not None:
+            self.taken[folder.name] = kept.seconds
+            return folder, msgspec.to_builtins(kept)
         self.root.mkdir(parents=True, exist_ok=True)
         scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.root))
         try:
@@ -71,7 +79,7 @@ class ArtefactCache:
             own = dict(build(scratch) or {})
             seconds = round(time.perf_counter() - started, 3)
             record = {"kind": kind, "key": dict(key), "record": own, "seconds": seconds}
-            (scratch / COMPLETE).write_text(json.dumps(record, indent=1, sort_keys=True) + "\n", "utf-8")
+            write_whole(scratch / COMPLETE, f"{to_json(record, indent=1, sort_keys=True)}\n".encode())
             try:
                 scratch.rename(folder)
             except OSError:
@@ -82,13 +90,3 @@ class ArtefactCache:
             shutil.rmtree(scratch, ignore_errors=True)
         self.taken[folder.name] = seconds
         return folder, record
-
-
-def _read(folder: Path) -> dict[str, Any]:
-    try:
-        kept = json.loads((folder / COMPLETE).read_text("utf-8"))
-        if not isinstance(kept["key"], dict) or not isinstance(kept["record"], dict):
-            raise ValueError("it lacks what an artefact's record has")
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise BuildError(f"{folder / COMPLETE} is damaged: {one_line(error)}", f"delete {folder}") from error
-    return dict(kept)

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
+from embedgate.core.files import finite, to_json, write_whole
 from embedgate.report import html, markdown, pareto
 from embedgate.report.receipt import seal
 from embedgate.report.summary import Summary
@@ -25,7 +24,7 @@ def write(summary: Summary, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
-        "report.json": json.dumps(seal(summary.to_json()), indent=1, ensure_ascii=True) + "\n",
+        "report.json": to_json(seal(finite(summary.to_json())), indent=1) + "\n",
         "report.md": markdown.render(summary),
         "report.html": html.render(summary),
     }
@@ -36,8 +35,6 @@ def write(summary: Summary, folder: Path) -> list[Path]:
         contents[PLOT] = plot
     files = []
     for name, text in contents.items():
-        file, scratch = folder / name, folder / f".{name}.{os.getpid()}"
-        scratch.write_text(text, "utf-8")
-        scratch.replace(file)
-        files.append(file)
+        write_whole(folder / name, text.encode())
+        files.append(folder / name)
     return files

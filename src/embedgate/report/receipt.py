@@ -18,6 +18,7 @@ from typing import Any
 
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.core.errors import GateError
+from embedgate.core.files import read_json, to_json
 from embedgate.core.machine import git_commit, profile
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings, own_or_bundled
@@ -162,8 +163,8 @@ def checksum(report: Mapping[str, Any]) -> str:
     """SHA-256 over the canonical JSON of a whole report, without the checksum itself."""
     bare = {name: value for name, value in report[SECTION].items() if name != CHECKSUM}
     # Read back first: JSON turns keys into texts, which changes their order.
-    plain = json.loads(json.dumps({**report, SECTION: bare}))
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+    plain = json.loads(to_json({**report, SECTION: bare}))
+    return hashlib.sha256(to_json(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
 def read(path: Path, schema: int) -> dict[str, Any]:
@@ -176,16 +177,9 @@ def read(path: Path, schema: int) -> dict[str, Any]:
     Raises:
         GateError: If it is missing, no JSON, of another schema, no receipt, or not as it was written.
     """
-    try:
-        report = json.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise GateError(f"there is no receipt at {path}") from error
-    except IsADirectoryError as error:
-        raise GateError(f"{path} is a folder, not a receipt: give the report.json in it") from error
-    except OSError as error:
-        raise GateError(f"{path} cannot be read: {error}") from error
-    except (ValueError, RecursionError) as error:
-        raise GateError(f"{path} is no JSON, or empty or truncated: {error}") from error
+    report = read_json(path, Any, GateError, "give a report.json, as it was written")
+    if report is None:
+        raise GateError(f"there is no receipt at {path}")
     if not isinstance(report, dict) or report.get("schema") != schema:
         found = report.get("schema") if isinstance(report, dict) else None
         raise GateError(f"{path} has the schema {found!r}, and this embedgate reads {schema}")

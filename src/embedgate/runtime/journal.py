@@ -2,40 +2,57 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import msgspec
 import psutil
+
+from embedgate.core.errors import GateError
+from embedgate.core.files import read_json, to_json, write_whole
+
+
+class _Note(msgspec.Struct, forbid_unknown_fields=True):
+    pid: int
+    started: float
+    what: str
 
 
 @contextmanager
 def running(root: Path, what: str) -> Iterator[None]:
-    """Keeps a note under `root` while the body runs; only a process that died leaves it behind."""
-    root.mkdir(parents=True, exist_ok=True)
+    """Keeps a note under `root` while the body runs; only a process that died leaves it behind.
+
+    Inside another one, its note stands in the place of the outer one's, which is put back.
+    """
     note = root / f"running-{os.getpid()}.json"
-    started = psutil.Process().create_time()
-    note.write_text(json.dumps({"pid": os.getpid(), "started": started, "what": what}), "utf-8")
+    outer = note.read_bytes() if note.is_file() else None
+    own = _Note(os.getpid(), psutil.Process().create_time(), what)
+    write_whole(note, to_json(msgspec.structs.asdict(own)).encode(), durable=False)
     try:
         yield
     finally:
-        note.unlink(missing_ok=True)
+        if outer is None:
+            note.unlink(missing_ok=True)
+        else:
+            write_whole(note, outer, durable=False)
 
 
 def interrupted(root: Path) -> list[str]:
-    """What processes that no longer live were doing. Each is told once: its note is removed."""
+    """What processes that no longer live were doing, each told once: its note is removed, and so is a malformed one."""
     found = []
     for note in sorted(root.glob("running-*.json")):
         try:
-            record = json.loads(note.read_text("utf-8"))
-            alive = psutil.Process(record["pid"]).create_time() == record["started"]
-        except (OSError, ValueError, KeyError):
-            continue
+            record = read_json(note, _Note, GateError)
+            if record is not None and psutil.Process(record.pid).create_time() == record.started:
+                continue
         except psutil.Error:
-            alive = False
-        if not alive:
-            found.append(str(record["what"]))
+            pass
+        except (GateError, ValueError, OverflowError):
+            record = None
+        if record is not None:
+            found.append(record.what)
+        with suppress(OSError):
             note.unlink(missing_ok=True)
     return found

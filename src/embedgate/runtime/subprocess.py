@@ -5,20 +5,22 @@ Conftests and plugins are loaded as in the process that asks, so a host project'
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+
+import msgspec
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError, one_line
+from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.performance.footprint import Footprint
-from embedgate.performance.paired import Aim, Levels, Row
+from embedgate.performance.paired import Aim, Row
 from embedgate.performance.workloads import WORKLOADS
 from embedgate.runtime import resources
 
@@ -29,6 +31,23 @@ if TYPE_CHECKING:
 # For starting and building, and again for each workload.
 TIMEOUT_SECONDS = 600
 ALONE = "run this combination alone; it may need more memory or time than there is"
+
+
+T = TypeVar("T")
+
+
+class _Request(msgspec.Struct):
+    what: Literal["footprint", "rows"]
+    combination: str
+    workloads: dict[str, Aim] = {}
+
+
+class _Answer(msgspec.Struct, Generic[T]):
+    """What was found; or what prevented it, and what to do."""
+
+    found: T | None = None
+    cause: str = ""
+    action: str = ""
 
 
 @dataclass(frozen=True)
@@ -49,7 +68,7 @@ class FreshProcess:
         Raises:
             GateError: If it cannot be measured.
         """
-        return Footprint(**self._ask({"what": "footprint", "combination": combination.id}))
+        return self._ask(_Request("footprint", combination.id), Footprint)
 
     def rows(self, combination: Combination, workloads: Mapping[str, Aim]) -> dict[str, list[Row]]:
         """Turns of a combination and its reference, as in `embedgate.performance.paired.Blocks.rows`, by workload.
@@ -61,17 +80,15 @@ class FreshProcess:
         Raises:
             GateError: If it cannot be measured.
         """
-        asked = {name: asdict(aim) for name, aim in workloads.items()}
-        found = self._ask({"what": "rows", "combination": combination.id, "workloads": asked})
-        return {name: [tuple(row) for row in rows] for name, rows in found.items()}
+        return self._ask(_Request("rows", combination.id, dict(workloads)), dict[str, list[Row]])
 
-    def _ask(self, request: Mapping[str, Any]) -> Any:
+    def _ask(self, request: _Request, form: type[T]) -> T:
         with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
             file = Path(folder) / "request.json"
-            file.write_text(json.dumps(request), "utf-8")
+            write_whole(file, to_json(msgspec.to_builtins(request)).encode())
             # First, since whatever comes after a `--` of the user's is a path.
             command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={file}", *self.arguments]
-            timeout = TIMEOUT_SECONDS * (1 + len(request.get("workloads", ())))
+            timeout = TIMEOUT_SECONDS * (1 + len(request.workloads))
             try:
                 done = subprocess.run(
                     command,
@@ -85,62 +102,64 @@ class FreshProcess:
                 )
             except subprocess.TimeoutExpired as error:
                 raise BuildError(
-                    f"{request['combination']} took more than {timeout // 60} minutes in a fresh process", ALONE
+                    f"{request.combination} took more than {timeout // 60} minutes in a fresh process", ALONE
                 ) from error
             except OSError as error:
                 raise BuildError(f"no fresh process could be started: {error}") from error
-            answer = file.with_suffix(".answer")
-            if not answer.is_file():
+            answer: type[_Answer[T]] = _Answer[form]  # type: ignore[valid-type]
+            found = read_json(file.with_suffix(".answer"), answer, BuildError, ALONE)
+            if found is None:
                 how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "ended without an answer"
                 said = _error_of(done.stderr) or _error_of(done.stdout) or "it said nothing"
-                raise BuildError(f"the fresh process of {request['combination']} {how}: {said}", ALONE)
-            found = json.loads(answer.read_text("utf-8"))
-        if "cause" in found:
-            raise GateError(found["cause"], found["action"])
-        return found["found"]
+                raise BuildError(f"the fresh process of {request.combination} {how}: {said}", ALONE)
+        if found.found is None:
+            raise GateError(found.cause, found.action)
+        return found.found
 
 
 def answer(plan: Plan, file: Path) -> None:
     """What a fresh process does: measures as asked, and writes the answer beside the request."""
     from embedgate.runtime.session import Session
 
-    request = json.loads(file.read_text("utf-8"))
+    request = read_json(file, _Request, GateError)
+    if request is None:
+        raise GateError(
+            f"there is no request at {file}", f"leave {FRESH_OPTION} to embedgate, which starts itself by it"
+        )
     session = Session(plan)
     try:
-        found: dict[str, Any] = {"found": _measure(session, request)}
+        found = _Answer(_measure(session, request))
     except Exception as error:
-        found = _trouble(error, request["combination"])
+        found = _trouble(error, request.combination)
     finally:
         session.close()
-    scratch = file.with_suffix(".scratch")
-    scratch.write_text(json.dumps(found), "utf-8")
-    scratch.replace(file.with_suffix(".answer"))
+    write_whole(file.with_suffix(".answer"), to_json(msgspec.to_builtins(found)).encode())
 
 
-def _trouble(error: Exception, id_: str) -> dict[str, Any]:
+def _trouble(error: Exception, id_: str) -> _Answer[Any]:
     """What went wrong, as an answer; memory that ran out is told as such."""
     told: GateError | None = resources.told(error, Combination.parse(id_), "being measured in a fresh process")
     if told is None:
         known = error if isinstance(error, GateError) else None
         told = known or GateError(f"{id_} failed in a fresh process: {one_line(error)}", ALONE)
-    return {"cause": told.cause, "action": told.action}
+    return _Answer(None, told.cause, told.action)
 
 
-def _measure(session: Session, request: Mapping[str, Any]) -> Any:
-    combination = Combination.parse(request["combination"])
+def _measure(session: Session, request: _Request) -> Any:
+    combination = Combination.parse(request.combination)
     if combination not in tuple(session.registry):
         raise GateError(
             f"{combination} is not known in a fresh process",
             "add it in the conftest.py of the folder that pytest is called in, or in a plugin",
         )
-    if request["what"] == "footprint":
+    if request.what == "footprint":
         from embedgate.performance.footprint import measure
 
-        return asdict(measure(session, combination))
+        return measure(session, combination)
     from embedgate.performance.timing import Timing
 
     timing = Timing(session)
-    return {name: timing.rows(combination, WORKLOADS[name], _aim(aim)) for name, aim in request["workloads"].items()}
+    return {name: timing.rows(combination, WORKLOADS[name], aim) for name, aim in request.workloads.items()}
 
 
 def _error_of(output: str) -> str:
@@ -148,7 +167,3 @@ def _error_of(output: str) -> str:
     lines = [line.strip() for line in output.splitlines() if line.strip()]
     told = [line for line in lines if "error:" in line.lower() and "usage:" not in line]
     return (told or lines or [""])[-1]
-
-
-def _aim(record: Mapping[str, Any]) -> Aim:
-    return Aim(**{**record, "levels": Levels(**record["levels"])})

@@ -11,21 +11,22 @@ another text of the topic. `docs/corpus.md` says how near that comes to real col
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Annotated, BinaryIO
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 from scipy.sparse import csr_array
 
 from embedgate.core.errors import GateError, one_line
+from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.metrics import Matrix, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
 from embedgate.vectors.collection import METHOD
@@ -93,7 +94,7 @@ class Recipe:
     @property
     def sha256(self) -> str:
         """What identifies the method and all that is drawn from, hex."""
-        head = json.dumps([METHOD, self.seed, *self.neighbours.shape])
+        head = to_json([METHOD, self.seed, *self.neighbours.shape])
         return hashlib.sha256(head.encode() + self.neighbours.astype("<i4").tobytes()).hexdigest()
 
 
@@ -206,7 +207,7 @@ def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Ca
 
 
 def _key(real: Matrix, recipe: Recipe, size: int) -> str:
-    head = json.dumps([METHOD, recipe.sha256, size, *real.shape])
+    head = to_json([METHOD, recipe.sha256, size, *real.shape])
     digest = hashlib.sha256(head.encode())
     digest.update(real.data)
     return digest.hexdigest()
@@ -232,6 +233,12 @@ def _locked(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
         lock.release()
 
 
+class _Progress(msgspec.Struct, forbid_unknown_fields=True):
+    key: str
+    chunks: Annotated[int, msgspec.Meta(ge=0)]
+    bytes: int
+
+
 @dataclass(frozen=True)
 class _Kept:
     """A collection in a file, and beside it what it is and how far it got."""
@@ -243,20 +250,19 @@ class _Kept:
     def chunks(self) -> int | None:
         """How many grown chunks are safely in the file; None where it is another one, or none."""
         try:
-            record = json.loads(self.record.read_text("utf-8"))
-            chunks, wanted = int(record["chunks"]), int(record["bytes"])
-            same = record["key"] == self.key and chunks >= 0 and self.file.stat().st_size >= wanted
-        except (OSError, ValueError, KeyError, TypeError):
+            record = read_json(self.record, _Progress, GateError)
+            size = self.file.stat().st_size
+        except (OSError, GateError):
             return None
-        return chunks if same else None
+        whole = record is not None and record.key == self.key and size >= record.bytes
+        return record.chunks if record is not None and whole else None
 
     def note(self, stream: BinaryIO, chunks: int) -> None:
         """Notes how far it got, once that is on the disk."""
         stream.flush()
         os.fsync(stream.fileno())
-        scratch = self.record.with_suffix(".tmp")
-        scratch.write_text(json.dumps({"key": self.key, "chunks": chunks, "bytes": stream.tell()}) + "\n", "utf-8")
-        os.replace(scratch, self.record)
+        record = _Progress(self.key, chunks, stream.tell())
+        write_whole(self.record, f"{to_json(msgspec.structs.asdict(record))}\n".encode(), locked=True)
 
     def delete(self) -> None:
         """Deletes it; who has it mapped keeps what is mapped."""

@@ -1,0 +1,346 @@
+"""Files, read strictly and written whole: the one place that knows how either goes wrong.
+
+A reader takes the type that a file's content must have, and the error to raise. Whatever else is in the file, and
+whatever else the system says about it, is that error, in one line that names file and place.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import os
+import re
+import shutil
+import tomllib
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import msgspec
+from msgspec import inspect
+
+from embedgate.core.errors import GateError
+
+T = TypeVar("T")
+# What makes the error of a cause and an action: `BaselineError`, for example.
+Wrong = Callable[[str, str], GateError]
+
+# No file that embedgate reads whole comes near it.
+LARGEST_BYTES = 2**28
+LONGEST_CAUSE = 500
+# Beyond, a number cannot be what embedgate counts, and floats skip whole numbers.
+MOST = 2**53
+_BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
+_AT = re.compile(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", re.DOTALL)
+_NESTED = (inspect.StructType, inspect.ListType, inspect.DictType, inspect.VarTupleType)
+_KEY = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
+
+
+def write_whole(path: Path, content: bytes, *, locked: bool = False, durable: bool = True) -> None:
+    """Replaces a file as a whole: a crash at any moment leaves the old one or the new one. Its mode is kept.
+
+    Args:
+        path: The file; folders are made where they are missing.
+        content: All of it.
+        locked: Whether the caller keeps other writers out. Then what a killed one left beside it is overwritten.
+        durable: Whether it must be on the disk when this returns, so that it outlives the system's crash as well.
+
+    Raises:
+        OSError: If it cannot be written; the old file is then as it was.
+    """
+    scratch = path.with_name(f".{path.name}.tmp" if locked else f".{path.name}.{os.getpid()}.tmp")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with scratch.open("wb") as stream:
+            stream.write(content)
+            stream.flush()
+            if durable:
+                os.fsync(stream.fileno())
+        if path.exists():
+            shutil.copymode(path, scratch)
+        os.replace(scratch, path)
+        if durable and os.name == "posix":
+            _sync_folder(path.parent)
+    finally:
+        with suppress(OSError):
+            scratch.unlink()
+
+
+def to_json(value: Any, **options: Any) -> str:
+    """JSON that every reader takes.
+
+    Args:
+        value: What to write.
+        options: As `json.dumps` has them.
+
+    Raises:
+        ValueError: If a number in it is NaN or infinite, for which JSON has no word.
+    """
+    return json.dumps(value, allow_nan=False, **options)
+
+
+def finite(value: Any) -> Any:
+    """JSON values in which numbers that are NaN or infinite are None."""
+    if isinstance(value, Mapping):
+        return {key: finite(each) for key, each in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(each) for each in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def strict(of: type, **types: Any) -> Any:
+    """The type of a file's object that has the fields of a dataclass, and no others.
+
+    Args:
+        of: The dataclass; what has a default there may be missing.
+        types: By the name of a field, its type in the file, where that is another.
+    """
+    hints = get_type_hints(of, include_extras=True)
+    fields = [
+        (each.name, types.get(each.name, hints[each.name]), msgspec.NODEFAULT if _required(each) else each.default)
+        for each in dataclasses.fields(of)
+    ]
+    return msgspec.defstruct(of.__name__, fields, forbid_unknown_fields=True)
+
+
+def table(name: str, of: Mapping[str, Any], required: Collection[str] = ()) -> Any:
+    """The type of an object that may have some keys, and no others; `msgspec.to_builtins` leaves out what it has not.
+
+    Args:
+        name: Its name, for programmers.
+        of: The types of the values, by key, whatever text that is.
+        required: Keys that it must have.
+    """
+    keys = {f"_{place}": key for place, key in enumerate(of)}
+    fields = [
+        (field, of[key]) if key in required else (field, of[key] | msgspec.UnsetType, msgspec.UNSET)
+        for field, key in keys.items()
+    ]
+    return msgspec.defstruct(name, fields, rename=keys, kw_only=True, forbid_unknown_fields=True)
+
+
+def read_json(path: Path, form: type[T], wrong: Wrong, action: str = "", newest: int | None = None) -> T | None:
+    """Reads a JSON file that embedgate has written.
+
+    Args:
+        path: The file.
+        form: The type of its content.
+        wrong: Makes the error.
+        action: What to do where it is wrong.
+        newest: The newest `schema` that is understood; None where there is none.
+
+    Returns:
+        The content; None where there is no such file.
+    """
+    content = _content(path, wrong, action)
+    if content is None:
+        return None
+    return parse_json(content.decode(), form, wrong, str(path), action, newest, f"{path} is corrupt")
+
+
+def parse_json(
+    content: str, form: type[T], wrong: Wrong, where: str, action: str = "", newest: int | None = None, whole: str = ""
+) -> T:
+    """JSON from elsewhere than a file of its own.
+
+    Args:
+        content: The JSON.
+        form: The type of its content.
+        wrong: Makes the error.
+        where: Where it stands: an option, or a file and a line.
+        action: What to do where it is wrong.
+        newest: The newest `schema` that is understood; None where there is none.
+        whole: How the error begins where it is JSON, but of another form; by default as `where`.
+    """
+    try:
+        plain = json.loads(content, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_short_int)
+        schema = plain.get("schema") if isinstance(plain, dict) else None
+        if newest is not None and type(schema) is int and schema > newest:
+            cause = f"{where} was written by a newer embedgate (schema {schema}, this one reads {newest})"
+            raise _error(wrong, cause, "upgrade embedgate")
+        # The standard library finds syntax, keys that stand twice and NaN; msgspec all the rest.
+        return msgspec.json.decode(content, type=form)
+    except json.JSONDecodeError as error:
+        place = f"{where}:{error.lineno}:{error.colno}" if whole else where
+        raise _error(
+            wrong, f"{place} is no JSON: {error.msg}{'' if whole else f' at column {error.colno}'}", action
+        ) from error
+    except msgspec.ValidationError as error:
+        raise _unlike(error, form, wrong, whole or where, action) from error
+    except RecursionError as error:
+        raise _error(wrong, f"{whole or where}: it is nested too deeply", action) from error
+    except ValueError as error:
+        raise _error(wrong, f"{whole or where}: {_lower(str(error))}", action) from error
+
+
+def read_jsonl(path: Path, form: type[T], wrong: Wrong, action: str = "") -> list[T] | None:
+    """Reads a file that people write with JSON on each line; empty lines count for nothing, as does a BOM.
+
+    Args:
+        path: The file.
+        form: The type of a line's content.
+        wrong: Makes the error.
+        action: What to do where a line is wrong.
+
+    Returns:
+        What the lines say; None where there is no such file.
+    """
+    content = _content(path, wrong, action)
+    if content is None:
+        return None
+    # Not splitlines: JSON may hold U+2028 as it is.
+    lines = enumerate(_text(content).split("\n"), start=1)
+    return [parse_json(line, form, wrong, f"{path}:{number}", action) for number, line in lines if line.strip()]
+
+
+def read_toml(path: Path, form: type[T], wrong: Wrong, action: str = "") -> T | None:
+    """Reads a TOML file, which people write; a BOM counts for nothing.
+
+    Args:
+        path: The file.
+        form: The type of its content.
+        wrong: Makes the error.
+        action: What to do where a value in it is wrong.
+
+    Returns:
+        The content; None where there is no such file.
+    """
+    content = _content(path, wrong, "")
+    if content is None:
+        return None
+    try:
+        found = tomllib.loads(_text(content))
+    except tomllib.TOMLDecodeError as error:
+        raise _error(wrong, f"{path} is no TOML: {error}") from error
+    except RecursionError as error:
+        raise _error(wrong, f"{path} is no TOML: it is nested too deeply") from error
+    except ValueError as error:  # of Python, which reads no whole number of thousands of digits
+        raise _error(wrong, f"{path} is no TOML: it holds a number that is too long") from error
+    return convert(found, form, wrong, str(path), action)
+
+
+def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "") -> T:
+    """What was read, as the type that it must have.
+
+    Args:
+        value: What was read.
+        form: The type.
+        wrong: Makes the error.
+        where: Where it was read, for the error.
+        action: What to do where it is of another type.
+    """
+    try:
+        return msgspec.convert(value, form)
+    except msgspec.ValidationError as error:
+        raise _unlike(error, form, wrong, where, action) from error
+    except RecursionError as error:
+        raise _error(wrong, f"{where}: it is nested too deeply", action) from error
+
+
+def choose_from(word: str, known: Iterable[str]) -> str:
+    """What to do about an unknown word: the one that was probably meant, or all there are."""
+    names = sorted(known)
+    close = get_close_matches(word[:LONGEST_CAUSE], names, n=1)
+    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}" if names else ""
+
+
+def joined(place: str, key: str) -> str:
+    """The place of a key in a file, `default.floor` for example."""
+    word = key if key.replace("_", "").isalnum() else f'"{key}"'
+    return f"{place}.{word}" if place else word
+
+
+def _required(field: dataclasses.Field[Any]) -> bool:
+    return field.default is dataclasses.MISSING
+
+
+def _sync_folder(folder: Path) -> None:
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:
+    """A file's bytes, UTF-8 and not too many; None where there is no such file."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(LARGEST_BYTES + 1)
+        content.decode()
+    except FileNotFoundError:
+        return None
+    except IsADirectoryError as error:
+        raise _error(wrong, f"{path} cannot be read: it is a folder", action) from error
+    except (OSError, ValueError) as error:
+        raise _error(wrong, f"{path} cannot be read: {error}", action) from error
+    if len(content) > LARGEST_BYTES:
+        raise _error(wrong, f"{path} cannot be read: it has more than {LARGEST_BYTES >> 20} MiB", action)
+    return content
+
+
+def _text(content: bytes) -> str:
+    """What people write in their editors: with a BOM or without, and with any ends of lines."""
+    return content.decode().removeprefix(_BOM).replace("\r\n", "\n").replace("\r", "\n")
+
+
+def _unlike(error: msgspec.ValidationError, form: Any, wrong: Wrong, where: str, action: str) -> GateError:
+    """The error about what is not of the type it must have, from what msgspec says of it."""
+    match = _AT.fullmatch(str(error))
+    assert match is not None, "it matches every text"
+    what, place = match[1], (match[2] or "").removeprefix(".")
+    key = _KEY.fullmatch(what)
+    if key is None:
+        return _error(wrong, f"{where}: {place and f'{place}: '}{_lower(what)}", action)
+    name = joined(place, key[2])
+    if key[1] == "missing required":
+        return _error(wrong, f"{where}: {name} is missing", action or "set it")
+    return _error(wrong, f"{where}: unknown key {name}", action or choose_from(key[2], _keys(form, place)))
+
+
+def _keys(form: Any, place: str) -> list[str]:
+    """The keys that the object at a place may have."""
+    found: Any = inspect.type_info(form)
+    for step in [*re.findall(r"\[[^\]]*\]|[^.\[]+", place), None]:
+        options = found.types if isinstance(found, inspect.UnionType) else (found,)
+        # Of what may be missing, the other option; a place that is no object has no keys.
+        found = next((each for each in options if isinstance(each, _NESTED)), None)
+        fields = {each.encode_name: each.type for each in getattr(found, "fields", ())}
+        if step is None:
+            return list(fields)
+        if step.startswith("["):
+            found = getattr(found, "item_type", getattr(found, "value_type", None))
+        else:
+            found = fields.get(step)
+    raise AssertionError("the last step is none")
+
+
+def _error(wrong: Wrong, cause: str, action: str = "") -> GateError:
+    """The error, whatever a file's words hold: they can be long, and not every character can be printed."""
+    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in cause)
+    return wrong(shown if len(shown) <= LONGEST_CAUSE else f"{shown[:LONGEST_CAUSE]}...", action)
+
+
+def _lower(text: str) -> str:
+    return text if text.startswith("JSON") else text[:1].lower() + text[1:]
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        twice = next(name for name, count in Counter(name for name, _ in pairs).items() if count > 1)
+        raise ValueError(f"{twice!r} stands twice in one object")
+    return found
+
+
+def _refuse(name: str) -> float:
+    raise ValueError(f"it holds {name}, which is no number")
+
+
+def _short_int(text: str) -> int | None:
+    """A whole number; None for one that is too long to be any of ours, and slow to read."""
+    return int(text) if len(text) < 20 else None
