@@ -177,21 +177,21 @@ def store(tmp_path) -> GoldenStore:
 
 
 def record(store: GoldenStore, golden: Golden, combination: str = "torch-fp32-cpu", **options) -> tuple[str, ...]:
-    arguments = {"profile": AMX, "model": OTHER, "texts_sha256": SHA256, "approval": APPROVAL, **options}
+    arguments = {"profile": AMX, "model": OTHER, "about": SHA256, "approval": APPROVAL, **options}
     return store.update(taken={combination: golden}, **arguments)
 
 
 def find(store: GoldenStore, combination: str = "torch-fp32-cpu", model: Model = OTHER, sha256: str = SHA256):
-    return store.find(AMX, model, sha256, combination)
+    return store.find(AMX, model, combination, sha256)
 
 
 def test_what_is_recorded_comes_back_within_half_precision(store, approved):
     assert record(store, approved) == {"torch-fp32-cpu": "recorded"}
     found = find(store)
     assert (found.profile, found.approval) == ("cpu-x86_64-amx", APPROVAL)
-    assert drifted(approved, found.golden, TEXTS, 1e-3) is None
-    assert 0 < largest_move(approved, found.golden) < 5e-4
-    assert all(map(np.array_equal, found.golden.token_ids, approved.token_ids))
+    assert drifted(approved, found.value, TEXTS, 1e-3) is None
+    assert 0 < largest_move(approved, found.value) < 5e-4
+    assert all(map(np.array_equal, found.value.token_ids, approved.token_ids))
     assert find(store, "torch-bf16-cpu") is None
 
 
@@ -207,8 +207,8 @@ def test_other_combinations_stay_and_equal_content_gives_equal_bytes(store, tmp_
     other = dataclasses.replace(approved, embeddings=approved.embeddings[:, ::-1], hidden=None, token_ids=None)
     record(store, approved)
     record(store, other, "acme-int8-cpu")
-    assert find(store, "acme-int8-cpu").golden.token_ids is None
-    assert find(store).golden.hidden is not None
+    assert find(store, "acme-int8-cpu").value.token_ids is None
+    assert find(store).value.hidden is not None
     again = GoldenStore(tmp_path / "again")
     record(again, other, "acme-int8-cpu")
     record(again, approved)
@@ -284,7 +284,7 @@ def of_somebody_else(file: Path) -> None:
     [
         (cut, "is corrupt"),
         (emptied, "is corrupt"),
-        (fewer_tokens, "has token ids of torch-fp32-cpu that do not fit its texts"),
+        (fewer_tokens, "torch-fp32-cpu has token ids that do not fit its texts"),
         (of_somebody_else, "is corrupt"),
         (with_nan, "holds NaN or infinity"),
         (lambda file: rewritten(file, approvals="none"), "is corrupt"),

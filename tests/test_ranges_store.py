@@ -31,9 +31,9 @@ def test_what_was_approved_is_found_by_profile_and_combination(tmp_path):
     assert store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL) == {"torch-fp32-cpu": "recorded"}
     found = store.find(AMX, MODEL, "torch-fp32-cpu")
     assert found is not None
-    assert found[1] == "cpu", "inherited"
-    assert np.array_equal(found[0].both, ranges().both)
-    assert found[0].vectors == 500
+    assert found.profile == "cpu", "inherited"
+    assert np.array_equal(found.value.both, ranges().both)
+    assert found.value.vectors == 500
     assert store.find(AMX, MODEL, "acme-int8-cpu") is None
 
 
@@ -43,7 +43,7 @@ def test_an_update_leaves_others_and_what_is_the_same(tmp_path):
     assert store.update(CPU, MODEL, {"torch-fp32-cpu": ranges(), "acme-int8-cpu": ranges(1)}, APPROVAL) == {
         "acme-int8-cpu": "recorded"
     }
-    assert np.array_equal(store.find(CPU, MODEL, "torch-fp32-cpu")[0].both, ranges().both)
+    assert np.array_equal(store.find(CPU, MODEL, "torch-fp32-cpu").value.both, ranges().both)
 
 
 def test_other_weights_have_other_ranges(tmp_path):
@@ -70,7 +70,7 @@ def test_a_corrupt_file_is_told_in_one_line(tmp_path):
     file = tmp_path / "cpu/MiniLM.ranges.safetensors"
     upside_down = replace(ranges(), low=ranges().high, high=ranges().low)
     store.update(CPU, MODEL, {"torch-fp32-cpu": upside_down}, APPROVAL)
-    with pytest.raises(BaselineError, match="lacks the ranges of torch-fp32-cpu"):
+    with pytest.raises(BaselineError, match="torch-fp32-cpu has no ranges"):
         store.find(CPU, MODEL, "torch-fp32-cpu")
     file.write_bytes(file.read_bytes()[:40])
     with pytest.raises(BaselineError, match="is corrupt") as told:

@@ -15,6 +15,7 @@ import pytest
 
 import embedgate
 from embedgate.approved import baseline as store_module
+from embedgate.approved import store as stores
 from embedgate.approved.baseline import BaselineStore, Change, Entry, Found, Key, Provenance, format_changes, read
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import profile
@@ -336,27 +337,27 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
         (lambda _: "[" * 100_000, " is corrupt: "),
         (lambda text: "<<<<<<< HEAD\n" + text, ":1:1 is no JSON: Expecting value"),
         (lambda text: text[: text.index('"combination"') - 1], ":33:3 is no JSON: Expecting value"),
-        (lambda _: "[]", " is corrupt: the whole must be an object"),
+        (lambda _: "[]", " is corrupt: expected `object`, got `array`"),
         (lambda text: text.replace('"value": 0.8', '"value": NaN', 1), " is corrupt: it holds NaN, which is no number"),
         (
             lambda text: text.replace('"value": 0.8', '"value": 1e999', 1),
-            " is corrupt: entries[0].value must be a finite number",
+            " is corrupt: entries[0].value: number out of range",
         ),
         (
             lambda text: text.replace('"value": 0.8', '"value": "0.8"', 1),
-            " is corrupt: entries[0].value must be a finite number",
+            " is corrupt: entries[0].value: expected `float`, got `str`",
         ),
         (
             lambda text: text.replace('"value": 0.8', '"value": true', 1),
-            " is corrupt: entries[0].value must be a finite number",
+            " is corrupt: entries[0].value: expected `float`, got `bool`",
         ),
         (
             lambda text: text.replace('"n": 250', '"n": 2.5', 1),
-            " is corrupt: entries[0].n must be a whole number, 0 or more",
+            " is corrupt: entries[0].n: expected `int`, got `float`",
         ),
         (
             lambda text: text.replace("[0.79, 0.81]", "[0.81, 0.79]", 1),
-            " is corrupt: entries[0].interval must be two finite numbers, the lower one first",
+            " is corrupt: entries[0].interval must have the lower end first",
         ),
         (
             lambda text: text.replace('"n": 250', '"n": 250, "n": 250', 1),
@@ -365,7 +366,7 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
         (lambda text: text.replace('"n": 250, ', "", 1), " is corrupt: entries[0].n is missing"),
         (
             lambda text: text.replace('"n": 250', '"n": 250, "m": 1', 1),
-            " is corrupt: entries[0].m is unknown",
+            " is corrupt: unknown key entries[0].m",
         ),
         (
             lambda text: text.replace("torch-bf16-cpu", "onnxruntime-int8-cpu"),
@@ -378,13 +379,13 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
         (lambda text: text.replace('"number": 1', '"number": 7'), " is corrupt: approvals[0].number must be 1"),
         (
             lambda text: text.replace('"threads": 2', '"threads": null'),
-            " is corrupt: approvals[0].provenance.threads must be a whole number, 0 or more",
+            " is corrupt: approvals[0].provenance.threads: expected `int`, got `null`",
         ),
         (
             lambda text: text.replace('"torch": "2.13.0"', '"torch": 2.13'),
-            " is corrupt: approvals[0].provenance.libraries must be texts by name",
+            " is corrupt: approvals[0].provenance.libraries[...]: expected `str`, got `float`",
         ),
-        (lambda text: text.replace('"fingerprint": "a', '"weights": "a'), " is corrupt: model.fingerprint is missing"),
+        (lambda text: text.replace('"fingerprint": "a', '"weights": "a'), " is corrupt: unknown key model.weights"),
         (lambda text: text.replace('"schema": 1', '"schema": 0'), " is corrupt: schema must be 1"),
     ],
 )
@@ -478,7 +479,7 @@ import os, resource, signal, sys, time
 from pathlib import Path
 sys.path[:0] = [{source!r}, {tests!r}]
 from test_store import entry, update
-from embedgate import store as store_module
+from embedgate.approved import baseline as store_module
 store = store_module.BaselineStore(Path({folder!r}))
 """
 ENDLESSLY = """
@@ -565,9 +566,9 @@ def test_two_writers_at_once_lose_no_update(store: BaselineStore) -> None:
 
 
 def test_a_second_update_says_that_another_is_running(store: BaselineStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(store_module, "LOCK_SECONDS", 0.01)
+    monkeypatch.setattr(stores, "LOCK_SECONDS", 0.01)
     file = store.file(AMX.name, MODEL.name)
-    with store_module.locked(file), pytest.raises(BaselineError) as caught:
+    with stores.locked(file), pytest.raises(BaselineError) as caught:
         update(store, entry())
     assert str(caught.value) == f"another update of {file} is running; wait until it ends, then try again"
     update(store, entry())

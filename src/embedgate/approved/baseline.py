@@ -7,36 +7,26 @@ docs/baselines.md describes is refused, with the file and the place in it.
 
 from __future__ import annotations
 
-import hashlib
-import json
 import math
-import os
-import re
-import shutil
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, replace
-from datetime import UTC, datetime
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from filelock import FileLock, Timeout
+import msgspec
 
 from embedgate import __version__
-from embedgate.core.cache import default_root
+from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore, short, utc_now
 from embedgate.core.errors import BaselineError
-from embedgate.core.machine import HardwareProfile, Machine, in_ci
+from embedgate.core.files import MOST, read_json, strict, to_json
+from embedgate.core.machine import HardwareProfile, Machine, in_ci, machine_id
 from embedgate.core.model import Model
 from embedgate.metrics import ALL_TEXTS, CORPUS
 
 SCHEMA = 1
-RECORD = "pytest --gate-update --gate-reason TEXT"
-LOCK_SECONDS = 10.0
 
-_PLAIN_NAME = re.compile(r"\w[\w.-]*")
-
+Whole = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Place = tuple[str, str, str]
-ENTRY_KEYS = ("combination", "dataset", "metric", "value", "interval", "n", "approval", "dataset_sha256")
 
 
 @dataclass(frozen=True, order=True)
@@ -92,6 +82,8 @@ class Provenance:
         libraries: Versions of the libraries that computed, by distribution; `cuda` and `nvidia-driver` on a GPU.
         embedgate: Version of embedgate.
         commit: Commit of the recording repository, see `embedgate.core.machine.git_commit`; empty where there is none.
+        machine: What tells this very machine from others, see `embedgate.core.machine.machine_id`; empty where that was
+            not kept yet.
     """
 
     cpu: str
@@ -99,11 +91,12 @@ class Provenance:
     gpu: str | None
     os: str
     python: str
-    threads: int
-    batch_size: int
+    threads: Whole
+    batch_size: Whole
     libraries: Mapping[str, str]
     embedgate: str
     commit: str
+    machine: str = ""
 
     @classmethod
     def of(
@@ -121,6 +114,7 @@ class Provenance:
             libraries=dict(libraries),
             embedgate=__version__,
             commit=commit,
+            machine=machine_id(),
         )
 
 
@@ -137,11 +131,11 @@ class Approval:
         provenance: Where the measurements come from.
     """
 
-    number: int
+    number: Whole
     when: str
     who: str
     reason: str
-    changed: int
+    changed: Whole
     provenance: Provenance
 
 
@@ -231,7 +225,7 @@ class Found:
         if found is not None and found.entry.key.dataset_sha256 != dataset_sha256:
             raise BaselineError(
                 f"{found.file}: {dataset} changed since {metric} of {combination} was approved "
-                f"(SHA-256 {_short(found.entry.key.dataset_sha256)}, now {_short(dataset_sha256)})",
+                f"(SHA-256 {short(found.entry.key.dataset_sha256)}, now {short(dataset_sha256)})",
                 f"restore the dataset, or record it anew: {RECORD}",
             )
         return found
@@ -272,30 +266,18 @@ class Found:
 
 
 @dataclass(frozen=True)
-class BaselineStore:
-    """The baselines in a folder.
+class BaselineStore(Store[Baseline]):
+    """The approved measurements in a folder of baselines."""
 
-    Attributes:
-        folder: The folder; made when first written to.
-    """
+    suffix = ".json"
 
-    folder: Path
+    def read(self, file: Path) -> Baseline | None:
+        """As `read` of this module."""
+        return read(file)
 
-    def file(self, profile: str, model_name: str) -> Path:
-        """Where the baseline of a hardware profile and model is.
-
-        Raises:
-            BaselineError: If a name could lead out of the folder.
-        """
-        for name in (profile, model_name):
-            if not _PLAIN_NAME.fullmatch(name):
-                raise BaselineError(
-                    f"{name!r} cannot name a baseline", "use letters, digits, '_', '-' and '.', not '.' first"
-                )
-        file = self.folder / profile / f"{model_name}.json"
-        if not file.resolve().is_relative_to(self.folder.resolve()):
-            raise BaselineError(f"{file} leads out of {self.folder}", "replace the link by a folder or file")
-        return file
+    def render(self, content: Baseline) -> bytes:
+        """As `render` of this module, in bytes."""
+        return render(content).encode()
 
     def find(self, profile: HardwareProfile, model: Model) -> Found | None:
         """The baseline of a model on a hardware profile and those it inherits from; None where none of them has one.
@@ -304,19 +286,12 @@ class BaselineStore:
             BaselineError: If a file cannot be trusted, or the nearest was recorded for other weights.
         """
         found: Found | None = None
-        for name in reversed(profile.chain):
-            file = self.file(name, model.name)
-            baseline = read(file)
-            if baseline is not None:
-                # What was recorded for other weights says nothing about these.
-                parent = found if found is not None and found.baseline.fingerprint == model.fingerprint else None
-                found = Found(file, name, name != profile.name, baseline, parent)
-        if found is not None and found.baseline.fingerprint != model.fingerprint:
-            raise BaselineError(
-                f"{found.file} was recorded for another model: other weights, tokenizer or module configs "
-                f"(fingerprint {_short(found.baseline.fingerprint)}, this model's is {_short(model.fingerprint)})",
-                f"gate the model it was recorded for, or record this one: {RECORD}",
-            )
+        for name, file, baseline in reversed([*self.chain(profile, model)]):
+            # What was recorded for other weights says nothing about these.
+            parent = found if found is not None and found.baseline.fingerprint == model.fingerprint else None
+            found = Found(file, name, name != profile.name, baseline, parent)
+        if found is not None:
+            require_same_model(found.file, found.baseline.fingerprint, model)
         return found
 
     def update(
@@ -366,7 +341,7 @@ class BaselineStore:
             raise BaselineError("nothing was measured that could be approved", "see why the combinations did not run")
         file = self.file(profile.name, model.name)
         with locked(file):
-            old = read(file) or Baseline(model.name, model.source, model.fingerprint)
+            old = self.read(file) or Baseline(model.name, model.source, model.fingerprint)
             kept = dict(old.entries) if old.fingerprint == model.fingerprint else {}
             for key in remove:
                 kept.pop(_place(key), None)
@@ -380,13 +355,8 @@ class BaselineStore:
                 approval = Approval(number, utc_now(), who, " ".join(reason.split()), len(changes), provenance)
                 approvals = (*old.approvals, approval)
                 new_file = Baseline(model.name, model.source, model.fingerprint, entries, approvals)
-                write_whole(file, render(new_file).encode())
+                self.write(file, new_file)
         return changes
-
-
-def utc_now() -> str:
-    """Date and time in UTC, ISO 8601 to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
 def format_changes(
@@ -418,43 +388,38 @@ def read(file: Path) -> Baseline | None:
         BaselineError: If it cannot be read, is no JSON, was written by a newer embedgate, or is not of the documented
             form.
     """
-    try:
-        text = file.read_text("utf-8")
-    except FileNotFoundError:
+    form = read_json(file, _File, BaselineError, restore(file), newest=SCHEMA)
+    if form is None:
         return None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _corrupt(file, f"cannot be read: {error}") from error
-    try:
-        content = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant)
-    except json.JSONDecodeError as error:
-        place = f"{file}:{error.lineno}:{error.colno}"
-        raise _corrupt(file, f"is no JSON: {error.msg}", place) from error
-    except (ValueError, RecursionError) as error:
-        raise _corrupt(file, f"is corrupt: {error}") from error
-    if isinstance(content, dict) and type(content.get("schema")) is int and content["schema"] > SCHEMA:
-        raise BaselineError(
-            f"{file} was written by a newer embedgate (schema {content['schema']}, this one reads {SCHEMA})",
-            "upgrade embedgate",
-        )
-    try:
-        return _parse(_Part(content, "", ("schema", "model", "approvals", "entries")))
-    except _FormError as error:
-        raise _corrupt(file, f"is corrupt: {error}") from error
+    if form.schema != SCHEMA:
+        raise corrupt(file, f"is corrupt: schema must be {SCHEMA}")
+    for index, approval in enumerate(form.approvals, start=1):
+        if approval.number != index:
+            raise corrupt(file, f"is corrupt: approvals[{index - 1}].number must be {index}")
+    entries: dict[Place, Entry] = {}
+    for index, each in enumerate(form.entries):
+        entry, where = each.entry(), f"is corrupt: entries[{index}]"
+        if not entry.low <= entry.high:
+            raise corrupt(file, f"{where}.interval must have the lower end first")
+        if _place(entry.key) in entries:
+            raise corrupt(file, f"{where}.metric has an entry already, for the same combination and dataset")
+        if not 1 <= entry.approval <= len(form.approvals):
+            raise corrupt(file, f"{where}.approval must be the number of an approval, 1 to {len(form.approvals)}")
+        entries[_place(entry.key)] = entry
+    approvals = tuple(map(_approval, form.approvals))
+    return Baseline(form.model.name, form.model.source, form.model.fingerprint, entries, approvals)
 
 
 def render(baseline: Baseline) -> str:
     """The text of a baseline file; equal content gives equal text."""
     head = {
         "schema": SCHEMA,
-        "model": {
-            "name": baseline.model_name,
-            "source": baseline.model_source,
-            "fingerprint": baseline.fingerprint,
-        },
+        "model": msgspec.structs.asdict(_Model(baseline.model_name, baseline.model_source, baseline.fingerprint)),
         "approvals": [_approval_record(approval) for approval in baseline.approvals],
     }
-    start = json.dumps(head, indent=1, ensure_ascii=False).removesuffix("\n}")
-    lines = (json.dumps(_entry_record(entry), ensure_ascii=False) for _, entry in sorted(baseline.entries.items()))
+    start = to_json(head, indent=1, ensure_ascii=False).removesuffix("\n}")
+    records = (msgspec.to_builtins(_Entry.of(entry)) for _, entry in sorted(baseline.entries.items()))
+    lines = (to_json(record, ensure_ascii=False) for record in records)
     entries = ",".join(f"\n  {line}" for line in lines)
     return f'{start},\n "entries": [{entries}\n ]\n}}\n'
 
@@ -465,85 +430,16 @@ def _approval_record(approval: Approval) -> dict[str, Any]:
     # One text, so that the flags stand on one line.
     provenance["flags"] = " ".join(approval.provenance.flags)
     provenance["libraries"] = dict(sorted(approval.provenance.libraries.items()))
+    if not provenance["machine"]:
+        del provenance["machine"]  # files from before it was kept stay as they are
     return record
 
 
-def _entry_record(entry: Entry) -> dict[str, Any]:
-    return {
-        "combination": entry.key.combination,
-        "dataset": entry.key.dataset,
-        "metric": entry.key.metric,
-        "value": entry.value,
-        "interval": [entry.low, entry.high],
-        "n": entry.n,
-        "approval": entry.approval,
-        "dataset_sha256": entry.key.dataset_sha256,
-    }
-
-
-def _parse(top: _Part) -> Baseline:
-    if top.whole("schema") != SCHEMA:
-        raise top.error("schema", f"must be {SCHEMA}")
-    model = top.part("model", ("name", "source", "fingerprint"))
-    approvals = tuple(_parse_approval(part) for part in top.parts("approvals", _names(Approval)))
-    for index, approval in enumerate(approvals):
-        if approval.number != index + 1:
-            raise top.error(f"approvals[{index}].number", f"must be {index + 1}")
-    entries: dict[Place, Entry] = {}
-    for part in top.parts("entries", ENTRY_KEYS):
-        entry = _parse_entry(part)
-        if _place(entry.key) in entries:
-            raise part.error("metric", "has an entry already, for the same combination and dataset")
-        if not 1 <= entry.approval <= len(approvals):
-            raise part.error("approval", f"must be the number of an approval, 1 to {len(approvals)}")
-        entries[_place(entry.key)] = entry
-    return Baseline(model.text("name"), model.text("source"), model.text("fingerprint"), entries, approvals)
-
-
-def _parse_approval(part: _Part) -> Approval:
-    source = part.part("provenance", _names(Provenance))
-    provenance = Provenance(
-        cpu=source.text("cpu"),
-        flags=tuple(source.text("flags").split()),
-        gpu=source.take("gpu", "a text or null", lambda gpu: gpu is None or isinstance(gpu, str)),
-        os=source.text("os"),
-        python=source.text("python"),
-        threads=source.whole("threads"),
-        batch_size=source.whole("batch_size"),
-        libraries=source.take("libraries", "texts by name", _is_texts_by_name),
-        embedgate=source.text("embedgate"),
-        commit=source.text("commit"),
-    )
-    return Approval(
-        number=part.whole("number"),
-        when=part.text("when"),
-        who=part.text("who"),
-        reason=part.text("reason"),
-        changed=part.whole("changed"),
-        provenance=provenance,
-    )
-
-
-def _parse_entry(part: _Part) -> Entry:
-    low, high = part.take("interval", "two finite numbers, the lower one first", _is_interval)
-    key = Key(part.text("combination"), part.text("dataset"), part.text("metric"), part.text("dataset_sha256"))
-    return Entry(key, part.number("value"), float(low), float(high), part.whole("n"), part.whole("approval"))
-
-
-def _names(of: type[Approval] | type[Provenance]) -> tuple[str, ...]:
-    return tuple(attribute.name for attribute in fields(of))
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
-def _is_interval(value: object) -> bool:
-    return isinstance(value, list) and len(value) == 2 and all(map(_is_number, value)) and value[0] <= value[1]
-
-
-def _is_texts_by_name(value: object) -> bool:
-    return isinstance(value, dict) and all(isinstance(text, str) for text in value.values())
+def _approval(form: Any) -> Approval:
+    fields = msgspec.structs.asdict(form)
+    provenance = msgspec.structs.asdict(form.provenance)
+    provenance["flags"] = tuple(provenance["flags"].split())
+    return Approval(**{**fields, "provenance": Provenance(**provenance)})
 
 
 def _place(key: Key) -> Place:
@@ -567,120 +463,47 @@ def _changes(old: Mapping[Place, Entry], new: Mapping[Place, Entry]) -> tuple[Ch
     return tuple(Change(old.get(p), new.get(p)) for p in places if old.get(p) != new.get(p))
 
 
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Keeps a second update of the same file out, so that none is lost.
-
-    The lock lives in the user's cache folder: beside the baseline it would be one more file to ignore in git.
-    """
-    lock = default_root() / "locks" / f"{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:20]}.lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock, timeout=LOCK_SECONDS).acquire()
-    except Timeout as error:
-        raise BaselineError(f"another update of {file} is running", "wait until it ends, then try again") from error
-    except OSError as error:
-        raise BaselineError(
-            f"{lock} cannot be locked: {error}", "check the folder, or set EMBEDGATE_CACHE to another"
-        ) from error
-    with held:
-        yield
+# The form of a file, see docs/baselines.md.
 
 
-def write_whole(file: Path, content: bytes) -> None:
-    """Replaces a file as a whole: a crash at any moment leaves the old one or the new one.
-
-    Raises:
-        BaselineError: If it cannot be written; the old file is then as it was.
-    """
-    # The name is fixed, so that what a killed update leaves behind is overwritten by the next; the lock is held.
-    scratch = file.with_name(f".{file.name}.tmp")
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with scratch.open("wb") as stream:
-            stream.write(content)
-            stream.flush()
-            os.fsync(stream.fileno())
-        if file.exists():
-            shutil.copymode(file, scratch)
-        os.replace(scratch, file)
-        if os.name == "posix":
-            _sync_folder(file.parent)
-    except OSError as error:
-        raise BaselineError(
-            f"{file} cannot be written: {error}", "check the folder, or give --gate-baselines"
-        ) from error
-    finally:
-        with suppress(OSError):
-            scratch.unlink()
+class _Model(msgspec.Struct, forbid_unknown_fields=True):
+    name: str
+    source: str
+    fingerprint: str
 
 
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+    combination: str
+    dataset: str
+    metric: str
+    value: float
+    interval: tuple[float, float]
+    n: Whole
+    approval: Whole
+    dataset_sha256: str
+
+    @classmethod
+    def of(cls, entry: Entry) -> _Entry:
+        key, interval = entry.key, (entry.low, entry.high)
+        return cls(
+            key.combination,
+            key.dataset,
+            key.metric,
+            entry.value,
+            interval,
+            entry.n,
+            entry.approval,
+            key.dataset_sha256,
+        )
+
+    def entry(self) -> Entry:
+        key = Key(self.combination, self.dataset, self.metric, self.dataset_sha256)
+        return Entry(key, self.value, *self.interval, self.n, self.approval)
 
 
-def _corrupt(file: Path, cause: str, place: str = "") -> BaselineError:
-    return BaselineError(
-        f"{place or file} {cause}", f"restore it (git checkout -- {file}), or delete it and record it anew: {RECORD}"
-    )
-
-
-def _short(fingerprint: str) -> str:
-    return f"{fingerprint[:12]}..." if len(fingerprint) > 12 else fingerprint or "none"
-
-
-def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        names = [name for name, _ in pairs]
-        twice = next(name for name in names if names.count(name) > 1)
-        raise ValueError(f"{twice!r} stands twice in one object")
-    return found
-
-
-def _refuse_constant(name: str) -> float:
-    raise ValueError(f"it holds {name}, which is no number")
-
-
-class _FormError(Exception):
-    """Something in a file is not of the documented form; the text names the place."""
-
-
-class _Part:
-    """An object of a file, with exactly the keys it must have."""
-
-    def __init__(self, value: object, place: str, keys: Collection[str]) -> None:
-        if not isinstance(value, dict):
-            raise _FormError(f"{place.rstrip('.') or 'the whole'} must be an object")
-        for key in sorted({*keys} ^ {*value}):
-            raise _FormError(f"{place}{key} is {'missing' if key in keys else 'unknown'}")
-        self._value = value
-        self._prefix = place
-
-    def error(self, key: str, cause: str) -> _FormError:
-        return _FormError(f"{self._prefix}{key} {cause}")
-
-    def take(self, key: str, what: str, fits: Callable[[Any], bool]) -> Any:
-        if not fits(self._value[key]):
-            raise self.error(key, f"must be {what}")
-        return self._value[key]
-
-    def text(self, key: str) -> str:
-        return str(self.take(key, "a text", lambda value: isinstance(value, str)))
-
-    def whole(self, key: str) -> int:
-        return int(self.take(key, "a whole number, 0 or more", lambda value: type(value) is int and value >= 0))
-
-    def number(self, key: str) -> float:
-        return float(self.take(key, "a finite number", _is_number))
-
-    def part(self, key: str, keys: Collection[str]) -> _Part:
-        return _Part(self._value[key], f"{self._prefix}{key}.", keys)
-
-    def parts(self, key: str, keys: Collection[str]) -> list[_Part]:
-        values = self.take(key, "a list", lambda value: isinstance(value, list))
-        return [_Part(value, f"{self._prefix}{key}[{index}].", keys) for index, value in enumerate(values)]
+_Approval = strict(Approval, provenance=strict(Provenance, flags=str))
+_File = msgspec.defstruct(
+    "_File",
+    [("schema", Whole), ("model", _Model), ("approvals", list[_Approval]), ("entries", list[_Entry])],
+    forbid_unknown_fields=True,
+)

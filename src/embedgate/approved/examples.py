@@ -7,14 +7,21 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
+import msgspec
+
 from embedgate.core.errors import GateError
-from embedgate.core.options import parse_example
+from embedgate.core.files import read_jsonl
+from embedgate.core.options import Texts
 from embedgate.core.settings import own_or_bundled
 
 FILE_NAME = "pinned_examples.jsonl"
+
+
+class _Pinned(msgspec.Struct, forbid_unknown_fields=True):
+    texts: Texts
+    reason: str = ""
 
 
 def load_pinned(folder: Path) -> tuple[tuple[str, ...], ...]:
@@ -23,23 +30,6 @@ def load_pinned(folder: Path) -> tuple[tuple[str, ...], ...]:
     Raises:
         GateError: If a line is no example; with file and line.
     """
-    file = own_or_bundled(folder, FILE_NAME)
-    if not file.is_file():
-        return ()
-    try:
-        lines = file.read_text("utf-8").split("\n")  # not splitlines: JSON may hold U+2028 as it is
-    except (OSError, UnicodeDecodeError) as error:
-        raise GateError(f"{file} cannot be read: {error}") from error
-    found = []
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        where = f"{file}:{number}"
-        try:
-            record = json.loads(line)
-        except ValueError as error:
-            raise GateError(f"{where} is no JSON: {error}", "write one example per line") from error
-        if not isinstance(record, dict) or not {"texts"} <= {*record} <= {"texts", "reason"}:
-            raise GateError(f"{where} is no example", 'write {"texts": [...], "reason": "..."}')
-        found.append(parse_example(record["texts"], where))
-    return tuple(found)
+    action = 'write one example per line: {"texts": [...], "reason": "..."}'
+    found = read_jsonl(own_or_bundled(folder, FILE_NAME), _Pinned, GateError, action)
+    return tuple(pinned.texts for pinned in found or ())

@@ -7,25 +7,37 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, get_args
 
-from embedgate.approved.tolerances import choose_from, read_toml
+import msgspec
+
 from embedgate.core.errors import GateError
+from embedgate.core.files import choose_from, convert, read_toml
 from embedgate.core.judgement import Judgement, Verdict
 from embedgate.core.machine import HardwareProfile
 
-KINDS = ("known-defect", "not-supported", "under-investigation")
+Kind = Literal["known-defect", "not-supported", "under-investigation"]
+KINDS = get_args(Kind)
 
 # Check, dataset and metric, as a judgement has them.
 Subject = tuple[str, str, str]
 
-_REQUIRED = ("combination", "dataset", "check", "kind", "reason", "link")
-_OPTIONAL = ("metric", "profile")
+Words = Annotated[str, msgspec.Meta(pattern=r"\S")]
 _LINK = re.compile(r"https?://[\w.-]+\S*")
 
 
-@dataclass(frozen=True)
-class Expected:
+class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    combination: Words
+    dataset: Words
+    check: Words
+    kind: Kind
+    reason: Words
+    link: Words
+    metric: Words = "*"
+    profile: Words = "*"
+
+
+class Expected(_Record, frozen=True):
     """One entry: what is expected to fail, and why.
 
     Attributes:
@@ -40,14 +52,6 @@ class Expected:
         position: Place in the file, from 1.
     """
 
-    combination: str
-    dataset: str
-    check: str
-    kind: str
-    reason: str
-    link: str
-    metric: str = "*"
-    profile: str = "*"
     position: int = 0
 
     def __str__(self) -> str:
@@ -90,20 +94,17 @@ class Expectations:
     def load(cls, path: Path, *, checks: Collection[str], metrics: Collection[str]) -> Expectations:
         """Reads a file of expected failures and checks every entry; a missing file holds none.
 
+        Args:
+            path: The TOML file.
+            checks: Names of all checks there can be, whatever is installed or set.
+            metrics: Names of all that their judgements can be about, likewise.
+
         Raises:
             GateError: If it is no TOML, or an entry lacks a key, has an unknown one, or a value that means nothing.
         """
-        if not path.exists():
-            return cls(path)
-        top = read_toml(path, "")
-        for key in top:
-            if key != "expected":
-                raise GateError(f"{path}: unknown key {key}", "write each entry as [[expected]]")
-        records = top.get("expected", [])
-        if not isinstance(records, list) or not all(isinstance(record, dict) for record in records):
-            raise GateError(f"{path}: expected must be a list of tables", "write each entry as [[expected]]")
-        entries = [_entry(f"{path}: entry {position}", position, r, checks, metrics) for position, r in enumerate(records, start=1)]
-        return cls(path, entries)
+        found = read_toml(path, _File, GateError, "write each entry as [[expected]]")
+        records = enumerate(found.expected if found else (), start=1)
+        return cls(path, [_entry(path, place, record, checks, metrics) for place, record in records])
 
     def match(
         self, combination: str, dataset: str, check: str, metric: str, profile: HardwareProfile, verdict: Verdict
@@ -205,23 +206,18 @@ class Expectations:
         return GateError(f"{self.path}: {entry.subject} {what}", "remove it, or correct its globs")
 
 
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    expected: list[dict[str, Any]] = []
+
+
 def _entry(
-    where: str, position: int, record: dict[str, Any], checks: Collection[str], metrics: Collection[str]
+    path: Path, position: int, record: dict[str, Any], checks: Collection[str], metrics: Collection[str]
 ) -> Expected:
-    for key, value in record.items():
-        if key not in (*_REQUIRED, *_OPTIONAL):
-            raise GateError(f"{where}: unknown key {key}", choose_from(key, (*_REQUIRED, *_OPTIONAL)))
-        if not isinstance(value, str) or not value.strip():
-            raise GateError(f"{where}: {key} must be a text, not {value!r}")
-    for key in _REQUIRED:
-        if key not in record:
-            raise GateError(f"{where}: {key} is missing", f"every entry needs {', '.join(_REQUIRED)}")
-    if record["kind"] not in KINDS:
-        raise GateError(f"{where}: unknown kind {record['kind']!r}", f"choose from {', '.join(KINDS)}")
-    for key, known in (("check", checks), ("metric", metrics)):
-        glob = record.get(key, "*")
+    where = f"{path}: entry {position}"
+    found = convert(record, _Record, GateError, where)
+    for key, glob, known in (("check", found.check, checks), ("metric", found.metric, metrics)):
         if not any(fnmatchcase(name, glob) for name in known):
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))
-    if not _LINK.fullmatch(record["link"]):
-        raise GateError(f"{where}: {record['link']!r} is no link", "give the address of the issue that follows it")
-    return Expected(**record, position=position)
+    if not _LINK.fullmatch(found.link):
+        raise GateError(f"{where}: {found.link!r} is no link", "give the address of the issue that follows it")
+    return Expected(**msgspec.structs.asdict(found), position=position)

@@ -6,17 +6,19 @@ which model and what content they are about, and who approved each combination w
 
 from __future__ import annotations
 
-import json
+from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Generic, TypeVar
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.baseline import RECORD, BaselineStore, locked, write_whole
-from embedgate.core.errors import BaselineError
+from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore
+from embedgate.core.errors import BaselineError, one_line
+from embedgate.core.files import parse_json, strict, to_json
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.model import Model
 
@@ -25,6 +27,7 @@ SCHEMA = 1
 METADATA = "embedgate"
 
 Tensors = Mapping[str, npt.NDArray[Any]]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -45,83 +48,89 @@ class TensorApproval:
 
 
 @dataclass(frozen=True)
-class ApprovedTensors:
+class ApprovedTensors(Generic[T]):
     """What was approved for one combination.
 
     Attributes:
-        tensors: The tensors, by name.
+        value: What its tensors say.
         approval: Who approved them, and with what they were made.
         profile: Hardware profile they were taken on.
-        file: The file they were read from.
     """
 
-    tensors: Tensors
+    value: T
     approval: TensorApproval
     profile: str
-    file: Path
 
 
 @dataclass(frozen=True)
-class _File:
+class TensorFile:
+    """The content of one file.
+
+    Attributes:
+        fingerprint: SHA-256 over the weights, tokenizer and module configs of the model, hex.
+        about: Hash of what the tensors are about, hex; empty where they are about the model alone.
+        approvals: Who approved them, by combination.
+        tensors: The tensors, by combination and name.
+    """
+
     fingerprint: str
     about: str
-    approvals: dict[str, TensorApproval]
-    tensors: dict[str, npt.NDArray[Any]]
+    approvals: Mapping[str, TensorApproval]
+    tensors: Mapping[str, npt.NDArray[Any]]
 
     def of(self, combination: str) -> dict[str, npt.NDArray[Any]]:
+        """One combination's tensors, by name."""
         prefix = f"{combination}/"
         return {key.removeprefix(prefix): part for key, part in self.tensors.items() if key.startswith(prefix)}
 
 
-@dataclass(frozen=True)
-class TensorStore:
+class TensorStore(Store[TensorFile], Generic[T]):
     """Approved tensors of one subject in a folder of baselines.
 
     Attributes:
-        folder: The folder; made when first written to.
-        subject: The second word of the files' names, such as `golden`.
         called: What they are, for messages, such as `golden texts`.
     """
 
-    folder: Path
-    subject: str
-    called: str
+    called: ClassVar[str]
 
-    def file(self, profile: str, model_name: str) -> Path:
-        """Where the tensors of a hardware profile and model are.
+    @abstractmethod
+    def pack(self, value: T) -> Tensors:
+        """Tensors by name, as they are kept."""
+
+    @abstractmethod
+    def unpack(self, tensors: Tensors) -> T:
+        """What tensors say.
 
         Raises:
-            BaselineError: If a name could lead out of the folder.
+            ValueError: If they say nothing: what the combination has instead.
         """
-        return BaselineStore(self.folder).file(profile, model_name).with_suffix(f".{self.subject}.safetensors")
 
-    def find(self, profile: HardwareProfile, model: Model, about: str, combination: str) -> ApprovedTensors | None:
+    def find(
+        self, profile: HardwareProfile, model: Model, combination: str, about: str = ""
+    ) -> ApprovedTensors[T] | None:
         """What was approved for a combination, on a profile or the nearest it inherits from; None where nothing was.
 
         Args:
             profile: The hardware profile.
             model: The model.
-            about: Hash of what they are about, hex; empty where they are about the model alone.
             combination: Id of the combination.
+            about: Hash of what they are about, hex; empty where they are about the model alone.
 
         Raises:
             BaselineError: If the file cannot be trusted, or is about other weights or content.
         """
-        for name in profile.chain:
-            file = self.file(name, model.name)
-            found = _read(file)
-            if found is None or combination not in found.approvals:
+        for name, file, found in self.chain(profile, model):
+            if combination not in found.approvals:
                 continue
-            if found.fingerprint != model.fingerprint:
-                raise BaselineError(
-                    f"{file} was recorded for another model: other weights, tokenizer or module configs",
-                    f"record it anew: {RECORD}",
-                )
+            require_same_model(file, found.fingerprint, model)
             if found.about != about:
                 raise BaselineError(f"{file} was recorded for other {self.called}", f"record it anew: {RECORD}")
             if any(part.dtype.kind == "f" and not np.isfinite(part).all() for part in found.tensors.values()):
                 raise corrupt(file, "holds NaN or infinity")
-            return ApprovedTensors(found.of(combination), found.approvals[combination], name, file)
+            try:
+                return ApprovedTensors(self.unpack(found.of(combination)), found.approvals[combination], name)
+            except ValueError as error:
+                raise corrupt(file, f"is corrupt: {combination} has {error}") from error
         return None
 
     def check(self, profile: HardwareProfile, model: Model) -> None:
@@ -130,10 +139,15 @@ class TensorStore:
         Raises:
             BaselineError: If the old file cannot be trusted.
         """
-        _read(self.file(profile.name, model.name))
+        self.read(self.file(profile.name, model.name))
 
     def update(
-        self, profile: HardwareProfile, model: Model, about: str, taken: Mapping[str, Tensors], approval: TensorApproval
+        self,
+        profile: HardwareProfile,
+        model: Model,
+        taken: Mapping[str, T],
+        approval: TensorApproval,
+        about: str = "",
     ) -> dict[str, str]:
         """Approves tensors, each combination's as a whole; those of other combinations stay.
 
@@ -142,9 +156,9 @@ class TensorStore:
         Args:
             profile: The hardware profile they were taken on.
             model: The model they were taken with.
-            about: Hash of what they are about, as in `find`.
-            taken: The tensors by name, by combination.
+            taken: What was taken, by combination.
             approval: Who approves, and with what they were made.
+            about: Hash of what they are about, as in `find`.
 
         Returns:
             What became of the combinations whose tensors changed, sorted: `recorded` or `dropped`.
@@ -152,20 +166,21 @@ class TensorStore:
         Raises:
             BaselineError: If one is not finite, the old file cannot be trusted, or it cannot be written.
         """
-        for combination, tensors in taken.items():
-            for name, part in tensors.items():
+        packed = {combination: self.pack(value) for combination, value in taken.items()}
+        for combination, parts in packed.items():
+            for name, part in parts.items():
                 if not np.isfinite(part).all():
                     cause = f"the {self.called}' {name} of {combination} are not finite"
                     raise BaselineError(cause, "find out why first")
         file = self.file(profile.name, model.name)
         with locked(file):
-            old, changed = _read(file), {}
+            old, changed = self.read(file), {}
             if old is not None and (old.fingerprint != model.fingerprint or old.about != about):
                 changed = dict.fromkeys(old.approvals, "dropped")
                 old = None
-            content = old or _File(model.fingerprint, about, {}, {})
+            content = old or TensorFile(model.fingerprint, about, {}, {})
             tensors, approvals = dict(content.tensors), dict(content.approvals)
-            for combination, new in taken.items():
+            for combination, new in packed.items():
                 before = content.of(combination)
                 if before.keys() == new.keys() and all(np.array_equal(before[key], new[key]) for key in new):
                     continue
@@ -174,45 +189,54 @@ class TensorStore:
                 approvals[combination] = approval
                 changed[combination] = "recorded"
             if changed:
-                write_whole(file, _render(_File(model.fingerprint, about, approvals, tensors)))
+                self.write(file, TensorFile(model.fingerprint, about, approvals, tensors))
         return dict(sorted(changed.items()))
 
+    def read(self, file: Path) -> TensorFile | None:
+        """A file's content; None where there is none.
 
-def _read(file: Path) -> _File | None:
-    if not file.is_file():
-        return None
-    from safetensors import SafetensorError, safe_open
+        Raises:
+            BaselineError: If it cannot be trusted.
+        """
+        from safetensors import SafetensorError, safe_open
 
-    try:
-        with safe_open(file, framework="numpy") as content:
-            head = json.loads(content.metadata()[METADATA])
-            tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
-        schema = int(head["schema"])
-        if schema <= SCHEMA:
-            approvals = {combination: TensorApproval(**record) for combination, record in head["approvals"].items()}
-            return _File(str(head["fingerprint"]), str(head["texts_sha256"]), approvals, tensors)
-    except (SafetensorError, OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise corrupt(file, f"is corrupt: {type(error).__name__}: {error}") from error
-    raise BaselineError(
-        f"{file} was written by a newer embedgate (schema {schema}, this one reads {SCHEMA})", "upgrade embedgate"
-    )
+        try:
+            with safe_open(file, framework="numpy") as content:
+                metadata = (content.metadata() or {}).get(METADATA, "")
+                tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
+        except FileNotFoundError:
+            return None
+        except (SafetensorError, OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+            # The last two: of a type or of a size that NumPy does not know.
+            raise corrupt(file, f"is corrupt: {one_line(error)}") from error
+        whole = f"{file} is corrupt: metadata"
+        head = parse_json(metadata, _Head, BaselineError, str(file), restore(file), SCHEMA, whole)
+        if head.schema != SCHEMA:
+            raise corrupt(file, f"is corrupt: schema must be {SCHEMA}")
+        approvals = {name: TensorApproval(**msgspec.structs.asdict(each)) for name, each in head.approvals.items()}
+        return TensorFile(head.fingerprint, head.texts_sha256, approvals, tensors)
+
+    def render(self, content: TensorFile) -> bytes:
+        """A file's bytes; equal content gives equal bytes."""
+        from safetensors.numpy import save
+
+        head = {
+            "schema": SCHEMA,
+            "fingerprint": content.fingerprint,
+            "texts_sha256": content.about,
+            "approvals": {combination: asdict(approval) for combination, approval in content.approvals.items()},
+        }
+        tensors = {key: np.ascontiguousarray(tensor) for key, tensor in content.tensors.items()}
+        return bytes(save(tensors, {METADATA: to_json(head, sort_keys=True)}))
 
 
-def _render(content: _File) -> bytes:
-    from safetensors.numpy import save
-
-    head = {
-        "schema": SCHEMA,
-        "fingerprint": content.fingerprint,
-        "texts_sha256": content.about,
-        "approvals": {combination: asdict(approval) for combination, approval in content.approvals.items()},
-    }
-    tensors = {key: np.ascontiguousarray(tensor) for key, tensor in content.tensors.items()}
-    return bytes(save(tensors, {METADATA: json.dumps(head, sort_keys=True)}))
-
-
-def corrupt(file: Path, cause: str) -> BaselineError:
-    """The error about a file that cannot be trusted."""
-    return BaselineError(
-        f"{file} {cause}", f"restore it (git checkout -- {file}), or delete it and record it: {RECORD}"
-    )
+_Head = msgspec.defstruct(
+    "_Head",
+    [
+        ("schema", int),
+        ("fingerprint", str),
+        ("texts_sha256", str),
+        ("approvals", dict[str, strict(TensorApproval)]),  # type: ignore[misc]
+    ],
+    forbid_unknown_fields=True,
+)

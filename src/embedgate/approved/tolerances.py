@@ -7,15 +7,16 @@ each the metric's own number before `all`. The file's header says what each tabl
 from __future__ import annotations
 
 import re
-import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
+from embedgate.core.files import convert, read_toml, table
 from embedgate.core.judgement import ORDER
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
@@ -49,12 +50,12 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
-# What the default scope must answer, so that every look-up has an answer.
-_NEEDS_ALL = ("retention", "drift", "drift_inherited")
-
-# What `default` need not set, since files from before it was judged do not: table and number.
-LATER = (("floor", "mixed_kept_at_10"), ("budget", "search"))
+# What `default` need not set, since files from before it was judged do not: numbers by table.
+LATER = {"floor": {"mixed_kept_at_10"}, "budget": {"search"}}
 _TRUNCATED = re.compile(r"\d+d-")
+
+Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
+Level = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 
 Table = Mapping[str, float]
 Scope = Mapping[str, Table]
@@ -90,35 +91,17 @@ class Tolerances:
             GateError: If the file is missing, no TOML, or has an unknown key or a number that is no tolerance.
         """
         combinations = list(Registry() if known is None else known)
-        reader = _Reader(path)
-        top = reader.table(
-            read_toml(path, "copy embedgate's own baselines/tolerances.toml there"),
-            "",
-            ("alpha", "upgrade", "default", "weight_precision", "combination", "stored"),
-        )
-        default = _with_later(reader.scope(top.get("default", {}), "default"))
-        upgrade = reader.numbers(top.get("upgrade", {}), "upgrade", (ALL, *TASK_METRICS))
-        for name in _NEEDS_ALL:
-            reader.require(ALL in default.get(name, {}), f"default.{name}.{ALL}")
-        for table, names in (("floor", FLOOR_METRICS), ("order", ORDER), ("golden", GOLDEN), ("budget", SLACK)):
-            for name in names:
-                reader.require(name in default.get(table, {}), f"default.{table}.{name}")
-        of_stored = top["stored"] if "stored" in top else _own()["stored"]
-        truncated = (name for name in of_stored if _TRUNCATED.sub("", name, count=1) in _storages())
-        scopes = reader.table(of_stored, "stored", (DEFAULT, TRUNCATED, *_storages(), *engines, *truncated))
-        stored = {name: reader.numbers(table, _join("stored", name), STORED) for name, table in scopes.items()}
-        for name in STORED:
-            reader.require(name in stored.get(DEFAULT, {}), f"stored.{DEFAULT}.{name}")
-        reader.require(ALL in upgrade, f"upgrade.{ALL}")
-        reader.require("alpha" in top, "alpha")
+        raw = _raw(path, "copy embedgate's own baselines/tolerances.toml there")
+        form = _form({c.id for c in combinations}, {c.weight_precision for c in combinations}, engines, raw)
+        top = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
         return cls(
             path=path,
-            alpha=reader.number(top["alpha"], "alpha", positive=True),
-            _default=default,
-            _weight_precisions=reader.scopes(top, "weight_precision", {c.weight_precision for c in combinations}),
-            _combinations=reader.scopes(top, "combination", {c.id for c in combinations}),
-            _upgrade=upgrade,
-            _stored=stored,
+            alpha=top["alpha"],
+            _default=_with_later(top[DEFAULT]),
+            _weight_precisions=top.get("weight_precision", {}),
+            _combinations=top.get("combination", {}),
+            _upgrade=top["upgrade"],
+            _stored=top["stored"] if "stored" in top else _own()["stored"],
         )
 
     def retention(self, combination: Combination, metric: str) -> float:
@@ -208,95 +191,56 @@ class Tolerances:
         return None
 
 
+def _raw(path: Path, if_missing: str) -> dict[str, Any]:
+    found = read_toml(path, dict[str, Any], GateError)
+    if found is None:
+        raise GateError(f"{path} is missing", if_missing)
+    return found
+
+
 def _own() -> dict[str, Any]:
     """Embedgate's own tolerances."""
-    return read_toml(bundled_baselines() / "tolerances.toml", "reinstall embedgate")
+    return _raw(bundled_baselines() / "tolerances.toml", "reinstall embedgate")
+
+
+def _form(
+    combinations: Collection[str], weight_precisions: Collection[str], engines: Iterable[str], raw: Mapping[str, Any]
+) -> Any:
+    """The type of a file of tolerances, in which every key is known; `default` answers every question."""
+
+    def numbers(keys: Iterable[str], required: Collection[str] = ()) -> Any:
+        return table("Numbers", dict.fromkeys(keys, Share), required)
+
+    needed = {name: {ALL} & {*keys} or {*keys} - LATER.get(name, set()) for name, keys in _TABLES.items()}
+    del needed["stability"]  # without it, what an encoder declares holds
+    default = {name: numbers(keys, needed.get(name, ())) for name, keys in _TABLES.items()}
+    scope = table("Scope", {name: numbers(keys) for name, keys in _TABLES.items()})
+    named = raw.get("stored")
+    truncated = (
+        name for name in (named if isinstance(named, dict) else ()) if _TRUNCATED.sub("", name, count=1) in _storages()
+    )
+    stored = {
+        **dict.fromkeys((TRUNCATED, *_storages(), *engines, *truncated), numbers(STORED)),
+        DEFAULT: numbers(STORED, STORED),
+    }
+    tables = {
+        "alpha": Level,
+        "upgrade": numbers((ALL, *TASK_METRICS), (ALL,)),
+        DEFAULT: table("Default", default, needed),
+        "weight_precision": table("WeightPrecisions", dict.fromkeys(weight_precisions, scope)),
+        "combination": table("Combinations", dict.fromkeys(combinations, scope)),
+        "stored": table("Stored", stored, (DEFAULT,)),
+    }
+    return table("Tolerances", tables, ("alpha", "upgrade", DEFAULT))
 
 
 def _with_later(default: Scope) -> Scope:
     """The default scope with embedgate's own numbers for what a file from before it was judged does not set."""
-    missing = [(table, name) for table, name in LATER if name not in default.get(table, {})]
-    if not missing:
-        return default
     own = _own()[DEFAULT]
-    return {
-        **default,
-        **{table: {**default.get(table, {}), name: float(own[table][name])} for table, name in missing},
-    }
+    later = {name: {key: own[name][key] for key in keys} | dict(default[name]) for name, keys in LATER.items()}
+    return {**default, **later}
 
 
 def _storages() -> set[str]:
     """What a table of `stored` can be about: storages as they are judged, and embedding precisions."""
     return {*EMBEDDING_PRECISIONS, *(storage.id for storage in STORAGES)}
-
-
-def read_toml(path: Path, if_missing: str) -> dict[str, Any]:
-    """Reads a TOML file.
-
-    Args:
-        path: The file.
-        if_missing: What to do where it is missing.
-
-    Raises:
-        GateError: If it is missing, unreadable or no TOML; with the line and column of the fault.
-    """
-    try:
-        return tomllib.loads(path.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise GateError(f"{path} is missing", if_missing) from error
-    except (OSError, UnicodeDecodeError) as error:
-        raise GateError(f"{path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise GateError(f"{path} is no TOML: {error}") from error
-
-
-def choose_from(wrong: str, known: Iterable[str]) -> str:
-    """What to do about an unknown word: the one that was probably meant, or all there are."""
-    names = sorted(known)
-    close = get_close_matches(wrong, names, n=1)
-    return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}"
-
-
-@dataclass(frozen=True)
-class _Reader:
-    """Checks the parts of one file, naming file and key in every error."""
-
-    path: Path
-
-    def table(self, value: object, key: str, known: Iterable[str]) -> dict[str, Any]:
-        if not isinstance(value, dict):
-            raise GateError(f"{self.path}: {key} must be a table")
-        names = set(known)
-        for name in value:
-            if name not in names:
-                raise GateError(f"{self.path}: unknown key {_join(key, name)}", choose_from(name, names))
-        return value
-
-    def scopes(self, top: dict[str, Any], key: str, known: Iterable[str]) -> dict[str, Scope]:
-        found = self.table(top.get(key, {}), key, known)
-        return {name: self.scope(value, _join(key, name)) for name, value in found.items()}
-
-    def scope(self, value: object, key: str) -> Scope:
-        found = self.table(value, key, _TABLES)
-        return {name: self.numbers(table, _join(key, name), _TABLES[name]) for name, table in found.items()}
-
-    def numbers(self, value: object, key: str, known: Iterable[str]) -> Table:
-        found = self.table(value, key, known)
-        return {name: self.number(number, _join(key, name)) for name, number in found.items()}
-
-    def number(self, value: object, key: str, positive: bool = False) -> float:
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise GateError(f"{self.path}: {key} must be a number, not {value!r}")
-        if not 0 <= value < 1 or (positive and value == 0):
-            bound = "above 0" if positive else "at least 0"
-            raise GateError(f"{self.path}: {key} is {value}", f"it is a share: {bound} and below 1, so 1% is 0.01")
-        return float(value)
-
-    def require(self, present: bool, key: str) -> None:
-        if not present:
-            raise GateError(f"{self.path}: {key} is missing", "set it: it answers where nothing more special does")
-
-
-def _join(key: str, name: str) -> str:
-    word = name if name.replace("_", "").isalnum() else f'"{name}"'
-    return f"{key}.{word}" if key else word

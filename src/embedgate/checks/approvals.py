@@ -15,10 +15,10 @@ from embedgate.approved.baseline import (
     format_changes,
     read,
     shown,
-    utc_now,
 )
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
+from embedgate.approved.store import utc_now
 from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.context import Context
 from embedgate.checks.effective import is_sound
@@ -204,10 +204,8 @@ class Approvals:
         )
         approval = TensorApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose))
         taken = {run.combination.id: golden for run in runs if (golden := session.known_golden(run)) is not None}
-        texts_sha256 = load_golden()[1]
-        golden = self.golden.update(
-            profile, model, texts_sha256, {id_: found for id_, found in taken.items() if found.finite}, approval
-        )
+        finite = {id_: found for id_, found in taken.items() if found.finite}
+        golden = self.golden.update(profile, model, finite, approval, load_golden()[1])
         # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.
         in_use = self._context.of(StoredVectors).ranges
         calibrated = {

@@ -87,15 +87,15 @@ def golden(context: Context, case: Case) -> Judgement:
     if context.settings.update:
         return case.passed("to be recorded when the session ends")
     try:
-        approved = context.of(Approvals).golden.find(profile, model, sha256, combination.id)
+        approved = context.of(Approvals).golden.find(profile, model, combination.id, sha256)
     except BaselineError as error:
         return case.untrusted(error)
     if approved is None:
         return _never_approved(context, case, "golden texts")
     move = context.tolerances.golden_move(combination)
-    found = drifted(now, approved.golden, texts, move)
+    found = drifted(now, approved.value, texts, move)
     if found is None:
-        worst = largest_move(now, approved.golden)
+        worst = largest_move(now, approved.value)
         message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
         return case.passed(f"{message}{move:g} is tolerated", value=worst, limit=move, n=len(texts))
     return case.failed(
@@ -127,7 +127,7 @@ def _missing_ranges(context: Context, combination: Combination, found: Found) ->
     store = context.of(Approvals).ranges
     if not approved or store.find(context.profile_of(combination), model, id_) is not None:
         return None
-    return f"ranges of {id_} were approved and are missing: {store.file(found.profile, model)}"
+    return f"ranges of {id_} were approved and are missing: {store.file(found.profile, model.name)}"
 
 
 def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedgate.approved.ranges import RangesStore
+from embedgate.approved.tensors import ApprovedTensors
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import normalised
@@ -177,15 +178,15 @@ class StoredVectors:
         if given is not None:
             return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
         recorded = self._recorded(run.combination)
-        if recorded is not None and len(recorded[0].low) == real.shape[1]:
-            ranges, profile = recorded
+        if recorded is not None and len(recorded.value.low) == real.shape[1]:
+            ranges, profile = recorded.value, recorded.profile
             # An update keeps the old ones as long as they fit.
             if not self._context.settings.update or _fits(ranges, real):
                 return {**found, None: ranges}, f"approved for {profile}", True
         return {**found, None: own}, f"of these {len(real)} documents", False
 
-    def _recorded(self, combination: Combination) -> tuple[Ranges, str] | None:
-        """The approved ranges of a combination, and for which profile; None where none are."""
+    def _recorded(self, combination: Combination) -> ApprovedTensors[Ranges] | None:
+        """The approved ranges of a combination; None where none are."""
         store = RangesStore(self._context.settings.baselines_folder)
         try:
             return store.find(self._context.profile_of(combination), self._plan.model, combination.id)

@@ -5,16 +5,18 @@ In a checkout, `python -m embedgate.core.options` writes the tables of README.md
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
 from importlib import resources
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import msgspec
 
 from embedgate.core.errors import GateError
+from embedgate.core.files import parse_json
 from embedgate.core.model import DEFAULT_MODEL, HUB_ID
 from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
@@ -22,6 +24,8 @@ from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 PAGES = ("README.md", "docs/options.md")
 BEGIN, END = "<!-- options: written by python -m embedgate.core.options -->\n", "<!-- end of options -->"
 _PREFIX = "--gate-"
+# The texts of an example: one or more.
+Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,26 +149,9 @@ def _exploration(text: str, flag: str) -> str:
 
 
 def _example(text: str, flag: str) -> tuple[str, ...]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise GateError(f'{flag} is no JSON, such as ["one text", "another"]: {error}') from error
-    return parse_example(value, flag)
-
-
-def parse_example(value: object, where: str) -> tuple[str, ...]:
-    """The texts of an example.
-
-    Args:
-        value: What was read from JSON.
-        where: File and line, or option, for the message.
-
-    Raises:
-        GateError: If it is no list of texts.
-    """
-    if not isinstance(value, list) or not value or not all(isinstance(text, str) for text in value):
-        raise GateError(f"{where} must hold a list of texts, not {json.dumps(value)[:80]}")
-    return tuple(value)
+    form: Any = Texts
+    found: tuple[str, ...] = parse_json(text, form, GateError, flag, 'write it such as ["one text", "another"]')
+    return found
 
 
 def _names_file(*_: object) -> bool:

@@ -1,0 +1,165 @@
+"""What every store of approved things does alike: where files are, whom they are about, and who may write them.
+
+A file is `<folder>/<hardware profile>/<model><suffix>`. Each store has a codec, its `read` and `render`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import ClassVar, Generic, Protocol, TypeVar
+
+from filelock import FileLock, Timeout
+
+from embedgate.core.cache import default_root
+from embedgate.core.errors import BaselineError
+from embedgate.core.files import write_whole
+from embedgate.core.machine import HardwareProfile
+from embedgate.core.model import Model
+
+RECORD = "pytest --gate-update --gate-reason TEXT"
+LOCK_SECONDS = 10.0
+
+_PLAIN_NAME = re.compile(r"\w[\w.-]*")
+
+
+class Content(Protocol):
+    """What an approved file holds.
+
+    Attributes:
+        fingerprint: SHA-256 over the weights, tokenizer and module configs of the model it is about, hex.
+    """
+
+    @property
+    def fingerprint(self) -> str: ...  # noqa: D102
+
+
+C = TypeVar("C", bound=Content)
+
+
+@dataclass(frozen=True)
+class Store(ABC, Generic[C]):
+    """The approved files of one kind in a folder of baselines.
+
+    Attributes:
+        folder: The folder; made when first written to.
+        suffix: How the names of its files end.
+    """
+
+    folder: Path
+    suffix: ClassVar[str]
+
+    @abstractmethod
+    def read(self, file: Path) -> C | None:
+        """A file's content; None where there is none.
+
+        Raises:
+            BaselineError: If it cannot be trusted.
+        """
+
+    @abstractmethod
+    def render(self, content: C) -> bytes:
+        """A file's bytes; equal content gives equal bytes."""
+
+    def file(self, profile: str, model_name: str) -> Path:
+        """Where the file of a hardware profile and model is.
+
+        Raises:
+            BaselineError: If a name could lead out of the folder.
+        """
+        for name in (profile, model_name):
+            if not _PLAIN_NAME.fullmatch(name):
+                raise BaselineError(
+                    f"{name!r} cannot name a baseline", "use letters, digits, '_', '-' and '.', not '.' first"
+                )
+        file = self.folder / profile / f"{model_name}{self.suffix}"
+        if not file.resolve().is_relative_to(self.folder.resolve()):
+            raise BaselineError(f"{file} leads out of {self.folder}", "replace the link by a folder or file")
+        return file
+
+    def chain(self, profile: HardwareProfile, model: Model) -> Iterator[tuple[str, Path, C]]:
+        """The files of a profile and those it inherits from, nearest first: profile, file and content.
+
+        Raises:
+            BaselineError: If a file cannot be trusted.
+        """
+        for name in profile.chain:
+            file = self.file(name, model.name)
+            if (content := self.read(file)) is not None:
+                yield name, file, content
+
+    def write(self, file: Path, content: C) -> None:
+        """Replaces a file; the caller holds its lock.
+
+        Raises:
+            BaselineError: If it cannot be written; the old file is then as it was.
+        """
+        try:
+            write_whole(file, self.render(content), locked=True)
+        except OSError as error:
+            raise BaselineError(
+                f"{file} cannot be written: {error}", "check the folder, or give --gate-baselines"
+            ) from error
+
+
+def require_same_model(file: Path, fingerprint: str, model: Model) -> None:
+    """Checks that a file is about a model.
+
+    Raises:
+        BaselineError: If it is about other weights.
+    """
+    if fingerprint != model.fingerprint:
+        raise BaselineError(
+            f"{file} was recorded for another model: other weights, tokenizer or module configs "
+            f"(fingerprint {short(fingerprint)}, this model's is {short(model.fingerprint)})",
+            f"gate the model it was recorded for, or record this one: {RECORD}",
+        )
+
+
+@contextmanager
+def locked(file: Path) -> Iterator[None]:
+    """Keeps a second update of the same file out, so that none is lost.
+
+    The lock lives in the user's cache folder: beside the baseline it would be one more file to ignore in git.
+
+    Raises:
+        BaselineError: If another update is running, or the lock cannot be made.
+    """
+    lock = default_root() / "locks" / f"{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:20]}.lock"
+    try:
+        lock.parent.mkdir(parents=True, exist_ok=True)
+        held = FileLock(lock, timeout=LOCK_SECONDS).acquire()
+    except Timeout as error:
+        raise BaselineError(f"another update of {file} is running", "wait until it ends, then try again") from error
+    except OSError as error:
+        raise BaselineError(
+            f"{lock} cannot be locked: {error}", "check the folder, or set EMBEDGATE_CACHE to another"
+        ) from error
+    with held:
+        yield
+
+
+def corrupt(file: Path, cause: str) -> BaselineError:
+    """The error about a file that cannot be trusted."""
+    return BaselineError(f"{file} {cause}", restore(file))
+
+
+def restore(file: Path) -> str:
+    """What to do about a file that cannot be trusted."""
+    return f"restore it (git checkout -- {file}), or delete it and record it anew: {RECORD}"
+
+
+def utc_now() -> str:
+    """Date and time in UTC, ISO 8601 to the second."""
+    return datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def short(fingerprint: str) -> str:
+    """The beginning of a hash, as messages show it."""
+    return f"{fingerprint[:12]}..." if len(fingerprint) > 12 else fingerprint or "none"
