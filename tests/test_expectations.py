@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from embedgate.checks.results import vocabulary
 
 from embedgate.approved.expected_failures import KINDS, Expectations
-from embedgate.checks.results import vocabulary
 from embedgate.core.errors import GateError
 from embedgate.core.machine import profile
 

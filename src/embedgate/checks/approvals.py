@@ -203,7 +203,7 @@ class Approvals:
             in_ci_allowed=settings.update_in_ci,
         )
         approval = TensorApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose))
-        taken = {run.combination.id: golden for run in runs if (golden := session.known_golden(run)) is not None}
+        taken = {run.combination.id: own for run in runs if (own := session.known_golden(run)) is not None}
         finite = {id_: found for id_, found in taken.items() if found.finite}
         golden = self.golden.update(profile, model, finite, approval, load_golden()[1])
         # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.

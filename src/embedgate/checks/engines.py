@@ -22,8 +22,8 @@ from embedgate.runtime.plan import Plan
 from embedgate.vectors.collection import stored_name
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.faults import diagnose, malformed, suspect
-from embedgate.vectors.loads import SearchLoad
 from embedgate.vectors.indexes import build, found_share, rows_of
+from embedgate.vectors.loads import SearchLoad
 from embedgate.vectors.storage import RESULTS
 
 T = TypeVar("T")

@@ -246,6 +246,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Keeps each combination in one process of pytest-xdist."""
+    from embedgate.encoders.registry import Registry
     from embedgate.plugin.scheduling import scheduler
 
     registry = Registry()

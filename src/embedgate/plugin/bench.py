@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedgate.core.combination import Combination
-from embedgate.encoders.registry import Registry
 from embedgate.core.judgement import Judgement
+from embedgate.encoders.registry import Registry
 from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
 

@@ -5,18 +5,21 @@ from __future__ import annotations
 import gc
 from collections.abc import Callable
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
-from embedgate.encoders.registry import Registry
 from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, gpu
-from embedgate.encoders.onnx.tokenizer import Tokenizer
+from embedgate.encoders.registry import Registry
 from embedgate.properties.contract import has_limit, of_length
 from embedgate.properties.invariance import Subject
 from embedgate.runtime.guard import Guard
+
+if TYPE_CHECKING:
+    from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 # A combination of a model: the model's fingerprint tells it.
 Key = tuple[str, Combination]
