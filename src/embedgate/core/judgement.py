@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, Literal
+
+import msgspec
+
+from embedgate.core.plain import to_plain
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 
@@ -92,7 +97,7 @@ class Judgement:
     items_needed: int | None = None
     diagnosis: Diagnosis | None = None
     worst: tuple[WorstText, ...] = ()
-    details: tuple[str, ...] = field(default_factory=tuple)
+    details: tuple[str, ...] = ()
     example: tuple[str, ...] = ()
 
     @property
@@ -106,23 +111,18 @@ class Judgement:
         return " ".join(word for word in (self.dataset, self.metric) if word) or self.check
 
     def to_json(self) -> dict[str, Any]:
-        """As a dict of JSON values."""
-        return asdict(self)
+        """As a dict of plain values."""
+        found: dict[str, Any] = to_plain(self)
+        return found
 
     @classmethod
-    def from_json(cls, record: dict[str, Any]) -> Judgement:
-        """The inverse of `to_json`."""
-        diagnosis = record.get("diagnosis")
-        worst = (WorstText(**text) for text in record.get("worst", ()))
-        return cls(
-            **{
-                **record,
-                "diagnosis": Diagnosis(**diagnosis) if diagnosis else None,
-                "worst": tuple(worst),
-                "details": tuple(record.get("details", ())),
-                "example": tuple(record.get("example", ())),
-            }
-        )
+    def from_json(cls, record: Mapping[str, Any]) -> Judgement:
+        """The inverse of `to_json`.
+
+        Raises:
+            ValueError: If it is none, or of a check or verdict that there is not.
+        """
+        return msgspec.convert(record, cls)
 
     def explain(self) -> str:
         """The text of a failure: the finding, its cause, the worst texts and the next step."""
@@ -140,6 +140,11 @@ class Judgement:
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
         return "\n".join(lines)
+
+
+def megabytes(count: float, spec: str = ".1f") -> str:
+    """Bytes as a person reads them, in millions: `86.7 MB`."""
+    return f"{count / 1e6:{spec}} MB"
 
 
 def shorten(text: str, width: int = 110) -> str:
