@@ -3,57 +3,37 @@
 from __future__ import annotations
 
 import re
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
+from embedgate.encoders import Evidence
+from embedgate.performance.figures import Latency, SpeedFigures
+from embedgate.performance.footprint import Footprint
 from embedgate.report import html, pareto
 from embedgate.report.collector import Collector
 from embedgate.report.files import write
+from embedgate.report.records import Record, RunFacts
 from embedgate.report.summary import summarise
 
 EVIL = '<script>alert("1")</script> & \x1b[31m'
-SPEED = {
-    "ratio": 0.5,
-    "low": 0.49,
-    "high": None,
-    "blocks": 8,
-    "threads": 1,
-    "texts_per_second": 500.0,
-    "reference_texts_per_second": 250.0,
-    "ms_per_text": 2.0,
-    "tokenise_ms_per_text": 0.1,
-    "disturbed_by": [EVIL],
-}
-LATENCY = {**SPEED, "candidate_latency_ms": {"n": 72, "p50": 1.7, "p95": 2.5}, "reference_latency_ms": {"n": 63}}
-FOOTPRINT = {
-    "loaded": 102_000_000,
-    "peak": 167_000_000,
-    "growth": 0,
-    "device_peak": None,
-    "prepare_seconds": None,
-    "load_seconds": 0.5,
-    "first_call_seconds": 0.1,
-}
+SPEED = SpeedFigures(0.5, 0.49, None, 8, 1, 500.0, 250.0, 2.0, 0.1, (EVIL,))
+LATENCY = replace(SPEED, candidate_latency_ms=Latency(72, 1.7, 1.8, 2.5, 2.6), reference_latency_ms=Latency(63))
+FOOTPRINT = Footprint(102_000_000, 167_000_000, 0, None, None, 0.5, 0.1)
+RUN = RunFacts(Evidence("cpu", 1, 0, {}, "acme 1"), 0.1, 0.1, 9, 16)
 
 
 def record(combination, ratio=None, kept=0.99, judgements=(), reference=False):
     retention = Judgement("retention", combination, "pass", EVIL, "pairs", "cosine_spearman", observed=kept)
-    speed = {"batch_32_medium": {**SPEED, "ratio": ratio}, "batch_1_medium": LATENCY} if ratio else {}
-    run = {"speed": speed, "footprint": FOOTPRINT if ratio else {}}
+    run = RUN
+    if ratio:
+        speed = {"batch_32_medium": replace(SPEED, ratio=ratio), "batch_1_medium": LATENCY}
+        run = replace(RUN, speed=speed, footprint=FOOTPRINT)
     for judgement in judgements or (() if reference else (retention,)) or (None,):
-        yield {
-            "combination": combination,
-            "reference": reference,
-            "judgement": judgement.to_json() if judgement else None,
-            "skipped": "",
-            "error": "",
-            "expected": "",
-            "run": run,
-        }
+        yield Record(combination, reference, judgement, run=run)
 
 
 @pytest.fixture

@@ -19,7 +19,8 @@ from embedgate.core.profiles import Profiles
 from embedgate.encoders import gpu
 from embedgate.report import html, markdown, terminal
 from embedgate.report.collector import Collector
-from embedgate.report.summary import facts_of, facts_together, summarise
+from embedgate.report.facts import facts_together
+from embedgate.report.summary import summarise
 
 CPU, CUDA = Combination.parse("torch-bf16-cpu"), Combination.parse("torch-fp16-cuda")
 BOX = Machine("a CPU", "x86_64", ("avx2",), 8, 2**34, "Linux 6", "3.12.1")

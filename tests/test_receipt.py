@@ -14,9 +14,11 @@ from typing import Any
 
 import pytest
 
+from embedgate.core.judgement import Judgement
 from embedgate.report import receipt
 from embedgate.report.collector import Collector
 from embedgate.report.receipt import seal
+from embedgate.report.records import Record
 from embedgate.report.summary import summarise
 
 COMBINATION = "acme-fp16-cuda"
@@ -530,11 +532,7 @@ def test_conftest_files_of_the_places_given_count(tmp_path):
 
 @pytest.mark.parametrize("skipped_first", [True, False])
 def test_a_row_that_cannot_run_here_has_the_verdict_of_its_receipt(skipped_first):
-    judgement = {"check": "receipt", "combination": COMBINATION, "verdict": "fail", "message": "failed there"}
-    base = {"combination": COMBINATION, "reference": False, "error": "", "expected": "", "run": {}}
-    records = [
-        {**base, "judgement": None, "skipped": "no CUDA"},
-        {**base, "judgement": judgement, "skipped": ""},
-    ]
+    judgement = Judgement("receipt", COMBINATION, "fail", "failed there")
+    records = [Record(COMBINATION, skipped="no CUDA"), Record(COMBINATION, judgement=judgement)]
     (row,) = summarise(Collector(records if skipped_first else records[::-1])).rows
     assert (row.verdict, row.reason) == ("fail", "")

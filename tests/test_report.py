@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
-from embedgate.report import files, html, markdown, stored, terminal
+from embedgate.encoders import Evidence
+from embedgate.report import columns, files, html, markdown, stored, terminal
 from embedgate.report.collector import Collector
-from embedgate.report.summary import summarise
+from embedgate.report.records import Record, RunFacts
+from embedgate.report.summary import KnownChecks, summarise
+from embedgate.vectors.figures import SearchFigures
 
 NASTY = "<script>alert(1)</script> | [link](http://x) `code` *bold*\nsecond line\x1b[31m"
 
@@ -38,8 +42,7 @@ def failure(metric: str = "cosine_spearman", cause: str = "pooled by CLS") -> Ju
 
 
 def collected(*judgements: Judgement, **record) -> Collector:
-    base = {"combination": "acme-int8-cpu", "reference": False, "skipped": "", "error": "", "expected": "", "run": {}}
-    return Collector([{**base, **record, "judgement": j.to_json()} for j in judgements])
+    return Collector([Record("acme-int8-cpu", judgement=judgement, **record) for judgement in judgements])
 
 
 def test_verdict_is_the_worst_of_all():
@@ -113,7 +116,7 @@ def test_files_hold_every_documented_key(tmp_path):
 def test_checks_that_were_skipped_of_what_ran_are_counted_by_their_reason():
     found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
     for _ in range(2):
-        found.records.append({**found.records[0], "judgement": None, "skipped": "no faiss: install it"})
+        found.records.append(Record("acme-int8-cpu", skipped="no faiss: install it"))
     summary = summarise(found)
     assert summary.verdict == "pass"
     assert "2 checks skipped: no faiss: install it" in terminal.render(summary)
@@ -125,31 +128,36 @@ def test_checks_that_were_skipped_of_what_ran_are_counted_by_their_reason():
 def test_every_error_of_a_combination_is_told_once():
     found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
     for what in ("engine one failed: it broke", "engine two failed: it broke", "engine one failed: it broke"):
-        found.records.append({**found.records[0], "judgement": None, "error": what})
+        found.records.append(Record("acme-int8-cpu", error=what))
     summary = summarise(found)
     assert summary.verdict == "fail"
     for page in (terminal.render(summary, width=200), markdown.render(summary), html.render(summary)):
         assert page.count("engine one failed: it broke") == page.count("engine two failed: it broke") == 1
 
 
+def shown(summary):
+    table = stored.table(summary)
+    return table.headings, list(table.rows)
+
+
 def test_stored_vectors_have_a_table_of_what_was_judged_or_timed():
     kept = Judgement("search", "acme-int8-cpu", "pass", "kept", "corpus-9:x@binary", "kept_at_10", value=0.6)
-    ratio = {"ratio": 0.25}
-    speeds = {"faiss-exact-binary-batch1": ratio, "faiss-exact-int8-batch64": ratio, "faiss-hnsw-int8-batch1": ratio}
-    run = {"dim": 16, "search_speed": speeds}
+    fast = SearchFigures(0.25, 400.0, 100.0, 16.0, 0.1, 8, 1)
+    speeds = {"faiss-exact-binary-batch1": fast, "faiss-exact-int8-batch64": fast, "faiss-hnsw-int8-batch1": fast}
+    run = RunFacts(Evidence("cpu", 1, 0, {}, "acme 1"), 0.1, 0.1, 9, 16, search_speed=speeds)
     judged = summarise(collected(kept))
     timed = summarise(collected(Judgement("search speed", "acme-int8-cpu", "pass", "fast"), run=run))
     both = summarise(collected(kept, run=run))
     assert stored.table(summarise(collected(failure()))) is None
-    assert stored.table(judged) == (["storage", "kept"], [["binary", "60.0%"]])
-    assert stored.note(["storage", "kept"]).endswith("still found by the reference")
-    assert stored.table(timed) == (
+    assert shown(judged) == (["storage", "kept"], [("binary", "60.0%")])
+    assert stored.note(stored.table(judged)).endswith("still found by the reference")
+    assert shown(timed) == (
         ["storage", "bytes/vector", "faiss speed"],
-        [["binary", "2", "4.0x"], ["int8", "16", "4.0x"]],
+        [("binary", "2", "4.0x"), ("int8", "16", "4.0x")],
     )
-    assert stored.table(both) == (
+    assert shown(both) == (
         ["storage", "bytes/vector", "kept", "faiss speed"],
-        [["binary", "2", "60.0%", "4.0x"], ["int8", "16", "", "4.0x"]],
+        [("binary", "2", "60.0%", "4.0x"), ("int8", "16", "", "4.0x")],
     )
     for page in (terminal.render(both, width=200), markdown.render(both), html.render(both)):
         assert "4.0x" in page
@@ -164,7 +172,7 @@ def test_shorten_keeps_one_line_of_printable_text():
 def test_what_was_skipped_is_told_once_per_reason_and_has_no_row():
     found = collected(Judgement("effective", "acme-int8-cpu", "pass", "ran"))
     for name in ("torch-fp16-cuda", "torch-bf16-cuda"):
-        found.records.append({**found.records[0], "combination": name, "judgement": None, "skipped": "no CUDA"})
+        found.records.append(Record(name, skipped="no CUDA"))
     summary = summarise(found)
     assert [row.verdict for row in summary.rows] == ["pass", "skipped", "skipped"]
     shown = terminal.render(summary)
@@ -174,3 +182,147 @@ def test_what_was_skipped_is_told_once_per_reason_and_has_no_row():
     assert "- `torch-fp16-cuda`, `torch-bf16-cuda` (skipped): no CUDA" in page
     assert page.count("torch-fp16-cuda") == 1
     assert html.render(summary).count("torch-bf16-cuda") == 1
+
+
+EXPECTED = "known-defect: rounds to five steps (https://example.com/issues/1)"
+PAGES = (lambda summary: terminal.render(summary, width=200), markdown.render, html.render)
+
+
+def beside_an_expected_failure(*others: Judgement) -> Collector:
+    known = replace(failure("cosine_mean"), check="agreement", message="agrees too little")
+    found = collected(known, expected=EXPECTED)
+    found.records += collected(*others).records
+    return found
+
+
+def judgement(check: str, verdict: str = "pass", **more) -> Judgement:
+    return Judgement(check, "acme-int8-cpu", verdict, f"{check} is {verdict}", **more)
+
+
+@pytest.mark.parametrize(
+    ("others", "row", "session", "under_strict"),
+    [
+        ((), "expected failure", "pass", "pass"),
+        (("pass",), "expected failure", "pass", "pass"),
+        (("pass", "inconclusive"), "inconclusive", "inconclusive", "fail"),
+        (("pass", "unjudged"), "expected failure", "inconclusive", "fail"),
+        (("unjudged",), "inconclusive", "inconclusive", "fail"),
+        (("inconclusive", "fail"), "fail", "fail", "fail"),
+    ],
+)
+def test_an_expected_failure_hides_no_other_check(others, row, session, under_strict):
+    why = Diagnosis("baseline", "nothing is approved", "approve it")
+    found = beside_an_expected_failure(
+        *(
+            judgement("size", "inconclusive", diagnosis=why) if verdict == "unjudged" else judgement("golden", verdict)
+            for verdict in others
+        )
+    )
+    summary = summarise(found)
+    assert (summary.rows[0].verdict, summary.verdict) == (row, session)
+    report = summary.to_json()
+    assert (report["combinations"][0]["verdict"], report["verdict"]) == (row, session)
+    assert f"verdict: {session}\n" in terminal.render(summary)
+    assert f"embedgate: {markdown.ICON[session]} {session}" in markdown.render(summary)
+    found.strict = True
+    assert summarise(found).verdict == under_strict
+
+
+def test_expected_failures_have_a_section_of_their_own_with_reason_and_link():
+    worse = replace(failure(), message="loses a tenth")
+    summary = summarise(beside_an_expected_failure(worse))
+    assert [j.message for j in summary.judgements("fail")] == ["loses a tenth"]
+    assert summary.to_json()["expected_failures"] == [
+        {
+            "combination": "acme-int8-cpu",
+            "check": "agreement",
+            "dataset": "pairs",
+            "metric": "cosine_mean",
+            "message": "agrees too little",
+            "kind": "known-defect",
+            "reason": "rounds to five steps",
+            "link": "https://example.com/issues/1",
+        }
+    ]
+    for page in (render(summary) for render in PAGES):
+        assert page.count("agrees too little") == 1
+        section = page[page.lower().index("expected failures") :]
+        for told in ("agrees too little", "known-defect: rounds to five steps", "https://example.com/issues/1"):
+            assert told in section
+        assert "loses a tenth" in page[: page.index("agrees too little")] or page.count("loses a tenth") == 1
+
+
+def test_an_expected_failure_of_an_upgrade_is_no_failure():
+    lost = replace(failure(), check="upgrade")
+    collector = Collector([Record(judgement=lost, expected=EXPECTED), *collected(judgement("effective")).records])
+    summary = summarise(collector)
+    assert summary.verdict == "pass"
+    assert [expected.judgement for expected in summary.expected] == [lost]
+    collector.records[0] = Record(judgement=lost)
+    assert summarise(collector).verdict == "fail"
+
+
+def test_a_check_that_passes_although_it_was_marked_counts_as_passed():
+    summary = summarise(collected(judgement("effective"), expected="flaky"))
+    assert (summary.rows[0].verdict, summary.expected) == ("pass", [])
+
+
+def test_a_host_projects_own_marker_is_told_with_its_reason():
+    summary = summarise(collected(failure(), expected="flaky since June"))
+    (told,) = summary.to_json()["expected_failures"]
+    assert (told["kind"], told["reason"], told["link"]) == ("", "flaky since June", "")
+    assert all("flaky since June" in render(summary) for render in PAGES)
+
+
+def test_nothing_of_an_entry_is_markup():
+    entry = "known-defect: <script>x</script>\x1b[31m (https://example.com/<script>\"onclick='x'>)"
+    for render in PAGES[1:]:
+        page = render(summarise(collected(failure(), expected=entry)))
+        assert "<script>" not in page
+        assert "\x1b" not in page
+        assert '"onclick' not in page
+
+
+def test_judgements_are_told_in_the_order_of_the_checks():
+    found = collected(judgement("golden", "fail"), judgement("mine", "fail"), judgement("effective", "fail"))
+    known = KnownChecks(order=("effective", "golden"))
+    assert [j.check for j in summarise(found, known).judgements("fail")] == ["effective", "golden", "mine"]
+
+
+def test_checks_of_ones_own_can_be_of_one_file_or_of_what_is_approved():
+    missing = Diagnosis("baseline", "there is no table", "make it")
+    red = [
+        replace(judgement("mine", "fail", diagnosis=missing), combination=name) for name in ("a-int8-cpu", "b-int8-cpu")
+    ]
+    found = Collector([Record(j.combination, judgement=j) for j in red])
+    assert terminal.render(summarise(found)).count("there is no table") == 2
+    assert terminal.render(summarise(found, KnownChecks(shared=frozenset({"mine"})))).count("there is no table") == 1
+    better = collected(judgement("mine", details=("12 MB, 15 MB is approved",)))
+    assert summarise(better).stale == []
+    assert summarise(better, KnownChecks(approved=frozenset({"mine"}))).stale == [
+        "acme-int8-cpu: 12 MB, 15 MB is approved"
+    ]
+
+
+def test_numbers_that_json_has_not_are_null(tmp_path):
+    endless = judgement("search speed", observed=1.2, low=1.1, high=float("inf"), value=float("nan"))
+    run = RunFacts(Evidence("cpu", 1, 0, {}, "acme 1", {"scale": float("-inf")}), 0.1, 0.1, 9, 16)
+    written = files.write(summarise(collected(endless, run=run)), tmp_path)[0]
+
+    def refused(name):
+        raise AssertionError(f"{name} is no JSON")
+
+    (row,) = json.loads(written.read_text("utf-8"), parse_constant=refused)["combinations"]
+    assert (row["judgements"][0]["high"], row["judgements"][0]["value"]) == (None, None)
+    assert row["judgements"][0]["low"] == 1.1
+    assert row["run"]["evidence"]["details"] == {"scale": None}
+
+
+def test_a_column_more_is_in_every_table(monkeypatch):
+    added = columns.Column("vowels", lambda row: str(len(row.combination)), "vowels: how many there are")
+    monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, added))
+    for page in (render(summarise(collected(failure()))) for render in PAGES):
+        assert "vowels" in page
+        assert "owels: how many there are" in page
+    monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, replace(added, shows=lambda *_: False, heading="x")))
+    assert columns.table(summarise(collected(failure()))).headings[-1] == "vowels"

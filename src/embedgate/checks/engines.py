@@ -22,6 +22,7 @@ from embedgate.runtime.plan import Plan
 from embedgate.vectors.collection import stored_name
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.faults import diagnose, malformed, suspect
+from embedgate.vectors.figures import IndexFigures
 from embedgate.vectors.indexes import build, found_share, rows_of
 from embedgate.vectors.loads import SearchLoad
 from embedgate.vectors.storage import RESULTS
@@ -66,7 +67,7 @@ def finds(context: Context, case: Case) -> Judgement:
     scores = mean_of(shares)
     about = f"{scores.value:.2%} of what exact search of the same codes finds; {size:.0f} bytes a vector"
     about += f", built in {built.build_seconds:.2f} s"
-    run.indexes[index.id] = {"bytes_per_vector": size, "build_seconds": built.build_seconds, "found": scores.value}
+    run.indexes[index.id] = IndexFigures(size, built.build_seconds, scores.value)
     if index.kind == "exact" and size > MOST_BYTES * codes:
         cause = f"{index} holds {size:.0f} bytes a vector, where {index.precision} takes {codes}"
         return case.failed(Diagnosis("bytes", cause, "see in which type the index keeps what it is given"))

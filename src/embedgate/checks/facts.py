@@ -10,6 +10,7 @@ from embedgate.checks.approvals import Approvals
 from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
+from embedgate.report.facts import names_together
 
 
 def facts_of(context: Context) -> dict[str, Any]:
@@ -19,11 +20,10 @@ def facts_of(context: Context) -> dict[str, Any]:
     whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
     # Where nothing ran on the GPU, it is not asked for its name.
     profiles = {c.id: context.profile_of(c).name for c in (*ran, *on_cpu)}
-    names = dict.fromkeys(profiles[c.id] for c in ran)
     return {
         "created": dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
         "model": {"name": plan.model.name, "source": plan.model.source, "fingerprint": plan.model.fingerprint},
-        "profile": " + ".join(names) or context.profile_of(whose).name,
+        "profile": names_together(profiles[c.id] for c in ran) or context.profile_of(whose).name,
         "profiles": profiles,
         "machine": asdict(session.machine_of(whose)),
         "libraries": session.libraries_of(whose),

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-import msgspec
 
 from embedgate.approved.baseline import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, not_approved
@@ -17,6 +16,7 @@ from embedgate.checks.speed import not_measured
 from embedgate.checks.stored import UNMEASURED, StoredVectors
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Judgement
+from embedgate.core.plain import to_plain
 from embedgate.metrics import BUDGET
 from embedgate.performance.paired import Aim, Benchmark, Blocks, Levels, compare, ratios
 from embedgate.runtime.plan import Plan
@@ -64,7 +64,7 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     found = compare(blocks, aim, benchmark=benchmark, cap_seconds=CAP_SECONDS)
     figures = figures_of(load, blocks, timing, found.median)
     run.search_speed[load.id] = figures
-    benchmark.extra_info.update(msgspec.to_builtins(figures))
+    benchmark.extra_info.update(to_plain(figures))
     rates = f"({figures.queries_per_second:.0f} queries/s, float32 {figures.reference_queries_per_second:.0f})"
     judged = case.passed(
         f"{budget.shown.format(f'{found.median:.3f}')} {rates}",

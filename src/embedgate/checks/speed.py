@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-import msgspec
 import numpy as np
 import numpy.typing as npt
 
@@ -16,6 +15,7 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.plain import to_plain
 from embedgate.metrics import BUDGET
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import (
@@ -106,7 +106,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         notes = (*notes, f"it says that it ran with {threads} threads, the reference with {turns.timing.threads}")
     figures = figures_of(load, blocks, found, turns.timing, notes)
     run.speed[load.id] = figures
-    benchmark.extra_info.update(msgspec.to_builtins(figures))
+    benchmark.extra_info.update(to_plain(figures))
     rates = f"({figures.texts_per_second:.0f} texts/s, reference {figures.reference_texts_per_second:.0f})"
     judged = case.passed(
         f"{first.shown.format(f'{found.median:.3f}')} {rates}",

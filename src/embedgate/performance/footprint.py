@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import psutil
 
@@ -22,8 +22,10 @@ from embedgate.encoders.gpu.device_memory import DeviceMemory
 from embedgate.performance.workloads import WORKLOADS, texts_of
 
 if TYPE_CHECKING:
-    from embedgate.core.combination import Combination
-    from embedgate.runtime.session import Session
+    from embedgate.core.cache import ArtefactCache
+    from embedgate.core.combination import Combination, Registry
+    from embedgate.core.model import Model
+    from embedgate.encoders import BuildContext
 
 PEAK_WORKLOAD = WORKLOADS["batch_32_long"]
 # One call's peak differs by 30 MB between processes, with when torch's threads free what they took; the highest of
@@ -65,16 +67,36 @@ class Footprint:
     prepare_seconds: float | None
     load_seconds: float
     first_call_seconds: float
-    notes: Sequence[str] = ()
+    notes: tuple[str, ...] = ()
 
 
-def measure(session: Session, combination: Combination) -> Footprint:
+class Workbench(Protocol):
+    """What a combination is built with."""
+
+    @property
+    def registry(self) -> Registry:
+        """The combinations there are."""
+
+    @property
+    def model(self) -> Model:
+        """The model."""
+
+    @property
+    def context(self) -> BuildContext:
+        """What encoders are built with."""
+
+    @property
+    def cache(self) -> ArtefactCache:
+        """Where artefacts are; it tells how long they took."""
+
+
+def measure(bench: Workbench, combination: Combination) -> Footprint:
     """Builds a combination and encodes with it; to be called in a fresh process, before anything was built there.
 
     Raises:
         GateError: If it cannot be built or does not encode.
     """
-    registry, model, context = session.registry, session.model, session.context
+    registry, model, context = bench.registry, bench.model, bench.context
     encoders.import_library(combination, registry)  # which is no part of what a model takes
     texts, long = texts_of("medium"), PEAK_WORKLOAD.calls
     before, whole = resident(), rss()
@@ -91,7 +113,7 @@ def measure(session: Session, combination: Combination) -> Footprint:
             encoder.encode(call, batch_size=PEAK_WORKLOAD.batch_size)
         highest = peak() - whole
     growth = growth_per_batch(encoder, texts)
-    taken = session.cache.taken
+    taken = bench.cache.taken
     prepare = None if any(seconds is None for seconds in taken.values()) else sum(filter(None, taken.values()))
     encoder.close()
     return Footprint(

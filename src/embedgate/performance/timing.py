@@ -6,7 +6,7 @@ import math
 import os
 import time
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -15,12 +15,13 @@ from embedgate.core.machine import default_threads
 from embedgate.core.quantiles import at_most
 from embedgate.encoders import Encoder
 from embedgate.encoders.gpu.clock import clock_of
+from embedgate.performance.figures import Latency, SpeedFigures
 from embedgate.performance.paired import Aim, Blocks, Ratio, Row, candidate_seconds, compare, reference_seconds
 from embedgate.performance.workloads import LATENCY, Workload
 
 if TYPE_CHECKING:
-    from embedgate.core.combination import Combination
-    from embedgate.runtime.session import Session
+    from embedgate.core.combination import Combination, Registry
+    from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 WARM_UP = 2
 # Bytes to free once before anything is timed. Having freed a large block, glibc's malloc no longer gives every large
@@ -29,8 +30,27 @@ WARM_UP = 2
 SETTLES_MALLOC = 31 * 2**20
 
 
+class Arms(Protocol):
+    """Who builds what is timed."""
+
+    @property
+    def threads(self) -> int:
+        """Threads that it uses itself."""
+
+    @property
+    def registry(self) -> Registry:
+        """The combinations there are."""
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """The model's; None where it has none that can be loaded by itself."""
+
+    def timed(self, role: str, combination: Combination, threads: int) -> Encoder:
+        """An encoder built to be timed, and kept until another takes its role (`reference` or `candidate`)."""
+
+
 class Timing:
-    """Times combinations of a session's model against their references.
+    """Times combinations of one model against their references.
 
     Both arms are built with one thread less than there are cores, or as many as the session uses where that is fewer: a
     pool that takes all cores waits for the one that a neighbour holds, so its time is the neighbour's; and pools of two
@@ -38,12 +58,12 @@ class Timing:
     thread as well, unless the environment says otherwise.
 
     Args:
-        session: Builds the arms.
+        arms: Builds them.
     """
 
-    def __init__(self, session: Session) -> None:
-        self._session = session
-        self.threads = spare_threads(session.threads)
+    def __init__(self, arms: Arms) -> None:
+        self._arms = arms
+        self.threads = spare_threads(arms.threads)
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         np.empty(SETTLES_MALLOC, np.uint8)
 
@@ -53,17 +73,15 @@ class Timing:
         Raises:
             GateError: If one of them cannot be built or does not encode.
         """
-        session, clock = self._session, clock_of(combination.device)
-        arms = (
-            session.timed("reference", combination.reference, self.threads),
-            session.timed("candidate", combination, self.threads),
-        )
+        clock = clock_of(combination.device)
+        reference = self._arms.timed("reference", combination.reference, self.threads)
+        candidate = self._arms.timed("candidate", combination, self.threads)
         calls = workload.calls
 
         def turn(encoder: Encoder) -> Sequence[float]:
             return [clock(lambda call=call: encoder.encode(call, workload.batch_size)) for call in calls]  # type: ignore[misc]
 
-        for encoder in arms:
+        for encoder in (reference, candidate):
             try:
                 for _ in range(WARM_UP):
                     turn(encoder)
@@ -71,7 +89,6 @@ class Timing:
                 raise
             except Exception as error:
                 raise BuildError(f"{combination} failed on {workload}: {one_line(error)}") from error
-        reference, candidate = arms
         return Blocks(lambda: turn(reference), lambda: turn(candidate))
 
     def other_threads(self, combination: Combination) -> int | None:
@@ -79,9 +96,9 @@ class Timing:
 
         A factory is not told how many to use; only torch's pool is set for it.
         """
-        if self._session.registry.factory(combination) is None:
+        if self._arms.registry.factory(combination) is None:
             return None
-        told = self._session.timed("candidate", combination, self.threads).evidence().threads
+        told = self._arms.timed("candidate", combination, self.threads).evidence().threads
         return told if told not in (0, self.threads) else None
 
     def rows(self, combination: Combination, workload: Workload, aim: Aim) -> list[Row]:
@@ -92,7 +109,7 @@ class Timing:
 
     def tokenise_seconds(self, workload: Workload) -> float | None:
         """Least seconds of three to tokenise the texts of a turn; None where the model's tokenizer is not known."""
-        tokenizer = self._session.tokenizer
+        tokenizer = self._arms.tokenizer
         if tokenizer is None:
             return None
         found = []
@@ -105,37 +122,36 @@ class Timing:
         return min(found)
 
 
-def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, notes: Sequence[str]) -> dict[str, Any]:
-    """What was measured, as JSON values."""
+def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, notes: Sequence[str]) -> SpeedFigures:
+    """What was measured of a workload."""
     mine = float(np.median(candidate_seconds(blocks.rows)))
     theirs = float(np.median(reference_seconds(blocks.rows)))
     tokenise = timing.tokenise_seconds(load)
-    figures: dict[str, Any] = {
-        "ratio": found.median,
-        "low": found.low,
-        "high": found.high if math.isfinite(found.high) else None,
-        "blocks": found.blocks,
-        "threads": timing.threads,
-        "texts_per_second": load.texts / mine,
-        "reference_texts_per_second": load.texts / theirs,
-        "ms_per_text": 1e3 * mine / load.texts,
-        "tokenise_ms_per_text": None if tokenise is None else 1e3 * tokenise / load.texts,
-        "disturbed_by": list(notes),
-    }
-    if load.id == LATENCY:
-        for arm, calls in blocks.calls.items():
-            figures[f"{arm}_latency_ms"] = _latency(calls)
-    return figures
+    latency = {arm: _latency(calls) if load.id == LATENCY else None for arm, calls in blocks.calls.items()}
+    return SpeedFigures(
+        ratio=found.median,
+        low=found.low,
+        high=found.high if math.isfinite(found.high) else None,
+        blocks=found.blocks,
+        threads=timing.threads,
+        texts_per_second=load.texts / mine,
+        reference_texts_per_second=load.texts / theirs,
+        ms_per_text=1e3 * mine / load.texts,
+        tokenise_ms_per_text=None if tokenise is None else 1e3 * tokenise / load.texts,
+        disturbed_by=tuple(notes),
+        candidate_latency_ms=latency["candidate"],
+        reference_latency_ms=latency["reference"],
+    )
 
 
-def _latency(calls: Sequence[float]) -> dict[str, float | int | None]:
-    """Quantiles of single calls in milliseconds, and what each is at most; None where so few calls cannot tell."""
-    found: dict[str, float | int | None] = {"n": len(calls)}
-    for name, quantile in (("p50", 0.5), ("p95", 0.95)):
-        bound = at_most(calls, quantile)
-        found[name] = None if bound is None else float(np.quantile(calls, quantile)) * 1e3
-        found[f"{name}_at_most"] = None if bound is None else bound * 1e3
-    return found
+def _latency(calls: Sequence[float]) -> Latency:
+    return Latency(len(calls), *_milliseconds(calls, 0.5), *_milliseconds(calls, 0.95))
+
+
+def _milliseconds(calls: Sequence[float], quantile: float) -> tuple[float | None, float | None]:
+    """A quantile of single calls, and what it is at most; None where so few calls cannot tell."""
+    bound = at_most(calls, quantile)
+    return (None, None) if bound is None else (float(np.quantile(calls, quantile)) * 1e3, bound * 1e3)
 
 
 def spare_threads(threads: int) -> int:

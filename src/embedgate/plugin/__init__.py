@@ -279,7 +279,7 @@ def pytest_testnodedown(node: Any) -> None:
     bench.gpu_of.pop(node.gateway.id, None)  # free for the process that replaces one that crashed
     facts = getattr(node, "workeroutput", {}).get("gate_facts")
     if facts:
-        from embedgate.report.summary import facts_together
+        from embedgate.report.facts import facts_together
 
         collector = bench.collector
         collector.facts = facts_together(collector.facts, facts)

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from embedgate.report.records import Record
 
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
 class Collector:
-    """What the tests of a session found, as plain JSON values.
+    """What the tests of a session found.
 
     Attributes:
-        records: One per test report that carries one, see `embedgate.report.summary.record_of`.
-        facts: What the session ran on, see `embedgate.report.summary.facts_of`.
+        records: One per test report that carries one.
+        facts: What the session ran on as plain values, see `embedgate.checks.facts.facts_of`.
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
         strict: Whether inconclusive and unavailable are red.
     """
 
-    records: list[dict[str, Any]] = field(default_factory=list)
+    records: list[Record] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     changes: list[tuple[str, ...]] | None = None
     trouble: list[str] = field(default_factory=list)
@@ -26,6 +29,8 @@ class Collector:
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries."""
-        record = getattr(report, "gate", None)
-        if record is not None:
-            self.records.append(record)
+        plain = getattr(report, "gate", None)
+        if plain is not None:
+            from embedgate.report.records import Record  # not at the top: this module is loaded with the plugin
+
+            self.records.append(Record.from_builtins(plain))

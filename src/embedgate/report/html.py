@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from jinja2 import Environment, PackageLoader
 
-from embedgate.core.judgement import printable, shorten
-from embedgate.report import pareto, stored
-from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
+from embedgate.core.judgement import megabytes, printable, shorten
+from embedgate.report import columns, pareto, stored
+from embedgate.report.columns import COMBINATION, VERDICT
+from embedgate.report.summary import CHANGE_HEADINGS, Summary
 
 TEMPLATE = "report.html.jinja"
 
@@ -18,36 +17,29 @@ def render(summary: Summary) -> str:
     environment = Environment(
         loader=PackageLoader("embedgate.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
-    environment.filters.update(printable=printable, shorten=shorten, megabytes=_megabytes)
+    environment.filters.update(printable=printable, shorten=shorten, megabytes=_megabytes, sentence=_sentence)
     template = environment.get_template(TEMPLATE)
-    notes = ["Per dataset: share of the reference's quality that is kept."] if summary.headlines else []
-    notes += [f"{LARGEST_MOVE.capitalize()}."] if summary.shows_moves else []
-    notes += [f"{COST.capitalize()}."] if summary.shows_cost else []
-    table = stored.table(summary)
+    found_stored = stored.table(summary)
     return template.render(
         summary=summary,
         facts=summary.facts,
-        headings=headings(summary),
-        rows=[(row, cells(summary, row)) for row in summary.ran],
-        notes=notes,
-        stored=table,
-        stored_note=f"{stored.note(table[0]).capitalize()}." if table else "",
+        table=columns.table(summary),
+        COMBINATION=COMBINATION,
+        VERDICT=VERDICT,
+        stored=found_stored,
+        stored_note=stored.note(found_stored) if found_stored else "",
         plot=pareto.render(summary),
         front=pareto.front(pareto.points(summary)),
         change_headings=CHANGE_HEADINGS,
-        sections=[
-            (title, found)
-            for title, found in (
-                ("Failures", summary.judgements("fail")),
-                ("Inconclusive", [j for j in summary.judgements("inconclusive") if not j.unjudged]),
-            )
-            if found
-        ],
-        timed=[(row, name, figures) for row in summary.rows for name, figures in row.run.get("speed", {}).items()],
-        footprints=[(row, row.run["footprint"]) for row in summary.rows if row.run.get("footprint")],
-        ran=[(row, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")],
+        timed=[(row, *timed) for row in summary.rows if row.run for timed in row.run.speed.items()],
+        footprints=[(row, row.run.footprint) for row in summary.rows if row.run and row.run.footprint],
+        ran=[(row, row.run.evidence) for row in summary.rows if row.run],
     )
 
 
-def _megabytes(count: Any) -> str:
-    return "" if count is None else f"{count / 1e6:.1f} MB"
+def _megabytes(count: float | None) -> str:
+    return "" if count is None else megabytes(count)
+
+
+def _sentence(text: str) -> str:
+    return f"{text.capitalize()}."

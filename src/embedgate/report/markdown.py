@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
+from urllib.parse import quote
 
-from embedgate.core.judgement import Judgement, printable, shorten
-from embedgate.report.stored import note as stored_note
-from embedgate.report.stored import table as stored_table
-from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
+from embedgate.core.judgement import Judgement, megabytes, printable, shorten
+from embedgate.encoders import Evidence
+from embedgate.report import columns, stored
+from embedgate.report.columns import COMBINATION, VERDICT, Table
+from embedgate.report.records import ExpectedFailure
+from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 ICON = {
     "pass": "✅",
@@ -24,6 +26,7 @@ ICON = {
 # What Markdown, or GitHub, reads as markup wherever it stands, and what at the start of a line.
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
 _AT_START = re.compile(r"^(\d*)([-+=.)])")
+_IN_LINKS = ":/?#[]@!$&'()*+,;=%~"
 _COMMAND = re.compile(r"\bpytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*$")
 
 
@@ -38,35 +41,26 @@ def render(summary: Summary) -> str:
             "",
         ]
     if summary.ran:
-        lines += _header(headings(summary))
-        for row in summary.ran:
-            verdict, *values = cells(summary, row)
-            lines.append("| " + " | ".join([f"`{row.combination}`", f"{ICON[row.verdict]} {verdict}", *values]) + " |")
-        lines.append("")
-    if summary.headlines:
-        lines += ["Per dataset: share of the reference's quality that is kept.", ""]
-    if summary.shows_moves:
-        lines += [f"{LARGEST_MOVE.capitalize()}.", ""]
-    if summary.shows_cost:
-        lines += [f"{COST.capitalize()}.", ""]
-    if stored := stored_table(summary):
-        titles, rows = stored
-        lines += ["### Stored vectors", "", *_header(titles)]
-        lines += ["| " + " | ".join(cells) + " |" for cells in rows]
-        lines += ["", f"{stored_note(titles).capitalize()}.", ""]
+        table = columns.table(summary)
+        lines += _table(table.headings, _cells(table))
+        lines += [line for note in table.notes for line in (f"{note.capitalize()}.", "")]
+    if found_stored := stored.table(summary):
+        lines += ["### Stored vectors", "", *_table(found_stored.headings, found_stored.rows)]
+        lines += [f"{stored.note(found_stored).capitalize()}.", ""]
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
     if facts.get("index"):
         lines += [f"Index: {escape(facts['index'])}", ""]
-    for title, found in (
-        ("Failures", summary.judgements("fail")),
-        ("Inconclusive", [j for j in summary.judgements("inconclusive") if not j.unjudged]),
-    ):
-        if found:
-            lines += [f"### {title}", ""]
-            lines += [line for judgement in found for line in _item(judgement)]
-            lines.append("")
+    for title, found in summary.sections:
+        lines += [f"### {title}", "", *(line for judgement in found for line in _item(judgement)), ""]
+    if summary.expected:
+        lines += [
+            "### Expected failures",
+            "",
+            *(line for each in summary.expected for line in _expected(each)),
+            "",
+        ]
     errors = [row for row in summary.rows if row.verdict == "error"]
     if errors or summary.skipped or summary.unjudged or summary.left_out:
         lines += ["### Not judged", ""]
@@ -86,19 +80,13 @@ def render(summary: Summary) -> str:
         lines.append("")
     if summary.stale:
         lines += ["### Better than approved", "", *(f"- {escape(line)}" for line in summary.stale), ""]
-    ran = [(row.combination, row.run["evidence"]) for row in summary.rows if row.run.get("evidence")]
+    ran = [_ran(row.combination, row.run.evidence) for row in summary.rows if row.run]
     if ran:
-        lines += [
-            "### What ran",
-            "",
-            *_header(("combination", "library", "device", "products with weights", "weights")),
-        ]
-        lines += [_ran(combination, evidence) for combination, evidence in ran]
-        lines.append("")
+        titles = ("combination", "library", "device", "products with weights", "weights")
+        lines += ["### What ran", "", *_table(titles, ran)]
     if summary.changes is not None:
-        lines += ["### Baseline changes", "", *_header(CHANGE_HEADINGS)]
-        lines += ["| " + " | ".join(map(escape, change)) + " |" for change in summary.changes]
-        lines.append("")
+        changes = (map(escape, change) for change in summary.changes)
+        lines += ["### Baseline changes", "", *_table(CHANGE_HEADINGS, changes)]
     lines += [f"**{escape(line)}**" for line in summary.trouble]
     return "\n".join(lines).rstrip() + "\n"
 
@@ -113,15 +101,31 @@ def escape(text: str) -> str:
     return f"{shown}`{command[0]}`" if command else shown
 
 
-def _ran(combination: str, evidence: Mapping[str, Any]) -> str:
-    products = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence["products"].items())) or "not shown"
-    size = f"{evidence['weight_bytes'] / 1e6:.1f} MB" if evidence["weight_bytes"] else ""
-    cells = (f"`{combination}`", escape(evidence["library"]), escape(evidence["device"]), escape(products), size)
+def _ran(combination: str, evidence: Evidence) -> tuple[str, ...]:
+    products = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence.products.items())) or "not shown"
+    size = megabytes(evidence.weight_bytes) if evidence.weight_bytes else ""
+    return f"`{combination}`", escape(evidence.library), escape(evidence.device), escape(products), size
+
+
+def _table(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
+    """A table and the empty line that ends it."""
+    return [_line(titles), "|" + " --- |" * len(titles), *map(_line, rows), ""]
+
+
+def _line(cells: Iterable[str]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def _header(titles: Sequence[str]) -> list[str]:
-    return ["| " + " | ".join(titles) + " |", "|" + " --- |" * len(titles)]
+def _cells(table: Table[Row]) -> Iterator[list[str]]:
+    """Rows of the table of combinations: ids as code, verdicts with their icons."""
+    for row, cells in zip(table.subjects, table.rows, strict=True):
+        shown = {COMBINATION: "`{}`", VERDICT: f"{ICON[row.verdict]} {{}}"}
+        yield [shown.get(column, "{}").format(cell) for column, cell in zip(table.columns, cells, strict=True)]
+
+
+def _expected(failure: ExpectedFailure) -> list[str]:
+    lines = [f"- `{failure.judgement.combination}`: {escape(failure.judgement.message)}", f"  - {escape(failure.why)}"]
+    return [*lines, f"  - <{quote(failure.link, safe=_IN_LINKS)}>"] if failure.link else lines
 
 
 def _item(judgement: Judgement) -> list[str]:

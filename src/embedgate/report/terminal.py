@@ -2,26 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from io import StringIO
 from typing import Any, Literal
 
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Table as RichTable
 from rich.text import Text
 
-from embedgate.core.judgement import Judgement
-from embedgate.report.stored import note as stored_note
-from embedgate.report.stored import table as stored_table
-from embedgate.report.summary import CHANGE_HEADINGS, COST, LARGEST_MOVE, Summary, cells, headings
+from embedgate.core.judgement import Judgement, printable
+from embedgate.report import columns, stored
+from embedgate.report.columns import VERDICT, Table
+from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
 LEAST_WIDTH = 130
 COST_WIDTH = 30
-# Checks against one file that all combinations share.
-ONE_FILE = ("baseline", "receipt")
 
 STYLE = {
     "pass": "green",
@@ -48,26 +46,23 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     console = Console(file=out, width=max(width, least), force_terminal=colour, color_system=colours, highlight=False)
     _head(console, summary)
     if summary.ran:
-        console.print(_table(summary))
-        if summary.headlines:
-            console.print(Text("per dataset: share of the reference's quality that is kept", style="dim"))
-        if summary.shows_moves:
-            console.print(Text(LARGEST_MOVE, style="dim"))
-        if summary.shows_cost:
-            console.print(Text(COST, style="dim"), soft_wrap=True)
-    if stored := stored_table(summary):
+        table = columns.table(summary)
+        console.print(_combinations(table))
+        for note in table.notes:
+            console.print(Text(note, style="dim"), soft_wrap=True)
+    if found := stored.table(summary):
         console.print()
-        console.print(_stored(*stored))
-        console.print(Text(stored_note(stored[0]), style="dim"), soft_wrap=True)
-    for note in _notes(summary):
-        console.print(note, soft_wrap=True)
-    for judgement in _once_per_cause(summary.judgements("fail")):
+        console.print(_stored(found))
+        console.print(Text(stored.note(found), style="dim"), soft_wrap=True)
+    for line in _notes(summary):
+        console.print(line, soft_wrap=True)
+    for judgement in _once_per_cause(summary.judgements("fail"), summary.known.shared):
         console.print(Text(judgement.explain(), style="red"), soft_wrap=True)
     for row in summary.rows:
         if row.verdict == "error":
             console.print(Text(f"{row.combination}: {row.reason.splitlines()[0]}", style="red"), soft_wrap=True)
-    for line in summary.trouble:
-        console.print(Text(line, style="bold red"), soft_wrap=True)
+    for trouble in summary.trouble:
+        console.print(Text(trouble, style="bold red"), soft_wrap=True)
     if summary.changes is not None:
         console.print(_changes(summary.changes))
     console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
@@ -92,29 +87,29 @@ def _chips(machine: Mapping[str, Any]) -> str:
     return ", ".join(filter(None, (machine["cpu"], machine["gpu"])))
 
 
-def _table(summary: Summary) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings(summary)):
-        stacked = heading.replace(" ", "\n", 1) if place >= 2 else heading
-        table.add_column(stacked, justify="left" if place < 2 else "right", no_wrap=True)
-    for row in summary.ran:
-        verdict, *values = cells(summary, row)
-        table.add_row(row.combination, Text(verdict, style=STYLE[row.verdict]), *values)
-    if summary.detectable:
-        losses = [summary.detectable.get(key) for key in summary.headlines]
-        shown = [f"{loss:.2%}" if loss is not None else "" for loss in losses]
-        table.add_row("smallest detectable loss", "", *shown, style="dim")
-    return table
+def _combinations(table: Table[Row]) -> RichTable:
+    shown = _headed(table)
+    for row, cells in zip(table.subjects, table.rows, strict=True):
+        styles = (STYLE[row.verdict] if column is VERDICT else "" for column in table.columns)
+        shown.add_row(*map(Text, cells, styles))
+    _, *feet = (column.foot for column in table.columns)
+    if any(feet):
+        shown.add_row("smallest detectable loss", *feet, style="dim")
+    return shown
 
 
-def _stored(headings: list[str], rows: list[list[str]]) -> Table:
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings):
-        stacked = heading.replace(" ", "\n", 1) if place >= 2 else heading
-        table.add_column(stacked, justify="right" if place else "left", no_wrap=True)
-    for row in rows:
-        table.add_row(*row)
-    return table
+def _stored(table: Table[stored.Stored]) -> RichTable:
+    shown = _headed(table)
+    for cells in table.rows:
+        shown.add_row(*cells)
+    return shown
+
+
+def _headed(table: Table[Any]) -> RichTable:
+    shown = RichTable(box=None, pad_edge=False, header_style="bold")
+    for column in table.columns:
+        shown.add_column(column.heading.replace(" ", "\n", 1), justify=column.align, no_wrap=True)
+    return shown
 
 
 def _notes(summary: Summary) -> list[Text]:
@@ -124,6 +119,11 @@ def _notes(summary: Summary) -> list[Text]:
         for j in summary.judgements("inconclusive")
         if not j.unjudged
     ]
+    if summary.expected:
+        lines.append(Text("expected failures:", style="yellow"))
+    for failure in summary.expected:
+        lines.append(Text(f"  {failure.judgement.combination}: {printable(failure.judgement.message)}", style="yellow"))
+        lines.append(Text(f"    {printable(f'{failure.why} {failure.link}')}", style="yellow"))
     for reason, count in summary.left_out.items():
         lines.append(Text(f"{_checks(count)} skipped: {reason}", style="dim"))
     for (cause, step), found in summary.unjudged.items():
@@ -144,17 +144,17 @@ def _checks(count: int) -> str:
     return "1 check" if count == 1 else f"{count} checks"
 
 
-def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
+def _once_per_cause(judgements: list[Judgement], shared: Collection[str]) -> list[Judgement]:
     """The failures; those with one cause are told once, with the others' findings below."""
     grouped: dict[tuple[str, str], list[Judgement]] = {}
     for judgement in judgements:
         cause = judgement.diagnosis.cause if judgement.diagnosis else judgement.message
         # A missing or unreadable baseline or receipt is one trouble, however many combinations it concerns.
-        whose = "" if judgement.check in ONE_FILE else judgement.combination
+        whose = "" if judgement.check in shared else judgement.combination
         grouped.setdefault((whose, cause), []).append(judgement)
     told = []
     for first, *others in grouped.values():
-        if first.check in ONE_FILE:
+        if first.check in shared:
             also = [f"also {', '.join(j.combination for j in others)}"] if others else []
         else:
             also = [f"also {j.message}" for j in others]
@@ -162,8 +162,8 @@ def _once_per_cause(judgements: list[Judgement]) -> list[Judgement]:
     return told
 
 
-def _changes(changes: list[tuple[str, ...]]) -> Table:
-    table = Table(title=f"baseline: {len(changes)} values changed", box=None, pad_edge=False, title_justify="left")
+def _changes(changes: list[tuple[str, ...]]) -> RichTable:
+    table = RichTable(title=f"baseline: {len(changes)} values changed", box=None, pad_edge=False, title_justify="left")
     for heading in CHANGE_HEADINGS:
         table.add_column(heading)
     for row in changes:

@@ -35,12 +35,10 @@ from embedgate.sentences import approved_set
 
 if TYPE_CHECKING:
     from embedgate.encoders.onnx.tokenizer import Tokenizer
+    from embedgate.performance.figures import SpeedFigures
     from embedgate.performance.footprint import Footprint
-    from embedgate.performance.timing import SpeedFigures
     from embedgate.properties.invariance import Subject
-    from embedgate.report.records import RunFacts
-    from embedgate.vectors.indexes import IndexFigures
-    from embedgate.vectors.speed import SearchFigures
+    from embedgate.vectors.figures import IndexFigures, SearchFigures
 
 # Texts encoded between two lines of progress.
 CHUNK = 4096
@@ -79,20 +77,6 @@ class Run:
     def key(self) -> Key:
         """What tells it from other runs of the session."""
         return self.model.fingerprint, self.combination
-
-    def facts(self) -> RunFacts:
-        """Evidence, timings and figures, as reports have them."""
-        return RunFacts(
-            evidence=self.evidence,
-            build_seconds=round(self.build_seconds, 3),
-            encode_seconds=round(self.encode_seconds, 3),
-            texts=len(self.embeddings),
-            dim=self.embeddings.dim,
-            speed=self.speed,
-            footprint=self.footprint,
-            indexes=self.indexes,
-            search_speed=self.search_speed,
-        )
 
 
 class Session:

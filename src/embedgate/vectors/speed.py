@@ -12,6 +12,7 @@ from embedgate.metrics import Matrix
 from embedgate.performance.paired import Blocks, candidate_seconds, reference_seconds
 from embedgate.vectors.codes import Ranges
 from embedgate.vectors.engines.base import EngineCase
+from embedgate.vectors.figures import SearchFigures
 from embedgate.vectors.indexes import Built, build
 from embedgate.vectors.loads import SearchLoad
 from embedgate.vectors.measure import Vectors
@@ -77,19 +78,19 @@ class SearchTiming:
         self._kept.clear()
 
 
-def figures_of(load: SearchLoad, blocks: Blocks, timing: SearchTiming, ratio: float) -> dict[str, float | int]:
-    """What was measured, as JSON values."""
+def figures_of(load: SearchLoad, blocks: Blocks, timing: SearchTiming, ratio: float) -> SearchFigures:
+    """What was measured of a load."""
     built = timing.candidate(load)
     queries = timing.asked(load) * len(blocks.calls["candidate"]) / len(blocks.rows)
-    return {
-        "ratio": ratio,
-        "queries_per_second": queries / float(np.median(candidate_seconds(blocks.rows))),
-        "reference_queries_per_second": queries / float(np.median(reference_seconds(blocks.rows))),
-        "bytes_per_vector": built.bytes_per_vector,
-        "build_seconds": built.build_seconds,
-        "blocks": len(blocks.rows),
-        "threads": timing.threads,
-    }
+    return SearchFigures(
+        ratio=ratio,
+        queries_per_second=queries / float(np.median(candidate_seconds(blocks.rows))),
+        reference_queries_per_second=queries / float(np.median(reference_seconds(blocks.rows))),
+        bytes_per_vector=built.bytes_per_vector,
+        build_seconds=built.build_seconds,
+        blocks=len(blocks.rows),
+        threads=timing.threads,
+    )
 
 
 def _turn(built: Built, storage: Storage, batches: Sequence[Matrix]) -> list[float]:

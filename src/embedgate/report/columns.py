@@ -1,0 +1,160 @@
+"""The columns of a report's tables: each says itself what it is headed, what it holds and when it is shown."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, Literal, TypeVar
+
+from embedgate.core.judgement import megabytes
+from embedgate.performance.workloads import LATENCY
+from embedgate.report.summary import HEADLINE, Row, Summary, speed_up
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Column(Generic[T]):
+    """One column.
+
+    Attributes:
+        heading: What it is headed.
+        cell: What it holds of a row's subject; empty where nothing is known.
+        note: What a reader must know of it, told below the table where the column says anything.
+        shows: Whether it is shown, by the session and its own cells.
+        align: Where its cells stand.
+        foot: What the table's last row, of smallest detectable losses, holds.
+    """
+
+    heading: str
+    cell: Callable[[T], str]
+    note: str = ""
+    shows: Callable[[Summary, Sequence[str]], bool] = lambda *_: True
+    align: Literal["left", "right"] = "right"
+    foot: str = ""
+
+
+# A column, or what makes the columns of a session where their number depends on its data.
+Columns = Sequence[Column[T] | Callable[[Summary], Iterable[Column[T]]]]
+
+
+@dataclass(frozen=True)
+class Table(Generic[T]):
+    """What is shown.
+
+    Attributes:
+        columns: The columns that are shown, from the left.
+        subjects: What each row is about.
+        rows: The cells of each row.
+    """
+
+    columns: tuple[Column[T], ...]
+    subjects: tuple[T, ...]
+    rows: tuple[tuple[str, ...], ...]
+
+    @classmethod
+    def of(cls, summary: Summary, columns: Columns[T], subjects: Sequence[T]) -> Table[T]:
+        """The table of a session's subjects."""
+        made = [one for column in columns for one in ((column,) if isinstance(column, Column) else column(summary))]
+        cells = [[column.cell(subject) for subject in subjects] for column in made]
+        shown = [(column, mine) for column, mine in zip(made, cells, strict=True) if column.shows(summary, mine)]
+        rows = zip(*(mine for _, mine in shown), strict=True)
+        return cls(tuple(column for column, _ in shown), tuple(subjects), tuple(rows))
+
+    @property
+    def headings(self) -> list[str]:
+        """What the columns are headed."""
+        return [column.heading for column in self.columns]
+
+    @property
+    def notes(self) -> list[str]:
+        """What a reader must know, each once."""
+        told = (c.note for place, c in enumerate(self.columns) if any(row[place] for row in self.rows))
+        return list(dict.fromkeys(filter(None, told)))
+
+
+def _verdict(row: Row) -> str:
+    """The verdict, and of how many checks it was found."""
+    if row.verdict not in ("inconclusive", "fail"):
+        return row.verdict
+    return f"{row.verdict} {sum(j.verdict == row.verdict for j in row.counted)}/{len(row.counted)}"
+
+
+def _retained(summary: Summary) -> Iterator[Column[Row]]:
+    for dataset, metric in summary.headlines:
+
+        def cell(row: Row, dataset: str = dataset, metric: str = metric) -> str:
+            found = row.find(metric, dataset)
+            return f"{found.observed:.1%}" if found and found.observed is not None else ""
+
+        loss = summary.detectable.get((dataset, metric))
+        foot = f"{loss:.2%}" if loss is not None else ""
+        note = "per dataset: share of the reference's quality that is kept"
+        yield Column(f"{dataset} {HEADLINE[metric]}", cell, note, foot=foot)
+
+
+def _value(metric: str, spec: str) -> Callable[[Row], str]:
+    def cell(row: Row) -> str:
+        found = row.find(metric)
+        return format(found.value, spec) if found and found.value is not None else ""
+
+    return cell
+
+
+def _largest_move(row: Row) -> str:
+    moves = [j.value for j in row.judgements if j.check == "invariance" and j.value is not None]
+    return f"{max(moves):.1g}" if moves else ""
+
+
+def _speed(row: Row) -> str:
+    speed = speed_up(row)
+    return f"{speed:.2f}x" if speed else ""
+
+
+def _latency(row: Row) -> str:
+    timed = row.run.speed.get(LATENCY) if row.run else None
+    latency = timed.candidate_latency_ms if timed else None
+    return "/".join(f"{value:.1f}" for value in (latency.p50, latency.p95) if value is not None) if latency else ""
+
+
+def _loaded(row: Row) -> str:
+    found = row.run.footprint if row.run else None
+    return megabytes(found.loaded, ".0f") if found and found.loaded else ""
+
+
+def _weights(row: Row) -> str:
+    return megabytes(row.run.evidence.weight_bytes) if row.run and row.run.evidence.weight_bytes else ""
+
+
+def _cost(heading: str, cell: Callable[[Row], str]) -> Column[Row]:
+    note = (
+        "speed: how many times faster than the reference in batches of 32; latency of one text at a time; memory that "
+        "the combination adds to a process once it is loaded"
+    )
+    return Column(heading, cell, note, shows=lambda summary, _: summary.shows_cost)
+
+
+COMBINATION: Column[Row] = Column("combination", lambda row: row.combination, align="left")
+VERDICT: Column[Row] = Column("verdict", _verdict, align="left")
+COLUMNS: Columns[Row] = (
+    COMBINATION,
+    VERDICT,
+    _retained,
+    Column("top-10 overlap", _value("top10_overlap", ".3f")),
+    Column("p01 cosine", _value("cosine_p01", ".4f")),
+    Column("order kept", _value("order_kept", ".1%")),
+    Column(
+        "largest move",
+        _largest_move,
+        "largest move: how far an embedding moved when only its surroundings changed, as a share of its length",
+    ),
+    _cost("speed", _speed),
+    _cost("latency p50/p95 ms", _latency),
+    _cost("memory loaded", _loaded),
+    Column("weights", _weights),
+)
+
+
+def table(summary: Summary) -> Table[Row]:
+    """The table a person decides from: a row per combination that was not skipped."""
+    return Table.of(summary, COLUMNS, summary.ran)

@@ -1,0 +1,53 @@
+"""What a session ran on, as several of pytest-xdist's processes know it together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import Any
+
+_BOTH = " + "
+_NOTHING: tuple[object, ...] = (None, "", [], {})
+
+
+def names_together(names: Iterable[str | None]) -> str:
+    """Names that stand for one thing, such as hardware profiles, each once."""
+    return _BOTH.join(dict.fromkeys(filter(None, names)))
+
+
+def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
+    """What two processes ran on: each knows the GPU, the profiles and the incumbent of what it ran itself.
+
+    The order of processes makes no difference. Who knows something wins over who does not; hardware profiles and GPUs
+    are named side by side; the session took as long as the longer of the two, and as much work as both.
+    """
+    if not (one and other):
+        return one or other
+    seconds = {name: round(one["seconds"][name] + other["seconds"][name], 2) for name in one["seconds"]}
+    return {
+        **_together(one, other),
+        "profile": _sorted_names(one["profile"], other["profile"]),
+        "machine": {
+            **_together(one["machine"], other["machine"]),
+            "gpu": _sorted_names(one["machine"]["gpu"], other["machine"]["gpu"]) or None,
+        },
+        "seconds": {**seconds, "total": max(one["seconds"]["total"], other["seconds"]["total"])},
+    }
+
+
+def _sorted_names(*joined: str | None) -> str:
+    return names_together(sorted({name for names in joined for name in (names or "").split(_BOTH)}))
+
+
+def _together(one: Any, other: Any) -> Any:
+    """Two values of one fact: their union, or the greater of two that differ."""
+    if one == other or other in _NOTHING:
+        return one
+    if one in _NOTHING:
+        return other
+    if isinstance(one, dict) and isinstance(other, dict):
+        return {name: _together(one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))}
+    if isinstance(one, list | tuple) and isinstance(other, list | tuple):
+        union = {json.dumps(value, sort_keys=True): value for value in (*one, *other)}
+        return [union[key] for key in sorted(union)]
+    return max(one, other, key=lambda value: (isinstance(value, str), value))
