@@ -190,16 +190,19 @@ def pytest_runtest_makereport(
         return report  # nothing was asked, or nothing was found
     from embedgate.report.summary import record_of
 
-    session, in_rows = item.config.stash[BENCH].session, case.check.in_rows
-    run = session.finished_run(case.combination) if session and in_rows else None
-    what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else ""
+    bench, in_rows = item.config.stash[BENCH], case.check.in_rows
+    run = bench.session.finished_run(case.combination) if bench.session and in_rows else None
+    what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else str(report.longrepr)
+    judgement = item.stash.get(JUDGEMENT, None) if report.when == "call" else None
+    red = ("fail", "inconclusive") if bench.settings.strict else ("fail",)
     expected = str(getattr(report, "wasxfail", ""))
     report.gate = record_of(  # type: ignore[attr-defined]
         case.combination if in_rows else None,
-        item.stash.get(JUDGEMENT, None) if report.when == "call" else None,
+        judgement,
         reference=in_rows and case.check.builds and case.combination.is_reference,
         skipped=what if report.skipped and not expected else "",
-        error=what if report.failed and (report.when != "call" or JUDGEMENT not in item.stash) else "",
+        # A test may fail for more than what it judged.
+        error=what if report.failed and (judgement is None or judgement.verdict not in red) else "",
         expected=expected,
         run=run,
     )

@@ -1,0 +1,76 @@
+"""What pytest's exit code says and what the report says agree, whatever the tests come to."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+# Before pytester takes note of the modules there are: numpy's cannot be loaded twice.
+from embedgate.checks import facts, judge  # noqa: F401
+from embedgate.report import files, terminal  # noqa: F401
+
+CONFTEST = """
+import pytest
+
+@pytest.fixture(scope="session")
+def gate_candidate(request):  # nothing is built: the tests bring their judgements along
+    return request.param
+"""
+TESTS = """
+import pytest
+from embedgate.core.errors import GateError
+from embedgate.core.judgement import Diagnosis, Judgement
+
+FOUND = {found!r}
+
+@pytest.mark.parametrize("what", FOUND)
+def test_check(gate_candidate, uphold, what):
+    if what == "error":
+        raise GateError("no such file")
+    if what == "skipped":
+        pytest.skip("not today")
+    check = "agreement" if what == "expected" else "golden"
+    verdict = {{"expected": "fail", "unjudged": "inconclusive", "broken": "pass"}}.get(what, what)
+    why = Diagnosis("baseline", "nothing is approved", "approve it") if what == "unjudged" else None
+    uphold(Judgement(check, gate_candidate.id, verdict, f"is {{what}}", diagnosis=why))
+    assert what != "broken", "failed after its judgement"
+"""
+EXPECTED = (
+    '[[expected]]\ncombination = "torch-bf16-cpu"\ndataset = "*"\ncheck = "agreement"\n'
+    'kind = "known-defect"\nreason = "rounds"\nlink = "https://example.com/1"\n'
+)
+ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict", "under_strict"),
+    [
+        (["pass"], "pass", "pass"),
+        (["pass", "fail"], "fail", "fail"),
+        (["pass", "inconclusive"], "inconclusive", "fail"),
+        (["pass", "unjudged"], "inconclusive", "fail"),
+        (["pass", "error"], "fail", "fail"),
+        (["pass", "broken"], "fail", "fail"),
+        (["pass", "skipped"], "pass", "pass"),
+        (["skipped"], "skipped", "skipped"),
+        (["expected"], "pass", "pass"),
+        (["pass", "expected"], "pass", "pass"),
+        (["expected", "inconclusive"], "inconclusive", "fail"),
+        (["expected", "unjudged"], "inconclusive", "fail"),
+        (["expected", "fail"], "fail", "fail"),
+    ],
+)
+@pytest.mark.parametrize("strict", [False, True])
+def test_the_report_is_red_where_pytest_is(pytester, cache, found, verdict, under_strict, strict):
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(TESTS.format(found=found))
+    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
+    pytester.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
+    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", "mine.jsonl", "--gate-baselines", "approved"]
+    arguments += ["--gate-cache", str(cache), "--gate-report", "out", *(["--gate-strict"] if strict else [])]
+    result = pytester.runpytest("-p", "no:cacheprovider", *arguments)
+    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+    assert report["verdict"] == (under_strict if strict else verdict)
+    assert (result.ret == pytest.ExitCode.TESTS_FAILED) == (report["verdict"] == "fail")
+    assert len(report["expected_failures"]) == found.count("expected")
