@@ -18,6 +18,7 @@ def gate_candidate(request):  # nothing is built: the tests bring their judgemen
     return request.param
 """
 TESTS = """
+import os
 import pytest
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement
@@ -28,6 +29,8 @@ FOUND = {found!r}
 def test_check(gate_candidate, uphold, what):
     if what == "error":
         raise GateError("no such file")
+    if what == "crash":
+        os._exit(1)
     if what == "skipped":
         pytest.skip("not today")
     check = "agreement" if what == "expected" else "golden"
@@ -41,6 +44,16 @@ EXPECTED = (
     'kind = "known-defect"\nreason = "rounds"\nlink = "https://example.com/1"\n'
 )
 ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
+
+
+def written(pytester, cache, found):
+    """Writes the files of a session that comes to what is found, and gives its arguments."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(TESTS.format(found=found))
+    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
+    pytester.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
+    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", "mine.jsonl", "--gate-baselines", "approved"]
+    return ["-p", "no:cacheprovider", *arguments, "--gate-cache", str(cache), "--gate-report", "out"]
 
 
 @pytest.mark.parametrize(
@@ -63,14 +76,18 @@ ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}"
 )
 @pytest.mark.parametrize("strict", [False, True])
 def test_the_report_is_red_where_pytest_is(pytester, cache, found, verdict, under_strict, strict):
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(TESTS.format(found=found))
-    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
-    pytester.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
-    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", "mine.jsonl", "--gate-baselines", "approved"]
-    arguments += ["--gate-cache", str(cache), "--gate-report", "out", *(["--gate-strict"] if strict else [])]
-    result = pytester.runpytest("-p", "no:cacheprovider", *arguments)
+    arguments = written(pytester, cache, found)
+    result = pytester.runpytest(*arguments, *(["--gate-strict"] if strict else []))
     report = json.loads(pytester.path.joinpath("out/report.json").read_text())
     assert report["verdict"] == (under_strict if strict else verdict)
     assert (result.ret == pytest.ExitCode.TESTS_FAILED) == (report["verdict"] == "fail")
     assert len(report["expected_failures"]) == found.count("expected")
+
+
+def test_a_crash_of_a_process_is_red_in_the_report_too(pytester, cache):
+    result = pytester.runpytest_subprocess(*written(pytester, cache, ["pass", "crash"]), "-n", "1")
+    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+    assert (result.ret, report["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "fail")
+    (line,) = report["trouble"]
+    assert "crashed while running" in line
+    assert line.endswith("run that test alone")

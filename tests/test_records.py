@@ -64,7 +64,7 @@ def test_a_record_survives_the_way_through_pytest_xdist():
 
 def test_reports_without_a_record_are_no_trouble():
     received = Collector()
-    received.pytest_runtest_logreport(SimpleNamespace())
+    received.pytest_runtest_logreport(SimpleNamespace(when="call"))
     assert received.records == []
 
 

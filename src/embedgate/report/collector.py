@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from embedgate.report.records import Record
 
+# When a test failed in whose stead pytest-xdist reports that its process has ended.
+CRASHED = "???"
+
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
 class Collector:
@@ -28,9 +31,11 @@ class Collector:
     strict: bool = False
 
     def pytest_runtest_logreport(self, report: Any) -> None:
-        """Keeps the record a test report carries."""
+        """Keeps the record a test report carries, and which test a process of pytest-xdist crashed in."""
         plain = getattr(report, "gate", None)
         if plain is not None:
             from embedgate.report.records import Record  # not at the top: this module is loaded with the plugin
 
             self.records.append(Record.from_builtins(plain))
+        elif report.when == CRASHED:
+            self.trouble.append(f"{report.longrepr}; run that test alone")
