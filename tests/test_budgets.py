@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import mmap
 import sys
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -23,7 +23,6 @@ from embedgate.core.errors import BaselineError, BuildError
 from embedgate.encoders import Evidence
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint, timing
-from embedgate.performance.figures import SpeedFigures
 from embedgate.performance.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import TO_RECORD

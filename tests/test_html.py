@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from dataclasses import asdict, replace
+from functools import partial
 from itertools import pairwise
 from xml.etree import ElementTree
 
 import pytest
 
+from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.encoders import Evidence
 from embedgate.performance.figures import Latency, SpeedFigures
 from embedgate.performance.footprint import Footprint
 from embedgate.report import html, pareto
+from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.files import write
 from embedgate.report.records import Record, RunFacts
-from embedgate.report.summary import summarise
+
+summarise = partial(summaries.summarise, known=CheckRegistry().known)
 
 EVIL = '<script>alert("1")</script> & \x1b[31m'
 SPEED = SpeedFigures(0.5, 0.49, None, 8, 1, 500.0, 250.0, 2.0, 0.1, (EVIL,))

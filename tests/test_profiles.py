@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 import stub_devices
 
 from embedgate.approved.expected_failures import Expectations, Expected
+from embedgate.checks import CheckRegistry
 from embedgate.checks.approvals import Approvals
+from embedgate.checks.facts import facts_of
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Judgement
@@ -18,9 +21,11 @@ from embedgate.core.machine import Machine, detect, profile
 from embedgate.core.profiles import Profiles
 from embedgate.encoders import gpu
 from embedgate.report import html, markdown, terminal
+from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.facts import facts_together
-from embedgate.report.summary import summarise
+
+summarise = partial(summaries.summarise, known=CheckRegistry().known)
 
 CPU, CUDA = Combination.parse("torch-bf16-cpu"), Combination.parse("torch-fp16-cuda")
 BOX = Machine("a CPU", "x86_64", ("avx2",), 8, 2**34, "Linux 6", "3.12.1")

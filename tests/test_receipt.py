@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Judgement
 from embedgate.report import receipt
 from embedgate.report.collector import Collector
@@ -534,5 +535,5 @@ def test_conftest_files_of_the_places_given_count(tmp_path):
 def test_a_row_that_cannot_run_here_has_the_verdict_of_its_receipt(skipped_first):
     judgement = Judgement("receipt", COMBINATION, "fail", "failed there")
     records = [Record(COMBINATION, skipped="no CUDA"), Record(COMBINATION, judgement=judgement)]
-    (row,) = summarise(Collector(records if skipped_first else records[::-1])).rows
+    (row,) = summarise(Collector(records if skipped_first else records[::-1]), CheckRegistry().known).rows
     assert (row.verdict, row.reason) == ("fail", "")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 from itertools import permutations
 from types import SimpleNamespace
 
@@ -11,15 +12,18 @@ import execnet
 import numpy as np
 import pytest
 
+from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.encoders import Evidence
 from embedgate.performance.figures import Latency, SpeedFigures
 from embedgate.performance.footprint import Footprint
+from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.facts import facts_together
 from embedgate.report.records import Record, RunFacts
-from embedgate.report.summary import summarise
 from embedgate.vectors.figures import IndexFigures, SearchFigures
+
+summarise = partial(summaries.summarise, known=CheckRegistry().known)
 
 JUDGEMENT = Judgement(
     "retention",

@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 
+from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import columns, files, html, markdown, stored, terminal
+from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record, RunFacts
-from embedgate.report.summary import KnownChecks, summarise
+from embedgate.report.summary import KnownChecks
 from embedgate.vectors.figures import SearchFigures
+
+summarise = partial(summaries.summarise, known=CheckRegistry().known)
 
 NASTY = "<script>alert(1)</script> | [link](http://x) `code` *bold*\nsecond line\x1b[31m"
 

@@ -9,6 +9,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from embedgate.core.version import __version__
+
 if TYPE_CHECKING:
     from embedgate.checks import Case, Check, CheckRegistry, Context, Missing, Subject
     from embedgate.core.combination import Combination
@@ -17,8 +19,6 @@ if TYPE_CHECKING:
     from embedgate.encoders import BuildContext, Encoder, Evidence, Stability, Stages
     from embedgate.encoders.registry import Backend, Offer, Registry
     from embedgate.vectors.engines.base import EngineRegistry
-
-__version__ = "0.1.0"
 
 _HOME = {
     "embedgate.checks": ("Case", "Check", "CheckRegistry", "Context", "Missing", "Subject"),
@@ -51,6 +51,7 @@ __all__ = [
     "Stages",
     "Subject",
     "WorstText",
+    "__version__",
 ]
 
 
@@ -64,4 +65,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """The names there are."""
-    return [*__all__, "__version__"]
+    return [*__all__]

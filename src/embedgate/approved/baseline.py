@@ -15,12 +15,12 @@ from typing import Annotated, Any
 
 import msgspec
 
-from embedgate import __version__
 from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore, short, utc_now
 from embedgate.core.errors import BaselineError
 from embedgate.core.files import MOST, read_json, strict, to_json
 from embedgate.core.machine import HardwareProfile, Machine, in_ci, machine_id
 from embedgate.core.model import Model
+from embedgate.core.version import __version__
 from embedgate.metrics import ALL_TEXTS, CORPUS
 
 SCHEMA = 1

@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from embedgate.checks.check import Case, Check, Place
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
+from embedgate.report.summary import KnownChecks
 from embedgate.runtime.plan import Plan
 
 
@@ -65,6 +66,14 @@ class CheckRegistry:
     def kinds(self) -> tuple[str, ...]:
         """The kinds of checks, as judgements name them."""
         return tuple(dict.fromkeys(check.kind for check in self))
+
+    @property
+    def known(self) -> KnownChecks:
+        """What reports must know of them."""
+        approved, shared = (
+            frozenset(check.kind for check in self if getattr(check, fact)) for fact in ("approved", "shared")
+        )
+        return KnownChecks(self.kinds, approved, shared)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

@@ -6,7 +6,6 @@ import math
 from collections.abc import Iterable
 from dataclasses import replace
 
-
 from embedgate.approved.baseline import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, not_approved
 from embedgate.checks.check import Case, Check, Subject, reference

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import math
 import os
 import re
 import shutil
@@ -81,15 +80,6 @@ def to_json(value: Any, **options: Any) -> str:
         ValueError: If a number in it is NaN or infinite, for which JSON has no word.
     """
     return json.dumps(value, allow_nan=False, **options)
-
-
-def finite(value: Any) -> Any:
-    """JSON values in which numbers that are NaN or infinite are None."""
-    if isinstance(value, Mapping):
-        return {key: finite(each) for key, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def strict(of: type, **types: Any) -> Any:

@@ -23,9 +23,10 @@ from embedgate.performance.workloads import WORKLOADS, texts_of
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
-    from embedgate.core.combination import Combination, Registry
+    from embedgate.core.combination import Combination
     from embedgate.core.model import Model
     from embedgate.encoders import BuildContext
+    from embedgate.encoders.registry import Registry
 
 PEAK_WORKLOAD = WORKLOADS["batch_32_long"]
 # One call's peak differs by 30 MB between processes, with when torch's threads free what they took; the highest of

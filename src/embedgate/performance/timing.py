@@ -20,8 +20,9 @@ from embedgate.performance.paired import Aim, Blocks, Ratio, Row, candidate_seco
 from embedgate.performance.workloads import LATENCY, Workload
 
 if TYPE_CHECKING:
-    from embedgate.core.combination import Combination, Registry
+    from embedgate.core.combination import Combination
     from embedgate.encoders.onnx.tokenizer import Tokenizer
+    from embedgate.encoders.registry import Registry
 
 WARM_UP = 2
 # Bytes to free once before anything is timed. Having freed a large block, glibc's malloc no longer gives every large

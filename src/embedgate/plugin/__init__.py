@@ -296,7 +296,7 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     from embedgate.report import terminal
     from embedgate.report.summary import summarise
 
-    summary = summarise(collector)
+    summary = summarise(collector, config.stash[BENCH].checks.known)
     writer = terminalreporter._tw
     terminalreporter.section("embedgate", sep="=", bold=True)
     terminalreporter.write(terminal.render(summary, width=writer.fullwidth, colour=writer.hasmarkup))

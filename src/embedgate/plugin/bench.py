@@ -123,7 +123,7 @@ class Bench:
 
         plan, checks = self.plan, self.checks
         builds = {check.kind for check in checks if check.builds}
-        judged = [Judgement.from_json(record["judgement"]) for record in self.collector.records if record["judgement"]]
+        judged = [record.judgement for record in self.collector.records if record.judgement]
         places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
         return expectations_of(plan, checks).complaints(
             [judgement for judgement in judged if judgement.check in builds],

@@ -40,7 +40,9 @@ class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
     def remove_node(self, node: WorkerController) -> str | None:
         """Takes over what is left of a process that ended; the test it crashed in is not run again, to crash again."""
         units = self.assigned_work.pop(node)
-        left = [(unit, nodeid) for unit in units.values() for nodeid, done in unit.items() if not done]
+        left: list[tuple[dict[str, bool], str]] = [
+            (unit, nodeid) for unit in units.values() for nodeid, done in unit.items() if not done
+        ]
         if not left:
             return None
         unit, crashed = left[0]

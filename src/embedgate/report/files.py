@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedgate.core.files import finite, to_json, write_whole
+from embedgate.core.files import to_json, write_whole
+from embedgate.core.plain import finite
 from embedgate.report import html, markdown, pareto
 from embedgate.report.receipt import seal
 from embedgate.report.summary import Summary

@@ -6,12 +6,12 @@ import statistics
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, get_args
+from typing import Any
 
-from embedgate import __version__
 from embedgate.core.combination import Combination
-from embedgate.core.judgement import Check, Judgement
+from embedgate.core.judgement import Judgement
 from embedgate.core.plain import finite
+from embedgate.core.version import __version__
 from embedgate.metrics import METRICS
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.report.collector import Collector
@@ -33,9 +33,9 @@ class KnownChecks:
         shared: Those against one file that all combinations share, so that its trouble is told once.
     """
 
-    order: tuple[str, ...] = get_args(Check)
-    approved: frozenset[str] = frozenset({"baseline", "speed", "memory", "size", "products", "search speed"})
-    shared: frozenset[str] = frozenset({"baseline", "receipt"})
+    order: tuple[str, ...]
+    approved: frozenset[str]
+    shared: frozenset[str]
 
     def ordered(self, judgements: Iterable[Judgement]) -> list[Judgement]:
         """Judgements in the order of their checks."""
@@ -279,14 +279,13 @@ def record_of(
     ).to_builtins()
 
 
-def summarise(collector: Collector, known: KnownChecks | None = None) -> Summary:
+def summarise(collector: Collector, known: KnownChecks) -> Summary:
     """Sorts what the tests found by combination.
 
     Args:
         collector: What they found.
         known: The checks there are; embedgate's own where None.
     """
-    known = known or KnownChecks()
     strict = bool(collector.strict or collector.facts.get("strict"))
     rows: dict[str, Row] = {"": Row("", strict=strict)}
     trouble = list(collector.trouble)

@@ -147,7 +147,7 @@ def _trouble(error: Exception, id_: str) -> _Answer[Any]:
 
 def _measure(session: Session, request: _Request) -> Any:
     combination = Combination.parse(request.combination)
-    if combination not in tuple(session.registry):
+    if combination not in tuple(session.plan.registry):
         raise GateError(
             f"{combination} is not known in a fresh process",
             "add it in the conftest.py of the folder that pytest is called in, or in a plugin",
@@ -155,10 +155,10 @@ def _measure(session: Session, request: _Request) -> Any:
     if request.what == "footprint":
         from embedgate.performance.footprint import measure
 
-        return measure(session, combination)
+        return measure(session.pool, combination)
     from embedgate.performance.timing import Timing
 
-    timing = Timing(session)
+    timing = Timing(session.pool)
     return {name: timing.rows(combination, WORKLOADS[name], aim) for name, aim in request.workloads.items()}
 
 
