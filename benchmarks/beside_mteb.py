@@ -102,7 +102,7 @@ def main() -> None:
     """Times both in turns and prints the table."""
     arms = {"mteb": with_mteb, "embedgate": with_embedgate}
     if len(sys.argv) > 2 and sys.argv[1] in arms:
-        print(json.dumps(arms[sys.argv[1]](sys.argv[2])))
+        print(json.dumps(arms[sys.argv[1]](sys.argv[2]), allow_nan=False))
         return
     source = str(Path(sys.argv[1]).resolve()) if len(sys.argv) > 1 else "pairs"
     found: dict[str, list[dict[str, float]]] = {name: [] for name in arms}

@@ -103,7 +103,7 @@ def serve(workload: str) -> None:
         blocks = Blocks(turns.reference, turns.candidate)
         started = time.perf_counter()
         compare(blocks, Aim(asked["limit"], Levels.of(ALPHA, FAMILY)))
-        print(json.dumps({"rows": blocks.rows, "seconds": time.perf_counter() - started}), flush=True)
+        print(json.dumps({"rows": blocks.rows, "seconds": time.perf_counter() - started}, allow_nan=False), flush=True)
 
 
 class Worker:
@@ -125,7 +125,7 @@ class Worker:
 
     def ask(self, slowdown: float, limit: float | None) -> dict[str, Any]:
         """Has a trial timed."""
-        self.process.stdin.write(json.dumps({"slowdown": slowdown, "limit": limit}) + "\n")
+        self.process.stdin.write(json.dumps({"slowdown": slowdown, "limit": limit}, allow_nan=False) + "\n")
         self.process.stdin.flush()
         return json.loads(self.read())
 
@@ -238,7 +238,8 @@ def main() -> None:
                 print(f"session {number + 1} of {sessions}, load {load}: red {dict(red)}", flush=True)
                 if asked.out:
                     told = {name: [[*key, n] for key, n in counts.items()] for name, counts in regressed.items()}
-                    asked.out.write_text(json.dumps({"limit": limit, "trials": trials, "benchmark": told}), "utf-8")
+                    record = {"limit": limit, "trials": trials, "benchmark": told}
+                    asked.out.write_text(json.dumps(record, allow_nan=False), "utf-8")
     print(
         "| load | slowdown | red | inconclusive | median s | longest s | "
         + " | ".join(f"by {f}" for f in FIELDS)

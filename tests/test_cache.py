@@ -95,3 +95,33 @@ def test_pid_taken_by_another_process_is_not_mistaken_for_the_session(tmp_path):
         note = tmp_path / f"running-{os.getpid()}.json"
         note.write_text(note.read_text().replace('"started": ', '"started": 1'))
         assert journal.interrupted(tmp_path) == ["torch-fp32-cpu"]
+
+
+def test_a_nested_note_puts_the_outer_one_back(tmp_path):
+    with journal.running(tmp_path, "torch-fp32-cpu: test_sound"):
+        note = tmp_path / f"running-{os.getpid()}.json"
+        outer = note.read_text()
+        with journal.running(tmp_path, "acme-int8-cpu"):
+            assert "acme-int8-cpu" in note.read_text()
+        assert note.read_text() == outer
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"1",
+        b"\xff",
+        b"{",
+        b"[" * 2000,
+        b'{"pid": 1}',
+        b'{"pid": -1, "started": 0, "what": "x"}',
+        b'{"pid": 1' + b"0" * 30 + b', "started": 0, "what": "x"}',
+        b'{"pid": 1, "started": 0, "what": 1}',
+        b'{"pid": "1", "started": 0, "what": "x"}',
+    ],
+)
+def test_a_malformed_note_is_removed_and_told_as_nothing(tmp_path, content):
+    (tmp_path / "running-1.json").write_bytes(content)
+    assert journal.interrupted(tmp_path) == []
+    assert list(tmp_path.iterdir()) == []

@@ -179,3 +179,15 @@ def test_the_committed_file_is_sound_and_so_is_its_example(tmp_path: Path) -> No
     example.write_text("\n".join(line.removeprefix("# ") for line in lines[start : start + 9]))
     (entry,) = Expectations.load(example, **NAMES).entries
     assert entry.kind == "known-defect"
+
+
+def test_a_file_is_valid_whatever_the_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Qdrant server offers other indexes than Qdrant in a process: an entry may be about either."""
+    for url in ("", "http://localhost:6333"):
+        monkeypatch.setenv("EMBEDGATE_QDRANT_URL", url)
+        for metric in ("qdrant-hnsw-float16", "qdrant-exact-int8", "qdrant-*"):
+            entry = {**ENTRY, "check": "engine", "metric": metric}
+            file = tmp_path / "expected_failures.toml"
+            lines = (f"{key} = {value!r}" for key, value in entry.items())
+            file.write_text("[[expected]]\n" + "\n".join(lines))
+            Expectations.load(file, **vocabulary())

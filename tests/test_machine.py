@@ -18,6 +18,7 @@ from embedgate.core.machine import (
     git_commit,
     git_identity,
     library_versions,
+    machine_id,
     parse_cpuinfo,
     profile,
     this_machine,
@@ -187,3 +188,52 @@ def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch):
         assert machine.usable_memory_bytes() == whole
     other.write_text("4096\n")
     assert machine.usable_memory_bytes() == 4096
+
+
+class TestId:
+    """`machine_id` of a system whose files are these."""
+
+    @pytest.fixture
+    def told(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
+        monkeypatch.setattr(machine.sys, "platform", "linux")
+        monkeypatch.setattr(machine, "MACHINE_IDS", (tmp_path / "etc", tmp_path / "dbus"))
+        monkeypatch.setattr(machine, "CPUINFO", tmp_path / "cpuinfo")
+
+        def told(
+            cores: int = 8, memory: int = 16 * 2**30, cpu: str = "a CPU", node: str = "host", **numbers: str
+        ) -> str:
+            monkeypatch.setattr(machine.psutil, "cpu_count", lambda: cores)
+            monkeypatch.setattr(machine, "_memory_bytes", lambda: memory)
+            monkeypatch.setattr(machine.platform, "node", lambda: node)
+            (tmp_path / "cpuinfo").write_text(f"model name : {cpu}\n")
+            for name in ("etc", "dbus"):
+                (tmp_path / name).write_text(numbers.get(name, ""))
+            machine_id.cache_clear()
+            return machine_id()
+
+        yield told
+        machine_id.cache_clear()
+
+    def test_is_a_hash_and_the_same_again(self, told: Any) -> None:
+        number = "0123456789abcdef0123456789abcdef"
+        first = told(etc=f"{number}\n")
+        assert len(first) == 16
+        assert set(first) <= set("0123456789abcdef")
+        assert first not in number
+        assert told(etc=number, node="renamed") == first, "a host's name does not count where there is a number"
+        assert told(etc=number, memory=16 * 2**30 - 10**8) == first, "a kernel keeps back another amount of memory"
+
+    def test_clones_of_an_image_differ_by_their_hardware(self, told: Any) -> None:
+        of = [told(etc="a"), told(etc="a", cores=4), told(etc="a", memory=2**33), told(etc="a", cpu="b"), told(etc="b")]
+        assert len(set(of)) == len(of)
+
+    def test_without_a_number_dbus_then_the_host_tells(self, told: Any) -> None:
+        assert told(dbus="a") == told(etc="a")
+        assert told(node="one") != told(node="other")
+
+    def test_of_another_system_is_asked_of_it(self, told: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setattr(machine.sys, "platform", "darwin")
+        monkeypatch.setattr(machine, "_output", lambda *_: '  "IOPlatformUUID" = "1-2-3"\n')
+        assert told(node="one") == told(node="other")
+        monkeypatch.setattr(machine, "_output", lambda *_: "")
+        assert told(node="one") != told(node="other")

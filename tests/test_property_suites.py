@@ -265,7 +265,7 @@ def test_expected_failure_of_a_property(project):
         (["--gate-exploration", "weekly"], "--gate-exploration must be ci or nightly, not 'weekly'"),
         (["--gate-seed", "-1"], "--gate-seed must be a whole number from 0"),
         (["--gate-example", "x"], "--gate-example is no JSON"),
-        (["--gate-example", "[1]"], "--gate-example must hold a list of texts"),
+        (["--gate-example", "[1]"], "--gate-example: [0]: expected `str`, got `int`"),
     ],
 )
 def test_wrong_options_are_told_in_one_line(project, options, message):
@@ -278,9 +278,9 @@ def test_wrong_options_are_told_in_one_line(project, options, message):
     ("text", "message"),
     [
         ("{", "pinned_examples.jsonl:2 is no JSON"),
-        ('{"text": []}', "pinned_examples.jsonl:2 is no example"),
-        ('{"texts": []}', "pinned_examples.jsonl:2 must hold a list of texts"),
-        ('{"texts": ["a", 2]}', "pinned_examples.jsonl:2 must hold a list of texts"),
+        ('{"text": []}', "pinned_examples.jsonl:2: unknown key text"),
+        ('{"texts": []}', "pinned_examples.jsonl:2: texts: expected `array` of length >= 1"),
+        ('{"texts": ["a", 2]}', "pinned_examples.jsonl:2: texts[1]: expected `str`, got `int`"),
     ],
 )
 def test_a_malformed_pinned_example_is_told_with_its_line(project, text, message):

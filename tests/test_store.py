@@ -18,7 +18,7 @@ from embedgate.approved import baseline as store_module
 from embedgate.approved import store as stores
 from embedgate.approved.baseline import BaselineStore, Change, Entry, Found, Key, Provenance, format_changes, read
 from embedgate.core.errors import BaselineError
-from embedgate.core.machine import profile
+from embedgate.core.machine import machine_id, profile, this_machine
 from embedgate.core.model import Model
 
 AMX = profile("cpu-x86_64-amx")
@@ -165,6 +165,31 @@ def test_reading_and_rendering_again_gives_the_same_bytes(store: BaselineStore) 
     update(store, entry(0.1), entry(1 / 3, BF16))
     result = found(store)
     assert store_module.render(result.baseline) == result.file.read_text("utf-8")
+
+
+def test_a_file_from_before_machines_were_told_apart_is_read_and_stays_as_it_is(store: BaselineStore) -> None:
+    update(store, entry(0.1))
+    before = found(store).file.read_text("utf-8")
+    assert '"machine"' not in before
+    update(store, entry(0.2), provenance=dataclasses.replace(PROVENANCE, machine="0123456789abcdef"))
+    first, second = found(store).baseline.approvals
+    assert (first.provenance.machine, second.provenance.machine) == ("", "0123456789abcdef")
+    after = found(store).file.read_text("utf-8")
+    assert before.partition(' "entries"')[0].rstrip("\n ],") in after
+
+
+def test_the_committed_files_are_read_and_written_alike() -> None:
+    files = sorted((Path(__file__).parents[1] / "baselines").glob("*/*.json"))
+    assert files
+    for file in files:
+        baseline = read(file)
+        assert baseline is not None
+        assert store_module.render(baseline) == file.read_text("utf-8")
+
+
+def test_provenance_tells_the_machine() -> None:
+    told = Provenance.of(this_machine(), threads=1, batch_size=1, libraries={}, commit="")
+    assert told.machine == machine_id() != ""
 
 
 def test_recording_the_same_values_again_leaves_the_file_alone(store: BaselineStore) -> None:

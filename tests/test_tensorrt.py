@@ -345,9 +345,9 @@ def test_an_engine_of_other_weights_in_its_place_is_found_out(graphs, tokenizer,
     ("damage", "message"),
     [
         (lambda folder: (folder / engines.PLAN).unlink(), "cannot be read: .*; delete "),
-        (lambda folder: (folder / "artefact.json").write_text("{"), "artefact.json is damaged: .*; delete "),
-        (lambda folder: (folder / "artefact.json").write_text("[]"), "artefact.json is damaged: .*; delete "),
-        (lambda folder: (folder / "artefact.json").write_bytes(b"\xff"), "artefact.json is damaged: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_text("{"), "artefact.json:1:2 is no JSON: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_text("[]"), "artefact.json is corrupt: .*; delete "),
+        (lambda folder: (folder / "artefact.json").write_bytes(b"\xff"), "artefact.json cannot be read: .*; delete "),
     ],
 )
 def test_a_damaged_cache_is_told_with_what_to_delete(damage, message, graphs, tmp_path):

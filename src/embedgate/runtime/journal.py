@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Annotated
 
 import msgspec
 import psutil
@@ -15,7 +16,7 @@ from embedgate.core.files import read_json, to_json, write_whole
 
 
 class _Note(msgspec.Struct, forbid_unknown_fields=True):
-    pid: int
+    pid: Annotated[int, msgspec.Meta(ge=0, lt=2**32)]
     started: float
     what: str
 
@@ -49,7 +50,7 @@ def interrupted(root: Path) -> list[str]:
                 continue
         except psutil.Error:
             pass
-        except (GateError, ValueError, OverflowError):
+        except GateError:
             record = None
         if record is not None:
             found.append(record.what)
