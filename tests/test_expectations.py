@@ -128,7 +128,7 @@ def test_every_key_is_required(tmp_path: Path, key: str) -> None:
         ({"reasons": "x"}, "unknown key reasons; did you mean reason?"),
         ({"reason": " "}, "reason: expected `str` matching regex '\\\\S'"),
         ({"reason": 3}, "reason: expected `str`, got `int`"),
-        ({"kind": "flaky"}, "kind: invalid enum value 'flaky'"),
+        ({"kind": "flaky"}, f"kind: invalid enum value 'flaky'; choose from {', '.join(KINDS)}"),
         ({"check": "retension"}, "check 'retension' matches nothing; did you mean retention?"),
         ({"metric": "ndcg_at_1"}, "metric 'ndcg_at_1' matches nothing; did you mean ndcg_at_10?"),
         ({"link": "see wiki"}, "'see wiki' is no link; give the address of the issue that follows it"),

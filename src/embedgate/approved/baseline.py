@@ -502,8 +502,10 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
 
 
 _Approval = strict(Approval, provenance=strict(Provenance, flags=str))
-_File = msgspec.defstruct(
-    "_File",
-    [("schema", Whole), ("model", _Model), ("approvals", list[_Approval]), ("entries", list[_Entry])],
-    forbid_unknown_fields=True,
-)
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    schema: Whole
+    model: _Model
+    approvals: list[_Approval]  # type: ignore[valid-type]
+    entries: list[_Entry]

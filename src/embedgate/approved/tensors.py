@@ -230,13 +230,11 @@ class TensorStore(Store[TensorFile], Generic[T]):
         return bytes(save(tensors, {METADATA: to_json(head, sort_keys=True)}))
 
 
-_Head = msgspec.defstruct(
-    "_Head",
-    [
-        ("schema", int),
-        ("fingerprint", str),
-        ("texts_sha256", str),
-        ("approvals", dict[str, strict(TensorApproval)]),  # type: ignore[misc]
-    ],
-    forbid_unknown_fields=True,
-)
+_Approval = strict(TensorApproval)
+
+
+class _Head(msgspec.Struct, forbid_unknown_fields=True):
+    schema: int
+    fingerprint: str
+    texts_sha256: str
+    approvals: dict[str, _Approval]  # type: ignore[valid-type]

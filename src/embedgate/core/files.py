@@ -35,7 +35,7 @@ LONGEST_CAUSE = 500
 MOST = 2**53
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _AT = re.compile(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", re.DOTALL)
-_NESTED = (inspect.StructType, inspect.ListType, inspect.DictType, inspect.VarTupleType)
+_NESTED = (inspect.StructType, inspect.LiteralType, inspect.ListType, inspect.DictType, inspect.VarTupleType)
 _KEY = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
@@ -261,6 +261,8 @@ def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:
     try:
         with path.open("rb") as stream:
             content = stream.read(LARGEST_BYTES + 1)
+        if len(content) > LARGEST_BYTES:
+            raise ValueError(f"it has more than {LARGEST_BYTES >> 20} MiB")
         content.decode()
     except FileNotFoundError:
         return None
@@ -268,8 +270,6 @@ def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:
         raise _error(wrong, f"{path} cannot be read: it is a folder", action) from error
     except (OSError, ValueError) as error:
         raise _error(wrong, f"{path} cannot be read: {error}", action) from error
-    if len(content) > LARGEST_BYTES:
-        raise _error(wrong, f"{path} cannot be read: it has more than {LARGEST_BYTES >> 20} MiB", action)
     return content
 
 
@@ -285,23 +285,25 @@ def _unlike(error: msgspec.ValidationError, form: Any, wrong: Wrong, where: str,
     what, place = match[1], (match[2] or "").removeprefix(".")
     key = _KEY.fullmatch(what)
     if key is None:
+        if what.startswith("Invalid enum value"):
+            action = action or choose_from(what.partition("'")[2], _choices(form, place))
         return _error(wrong, f"{where}: {place and f'{place}: '}{_lower(what)}", action)
     name = joined(place, key[2])
     if key[1] == "missing required":
         return _error(wrong, f"{where}: {name} is missing", action or "set it")
-    return _error(wrong, f"{where}: unknown key {name}", action or choose_from(key[2], _keys(form, place)))
+    return _error(wrong, f"{where}: unknown key {name}", action or choose_from(key[2], _choices(form, place)))
 
 
-def _keys(form: Any, place: str) -> list[str]:
-    """The keys that the object at a place may have."""
+def _choices(form: Any, place: str) -> list[str]:
+    """The keys that the object at a place may have, or the words that the text there can be."""
     found: Any = inspect.type_info(form)
     for step in [*re.findall(r"\[[^\]]*\]|[^.\[]+", place), None]:
         options = found.types if isinstance(found, inspect.UnionType) else (found,)
-        # Of what may be missing, the other option; a place that is no object has no keys.
+        # Of what may be missing, the other option.
         found = next((each for each in options if isinstance(each, _NESTED)), None)
         fields = {each.encode_name: each.type for each in getattr(found, "fields", ())}
         if step is None:
-            return list(fields)
+            return list(getattr(found, "values", fields))
         if step.startswith("["):
             found = getattr(found, "item_type", getattr(found, "value_type", None))
         else:
