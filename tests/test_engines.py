@@ -355,8 +355,11 @@ def test_what_there_is_depends_on_no_environment(monkeypatch):
 def test_engines_run_here_and_say_what_is_missing_elsewhere(name, monkeypatch):
     module = engines.engines()[name]
     assert module.unavailable() is None
-    library = {"qdrant": "qdrant_client", "usearch": "usearch.index"}.get(name, name)
-    monkeypatch.setitem(sys.modules, library, None)
+
+    def missing(library):
+        raise ImportError(f"No module named {library!r}")
+
+    monkeypatch.setattr(engines, "import_module", missing)
     said = module.unavailable()
     assert f"embedgate[{module.ENGINE.extra}]" in said
     assert "\n" not in said
