@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from embedgate.checks.results import vocabulary
 from safetensors.numpy import save
 
 from embedgate.approved.baseline import read
@@ -21,7 +22,6 @@ from embedgate.approved.expected_failures import Expectations
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tolerances import Tolerances
-from embedgate.checks.results import vocabulary
 from embedgate.core import files
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BaselineError, BuildError, DataError, GateError

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
+from xdist.remote import Producer
 
-from embedgate.plugin.scheduling import combination_of
+from embedgate.plugin.scheduling import combination_of, scheduler
 
 # Stubs that are never built: what builds them is replaced by what notes the process.
 STUBS = """
@@ -102,12 +104,45 @@ def test_a_crash_is_told_once_and_what_is_left_is_run(pytester, noted, dist):
     assert [len(found) for _, found in sorted(built(noted).items())] == [1, 1, 2]  # one, three, two
 
 
-def test_sessions_without_combinations_are_left_to_pytest_xdist(pytester):
-    pytester.makepyfile(
-        "import pytest\n@pytest.mark.parametrize('device', ['a-b-cpu', 'c-d-cpu'])\ndef test_other(device): pass\n"
-    )
-    result = pytester.runpytest_subprocess("-p", "no:cacheprovider", "-n", "2", "--debug")
-    result.assert_outcomes(passed=2)
+class Node:
+    """A process of pytest-xdist, as far as a scheduler knows it."""
+
+    shutting_down = False
+
+    def __init__(self):
+        self.given = []
+        self.gateway = SimpleNamespace(id="gw")
+
+    def send_runtest_some(self, places):
+        self.given += places
+
+    def shutdown(self):
+        self.shutting_down = True
+
+
+@pytest.mark.parametrize(
+    ("dist", "known", "expected"),
+    [
+        ("load", {"a-b-cpu"}, [[0, 2], [1, 3]]),
+        ("load", {"torch-fp32-cpu"}, [[0, 1], [2, 3]]),  # another project's tests, left as they were
+        ("loadgroup", {"torch-fp32-cpu"}, [[0, 2], [1, 3]]),
+    ],
+)
+def test_what_is_no_combination_is_left_to_pytest_xdist(pytester, dist, known, expected):
+    config = pytester.parseconfig("--dist", dist, "--tx", "2*popen")
+    made = scheduler(config, Producer("test", enabled=False), known)
+    nodes = [Node(), Node()]
+    for node in nodes:
+        made.add_node(node)
+        made.add_node_collection(node, ["a.py::t[a-b-cpu]", "a.py::t[c-d-cpu]", "b.py::u[a-b-cpu]", "b.py::u[c-d-cpu]"])
+    made.schedule()
+    assert [node.given for node in nodes] == expected
+    assert made.has_pending
+
+
+@pytest.mark.parametrize("dist", ["loadscope", "loadfile", "worksteal", "each"])
+def test_other_ways_to_distribute_are_pytest_xdists_own(pytester, dist):
+    assert scheduler(pytester.parseconfig("--dist", dist), Producer("test", enabled=False), {"a-b-cpu"}) is None
 
 
 FACTORIES = """

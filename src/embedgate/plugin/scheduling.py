@@ -50,7 +50,7 @@ class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
         self.workqueue.update({scope: unit for scope, unit in units.items() if not all(unit.values())})
         for other in self.assigned_work:
             self._reschedule(other)
-        return crashed
+        return str(crashed)
 
 
 class OnceCollected:
