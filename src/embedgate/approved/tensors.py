@@ -206,8 +206,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
                 tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
             return None
+        # The last three come of a type or a size that NumPy does not know.
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
-            # The last two: of a type or of a size that NumPy does not know.
             raise corrupt(file, f"is corrupt: {one_line(error)}") from error
         whole = f"{file} is corrupt: metadata"
         head = parse_json(metadata, _Head, BaselineError, str(file), restore(file), SCHEMA, whole)
