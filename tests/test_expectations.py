@@ -4,14 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from embedgate.checks.results import vocabulary
 
 from embedgate.approved.expected_failures import KINDS, Expectations
+from embedgate.checks import CheckRegistry
 from embedgate.core.errors import GateError
 from embedgate.core.machine import profile
 
 COMMITTED = Path(__file__).parents[1] / "baselines" / "expected_failures.toml"
-NAMES = vocabulary()
+NAMES = {"checks": CheckRegistry().kinds, "metrics": CheckRegistry().vocabulary}
 VNNI = profile("cpu-x86_64-vnni")
 ENTRY = {
     "combination": "onnxruntime-int8*-cpu",
@@ -190,4 +190,4 @@ def test_a_file_is_valid_whatever_the_environment(tmp_path: Path, monkeypatch: p
             file = tmp_path / "expected_failures.toml"
             lines = (f"{key} = {value!r}" for key, value in entry.items())
             file.write_text("[[expected]]\n" + "\n".join(lines))
-            Expectations.load(file, **vocabulary())
+            Expectations.load(file, checks=CheckRegistry().kinds, metrics=CheckRegistry().vocabulary)

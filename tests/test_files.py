@@ -13,7 +13,6 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
-from embedgate.checks.results import vocabulary
 from safetensors.numpy import save
 
 from embedgate.approved.baseline import read
@@ -22,12 +21,14 @@ from embedgate.approved.expected_failures import Expectations
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tolerances import Tolerances
+from embedgate.checks import CheckRegistry
 from embedgate.core import files
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BaselineError, BuildError, DataError, GateError
-from embedgate.core.files import finite, read_json, read_jsonl, read_toml, to_json, write_whole
+from embedgate.core.files import read_json, read_jsonl, read_toml, to_json, write_whole
 from embedgate.core.machine import profile
 from embedgate.core.model import Model
+from embedgate.core.plain import finite
 from embedgate.report import receipt, summary
 from embedgate.report.summary import Summary
 from embedgate.vectors.codes import Ranges
@@ -286,7 +287,7 @@ def test_tolerances_may_have_a_bom(tmp_path: Path) -> None:
 
 
 def expectations(file: Path) -> Expectations:
-    return Expectations.load(file, **vocabulary())
+    return Expectations.load(file, checks=CheckRegistry().kinds, metrics=CheckRegistry().vocabulary)
 
 
 @pytest.mark.parametrize("line", [DEEP, '{"texts": ["\\ud800"]}', '{"texts": ["a"], "texts": ["b"]}', '{"texts": NaN}'])
