@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -145,38 +145,37 @@ def test_other_ways_to_distribute_are_pytest_xdists_own(pytester, dist):
     assert scheduler(pytester.parseconfig("--dist", dist), Producer("test", enabled=False), {"a-b-cpu"}) is None
 
 
-FACTORIES = """
-import os, pathlib
+# Encoders that cost nothing, which note the process they are built in.
+BUILDS = f"""
+import os, pathlib, sys
 
-class Rounded:
-    def __init__(self, id, path):
-        import torch
-        from sentence_transformers import SentenceTransformer
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import pytest, stub_devices
 
-        with pathlib.Path(os.environ["BUILT"]).open("a") as file:
-            file.write(f"{id} {os.getpid()}\\n")
-        self.model = SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32})
+def make(combination):
+    with pathlib.Path(os.environ["BUILT"]).open("a") as file:
+        file.write(f"{{combination}} {{os.getpid()}}\\n")
+    return stub_devices.Stub(combination)
 
-    def encode(self, texts, batch_size=32):
-        return self.model.encode(list(texts), batch_size=batch_size).astype("float16").astype("float32")
-
-def pytest_gate_combinations(registry):
-    for id in ("acme-one-cpu", "acme-two-cpu", "acme-three-cpu"):
-        registry.add(id, lambda path, device, id=id: Rounded(id, path))
+stub_devices.install(pytest.MonkeyPatch(), make)
 """
 
 
 def test_suites_build_each_combination_once(pytester, noted, cache):
-    pytester.makeconftest(FACTORIES)
-    suites = ("--pyargs", "embedgate.suites.test_effective", "embedgate.suites.test_quality")
-    asked = (*CHOSEN, f"--gate-cache={cache}", "--gate-report=out", "-k", "what_its_id_says or (reference and pearson)")
-    result = pytester.runpytest_subprocess(*suites, *asked, "-n", "2", "--dist", "loadgroup")
+    pytester.makeconftest(BUILDS)
+    chosen = [f"--gate-combination=torch-{name}-cpu" for name in ("bf16", "fp16", "amp")]
+    asked = ("-p", "no:cacheprovider", *chosen, "--gate-data=pairs", f"--gate-cache={cache}", "-n", "2")
+    result = pytester.runpytest_subprocess("--pyargs", "embedgate.suites.test_effective", *asked)
     assert result.ret == pytest.ExitCode.OK
-    result.assert_outcomes(passed=6)
-    lines = noted.read_text().splitlines()
-    assert sorted(line.split()[0] for line in lines) == ["acme-one-cpu", "acme-three-cpu", "acme-two-cpu"]
-    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
-    assert {row["combination"] for row in report["combinations"]} == {line.split()[0] for line in lines}
+    result.assert_outcomes(passed=3)
+    processes = built(noted)
+    # Each process builds the reference, which it judges its own combinations against.
+    assert len(processes.pop("torch-fp32-cpu")) == 2
+    assert {combination: len(found) for combination, found in processes.items()} == {
+        "torch-bf16-cpu": 1,
+        "torch-fp16-cpu": 1,
+        "torch-amp-cpu": 1,
+    }
 
 
 @pytest.mark.parametrize(
