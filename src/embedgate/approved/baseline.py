@@ -393,7 +393,8 @@ def read(file: Path) -> Baseline | None:
         return None
     if form.schema != SCHEMA:
         raise corrupt(file, f"is corrupt: schema must be {SCHEMA}")
-    for index, approval in enumerate(form.approvals, start=1):
+    approvals = tuple(map(_approval, form.approvals))
+    for index, approval in enumerate(approvals, start=1):
         if approval.number != index:
             raise corrupt(file, f"is corrupt: approvals[{index - 1}].number must be {index}")
     entries: dict[Place, Entry] = {}
@@ -403,10 +404,9 @@ def read(file: Path) -> Baseline | None:
             raise corrupt(file, f"{where}.interval must have the lower end first")
         if _place(entry.key) in entries:
             raise corrupt(file, f"{where}.metric has an entry already, for the same combination and dataset")
-        if not 1 <= entry.approval <= len(form.approvals):
-            raise corrupt(file, f"{where}.approval must be the number of an approval, 1 to {len(form.approvals)}")
+        if not 1 <= entry.approval <= len(approvals):
+            raise corrupt(file, f"{where}.approval must be the number of an approval, 1 to {len(approvals)}")
         entries[_place(entry.key)] = entry
-    approvals = tuple(map(_approval, form.approvals))
     return Baseline(form.model.name, form.model.source, form.model.fingerprint, entries, approvals)
 
 
