@@ -635,19 +635,19 @@ def clock_of(device):
 
 timing.clock_of = clock_of
 
-from embedgate.session import Session
+from embedgate.runtime.pool import EncoderPool
 
 class Still:
     def encode(self, texts, batch_size=32):
         pass
 
-timed = Session.timed
-Session.timed = lambda self, role, *asked: timed(self, role, *asked) if role == "candidate" else Still()
+timed = EncoderPool.timed
+EncoderPool.timed = lambda self, role, *asked: timed(self, role, *asked) if role == "candidate" else Still()
 """
 
 FEW = """
 import embedgate.plugin.noise as noise
-from embedgate.budgets.workloads import WORKLOADS
+from embedgate.performance.workloads import WORKLOADS
 
 noise.PROCESSES = 2
 noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)

@@ -7,7 +7,7 @@ import json
 import pytest
 
 # Before pytester takes note of the modules there are: numpy's cannot be loaded twice.
-from embedgate.checks import facts, judge  # noqa: F401
+from embedgate.checks import approvals, facts  # noqa: F401
 from embedgate.report import files, terminal  # noqa: F401
 
 CONFTEST = """

@@ -48,7 +48,7 @@ def project(pytester, cache, monkeypatch):
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     few = fixed_cases(10), "0" * 64
     monkeypatch.setattr("embedgate.runtime.session.approved_set", lambda: few)
-    monkeypatch.setattr("embedgate.checks.baseline.approved_set", lambda: few)
+    monkeypatch.setattr("embedgate.checks.approvals.approved_set", lambda: few)
     rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
     pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return pytester

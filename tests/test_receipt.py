@@ -72,8 +72,8 @@ def pytest_gate_combinations(registry):
 
 if "PRETEND_GPU" in os.environ:
     from embedgate import encoders
-    from embedgate.budgets.footprint import Footprint
-    from embedgate.budgets.fresh import FreshProcess
+    from embedgate.performance.footprint import Footprint
+    from embedgate.runtime.subprocess import FreshProcess
 
     build = encoders.build
 

@@ -14,7 +14,7 @@ from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.encoders.gpu.listing import VARIABLE, gpus
 from embedgate.plugin import hookspecs as hooks
-from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, group_of, is_empty, progress
+from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, is_empty, progress
 from embedgate.plugin.options import (
     declare,
     refuse_bad_files,
@@ -98,11 +98,9 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         return
     found = []
     for case in cases:
-        combination = case.combination
-        mark = pytest.mark.gpu if combination.device == "cuda" else pytest.mark.cpu
-        # What runs no combination, such as the check of a receipt, needs neither its device nor its process.
-        marks = [mark, *group_of(combination, metafunc.config)] if case.check.builds else []
-        found.append(pytest.param(case, id=case.id, marks=marks))
+        mark = pytest.mark.gpu if case.combination.device == "cuda" else pytest.mark.cpu
+        # What runs no combination, such as the check of a receipt, does not need its device.
+        found.append(pytest.param(case, id=case.id, marks=[mark] if case.check.builds else []))
     metafunc.parametrize(CASE, found, indirect=True)
 
 

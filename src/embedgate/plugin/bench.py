@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from embedgate.core.combination import Combination
 from embedgate.core.judgement import Judgement
 from embedgate.encoders.registry import Registry
 from embedgate.plugin.options import settings_of
@@ -163,11 +162,6 @@ def is_empty(item: pytest.Item) -> bool:
     """Whether a test asks a check of which there is no case, such as an upgrade without an incumbent."""
     callspec = getattr(item, "callspec", None)
     return callspec is not None and CASE in callspec.params and case_of(item) is None
-
-
-def group_of(combination: Combination, config: pytest.Config) -> list[pytest.MarkDecorator]:
-    """Keeps a combination in one process under pytest-xdist's `--dist loadgroup`."""
-    return [pytest.mark.xdist_group(combination.id)] if config.pluginmanager.has_plugin("xdist") else []
 
 
 def progress(config: pytest.Config) -> Callable[[str], None]:

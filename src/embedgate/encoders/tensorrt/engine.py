@@ -8,7 +8,6 @@ all engines of one GPU.
 from __future__ import annotations
 
 import hashlib
-import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import BuildError, one_line
+from embedgate.core.files import write_whole
 from embedgate.encoders import BuildContext
 from embedgate.encoders.gpu.stream import Gpu
 from embedgate.encoders.onnx.export import FILE_NAME
@@ -166,7 +166,7 @@ def build_plan(
     if plan is None:
         raise BuildError(f"{found} cannot build the engine: {log.told()}", "see whether memory or workspace ran out")
     if timing is not None and (learnt := config.get_timing_cache()) is not None:
-        _keep(timing, bytes(learnt.serialize()))
+        write_whole(timing, bytes(learnt.serialize()), durable=False)
     return bytes(plan)
 
 
@@ -233,9 +233,3 @@ def _recall(config: Any, timing: Path) -> None:
     cache = config.create_timing_cache(kept)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
-
-
-def _keep(file: Path, content: bytes) -> None:
-    scratch = file.with_name(f".{file.name}.{os.getpid()}")
-    scratch.write_bytes(content)
-    scratch.replace(file)
