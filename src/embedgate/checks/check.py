@@ -62,22 +62,22 @@ class Missing:
 
 
 def every(plan: Plan) -> Sequence[Combination]:
-    """Every combination of the session, references included."""
+    """Every combination."""
     return plan.combinations
 
 
 def candidates(plan: Plan) -> Sequence[Combination]:
-    """Every combination that is judged against a reference."""
+    """Every combination but the references."""
     return [combination for combination in plan.combinations if not combination.is_reference]
 
 
 def reference(plan: Plan) -> Sequence[Combination]:
-    """The reference alone, where the session has it: for what does not depend on the combination."""
+    """The reference alone."""
     return [combination for combination in plan.combinations if combination == plan.reference]
 
 
 def once(_: Plan) -> Iterable[Subject]:
-    """One subject: what the check asks, it asks once of a combination."""
+    """One thing."""
     return (Subject(),)
 
 

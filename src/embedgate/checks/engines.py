@@ -34,7 +34,7 @@ MOST_BYTES = 1.25
 
 
 def indexes(plan: Plan) -> Iterable[Subject]:
-    """Each index of an engine; a host project's engine is judged by what float32 finds."""
+    """Each index of an engine."""
     if plan.collection is not None:
         for index in plan.engine_cases:
             if index.kind:

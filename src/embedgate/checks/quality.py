@@ -42,7 +42,7 @@ def of_order(_: Plan) -> Iterable[Subject]:
 
 
 def of_the_model(plan: Plan) -> Sequence[Combination]:
-    """What model and incumbent are compared as, whether it was asked for or not."""
+    """The reference, whether it was asked for or not."""
     return (plan.reference,)
 
 

@@ -36,7 +36,7 @@ def unavailable(plan: Plan, _: Subject) -> Missing | None:
 
 
 def precisions(plan: Plan) -> Iterable[Subject]:
-    """Each embedding precision but float32; nothing where there are too few texts to search among."""
+    """Each embedding precision but float32."""
     coded = [precision for precision in EMBEDDING_PRECISIONS if precision != FLOAT32.precision]
     return map(Subject.named, coded if plan.collection is not None else ())
 

@@ -24,14 +24,15 @@ from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.diagnosis.golden import Golden, take_golden
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages, gpu
-from embedgate.encoders.registry import distributions
-from embedgate.metrics import Scores
+from embedgate.encoders.registry import distributions as encoders_distributions
+from embedgate.metrics import DISTRIBUTIONS, Scores
 from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
 from embedgate.properties.explore import PROFILES, Profile
 from embedgate.runtime import journal
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
 from embedgate.sentences import approved_set
+from embedgate.vectors.engines.base import distributions as engines_distributions
 
 if TYPE_CHECKING:
     from embedgate.encoders.onnx.tokenizer import Tokenizer
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 
 # Texts encoded between two lines of progress.
 CHUNK = 4096
-LIBRARIES = ("embedgate", "numpy", "scikit-learn", "scipy", *distributions())
+LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_distributions())
 
 
 @dataclass

@@ -1,0 +1,151 @@
+"""The tuple of checks: each is asked by one test, told by one page, and can be added to from another repository."""
+
+from __future__ import annotations
+
+import ast
+import json
+from pathlib import Path
+
+import pytest
+
+from embedgate.checks import CHECKS, Case, Check, CheckRegistry
+from embedgate.checks.__main__ import PAGE, page
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+from embedgate.core.judgement import Diagnosis
+
+ROOT = Path(__file__).parents[1]
+ACME = Combination.parse("acme-fp32-cpu")
+
+
+def asked() -> list[str]:
+    """The checks that tests of suites ask, by their marks."""
+    calls = [
+        node
+        for file in sorted((ROOT / "suites").glob("test_*.py"))
+        for node in ast.walk(ast.parse(file.read_text("utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "pytest.mark.gate"
+    ]
+    return [ast.literal_eval(argument) for call in calls for argument in call.args]
+
+
+def test_every_check_is_asked_by_one_test():
+    assert sorted(asked()) == sorted(check.name for check in CHECKS)
+
+
+def test_the_page_of_checks_is_what_the_tuple_says():
+    assert (ROOT / PAGE).read_text("utf-8") == page(), "run: python -m embedgate.checks"
+
+
+class TestRegistry:
+    def test_a_name_is_taken_once(self):
+        registry = CheckRegistry()
+        registry.add(Check("acme", print))
+        with pytest.raises(GateError, match="there is a check named 'acme' already"):
+            registry.add(Check("acme", print))
+
+    def test_a_name_that_is_none_tells_the_nearest(self):
+        with pytest.raises(GateError, match=r"there is no check named 'retentoin'; did you mean retention\?"):
+            CheckRegistry().named("retentoin")
+
+    def test_what_reports_must_know_follows_from_the_checks(self):
+        registry = CheckRegistry()
+        registry.add(Check("acme.one", print, approved=True))
+        registry.add(Check("acme.two", print))
+        known = registry.known
+        assert known.order[0] == "effective"
+        assert known.order[-1] == "acme"
+        assert known.approved == {"baseline", "speed", "memory", "size", "products", "search speed", "acme"}
+        assert known.shared == {"baseline", "receipt"}
+
+    def test_its_vocabulary_holds_whatever_is_installed(self):
+        words = CheckRegistry().vocabulary
+        assert {"cosine_spearman", "margin", "batch_size", "emoji", "int8", "batch_32_medium"} < {*words}
+        assert {"qdrant-hnsw-int8", "faiss-exact-int8-batch1"} < {*words}
+
+    def test_subjects_that_a_check_does_not_know_are_refused(self, context_with):
+        context = context_with(data=("triplets",), combinations=("torch-fp32-cpu",))
+        reference = context.plan.reference
+        with pytest.raises(GateError, match="the check invariance is not asked about 'padding2'; choose from"):
+            context.ask("invariance", reference, "padding2")
+
+
+class TestCase:
+    CASE = Case(Check("acme.one", print), ACME)
+
+    def test_judgements_are_of_the_checks_kind_and_subject(self):
+        assert self.CASE.passed("fine").check == "acme"
+        red = self.CASE.failed(Diagnosis("scores", "too low", "do better"), value=1.0)
+        assert (red.verdict, red.message, red.value) == ("fail", "too low", 1.0)
+        open_ = self.CASE.unjudged(Diagnosis("baseline", "none is approved", "approve it"), "takes 1 s")
+        assert (open_.unjudged, open_.message) == (True, "takes 1 s; none is approved")
+
+
+CONFTEST = f"""
+import sys
+
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import numpy as np
+import pytest
+import stub_devices
+
+from embedgate import Check, Diagnosis
+
+stub_devices.install(pytest.MonkeyPatch())
+
+def extent(context, case):
+    largest = float(np.abs(context.run(case).embeddings.matrix).max())
+    limit = context.plan.settings.batch_size
+    if largest > limit:
+        cause = f"a component is {{largest:.2f}}, {{limit}} is the most"
+        return case.failed(Diagnosis("normalisation", cause, "normalise embeddings"))
+    return case.passed(f"the largest component is {{largest:.2f}}")
+
+def pytest_gate_checks(registry):
+    registry.add(Check("extent", extent))
+    registry.add(Check("never", extent, asked=lambda plan: False))
+"""
+SUITE = """
+import pytest
+
+@pytest.mark.gate("extent")
+def test_fits(uphold):
+    uphold()
+
+@pytest.mark.gate("never")
+def test_is_never_asked(uphold):
+    uphold()
+"""
+
+
+@pytest.fixture
+def project(pytester, cache):
+    """A repository with checks and a suite of its own."""
+    pytester.makeconftest(CONFTEST)
+    pytester.makepyfile(test_extent=SUITE)
+    common = ("-p", "no:cacheprovider", "--gate-data=triplets", "--gate-combination=torch-*16-cpu")
+    return lambda *options: pytester.runpytest_subprocess(*common, f"--gate-cache={cache}", *options)
+
+
+def test_a_check_of_another_repository_is_asked_of_every_combination(project, pytester):
+    done = project("--gate-report=out", "test_extent.py")
+    done.assert_outcomes(passed=2)
+    rows = json.loads((pytester.path / "out/report.json").read_text("utf-8"))["combinations"]
+    assert {row["combination"] for row in rows} == {"torch-bf16-cpu", "torch-fp16-cpu"}
+    assert {judgement["check"] for row in rows for judgement in row["judgements"]} == {"extent"}
+
+
+def test_its_failure_has_its_cause_and_what_to_do(pytester, project):
+    (pytester.path / "conftest.py").write_text(
+        CONFTEST.replace("limit = context.plan.settings.batch_size", "limit = 0")
+    )
+    done = project("test_extent.py")
+    done.assert_outcomes(failed=2)
+    done.stdout.fnmatch_lines(["torch-bf16-cpu: a component is *, 0 is the most", "  next step: normalise embeddings"])
+
+
+def test_a_suite_that_asks_for_no_check_there_is_is_misuse(pytester, project):
+    pytester.makepyfile(test_typo='import pytest\n\n@pytest.mark.gate("extnet")\ndef test_x(uphold):\n    uphold()\n')
+    done = project("test_typo.py")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*there is no check named 'extnet'; did you mean extent?*"])
