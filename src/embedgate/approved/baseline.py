@@ -18,6 +18,7 @@ import msgspec
 from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore, short, utc_now
 from embedgate.core.errors import BaselineError
 from embedgate.core.files import MOST, read_json, strict, to_json
+from embedgate.core.judgement import megabytes
 from embedgate.core.machine import HardwareProfile, Machine, in_ci, machine_id
 from embedgate.core.model import Model
 from embedgate.core.version import __version__
@@ -377,7 +378,7 @@ def shown(metric: str, number: float | None, sign: str = "") -> str:
     if number is None:
         return ""
     if metric.startswith("memory_") or metric.endswith("_bytes"):
-        return f"{number / 1e6:{sign}.2f} MB"
+        return megabytes(number, f"{sign}.2f")
     return f"{number:{sign}.4f}"
 
 

@@ -12,6 +12,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.speed import fresh_process
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import megabytes as mb
 from embedgate.encoders.evidence import promised
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint
@@ -45,9 +46,9 @@ def memory(context: Context, case: Case) -> Judgement:
     found = run.footprint = fresh.footprint(case.combination)
     weights = run.evidence.weight_bytes
     times = f", {found.loaded / weights:.1f} times its weights" if weights else ""
-    shown = f"{_mb(found.loaded)} once loaded{times}; {_mb(found.peak)} at its peak ({PEAK_WORKLOAD})"
+    shown = f"{mb(found.loaded)} once loaded{times}; {mb(found.peak)} at its peak ({PEAK_WORKLOAD})"
     if found.device_peak is not None:
-        shown += f"; {_mb(found.device_peak)} of the GPU's"
+        shown += f"; {mb(found.device_peak)} of the GPU's"
     shown = "; ".join((shown, *found.notes))
     largest = LEAK * BATCH * run.embeddings.dim * 4
     if found.growth > largest:
@@ -62,7 +63,7 @@ def memory(context: Context, case: Case) -> Judgement:
 
     def advice(excess: float) -> str:
         if weights and excess > 0.8 * weights:
-            return f"that is {excess / weights:.1f} times its weights of {_mb(weights)} more: are they held twice?"
+            return f"that is {excess / weights:.1f} times its weights of {mb(weights)} more: are they held twice?"
         return "see which buffers grew"
 
     measured = [
@@ -81,7 +82,7 @@ def size(context: Context, case: Case) -> Judgement:
     }
     measured = [Measured(name, name, label, bytes_of[name]) for name, label in BYTES.items()]
     known = [each for each in measured if each.value]
-    shown = ", ".join(f"{_mb(each.value)} of {each.label}" for each in known if each.value)
+    shown = ", ".join(f"{mb(each.value)} of {each.label}" for each in known if each.value)
     if not known:
         cause = "the encoder does not tell the bytes of its weights or artefact"
         return case.unjudged(Diagnosis("evidence", cause, TELL), "is of unknown size")
@@ -90,8 +91,8 @@ def size(context: Context, case: Case) -> Judgement:
         for each in known:
             if each.value and each.value > most:
                 cause = (
-                    f"{each.label}: {_mb(each.value)}, where fp32's weights are {_mb(reference.weight_bytes)}: "
-                    f"int8 must be below {_mb(most)}"
+                    f"{each.label}: {mb(each.value)}, where fp32's weights are {mb(reference.weight_bytes)}: "
+                    f"int8 must be below {mb(most)}"
                 )
                 diagnosis = Diagnosis(
                     "bytes", cause, "see whether the quantized weights were saved, or fp32 beside them"
@@ -200,21 +201,17 @@ def _within(
         was = approved.entry.value
         limit = max(was * (1 + slack), was + each.noise)
         if value > limit and (again is None or again(each.name) > limit):
-            wider = f"{slack:.0%}" if was * slack >= each.noise else _mb(each.noise)
-            cause = f"{each.label}: {_mb(value)}, its budget is {_mb(limit)} ({_mb(was)} approved, {wider} slack)"
+            wider = f"{slack:.0%}" if was * slack >= each.noise else mb(each.noise)
+            cause = f"{each.label}: {mb(value)}, its budget is {mb(limit)} ({mb(was)} approved, {wider} slack)"
             diagnosis = Diagnosis(layer, cause, f"{step(value - was)}; once it is meant: {record}")
             return case.failed(diagnosis, value=float(value), observed=float(value), limit=limit, details=(shown,))
         if value < min(was * (1 - slack), was - each.noise):
-            stale.append(f"{each.label}: {_mb(value)}, {_mb(was)} is approved: stale, approve it by: {record}")
+            stale.append(f"{each.label}: {mb(value)}, {mb(was)} is approved: stale, approve it by: {record}")
     if updates:
         return case.passed(f"{shown}; to be recorded", value=first)
     if unknown:
         return case.unjudged(Diagnosis("baseline", unknown, f"approve it by: {record}"), shown, value=first)
     return case.passed(shown, value=first, details=tuple(stale))
-
-
-def _mb(count: float) -> str:
-    return f"{count / 1e6:.1f} MB"
 
 
 MEMORY_KEPT = Check("memory", memory, approved=True)
