@@ -12,8 +12,8 @@ HEAD = """# Checks
 <!-- Written by `python -m embedgate.checks`. -->
 
 Everything that embedgate asks, in the order of reports. What stands before the first dot of a name is what
-judgements, `report.json` and `expected_failures.toml` call it. Red verdicts of one family are corrected for how many of them a session
-asks ([statistics.md](statistics.md)). Another one: [add a check](add-a-check.md).
+judgements, `report.json` and `expected_failures.toml` call it. Red verdicts of one family are corrected for how many of
+them a session asks ([statistics.md](statistics.md)). Another one: [add a check](add-a-check.md).
 
 | check | asks | of | about | family |
 | --- | --- | --- | --- | --- |
