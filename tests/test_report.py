@@ -17,10 +17,10 @@ from embedgate.report import columns, files, html, markdown, stored, terminal
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record, RunFacts
-from embedgate.report.summary import KnownChecks
 from embedgate.vectors.figures import SearchFigures
 
-summarise = partial(summaries.summarise, known=CheckRegistry().known)
+KNOWN = CheckRegistry().known
+summarise = partial(summaries.summarise, known=KNOWN)
 
 NASTY = "<script>alert(1)</script> | [link](http://x) `code` *bold*\nsecond line\x1b[31m"
 
@@ -290,8 +290,8 @@ def test_nothing_of_an_entry_is_markup():
 
 def test_judgements_are_told_in_the_order_of_the_checks():
     found = collected(judgement("golden", "fail"), judgement("mine", "fail"), judgement("effective", "fail"))
-    known = KnownChecks(order=("effective", "golden"))
-    assert [j.check for j in summarise(found, known).judgements("fail")] == ["effective", "golden", "mine"]
+    known = replace(KNOWN, order=("effective", "golden"))
+    assert [j.check for j in summarise(found, known=known).judgements("fail")] == ["effective", "golden", "mine"]
 
 
 def test_checks_of_ones_own_can_be_of_one_file_or_of_what_is_approved():
@@ -301,10 +301,13 @@ def test_checks_of_ones_own_can_be_of_one_file_or_of_what_is_approved():
     ]
     found = Collector([Record(j.combination, judgement=j) for j in red])
     assert terminal.render(summarise(found)).count("there is no table") == 2
-    assert terminal.render(summarise(found, KnownChecks(shared=frozenset({"mine"})))).count("there is no table") == 1
+    assert (
+        terminal.render(summarise(found, known=replace(KNOWN, shared=frozenset({"mine"})))).count("there is no table")
+        == 1
+    )
     better = collected(judgement("mine", details=("12 MB, 15 MB is approved",)))
     assert summarise(better).stale == []
-    assert summarise(better, KnownChecks(approved=frozenset({"mine"}))).stale == [
+    assert summarise(better, known=replace(KNOWN, approved=frozenset({"mine"}))).stale == [
         "acme-int8-cpu: 12 MB, 15 MB is approved"
     ]
 
