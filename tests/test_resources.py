@@ -15,6 +15,7 @@ import stub_devices
 import torch
 from stub_devices import Stub
 
+from embedgate.checks.speed import Turns
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, ResourceError
 from embedgate.encoders import gpu
@@ -302,7 +303,7 @@ def test_in_stages_it_is_an_error(context, cuda):
     found = context({FP16: TORCH}, "stages")
     run = found.session.run(FP16)
     with pytest.raises(ResourceError, match="while showing its stages"):
-        found._diagnose(run)
+        found.diagnose(run)
     assert len(alive()) == 1, "the reference's weights"
 
 
@@ -315,9 +316,9 @@ def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(context, cuda
     monkeypatch.setattr(timing, "clock_of", lambda device: lambda call: float(len(call())))
     before = len(alive())
     load = next(iter(timing_workloads().values()))
-    found.budgets._timing.blocks(FP16, load)
+    found.of(Turns).timing.blocks(FP16, load)
     assert len(alive()) == before + 2
-    blocks = found.budgets._timing.blocks(FP16, load)
+    blocks = found.of(Turns).timing.blocks(FP16, load)
     monkeypatch.setattr(Greedy, "raises", {FP16: TORCH})
     with pytest.raises(ResourceError, match="ran out of the GPU's memory while encoding"):
         blocks.take(1)
@@ -414,7 +415,8 @@ def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
 
     monkeypatch.setattr(footprint, "measure", measure)
     monkeypatch.setattr(
-        "embedgate.runtime.session.Session", lambda plan: SimpleNamespace(registry=[FP16], close=lambda: None)
+        "embedgate.runtime.session.Session",
+        lambda _: SimpleNamespace(plan=SimpleNamespace(registry=[FP16]), pool=None, close=lambda: None),
     )
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"what": "footprint", "combination": FP16.id}))
