@@ -66,7 +66,7 @@ def test_turn(benchmark, slowdown, trial):
 def arms(workload: str) -> tuple[Blocks, Slowed]:
     """Turns of the reference and of the combination, warm, and what slows the latter."""
     session, combination = Session(Plan.of(Settings(data=("pairs",)), Registry())), Combination.parse(COMBINATION)
-    timing = Timing(session)
+    timing = Timing(session.pool)
     blocks = timing.blocks(combination, WORKLOADS[workload])
     return blocks, Slowed(session.pool.timed("candidate", combination, timing.threads))
 

@@ -29,7 +29,7 @@ LENGTH = "medium"
 def rows(globs: Iterable[str], batch_sizes: Iterable[int]) -> tuple[list[list[str]], list[str]]:
     """The table's rows, and a line for each combination that has none."""
     session = Session(Plan.of(Settings(combinations=tuple(globs), data=("pairs",)), Registry()))
-    timing, loads = Timing(session), [Workload(size, LENGTH) for size in batch_sizes]
+    timing, loads = Timing(session.pool), [Workload(size, LENGTH) for size in batch_sizes]
     found, missing = [], []
     for combination in session.plan.combinations:
         if combination.is_reference:

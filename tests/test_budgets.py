@@ -708,6 +708,13 @@ class TestFreshProcess:
                 "*interval 0.560 to 0.560, and 0.560 to 0.560 in a fresh process*",
             ]
         )
+        again = pytester.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
+        assert again.ret == 0
+        entries = json.loads(file.read_text("utf-8"))["entries"]
+        assert {entry["dataset"] for entry in entries} == {"budget"}, (
+            "who approves a slowdown has not looked at quality"
+        )
+        assert {entry["value"] for entry in entries} == {0.56}
 
     def test_noise_is_measured_process_by_process_and_runs_no_test(self, pytester, cache):
         pytester.makeconftest(CONFTEST + CLOCK + FEW)

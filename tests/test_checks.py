@@ -6,6 +6,7 @@ import ast
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from embedgate.checks import CHECKS, Case, Check, CheckRegistry
@@ -68,6 +69,48 @@ class TestRegistry:
         reference = context.plan.reference
         with pytest.raises(GateError, match="the check invariance is not asked about 'padding2'; choose from"):
             context.ask("invariance", reference, "padding2")
+
+
+class TestContext:
+    def test_what_raises_keeps_no_other_part_from_being_closed(self, context_with):
+        context, closed = context_with(data=("triplets",)), []
+
+        class First:
+            def __init__(self, context):
+                pass
+
+            def close(self):
+                closed.append("first")
+
+        class Second(First):
+            def close(self):
+                raise OSError("the disk is gone")
+
+        assert context.of(First) is context.of(First), "it is made once"
+        context.of(Second)
+        with pytest.raises(OSError, match="the disk is gone"):
+            context.close()
+        assert closed == ["first"]
+
+    @pytest.mark.parametrize(
+        ("found", "cause"),
+        [
+            (lambda case: "fine", "'str' object has no attribute 'to_json'"),
+            (lambda case: case.passed("fine", n=2.5), "Expected `int | null`, got `float`"),
+            (lambda case: case.passed("fine", value=np.ones(3)), "Expected `float | null`, got `str`"),
+        ],
+    )
+    def test_what_is_no_judgement_is_trouble_and_no_verdict(self, context_with, found, cause):
+        context = context_with(added_checks=[Check("acme", lambda _, case: found(case))], data=("triplets",))
+        with pytest.raises(GateError, match="the check acme came to what is no judgement") as caught:
+            context.ask("acme", context.plan.reference)
+        assert cause in str(caught.value)
+
+    def test_numbers_of_numpy_are_numbers(self, context_with):
+        found = Check("acme", lambda _, case: case.passed("fine", value=np.float32(0.5), n=np.int64(3)))
+        context = context_with(added_checks=[found], data=("triplets",))
+        judgement = context.ask("acme", context.plan.reference)
+        assert (type(judgement.value), type(judgement.n)) == (float, int)
 
 
 class TestCase:
@@ -149,3 +192,11 @@ def test_a_suite_that_asks_for_no_check_there_is_is_misuse(pytester, project):
     done = project("test_typo.py")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     done.stderr.fnmatch_lines(["*there is no check named 'extnet'; did you mean extent?*"])
+
+
+@pytest.mark.parametrize("mark", ["", "@pytest.mark.gate\n", '@pytest.mark.gate("extent", "never")\n'])
+def test_a_test_that_names_no_check_is_misuse(pytester, project, mark):
+    pytester.makepyfile(test_bare=f"import pytest\n\n{mark}def test_x(uphold):\n    uphold()\n")
+    done = project("test_bare.py")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(['*test_x names no check for uphold to ask; mark it @pytest.mark.gate("<check>")*'])

@@ -13,8 +13,8 @@ from embedgate.report import files, terminal  # noqa: F401
 CONFTEST = """
 import pytest
 
-@pytest.fixture(scope="session")
-def gate_candidate(request):  # nothing is built: the tests bring their judgements along
+@pytest.fixture
+def gate_case(request):  # nothing is built: the tests bring their judgements along
     return request.param
 """
 TESTS = """
@@ -25,8 +25,9 @@ from embedgate.core.judgement import Diagnosis, Judgement
 
 FOUND = {found!r}
 
+@pytest.mark.gate("golden")
 @pytest.mark.parametrize("what", FOUND)
-def test_check(gate_candidate, uphold, what):
+def test_check(gate_case, uphold, what):
     if what == "error":
         raise GateError("no such file")
     if what == "crash":
@@ -36,7 +37,7 @@ def test_check(gate_candidate, uphold, what):
     check = "agreement" if what == "expected" else "golden"
     verdict = {{"expected": "fail", "unjudged": "inconclusive", "broken": "pass"}}.get(what, what)
     why = Diagnosis("baseline", "nothing is approved", "approve it") if what == "unjudged" else None
-    uphold(Judgement(check, gate_candidate.id, verdict, f"is {{what}}", diagnosis=why))
+    uphold(Judgement(check, gate_case.combination.id, verdict, f"is {{what}}", diagnosis=why))
     assert what != "broken", "failed after its judgement"
 """
 EXPECTED = (

@@ -295,7 +295,7 @@ def say(**values: Any):
         (say(verdict="fail"), "it is 'fail' there, though no check of it failed"),
         (
             lambda r: judged(r, "golden").update(verdict="green"),
-            "what it says is malformed: ValueError: verdicts 'green'",
+            "what it says is malformed: ValidationError: Invalid enum value 'green'",
         ),
         (lambda r: judged(r, "golden").pop("verdict"), "what it says is malformed: TypeError: *"),
     ],

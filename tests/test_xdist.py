@@ -22,9 +22,9 @@ def pytest_gate_combinations(registry):
         registry.add(f"acme-{name}-cpu", lambda path, device: None)
 
 @pytest.fixture(scope="session")
-def gate_candidate(request):
+def gate_case(request):
     with pathlib.Path(os.environ["BUILT"]).open("a") as file:
-        file.write(f"{request.param} {os.getpid()}\\n")
+        file.write(f"{request.param.combination} {os.getpid()}\\n")
     return request.param
 """
 # Tests of a combination are far from each other in two files, and one test is about none.
@@ -32,12 +32,16 @@ FIRST = """
 import time
 import pytest
 
+@pytest.mark.gate("golden")
 @pytest.mark.parametrize("place", range(4))
-def test_first(gate_candidate, place):
+def test_first(gate_case, place):
     time.sleep(0.05)
 """
 SECOND = """
-def test_second(gate_candidate):
+import pytest
+
+@pytest.mark.gate("golden")
+def test_second(gate_case):
     assert {condition}
 
 def test_of_none():
@@ -67,7 +71,12 @@ def noted(pytester, monkeypatch, tmp_path):
     [
         ("load", "True", {"passed": 16}, pytest.ExitCode.OK),
         ("loadgroup", "True", {"passed": 16}, pytest.ExitCode.OK),
-        ("loadgroup", "'two' not in str(gate_candidate)", {"passed": 15, "errors": 1}, pytest.ExitCode.TESTS_FAILED),
+        (
+            "loadgroup",
+            "'two' not in str(gate_case.combination)",
+            {"passed": 15, "errors": 1},
+            pytest.ExitCode.TESTS_FAILED,
+        ),
     ],
 )
 def test_no_combination_is_built_by_two_processes(pytester, noted, dist, condition, outcomes, code):
@@ -84,12 +93,15 @@ def test_no_combination_is_built_by_two_processes(pytester, noted, dist, conditi
 
 CRASH = """
 import os
+import pytest
 
-def test_crashes(gate_candidate):
-    if "two" in str(gate_candidate):
+pytestmark = pytest.mark.gate("golden")
+
+def test_crashes(gate_case):
+    if "two" in str(gate_case.combination):
         os._exit(1)
 
-def test_lives(gate_candidate):
+def test_lives(gate_case):
     pass
 """
 

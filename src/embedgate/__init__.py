@@ -12,22 +12,32 @@ from typing import TYPE_CHECKING, Any
 from embedgate.core.version import __version__
 
 if TYPE_CHECKING:
-    from embedgate.checks import Case, Check, CheckRegistry, Context, Missing, Subject
+    from embedgate.checks import Case, Check, CheckRegistry, Context, Missing, Subject, candidates, every, reference
     from embedgate.core.combination import Combination
     from embedgate.core.errors import GateError
     from embedgate.core.judgement import Diagnosis, Judgement, WorstText
     from embedgate.encoders import BuildContext, Encoder, Evidence, Stability, Stages
     from embedgate.encoders.registry import Backend, Offer, Registry
-    from embedgate.vectors.engines.base import EngineRegistry
+    from embedgate.vectors.engines.base import EngineRegistry, HostIndex
 
 _HOME = {
-    "embedgate.checks": ("Case", "Check", "CheckRegistry", "Context", "Missing", "Subject"),
+    "embedgate.checks": (
+        "Case",
+        "Check",
+        "CheckRegistry",
+        "Context",
+        "Missing",
+        "Subject",
+        "candidates",
+        "every",
+        "reference",
+    ),
     "embedgate.core.combination": ("Combination",),
     "embedgate.core.errors": ("GateError",),
     "embedgate.core.judgement": ("Diagnosis", "Judgement", "WorstText"),
     "embedgate.encoders": ("BuildContext", "Encoder", "Evidence", "Stability", "Stages"),
     "embedgate.encoders.registry": ("Backend", "Offer", "Registry"),
-    "embedgate.vectors.engines.base": ("EngineRegistry",),
+    "embedgate.vectors.engines.base": ("EngineRegistry", "HostIndex"),
 }
 
 __all__ = [
@@ -43,6 +53,7 @@ __all__ = [
     "EngineRegistry",
     "Evidence",
     "GateError",
+    "HostIndex",
     "Judgement",
     "Missing",
     "Offer",
@@ -52,6 +63,9 @@ __all__ = [
     "Subject",
     "WorstText",
     "__version__",
+    "candidates",
+    "every",
+    "reference",
 ]
 
 

@@ -116,7 +116,7 @@ class Expectations:
         Args:
             combination: Id of the combination.
             dataset: Name of the dataset; empty where the check is about none.
-            check: Name of the check, see `embedgate.core.judgement.Check`.
+            check: Kind of the check, as its judgements name it.
             metric: Name of the metric; empty where the check is about none.
             profile: The combination's hardware profile.
             verdict: What came of it.

@@ -21,7 +21,7 @@ from embedgate.core.judgement import ORDER
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
 from embedgate.encoders.registry import Registry
-from embedgate.metrics import METRICS, STORED_LOSSES
+from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, STORED_LOSSES
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, STORAGES
 
 ALL = "all"
@@ -39,6 +39,8 @@ GOLDEN = ("move",)
 STABILITY = ("batch", "repetition")
 SLACK = ("time", "latency", "search", "memory", "bytes")
 
+SHARES = "a tolerance is a share: at least 0 and below 1 (alpha above 0), so 1% is 0.01"
+
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
     "retention": (ALL, *TASK_METRICS),
@@ -51,7 +53,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "drift_inherited": (ALL, *METRICS),
 }
 # What `default` need not set, since files from before it was judged do not: numbers by table.
-LATER = {"floor": {"mixed_kept_at_10"}, "budget": {"search"}}
+LATER = {"floor": {MIXED_KEPT}, "budget": {"search"}}
 _TRUNCATED = re.compile(r"\d+d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -93,7 +95,10 @@ class Tolerances:
         combinations = list(Registry() if known is None else known)
         raw = _raw(path, "copy embedgate's own baselines/tolerances.toml there")
         form = _form({c.id for c in combinations}, {c.weight_precision for c in combinations}, engines, raw)
-        top = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
+        try:
+            top = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
+        except GateError as error:
+            raise GateError(error.cause, error.action or SHARES) from error
         return cls(
             path=path,
             alpha=top["alpha"],
@@ -156,8 +161,8 @@ class Tolerances:
 
     def engine(self, name: str) -> float:
         """Least share of what exact float32 search finds that an engine of a host project's must find."""
-        found = self._stored.get(name, {}).get("kept_at_10")
-        return self._stored[DEFAULT]["kept_at_10"] if found is None else found
+        found = self._stored.get(name, {}).get(KEPT)
+        return self._stored[DEFAULT][KEPT] if found is None else found
 
     def stored(self, storage: str, metric: str) -> float:
         """Of stored vectors: the least acceptable value of a metric, or the largest acceptable loss as a share.

@@ -22,7 +22,7 @@ from embedgate.approved.store import utc_now
 from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.context import Context
 from embedgate.checks.effective import is_sound
-from embedgate.checks.stored import FEWEST_CALIBRATION, Place, StoredVectors
+from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import HardwareProfile, git_commit, git_identity
@@ -80,7 +80,7 @@ class Approvals:
         found = self.baseline(combination)
         return found.find(combination.id, dataset, metric) if found else None
 
-    def measure(self, run: Run) -> dict[Place, Scores]:
+    def measure(self, run: Run) -> dict[Approvable, Scores]:
         """Everything there is to measure of a run, by dataset, its hash and metric, as baselines are keyed.
 
         Raises:
@@ -91,7 +91,7 @@ class Approvals:
         self._context.of(StoredVectors).measured(run)
         return self.measured(run)
 
-    def measured(self, run: Run) -> dict[Place, Scores]:
+    def measured(self, run: Run) -> dict[Approvable, Scores]:
         """As `measure`, but of what takes an open encoder or a search only what a check has asked for already."""
         session, plan = self._session, self._context.plan
         found = {
@@ -232,7 +232,7 @@ class Approvals:
             found.setdefault(self._context.profile_of(run.combination), []).append(run)
         return found
 
-    def _measured_or_nothing(self, run: Run) -> dict[Place, Scores]:
+    def _measured_or_nothing(self, run: Run) -> dict[Approvable, Scores]:
         with suppress(ValueError):  # NaN, or a dimension of its own: judged elsewhere, nothing to approve
             return self.measured(run)
         return {}

@@ -34,16 +34,19 @@ def values(context: Context, case: Case) -> Judgement:
     record = context.record_command
     try:
         found = approvals.baseline(combination)
-        if found is None:
-            return _never_approved(context, case, "baseline")
-        try:
-            measured = approvals.measure(run)
-        except ValueError as error:  # NaN, or a dimension of its own
-            return case.failed(context.diagnose(run), f"cannot be measured: {error}")
+    except BaselineError as error:
+        return case.untrusted(error)
+    if found is None:
+        return _never_approved(context, case, "baseline")
+    try:
+        measured = approvals.measure(run)
+    except ValueError as error:  # NaN, or a dimension of its own
+        return case.failed(context.diagnose(run), f"cannot be measured: {error}")
+    missing, worse, better, largest = [], [], [], 0.0
+    served: Counter[str] = Counter()
+    try:
         if gone := _missing_ranges(context, combination, found):
             return case.failed(Diagnosis("baseline", gone, f"restore the file from git, or record it anew: {record}"))
-        missing, worse, better, largest = [], [], [], 0.0
-        served: Counter[str] = Counter()
         for (dataset, sha256, metric), scores in measured.items():
             approved = found.get(combination.id, dataset, sha256, metric)
             if approved is None and found.has_other_texts(combination.id, dataset):

@@ -15,6 +15,7 @@ from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
 
 if TYPE_CHECKING:
+    from embedgate.checks.context import Context
     from embedgate.metrics.statistics import Comparison
     from embedgate.runtime.plan import Plan
 
@@ -86,6 +87,10 @@ def always(_: Plan) -> bool:
     return True
 
 
+def nothing(_: Context, __: Case) -> None:
+    """The check needs no other run than its combination's and the reference's."""
+
+
 def anywhere(_: Plan, __: Subject) -> None:
     """The check needs nothing but its combination."""
 
@@ -107,6 +112,7 @@ class Check:
         family: The checks that it shares a level with; None where it is not judged statistically.
         approved: Whether it holds values against approved ones, so that details of a `pass` tell what is better.
         shared: Whether what it holds values against is one file for all combinations.
+        before: Runs what it needs besides the combination and its reference; trouble there is an error of no check.
         builds: Whether the combination must run for it; what judges without running one is no check of the combination.
         in_rows: Whether its judgements belong to the combination's row of a report.
         in_receipts: Whether a receipt must hold it.
@@ -123,6 +129,7 @@ class Check:
     family: Family | None = None
     approved: bool = False
     shared: bool = False
+    before: Callable[[Context, Case], object] = nothing
     builds: bool = True
     in_rows: bool = True
     in_receipts: bool = True
@@ -133,6 +140,11 @@ class Check:
     def kind(self) -> str:
         """What judgements, reports and expected failures call it, for example `contract` of `contract.any_text`."""
         return self.name.partition(".")[0]
+
+    @property
+    def searches(self) -> bool:
+        """Whether it asks about stored vectors, which depends on options of their own."""
+        return self.family == "search" or self.kind == "search speed"
 
     def cases(self, plan: Plan) -> list[Case]:
         """Everything that a session asks by it, combination after combination."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from functools import cached_property
 from typing import TypeVar
 
@@ -14,6 +15,7 @@ from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
@@ -169,7 +171,14 @@ class Context:
         Raises:
             GateError: If the combination cannot run.
         """
-        return case.check.judge(self, case, **given)
+        judgement = case.check.judge(self, case, **given)
+        try:
+            return Judgement.from_json(judgement.to_json())  # plain values, whatever numpy left in it
+        except (AttributeError, ValueError) as error:
+            raise GateError(
+                f"the check {case.check.name} came to what is no judgement: {one_line(error)}",
+                "return case.passed(...), case.failed(...) or another of the case's judgements",
+            ) from error
 
     def expected(self, judgement: Judgement) -> Expected | None:
         """The entry that expects a judgement to fail, where there is one."""
@@ -193,14 +202,13 @@ class Context:
 
     def close(self) -> None:
         """Releases encoders, indexes and whatever checks hold."""
-        try:
+        with ExitStack() as closing:  # what raises keeps no other from being closed
+            if self.has_session:
+                closing.callback(self.session.close)
             for part in self._parts.values():
                 if callable(close := getattr(part, "close", None)):
-                    close()
-        finally:
+                    closing.callback(close)
             self._parts.clear()
-            if self.has_session:
-                self.session.close()
 
 
 def tolerances_of(plan: Plan) -> Tolerances:

@@ -12,12 +12,11 @@ from embedgate.approved.tolerances import GRAPH_FLOOR
 from embedgate.checks.check import Case, Check, Missing, Subject, reference
 from embedgate.checks.context import Context
 from embedgate.checks.stored import UNMEASURED, Searched, StoredVectors
-from embedgate.checks.vectors import KEPT, unavailable
+from embedgate.checks.vectors import by_floor, unavailable
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
-from embedgate.metrics import Matrix, Scores, mean_of
+from embedgate.metrics import KEPT, Matrix, mean_of
 from embedgate.metrics.search import Ids, Ranking, kept_at_10
-from embedgate.metrics.statistics import Comparison, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.vectors.collection import stored_name
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
@@ -78,7 +77,7 @@ def finds(context: Context, case: Case) -> Judgement:
         step = "see whether it is exact: the metric, sums that saturate, the offset of codes"
         return case.failed(Diagnosis("index", cause, step), value=scores.value, limit=1.0, details=(about,))
     floor = context.tolerances.stored(index.precision, GRAPH_FLOOR)
-    found = _floor(context, case, scores, floor)
+    found = by_floor(context, case, scores, floor)
     step = "give the graph more links, or let it look at more candidates (ef)"
     too_little = Diagnosis("index", f"the graph of {index} finds too little", step)
     message = f"{about}, {floor:.2%} is required"
@@ -126,7 +125,7 @@ def _of_index(context: Context, case: Case, searched: Searched, index: Any) -> J
         )
     scores = kept_at_10(Ranking(ids, np.ones((*ids.shape, 1))), searched.truth)
     floor = context.tolerances.engine(engine.engine)
-    found = _floor(context, case, scores, floor)
+    found = by_floor(context, case, scores, floor)
     message = (
         f"{engine} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
         f"{size} vectors, {floor:.2%} is required"
@@ -144,10 +143,6 @@ def _of_index(context: Context, case: Case, searched: Searched, index: Any) -> J
         return fault or Diagnosis("index", f"{engine} finds other documents than exact search by cosine", step)
 
     return case.compared(found, message, scores.value, 1.0, diagnose=diagnosis)
-
-
-def _floor(context: Context, case: Case, scores: Scores, floor: float) -> Comparison:
-    return compare_floor(scores, floor, metric=KEPT, alpha=context.alpha, family=context.family(case))
 
 
 def _known_indexes() -> Iterable[str]:

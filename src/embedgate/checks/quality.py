@@ -171,6 +171,7 @@ UPGRADE = Check(
     of_datasets,
     asked=lambda plan: plan.settings.incumbent is not None,
     family="quality",
+    before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,
     in_receipts=False,
     vocabulary=lambda: METRICS,

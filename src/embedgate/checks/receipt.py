@@ -171,8 +171,6 @@ class Receipts:
         if row["verdict"] == "error":
             return self._failed(case, file, [f"trouble there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
-        if strange := {j.verdict for j in judgements} - {*_ORDER}:
-            raise ValueError(f"verdicts {', '.join(map(repr, sorted(strange)))}")
         findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
         failed = [j for j in judgements if j.verdict == "fail"]
         expected = [j for j in failed if self._expects(j, report["profiles"][combination.id])]

@@ -14,7 +14,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.embeddings import normalised
 from embedgate.core.errors import BaselineError
 from embedgate.data.types import Retrieval
-from embedgate.metrics import Matrix, NotFinite, Scores, require_finite
+from embedgate.metrics import KEPT, MIXED_KEPT, Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
 from embedgate.performance.timing import spare_threads
 from embedgate.runtime.session import Run
@@ -33,8 +33,8 @@ UNIT = 1e-4
 # What says of itself that nothing can be measured: lost quality.
 UNMEASURED = (NotFinite, Indistinct)
 
-# Dataset, its hash and metric, as baselines are keyed; of scores, storage, dataset and metric.
-Place = tuple[str, str, str]
+# Dataset, its hash and metric, as baselines are keyed.
+Approvable = tuple[str, str, str]
 
 
 @dataclass
@@ -72,7 +72,7 @@ class StoredVectors:
         self._searched: dict[Combination, Searched] = {}
         self._timing: tuple[Combination, SearchTiming] | None = None
         self._recipes: dict[Combination, Recipe] = {}
-        self._scores: dict[Combination, dict[Place, Scores]] = {}
+        self._scores: dict[Combination, dict[tuple[str, str, str], Scores]] = {}
         self._mixed: dict[Combination, dict[str, Scores]] = {}
         self._unmeasured: dict[Combination, ValueError] = {}
         self._indistinct: dict[Combination, dict[tuple[str, str], Indistinct]] = {}
@@ -218,13 +218,13 @@ class StoredVectors:
             return
         searched, session, name = self.searched(run), self._session, self.collection.name
         storages = self._plan.storages
-        found: dict[Place, Scores] = {}
+        found: dict[tuple[str, str, str], Scores] = {}
         indistinct: dict[tuple[str, str], Indistinct] = {}
         for storage, result in rankings(searched.vectors, storages, searched.ranges, session.threads):
             if isinstance(result, Indistinct):
                 indistinct[storage, name] = result
             else:
-                found[storage, name, "kept_at_10"] = kept_at_10(result, searched.truth)
+                found[storage, name, KEPT] = kept_at_10(result, searched.truth)
         for dataset in self._plan.datasets:
             if not isinstance(dataset, Retrieval):
                 continue
@@ -265,7 +265,7 @@ class StoredVectors:
         ranges, threads = reference.ranges[None], self._session.threads
         return mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads)
 
-    def measured(self, run: Run) -> dict[Place, Scores]:
+    def measured(self, run: Run) -> dict[Approvable, Scores]:
         """Everything measured of a run's stored vectors, as baselines are keyed; nothing where none can be searched.
 
         What tells too many documents not apart in one storage is left out, since its own check says so.
@@ -281,16 +281,16 @@ class StoredVectors:
             self.mixed(run)
         return self.known(run)
 
-    def known(self, run: Run) -> dict[Place, Scores]:
+    def known(self, run: Run) -> dict[Approvable, Scores]:
         """As `measured`, of what a check has asked for already."""
         hashes = {dataset.name: dataset.sha256 for dataset in self._plan.datasets}
-        found: dict[Place, Scores] = {}
+        found: dict[Approvable, Scores] = {}
         if self._plan.collection is not None:
             hashes[self.collection.name] = self.collection.sha256
         for (storage, dataset, metric), scores in self._scores.get(run.combination, {}).items():
             found[stored_name(dataset, storage), hashes[dataset], metric] = scores
         for mixture, scores in self._mixed.get(run.combination, {}).items():
-            found[self.mixture_name(mixture), self.collection.sha256, "mixed_kept_at_10"] = scores
+            found[self.mixture_name(mixture), self.collection.sha256, MIXED_KEPT] = scores
         return found
 
     def complete(self, run: Run) -> set[str]:

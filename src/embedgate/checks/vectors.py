@@ -12,7 +12,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
-from embedgate.metrics import METRICS, Matrix, Scores, mean_of
+from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
 from embedgate.metrics.statistics import Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
@@ -26,7 +26,6 @@ WORST = 5
 WIDEST_RANGES = 2.0
 # Under this mean cosine of the same texts, two combinations' vectors have nothing to do with each other.
 SAME_SPACE = 0.5
-KEPT, MIXED = "kept_at_10", "mixed_kept_at_10"
 
 
 def unavailable(plan: Plan, _: Subject) -> Missing | None:
@@ -60,7 +59,7 @@ def mixtures(plan: Plan) -> Iterable[Subject]:
     """Each way in which a combination and its reference share an index."""
     if plan.collection is not None:
         for mixture in MIXTURES.values():
-            yield Subject(mixture.id, stored_name(plan.collection.name, mixture.id), MIXED, mixture)
+            yield Subject(mixture.id, stored_name(plan.collection.name, mixture.id), MIXED_KEPT, mixture)
 
 
 def codes(context: Context, case: Case) -> Judgement:
@@ -83,7 +82,7 @@ def codes(context: Context, case: Case) -> Judgement:
         return case.passed(message)
     inside, asked = (mean_of(within_ranges(part, ranges)) for part in (real, searched.vectors.queries))
     limit = context.tolerances.stored(precision, "within_ranges")
-    found = _floor(context, case, inside, limit, "within_ranges")
+    found = by_floor(context, case, inside, limit, "within_ranges")
     message += (
         f"; {inside.value:.2%} of their values lie within the ranges ({searched.origin}), {limit:.2%} is required; "
         f"{asked.value:.2%} of the queries'"
@@ -104,7 +103,7 @@ def keeps(context: Context, case: Case) -> Judgement:
         scores = stored.score(run, storage.id, collection.name, KEPT)
     except UNMEASURED as error:
         return case.unmeasured(error, context.diagnose(run))
-    found = _floor(context, case, scores, floor, KEPT)
+    found = by_floor(context, case, scores, floor)
     message = (
         f"{storage} keeps {scores.value:.2%} of the ten that exact float32 search finds among {collection.size} "
         f"vectors, {floor:.2%} is required"
@@ -114,7 +113,7 @@ def keeps(context: Context, case: Case) -> Judgement:
         order = [int(i) for i in np.argsort(scores.items, kind="stable")[:WORST] if scores.items[i] < 1]
         return [WorstText(collection.queries[i], 1.0, float(scores.items[i])) for i in order]
 
-    return _by_floor(context, case, found, message, lambda: _too_coarse(storage, message), worst)
+    return _in_collection(context, case, found, message, lambda: _too_coarse(storage, message), worst)
 
 
 def ranks(context: Context, case: Case) -> Judgement:
@@ -155,28 +154,29 @@ def ranks(context: Context, case: Case) -> Judgement:
 def mixes(context: Context, case: Case) -> Judgement:
     """Whether an index that two combinations share still finds what the reference finds in its own."""
     run, reference = context.run(case), case.combination.reference
-    floor = context.tolerances.floor(case.combination, MIXED)
+    floor = context.tolerances.floor(case.combination, MIXED_KEPT)
     try:
         scores = context.of(StoredVectors).mixed(run)[case.subject.id]
     except UNMEASURED as error:
         return case.unmeasured(error, context.diagnose(run))
     except ValueError as error:  # a dimension of its own
         return case.failed(Diagnosis("dimension", str(error), "embed documents and queries with one model"))
-    found = _floor(context, case, scores, floor, MIXED)
+    found = by_floor(context, case, scores, floor, MIXED_KEPT)
     message = (
         f"{case.subject.about.about(reference.id)} {scores.value:.2%} of the ten that "
         f"{reference} finds alone, {floor:.2%} is required"
     )
-    return _by_floor(
+    return _in_collection(
         context, case, found, message, lambda: _strangers(run, context.reference_run(case)) or context.diagnose(run)
     )
 
 
-def _floor(context: Context, case: Case, scores: Scores, floor: float, metric: str) -> Comparison:
+def by_floor(context: Context, case: Case, scores: Scores, floor: float, metric: str = KEPT) -> Comparison:
+    """What scores come to against a floor."""
     return compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
 
 
-def _by_floor(
+def _in_collection(
     context: Context,
     case: Case,
     found: Comparison,

@@ -120,7 +120,7 @@ class Judgement:
         """The inverse of `to_json`.
 
         Raises:
-            ValueError: If it is none, or of a check or verdict that there is not.
+            ValueError: If it is none.
         """
         return msgspec.convert(record, cls)
 

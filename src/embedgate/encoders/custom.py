@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import msgspec
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
@@ -13,6 +14,7 @@ from torch import Tensor
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, GateError
+from embedgate.core.plain import to_plain
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
@@ -74,8 +76,13 @@ class CustomEncoder(Encoder):
             if not isinstance(evidence, Evidence):
                 raise GateError(
                     f"evidence() of {self._combination} returned {_type_of(evidence)}",
-                    "return embedgate.encoders.Evidence",
+                    "return embedgate.Evidence",
                 )
+            try:
+                evidence = msgspec.convert(to_plain(evidence), Evidence)  # as reports have it
+            except ValueError as error:
+                cause = f"evidence() of {self._combination} returned an Evidence that is none: {error}"
+                raise GateError(cause, "give its attributes the types that embedgate.Evidence says") from error
             found = contradictions(self._combination, evidence.products, evidence.device)
             return replace(evidence, problems=tuple(dict.fromkeys((*evidence.problems, *found))))
         if self._shown is not None:
@@ -99,7 +106,7 @@ class CustomEncoder(Encoder):
             stages = own(texts)
             if stages is not None and not isinstance(stages, Stages):
                 raise GateError(
-                    f"stages() of {self._combination} returned {_type_of(stages)}", "return embedgate.encoders.Stages"
+                    f"stages() of {self._combination} returned {_type_of(stages)}", "return embedgate.Stages"
                 )
             return stages
         return self._shown.stages(texts) if self._shown is not None else None

@@ -19,6 +19,8 @@ Matrix = npt.NDArray[np.float32]
 
 # Packages whose versions scores depend on, as pip names them.
 DISTRIBUTIONS = ("numpy", "pytrec-eval-terrier", "scikit-learn", "scipy")
+# What a search among stored vectors keeps of exact float32 search's ten, and one across two combinations.
+KEPT, MIXED_KEPT = "kept_at_10", "mixed_kept_at_10"
 # The name under which what is measured of generated sentences is approved.
 ORDERING = "ordering"
 # The name under which speed and memory are approved.
@@ -133,10 +135,10 @@ METRICS: dict[str, Metric] = {
             "agreement",
             "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
         ),
-        Metric("kept_at_10", "stored", "share of what exact float32 search finds that is still found"),
+        Metric(KEPT, "stored", "share of what exact float32 search finds that is still found"),
         Metric("within_ranges", "stored", "share of a vector's dimensions that 8-bit codes do not cut off"),
         Metric(
-            "mixed_kept_at_10",
+            MIXED_KEPT,
             "mixed",
             "share of what the reference finds that is still found across it and a combination",
         ),

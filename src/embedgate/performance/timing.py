@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import os
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -56,7 +55,7 @@ class Timing:
     Both arms are built with one thread less than there are cores, or as many as the session uses where that is fewer: a
     pool that takes all cores waits for the one that a neighbour holds, so its time is the neighbour's; and pools of two
     backends, each spinning on every core, slow each other down. Measured: see docs/budgets.md. Tokenizers keep to one
-    thread as well, unless the environment says otherwise.
+    thread as well (see `embedgate.runtime.session`), unless the environment says otherwise.
 
     Args:
         arms: Builds them.
@@ -65,7 +64,6 @@ class Timing:
     def __init__(self, arms: Arms) -> None:
         self._arms = arms
         self.threads = spare_threads(arms.threads)
-        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         np.empty(SETTLES_MALLOC, np.uint8)
 
     def blocks(self, combination: Combination, workload: Workload) -> Blocks:

@@ -6,13 +6,12 @@ import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
-from embedgate.encoders.gpu.listing import VARIABLE, gpus
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, is_empty, progress
 from embedgate.plugin.options import (
@@ -23,6 +22,9 @@ from embedgate.plugin.options import (
     refuse_misuse,
 )
 from embedgate.plugin.xdist import gpu_for_next, shared
+
+if TYPE_CHECKING:
+    from embedgate.report.collector import Collector
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 
@@ -52,6 +54,8 @@ def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     """Registers the markers and checks the options; a process of pytest-xdist turns to its GPU before all else."""
     if gpu := getattr(config, "workerinput", {}).get("gate_gpu"):
+        from embedgate.encoders.gpu.listing import VARIABLE
+
         os.environ[VARIABLE] = gpu
     for marker, about in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
@@ -86,12 +90,14 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the cases of the check that it asks."""
-    marker = metafunc.definition.get_closest_marker("gate")
-    if marker is None or CASE not in metafunc.fixturenames:
+    if CASE not in metafunc.fixturenames:
         return
-    bench = metafunc.config.stash[BENCH]
+    bench, marker = metafunc.config.stash[BENCH], metafunc.definition.get_closest_marker("gate")
     try:
-        cases = bench.checks.named(*marker.args).cases(bench.plan)
+        if marker is None or len(marker.args) != 1:
+            cause = f"{metafunc.definition.nodeid} names no check for uphold to ask"
+            raise GateError(cause, 'mark it @pytest.mark.gate("<check>"); docs/checks.md lists them')
+        cases = bench.checks.named(marker.args[0]).cases(bench.plan)
     except GateError as error:
         # Raised here, it would be told once per module, with a traceback.
         bench.misuse = bench.misuse or str(error)
@@ -120,13 +126,13 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     # What there is nothing to ask of is no skipped test but no test.
     items[:] = [item for item in items if not is_empty(item)]
     cases = [case for item in items if (case := case_of(item))]
-    if config.getoption("gate_receipt") and items and all(case.check.builds for case in cases):
+    if bench.settings.receipts and items and all(case.check.name != "receipt" for case in cases):
         raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
     if cases:
         with _misuse():
             refuse_bad_models(bench.plan)
             refuse_bad_files(bench.plan, bench.checks)
-            if any(case.check.builds for case in cases):
+            if any(case.check.searches for case in cases):
                 refuse_misfits(bench.plan)
         places = {combination: place for place, combination in enumerate(bench.plan.combinations)}
 
@@ -211,8 +217,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Records the baseline where asked to, releases the encoders, and finds expected failures that are none."""
     bench = session.config.stash[BENCH]
-    if bench.session is not None:
-        _finish(bench, session)
+    _finish(bench, session)
     yield  # under pytest-xdist, the controller gathers what its workers found
     collector = bench.collector
     if hasattr(session.config, "workeroutput"):
@@ -222,26 +227,42 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
         collector.trouble.append("interrupted: what is told here is of the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        collector.trouble += bench.complaints()
+        with _told(collector):
+            collector.trouble += bench.complaints()
     if collector.trouble and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
 
 
 def _finish(bench: Bench, session: pytest.Session) -> None:
+    """Approves where asked to, gathers the facts, and releases what was opened; nothing where nothing was judged."""
+    if not bench.has_context:
+        return
     from embedgate.checks.approvals import Approvals
     from embedgate.checks.facts import facts_of
 
     context, collector = bench.context, bench.collector
     try:
-        collector.facts = {**facts_of(context), "asked": bench.asked}
+        if bench.session is None:
+            return
+        # First, since the facts name what is stale, for which everything there is to measure is measured.
         if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
             collector.trouble.append("nothing was approved: run --gate-update again, to its end")
         elif bench.settings.update:
-            collector.changes = context.of(Approvals).update()
-    except GateError as error:
-        collector.trouble.append(str(error))
+            with _told(collector):
+                collector.changes = context.of(Approvals).update()
+        with _told(collector):
+            collector.facts = {**facts_of(context), "asked": bench.asked}
     finally:
         context.close()
+
+
+@contextmanager
+def _told(collector: Collector) -> Iterator[None]:
+    """Tells trouble in the report."""
+    try:
+        yield
+    except GateError as error:
+        collector.trouble.append(str(error))
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -259,6 +280,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
     """Finds the GPUs once for all processes of pytest-xdist, and says where several share one."""
+    from embedgate.encoders.gpu.listing import gpus
+
     bench = config.stash[BENCH]
     bench.gpus = gpus(os.environ)
     reporter = config.pluginmanager.get_plugin("terminalreporter")

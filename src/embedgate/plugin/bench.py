@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedgate.core.judgement import Judgement
-from embedgate.encoders.registry import Registry
 from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
 
@@ -43,6 +42,7 @@ class Bench:
     @cached_property
     def plan(self) -> Plan:
         """Combinations and datasets of the session."""
+        from embedgate.encoders.registry import Registry
         from embedgate.runtime.plan import Plan
         from embedgate.vectors.engines.base import EngineRegistry
 
@@ -79,8 +79,12 @@ class Bench:
     @property
     def session(self) -> Session | None:
         """The runs; None where no test has needed one."""
-        made = "context" in self.__dict__ and self.context.has_session
-        return self.context.session if made else None
+        return self.context.session if self.has_context and self.context.has_session else None
+
+    @property
+    def has_context(self) -> bool:
+        """Whether a test has needed the context."""
+        return "context" in self.__dict__
 
     @property
     def invocation(self) -> Invocation:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from embedgate.encoders.registry import Registry
-
 if TYPE_CHECKING:
     from embedgate.checks import CheckRegistry
+    from embedgate.encoders.registry import Registry
     from embedgate.vectors.engines.base import EngineRegistry
 
 

@@ -12,9 +12,9 @@ from rich.table import Table
 from scipy.stats import norm
 
 from embedgate.approved.tolerances import Tolerances
+from embedgate.checks.context import tolerances_of
 from embedgate.core.combination import Combination
 from embedgate.core.machine import default_threads
-from embedgate.core.settings import own_or_bundled
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import LOOKS, TO_RECORD, Aim, Levels, Row, ratios
 from embedgate.performance.timing import spare_threads
@@ -85,9 +85,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
         GateError: If a combination cannot be measured.
     """
     settings = plan.settings
-    tolerances = Tolerances.load(
-        own_or_bundled(settings.baselines_folder, "tolerances.toml"), plan.registry, plan.engines.added
-    )
+    tolerances = tolerances_of(plan)
     loads = workloads(settings.exploration)
     asked = plan.combinations if settings.combinations else (plan.combinations[0].reference,)
     levels = Levels.of(tolerances.alpha, len(loads) * len(asked))

@@ -1,6 +1,6 @@
 """The options and their ini twins: declared, read into settings, and refused where they mean nothing.
 
-pytest itself is imported by the plugin alone, which tells these errors as misuse.
+The plugin tells these errors as misuse.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ def combination_of(nodeid: str) -> str:
 
 
 class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
-    """Gives whole combinations to processes; what is about none, such as an upgrade, whole files of tests."""
+    """Gives whole combinations to processes; what is about none, whole files of tests."""
 
     def _split_scope(self, nodeid: str) -> str:
         if combination := combination_of(nodeid):

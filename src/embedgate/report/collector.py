@@ -36,6 +36,9 @@ class Collector:
         if plain is not None:
             from embedgate.report.records import Record  # not at the top: this module is loaded with the plugin
 
-            self.records.append(Record.from_builtins(plain))
+            try:
+                self.records.append(Record.from_builtins(plain))
+            except ValueError as error:
+                self.trouble.append(f"{report.nodeid} found what no report can hold: {error}")
         elif report.when == CRASHED:
             self.trouble.append(f"{report.longrepr}; run that test alone")

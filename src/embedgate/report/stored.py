@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from embedgate.core.judgement import Judgement
-from embedgate.metrics import CORPUS
+from embedgate.metrics import CORPUS, KEPT
 from embedgate.report.columns import Column, Columns, Table
 from embedgate.report.summary import Row, Summary
 from embedgate.vectors.collection import stored_in
@@ -39,14 +39,12 @@ class Stored:
     @property
     def kept(self) -> str:
         """Of what exact float32 search finds."""
-        return _share(next((j.value for row, j in self.found if row is self.whose and j.metric == "kept_at_10"), None))
+        return _share(next((j.value for row, j in self.found if row is self.whose and j.metric == KEPT), None))
 
     @property
     def least(self) -> str:
         """The least that any combination keeps, and which it is."""
-        found = [
-            (j.value, row.combination) for row, j in self.found if j.metric == "kept_at_10" and j.value is not None
-        ]
+        found = [(j.value, row.combination) for row, j in self.found if j.metric == KEPT and j.value is not None]
         return f"{min(found)[0]:.1%} {min(found)[1]}" if len(found) > 1 else ""
 
     @property

@@ -182,8 +182,8 @@ class Summary:
     @property
     def left_out(self) -> dict[str, int]:
         """How many checks of combinations that ran were skipped, by the reason; for some, a receipt stands."""
-        ran = (row for row in self.ran if any(j.check != "receipt" for j in row.judgements))
-        return dict(sum((row.skipped_checks for row in ran), Counter()))
+        ran = [row for row in self.ran if any(j.check != "receipt" for j in row.judgements)]
+        return dict(sum((row.skipped_checks for row in (*ran, self.upgrade)), Counter()))
 
     @property
     def shows_cost(self) -> bool:
@@ -284,7 +284,7 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
 
     Args:
         collector: What they found.
-        known: The checks there are; embedgate's own where None.
+        known: The checks there are.
     """
     strict = bool(collector.strict or collector.facts.get("strict"))
     rows: dict[str, Row] = {"": Row("", strict=strict)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -109,7 +110,10 @@ class Session:
             self.threads,
             self.cache,
         )
+        # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
+        os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._started = time.perf_counter()
+        self._unavailable: dict[Combination, str | None] = {}
         self._runs: dict[Key, Run | GateError] = {}
         self._scores: dict[Key, dict[str, dict[str, Scores]]] = {}
         self._agreement: dict[Key, dict[str, Scores]] = {}
@@ -203,8 +207,10 @@ class Session:
 
     def unavailable(self, combination: Combination) -> str | None:
         """Why a combination, or its reference, cannot run here, in one line; None where both can."""
-        registry = self.plan.registry
-        return encoders.unavailable(combination, registry) or encoders.unavailable(combination.reference, registry)
+        for each in (combination, combination.reference):
+            if each not in self._unavailable:
+                self._unavailable[each] = encoders.unavailable(each, self.plan.registry)
+        return self._unavailable[combination] or self._unavailable[combination.reference]
 
     def run(self, combination: Combination, model: Model | None = None) -> Run:
         """Builds a combination and encodes every text with it, once per session.
@@ -309,7 +315,7 @@ class Session:
 
     def has_measured(self, run: Run) -> bool:
         """Whether anything has been measured of a run's embeddings."""
-        return run.key in self._scores or run.key in self._agreement
+        return bool(self._scores.get(run.key)) or run.key in self._agreement
 
     def embed(self, run: Run, texts: Sequence[str]) -> FloatArray:
         """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session.

@@ -3,7 +3,7 @@
 They are for your own tests as well:
 
     from hypothesis import given
-    from embedgate.strategies import cases
+    from embedgate.sentences.strategies import cases
 
     @given(cases("negation"))
     def test_denial_is_farther(case):
