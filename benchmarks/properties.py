@@ -81,7 +81,7 @@ def ordering(context: Context, combination: Combination) -> list[str]:
         return [combination.id, "", "", "", ""]
     similarity = context.ask("ordering.similarity", combination)  # its reference's embeddings are known from then on
     flips = context.ask("ordering.kept", combination, "order_kept")
-context.session.run(combination)
+    context.session.run(combination)
     context.session._generated.clear()
     started = time.perf_counter()
     order = context.ask("ordering.margin", combination)

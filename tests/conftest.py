@@ -19,9 +19,13 @@ if TYPE_CHECKING:
 
 @pytest.fixture(scope="session", autouse=True)
 def outside_ci() -> Iterator[None]:
-    """The sessions that tests run are a person's, wherever the tests run: in CI no baseline may be approved."""
+    """The sessions that tests run are a person's, wherever the tests run.
+
+    In CI no baseline may be approved, and where pytest-xdist says that it runs, pytest-benchmark measures nothing.
+    """
     with pytest.MonkeyPatch.context() as patch:
-        patch.delenv("CI", raising=False)
+        for name in ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+            patch.delenv(name, raising=False)
         yield
 
 

@@ -320,7 +320,7 @@ class TestSpeed:
         found = budgets({}).speed(ACME, BATCH_32, Benchmark())
         assert found.unjudged
         assert "no budget is approved for cpu-x86_64-test" in found.message
-        assert found.diagnosis.next_step == "approve it by: pytest --gate-update"
+        assert found.diagnosis.next_step == 'approve it by: pytest --gate-update --gate-reason "..."'
 
     def test_a_corrupt_baseline_is_red_and_can_be_recorded_anew(self, context, budgets, speeds):
         found = budgets(APPROVED, broken=True).speed(ACME, BATCH_32, Benchmark())
@@ -366,7 +366,7 @@ class TestSpeed:
         benchmark = Benchmark()
         budgets(APPROVED).speed(ACME, LATENCY, benchmark)
         figures = context.session.run(ACME).speed[LATENCY]
-        assert benchmark.extra_info == json.loads(json.dumps(msgspec.to_builtins(figures)))
+        assert json.loads(json.dumps(benchmark.extra_info)) == json.loads(json.dumps(msgspec.to_builtins(figures)))
         assert figures.ratio == pytest.approx(0.4)
         assert figures.texts_per_second == pytest.approx(2.5)
         latency = benchmark.extra_info["candidate_latency_ms"]

@@ -173,7 +173,7 @@ class TestStorages:
             judged = made.ask("search.kept", POSITIVE, str(storage))
             red(judged, "unknown", f"corpus-3200:few@{storage}", "documents score alike for one query")
         assert made.ask("search.kept", POSITIVE, "float16").verdict == "pass"
-        assert made.ask("search.kept", POSITIVE, Storage("int8", float_queries=True)).value > 0.95
+        assert made.ask("search.kept", POSITIVE, str(Storage("int8", float_queries=True))).value > 0.95
         assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
         names = {name for name, _, _ in made.of(StoredVectors).measured(made.session.run(POSITIVE))}
         assert "few@float16" in names
@@ -409,7 +409,7 @@ class TestEngines:
 
     @pytest.mark.parametrize("case", [c for c in EngineRegistry().select(()) if c.kind == "exact"], ids=str)
     def test_exact_indexes_are_exact(self, context, case):
-        judged = context.ask("engine", REFERENCE, case)
+        judged = context.ask("engine", REFERENCE, case.id)
         assert judged.verdict == "pass", judged.message
         assert judged.value == 1.0
 

@@ -11,7 +11,6 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import quantile_test
 
 
 def at_least(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> float | None:
@@ -49,6 +48,8 @@ def _place(n: int, quantile: float, level: float, alternative: Literal["greater"
 
     It depends on no value, and scipy takes milliseconds; budgets ask again with every look at their turns.
     """
+    from scipy.stats import quantile_test
+
     found = quantile_test(np.arange(n), p=quantile, alternative=alternative).confidence_interval(1 - level)
     place = found.low if alternative == "greater" else found.high
     return None if np.isnan(place) else int(place)

@@ -3,6 +3,7 @@
 A module per kind of dataset (`similarity`, `retrieval`, `clustering`, `triplets`) and one for the comparison with the
 reference (`agreement`). Each has `evaluate(...) -> dict[str, Scores]`, keyed by the names in `METRICS`. `search` scores
 what is found among stored vectors. Nothing here imports pytest or torch.
+SciPy, scikit-learn and pytrec_eval are imported where they compute, since collecting tests needs none of them.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import rankdata
 
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, mean_of, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
@@ -87,6 +86,8 @@ def _membership(scores: Matrix, k: int) -> Matrix:
 
 def _rank_correlation(wanted: Matrix, got: Matrix) -> FloatArray:
     """Spearman's correlation of two matrices row by row; 0 where a row is constant, since no order is left."""
+    from scipy.stats import rankdata
+
     ranks: list[npt.NDArray[np.float64]] = []
     for scores in (wanted, got):
         ranked = rankdata(scores, axis=1)

@@ -7,9 +7,6 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
-from scipy.special import xlogy
-from sklearn.cluster import KMeans
-from sklearn.exceptions import ConvergenceWarning
 from threadpoolctl import threadpool_limits
 
 from embedgate.metrics import FloatArray, Matrix, Scores, require_finite
@@ -65,6 +62,9 @@ def _starts(label: Codes, seed: int) -> list[Codes]:
 
 
 def _cluster(points: Matrix, start: Codes) -> Codes:
+    from sklearn.cluster import KMeans
+    from sklearn.exceptions import ConvergenceWarning
+
     with warnings.catch_warnings():
         # Fewer distinct embeddings than clusters: the V-measure shows it.
         warnings.simplefilter("ignore", ConvergenceWarning)
@@ -81,6 +81,8 @@ class _Tables:
     """
 
     def __init__(self, label: Codes, clusterings: Sequence[Codes]) -> None:
+        from scipy.special import xlogy
+
         parts = [label]
         for clusters in clusterings:
             parts += [clusters, label * (clusters.max() + 1) + clusters]

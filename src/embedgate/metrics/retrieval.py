@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 import numpy.typing as npt
-import pytrec_eval
 
 from embedgate.metrics import Matrix, Scores, mean_of, require_finite
 
@@ -100,6 +99,8 @@ def _duplicates(documents: Matrix) -> tuple[Rows, Rows]:
 
 def _by_pytrec_eval(ranked: Rows, relevant: Sequence[Mapping[int, int]]) -> npt.NDArray[np.float64]:
     """nDCG, recall and reciprocal rank of each query's first ten documents, float64 `[q, 3]`."""
+    import pytrec_eval
+
     qrels = {str(q): {str(row): grade for row, grade in found.items()} for q, found in enumerate(relevant)}
     # Ranks instead of scores: pytrec_eval breaks ties by the documents' ids.
     run = {str(q): {str(row): float(-rank) for rank, row in enumerate(rows)} for q, rows in enumerate(ranked.tolist())}

@@ -14,7 +14,6 @@ from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import hypergeom, multivariate_hypergeom
 
 from embedgate.metrics import FloatArray, Matrix, Scores, mean_of
 from embedgate.metrics.retrieval import CUT
@@ -148,6 +147,8 @@ def _spread(before: npt.NDArray[np.intp], equal: npt.NDArray[np.intp]) -> FloatA
 
 def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
     """Probabilities of places `[k, 10]` of the second ranking, where a first lets so many candidates through."""
+    from scipy.stats import hypergeom
+
     places = np.zeros((len(first), CUT))
     cut = first[min(candidates, len(first)) - 1]
     sure, tied = first > cut, first == cut
@@ -190,6 +191,8 @@ def _among_equals(
     population: int, draws: int, sure_ahead: int, sure_level: int, tied_ahead: int, tied_level: int
 ) -> FloatArray:
     """Probabilities of places `[10]` of a document that others score as much as, some of which may not come through."""
+    from scipy.stats import multivariate_hypergeom
+
     more = np.arange(min(tied_ahead, draws, CUT - 1 - sure_ahead) + 1)[:, None]
     equal = np.arange(min(tied_level, draws) + 1)
     drawn = np.stack(np.broadcast_arrays(more, equal, draws - more - equal), axis=-1)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from embedgate.metrics import FloatArray, Matrix, Scores, require_finite
 
@@ -24,6 +23,8 @@ def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, 
         NotFinite: If an embedding holds NaN or infinity.
         ValueError: If all grades are equal, so that nothing can correlate with them.
     """
+    from scipy.stats import spearmanr
+
     require_finite(first, "first texts")
     require_finite(second, "second texts")
     wanted = np.asarray(grades, dtype=np.float64)

@@ -21,7 +21,6 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import binomtest, norm, t
 
 from embedgate.core.judgement import Verdict
 from embedgate.core.quantiles import at_least, at_most
@@ -295,6 +294,8 @@ def _expanded(alpha: float, n: int) -> float:
 
     Source: Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015).
     """
+    from scipy.stats import norm, t
+
     return float(norm.cdf(math.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1))) if n > 1 else 0.0
 
 
@@ -304,6 +305,8 @@ def _ends(replicates: FloatArray, observed: float, n: int, alpha_low: float, alp
     The upper end is the further of the percentile and the normal one: at alpha / family, hardly a replicate lies beyond
     the former, and a false `fail` costs more than an inconclusive check.
     """
+    from scipy.stats import norm
+
     low = float(np.quantile(replicates, _expanded(alpha_low, n), method="lower"))
     high = float(np.quantile(replicates, 1 - _expanded(alpha_high, n), method="higher"))
     deviation = float(replicates[np.isfinite(replicates)].std())
@@ -317,6 +320,8 @@ def _quantile_interval(scores: Scores, quantile: float, alpha_low: float, alpha_
 
 
 def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: int) -> Comparison:
+    from scipy.stats import norm
+
     n = len(scores.items)
     ends = _quantile_interval(scores, quantile, alpha, alpha / family)
     one_error = float(norm.sf(1))
@@ -338,6 +343,8 @@ def _is_share(metric: str) -> bool:
 
 def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:
     """Exact interval of a share; an item that is half right counts as wrong for the low end and right for the high."""
+    from scipy.stats import binomtest
+
     n, right, wrong = len(items), int((items == 1).sum()), int((items == 0).sum())
     low = binomtest(right, n, alternative="greater").proportion_ci(1 - alpha_low, "exact").low
     high = binomtest(n - wrong, n, alternative="less").proportion_ci(1 - alpha_high, "exact").high
@@ -370,6 +377,8 @@ def _comparison(
     needed: Callable[[], int | None],
 ) -> Comparison:
     """The verdict of an interval, and where it is inconclusive how many items would settle it."""
+    from scipy.stats import norm
+
     verdict = _verdict(ends, limit)
     return Comparison(
         verdict,
@@ -398,6 +407,8 @@ def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alp
         alpha: Level of the lower end.
         family: Number of checks the upper end is corrected for.
     """
+    from scipy.stats import norm
+
     if margin > 0:
         # With x = 1 / items: margin = unit_loss x + z sqrt(deviation^2 x + unit_loss^2 x^2), solved for x.
         z = float(norm.isf(alpha))

@@ -23,7 +23,6 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
-from scipy.sparse import csr_array
 
 from embedgate.core.errors import GateError, one_line
 from embedgate.core.files import read_json, to_json, write_whole
@@ -167,6 +166,8 @@ def _chunks(real: Matrix, recipe: Recipe, size: int, first: int = 0) -> Iterator
 
     Nothing here is a dense product, which may sum in another order where there are more rows or threads.
     """
+    from scipy.sparse import csr_array
+
     lengths = np.sqrt(np.einsum("ij,ij->i", real, real))
     unit = real / np.maximum(lengths, np.float32(1e-12))[:, None]
     width = recipe.neighbours.shape[1]

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import spearmanr
 
 from embedgate.core.embeddings import normalised
 from embedgate.core.judgement import Diagnosis
@@ -128,6 +127,8 @@ def overlap(one: Ids, other: Ids) -> float:
 
 def _metric(found: Ids, queries: Matrix, documents: Matrix) -> Diagnosis | None:
     """Whether results stand in the order of their cosines turned round, whichever they are."""
+    from scipy.stats import spearmanr
+
     lengths = np.maximum(np.linalg.norm(documents[found], axis=2), np.float32(1e-12))
     cosines = np.einsum("qd,qkd->qk", queries, documents[found]) / lengths
     places = -np.arange(cosines.shape[1])
