@@ -208,7 +208,7 @@ def test_its_own_evidence_and_stages_are_used_and_its_name_held_against_it(custo
 
 
 def test_evidence_and_stages_of_another_type_are_refused(custom):
-    with pytest.raises(GateError, match=r"evidence\(\) of acme-int8-cpu returned dict; return embedgate.encoders.Evid"):
+    with pytest.raises(GateError, match=r"evidence\(\) of acme-int8-cpu returned dict; return embedgate.Evidence"):
         custom(Shows({})).evidence()
     with pytest.raises(GateError, match=r"stages\(\) of acme-int8-cpu returned list; return embedgate.Stages"):
         custom(Shows({}, [])).stages(TEXTS)

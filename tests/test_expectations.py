@@ -185,7 +185,7 @@ def test_a_file_is_valid_whatever_the_environment(tmp_path: Path, monkeypatch: p
     """A Qdrant server offers other indexes than Qdrant in a process: an entry may be about either."""
     for url in ("", "http://localhost:6333"):
         monkeypatch.setenv("EMBEDGATE_QDRANT_URL", url)
-        for metric in ("qdrant-hnsw-int8", "qdrant-exact-int8", "qdrant-*"):
+        for metric in ("qdrant-hnsw-float16", "qdrant-exact-uint8", "qdrant-*"):
             entry = {**ENTRY, "check": "engine", "metric": metric}
             file = tmp_path / "expected_failures.toml"
             lines = (f"{key} = {value!r}" for key, value in entry.items())

@@ -295,9 +295,9 @@ def say(**values: Any):
         (say(verdict="fail"), "it is 'fail' there, though no check of it failed"),
         (
             lambda r: judged(r, "golden").update(verdict="green"),
-            "what it says is malformed: ValidationError: Invalid enum value 'green'",
+            "what it says is malformed: ValidationError: Invalid enum value 'green' *",
         ),
-        (lambda r: judged(r, "golden").pop("verdict"), "what it says is malformed: TypeError: *"),
+        (lambda r: judged(r, "golden").pop("verdict"), "what it says is malformed: ValidationError: *"),
     ],
 )
 def test_a_receipt_of_something_else_is_red(project, change, message):
@@ -444,7 +444,7 @@ def test_one_file_that_is_missing_is_told_once(project):
     again = 'registry.add("acme-int8-cuda", None)\n    registry.add("acme-fp16-cuda"'
     project.path.joinpath("conftest.py").write_text(text.replace('registry.add("acme-fp16-cuda"', again))
     result = verify(project, "--gate-combination", "acme-int8-cuda", files=("nowhere.json",))
-    result.assert_outcomes(failed=2, deselected=OTHERS + CHECKS + 1)
+    result.assert_outcomes(failed=2, deselected=OTHERS + CHECKS)
     shown = result.stdout.str().partition("= embedgate =")[2]
     assert shown.count("there is no receipt at") == 1
     assert f"also {COMBINATION}" in shown

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from embedgate.approved.tolerances import FLOOR_METRICS, STORED_FLOORS, TASK_METRICS, Tolerances
+from embedgate.approved.tolerances import FLOOR_METRICS, SHARES, STORED_FLOORS, TASK_METRICS, Tolerances
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.encoders.registry import Registry
@@ -118,15 +118,15 @@ def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
         ("onnxruntime-int8static-cpu", "onnxruntime-int8statc-cpu",
          'unknown key combination."onnxruntime-int8statc-cpu"; did you mean onnxruntime-int8static-cpu?'),
         ("v_measure = 0.03", "v_measure = 3",
-         "upgrade.v_measure: expected `float` < 1.0"),
+         f"upgrade.v_measure: expected `float` < 1.0; {SHARES}"),
         ("{ all = 0.002 }", "{ all = -0.1 }",
-         "default.drift.all: expected `float` >= 0.0"),
+         f"default.drift.all: expected `float` >= 0.0; {SHARES}"),
         ("{ all = 0.002 }", "{ all = nan }",
-         "default.drift.all: expected `float` >= 0.0"),
-        ("alpha = 0.05", "alpha = 0", "alpha: expected `float` > 0.0"),
-        ("alpha = 0.05", "alpha = true", "alpha: expected `float`, got `bool`"),
-        ("{ all = 0.002 }", '{ all = "0.002" }', "default.drift.all: expected `float`, got `str`"),
-        ("{ all = 0.002 }", "0.002", "default.drift: expected `object`, got `float`"),
+         f"default.drift.all: expected `float` >= 0.0; {SHARES}"),
+        ("alpha = 0.05", "alpha = 0", f"alpha: expected `float` > 0.0; {SHARES}"),
+        ("alpha = 0.05", "alpha = true", f"alpha: expected `float`, got `bool`; {SHARES}"),
+        ("{ all = 0.002 }", '{ all = "0.002" }', f"default.drift.all: expected `float`, got `str`; {SHARES}"),
+        ("{ all = 0.002 }", "0.002", f"default.drift: expected `object`, got `float`; {SHARES}"),
         ("alpha = 0.05", "", "alpha is missing; set it"),
         ("{ all = 0.002 }", "{ v_measure = 0.002 }",
          "default.drift.all is missing; set it"),

@@ -209,6 +209,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
         # The last three come of a type or a size that NumPy does not know.
         except (SafetensorError, OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
             raise corrupt(file, f"is corrupt: {one_line(error)}") from error
+        if not metadata:
+            raise corrupt(file, f"is corrupt: it has no metadata {METADATA!r}")
         whole = f"{file} is corrupt: metadata"
         head = parse_json(metadata, _Head, BaselineError, str(file), restore(file), SCHEMA, whole)
         if head.schema != SCHEMA:
