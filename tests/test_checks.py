@@ -194,9 +194,25 @@ def test_a_suite_that_asks_for_no_check_there_is_is_misuse(pytester, project):
     done.stderr.fnmatch_lines(["*there is no check named 'extnet'; did you mean extent?*"])
 
 
-@pytest.mark.parametrize("mark", ["", "@pytest.mark.gate\n", '@pytest.mark.gate("extent", "never")\n'])
+@pytest.mark.parametrize(
+    "mark",
+    [
+        "",
+        "@pytest.mark.gate\n",
+        "@pytest.mark.gate(3)\n",
+        '@pytest.mark.gate("extent", "never")\n',
+        '@pytest.mark.gate("extent")\n@pytest.mark.gate("never")\n',
+    ],
+)
 def test_a_test_that_names_no_check_is_misuse(pytester, project, mark):
     pytester.makepyfile(test_bare=f"import pytest\n\n{mark}def test_x(uphold):\n    uphold()\n")
     done = project("test_bare.py")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
-    done.stderr.fnmatch_lines(['*test_x names no check for uphold to ask; mark it @pytest.mark.gate("<check>")*'])
+    done.stderr.fnmatch_lines(["*test_x does not name the one check that uphold is to ask; mark it @pytest.mark.gate*"])
+
+
+def test_a_test_that_never_asks_its_check_is_misuse(pytester, project):
+    pytester.makepyfile(test_bare='import pytest\n\n@pytest.mark.gate("extent")\ndef test_x():\n    pass\n')
+    done = project("test_bare.py")
+    assert done.ret == pytest.ExitCode.USAGE_ERROR
+    done.stderr.fnmatch_lines(["*test_x is marked with a check and never asks it; give it the fixture uphold*"])

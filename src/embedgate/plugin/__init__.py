@@ -90,14 +90,18 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
     """Parametrises a test by the cases of the check that it asks."""
-    if CASE not in metafunc.fixturenames:
+    asks, marks = CASE in metafunc.fixturenames, [*metafunc.definition.iter_markers("gate")]
+    if not asks and not marks:
         return
-    bench, marker = metafunc.config.stash[BENCH], metafunc.definition.get_closest_marker("gate")
+    bench, test = metafunc.config.stash[BENCH], metafunc.definition.nodeid
     try:
-        if marker is None or len(marker.args) != 1:
-            cause = f"{metafunc.definition.nodeid} names no check for uphold to ask"
-            raise GateError(cause, 'mark it @pytest.mark.gate("<check>"); docs/checks.md lists them')
-        cases = bench.checks.named(marker.args[0]).cases(bench.plan)
+        if not asks:
+            cause = f"{test} is marked with a check and never asks it"
+            raise GateError(cause, "give it the fixture uphold, and call that")
+        if len(marks) != 1 or len(marks[0].args) != 1 or not isinstance(marks[0].args[0], str):
+            step = 'mark it @pytest.mark.gate("<check>"), once; docs/checks.md lists them'
+            raise GateError(f"{test} does not name the one check that uphold is to ask", step)
+        cases = bench.checks.named(marks[0].args[0]).cases(bench.plan)
     except GateError as error:
         # Raised here, it would be told once per module, with a traceback.
         bench.misuse = bench.misuse or str(error)
