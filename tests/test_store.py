@@ -126,6 +126,15 @@ def test_what_the_nearest_profile_lacks_is_inherited_entry_by_entry(store: Basel
     assert result.get(BF16, "passages", SHA256, "mrr_at_10") is None
 
 
+def test_texts_approved_together_are_known_from_what_is_inherited(store: BaselineStore) -> None:
+    update(store, entry(0.5, dataset="corpus-10000:pairs+topics@int8"), profile=CPU)
+    update(store, entry(0.7, combination=BF16), profile=AMX)
+    result = found(store)
+    assert result.has_other_texts(INT8, "corpus-10000:pairs@int8")
+    assert not result.has_other_texts(INT8, "corpus-10000:pairs+topics@float16")
+    assert not result.has_other_texts(BF16, "corpus-10000:pairs@int8")
+
+
 def test_nothing_is_inherited_from_other_weights(store: BaselineStore) -> None:
     update(store, entry(0.6, metric="mrr_at_10"), profile=CPU, model=OTHER_WEIGHTS)
     update(store, entry(0.7), profile=AMX)

@@ -244,9 +244,13 @@ class Found:
         together = next((prefix for prefix in (ALL_TEXTS, CORPUS) if dataset.startswith(prefix)), None)
         if together is None:
             return False
-        own = {key.dataset for key in (e.key for e in self.baseline.entries.values()) if key.combination == combination}
-        approved = {name.partition("@")[0] for name in own if name.startswith(together)}
+        approved = {name.partition("@")[0] for name in self._datasets(combination) if name.startswith(together)}
         return bool(approved) and dataset.partition("@")[0] not in approved
+
+    def _datasets(self, combination: str) -> set[str]:
+        """The datasets that a combination has approved values of, here and in what this inherits from."""
+        own = {key.dataset for key in (e.key for e in self.baseline.entries.values()) if key.combination == combination}
+        return own | self.parent._datasets(combination) if self.parent else own
 
     def stale(
         self, measured: Iterable[Key], combinations: Collection[str], datasets: Collection[str]
