@@ -8,7 +8,7 @@ docs/baselines.md describes is refused, with the file and the place in it.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -216,6 +216,16 @@ class Found:
     baseline: Baseline
     parent: Found | None = None
 
+    def chain(self) -> Iterator[Found]:
+        """This and those it inherits from, the nearest first."""
+        yield self
+        if self.parent:
+            yield from self.parent.chain()
+
+    def datasets(self, combination: str) -> set[str]:
+        """The datasets that a combination has values of in this very file."""
+        return {entry.key.dataset for entry in self.baseline.entries.values() if entry.key.combination == combination}
+
     def get(self, combination: str, dataset: str, dataset_sha256: str, metric: str) -> Approved | None:
         """The approved measurement of one metric, from the nearest file that has one; None where none has.
 
@@ -233,24 +243,20 @@ class Found:
 
     def find(self, combination: str, dataset: str, metric: str) -> Approved | None:
         """As `get`, whatever the dataset's hash was."""
-        entry = self.baseline.entries.get((combination, dataset, metric))
-        if entry is None:
-            return self.parent.find(combination, dataset, metric) if self.parent else None
-        provenance = self.baseline.approvals[entry.approval - 1].provenance
-        return Approved(entry, self.profile, self.inherited, provenance, self.file)
+        for each in self.chain():
+            if entry := each.baseline.entries.get((combination, dataset, metric)):
+                provenance = each.baseline.approvals[entry.approval - 1].provenance
+                return Approved(entry, each.profile, each.inherited, provenance, each.file)
+        return None
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
         """Whether what is named is of all texts together (`ALL_TEXTS`, `CORPUS`), and only others' are approved."""
         together = next((prefix for prefix in (ALL_TEXTS, CORPUS) if dataset.startswith(prefix)), None)
         if together is None:
             return False
-        approved = {name.partition("@")[0] for name in self._datasets(combination) if name.startswith(together)}
+        names = (name for each in self.chain() for name in each.datasets(combination))
+        approved = {name.partition("@")[0] for name in names if name.startswith(together)}
         return bool(approved) and dataset.partition("@")[0] not in approved
-
-    def _datasets(self, combination: str) -> set[str]:
-        """The datasets that a combination has approved values of, here and in what this inherits from."""
-        own = {key.dataset for key in (e.key for e in self.baseline.entries.values()) if key.combination == combination}
-        return own | self.parent._datasets(combination) if self.parent else own
 
     def stale(
         self, measured: Iterable[Key], combinations: Collection[str], datasets: Collection[str]

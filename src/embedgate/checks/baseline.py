@@ -123,14 +123,11 @@ def _missing_ranges(context: Context, combination: Combination, found: Found) ->
     if ranges is None or ranges.vectors < FEWEST_CALIBRATION:
         return None  # too few are never approved
     id_, model = combination.id, context.plan.model
-    approved = any(
-        entry.key.combination == id_ and entry.key.dataset.endswith(EIGHT_BITS)
-        for entry in found.baseline.entries.values()
-    )
-    store = context.of(Approvals).ranges
-    if not approved or store.find(context.profile_of(combination), model, id_) is not None:
+    served = (each for each in found.chain() if any(name.endswith(EIGHT_BITS) for name in each.datasets(id_)))
+    approved, store = next(served, None), context.of(Approvals).ranges
+    if approved is None or store.find(context.profile_of(combination), model, id_) is not None:
         return None
-    return f"ranges of {id_} were approved and are missing: {store.file(found.profile, model.name)}"
+    return f"ranges of {id_} were approved and are missing: {store.file(approved.profile, model.name)}"
 
 
 def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
