@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from embedgate.approved.baseline import Approved, Entry, Key
 from embedgate.checks.approvals import Approvals
+from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
@@ -110,6 +111,42 @@ def aim_at(limit: float | None, levels: Levels, *, records: bool) -> Aim:
     if records:
         return Aim(None, levels)
     return Aim(None, levels, LOOKS[0]) if limit is None else Aim(limit, levels)
+
+
+def measured(
+    case: Case,
+    budget: TimeBudget,
+    found: Ratio,
+    limit: float | None,
+    *,
+    rate: float,
+    reference_rate: float,
+    unit: str,
+    reference: str,
+) -> Judgement:
+    """A judgement that tells what was timed, before it is held against its budget.
+
+    Args:
+        case: What was timed.
+        budget: How it is held.
+        found: The ratio of the times.
+        limit: What is within budget.
+        rate: How many a second.
+        reference_rate: How many the reference does a second.
+        unit: Of what.
+        reference: The reference's name.
+    """
+    rates = f"({rate:.0f} {unit}/s, {reference} {reference_rate:.0f})"
+    return case.passed(
+        f"{budget.shown.format(f'{found.median:.3f}')} {rates}",
+        value=rate,
+        reference_value=reference_rate,
+        observed=found.median,
+        low=found.low,
+        high=found.high if math.isfinite(found.high) else None,
+        limit=limit,
+        n=found.blocks,
+    )
 
 
 def not_approved(judged: Judgement, missing: str, record: str, notes: tuple[str, ...] = ()) -> Judgement:

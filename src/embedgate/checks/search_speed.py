@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import replace
 
 from embedgate.approved.baseline import Key
-from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, not_approved
+from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, reference
 from embedgate.checks.context import Context
 from embedgate.checks.engines import cannot_run
@@ -64,16 +63,15 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     figures = figures_of(load, blocks, timing, found.median)
     run.search_speed[load.id] = figures
     benchmark.extra_info.update(to_plain(figures))
-    rates = f"({figures.queries_per_second:.0f} queries/s, float32 {figures.reference_queries_per_second:.0f})"
-    judged = case.passed(
-        f"{budget.shown.format(f'{found.median:.3f}')} {rates}",
-        value=figures.queries_per_second,
-        reference_value=figures.reference_queries_per_second,
-        observed=found.median,
-        low=found.low,
-        high=found.high if math.isfinite(found.high) else None,
-        limit=aim.limit,
-        n=found.blocks,
+    judged = measured(
+        case,
+        budget,
+        found,
+        aim.limit,
+        rate=figures.queries_per_second,
+        reference_rate=figures.reference_queries_per_second,
+        unit="queries",
+        reference="float32",
     )
     if updates:
         arms = [ratios(each.rows) for each in (blocks, _again(timing, load, aim))]

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.approved.baseline import Key
-from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, not_approved
+from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
@@ -107,16 +107,15 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
     figures = figures_of(load, blocks, found, turns.timing, notes)
     run.speed[load.id] = figures
     benchmark.extra_info.update(to_plain(figures))
-    rates = f"({figures.texts_per_second:.0f} texts/s, reference {figures.reference_texts_per_second:.0f})"
-    judged = case.passed(
-        f"{first.shown.format(f'{found.median:.3f}')} {rates}",
-        value=figures.texts_per_second,
-        reference_value=figures.reference_texts_per_second,
-        observed=found.median,
-        low=found.low,
-        high=figures.high,
-        limit=aim.limit,
-        n=found.blocks,
+    judged = measured(
+        case,
+        first,
+        found,
+        aim.limit,
+        rate=figures.texts_per_second,
+        reference_rate=figures.reference_texts_per_second,
+        unit="texts",
+        reference="reference",
     )
     if updates:
         rows = turns.to_record(combination, levels)[load.id]
