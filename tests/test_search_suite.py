@@ -99,6 +99,17 @@ def test_approved_ranges_that_are_gone_are_told(project):
     done = project.runpytest_subprocess(*everything, *own)
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*ranges of torch-fp32-cpu were approved and are missing: *.ranges.safetensors*"])
+    # So they are where a nearer profile has approved something else.
+    general, near = project.path / "gate/cpu", project.path / "gate/cpu-x86_64"
+    file.parent.rename(general)
+    near.mkdir()
+    (approved,) = general.glob("*.json")
+    (near / approved.name).write_text(json.dumps(json.loads(approved.read_text("utf-8")) | {"entries": []}), "utf-8")
+    done = project.runpytest_subprocess(*everything, *own, "--gate-profile=cpu-x86_64")
+    done.assert_outcomes(failed=1)
+    done.stdout.fnmatch_lines(
+        ["*ranges of torch-fp32-cpu were approved and are missing: *gate/cpu/*.ranges.safetensors*"]
+    )
 
 
 def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
