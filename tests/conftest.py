@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -35,9 +36,21 @@ def model() -> Model:
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory) -> Path:
-    """Built artefacts, shared by the tests of one run and by no other."""
-    return tmp_path_factory.mktemp("cache")
+def cache(tmp_path_factory, request) -> Path:
+    """Built artefacts, shared by the tests of one run, in whatever process of pytest-xdist, and by no other."""
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "cache"
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def few(tmp_path_factory) -> Path:
+    """A file of a dozen sentence pairs, for sessions in which it does not matter what the texts are."""
+    rows = [{"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6} for i in range(12)]
+    file = tmp_path_factory.mktemp("data") / "mine.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    return file
 
 
 @pytest.fixture(scope="session")

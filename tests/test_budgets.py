@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import mmap
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
@@ -96,8 +97,8 @@ class Fresh:
 
 
 @pytest.fixture(scope="module")
-def context(context_with):
-    found = context_with({ACME.id: lambda path, device: Acme()}, data=("triplets",), combinations=(ACME.id,))
+def context(context_with, few):
+    found = context_with({ACME.id: lambda path, device: Acme()}, data=(str(few),), combinations=(ACME.id,))
     yield found
     found.session.close()
 
@@ -655,11 +656,13 @@ noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
 
 
 class TestFreshProcess:
-    def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, pytester, cache, monkeypatch):
+    def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(
+        self, pytester, cache, few, monkeypatch
+    ):
         """Really measured: nothing here depends on time."""
         pytester.makeconftest(CONFTEST)
         pytester.mkdir("gate")
-        common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", "triplets"]
+        common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", str(few)]
         common += ["--gate-baselines", "gate", "--gate-cache", str(cache), "-k", "keeps_its_memory and int8"]
         acme = [*common, "--gate-combination", "acme-int8-cpu"]
         # What is approved must be what its id says, which constant vectors of an unknown library are.
@@ -676,15 +679,18 @@ class TestFreshProcess:
         text = found.stdout.str()
         assert "acme-int8-cpu: memory once loaded: 1" in text
         assert "1.0 times its weights of 60.0 MB more: are they held twice?" in text
-        assert "leaky-int8-cpu: keeps 25 kB of memory with every batch of 16 new texts" in text
+        # 16 vectors are 24.6 kB; memory is counted in pages, of which a span of 8 batches may begin one more or less.
+        assert re.search(r"leaky-int8-cpu: keeps 2[45] kB of memory with every batch of 16 new texts", text)
         assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
         assert "run this combination alone" in text
 
-    def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(self, pytester, cache, monkeypatch):
+    def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(
+        self, pytester, cache, few, monkeypatch
+    ):
         """On a clock that the encoders advance: update, unchanged, and slower; with arguments that end other modes."""
         pytester.makeconftest(CONFTEST + CLOCK)
         pytester.mkdir("gate")
-        common = ["--pyargs", "-p", "no:embedgate-none", "--gate-data", "triplets", "--gate-baselines", "gate"]
+        common = ["--pyargs", "-p", "no:embedgate-none", "--gate-data", str(few), "--gate-baselines", "gate"]
         common += ["--gate-cache", str(cache), "--gate-combination", "acme-int8-cpu", "--lf"]
         where = ["-k", "keeps_its_speed", "--", "embedgate.suites"]
         assert pytester.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
@@ -736,9 +742,9 @@ class TestFreshProcess:
         assert answer["cause"] == "acme-int8-cpu is not known in a fresh process"
         assert "conftest.py" in answer["action"]
 
-    def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, pytester, cache):
+    def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, pytester, cache, few):
         pytester.makeconftest(CONFTEST)
-        arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", "triplets"]
+        arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", str(few)]
         arguments += ["--gate-cache", str(cache), "-k", "keeps_its_speed and acme", "--benchmark-disable"]
         lenient = pytester.runpytest_subprocess(*arguments)
         assert lenient.ret == 0

@@ -64,16 +64,16 @@ class TestRegistry:
         assert {"cosine_spearman", "margin", "batch_size", "emoji", "int8", "batch_32_medium"} < {*words}
         assert {"qdrant-hnsw-uint8", "faiss-exact-int8-batch1"} < {*words}
 
-    def test_subjects_that_a_check_does_not_know_are_refused(self, context_with):
-        context = context_with(data=("triplets",), combinations=("torch-fp32-cpu",))
+    def test_subjects_that_a_check_does_not_know_are_refused(self, context_with, few):
+        context = context_with(data=(str(few),), combinations=("torch-fp32-cpu",))
         reference = context.plan.reference
         with pytest.raises(GateError, match="the check invariance is not asked about 'padding2'; choose from"):
             context.ask("invariance", reference, "padding2")
 
 
 class TestContext:
-    def test_what_raises_keeps_no_other_part_from_being_closed(self, context_with):
-        context, closed = context_with(data=("triplets",)), []
+    def test_what_raises_keeps_no_other_part_from_being_closed(self, context_with, few):
+        context, closed = context_with(data=(str(few),)), []
 
         class First:
             def __init__(self, context):
@@ -100,15 +100,15 @@ class TestContext:
             (lambda case: case.passed("fine", value=np.ones(3)), "Expected `float | null`, got `str`"),
         ],
     )
-    def test_what_is_no_judgement_is_trouble_and_no_verdict(self, context_with, found, cause):
-        context = context_with(added_checks=[Check("acme", lambda _, case: found(case))], data=("triplets",))
+    def test_what_is_no_judgement_is_trouble_and_no_verdict(self, context_with, few, found, cause):
+        context = context_with(added_checks=[Check("acme", lambda _, case: found(case))], data=(str(few),))
         with pytest.raises(GateError, match="the check acme came to what is no judgement") as caught:
             context.ask("acme", context.plan.reference)
         assert cause in str(caught.value)
 
-    def test_numbers_of_numpy_are_numbers(self, context_with):
+    def test_numbers_of_numpy_are_numbers(self, context_with, few):
         found = Check("acme", lambda _, case: case.passed("fine", value=np.float32(0.5), n=np.int64(3)))
-        context = context_with(added_checks=[found], data=("triplets",))
+        context = context_with(added_checks=[found], data=(str(few),))
         judgement = context.ask("acme", context.plan.reference)
         assert (type(judgement.value), type(judgement.n)) == (float, int)
 
@@ -162,11 +162,11 @@ def test_is_never_asked(uphold):
 
 
 @pytest.fixture
-def project(pytester, cache):
+def project(pytester, cache, few):
     """A repository with checks and a suite of its own."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(test_extent=SUITE)
-    common = ("-p", "no:cacheprovider", "--gate-data=triplets", "--gate-combination=torch-*16-cpu")
+    common = ("-p", "no:cacheprovider", f"--gate-data={few}", "--gate-combination=torch-*16-cpu")
     return lambda *options: pytester.runpytest_subprocess(*common, f"--gate-cache={cache}", *options)
 
 

@@ -44,16 +44,14 @@ EXPECTED = (
     '[[expected]]\ncombination = "torch-bf16-cpu"\ndataset = "*"\ncheck = "agreement"\n'
     'kind = "known-defect"\nreason = "rounds"\nlink = "https://example.com/1"\n'
 )
-ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
 
 
-def written(pytester, cache, found):
+def written(pytester, cache, few, found):
     """Writes the files of a session that comes to what is found, and gives its arguments."""
     pytester.makeconftest(CONFTEST)
     pytester.makepyfile(TESTS.format(found=found))
-    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
     pytester.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
-    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", "mine.jsonl", "--gate-baselines", "approved"]
+    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", str(few), "--gate-baselines", "approved"]
     return ["-p", "no:cacheprovider", *arguments, "--gate-cache", str(cache), "--gate-report", "out"]
 
 
@@ -76,8 +74,8 @@ def written(pytester, cache, found):
     ],
 )
 @pytest.mark.parametrize("strict", [False, True])
-def test_the_report_is_red_where_pytest_is(pytester, cache, found, verdict, under_strict, strict):
-    arguments = written(pytester, cache, found)
+def test_the_report_is_red_where_pytest_is(pytester, cache, few, found, verdict, under_strict, strict):
+    arguments = written(pytester, cache, few, found)
     result = pytester.runpytest(*arguments, *(["--gate-strict"] if strict else []))
     report = json.loads(pytester.path.joinpath("out/report.json").read_text())
     assert report["verdict"] == (under_strict if strict else verdict)
@@ -85,8 +83,8 @@ def test_the_report_is_red_where_pytest_is(pytester, cache, found, verdict, unde
     assert len(report["expected_failures"]) == found.count("expected")
 
 
-def test_a_crash_of_a_process_is_red_in_the_report_too(pytester, cache):
-    result = pytester.runpytest_subprocess(*written(pytester, cache, ["pass", "crash"]), "-n", "1")
+def test_a_crash_of_a_process_is_red_in_the_report_too(pytester, cache, few):
+    result = pytester.runpytest_subprocess(*written(pytester, cache, few, ["pass", "crash"]), "-n", "1")
     report = json.loads(pytester.path.joinpath("out/report.json").read_text())
     assert (result.ret, report["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "fail")
     (line,) = report["trouble"]

@@ -292,9 +292,18 @@ def test_expected_failure_does_not_fail_the_build(project):
     assert result.parseoutcomes().get("xfailed") == 1
 
 
+# What `project` does to this process, for others.
+FEW_SENTENCES = """
+import embedgate.checks.approvals as approvals, embedgate.runtime.session as session
+from embedgate.sentences import fixed_cases
+
+approvals.approved_set = session.approved_set = lambda: (fixed_cases(10), "0" * 64)
+"""
+
+
 def test_two_processes_share_the_work_and_one_report(project):
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*-cpu", "--gate-baselines", "approved")
-    # Not in this process, whose set of generated sentences is a small one.
+    project.makeconftest(FEW_SENTENCES)
     project.runpytest_subprocess(*SUITES, *options, "--gate-update", "--gate-reason", "first values")
     result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--dist", "loadgroup", "--gate-report", "out")
     assert result.ret == pytest.ExitCode.OK

@@ -29,20 +29,17 @@ summarise = partial(summaries.summarise, known=CheckRegistry().known)
 
 CPU, CUDA = Combination.parse("torch-bf16-cpu"), Combination.parse("torch-fp16-cuda")
 BOX = Machine("a CPU", "x86_64", ("avx2",), 8, 2**34, "Linux 6", "3.12.1")
-ROWS = "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
 
 
 @pytest.fixture
-def context(context_with, tmp_path, monkeypatch):
+def context(context_with, few, tmp_path, monkeypatch):
     """Makes a context of stubs on a CPU and a GPU."""
-    data = tmp_path / "mine.jsonl"
-    data.write_text(ROWS)
     made = []
 
     def make(*ids, gpu=stub_devices.GPU, **options):
         stub_devices.install(monkeypatch, gpu=gpu)
         options = {"baselines": tmp_path / "approved", "reason": "first", **options}
-        found = context_with(data=(str(data),), combinations=ids, **options)
+        found = context_with(data=(str(few),), combinations=ids, **options)
         found.session.machine = BOX
         made.append(found)
         return found
@@ -250,14 +247,13 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
     assert gpu.name() is None
 
 
-def test_two_processes_of_pytest_xdist_report_both_profiles(pytester, cache):
+def test_two_processes_of_pytest_xdist_report_both_profiles(pytester, cache, few):
     pytester.makeconftest(
         f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
         "import pytest, stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"
     )
-    pytester.path.joinpath("mine.jsonl").write_text(ROWS)
     arguments = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "--gate-report", "out"]
-    arguments += ["--gate-data", "mine.jsonl", "--gate-cache", str(cache)]
+    arguments += ["--gate-data", str(few), "--gate-cache", str(cache)]
     arguments += ["--gate-combination", CPU.id, "--gate-combination", CUDA.id]
     result = pytester.runpytest_subprocess(*arguments, "--pyargs", "embedgate.suites.test_effective")
     result.assert_outcomes(passed=2)

@@ -193,12 +193,8 @@ def alive():
 
 
 @pytest.fixture
-def context(context_with, tmp_path, monkeypatch):
+def context(context_with, few, monkeypatch):
     """Makes a context of combinations on a GPU, of which some run out of memory at a point."""
-    data = tmp_path / "mine.jsonl"
-    data.write_text(
-        "\n".join(json.dumps({"sentence1": f"text {i}", "sentence2": f"other {i}", "score": i % 6}) for i in range(12))
-    )
     stub_devices.install(monkeypatch, Greedy)
     monkeypatch.setattr(Greedy, "held", [])
     made = []
@@ -206,7 +202,7 @@ def context(context_with, tmp_path, monkeypatch):
     def make(raises, when="encode"):
         monkeypatch.setattr(Greedy, "raises", raises)
         monkeypatch.setattr(Greedy, "when", when)
-        found = context_with(data=(str(data),), combinations=("torch-[bf]*-cuda",))
+        found = context_with(data=(str(few),), combinations=("torch-[bf]*-cuda",))
         made.append(found)
         return found
 
@@ -433,7 +429,7 @@ def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
         ("torch-fp32-cuda", {"errors": 3}),
     ],
 )
-def test_a_person_sees_one_line_for_each_combination(pytester, cache, monkeypatch, greedy, outcomes):
+def test_a_person_sees_one_line_for_each_combination(pytester, cache, few, monkeypatch, greedy, outcomes):
     """In pytest itself: errors and no failures, and the other combinations are judged."""
 
     class OutOfMemory(Stub):
@@ -443,7 +439,7 @@ def test_a_person_sees_one_line_for_each_combination(pytester, cache, monkeypatc
             return super().encode(texts, batch_size)
 
     stub_devices.install(monkeypatch, OutOfMemory)
-    arguments = ["-p", "no:cacheprovider", "--gate-data", "triplets", "--gate-combination", "torch-[bf]*-cuda"]
+    arguments = ["-p", "no:cacheprovider", "--gate-data", str(few), "--gate-combination", "torch-[bf]*-cuda"]
     arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
     result = pytester.runpytest_inprocess(*arguments)
     result.assert_outcomes(**outcomes)
@@ -452,7 +448,7 @@ def test_a_person_sees_one_line_for_each_combination(pytester, cache, monkeypatc
     assert all(f"{greedy} ran out of the GPU's memory while encoding; lower --gate-batch-size" in line for line in told)
 
 
-def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester, cache, monkeypatch):
+def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester, cache, few, monkeypatch):
     held = []
 
     def out_of(context, case):
@@ -462,7 +458,7 @@ def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester,
 
     stub_devices.install(monkeypatch)
     monkeypatch.setattr("embedgate.checks.context.Context.judge", out_of)
-    arguments = ["-p", "no:cacheprovider", "--gate-data", "triplets", "--gate-combination", "torch-bf16-cpu"]
+    arguments = ["-p", "no:cacheprovider", "--gate-data", str(few), "--gate-combination", "torch-bf16-cpu"]
     arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
     result = pytester.runpytest_inprocess(*arguments)
     result.assert_outcomes(errors=1)
