@@ -6,22 +6,11 @@ import json
 from typing import Any
 
 import pytest
+from emulated import emulated
 
 from embedgate.core.combination import Combination
-from embedgate.core.machine import this_machine
 from embedgate.data.cards import bundled_folder
 from embedgate.encoders.registry import offers
-from embedgate.encoders.torch.encoder import NATIVE
-
-# torchao's int8 products: without these, they are a fortieth as fast as float32.
-INT8 = {"avx512_vnni", "amx_int8", "asimddp"}
-
-
-def emulated(combination: Combination) -> bool:
-    """Whether this CPU computes a combination by way of another type, a tenth to a fortieth as fast as float32."""
-    native = {"torch": NATIVE.get(combination.weight_precision), "torchao": INT8}.get(combination.backend)
-    return native is not None and native.isdisjoint(this_machine().flags)
-
 
 ON_CPU = tuple(combination for combination in offers() if combination.device == "cpu")
 EMULATED = tuple(combination for combination in ON_CPU if emulated(combination))

@@ -15,6 +15,7 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from emulated import emulated
 from sentence_transformers import SentenceTransformer
 from test_faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from tokenizers.processors import TemplateProcessing
@@ -29,6 +30,8 @@ from embedgate.encoders.onnxruntime import encoder as onnxruntime
 from embedgate.properties import invariance
 from embedgate.properties.contract import CANARIES, HUGE, of_length
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
+
+BF16 = Combination.parse("torch-bf16-cpu")
 
 
 def ignores_attention_mask(path: Path, _: str) -> SentenceTransformer:
@@ -391,7 +394,7 @@ def test_moved_similarity_turns_red_with_its_layer(context):
     told(context.ask("ordering.similarity", Combination.parse("cls-fp32-cpu")), "pooling", "it pools by CLS")
 
 
-def properties_of(context, combination: Combination) -> dict[str, Judgement]:
+def properties_of(context, combination: Combination, *, order_kept: bool = True) -> dict[str, Judgement]:
     checks: dict[str, Callable[[], Judgement]] = {
         **{name: lambda name=name: context.ask("invariance", combination, name) for name in VARIATIONS},
         **{name: lambda name=name: context.ask("contract.odd", combination, name) for name in CANARIES},
@@ -401,9 +404,10 @@ def properties_of(context, combination: Combination) -> dict[str, Judgement]:
         checks |= {
             "order": lambda: context.ask("ordering.margin", combination),
             "similarity": lambda: context.ask("ordering.similarity", combination),
-            "order_kept": lambda: context.ask("ordering.kept", combination, "order_kept"),
             "tokens": lambda: context.ask("contract.tokens", combination),
         }
+        if order_kept:
+            checks["order_kept"] = lambda: context.ask("ordering.kept", combination, "order_kept")
     return {name: check() for name, check in checks.items()}
 
 
@@ -414,11 +418,17 @@ def test_a_sound_encoder_keeps_every_property(context, name):
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
-@pytest.mark.parametrize("name", ["torch-bf16-cpu", "onnxruntime-int8-cpu"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(BF16.id, marks=pytest.mark.skipif(emulated(BF16), reason="this CPU emulates bfloat16")),
+        "onnxruntime-int8-cpu",
+    ],
+)
 def test_sound_combinations_stay_green_whatever_the_seed_and_order(context_with, data, name, seed):
     context = context_with(data=(data,), seed=seed)
     try:
-        found = properties_of(context, Combination.parse(name))
+        found = properties_of(context, Combination.parse(name), order_kept=False)  # its sentences have no seed
     finally:
         context.close()
     assert {metric: j.explain() for metric, j in found.items() if j.verdict == "fail"} == {}
@@ -550,7 +560,7 @@ def test_tokens_that_are_not_shown_are_no_pass(context):
 
 def test_an_example_that_the_reference_refuses_is_left_to_the_contract(context_with, data):
     context = context_with(data=(data,), examples=(("half \ud83d of a pair",), ("A plain one.",)))
-    combination = Combination.parse("torch-bf16-cpu")
+    combination = Combination.parse("onnxruntime-fp32-cpu")
     assert context.ask("invariance", combination, "repetition").verdict == "pass"
     assert context.ask("ordering.similarity", combination).verdict == "pass"
     assert context.ask("contract.any", combination).verdict == "pass"
