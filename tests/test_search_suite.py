@@ -115,7 +115,7 @@ def test_approved_ranges_that_are_gone_are_told(project):
 def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
     """Mixtures stay where only storages were measured, and the other way round; and budgets alone touch neither."""
     approve = ("--gate-data=few", "--gate-baselines=gate", "--gate-update", "--gate-reason", "first")
-    both = ("--gate-combination", "torch-bf16-cpu")
+    both = ("--gate-combination", "onnxruntime-fp32-cpu")
     done = project.runpytest_subprocess(*SUITE, *both, *approve, "-k", "finds_what_float32 or mixes")
     done.assert_outcomes(passed=2 * 17 + 6)
     (file,) = (project.path / "gate").glob("*/*.json")
@@ -151,7 +151,7 @@ def test_expected_failures_of_stored_vectors_are_met(project):
 
 
 def test_an_engine_that_cannot_hold_the_collection_is_skipped_with_the_reason(project):
-    many = ("--gate-data=few", "--gate-corpus-size=20001", "--gate-engine=qdrant-*", "-k", "engine_finds")
+    many = ("--gate-data=few", "--gate-corpus-size=20001", "--gate-engine=qdrant-exact-float32", "-k", "engine_finds")
     done = project.runpytest_subprocess(*SUITE, *many)
     done.assert_outcomes(skipped=1)
     done.stdout.fnmatch_lines(["*skipped: Qdrant's embedded mode takes 20,000 documents, not 20,001*"])
