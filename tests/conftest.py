@@ -53,6 +53,16 @@ def few(tmp_path_factory) -> Path:
     return file
 
 
+@pytest.fixture
+def few_cases(monkeypatch) -> None:
+    """The approved set of generated sentences, cut to a few cases of each relation."""
+    from embedgate.sentences import approved_set
+
+    cases, sha256 = approved_set()
+    for module in ("checks.approvals", "checks.properties", "checks.quality", "runtime.session"):
+        monkeypatch.setattr(f"embedgate.{module}.approved_set", lambda: (cases[:60], sha256))
+
+
 @pytest.fixture(scope="session")
 def context_with(cache) -> Callable[..., Context]:
     """Makes what checks judge by, over the bundled model, with combinations of the test's own added."""

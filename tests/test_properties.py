@@ -359,6 +359,7 @@ def test_swapped_outputs_are_found_in_the_smallest_batch_that_swaps(context):
     assert context.ask("invariance", combination, "padding").verdict == "pass"
 
 
+@pytest.mark.usefixtures("few_cases")
 def test_fp16_overflow_is_red_as_what_it_is_and_not_as_an_average(context):
     combination = Combination.parse("overflow-fp16-cpu")
     told(context.ask("effective", combination), "evidence", "hold NaN or infinity")
@@ -558,6 +559,7 @@ def test_tokens_that_are_not_shown_are_no_pass(context):
     assert "does not show its tokens" in judgement.message
 
 
+@pytest.mark.usefixtures("few_cases")
 def test_an_example_that_the_reference_refuses_is_left_to_the_contract(context_with, data):
     context = context_with(data=(data,), examples=(("half \ud83d of a pair",), ("A plain one.",)))
     combination = Combination.parse("onnxruntime-fp32-cpu")
@@ -591,6 +593,7 @@ def test_a_bound_that_is_declared_is_not_far_from_what_is_met(context):
     assert judgement.limit / 10 < judgement.value <= judgement.limit
 
 
+@pytest.mark.usefixtures("few_cases")
 def test_a_pinned_example_is_tried_first(context_with, data, tmp_path):
     """One that is far too rare to be drawn."""
     rare = ["Anna sold the gold reserve.", "Ben sold the gold reserve to Zoe.", "A wombat yawned."]
