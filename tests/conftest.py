@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from embedgate import sentences
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
 from embedgate.core.settings import Settings
 from embedgate.encoders.registry import EncoderFactory, Registry
@@ -54,13 +55,13 @@ def few(tmp_path_factory) -> Path:
 
 
 @pytest.fixture
-def few_cases(monkeypatch) -> None:
-    """The approved set of generated sentences, cut to a few cases of each relation."""
-    from embedgate.sentences import approved_set
-
-    cases, sha256 = approved_set()
-    for module in ("checks.approvals", "checks.properties", "checks.quality", "runtime.session"):
-        monkeypatch.setattr(f"embedgate.{module}.approved_set", lambda: (cases[:60], sha256))
+def few_cases() -> Iterator[None]:
+    """The approved set of generated sentences, cut to two cases of each relation."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sentences, "SIZE", 20)
+        sentences.approved_set.cache_clear()
+        yield
+    sentences.approved_set.cache_clear()
 
 
 @pytest.fixture(scope="session")

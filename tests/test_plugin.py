@@ -16,7 +16,6 @@ from embedgate.encoders import Stability, custom  # noqa: F401
 from embedgate.encoders.registry import Backend, Offer, backends
 from embedgate.report import files, terminal  # noqa: F401
 from embedgate.runtime import journal, session  # noqa: F401
-from embedgate.sentences import fixed_cases
 
 PAIRS = [
     ("A dog runs across the yard.", "A dog is running through the yard.", 4.8),
@@ -43,12 +42,9 @@ SUITES = (
 
 
 @pytest.fixture
-def project(pytester, cache, monkeypatch):
+def project(pytester, cache, few_cases, monkeypatch):
     """A host project with a small dataset of its own and no baselines yet."""
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
-    few = fixed_cases(10), "0" * 64
-    monkeypatch.setattr("embedgate.runtime.session.approved_set", lambda: few)
-    monkeypatch.setattr("embedgate.checks.approvals.approved_set", lambda: few)
     rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
     pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
     return pytester
@@ -292,18 +288,9 @@ def test_expected_failure_does_not_fail_the_build(project):
     assert result.parseoutcomes().get("xfailed") == 1
 
 
-# What `project` does to this process, for others.
-FEW_SENTENCES = """
-import embedgate.checks.approvals as approvals, embedgate.runtime.session as session
-from embedgate.sentences import fixed_cases
-
-approvals.approved_set = session.approved_set = lambda: (fixed_cases(10), "0" * 64)
-"""
-
-
 def test_two_processes_share_the_work_and_one_report(project):
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*-cpu", "--gate-baselines", "approved")
-    project.makeconftest(FEW_SENTENCES)
+    project.makeconftest("from embedgate import sentences\n\nsentences.SIZE = 20\n")  # as here, in their processes
     project.runpytest_subprocess(*SUITES, *options, "--gate-update", "--gate-reason", "first values")
     result = project.runpytest_subprocess(*SUITES, *options, "-n", "2", "--dist", "loadgroup", "--gate-report", "out")
     assert result.ret == pytest.ExitCode.OK
