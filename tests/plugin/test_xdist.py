@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from helpers.paths import TESTS
 from xdist.remote import Producer
 
 from embedgate.plugin.scheduling import combination_of, scheduler
@@ -161,7 +161,7 @@ def test_other_ways_to_distribute_are_pytest_xdists_own(pytester, dist):
 BUILDS = f"""
 import os, pathlib, sys
 
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(TESTS)!r})
 import pytest, stub_devices
 
 def make(combination):

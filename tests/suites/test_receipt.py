@@ -13,6 +13,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from helpers.paths import ROOT
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Judgement
@@ -496,19 +497,18 @@ def test_verifying_imports_nothing_that_computes(project):
 
 
 def test_the_code_hash_is_the_same_in_a_checkout_and_in_a_wheel_of_another_system(tmp_path):
-    root = Path(__file__).parent.parent
     parts = {"src/embedgate": "embedgate", "suites": "embedgate/suites", "fixtures": "embedgate/fixtures"}
     parts["baselines"] = "embedgate/baselines"
     ignored = shutil.ignore_patterns("__pycache__")
     for source, target in parts.items():
-        shutil.copytree(root / source, tmp_path / target, dirs_exist_ok=True, ignore=ignored)
+        shutil.copytree(ROOT / source, tmp_path / target, dirs_exist_ok=True, ignore=ignored)
     package = tmp_path / "embedgate"
     for file in package.rglob("*"):
         if file.suffix in receipt.CODE:
             file.write_bytes(file.read_bytes().replace(b"\n", b"\r\n"))
     package.joinpath("__pycache__").mkdir()
     package.joinpath("__pycache__/left.py").write_text("1")
-    here = receipt.code_groups(root / "src/embedgate", root / "suites", root / "fixtures")
+    here = receipt.code_groups(ROOT / "src/embedgate", ROOT / "suites", ROOT / "fixtures")
     there = receipt.code_groups(package, package / "suites", package / "fixtures")
     assert here == there
     package.joinpath("suites/test_quality.py").write_text("")

@@ -7,14 +7,13 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
@@ -27,15 +26,6 @@ from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 from embedgate.metrics import metrics_of
-
-
-def load(path: Path) -> SentenceTransformer:
-    return SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float32}, local_files_only=True)
-
-
-def cls_pooling(path: Path, _: str) -> SentenceTransformer:
-    model = load(path)
-    return SentenceTransformer(modules=[model[0], Pooling(384, pooling_mode="cls"), Normalize()], device="cpu")
 
 
 def dropped_layer(path: Path, _: str) -> SentenceTransformer:
@@ -53,23 +43,6 @@ def noisy_weights(path: Path, _: str) -> SentenceTransformer:
     return model
 
 
-def upper_case_kept(path: Path, _: str) -> SentenceTransformer:
-    model = load(path)
-    tokenizer = model.tokenizer.backend_tokenizer
-    tokenizer.normalizer.lowercase = False
-    return model
-
-
-class Wrapped:
-    """A sound model whose output is tampered with."""
-
-    def __init__(self, path: Path, tamper: Callable[[np.ndarray, list[str]], np.ndarray]) -> None:
-        self.model, self.tamper = load(path), tamper
-
-    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
-        return self.tamper(self.model.encode(list(texts), batch_size=batch_size), list(texts))
-
-
 def other_order(path: Path, _: str) -> Wrapped:
     return Wrapped(path, lambda rows, texts: rows[np.argsort([len(text.split()) for text in texts], kind="stable")])
 
@@ -81,10 +54,6 @@ def nan_in_one_row(path: Path, _: str) -> Wrapped:
         return rows
 
     return Wrapped(path, tamper)
-
-
-def sound(path: Path, _: str) -> SentenceTransformer:
-    return load(path)
 
 
 class OtherBatches:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
-from search_faults import few_passages
+from helpers.paths import TESTS
+from helpers.search_faults import few_passages
 
 from embedgate.core.settings import bundled_baselines
 
 CONFTEST = """
 import sys
 sys.path.insert(0, {tests!r})
-from search_faults import Exact, Shuffled
+from helpers.search_faults import Exact, Shuffled
 
 def pytest_gate_engines(registry):
     registry.add("acme", Exact)
@@ -27,7 +27,7 @@ SUITE = ("--pyargs", "embedgate.suites.test_search", "-m", "not budget", "--gate
 def project(pytester, cache, monkeypatch):
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     few_passages(pytester.path / "few")
-    pytester.makeconftest(CONFTEST.format(tests=str(Path(__file__).parent)))
+    pytester.makeconftest(CONFTEST.format(tests=str(TESTS)))
     return pytester
 
 

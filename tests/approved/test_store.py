@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.paths import ROOT
 
 import embedgate
 from embedgate.approved import baseline as store_module
@@ -188,7 +189,7 @@ def test_a_file_from_before_machines_were_told_apart_is_read_and_stays_as_it_is(
 
 
 def test_the_committed_files_are_read_and_written_alike() -> None:
-    files = sorted((Path(__file__).parents[1] / "baselines").glob("*/*.json"))
+    files = sorted((ROOT / "baselines").glob("*/*.json"))
     assert files
     for file in files:
         baseline = read(file)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from safetensors.numpy import save_file
-from search_faults import (
+from helpers.search_faults import (
     Bits,
     BitsFirst,
     BitsSound,
@@ -31,8 +30,9 @@ from search_faults import (
     WorstFirst,
     few_passages,
 )
+from helpers.timed import Timed
+from safetensors.numpy import save_file
 from sentence_transformers import SentenceTransformer
-from test_search_budgets import Timed
 
 from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination

@@ -6,9 +6,9 @@ import json
 import re
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
@@ -109,7 +109,7 @@ def test_table_has_a_row_per_combination_in_markdown():
 
 def test_files_hold_every_documented_key(tmp_path):
     collector = collected(failure())
-    documented = Path(__file__).parent.parent.joinpath("docs/report-schema.md").read_text("utf-8")
+    documented = ROOT.joinpath("docs/report-schema.md").read_text("utf-8")
     written = files.write(summarise(collector), tmp_path / "out")
     assert [file.name for file in written] == ["report.json", "report.md", "report.html"]
     report = json.loads(written[0].read_text("utf-8"))

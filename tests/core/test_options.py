@@ -8,13 +8,13 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from embedgate.core.errors import GateError
 from embedgate.core.options import OPTIONS, PAGES, receipt_words, with_table
 from embedgate.core.settings import Settings
 from embedgate.plugin.options import settings_of
 
-ROOT = Path(__file__).parents[1]
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 
 

@@ -8,9 +8,9 @@ import sys
 import tomllib
 from collections.abc import Iterator
 from importlib.metadata import packages_distributions
-from pathlib import Path
 
-ROOT = Path(__file__).parent.parent
+from helpers.paths import ROOT
+
 KNOWN = packages_distributions()
 SOURCES = ("src", "suites", "fixtures")
 

@@ -11,9 +11,9 @@ from typing import ClassVar
 
 import numpy as np
 import pytest
-import stub_devices
 import torch
-from stub_devices import Stub
+from helpers import stub_devices
+from helpers.stub_devices import Stub
 
 from embedgate.checks.speed import Turns
 from embedgate.core.combination import Combination

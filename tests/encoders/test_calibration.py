@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from helpers.paths import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
 from embedgate.core.cache import ArtefactCache
@@ -24,7 +25,7 @@ from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 
 INT8STATIC = Combination("onnxruntime", "int8static", "cpu")
-DATA = Path(__file__).parents[1] / "fixtures" / "data" / "calibration" / "texts.jsonl"
+DATA = ROOT / "fixtures" / "data" / "calibration" / "texts.jsonl"
 # Short ones, for speed, and many kinds of them: calibration is as good as its texts are varied.
 TEXTS = tuple(
     text for line in DATA.read_text("utf-8").splitlines() if 30 < len(text := json.loads(line)["text"]) < 120

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from search_faults import (
+from helpers.search_faults import (
     Bits,
     BitsFirst,
     BitsSound,

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import ast
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT, TESTS
 
 from embedgate.checks import CHECKS, Case, Check, CheckRegistry
 from embedgate.checks.__main__ import PAGE, page
@@ -15,7 +15,6 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis
 
-ROOT = Path(__file__).parents[1]
 ACME = Combination.parse("acme-fp32-cpu")
 
 
@@ -127,10 +126,10 @@ class TestCase:
 CONFTEST = f"""
 import sys
 
-sys.path.insert(0, {str(Path(__file__).parent)!r})
+sys.path.insert(0, {str(TESTS)!r})
 import numpy as np
 import pytest
-import stub_devices
+from helpers import stub_devices
 
 from embedgate import Check, Diagnosis
 

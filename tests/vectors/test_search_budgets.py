@@ -7,6 +7,8 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from helpers.paths import ROOT
+from helpers.timed import Timed
 
 from embedgate.approved.baseline import Approved, Entry, Key, Provenance
 from embedgate.approved.tolerances import Tolerances
@@ -26,21 +28,8 @@ from embedgate.vectors.speed import SearchTiming
 from embedgate.vectors.storage import Storage
 
 REFERENCE = Combination.parse("torch-fp32-cpu")
-COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
+COMMITTED = ROOT / "baselines" / "tolerances.toml"
 LOAD = SearchLoad("faiss", "exact", Storage("int8", 4), 8)
-
-
-class Timed:
-    """pytest-benchmark's fixture, as far as it is used."""
-
-    def __init__(self, disabled: bool = False) -> None:
-        self.disabled, self.extra_info = disabled, {}
-
-    def pedantic(self, target, *, setup, teardown, rounds):
-        for _ in range(0 if self.disabled else rounds):
-            setup()
-            target()
-            teardown()
 
 
 class Budgets:

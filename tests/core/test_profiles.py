@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import pytest
-import stub_devices
+from helpers import stub_devices
+from helpers.paths import TESTS
 
 from embedgate.approved.expected_failures import Expectations, Expected
 from embedgate.checks import CheckRegistry
@@ -249,7 +249,7 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
 
 def test_two_processes_of_pytest_xdist_report_both_profiles(pytester, cache, few):
     pytester.makeconftest(
-        f"import sys\nsys.path.insert(0, {str(Path(__file__).parent)!r})\n"
+        f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
         "import pytest, stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"
     )
     arguments = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "--gate-report", "out"]

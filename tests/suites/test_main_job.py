@@ -6,7 +6,7 @@ import json
 from typing import Any
 
 import pytest
-from emulated import emulated
+from helpers.emulated import emulated
 
 from embedgate.core.combination import Combination
 from embedgate.data.cards import bundled_folder

@@ -15,9 +15,9 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from emulated import emulated
+from helpers.emulated import emulated
+from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
-from test_faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from tokenizers.processors import TemplateProcessing
 
 from embedgate.core.combination import Combination

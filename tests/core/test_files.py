@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 import numpy as np
 import pytest
+from helpers.paths import ROOT
 from safetensors.numpy import save
 
 from embedgate.approved.baseline import read
@@ -35,8 +36,8 @@ from embedgate.vectors.codes import Ranges
 
 MODEL = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
 DEEP = "[" * 2000
-BASELINE = Path(__file__).parents[1] / "baselines/cpu/all-MiniLM-L6-v2.json"
-TOLERANCES = Path(__file__).parents[1] / "baselines/tolerances.toml"
+BASELINE = ROOT / "baselines/cpu/all-MiniLM-L6-v2.json"
+TOLERANCES = ROOT / "baselines/tolerances.toml"
 APPROVAL = {"when": "2026-01-01T00:00:00Z", "who": "Ada", "reason": "first", "libraries": {}}
 
 

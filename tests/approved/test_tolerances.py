@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from embedgate.approved.tolerances import FLOOR_METRICS, SHARES, STORED_FLOORS, TASK_METRICS, Tolerances
 from embedgate.core.combination import Combination
@@ -10,7 +11,7 @@ from embedgate.core.errors import GateError
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS
 
-COMMITTED = Path(__file__).parents[1] / "baselines" / "tolerances.toml"
+COMMITTED = ROOT / "baselines" / "tolerances.toml"
 STATIC = Combination.parse("onnxruntime-int8static-cpu")
 INT8 = Combination.parse("onnxruntime-int8-cpu")
 BF16 = Combination.parse("torch-bf16-cpu")

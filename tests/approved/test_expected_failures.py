@@ -4,13 +4,14 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from helpers.paths import ROOT
 
 from embedgate.approved.expected_failures import KINDS, Expectations
 from embedgate.checks import CheckRegistry
 from embedgate.core.errors import GateError
 from embedgate.core.machine import profile
 
-COMMITTED = Path(__file__).parents[1] / "baselines" / "expected_failures.toml"
+COMMITTED = ROOT / "baselines" / "expected_failures.toml"
 NAMES = {"checks": CheckRegistry().kinds, "metrics": CheckRegistry().vocabulary}
 VNNI = profile("cpu-x86_64-vnni")
 ENTRY = {

@@ -11,11 +11,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
-import fake_tensorrt
 import numpy as np
 import onnx
 import pytest
-from fake_tensorrt import FAULTS, HostStream
+from helpers import fake_tensorrt
+from helpers.fake_tensorrt import FAULTS, HostStream
 from hypothesis import given
 from hypothesis import strategies as st
 from onnx import numpy_helper
@@ -44,7 +44,7 @@ from embedgate.encoders.tensorrt.runner import BATCHES_AT_ONCE, TensorRTEncoder
 from embedgate.performance.workloads import BATCH_SIZES
 
 SOURCE = Path(tensorrt.__file__).parent
-NAMES_FILE = Path(__file__).parent / "data" / "tensorrt-11.4-names.txt"
+NAMES_FILE = Path(__file__).parent / "tensorrt-11.4-names.txt"
 H200 = Gpu("NVIDIA H200", (9, 0), "580.95.05", 150 * 2**30)
 ADA = Gpu("NVIDIA GeForce RTX 4090", (8, 9), "580.95.05", 24 * 2**30)
 FAKE = Library(fake_tensorrt.MODULE, "tensorrt", "11.4.0.106")

@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from fake_nvml import FakeNvml
+from helpers.fake_nvml import FakeNvml
 
 from embedgate.encoders import gpu
 from embedgate.encoders.gpu import listing, nvml

@@ -1,0 +1,1 @@
+"""What tests of several packages share: faulty encoders, fakes of devices, where things are."""
