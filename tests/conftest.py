@@ -32,17 +32,40 @@ def outside_ci() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def model() -> Model:
+def shared(tmp_path_factory, request) -> Path:
+    """A folder of the tests of one run, in whatever process of pytest-xdist, and of no other run."""
+    base = tmp_path_factory.getbasetemp()
+    return base.parent if hasattr(request.config, "workerinput") else base
+
+
+@pytest.fixture(scope="session")
+def model(shared) -> Model:
+    """The small model: enough wherever the quality of a real one is not what is tested."""
+    from helpers.small import small_model
+
+    return small_model(shared)
+
+
+@pytest.fixture(scope="session")
+def minilm() -> Model:
+    """The bundled all-MiniLM-L6-v2."""
     return resolve(DEFAULT_MODEL)
 
 
 @pytest.fixture(scope="session")
-def cache(tmp_path_factory, request) -> Path:
-    """Built artefacts, shared by the tests of one run, in whatever process of pytest-xdist, and by no other."""
-    base = tmp_path_factory.getbasetemp()
-    folder = (base.parent if hasattr(request.config, "workerinput") else base) / "cache"
+def cache(shared) -> Path:
+    """Built artefacts."""
+    folder = shared / "cache"
     folder.mkdir(exist_ok=True)
     return folder
+
+
+@pytest.fixture
+def project(pytester, cache, model, monkeypatch) -> pytest.Pytester:
+    """The folder of a host project, whose sessions gate the small model."""
+    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+    pytester.makeini(f"[pytest]\ngate_model = {model.path}\n")
+    return pytester
 
 
 @pytest.fixture(scope="session")
@@ -65,8 +88,8 @@ def few_cases() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session")
-def context_with(cache) -> Callable[..., Context]:
-    """Makes what checks judge by, over the bundled model, with combinations of the test's own added."""
+def context_with(cache, model) -> Callable[..., Context]:
+    """Makes what checks judge by, over the small model, with combinations of the test's own added."""
     from embedgate.checks import CheckRegistry, Context
     from embedgate.runtime.plan import Plan
     from embedgate.vectors.engines.base import EngineRegistry
@@ -88,7 +111,8 @@ def context_with(cache) -> Callable[..., Context]:
         checks = CheckRegistry()
         for check in added_checks:
             checks.add(check)
-        plan = Plan.of(Settings(cache=cache, **options), registry, engines)
+        settings = Settings(**{"model": str(model.path), "cache": cache, **options})
+        plan = Plan.of(settings, registry, engines)
         return Context(plan, checks, families={"quality": family})
 
     return make

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from helpers.paths import ROOT
+from helpers.paths import ROOT, TESTS
 
 import embedgate
 from embedgate.approved import baseline as store_module
@@ -512,7 +512,7 @@ def test_the_mode_of_the_file_is_kept(store: BaselineStore) -> None:
 WRITER = """
 import os, resource, signal, sys, time
 from pathlib import Path
-sys.path[:0] = [{source!r}, {tests!r}]
+sys.path[:0] = [{source!r}, {tests!r}, {here!r}]
 from test_store import entry, update
 from embedgate.approved import baseline as store_module
 store = store_module.BaselineStore(Path({folder!r}))
@@ -550,7 +550,10 @@ for i in range(20):
 
 def writer(store: BaselineStore, body: str) -> subprocess.Popen[str]:
     start = WRITER.format(
-        source=str(Path(embedgate.__file__).parents[1]), tests=str(Path(__file__).parent), folder=str(store.folder)
+        source=str(Path(embedgate.__file__).parents[1]),
+        tests=str(TESTS),
+        here=str(Path(__file__).parent),
+        folder=str(store.folder),
     )
     return subprocess.Popen([sys.executable, "-c", start + body], stdout=subprocess.PIPE, text=True)
 

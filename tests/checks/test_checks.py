@@ -161,12 +161,12 @@ def test_is_never_asked(uphold):
 
 
 @pytest.fixture
-def project(pytester, cache, few):
+def project(project, few):
     """A repository with checks and a suite of its own."""
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(test_extent=SUITE)
+    project.makeconftest(CONFTEST)
+    project.makepyfile(test_extent=SUITE)
     common = ("-p", "no:cacheprovider", f"--gate-data={few}", "--gate-combination=torch-*16-cpu")
-    return lambda *options: pytester.runpytest_subprocess(*common, f"--gate-cache={cache}", *options)
+    return lambda *options: project.runpytest_subprocess(*common, *options)
 
 
 def test_a_check_of_another_repository_is_asked_of_every_combination(project, pytester):

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-import torch
-from sentence_transformers import SentenceTransformer
+from helpers.faults import cls_pooling
 
 from embedgate.checks.quality import index_advice
 from embedgate.core.embeddings import Embeddings
-from embedgate.core.model import DEFAULT_MODEL
 from embedgate.metrics.compatibility import advise
 
 TEXTS = [f"text {i}" for i in range(60)]
@@ -44,20 +42,17 @@ def test_another_space_needs_everything_embedded_again(new, reason):
 
 @pytest.fixture(scope="module")
 def worse_model(model, tmp_path_factory):
-    """The bundled model without its last two layers."""
+    """The model with CLS pooling."""
     folder = tmp_path_factory.mktemp("models") / "worse"
-    loaded = SentenceTransformer(str(model.path), device="cpu", model_kwargs={"dtype": torch.float32})
-    loaded[0].model.encoder.layer = loaded[0].model.encoder.layer[:-2]
-    loaded[0].model.config.num_hidden_layers = 4
-    loaded.save_pretrained(str(folder))
+    cls_pooling(model.path, "cpu").save_pretrained(str(folder))
     return folder
 
 
-def test_worse_model_is_red(context_with, worse_model):
-    context = context_with(model=str(worse_model), incumbent=DEFAULT_MODEL, data=("triplets",), family=1)
+def test_worse_model_is_red(context_with, worse_model, model):
+    context = context_with(model=str(worse_model), incumbent=str(model.path), data=("triplets",), family=1)
     judgement = context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy")
     assert judgement.verdict == "fail"
-    assert "of all-MiniLM-L6-v2's triplet_accuracy on triplets" in judgement.message
+    assert "of small's triplet_accuracy on triplets" in judgement.message
     assert "embed everything again" in index_advice(context)
 
 

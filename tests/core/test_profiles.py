@@ -116,20 +116,20 @@ class TestBaselines:
         found = both(update=True)
         rows = found.of(Approvals).update()
         assert files(tmp_path) == [
-            f"{name}/all-MiniLM-L6-v2.{suffix}"
+            f"{name}/small.{suffix}"
             for name in ("cpu-x86_64-avx2", "nvidia-h200")
             for suffix in ("golden.safetensors", "json")
         ]
         assert {row[0] for row in rows} == {combination.id for combination in found.plan.combinations}
         for name, device in (("cpu-x86_64-avx2", "cpu"), ("nvidia-h200", "cuda")):
-            content = json.loads((tmp_path / "approved" / name / "all-MiniLM-L6-v2.json").read_text())
+            content = json.loads((tmp_path / "approved" / name / "small.json").read_text())
             assert {entry["combination"].rpartition("-")[2] for entry in content["entries"]} == {device}
 
     def test_provenance_of_a_gpu_names_it_its_driver_and_the_cpu(self, both, tmp_path):
         both(update=True).of(Approvals).update()
 
         def provenance(name):
-            content = json.loads((tmp_path / "approved" / name / "all-MiniLM-L6-v2.json").read_text())
+            content = json.loads((tmp_path / "approved" / name / "small.json").read_text())
             return content["approvals"][0]["provenance"]
 
         on_gpu, on_cpu = provenance("nvidia-h200"), provenance("cpu-x86_64-avx2")
@@ -150,22 +150,22 @@ class TestBaselines:
     def test_what_is_missing_is_missing_of_the_devices_profile(self, both):
         found = both(invocation=("-m", "gpu"))
         judgement = found.ask("baseline", CUDA)
-        assert judgement.message == "no baseline of all-MiniLM-L6-v2 is approved for nvidia-h200 or nvidia"
+        assert judgement.message == "no baseline of small is approved for nvidia-h200 or nvidia"
         assert "pytest -m gpu --gate-update" in judgement.diagnosis.next_step
         assert "for cpu-x86_64-avx2 or" in found.ask("golden", CPU).message
 
     @pytest.mark.parametrize("suffix", ["json", "golden.safetensors"])
     def test_a_file_that_cannot_be_trusted_keeps_the_other_as_it_was(self, both, tmp_path, suffix):
-        broken = tmp_path / f"approved/nvidia-h200/all-MiniLM-L6-v2.{suffix}"
+        broken = tmp_path / f"approved/nvidia-h200/small.{suffix}"
         broken.parent.mkdir(parents=True)
         broken.write_text("{")
         with pytest.raises(BaselineError, match=r"is no JSON|is corrupt"):
             both(update=True).of(Approvals).update()
-        assert files(tmp_path) == [f"nvidia-h200/all-MiniLM-L6-v2.{suffix}"]
+        assert files(tmp_path) == [f"nvidia-h200/small.{suffix}"]
 
     def test_a_stale_entry_is_looked_for_in_its_own_profile(self, both, tmp_path):
         both(update=True).of(Approvals).update()
-        file = tmp_path / "approved/nvidia-h200/all-MiniLM-L6-v2.json"
+        file = tmp_path / "approved/nvidia-h200/small.json"
         content = json.loads(file.read_text())
         entry = next(e for e in content["entries"] if e["combination"] == CUDA.id and e["dataset"] == "mine")
         content["entries"].append({**entry, "metric": "bygone"})
@@ -247,17 +247,17 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
     assert gpu.name() is None
 
 
-def test_two_processes_of_pytest_xdist_report_both_profiles(pytester, cache, few):
-    pytester.makeconftest(
+def test_two_processes_of_pytest_xdist_report_both_profiles(project, few):
+    project.makeconftest(
         f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
-        "import pytest, stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"
+        "import pytest\nfrom helpers import stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"
     )
-    arguments = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "--gate-report", "out"]
-    arguments += ["--gate-data", str(few), "--gate-cache", str(cache)]
+    arguments = ["-p", "no:cacheprovider", "-n", "2", "--dist", "loadgroup", "--gate-report=out"]
+    arguments += [f"--gate-data={few}"]
     arguments += ["--gate-combination", CPU.id, "--gate-combination", CUDA.id]
-    result = pytester.runpytest_subprocess(*arguments, "--pyargs", "embedgate.suites.test_effective")
+    result = project.runpytest_subprocess(*arguments, "--pyargs", "embedgate.suites.test_effective")
     result.assert_outcomes(passed=2)
-    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert set(report["profile"].split(" + ")) == {report["profiles"][CPU.id], "nvidia-h200"}
     assert report["profiles"][CUDA.id] == "nvidia-h200"
     assert report["machine"]["gpu"] == "NVIDIA H200"

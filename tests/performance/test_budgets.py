@@ -534,10 +534,10 @@ def test_growth_is_the_least_of_the_spans_of_new_texts_of_known_shapes():
     assert growth(0, 0, 2000, 1000, 5000) == 1000
 
 
-def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(pytester):
+def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(project):
     """On Linux, ru_maxrss of a child is at least what its parent had."""
     held = np.ones(40 * MB)
-    done = pytester.run(sys.executable, "-c", "from embedgate.performance.footprint import peak; print(peak())")
+    done = project.run(sys.executable, "-c", "from embedgate.performance.footprint import peak; print(peak())")
     assert int(done.outlines[-1]) < held.nbytes
 
 
@@ -656,25 +656,23 @@ noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
 
 
 class TestFreshProcess:
-    def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(
-        self, pytester, cache, few, monkeypatch
-    ):
+    def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, project, few, monkeypatch):
         """Really measured: nothing here depends on time."""
-        pytester.makeconftest(CONFTEST)
-        pytester.mkdir("gate")
-        common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", str(few)]
-        common += ["--gate-baselines", "gate", "--gate-cache", str(cache), "-k", "keeps_its_memory and int8"]
+        project.makeconftest(CONFTEST)
+        project.mkdir("gate")
+        common = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", f"--gate-data={few}"]
+        common += ["--gate-baselines", "gate", "-k", "keeps_its_memory and int8"]
         acme = [*common, "--gate-combination", "acme-int8-cpu"]
         # What is approved must be what its id says, which constant vectors of an unknown library are.
-        approved = pytester.runpytest_subprocess(*acme, "--gate-update", "--gate-reason", "test")
+        approved = project.runpytest_subprocess(*acme, "--gate-update", "--gate-reason", "test")
         assert approved.ret == 0
-        assert "memory_loaded" in pytester.path.joinpath("gate").rglob("*.json").__next__().read_text("utf-8")
-        sound = pytester.runpytest_subprocess(*acme)
+        assert "memory_loaded" in project.path.joinpath("gate").rglob("*.json").__next__().read_text("utf-8")
+        sound = project.runpytest_subprocess(*acme)
         assert sound.ret == 0
         assert "not judged" not in sound.stdout.str()
         monkeypatch.setenv("ACME_FAULT", "doubled")
         faulty = [part for name in ("acme", "leaky", "killed") for part in ("--gate-combination", f"{name}-int8-cpu")]
-        found = pytester.runpytest_subprocess(*common, *faulty)
+        found = project.runpytest_subprocess(*common, *faulty)
         assert found.ret == 1
         text = found.stdout.str()
         assert "acme-int8-cpu: memory once loaded: 1" in text
@@ -684,29 +682,27 @@ class TestFreshProcess:
         assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
         assert "run this combination alone" in text
 
-    def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(
-        self, pytester, cache, few, monkeypatch
-    ):
+    def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(self, project, few, monkeypatch):
         """On a clock that the encoders advance: update, unchanged, and slower; with arguments that end other modes."""
-        pytester.makeconftest(CONFTEST + CLOCK)
-        pytester.mkdir("gate")
-        common = ["--pyargs", "-p", "no:embedgate-none", "--gate-data", str(few), "--gate-baselines", "gate"]
-        common += ["--gate-cache", str(cache), "--gate-combination", "acme-int8-cpu", "--lf"]
+        project.makeconftest(CONFTEST + CLOCK)
+        project.mkdir("gate")
+        common = ["--pyargs", "-p", "no:embedgate-none", f"--gate-data={few}", "--gate-baselines", "gate"]
+        common += ["--gate-combination", "acme-int8-cpu", "--lf"]
         where = ["-k", "keeps_its_speed", "--", "embedgate.suites"]
-        assert pytester.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
-        file = next(pytester.path.joinpath("gate").rglob("*.json"))
+        assert project.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
+        file = next(project.path.joinpath("gate").rglob("*.json"))
         entries = json.loads(file.read_text("utf-8"))["entries"]
         assert {entry["dataset"] for entry in entries} == {"budget"}  # quality was not looked at
         assert {entry["value"] for entry in entries} == {0.5}
-        same = pytester.runpytest_subprocess(*common, "--benchmark-json", "times.json", "--gate-report", "out", *where)
+        same = project.runpytest_subprocess(*common, "--benchmark-json", "times.json", "--gate-report=out", *where)
         same.assert_outcomes(passed=4)
-        times = json.loads(pytester.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
+        times = json.loads(project.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
         assert [bench["extra_info"]["ratio"] for bench in times] == [0.5] * 4
         assert [bench["stats"]["rounds"] for bench in times] == [16] * 4
-        report = json.loads(pytester.path.joinpath("out/report.json").read_text("utf-8"))
+        report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
         assert set(report["combinations"][0]["run"]["speed"]) == {load.id for load in workloads("ci")}
         monkeypatch.setenv("ACME_FAULT", "slow")
-        slow = pytester.runpytest_subprocess(*common, *where)
+        slow = project.runpytest_subprocess(*common, *where)
         slow.assert_outcomes(failed=4)
         slow.stdout.fnmatch_lines(
             [
@@ -714,7 +710,7 @@ class TestFreshProcess:
                 "*interval 0.560 to 0.560, and 0.560 to 0.560 in a fresh process*",
             ]
         )
-        again = pytester.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
+        again = project.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
         assert again.ret == 0
         entries = json.loads(file.read_text("utf-8"))["entries"]
         assert {entry["dataset"] for entry in entries} == {"budget"}, (
@@ -722,34 +718,32 @@ class TestFreshProcess:
         )
         assert {entry["value"] for entry in entries} == {0.56}
 
-    def test_noise_is_measured_process_by_process_and_runs_no_test(self, pytester, cache):
-        pytester.makeconftest(CONFTEST + CLOCK + FEW)
-        found = pytester.runpytest_subprocess(
-            "--gate-noise", "--gate-cache", str(cache), "--pyargs", "embedgate.suites"
-        )
+    def test_noise_is_measured_process_by_process_and_runs_no_test(self, project):
+        project.makeconftest(CONFTEST + CLOCK + FEW)
+        found = project.runpytest_subprocess("--gate-noise", "--pyargs", "embedgate.suites")
         assert found.ret == 0
         found.stdout.fnmatch_lines(
             ["torch-fp32-cpu against itself*", "batch_8_short *1.0000 to 1.0000*2%*4%*4.0%*", "time = 0.02"]
         )
         assert "passed" not in found.stdout.str()
 
-    def test_a_combination_that_no_conftest_at_the_root_adds_is_told(self, pytester, cache):
-        pytester.makeconftest("")
-        request = pytester.path / "request.json"
+    def test_a_combination_that_no_conftest_at_the_root_adds_is_told(self, project):
+        project.makeconftest("")
+        request = project.path / "request.json"
         request.write_text(json.dumps({"what": "footprint", "combination": "acme-int8-cpu"}))
-        assert pytester.runpytest_subprocess(f"--gate-fresh={request}").ret == 0
+        assert project.runpytest_subprocess(f"--gate-fresh={request}").ret == 0
         answer = json.loads(request.with_suffix(".answer").read_text())
         assert answer["cause"] == "acme-int8-cpu is not known in a fresh process"
         assert "conftest.py" in answer["action"]
 
-    def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, pytester, cache, few):
-        pytester.makeconftest(CONFTEST)
-        arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", "--gate-data", str(few)]
-        arguments += ["--gate-cache", str(cache), "-k", "keeps_its_speed and acme", "--benchmark-disable"]
-        lenient = pytester.runpytest_subprocess(*arguments)
+    def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, project, few):
+        project.makeconftest(CONFTEST)
+        arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", f"--gate-data={few}"]
+        arguments += ["-k", "keeps_its_speed and acme", "--benchmark-disable"]
+        lenient = project.runpytest_subprocess(*arguments)
         assert lenient.ret == 0
         lenient.stdout.fnmatch_lines(["*4 checks not judged: pytest-benchmark is disabled*speed is not measured*"])
-        strict = pytester.runpytest_subprocess(*arguments, "--gate-strict")
+        strict = project.runpytest_subprocess(*arguments, "--gate-strict")
         strict.assert_outcomes(failed=4)
         strict.stdout.fnmatch_lines(["*not measured for batches of 32, medium*"])
 

@@ -46,13 +46,13 @@ EXPECTED = (
 )
 
 
-def written(pytester, cache, few, found):
+def written(project, few, found):
     """Writes the files of a session that comes to what is found, and gives its arguments."""
-    pytester.makeconftest(CONFTEST)
-    pytester.makepyfile(TESTS.format(found=found))
-    pytester.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
-    arguments = ["--gate-combination", "torch-bf16-cpu", "--gate-data", str(few), "--gate-baselines", "approved"]
-    return ["-p", "no:cacheprovider", *arguments, "--gate-cache", str(cache), "--gate-report", "out"]
+    project.makeconftest(CONFTEST)
+    project.makepyfile(TESTS.format(found=found))
+    project.mkdir("approved").joinpath("expected_failures.toml").write_text(EXPECTED if "expected" in found else "")
+    arguments = ["--gate-combination", "torch-bf16-cpu", f"--gate-data={few}", "--gate-baselines", "approved"]
+    return ["-p", "no:cacheprovider", *arguments, "--gate-report=out"]
 
 
 @pytest.mark.parametrize(
@@ -74,18 +74,18 @@ def written(pytester, cache, few, found):
     ],
 )
 @pytest.mark.parametrize("strict", [False, True])
-def test_the_report_is_red_where_pytest_is(pytester, cache, few, found, verdict, under_strict, strict):
-    arguments = written(pytester, cache, few, found)
-    result = pytester.runpytest(*arguments, *(["--gate-strict"] if strict else []))
-    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+def test_the_report_is_red_where_pytest_is(project, few, found, verdict, under_strict, strict):
+    arguments = written(project, few, found)
+    result = project.runpytest(*arguments, *(["--gate-strict"] if strict else []))
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert report["verdict"] == (under_strict if strict else verdict)
     assert (result.ret == pytest.ExitCode.TESTS_FAILED) == (report["verdict"] == "fail")
     assert len(report["expected_failures"]) == found.count("expected")
 
 
-def test_a_crash_of_a_process_is_red_in_the_report_too(pytester, cache, few):
-    result = pytester.runpytest_subprocess(*written(pytester, cache, few, ["pass", "crash"]), "-n", "1")
-    report = json.loads(pytester.path.joinpath("out/report.json").read_text())
+def test_a_crash_of_a_process_is_red_in_the_report_too(project, few):
+    result = project.runpytest_subprocess(*written(project, few, ["pass", "crash"]), "-n", "1")
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert (result.ret, report["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "fail")
     (line,) = report["trouble"]
     assert "crashed while running" in line

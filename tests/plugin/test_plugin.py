@@ -18,18 +18,18 @@ from embedgate.report import files, terminal  # noqa: F401
 from embedgate.runtime import journal, session  # noqa: F401
 
 PAIRS = [
-    ("A dog runs across the yard.", "A dog is running through the yard.", 4.8),
+    ("A dog runs across the yard.", "A dog runs across the garden.", 4.7),
     ("A dog runs across the yard.", "The bank raised its interest rate.", 0.1),
-    ("She bakes bread every Sunday.", "Every Sunday she makes bread.", 4.7),
-    ("She bakes bread every Sunday.", "She buys bread on Mondays.", 2.5),
-    ("The train leaves at nine.", "The train departs at 9 o'clock.", 4.9),
-    ("The train leaves at nine.", "The museum closes at nine.", 1.2),
-    ("Prices fell by three percent.", "Prices dropped three percent.", 4.9),
-    ("Prices fell by three percent.", "Prices rose by three percent.", 2.2),
-    ("He repaired the old bicycle.", "The old bike was fixed by him.", 4.6),
-    ("He repaired the old bicycle.", "A storm is coming tonight.", 0.0),
-    ("The nurse gave him the tablets.", "The tablets were given to him by the nurse.", 4.8),
-    ("The nurse gave him the tablets.", "He gave the nurse the tablets.", 2.4),
+    ("She makes bread every Sunday.", "Every Sunday she makes bread.", 5.0),
+    ("She makes bread every Sunday.", "She buys milk every Monday.", 2.5),
+    ("The train leaves at nine.", "The train leaves at ten.", 4.8),
+    ("The train leaves at nine.", "The museum opened last spring.", 0.8),
+    ("Prices fell by three percent.", "Prices fell by two percent.", 4.9),
+    ("Prices fell by three percent.", "Three men fell off the boat.", 1.5),
+    ("He repaired the old car.", "The old car was repaired by him.", 4.6),
+    ("He repaired the old car.", "A storm is coming tonight.", 0.0),
+    ("The nurse gave him the letter.", "The nurse gave her the letter.", 4.9),
+    ("The nurse gave him the letter.", "He wrote a long letter home.", 1.9),
 ]
 
 # The suites of properties have tests of their own (test_property_suites.py).
@@ -42,12 +42,11 @@ SUITES = (
 
 
 @pytest.fixture
-def project(pytester, cache, few_cases, monkeypatch):
+def project(project, few_cases):
     """A host project with a small dataset of its own and no baselines yet."""
-    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     rows = [{"sentence1": a, "sentence2": b, "score": score} for a, b, score in PAIRS]
-    pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    return pytester
+    project.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return project
 
 
 def run(project, *options: str, combination: str = "torch-bf16-cpu"):
@@ -215,7 +214,6 @@ def test_a_bad_profile_is_told_once_before_any_test(project):
 
 
 def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path):
-    project.makeini("[pytest]\ngate_data = mine.jsonl\n")
     outside = tmp_path / "reports"
     outside.mkdir()
     result = project.runpytest_subprocess(*SUITES, "--collect-only", "-q", "--gate-report", str(outside))
@@ -301,7 +299,7 @@ def test_two_processes_share_the_work_and_one_report(project):
         "torch-fp16-cpu",
         "torch-amp-cpu",
     }
-    assert report["model"]["name"] == "all-MiniLM-L6-v2"
+    assert report["model"]["name"] == "small"
 
 
 def test_reference_alone_can_be_chosen(project):

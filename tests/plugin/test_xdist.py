@@ -162,7 +162,8 @@ BUILDS = f"""
 import os, pathlib, sys
 
 sys.path.insert(0, {str(TESTS)!r})
-import pytest, stub_devices
+import pytest
+from helpers import stub_devices
 
 def make(combination):
     with pathlib.Path(os.environ["BUILT"]).open("a") as file:
@@ -173,11 +174,11 @@ stub_devices.install(pytest.MonkeyPatch(), make)
 """
 
 
-def test_suites_build_each_combination_once(pytester, noted, cache):
-    pytester.makeconftest(BUILDS)
+def test_suites_build_each_combination_once(project, noted):
+    project.makeconftest(BUILDS)
     chosen = [f"--gate-combination=torch-{name}-cpu" for name in ("bf16", "fp16", "amp")]
-    asked = ("-p", "no:cacheprovider", *chosen, "--gate-data=pairs", f"--gate-cache={cache}", "-n", "2")
-    result = pytester.runpytest_subprocess("--pyargs", "embedgate.suites.test_effective", *asked)
+    asked = ("-p", "no:cacheprovider", *chosen, "--gate-data=pairs", "-n", "2")
+    result = project.runpytest_subprocess("--pyargs", "embedgate.suites.test_effective", *asked)
     assert result.ret == pytest.ExitCode.OK
     result.assert_outcomes(passed=3)
     processes = built(noted)

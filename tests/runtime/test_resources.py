@@ -429,7 +429,7 @@ def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
         ("torch-fp32-cuda", {"errors": 3}),
     ],
 )
-def test_a_person_sees_one_line_for_each_combination(pytester, cache, few, monkeypatch, greedy, outcomes):
+def test_a_person_sees_one_line_for_each_combination(project, few, monkeypatch, greedy, outcomes):
     """In pytest itself: errors and no failures, and the other combinations are judged."""
 
     class OutOfMemory(Stub):
@@ -439,16 +439,16 @@ def test_a_person_sees_one_line_for_each_combination(pytester, cache, few, monke
             return super().encode(texts, batch_size)
 
     stub_devices.install(monkeypatch, OutOfMemory)
-    arguments = ["-p", "no:cacheprovider", "--gate-data", str(few), "--gate-combination", "torch-[bf]*-cuda"]
-    arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
-    result = pytester.runpytest_inprocess(*arguments)
+    arguments = ["-p", "no:cacheprovider", f"--gate-data={few}", "--gate-combination", "torch-[bf]*-cuda"]
+    arguments += ["--pyargs", "embedgate.suites.test_effective"]
+    result = project.runpytest_inprocess(*arguments)
     result.assert_outcomes(**outcomes)
     told = [line for line in result.outlines if re.match(r"torch-\w+-cuda: .* ran out of", line)]
     assert len(told) == outcomes["errors"]
     assert all(f"{greedy} ran out of the GPU's memory while encoding; lower --gate-batch-size" in line for line in told)
 
 
-def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester, cache, few, monkeypatch):
+def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(project, few, monkeypatch):
     held = []
 
     def out_of(context, case):
@@ -458,9 +458,9 @@ def test_memory_that_runs_out_elsewhere_in_a_check_is_told_in_one_line(pytester,
 
     stub_devices.install(monkeypatch)
     monkeypatch.setattr("embedgate.checks.context.Context.judge", out_of)
-    arguments = ["-p", "no:cacheprovider", "--gate-data", str(few), "--gate-combination", "torch-bf16-cpu"]
-    arguments += ["--gate-cache", str(cache), "--pyargs", "embedgate.suites.test_effective"]
-    result = pytester.runpytest_inprocess(*arguments)
+    arguments = ["-p", "no:cacheprovider", f"--gate-data={few}", "--gate-combination", "torch-bf16-cpu"]
+    arguments += ["--pyargs", "embedgate.suites.test_effective"]
+    result = project.runpytest_inprocess(*arguments)
     result.assert_outcomes(errors=1)
     result.stdout.fnmatch_lines(["torch-bf16-cpu: torch-bf16-cpu ran out of memory while being judged; lower *"])
     gc.collect()

@@ -45,15 +45,14 @@ def pytest_gate_combinations(registry):
 
 
 @pytest.fixture
-def project(pytester, cache, few_cases, monkeypatch):
-    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
+def project(project, few_cases):
     rows = [
         {"sentence1": "A dog runs.", "sentence2": "A dog is running.", "score": 5},
         {"sentence1": "A dog runs.", "sentence2": "Prices fell.", "score": 0},
         {"sentence1": "She bakes bread.", "sentence2": "She makes bread.", "score": 4},
     ]
-    pytester.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
-    return pytester
+    project.path.joinpath("mine.jsonl").write_text("\n".join(map(json.dumps, rows)) + "\n")
+    return project
 
 
 def run(project, *options: str, combination: str = "torch-bf16-cpu"):

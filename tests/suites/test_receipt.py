@@ -115,10 +115,11 @@ def on_gpu(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory, cache) -> Path:
+def measured(tmp_path_factory, cache, model) -> Path:
     """A host project with a receipt of a whole session."""
     folder = tmp_path_factory.mktemp("host")
     folder.joinpath("conftest.py").write_text(CONFTEST)
+    folder.joinpath("tox.ini").write_text(f"[pytest]\ngate_model = {model.path}\n")
     folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
     folder.joinpath("approved").mkdir()
     tolerances = receipt.own_or_bundled(folder, "tolerances.toml").read_text("utf-8")
@@ -137,11 +138,10 @@ def measured(tmp_path_factory, cache) -> Path:
 
 
 @pytest.fixture
-def project(pytester, measured, cache, monkeypatch):
+def project(project, measured):
     """A checkout of that project on a machine without a GPU."""
-    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
-    shutil.copytree(measured, pytester.path, dirs_exist_ok=True)
-    return pytester
+    shutil.copytree(measured, project.path, dirs_exist_ok=True)
+    return project
 
 
 def verify(project, *options: str, files: tuple[str, ...] = ("h200.json",)):
@@ -195,7 +195,8 @@ def test_a_receipt_that_nothing_asks_for_is_told(project):
 
 
 def test_the_ini_file_can_demand_it(project):
-    project.path.joinpath("pytest.ini").write_text("[pytest]\ngate_receipt = h200.json\n")
+    with project.path.joinpath("tox.ini").open("a") as ini:
+        ini.write("gate_receipt = h200.json\n")
     project.runpytest_inprocess(*GIVEN, "-m", "cpu").assert_outcomes(passed=1, deselected=OTHERS)
 
 

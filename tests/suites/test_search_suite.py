@@ -23,12 +23,17 @@ def pytest_gate_engines(registry):
 SUITE = ("--pyargs", "embedgate.suites.test_search", "-m", "not budget", "--gate-combination", "torch-fp32-cpu")
 
 
+@pytest.fixture(scope="module")
+def model(minilm):
+    """Codes of 8 bits and 1 bit do not tell the small model's embeddings apart as they do a real one's."""
+    return minilm
+
+
 @pytest.fixture
-def project(pytester, cache, monkeypatch):
-    monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
-    few_passages(pytester.path / "few")
-    pytester.makeconftest(CONFTEST.format(tests=str(TESTS)))
-    return pytester
+def project(project):
+    few_passages(project.path / "few")
+    project.makeconftest(CONFTEST.format(tests=str(TESTS)))
+    return project
 
 
 def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):

@@ -1,0 +1,74 @@
+"""A model small enough for tests of structure: all-MiniLM-L6-v2 with two of its layers and a fourth of its words.
+
+It is three times as fast and a third as large. Its files are those of a real model, similar texts are similar in it,
+and its embeddings spread as those of the whole model do, so that codes of 8 bits and 1 bit tell them apart. What is
+claimed of the quality of real models is tested with the whole one.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+from safetensors import safe_open
+from safetensors.numpy import save_file
+from sentence_transformers import SentenceTransformer
+
+from embedgate.core.model import DEFAULT_MODEL, Model, resolve
+from embedgate.data import load_calibration
+
+LAYERS = 2
+WORDS = 8000
+MAX_SEQ_LENGTH = 128
+
+
+def small_model(folder: Path) -> Model:
+    """The small model in a folder `small` of the given one: made once, in whatever process asks first."""
+    made = folder / "small"
+    with FileLock(folder / "small.lock"):
+        if not made.is_dir():
+            unfinished = folder / "small.unfinished"
+            shutil.rmtree(unfinished, ignore_errors=True)
+            _cut(resolve(DEFAULT_MODEL).path, unfinished)
+            unfinished.rename(made)
+    return resolve(str(made))
+
+
+def _cut(whole: Path, target: Path) -> None:
+    left_out = shutil.ignore_patterns("*.safetensors", "data_config.json", "vocab.txt")
+    shutil.copytree(whole, target, ignore=left_out)
+    _change(target / "config.json", num_hidden_layers=LAYERS, vocab_size=WORDS)
+    _change(target / "sentence_bert_config.json", max_seq_length=MAX_SEQ_LENGTH)
+    tokenizer = json.loads((whole / "tokenizer.json").read_text("utf-8"))
+    vocab = {word: number for word, number in tokenizer["model"]["vocab"].items() if number < WORDS}
+    _change(target / "tokenizer.json", model=tokenizer["model"] | {"vocab": vocab})
+    with safe_open(whole / "model.safetensors", "np") as tensors:
+        kept = {name: tensors.get_tensor(name) for name in tensors.keys() if _layer(name) < LAYERS}  # noqa: SIM118
+    name = "embeddings.word_embeddings.weight"
+    kept[name] = kept[name][:WORDS].copy()
+    save_file(kept, target / "model.safetensors", {"format": "pt"})
+    # After two layers, all embeddings lie in one direction. Mean pooling commutes with the last bias.
+    kept[f"encoder.layer.{LAYERS - 1}.output.LayerNorm.bias"] -= _mean_pooled(target)
+    save_file(kept, target / "model.safetensors", {"format": "pt"})
+
+
+def _mean_pooled(folder: Path) -> np.ndarray:
+    """Mean embedding before normalisation, rounded so that every CPU finds the same."""
+    transformer, pooling, _ = SentenceTransformer(str(folder), device="cpu", local_files_only=True)
+    texts, _ = load_calibration()
+    unnormalised = SentenceTransformer(modules=[transformer, pooling], device="cpu")
+    return unnormalised.encode(list(texts[:100])).mean(axis=0).round(3)
+
+
+def _layer(tensor: str) -> int:
+    found = re.match(r"encoder\.layer\.(\d+)\.", tensor)
+    return int(found[1]) if found else -1
+
+
+def _change(file: Path, **changed: Any) -> None:
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | changed), "utf-8")
