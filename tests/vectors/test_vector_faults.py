@@ -78,6 +78,20 @@ def test_faults_are_named_whatever_the_lengths_of_vectors(engine, layer, cause, 
     assert (diagnosis.layer, diagnosis.cause[: len(cause)]) == (layer, cause)
 
 
+def test_ids_that_are_right_for_most_are_shuffled_and_not_moved_by_nothing():
+    """A constant shift is looked for among wrong ids alone."""
+
+    class FewShuffled(Exact):
+        def search(self, queries, k):
+            found = super().search(queries, k)
+            wrong = found % 5 > 2
+            return np.where(wrong, (found * 7 + 3) % DOCUMENTS, found)
+
+    diagnosis, _ = told(FewShuffled, "one")
+    assert diagnosis is not None
+    assert diagnosis.cause.startswith("documents are shuffled against their ids: of ")
+
+
 @pytest.mark.parametrize(
     ("engine", "cause"),
     [

@@ -149,8 +149,10 @@ def _ids(search: Search, found: Ids, queries: Matrix, documents: Matrix, threads
         return None
     step = "see how rows of vectors come to the ids they are stored under"
     shifts = under - rows
-    if (shifts == shifts[0]).mean() > 0.5:
-        return Diagnosis("ids", f"documents are stored under ids that are {shifts[0]:+d} off", step)
+    values, counts = np.unique(shifts[shifts != 0], return_counts=True)
+    if counts.max(initial=0) > len(rows) / 2:
+        shift = values[counts.argmax()]
+        return Diagnosis("ids", f"documents are stored under ids that are {shift:+d} off", step)
     hits = f"of {len(rows)}, {int((shifts == 0).sum())} are found by their own vectors"
     return Diagnosis("ids", f"documents are shuffled against their ids: {hits}", step)
 
