@@ -19,6 +19,29 @@ if TYPE_CHECKING:
     from embedgate.vectors.engines.base import EngineFactory
 
 
+KINDS = {
+    "unit": "needs no model and no session of pytest of its own: what tox -e quick runs",
+    "model": "builds encoders of a model, or runs sessions of pytest; given to what asks for their fixtures",
+    "slow(proves)": "takes more than ten seconds; says what it proves",
+}
+HEAVY = {"small", "minilm", "pytester"}
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    for kind, meaning in KINDS.items():
+        config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks each test with its kind, and puts files with slow tests first, so that no process waits for their end."""
+    for item in items:
+        if not any(item.get_closest_marker(kind.partition("(")[0]) for kind in KINDS):
+            item.add_marker("model" if HEAVY & set(item.fixturenames) else "unit")
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def outside_ci() -> Iterator[None]:
     """The sessions that tests run are a person's, wherever the tests run.
@@ -39,11 +62,17 @@ def shared(tmp_path_factory, request) -> Path:
 
 
 @pytest.fixture(scope="session")
-def model(shared) -> Model:
+def small(shared) -> Model:
     """The small model: enough wherever the quality of a real one is not what is tested."""
     from helpers.small import small_model
 
     return small_model(shared)
+
+
+@pytest.fixture(scope="session")
+def model(small) -> Model:
+    """The model that tests are about, unless a folder or a file says otherwise."""
+    return small
 
 
 @pytest.fixture(scope="session")
@@ -60,8 +89,14 @@ def cache(shared) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def preloaded() -> None:
+    """Before pytester takes note of the modules there are."""
+    from helpers import preloaded  # noqa: F401
+
+
 @pytest.fixture
-def project(pytester, cache, model, monkeypatch) -> pytest.Pytester:
+def project(preloaded, pytester, cache, model, monkeypatch) -> pytest.Pytester:
     """The folder of a host project, whose sessions gate the small model."""
     monkeypatch.setenv("EMBEDGATE_CACHE", str(cache))
     pytester.makeini(f"[pytest]\ngate_model = {model.path}\n")

@@ -48,6 +48,7 @@ def worse_model(model, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow("a worse model is red against its incumbent, and its index must be made anew")
 def test_worse_model_is_red(context_with, worse_model, model):
     context = context_with(model=str(worse_model), incumbent=str(model.path), data=("triplets",), family=1)
     judgement = context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy")

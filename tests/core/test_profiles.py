@@ -247,6 +247,7 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
     assert gpu.name() is None
 
 
+@pytest.mark.slow("two processes report the hardware profiles of both devices")
 def test_two_processes_of_pytest_xdist_report_both_profiles(project, few):
     project.makeconftest(
         f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"

@@ -82,6 +82,7 @@ def cosines(model, context, path: Path, other: Path) -> np.ndarray:
     return (first * second).sum(axis=1)
 
 
+@pytest.mark.slow("calibrated static int8 of the real model is nearer to fp32 than plain calibration")
 class TestCalibrated:
     def test_is_nearer_to_fp32_than_plain_calibration(self, model, small, calibrated, context, tmp_path):
         chosen, _ = calibrated

@@ -11,6 +11,11 @@ from embedgate.data import load_bundled
 from embedgate.vectors.codes import Ranges, decode, quantize
 
 
+def shortened(text: str) -> str:
+    """Its first words, which are as different from another's as all of it, and encoded in a fourth of the time."""
+    return " ".join(text.split()[:16])
+
+
 def few_passages(folder: Path) -> Path:
     """A few of the bundled passages: 60 queries among 400 documents, which grow to 3,200."""
     passages = load_bundled("passages")
@@ -18,7 +23,9 @@ def few_passages(folder: Path) -> Path:
     queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:60]
     assert len(queries) == 60
     rows = {
-        "corpus.jsonl": [{"_id": f"d{row}", "title": "", "text": passages.documents[row]} for row in range(400)],
+        "corpus.jsonl": [
+            {"_id": f"d{row}", "title": "", "text": shortened(passages.documents[row])} for row in range(400)
+        ],
         "queries.jsonl": [{"_id": f"q{row}", "text": passages.queries[row]} for row in queries],
     }
     for name, records in rows.items():

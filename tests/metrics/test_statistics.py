@@ -153,6 +153,7 @@ class TestCounts:
         assert compare(*flipped(300, 240, 40), 0.01, alpha=ALPHA, family=120, unit_loss=1.0).verdict == "fail"
 
 
+@pytest.mark.slow("verdicts err as seldom as they promise, by simulation")
 class TestErrorRates:
     """A true loss that equals the tolerance passes at most at alpha, and fails at most at alpha / family."""
 

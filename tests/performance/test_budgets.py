@@ -21,13 +21,15 @@ from embedgate.checks.budgets import ELSEWHERE
 from embedgate.checks.speed import SPEED, fresh_process
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, BuildError
-from embedgate.encoders import Evidence
+from embedgate.encoders import Evidence, custom
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint, timing
 from embedgate.performance.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import TO_RECORD
 from embedgate.performance.workloads import LATENCY, WORKLOADS, workloads
+from embedgate.plugin import noise
+from embedgate.runtime.pool import EncoderPool
 
 ACME = Combination.parse("acme-int8-cpu")
 BATCH_32, BATCH_8 = "batch_32_medium", "batch_8_short"
@@ -97,8 +99,9 @@ class Fresh:
 
 
 @pytest.fixture(scope="module")
-def context(context_with, few):
-    found = context_with({ACME.id: lambda path, device: Acme()}, data=(str(few),), combinations=(ACME.id,))
+def context(context_with, few, minilm):
+    added = {ACME.id: lambda path, device: Acme()}
+    found = context_with(added, model=str(minilm.path), data=(str(few),), combinations=(ACME.id,))
     yield found
     found.session.close()
 
@@ -585,7 +588,7 @@ class TestWatch:
 CONFTEST = """
 import os
 import numpy as np
-from embedgate.encoders import Evidence
+from embedgate.encoders import Evidence, custom
 
 FAULT = os.environ.get("ACME_FAULT", "")
 
@@ -655,7 +658,16 @@ noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
 """
 
 
+def restored(monkeypatch) -> None:
+    """What the conftest above puts in place goes with the test, in whose process it is."""
+    for place, name in ((timing, "clock_of"), (custom.CustomEncoder, "encode"), (EncoderPool, "timed")):
+        monkeypatch.setattr(place, name, getattr(place, name))
+
+
 class TestFreshProcess:
+    @pytest.mark.slow(
+        "memory held twice, a leak and a killed process are red, as really measured; a sound encoder is green"
+    )
     def test_faults_of_a_host_projects_encoder_are_red_and_a_sound_one_is_green(self, project, few, monkeypatch):
         """Really measured: nothing here depends on time."""
         project.makeconftest(CONFTEST)
@@ -664,15 +676,15 @@ class TestFreshProcess:
         common += ["--gate-baselines", "gate", "-k", "keeps_its_memory and int8"]
         acme = [*common, "--gate-combination", "acme-int8-cpu"]
         # What is approved must be what its id says, which constant vectors of an unknown library are.
-        approved = project.runpytest_subprocess(*acme, "--gate-update", "--gate-reason", "test")
+        approved = project.runpytest_inprocess(*acme, "--gate-update", "--gate-reason", "test")
         assert approved.ret == 0
         assert "memory_loaded" in project.path.joinpath("gate").rglob("*.json").__next__().read_text("utf-8")
-        sound = project.runpytest_subprocess(*acme)
+        sound = project.runpytest_inprocess(*acme)
         assert sound.ret == 0
         assert "not judged" not in sound.stdout.str()
         monkeypatch.setenv("ACME_FAULT", "doubled")
         faulty = [part for name in ("acme", "leaky", "killed") for part in ("--gate-combination", f"{name}-int8-cpu")]
-        found = project.runpytest_subprocess(*common, *faulty)
+        found = project.runpytest_inprocess(*common, *faulty)
         assert found.ret == 1
         text = found.stdout.str()
         assert "acme-int8-cpu: memory once loaded: 1" in text
@@ -682,19 +694,21 @@ class TestFreshProcess:
         assert "the fresh process of killed-int8-cpu was killed by signal 9" in text
         assert "run this combination alone" in text
 
+    @pytest.mark.slow("a slowdown is confirmed in a fresh process, and approving it approves nothing else")
     def test_turns_are_driven_by_pytest_benchmark_and_confirmed_in_a_fresh_process(self, project, few, monkeypatch):
         """On a clock that the encoders advance: update, unchanged, and slower; with arguments that end other modes."""
         project.makeconftest(CONFTEST + CLOCK)
+        restored(monkeypatch)
         project.mkdir("gate")
         common = ["--pyargs", "-p", "no:embedgate-none", f"--gate-data={few}", "--gate-baselines", "gate"]
         common += ["--gate-combination", "acme-int8-cpu", "--lf"]
         where = ["-k", "keeps_its_speed", "--", "embedgate.suites"]
-        assert project.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
+        assert project.runpytest_inprocess(*common, "--gate-update", "--gate-reason", "test", *where).ret == 0
         file = next(project.path.joinpath("gate").rglob("*.json"))
         entries = json.loads(file.read_text("utf-8"))["entries"]
         assert {entry["dataset"] for entry in entries} == {"budget"}  # quality was not looked at
         assert {entry["value"] for entry in entries} == {0.5}
-        same = project.runpytest_subprocess(*common, "--benchmark-json", "times.json", "--gate-report=out", *where)
+        same = project.runpytest_inprocess(*common, "--benchmark-json", "times.json", "--gate-report=out", *where)
         same.assert_outcomes(passed=4)
         times = json.loads(project.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
         assert [bench["extra_info"]["ratio"] for bench in times] == [0.5] * 4
@@ -702,7 +716,7 @@ class TestFreshProcess:
         report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
         assert set(report["combinations"][0]["run"]["speed"]) == {load.id for load in workloads("ci")}
         monkeypatch.setenv("ACME_FAULT", "slow")
-        slow = project.runpytest_subprocess(*common, *where)
+        slow = project.runpytest_inprocess(*common, *where)
         slow.assert_outcomes(failed=4)
         slow.stdout.fnmatch_lines(
             [
@@ -710,7 +724,7 @@ class TestFreshProcess:
                 "*interval 0.560 to 0.560, and 0.560 to 0.560 in a fresh process*",
             ]
         )
-        again = project.runpytest_subprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
+        again = project.runpytest_inprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
         assert again.ret == 0
         entries = json.loads(file.read_text("utf-8"))["entries"]
         assert {entry["dataset"] for entry in entries} == {"budget"}, (
@@ -718,9 +732,13 @@ class TestFreshProcess:
         )
         assert {entry["value"] for entry in entries} == {0.56}
 
-    def test_noise_is_measured_process_by_process_and_runs_no_test(self, project):
+    @pytest.mark.slow("--gate-noise measures in several processes and runs no test")
+    def test_noise_is_measured_process_by_process_and_runs_no_test(self, project, monkeypatch):
         project.makeconftest(CONFTEST + CLOCK + FEW)
-        found = project.runpytest_subprocess("--gate-noise", "--pyargs", "embedgate.suites")
+        restored(monkeypatch)
+        monkeypatch.setattr(noise, "PROCESSES", noise.PROCESSES)
+        monkeypatch.setattr(noise, "workloads", noise.workloads)
+        found = project.runpytest_inprocess("--gate-noise", "--pyargs", "embedgate.suites")
         assert found.ret == 0
         found.stdout.fnmatch_lines(
             ["torch-fp32-cpu against itself*", "batch_8_short *1.0000 to 1.0000*2%*4%*4.0%*", "time = 0.02"]
@@ -731,7 +749,7 @@ class TestFreshProcess:
         project.makeconftest("")
         request = project.path / "request.json"
         request.write_text(json.dumps({"what": "footprint", "combination": "acme-int8-cpu"}))
-        assert project.runpytest_subprocess(f"--gate-fresh={request}").ret == 0
+        assert project.runpytest_inprocess(f"--gate-fresh={request}").ret == 0
         answer = json.loads(request.with_suffix(".answer").read_text())
         assert answer["cause"] == "acme-int8-cpu is not known in a fresh process"
         assert "conftest.py" in answer["action"]
@@ -740,10 +758,10 @@ class TestFreshProcess:
         project.makeconftest(CONFTEST)
         arguments = ["--pyargs", "embedgate.suites", "-p", "no:cacheprovider", f"--gate-data={few}"]
         arguments += ["-k", "keeps_its_speed and acme", "--benchmark-disable"]
-        lenient = project.runpytest_subprocess(*arguments)
+        lenient = project.runpytest_inprocess(*arguments)
         assert lenient.ret == 0
         lenient.stdout.fnmatch_lines(["*4 checks not judged: pytest-benchmark is disabled*speed is not measured*"])
-        strict = project.runpytest_subprocess(*arguments, "--gate-strict")
+        strict = project.runpytest_inprocess(*arguments, "--gate-strict")
         strict.assert_outcomes(failed=4)
         strict.stdout.fnmatch_lines(["*not measured for batches of 32, medium*"])
 

@@ -76,6 +76,7 @@ def test_a_device_that_stops_answering_ends_the_watch_and_hides_no_error():
         raise ValueError("of its own")
 
 
+@pytest.mark.slow("memory on a GPU is what torch's allocator accounts for")
 def test_a_footprint_on_a_gpu_is_the_devices_account(monkeypatch):
     """From before it is built; and on a CPU, no GPU is asked."""
     cuda = Cuda(used=3 * GB)

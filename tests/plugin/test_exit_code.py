@@ -6,10 +6,6 @@ import json
 
 import pytest
 
-# Before pytester takes note of the modules there are: numpy's cannot be loaded twice.
-from embedgate.checks import approvals, facts  # noqa: F401
-from embedgate.report import files, terminal  # noqa: F401
-
 CONFTEST = """
 import pytest
 
@@ -83,6 +79,7 @@ def test_the_report_is_red_where_pytest_is(project, few, found, verdict, under_s
     assert len(report["expected_failures"]) == found.count("expected")
 
 
+@pytest.mark.slow("a crashed process is red in the report too")
 def test_a_crash_of_a_process_is_red_in_the_report_too(project, few):
     result = project.runpytest_subprocess(*written(project, few, ["pass", "crash"]), "-n", "1")
     report = json.loads(project.path.joinpath("out/report.json").read_text())

@@ -10,12 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from embedgate.encoders import Stability, custom  # noqa: F401
-
-# Imported here, so that the sessions below, which run in this process, share them.
+from embedgate.encoders import Stability
 from embedgate.encoders.registry import Backend, Offer, backends
-from embedgate.report import files, terminal  # noqa: F401
-from embedgate.runtime import journal, session  # noqa: F401
 
 PAIRS = [
     ("A dog runs across the yard.", "A dog runs across the garden.", 4.7),
@@ -286,6 +282,7 @@ def test_expected_failure_does_not_fail_the_build(project):
     assert result.parseoutcomes().get("xfailed") == 1
 
 
+@pytest.mark.slow("pytest-xdist builds each combination once and writes one report")
 def test_two_processes_share_the_work_and_one_report(project):
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*-cpu", "--gate-baselines", "approved")
     project.makeconftest("from embedgate import sentences\n\nsentences.SIZE = 20\n")  # as here, in their processes

@@ -236,6 +236,7 @@ def test_gpu(mine, seen):
 """
 
 
+@pytest.mark.slow("the process that replaces a crashed one takes its GPU")
 def test_a_process_that_replaces_a_crashed_one_takes_its_gpu(pytester, machine, monkeypatch, tmp_path):
     machine(listed=TWO)
     monkeypatch.setenv("PATH", f"{tmp_path / 'bin'}{os.pathsep}{os.defpath}")

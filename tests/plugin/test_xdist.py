@@ -66,6 +66,7 @@ def noted(pytester, monkeypatch, tmp_path):
     return tmp_path / "built"
 
 
+@pytest.mark.slow("no combination is built by two processes, however tests are distributed")
 @pytest.mark.parametrize(
     ("dist", "condition", "outcomes", "code"),
     [
@@ -106,6 +107,7 @@ def test_lives(gate_case):
 """
 
 
+@pytest.mark.slow("a crash is reported once, and the tests that are left run")
 @pytest.mark.parametrize("dist", ["load", "loadgroup"])
 def test_a_crash_is_told_once_and_what_is_left_is_run(pytester, noted, dist):
     pytester.makeconftest(STUBS)
@@ -174,6 +176,7 @@ stub_devices.install(pytest.MonkeyPatch(), make)
 """
 
 
+@pytest.mark.slow("the suites build each combination once under pytest-xdist")
 def test_suites_build_each_combination_once(project, noted):
     project.makeconftest(BUILDS)
     chosen = [f"--gate-combination=torch-{name}-cpu" for name in ("bf16", "fp16", "amp")]

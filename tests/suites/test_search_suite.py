@@ -36,8 +36,9 @@ def project(project):
     return project
 
 
+@pytest.mark.slow("a host project's search engines are judged, and reports have them")
 def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):
-    done = project.runpytest_subprocess(
+    done = project.runpytest_inprocess(
         *SUITE, "--gate-data=few", "--gate-report=out", "--gate-engine=acme*", "--gate-engine=*-exact-int8"
     )
     done.assert_outcomes(failed=1, passed=5 + 17 + 34 + 3)
@@ -62,46 +63,46 @@ def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):
 
 
 def test_an_update_approves_no_ranges_from_a_file(project):
-    done = project.runpytest_subprocess(*SUITE, "--gate-update", "--gate-reason", "x", "--gate-ranges=ranges.npy")
+    done = project.runpytest_inprocess(*SUITE, "--gate-update", "--gate-reason", "x", "--gate-ranges=ranges.npy")
     assert "--gate-update approves ranges of its own: leave --gate-ranges out" in done.stderr.str()
 
 
 def test_ranges_of_production_are_held_against_the_vectors(project):
     np.save(project.path / "ranges.npy", np.stack([np.full(384, -0.05), np.full(384, 0.05)]).astype(np.float32))
-    done = project.runpytest_subprocess(
-        *SUITE, "--gate-data=few", "--gate-ranges=ranges.npy", "-k", "say_what and int8"
-    )
+    done = project.runpytest_inprocess(*SUITE, "--gate-data=few", "--gate-ranges=ranges.npy", "-k", "say_what and int8")
     done.assert_outcomes(failed=2)
     done.stdout.fnmatch_lines(["*ranges cut off *% of the values: taken from too few or other vectors*"])
 
 
+@pytest.mark.slow("ranges of codes are approved, and a later session with other data uses them")
 def test_ranges_are_approved_and_what_is_stored_later_is_held_against_them(project):
     """As an index has them: a later run uses them whatever its data."""
     approve = ("--gate-baselines=gate", "--gate-update", "--gate-reason", "first", "-p", "no:cacheprovider")
-    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", *approve, "-k", "say_what")
+    done = project.runpytest_inprocess(*SUITE, "--gate-data=few", *approve, "-k", "say_what")
     done.assert_outcomes(passed=5)
     done.stdout.fnmatch_lines(["torch-fp32-cpu*ranges*of 8-bit codes*recorded*"])
     files = {file.name for file in (project.path / "gate").glob("*/*.ranges.safetensors")}
-    assert files == {"all-MiniLM-L6-v2.ranges.safetensors"}
-    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", "--gate-baselines=gate", "-k", "say_what", "-v")
+    assert files == {"model.ranges.safetensors"}
+    done = project.runpytest_inprocess(*SUITE, "--gate-data=few", "--gate-baselines=gate", "-k", "say_what", "-v")
     done.assert_outcomes(passed=5)
-    other = project.runpytest_subprocess(
+    other = project.runpytest_inprocess(
         *SUITE, "--gate-data=triplets", "--gate-baselines=gate", "-k", "say_what and uint8", "--gate-report=out"
     )
     judged = json.loads((project.path / "out/report.json").read_text())["combinations"][0]["judgements"]
     assert "approved for " in judged[0]["message"], other.stdout.str()
 
 
+@pytest.mark.slow("approved values without their ranges are red, in every profile")
 def test_approved_ranges_that_are_gone_are_told(project):
     """Values by them are approved: without them, an index and its queries would have other codes."""
     everything = ("--pyargs", "embedgate.suites", "--gate-combination", "torch-fp32-cpu", "--gate-data=few")
     own = ("--gate-baselines=gate", "-k", "what_was_approved and not golden")
     approve = ("--gate-update", "--gate-reason", "first")
-    project.runpytest_subprocess(*everything, *own, *approve).assert_outcomes(passed=1)
-    project.runpytest_subprocess(*everything, *own).assert_outcomes(passed=1)
+    project.runpytest_inprocess(*everything, *own, *approve).assert_outcomes(passed=1)
+    project.runpytest_inprocess(*everything, *own).assert_outcomes(passed=1)
     (file,) = (project.path / "gate").glob("*/*.ranges.safetensors")
     file.unlink()
-    done = project.runpytest_subprocess(*everything, *own)
+    done = project.runpytest_inprocess(*everything, *own)
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(["*ranges of torch-fp32-cpu were approved and are missing: *.ranges.safetensors*"])
     # So they are where a nearer profile has approved something else.
@@ -110,27 +111,36 @@ def test_approved_ranges_that_are_gone_are_told(project):
     near.mkdir()
     (approved,) = general.glob("*.json")
     (near / approved.name).write_text(json.dumps(json.loads(approved.read_text("utf-8")) | {"entries": []}), "utf-8")
-    done = project.runpytest_subprocess(*everything, *own, "--gate-profile=cpu-x86_64")
+    done = project.runpytest_inprocess(*everything, *own, "--gate-profile=cpu-x86_64")
     done.assert_outcomes(failed=1)
     done.stdout.fnmatch_lines(
         ["*ranges of torch-fp32-cpu were approved and are missing: *gate/cpu/*.ranges.safetensors*"]
     )
 
 
+@pytest.mark.slow("an update of storages leaves mixtures as they are, and the other way round")
 def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
     """Mixtures stay where only storages were measured, and the other way round; and budgets alone touch neither."""
-    approve = ("--gate-data=few", "--gate-baselines=gate", "--gate-update", "--gate-reason", "first")
+    approve = (
+        "--gate-data=few",
+        "--gate-corpus-size=1000",
+        "--gate-baselines=gate",
+        "--gate-update",
+        "--gate-reason",
+        "first",
+    )
     both = ("--gate-combination", "onnxruntime-fp32-cpu")
-    done = project.runpytest_subprocess(*SUITE, *both, *approve, "-k", "finds_what_float32 or mixes")
+    done = project.runpytest_inprocess(*SUITE, *both, *approve, "-k", "finds_what_float32 or mixes")
     done.assert_outcomes(passed=2 * 17 + 6)
     (file,) = (project.path / "gate").glob("*/*.json")
     before = json.loads(file.read_text())["entries"]
     assert sum("@mixed-" in entry["dataset"] for entry in before) == 6
     for chosen in ("finds_what_float32", "mixes"):
-        project.runpytest_subprocess(*SUITE, *both, *approve, "-k", chosen)
+        project.runpytest_inprocess(*SUITE, *both, *approve, "-k", chosen)
         assert json.loads(file.read_text())["entries"] == before, chosen
 
 
+@pytest.mark.slow("expected failures of stored vectors do not fail the build")
 def test_expected_failures_of_stored_vectors_are_met(project):
     own = project.path / "gate"
     own.mkdir()
@@ -150,14 +160,14 @@ def test_expected_failures_of_stored_vectors_are_met(project):
     lines = "".join(f"{key} = {json.dumps(value)}\n" for key, value in entry.items())
     (own / "expected_failures.toml").write_text(f"[[expected]]\n{lines}", "utf-8")
     chosen = ("--gate-data=few", "--gate-baselines=gate", "-k", "finds_what_float32 and binary")
-    done = project.runpytest_subprocess(*SUITE, *chosen)
+    done = project.runpytest_inprocess(*SUITE, *chosen)
     done.assert_outcomes(xfailed=2, passed=3)
     assert done.ret == 0, done.stdout.str()
 
 
 def test_an_engine_that_cannot_hold_the_collection_is_skipped_with_the_reason(project):
     many = ("--gate-data=few", "--gate-corpus-size=20001", "--gate-engine=qdrant-exact-float32", "-k", "engine_finds")
-    done = project.runpytest_subprocess(*SUITE, *many)
+    done = project.runpytest_inprocess(*SUITE, *many)
     done.assert_outcomes(skipped=1)
     done.stdout.fnmatch_lines(["*skipped: Qdrant's embedded mode takes 20,000 documents, not 20,001*"])
 
@@ -179,7 +189,7 @@ def test_an_engine_that_cannot_hold_the_collection_is_skipped_with_the_reason(pr
 )
 def test_what_means_nothing_is_told_in_one_line(project, option, cause):
     np.save(project.path / "narrow.npy", np.zeros((2, 8), np.float32))
-    done = project.runpytest_subprocess(*SUITE, "--gate-data=few", option, "-k", "say_what")
+    done = project.runpytest_inprocess(*SUITE, "--gate-data=few", option, "-k", "say_what")
     assert done.ret == pytest.ExitCode.USAGE_ERROR
     text = done.stdout.str() + done.stderr.str()
     assert text.count(cause) == 1, "told once, and not by every check"

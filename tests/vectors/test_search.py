@@ -162,6 +162,7 @@ class TestStorages:
         assert judged.worst
         assert judged.value < 0.2 < judged.reference_value
 
+    @pytest.mark.slow("one storage that ties leaves the others' verdicts as they are")
     def test_a_storage_that_tells_nothing_apart_leaves_the_others_as_they_are(self, context_with, folder, monkeypatch):
         monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
         made = context_with({POSITIVE.id: positive}, data=(str(folder),))
@@ -248,6 +249,7 @@ class TestStorages:
                 plan.require_searchable(384)
 
 
+@pytest.mark.slow("timed indexes are let go once another combination is judged")
 def test_timed_indexes_are_let_go_once_another_combination_is_judged(context_with, folder):
     made = context_with({POSITIVE.id: positive}, data=(str(folder),))
     made.ask("search speed", REFERENCE, "faiss-exact-int8-batch64", benchmark=Timed())
@@ -282,6 +284,7 @@ class TestCollection:
 
 
 class TestMoreThanWasCompared:
+    @pytest.mark.slow("floors judge no collection of which nearly all is grown")
     def test_floors_do_not_judge_what_is_found_where_nearly_all_is_grown(self, context_with, folder):
         """16 times the documents is the most that was compared with real text."""
         most, more = (context_with(data=(str(folder),), corpus_size=size) for size in (6400, 6401))
@@ -339,6 +342,7 @@ class TestRanges:
 
 
 class TestCollapsed:
+    @pytest.mark.slow("an encoder that tells no texts apart is red, with its cause")
     def test_an_encoder_that_tells_nothing_apart_is_red(self, context_with, folder, monkeypatch):
         """Every embedding is the same: its ten nearest are any ten, by whatever storage."""
         monkeypatch.setattr("embedgate.vectors.nearest.MOST_TIES", 128)
@@ -349,6 +353,7 @@ class TestCollapsed:
             assert judged.message.startswith(f"corpus-3200:few@{storage} kept_at_10 cannot be measured")
         made.close()
 
+    @pytest.mark.slow("embeddings that are all alike are red by their neighbours")
     def test_its_neighbours_are_lost(self, context):
         judged = context.ask("search.kept", COLLAPSED, "binary")
         red(judged, "codes", "of the ten that exact float32 search finds among 3200 vectors")
