@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,6 +31,23 @@ HEAVY = {"small", "minilm", "pytester"}
 def pytest_configure(config: pytest.Config) -> None:
     for kind, meaning in KINDS.items():
         config.addinivalue_line("markers", f"{kind}: {meaning}")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def told(pytestconfig: pytest.Config) -> Iterator[None]:
+    """Where EMBEDGATE_MESSAGES names a folder, what embedgate says in these tests is kept there, to be read through."""
+    folder = os.environ.get("EMBEDGATE_MESSAGES")
+    if folder is None:
+        yield
+        return
+    from helpers.messages import Messages
+
+    messages = Messages()
+    messages.listen()
+    yield
+    Path(folder).mkdir(exist_ok=True)
+    worker = getattr(pytestconfig, "workerinput", {}).get("workerid", "all")
+    messages.write(Path(folder) / f"{worker}.jsonl")
 
 
 @pytest.hookimpl(tryfirst=True)
