@@ -184,14 +184,14 @@ OPTIONS = (
     Option(
         name="incumbent",
         metavar="PATH|HUB_ID@COMMIT",
-        about="the model it is to replace: is it as good, and can its vectors join the old index?",
+        about="the model in use today: is the new one as good, and can the old index keep its vectors?",
         setting="incumbent",
         path=_names_model_folder,
     ),
     Option(
         name="combination",
         metavar="GLOB",
-        about="which combinations to run, for example 'onnxruntime-*'",
+        about="the combinations to run, for example 'onnxruntime-*'",
         setting="combinations",
         without="all",
         repeatable=True,
@@ -200,7 +200,7 @@ OPTIONS = (
     Option(
         name="data",
         metavar="NAME|PATH",
-        about="your own data: a file, a folder, hub:org/name@commit, or a bundled name",
+        about="the data to judge on: a file, a folder, hub:org/name@commit, or a bundled name",
         setting="data",
         without="all that is bundled",
         repeatable=True,
@@ -227,10 +227,10 @@ OPTIONS = (
         receipt="command",
         page="docs/baselines.md",
     ),
-    Option(name="update", about="approve what is measured, as the new baseline", setting="update"),
-    Option(name="reason", metavar="TEXT", about="why the baseline changes, with --gate-update", setting="reason"),
+    Option(name="update", about="approve the measured values as the new baseline", setting="update"),
+    Option(name="reason", metavar="TEXT", about="with --gate-update: why the baseline changes", setting="reason"),
     Option(name="update-in-ci", about="allow --gate-update where CI is set", setting="update_in_ci"),
-    Option(name="strict", about="inconclusive and unavailable are red", setting="strict"),
+    Option(name="strict", about="fail also where a verdict is inconclusive or a combination cannot run here", setting="strict"),
     Option(
         name="report",
         metavar="DIR",
@@ -243,7 +243,7 @@ OPTIONS = (
     Option(
         name="receipt",
         metavar="FILE",
-        about="a GPU session's report.json: demand, without a GPU, that CUDA combinations were judged on one",
+        about="the report.json of a session on a GPU: check here, without one, that it judged every CUDA combination",
         setting="receipts",
         parse=_absolute_path,
         repeatable=True,
@@ -252,14 +252,14 @@ OPTIONS = (
     ),
     Option(
         name="noise",
-        about="measure how far speed moves by chance on this machine, and what slack covers it; runs no test",
+        about="run no test; measure how much speed varies on this machine, and print the slack that covers it",
         ini=False,
         page="docs/budgets.md#budgets",
     ),
     Option(
         name="exploration",
         metavar="NAME",
-        about=f"how long properties are looked into: {' or '.join(EXPLORATIONS)}",
+        about=f"how many examples to try of each property: {' or '.join(EXPLORATIONS)}",
         setting="exploration",
         parse=_exploration,
         page="docs/properties.md#how-long-it-looks",
@@ -267,14 +267,14 @@ OPTIONS = (
     Option(
         name="seed",
         metavar="N",
-        about="what generated texts are drawn from, and the order of texts of like length",
+        about="the seed of generated texts, and of the order of texts of equal length",
         setting="seed",
         parse=partial(_whole, least=0),
     ),
     Option(
         name="example",
         metavar="JSON",
-        about='texts that every property is tried on first, as a failure prints them: ["one", "two"]',
+        about='the texts to try every property on first, as a failure prints them: ["one", "two"]',
         setting="examples",
         parse=_example,
         repeatable=True,
@@ -282,7 +282,7 @@ OPTIONS = (
     Option(
         name="corpus-size",
         metavar="N",
-        about="how many vectors stored ones are searched among, up to a million",
+        about="how many stored vectors to search among, up to a million",
         setting="corpus_size",
         parse=partial(_whole, least=100),
         without="10000",
@@ -292,7 +292,7 @@ OPTIONS = (
     Option(
         name="engine",
         metavar="GLOB",
-        about="which engines' indexes are judged, for example 'faiss-*'",
+        about="the search engines' indexes to judge, for example 'faiss-*'",
         setting="engines",
         repeatable=True,
         page="docs/engines.md",
@@ -300,7 +300,7 @@ OPTIONS = (
     Option(
         name="dims",
         metavar="N",
-        about="dimensions to truncate stored vectors to",
+        about="the number of dimensions to truncate stored vectors to",
         setting="dims",
         parse=_whole,
         without="those that the model's card names",
@@ -321,7 +321,7 @@ OPTIONS = (
     Option(
         name="threads",
         metavar="N",
-        about="threads of every backend",
+        about="the number of threads of every backend",
         setting="threads",
         parse=_whole,
         without="all usable cores",
@@ -330,7 +330,7 @@ OPTIONS = (
     Option(
         name="cache",
         metavar="DIR",
-        about="folder of built artefacts",
+        about="the folder of built artefacts",
         setting="cache",
         parse=_path,
         without="the user's cache folder",
