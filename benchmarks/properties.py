@@ -4,7 +4,7 @@
     python benchmarks/properties.py --exploration nightly --seed 1  # as long as `nightly`, some hours
     python benchmarks/properties.py --combination 'torch-*'
 
-For every combination: generated cases per second, orders turned round, the furthest a similarity moved, and the
+For every combination: generated cases per second, reversed orders, the furthest a similarity moved, and the
 furthest an embedding moved by what was varied. Then the smallest sentences that torch's per-tensor dynamic int8 breaks,
 a model that int8 really damages.
 """
@@ -66,7 +66,7 @@ def main() -> None:
     cases = PROFILES[chosen.exploration].rounds * PROFILES[chosen.exploration].cases
     print(f"\n{cases} cases per combination\n")
     table(
-        ("combination", "cases/s", "flips of 600", "largest margin turned round", "largest move of a similarity"), rows
+        ("combination", "cases/s", "reversed of 600", "largest reversed margin", "largest move of a similarity"), rows
     )
     table(("combination", *VARIATIONS, "declared"), moves)
     table(("relation", "the reference agrees", "its median margin"), relations(session))

@@ -5,5 +5,5 @@ import pytest
 
 @pytest.mark.gate("golden")
 def test_are_what_was_approved(uphold):
-    """Names the first stage that drifted, before any metric moves."""
+    """Names the first stage that changed, before any metric moves."""
     uphold()

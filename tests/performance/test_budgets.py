@@ -467,7 +467,7 @@ class TestSize:
         monkeypatch.setattr(run, "evidence", replace(run.evidence, artefact_bytes=None))
         found = budgets({"weight_bytes": 60 * MB, "artefact_bytes": 61 * MB}).size(ACME)
         assert found.unjudged
-        assert "artefact: approved, and not told any more" in found.message
+        assert "artefact: approved, and no longer reported" in found.message
 
     def test_an_encoder_that_tells_nothing_is_not_passed(self, context, budgets, monkeypatch):
         run = context.session.run(ACME)

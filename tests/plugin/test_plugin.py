@@ -95,7 +95,7 @@ def test_drift_below_the_baseline_fails(project):
     file.write_text(json.dumps(baseline))
     result = run(project)
     result.assert_outcomes(passed=7, failed=1)
-    result.stdout.fnmatch_lines(["*drifted below what was approved*1 of *", "*mine cosine_spearman: *approved*"])
+    result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", "*mine cosine_spearman: *approved*"])
 
 
 def test_corrupted_baseline_fails_with_file_and_place(project):

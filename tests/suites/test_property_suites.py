@@ -68,7 +68,7 @@ def test_a_broken_order_is_reproduced_and_pinned_by_the_lines_it_prints(project)
     project.path.joinpath("approved/pinned_examples.jsonl").touch()  # instead of embedgate's own
     result = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
     result.assert_outcomes(failed=1)
-    result.stdout.fnmatch_lines(["*turns the order of two similarities round (negation)*", "*->*did not*"])
+    result.stdout.fnmatch_lines(["*reverses the order of two similarities (negation)*", "*->*did not*"])
     command = shlex.split(lines_of(result, "reproduce: ")[0].removeprefix("reproduce: "))
     assert command[0] == "pytest"
     example = json.loads(command[command.index("--gate-example") + 1])
@@ -84,7 +84,7 @@ def test_a_broken_order_is_reproduced_and_pinned_by_the_lines_it_prints(project)
     subprocess.run(["sh", "-c", pin], check=True, cwd=project.path)
     pinned = run(project, ORDERING, "-k", "test_keeps_the_order", combination="acme-*")
     pinned.assert_outcomes(failed=1)
-    pinned.stdout.fnmatch_lines(["*similarities round (pinned)*"])
+    pinned.stdout.fnmatch_lines(["*two similarities (pinned)*"])
 
 
 def test_a_broken_variation_is_reproduced_by_the_line_it_prints(project):
@@ -216,7 +216,7 @@ def test_golden_texts_are_approved_and_drift_of_the_reference_is_named(project, 
     result.assert_outcomes(passed=1, failed=1)
     result.stdout.fnmatch_lines(
         [
-            "*tokens of the golden texts drifted from what was approved*",
+            "*tokens of the golden texts differ from what was approved*",
             "*cause: tokens: *special tokens at both ends are missing*",
             "*libraries since it was approved: *tokenizers * -> 99.0*",
             "*next step: find which library*once it is meant: pytest*",
@@ -361,7 +361,7 @@ def pytest_gate_combinations(registry):
     # In a process of its own: raised in this one, the interrupt would end these tests, too.
     result = project.runpytest_subprocess(*SUITES, *selected, *given)
     assert result.ret == pytest.ExitCode.INTERRUPTED
-    told = "interrupted: what is told here is of the tests that had run by then"
+    told = "interrupted: this covers the tests that had run by then"
     assert told in result.outlines
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert report["verdict"] == "fail"

@@ -191,7 +191,7 @@ def test_a_receipt_that_nothing_asks_for_is_told(project):
     given = ["torch-bf16-cpu" if word == COMBINATION else word for word in GIVEN]
     result = project.runpytest_inprocess(*given, "--gate-receipt", "h200.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--gate-receipt proves nothing here: no combination asked for runs on CUDA*"])
+    result.stderr.fnmatch_lines(["*--gate-receipt proves nothing here: no chosen combination runs on CUDA*"])
 
 
 def test_the_ini_file_can_demand_it(project):
@@ -282,8 +282,8 @@ def say(**values: Any):
         (of("receipt", update=True), "it is of a session that approved what it measured*"),
         (of("receipt", named_profile="acme-box"), "it was held against the hardware profile acme-box by*"),
         (of("machine", gpu=None), "it was made on a machine without a GPU*"),
-        (lambda r: r["trouble"].append("interrupted: early"), "its session had trouble: interrupted: early"),
-        (lambda r: r["combinations"].clear(), "it was not asked for there"),
+        (lambda r: r["trouble"].append("interrupted: early"), "its session reported an error: interrupted: early"),
+        (lambda r: r["combinations"].clear(), "that session did not run it"),
         (lambda r: r["combinations"].append(3), None),
         (
             drop(("speed", "memory", "size")),
@@ -293,13 +293,13 @@ def say(**values: Any):
         (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cpu"), "it ran on cpu there, not on CUDA"),
         (say(run={}), "it ran on unknown there, not on CUDA"),
         (fail, "failed there: keeps 80.00%"),
-        (say(verdict="error", reason="no memory\nat all"), "trouble there: no memory"),
+        (say(verdict="error", reason="no memory\nat all"), "error there: no memory"),
         (say(verdict="fail"), "it is 'fail' there, though no check of it failed"),
         (
             lambda r: judged(r, "golden").update(verdict="green"),
-            "what it says is malformed: ValidationError: Invalid enum value 'green' *",
+            "its content is malformed: ValidationError: Invalid enum value 'green' *",
         ),
-        (lambda r: judged(r, "golden").pop("verdict"), "what it says is malformed: ValidationError: *"),
+        (lambda r: judged(r, "golden").pop("verdict"), "its content is malformed: ValidationError: *"),
     ],
 )
 def test_a_receipt_of_something_else_is_red(project, change, message):

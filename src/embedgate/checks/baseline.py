@@ -1,4 +1,4 @@
-"""Did anything drift since it was approved? Values, and what becomes of golden texts."""
+"""Did anything regress since it was approved? Values, and what becomes of golden texts."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def values(context: Context, case: Case) -> Judgement:
     where = " and ".join(served) or found.profile
     unknown = [f"not approved yet: {name}" for name in missing]
     if worse:
-        cause = f"drifted below what was approved for {where} in {len(worse)} of {len(measured)} values"
+        cause = f"regressed from what was approved for {where} in {len(worse)} of {len(measured)} values"
         step = f"find what changed (library versions: see report.json); once it is meant: {record}"
         return case.failed(Diagnosis("baseline", cause, step), details=(*worse, *unknown))
     if missing:
@@ -103,7 +103,7 @@ def golden(context: Context, case: Case) -> Judgement:
         return case.passed(f"{message}{move:g} is tolerated", value=worst, limit=move, n=len(texts))
     return case.failed(
         replace(found, next_step=f"{found.next_step}; once it is meant: {context.record_command}"),
-        f"{found.layer} of the golden texts drifted from what was approved for {approved.profile}",
+        f"{found.layer} of the golden texts differ from what was approved for {approved.profile}",
         limit=move,
         n=len(texts),
         details=(_changed_libraries(approved.approval.libraries, session.libraries_of(combination)),),

@@ -189,7 +189,7 @@ def _within(
             return case.untrusted(error)
         value = each.value
         if value is None:
-            unknown = f"{each.label}: approved, and not told any more" if approved else unknown
+            unknown = f"{each.label}: approved, and no longer reported" if approved else unknown
             continue
         if updates:
             entry = Entry(Key(combination.id, BUDGET, each.metric, sha256), value, value, value, 1)

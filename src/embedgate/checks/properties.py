@@ -60,7 +60,7 @@ def keeps_order(context: Context, case: Case) -> Judgement:
     outcome = ordering.keeps_order(margin, context.session.exploration, context.session.seed, first)
     holds = (
         f"kept the order of every pair of similarities that the reference tells apart by more than {margin:g}; "
-        f"the largest margin turned round is {outcome.worst:.2g}"
+        f"the largest reversed margin is {outcome.worst:.2g}"
     )
     return _judged(context, case, run, outcome, holds)
 

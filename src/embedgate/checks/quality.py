@@ -90,7 +90,7 @@ def order_kept(context: Context, case: Case) -> Judgement:
     cases, _ = approved_set()
     turned = Counter(each.relation for each, kept in zip(cases, scores.items, strict=True) if kept < 1)
     shown = ", ".join(f"{relation} {count}" for relation, count in turned.most_common()) or "none"
-    message = f"turns {turned.total()} of {len(cases)} orders round ({shown}): keeps {scores.value:.2%}"
+    message = f"reverses {turned.total()} of {len(cases)} orders ({shown}): keeps {scores.value:.2%}"
     message += f", {floor:.2%} is required"
     return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run))
 

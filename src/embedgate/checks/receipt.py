@@ -44,7 +44,7 @@ def demanded(plan: Plan) -> tuple[Combination, ...]:
     """
     found = tuple(combination for combination in plan.combinations if combination.device == DEMANDED)
     if not found:
-        cause = "--gate-receipt proves nothing here: no combination asked for runs on CUDA"
+        cause = "--gate-receipt proves nothing here: no chosen combination runs on CUDA"
         raise GateError(cause, "leave it out, or ask for one by --gate-combination")
     return found
 
@@ -138,7 +138,7 @@ class Receipts:
         if not report["machine"]["gpu"]:
             yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
         if report["trouble"]:
-            yield f"its session had trouble: {report['trouble'][0]}"
+            yield f"its session reported an error: {report['trouble'][0]}"
 
     def _other_data(self, datasets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         there = {dataset["name"]: dataset["sha256"] for dataset in datasets}
@@ -158,10 +158,10 @@ class Receipts:
             if file.findings:
                 return self._failed(case, file, file.findings), row is not None
             if row is None:
-                return self._failed(case, file, ["it was not asked for there"]), False
+                return self._failed(case, file, ["that session did not run it"]), False
             return self._judged(case, file, row), True
         except _MALFORMED as error:
-            finding = f"what it says is malformed: {type(error).__name__}: {error}"
+            finding = f"its content is malformed: {type(error).__name__}: {error}"
             return self._failed(case, file, [finding]), True
 
     def _judged(self, case: Case, file: _File, row: Mapping[str, Any]) -> Judgement:
@@ -169,7 +169,7 @@ class Receipts:
         if row["verdict"] == "skipped":
             return self._open(case, f"{combination} could not run where {file.path} was made: {row['reason']}")
         if row["verdict"] == "error":
-            return self._failed(case, file, [f"trouble there: {_line(row['reason'])}"])
+            return self._failed(case, file, [f"error there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
         findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
         failed = [j for j in judgements if j.verdict == "fail"]

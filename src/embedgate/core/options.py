@@ -230,7 +230,11 @@ OPTIONS = (
     Option(name="update", about="approve the measured values as the new baseline", setting="update"),
     Option(name="reason", metavar="TEXT", about="with --gate-update: why the baseline changes", setting="reason"),
     Option(name="update-in-ci", about="allow --gate-update where CI is set", setting="update_in_ci"),
-    Option(name="strict", about="fail also where a verdict is inconclusive or a combination cannot run here", setting="strict"),
+    Option(
+        name="strict",
+        about="fail also where a verdict is inconclusive or a combination cannot run here",
+        setting="strict",
+    ),
     Option(
         name="report",
         metavar="DIR",

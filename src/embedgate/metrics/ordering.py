@@ -35,7 +35,7 @@ def evaluate(candidate: FloatArray, reference: FloatArray) -> dict[str, Scores]:
         reference: The reference's margins of the same cases in the same order, float64 `[n]`.
 
     Returns:
-        `order_kept`; its items are 1 (kept), 0 (turned round) or 0.5 (equal similarities in one arm alone).
+        `order_kept`; its items are 1 (kept), 0 (reversed) or 0.5 (equal similarities in one arm alone).
     """
     signs = np.sign(candidate), np.sign(reference)
     agree = (signs[0] * signs[1] + 1) / 2

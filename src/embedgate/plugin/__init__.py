@@ -229,7 +229,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         return
     bench.seal_facts()
     if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
-        collector.trouble.append("interrupted: what is told here is of the tests that had run by then")
+        collector.trouble.append("interrupted: this covers the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         with _told(collector):
             collector.trouble += bench.complaints()

@@ -51,7 +51,7 @@ class Seen:
 
 
 class Ordering:
-    """Looks for cases of which a combination turns the order round, or moves a similarity too far.
+    """Looks for cases whose order a combination reverses, or whose similarity it moves too far.
 
     Args:
         candidate: Embeds texts by the combination.
@@ -67,7 +67,7 @@ class Ordering:
         return Seen(case, _similarities(self._reference, case), _similarities(self._candidate, case))
 
     def keeps_order(self, margin: float, profile: Profile, seed: int, first: Iterable[Case] = ()) -> Outcome:
-        """Looks for a case whose order is turned round although the reference's margin is beyond noise.
+        """Looks for a case whose order is reversed although the reference's margin is beyond noise.
 
         Args:
             margin: The margin up to which an order may turn round.
@@ -76,7 +76,7 @@ class Ordering:
             first: Cases to try first.
 
         Returns:
-            What came of it; its worst value is the largest margin of an order that turned round.
+            What came of it; its worst value is the largest margin of a reversed order.
         """
         worst = 0.0
 
@@ -92,7 +92,7 @@ class Ordering:
                 return None
             return Violation(
                 texts=case.texts,
-                message=f"turns the order of two similarities round ({case.relation}): "
+                message=f"reverses the order of two similarities ({case.relation}): "
                 f"the reference tells them apart by {abs(seen.margin):.4f}, {margin:g} is noise",
                 value=abs(seen.margin),
                 limit=margin,

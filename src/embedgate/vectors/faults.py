@@ -126,7 +126,7 @@ def overlap(one: Ids, other: Ids) -> float:
 
 
 def _metric(found: Ids, queries: Matrix, documents: Matrix) -> Diagnosis | None:
-    """Whether results stand in the order of their cosines turned round, whichever they are."""
+    """Whether results stand in ascending order of their cosines, whichever they are."""
     from scipy.stats import spearmanr
 
     lengths = np.maximum(np.linalg.norm(documents[found], axis=2), np.float32(1e-12))
@@ -135,7 +135,7 @@ def _metric(found: Ids, queries: Matrix, documents: Matrix) -> Diagnosis | None:
     orders = [spearmanr(row, places).statistic for row in cosines if np.ptp(row) > 0]
     if not orders or np.mean(orders) > WORST_FIRST:
         return None
-    cause = "it ranks the worst first: the order of its results is that of their cosines turned round"
+    cause = "it ranks the worst first: its results are in ascending order of their cosines"
     return Diagnosis("index", cause, "see whether it takes similarities for distances, of which the least is best")
 
 
