@@ -140,7 +140,7 @@ def few_cases() -> Iterator[None]:
     sentences.approved_set.cache_clear()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # of the module's own model
 def context_with(cache, model) -> Callable[..., Context]:
     """Makes what checks judge by, over the small model, with combinations of the test's own added."""
     from embedgate.checks import CheckRegistry, Context
