@@ -62,7 +62,7 @@ def test_the_extras_of_the_device_are_told_where_the_library_is_missing(invented
     with pytest.raises(Unavailable) as caught:
         backend.module(device)
     assert str(caught.value) == (
-        f"what zzz needs cannot be imported (No module named 'zzz_runtime'); pip install 'embedgate[{extras}]'"
+        f"a library of zzz cannot be imported (No module named 'zzz_runtime'); pip install 'embedgate[{extras}]'"
     )
 
 

@@ -283,9 +283,9 @@ class TestSpeed:
         [
             ({"machine": "another"}, ELSEWHERE),
             ({"machine": ""}, ELSEWHERE),
-            ({"threads": 77}, "budgets are approved for 77 threads, and these are"),
+            ({"threads": 77}, "budgets were approved with 77 threads, and this session uses"),
             ({"inherited": True}, "budgets are approved for cpu and not for cpu-x86_64-test"),
-            ({"sha256_of": lambda _: "0" * 64}, "what is measured has changed since budgets were approved"),
+            ({"sha256_of": lambda _: "0" * 64}, "the timed texts have changed since budgets were approved"),
         ],
     )
     def test_a_budget_of_another_machine_judges_nothing(self, budgets, speeds, changed, cause):
@@ -511,7 +511,7 @@ class TestProducts:
         assert "no budget is approved" in found.message
         run = context.session.run(ACME)
         monkeypatch.setattr(run, "evidence", replace(run.evidence, products={}))
-        assert "does not tell what its products compute in" in budgets({self.SHARE: 1.0}).products(ACME).message
+        assert "does not report the type its products compute in" in budgets({self.SHARE: 1.0}).products(ACME).message
 
     def test_an_update_records_the_share(self, context, budgets, monkeypatch):
         assert budgets({}, update=True).products(ACME).verdict == "pass"

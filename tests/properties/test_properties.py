@@ -737,6 +737,7 @@ def test_nan_in_one_surrounding_is_red_and_leaves_the_report_valid(context_with,
     judgement = context.ask("invariance", combination, "padding")
     context.close()
     told(judgement, "finiteness", "holds NaN or infinity beside a longer text")
+    assert "is not finite beside a longer text" in judgement.message
     assert json.loads(json.dumps(judgement.to_json(), allow_nan=False))["value"] is None
 
 

@@ -272,7 +272,10 @@ def say(**values: Any):
     ("change", "message"),
     [
         (of("model", fingerprint="0" * 64), "it is of another model: small (000000000000), not *"),
-        (of("receipt", code_sha256="0" * 64), "it was judged by other code or decisions: code_sha256 differ"),
+        (
+            of("receipt", code_sha256="0" * 64),
+            "it was judged by other code or decisions than this checkout's: code_sha256",
+        ),
         (lambda r: r["datasets"].clear(), "it was not judged on mine"),
         (lambda r: r["datasets"].append({"name": "b", "sha256": ""}), "it was judged on b as well*"),
         (
@@ -340,7 +343,7 @@ def test_other_decisions_are_red_and_named(project, name, group):
         file.write("\n")
     result = verify(project)
     result.assert_outcomes(failed=1, deselected=OTHERS)
-    result.stdout.fnmatch_lines([f"*: it was judged by other code or decisions: {group} differ"])
+    result.stdout.fnmatch_lines([f"*: it was judged by other code or decisions than this checkout's: {group}"])
 
 
 def test_every_mismatch_is_told_at_once(project, monkeypatch):
@@ -351,7 +354,7 @@ def test_every_mismatch_is_told_at_once(project, monkeypatch):
     result = verify(project)
     result.stdout.fnmatch_lines(
         [
-            "*: it was judged by other code or decisions: embedgate, suites differ",
+            "*: it was judged by other code or decisions than this checkout's: embedgate, suites",
             "*it was judged on other content of mine",
         ]
     )

@@ -146,7 +146,7 @@ class Approvals:
         sound = [run for run in self._session.finished() if is_sound(self._context, run)]
         if not sound and (ran := self._session.finished()):
             cause = f"{', '.join(run.combination.id for run in ran)} is not what its id says, so nothing is approved"
-            raise BaselineError(cause, "run test_is_what_its_id_says, which tells what it is")
+            raise BaselineError(cause, "run test_is_what_its_id_says, which names what really ran")
         entries = {run.combination: self._to_approve(run) for run in sound}
         by_profile = self._by_profile([run for run in sound if entries[run.combination]])
         if not by_profile:

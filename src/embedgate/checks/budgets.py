@@ -21,7 +21,7 @@ from embedgate.metrics import BUDGET
 from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, upper_end
 
 # Told in one line for all budgets of a session, so it names none.
-ELSEWHERE = "budgets of time and memory judge on the very machine that approved them alone, and this is another one"
+ELSEWHERE = "budgets of time and memory hold on the machine that approved them alone, and this is another"
 # So many times faster than approved, an encoder probably no longer encodes.
 REMEMBERS = 5
 
@@ -84,7 +84,7 @@ class ApprovedBudgets:
         if found is None:
             return None, f"no budget is approved for {self._context.profile_of(combination)}"
         if found.entry.key.dataset_sha256 != sha256:
-            return None, "what is measured has changed since budgets were approved"
+            return None, "the timed texts have changed since budgets were approved"
         if portable:
             return found, ""
         session, was = self._context.session, found.provenance
@@ -96,7 +96,7 @@ class ApprovedBudgets:
         if machine.gpu is not None and was.gpu != machine.gpu:
             return None, f"budgets are approved for {was.gpu or 'another GPU'}, and this is {machine.gpu}"
         if was.threads != session.threads:
-            return None, f"budgets are approved for {was.threads} threads, and these are {session.threads}"
+            return None, f"budgets were approved with {was.threads} threads, and this session uses {session.threads}"
         return found, ""
 
     def keep(self, entry: Entry, approved: Approved | None, slack: float) -> None:

@@ -84,7 +84,7 @@ def size(context: Context, case: Case) -> Judgement:
     known = [each for each in measured if each.value]
     shown = ", ".join(f"{mb(each.value)} of {each.label}" for each in known if each.value)
     if not known:
-        cause = "the encoder does not tell the bytes of its weights or artefact"
+        cause = "the encoder does not report the bytes of its weights or artefact"
         return case.unjudged(Diagnosis("evidence", cause, TELL), "is of unknown size")
     if case.combination.weight_precision.startswith("int8") and reference.product_bytes:
         most = reference.weight_bytes - LEAST_SAVING * INT8_SAVES * reference.product_bytes
@@ -109,10 +109,10 @@ def products(context: Context, case: Case) -> Judgement:
     total = sum(found.values())
     if kind is None:
         cause = f"the weight precision {combination.weight_precision} promises no type"
-        return case.unjudged(Diagnosis("evidence", cause, ""), "are not known")
+        return case.unjudged(Diagnosis("evidence", cause, ""), "its products are not known")
     if not total:
-        cause = "the encoder does not tell what its products compute in"
-        return case.unjudged(Diagnosis("evidence", cause, TELL), "are not known")
+        cause = "the encoder does not report the type its products compute in"
+        return case.unjudged(Diagnosis("evidence", cause, TELL), "its products are not known")
     share = found.get(kind, 0) / total
     shown = f"{found.get(kind, 0)} of {total} products with weights compute in {kind}"
     budgets = context.of(ApprovedBudgets)

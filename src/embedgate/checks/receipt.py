@@ -122,7 +122,7 @@ class Receipts:
         here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._context.invocation)
         if section["code_sha256"] != receipt.combined(here):
             differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
-            yield f"it was judged by other code or decisions: {', '.join(differ) or 'code_sha256'} differ"
+            yield f"it was judged by other code or decisions than this checkout's: {', '.join(differ) or 'code_sha256'}"
         yield from self._other_data(report["datasets"])
         if beyond := list(_out_of_range(report["libraries"])):
             yield f"it was measured with versions that embedgate does not take: {', '.join(beyond)}"

@@ -74,7 +74,7 @@ class Backend:
         except ImportError as error:
             extras = self.extras.get(device)
             step = f"pip install 'embedgate[{extras}]'" if extras else "reinstall embedgate"
-            raise Unavailable(f"what {self.name} needs cannot be imported ({error})", step) from error
+            raise Unavailable(f"a library of {self.name} cannot be imported ({error})", step) from error
 
     def combinations(self) -> dict[Combination, Offer]:
         """All it offers, in the order of the report."""

@@ -163,11 +163,12 @@ def look_into(
         if moved.move <= limit:
             return None
         layer, cause = _explained(subject, variation, moved, stability.batch)
+        finite = np.isfinite(moved.move)
+        how = f"moves by {moved.move:.2g} {variation.where}, {limit:g} is declared"
         return Violation(
             texts,
-            f"the embedding of {quoted(moved.text, 80)} moves by {moved.move:.2g} {variation.where}, "
-            f"{limit:g} is declared",
-            moved.move if np.isfinite(moved.move) else None,
+            f"the embedding of {quoted(moved.text, 80)} {how if finite else f'is not finite {variation.where}'}",
+            moved.move if finite else None,
             limit,
             layer,
             cause,

@@ -110,7 +110,7 @@ class FreshProcess:
             found = read_json(file.with_suffix(".answer"), answer, BuildError, ALONE)
             if found is None:
                 how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "ended without an answer"
-                said = _error_of(done.stderr) or _error_of(done.stdout) or "it said nothing"
+                said = _error_of(done.stderr) or _error_of(done.stdout) or "it printed nothing"
                 raise BuildError(f"the fresh process of {request.combination} {how}: {said}", ALONE)
         if found.found is None:
             raise GateError(found.cause, found.action)
