@@ -38,7 +38,7 @@ MUTATIONS = (
         "checks/effective.py",
         "not np.isfinite(run.embeddings.matrix).all()",
         "np.isnan(run.embeddings.matrix).all()",
-        "suites checks encoders/test_custom.py plugin/test_plugin.py -k nan",
+        "suites/test_faults.py -k nan",
     ),
     Mutation(
         "checks/budgets.py",

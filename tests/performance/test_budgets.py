@@ -305,7 +305,7 @@ class TestSpeed:
                 "inconclusive",
                 ELSEWHERE,
             ),
-            ({"gpu": "NVIDIA H200", "threads": 77}, "inconclusive", "budgets are approved for 77 threads"),
+            ({"gpu": "NVIDIA H200", "threads": 77}, "inconclusive", "budgets were approved with 77 threads"),
         ],
     )
     def test_a_budget_of_a_gpu_holds_for_that_gpu_in_the_same_machine(self, budgets, speeds, changed, verdict, cause):
