@@ -214,6 +214,7 @@ def failed(done: list[SimpleNamespace]) -> list[str]:
     ]
 
 
+@pytest.mark.slow("pytest takes every call of it that docs tell to type, and each selects a test")
 def test_pytest_takes_every_call_of_it(clone):
     calls = pytest_calls()
     assert len(calls) > 40
