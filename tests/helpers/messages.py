@@ -6,7 +6,7 @@ import functools
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +54,7 @@ class Messages:
         @functools.wraps(init)
         def told(self: Any, *args: Any, **kwargs: Any) -> None:
             init(self, *args, **kwargs)
-            if next(_callers(), "").startswith("embedgate."):
+            if _maker().startswith("embedgate."):
                 tell(self)
 
         kind.__init__ = told  # type: ignore[method-assign]
@@ -71,11 +71,9 @@ class Messages:
         self.keep(type(error).__name__, f"{error.cause}; {error.action}" if error.action else error.cause)
 
 
-def _callers() -> Iterator[str]:
-    """Modules of the frames that make an object, without those that do it on another's behalf."""
+def _maker() -> str:
+    """The module that makes an object, whoever does it on its behalf: a subclass's `__init__`, `dataclasses.replace`."""
     frame = sys._getframe(2)
-    while frame is not None:
-        name = str(frame.f_globals.get("__name__", ""))
-        if name not in ("dataclasses", __name__) and frame.f_code.co_name != "__init__":
-            yield name
-        frame = frame.f_back  # type: ignore[assignment]
+    while frame.f_code.co_name == "__init__" or frame.f_globals["__name__"] in ("dataclasses", __name__):
+        frame = frame.f_back
+    return str(frame.f_globals["__name__"])

@@ -659,8 +659,9 @@ noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
 
 
 def restored(monkeypatch) -> None:
-    """What the conftest above puts in place goes with the test, in whose process it is."""
-    for place, name in ((timing, "clock_of"), (custom.CustomEncoder, "encode"), (EncoderPool, "timed")):
+    """What the conftests above put in place goes with the test, in whose process it is."""
+    put = ((timing, "clock_of"), (custom.CustomEncoder, "encode"), (EncoderPool, "timed"))
+    for place, name in (*put, (noise, "PROCESSES"), (noise, "workloads")):
         monkeypatch.setattr(place, name, getattr(place, name))
 
 
@@ -736,8 +737,6 @@ class TestFreshProcess:
     def test_noise_is_measured_process_by_process_and_runs_no_test(self, project, monkeypatch):
         project.makeconftest(CONFTEST + CLOCK + FEW)
         restored(monkeypatch)
-        monkeypatch.setattr(noise, "PROCESSES", noise.PROCESSES)
-        monkeypatch.setattr(noise, "workloads", noise.workloads)
         found = project.runpytest_inprocess("--gate-noise", "--pyargs", "embedgate.suites")
         assert found.ret == 0
         found.stdout.fnmatch_lines(

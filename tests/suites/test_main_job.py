@@ -15,7 +15,7 @@ from embedgate.encoders.registry import offers
 
 ON_CPU = tuple(combination for combination in offers() if combination.device == "cpu")
 EMULATED = tuple(combination for combination in ON_CPU if emulated(combination))
-# Exported fp32 is judged by tests/encoders, and by the next test but this one on the small model.
+# Exported fp32 is judged in tests/encoders, and below by every suite on the small model.
 REAL = tuple(c for c in ON_CPU if c not in EMULATED and (c.is_reference or c.weight_precision != "fp32"))
 
 
