@@ -18,6 +18,6 @@ def test_keeps_the_similarity(uphold):
 
 
 @pytest.mark.gate("ordering.kept")
-def test_turns_few_orders_round(uphold):
+def test_reverses_few_orders(uphold):
     """The share of orders kept, however small the reference's margin, above the floor of the weight precision."""
     uphold()

@@ -226,8 +226,8 @@ NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelle
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("set.csv", GOOD + b"e,f\n", ":4: 2 column(s), not 3: 'sentence1', 'sentence2', 'score'"),
-        ("set.csv", GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n', ":8: 4 column(s), not 3: 'sentence1', 'sentence2', 'score'"),
+        ("set.csv", GOOD + b"e,f\n", ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
+        ("set.csv", GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n', ":8: 4 columns, not 3: 'sentence1', 'sentence2', 'score'"),
         ("set.csv", GOOD + b" ,f,3\n", ":4: 'sentence1' is empty"),
         ("set.csv", GOOD + b"e,f,high\n", ":4: 'score' is 'high', not a number"),
         ("set.csv", GOOD + b'e,f,"NaN\n"\n', ":4: 'score' is nan, not a finite number"),
@@ -242,8 +242,8 @@ NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelle
         ("set.csv", b"a,b,c\nd,e,f\n", f":1: columns 'a', 'b', 'c' fit no kind of dataset; {NEEDS}"),
         ("set.csv", b'text,text,"a\nb"\na,b,c\n', ":1: two columns have the same name: 'text', 'text', 'a\\nb'"),
         ("set.csv", b"\n\n", ": holds no rows"),
-        ("set.csv", GOOD[:26], ": 0 item(s), but a metric needs at least two"),
-        ("set.csv", GOOD[:32], ": 1 item(s), but a metric needs at least two"),
+        ("set.csv", GOOD[:26], ": 0 items, but a metric needs at least two"),
+        ("set.csv", GOOD[:32], ": 1 item, but a metric needs at least two"),
         ("set.csv", b"a,b,3\nc,d,3.0\n", ": every grade is 3, so nothing can correlate with them"),
         ("set.csv", b"text,label\na,x\nb,x\n", ": 'x' is the only label, but clusters need at least two"),
         ("set.csv", b"text,label\na,x\nb,y\n", ": no two texts share a label, so there are no clusters to find"),
@@ -321,7 +321,7 @@ def test_nesting_beyond_the_parser(tmp_path: Path) -> None:
         ("qrels/test.tsv", b"q1\td1\t1.5\n", "/qrels/test.tsv:6: 'score' is 1.5, not a whole number"),
         ("qrels/test.tsv", b"q1\td1\tyes\n", "/qrels/test.tsv:6: 'score' is 'yes', not a number"),
         ("qrels/test.tsv", b"q2\td1\t2\n", "/qrels/test.tsv:6: document 'd1' has two scores for query 'q2'"),
-        ("qrels/test.tsv", b"q1 d1 1\n", "/qrels/test.tsv:6: 1 column(s), not 3: 'query-id', 'corpus-id', 'score'"),
+        ("qrels/test.tsv", b"q1 d1 1\n", "/qrels/test.tsv:6: 1 column, not 3: 'query-id', 'corpus-id', 'score'"),
     ],
 )
 def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:
@@ -341,7 +341,7 @@ def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None,
             "/qrels/test.tsv:1: columns 'q1', '0', 'd1', '1'; needs query-id, corpus-id and score",
         ),
         ({"qrels/test.tsv": b"q1\td1\t0\n"}, "/qrels/test.tsv: no query has a relevant document (a score above 0)"),
-        ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item(s), but a metric needs at least two"),
+        ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item, but a metric needs at least two"),
         (
             {"corpus.jsonl": jsonl([{"_id": f"d{n}", "text": "same"} for n in range(4)])},
             ": fewer than two different documents, so there is nothing to rank",

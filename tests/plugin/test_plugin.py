@@ -125,7 +125,7 @@ def test_update_shows_the_difference(project):
     next(e for e in baseline["entries"] if e["metric"] == "cosine_mean")["value"] = 0.5
     file.write_text(json.dumps(baseline))
     result = run(project, "--gate-update", "--gate-reason", "restored")
-    result.stdout.fnmatch_lines(["*baseline: 1 values changed*", "*cosine_mean*0.5000*+0.*"])
+    result.stdout.fnmatch_lines(["*baseline: 1 value changed*", "*cosine_mean*0.5000*+0.*"])
     approvals = json.loads(file.read_text())["approvals"]
     assert [approval["reason"] for approval in approvals] == ["first values", "restored"]
 

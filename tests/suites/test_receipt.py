@@ -290,9 +290,9 @@ def say(**values: Any):
         (lambda r: r["combinations"].append(3), None),
         (
             drop(("speed", "memory", "size")),
-            f"6 of {CHECKS} checks were not judged there: memory, size, speed batch_1_medium, *",
+            f"not judged there: 6 of {CHECKS} checks: memory, size, speed batch_1_medium, *",
         ),
-        (drop(("golden",)), f"1 of {CHECKS} checks were not judged there: golden"),
+        (drop(("golden",)), f"not judged there: 1 of {CHECKS} checks: golden"),
         (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cpu"), "it ran on cpu there, not on CUDA"),
         (say(run={}), "it ran on unknown there, not on CUDA"),
         (fail, "failed there: keeps 80.00%"),
@@ -474,8 +474,8 @@ def test_a_receipt_of_few_checks_is_red(project):
     result.assert_outcomes(failed=1, deselected=OTHERS)
     result.stdout.fnmatch_lines(
         [
-            f"*h200.json: {CHECKS - 1} of {CHECKS} checks were not judged there: agreement texts:mine cosine_mean, *; "
-            f"{CHECKS - 1} were deselected (-m 'gpu', -k 'test_is_what_its_id_says')"
+            f"*h200.json: not judged there: {CHECKS - 1} of {CHECKS} checks: agreement texts:mine cosine_mean, *; "
+            f"deselected: {CHECKS - 1} (-m 'gpu', -k 'test_is_what_its_id_says')"
         ]
     )
 

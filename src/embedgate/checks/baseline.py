@@ -13,7 +13,7 @@ from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, StoredVectors
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BaselineError
+from embedgate.core.errors import BaselineError, counted
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import drifted, largest_move
@@ -66,16 +66,16 @@ def values(context: Context, case: Case) -> Judgement:
                 better.append(line)
     except BaselineError as error:
         return case.untrusted(error)
-    where = " and ".join(served) or found.profile
+    where, n = " and ".join(served) or found.profile, counted(len(measured), "value")
     unknown = [f"not approved yet: {name}" for name in missing]
     if worse:
-        cause = f"regressed from what was approved for {where} in {len(worse)} of {len(measured)} values"
+        cause = f"regressed from what was approved for {where} in {len(worse)} of {n}"
         step = f"find what changed (library versions: see report.json); once it is meant: {record}"
         return case.failed(Diagnosis("baseline", cause, step), details=(*worse, *unknown))
     if missing:
-        cause = f"{len(missing)} of {len(measured)} values were never approved for {where}"
+        cause = f"never approved for {where}: {len(missing)} of {n}"
         return case.failed(Diagnosis("baseline", cause, f"approve what you see by: {record}"), details=tuple(unknown))
-    message = f"within what was approved for {where}: {len(measured)} values, largest difference {largest:.4f}"
+    message = f"within what was approved for {where}: {n}, largest difference {largest:.4f}"
     if better:
         message += f"; {len(better)} better than approved, approve them by: {record}"
     return case.passed(message, details=tuple(better))

@@ -10,7 +10,7 @@ from embedgate.approved.examples import load_pinned
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
-from embedgate.core.errors import ResourceError
+from embedgate.core.errors import ResourceError, counted
 from embedgate.core.judgement import ANY_TEXT, MARGIN, SIMILARITY, TOKENS, Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
@@ -111,7 +111,7 @@ def reads_the_same_tokens(context: Context, case: Case) -> Judgement:
         return case.judgement("inconclusive", message)
     difference = describe_tokens(texts, mine, theirs)
     if not difference:
-        return case.passed(f"the reference's token ids for {len(texts)} texts", n=len(texts))
+        return case.passed(f"the reference's token ids for {counted(len(texts), 'text')}", n=len(texts))
     diagnosis = Diagnosis("tokens", difference, NEXT_STEPS["tokens"])
     return case.failed(diagnosis, f"reads other tokens than the reference: {difference}", n=len(texts))
 

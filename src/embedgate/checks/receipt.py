@@ -20,7 +20,7 @@ from packaging.version import InvalidVersion, Version
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, counted
 from embedgate.core.judgement import Diagnosis, Judgement, printable
 from embedgate.core.machine import library_versions, profile
 from embedgate.core.options import receipt_words
@@ -186,7 +186,7 @@ class Receipts:
             return case.judgement("inconclusive", message, details=tuple(notes))
         unjudged = [j for j in judgements if j.unjudged]
         causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
-        told = [f"{len(unjudged)} checks not judged there: {_line('; '.join(causes))}"] if unjudged else []
+        told = [f"{counted(len(unjudged), 'check')} not judged there: {_line('; '.join(causes))}"] if unjudged else []
         if unjudged and self._plan.settings.strict:
             return self._open(case, f"{combination} in {file.path}: {told[0]}")
         message = (
@@ -207,8 +207,8 @@ class Receipts:
             asked = section["asked"].get(combination.id, {})
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
             left_out = asked.get("deselected", 0)
-            why = f"; {left_out} were deselected ({', '.join(chosen)})" if left_out else ""
-            yield f"{len(missing)} of {len(wanted)} checks were not judged there: {shown}{why}"
+            why = f"; deselected: {left_out} ({', '.join(chosen)})" if left_out else ""
+            yield f"not judged there: {len(missing)} of {counted(len(wanted), 'check')}: {shown}{why}"
 
     def _expects(self, judgement: Judgement, profile_name: str) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric

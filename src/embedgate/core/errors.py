@@ -54,3 +54,8 @@ class EncodeError(GateError):
 def one_line(error: BaseException) -> str:
     """Type and first line of an exception that is none of the above, for a cause."""
     return f"{type(error).__name__}: {error}".splitlines()[0]
+
+
+def counted(n: int, noun: str) -> str:
+    """A number and what it counts, as in `1 text` and `2 texts`: of nouns whose plural ends in s."""
+    return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"

@@ -11,7 +11,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
-from embedgate.core.errors import DataError
+from embedgate.core.errors import DataError, counted
 
 Row = Mapping[str, object]
 
@@ -157,7 +157,7 @@ def _records(path: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, li
 def _named(path: Path, columns: tuple[str, ...], records: Iterator[tuple[int, list[str]]]) -> Iterator[tuple[int, Row]]:
     for line, cells in records:
         if len(cells) != len(columns):
-            raise DataError(f"{path}:{line}: {len(cells)} column(s), not {len(columns)}: {shown(columns)}")
+            raise DataError(f"{path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}")
         yield line, dict(zip(columns, cells, strict=True))
 
 

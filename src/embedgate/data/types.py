@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import DataError
+from embedgate.core.errors import DataError, counted
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
 
@@ -65,7 +65,7 @@ class Dataset(ABC):
 
     def __post_init__(self) -> None:
         if len(self) < 2:
-            raise DataError(f"{self.source}: {len(self)} item(s), but a metric needs at least two")
+            raise DataError(f"{self.source}: {counted(len(self), 'item')}, but a metric needs at least two")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)

@@ -14,6 +14,7 @@ from scipy.stats import norm
 from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.context import tolerances_of
 from embedgate.core.combination import Combination
+from embedgate.core.errors import counted
 from embedgate.core.machine import default_threads
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import LOOKS, TO_RECORD, Aim, Levels, Row, ratios
@@ -105,8 +106,8 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
             proposed[kind] = max(proposed.get(kind, 0.0), noise.slack)
     for note in watch.notes():
         console.print(note, style="yellow")
-    threads = settings.threads or default_threads()
-    console.print(f"timed with {spare_threads(threads)} thread(s), {TO_RECORD} blocks in each of {PROCESSES} processes")
+    threads = counted(spare_threads(settings.threads or default_threads()), "thread")
+    console.print(f"timed with {threads}, {TO_RECORD} blocks in each of {PROCESSES} processes")
     console.print(f"slack that covers {COVERED:g} standard deviations between processes, for tolerances.toml:\n")
     console.print("# two of the numbers of [default.budget]", markup=False)
     for kind, slack in proposed.items():

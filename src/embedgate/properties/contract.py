@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeGuard
 
 import numpy as np
 
-from embedgate.core.errors import BuildError, EncodeError, ResourceError, one_line
+from embedgate.core.errors import BuildError, EncodeError, ResourceError, counted, one_line
 from embedgate.core.judgement import quoted
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
@@ -182,7 +182,7 @@ class Contract:
 
     def _unsound(self, texts: Sequence[str], rows: FloatArray) -> Violation | None:
         if rows.shape != (len(texts), self._dim) or rows.dtype != np.float32:
-            got = f"gives {rows.dtype} {list(rows.shape)} for {len(texts)} text(s)"
+            got = f"gives {rows.dtype} {list(rows.shape)} for {counted(len(texts), 'text')}"
             return _violation(texts, f"{got} instead of float32 [{len(texts)}, {self._dim}]", "pooling")
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         if not np.isfinite(lengths).all():

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
+from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, megabytes, printable, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import columns, stored
@@ -65,7 +66,7 @@ def render(summary: Summary) -> str:
     if errors or summary.skipped or summary.unjudged or summary.left_out:
         lines += ["### Not judged", ""]
         lines += [
-            f"- {len(found)} checks: {escape('; '.join(filter(None, reason)))}"
+            f"- {counted(len(found), 'check')}: {escape('; '.join(filter(None, reason)))}"
             for reason, found in summary.unjudged.items()
         ]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in errors]

@@ -12,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, printable
 from embedgate.report import columns, stored
 from embedgate.report.columns import VERDICT, Table
@@ -163,7 +164,8 @@ def _once_per_cause(judgements: list[Judgement], shared: Collection[str]) -> lis
 
 
 def _changes(changes: list[tuple[str, ...]]) -> RichTable:
-    table = RichTable(title=f"baseline: {len(changes)} values changed", box=None, pad_edge=False, title_justify="left")
+    title = f"baseline: {counted(len(changes), 'value')} changed"
+    table = RichTable(title=title, box=None, pad_edge=False, title_justify="left")
     for heading in CHANGE_HEADINGS:
         table.add_column(heading)
     for row in changes:
