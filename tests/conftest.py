@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import sys
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +27,7 @@ KINDS = {
     "model": "builds encoders of a model, or runs sessions of pytest; given to what asks for their fixtures",
     "slow(proves)": "takes more than ten seconds; says what it proves",
 }
-HEAVY = {"small", "minilm", "pytester"}
+HEAVY = {"small", "minilm", "pytester", "warm_python"}
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -111,6 +113,24 @@ def cache(shared) -> Path:
 def preloaded() -> None:
     """Before pytester takes note of the modules there are."""
     from helpers import preloaded  # noqa: F401
+
+
+@pytest.fixture(scope="session")
+def warm_python() -> Iterator[Path]:
+    """Python that has imported torch already, where the system has all that it needs."""
+    if sys.platform != "linux":
+        yield Path(sys.executable)
+        return
+    from helpers import warm
+
+    with tempfile.TemporaryDirectory() as folder, warm.warm_python(Path(folder)) as command:
+        yield command
+
+
+@pytest.fixture
+def warm(warm_python, monkeypatch) -> None:
+    """The processes that a test starts have imported torch already."""
+    monkeypatch.setattr(sys, "executable", str(warm_python))
 
 
 @pytest.fixture

@@ -161,7 +161,7 @@ def test_is_never_asked(uphold):
 
 
 @pytest.fixture
-def project(project, few):
+def project(project, few, warm):
     """A repository with checks and a suite of its own."""
     project.makeconftest(CONFTEST)
     project.makepyfile(test_extent=SUITE)

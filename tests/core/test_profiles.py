@@ -248,7 +248,7 @@ def test_torch_and_the_driver_tell_name_and_versions(monkeypatch, tmp_path):
 
 
 @pytest.mark.slow("two processes report the hardware profiles of both devices")
-def test_two_processes_of_pytest_xdist_report_both_profiles(project, few):
+def test_two_processes_of_pytest_xdist_report_both_profiles(project, few, warm):
     project.makeconftest(
         f"import sys\nsys.path.insert(0, {str(TESTS)!r})\n"
         "import pytest\nfrom helpers import stub_devices\nstub_devices.install(pytest.MonkeyPatch())\n"

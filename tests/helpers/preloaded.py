@@ -6,6 +6,7 @@ cannot be imported twice.
 
 from __future__ import annotations
 
+import gc
 from importlib import import_module
 from pkgutil import walk_packages
 
@@ -20,3 +21,7 @@ for _name in LIBRARIES:
 for _module in walk_packages(embedgate.__path__, "embedgate."):
     if not _module.name.startswith(LEFT_OUT) and not _module.name.endswith("__main__"):
         import_module(_module.name)
+
+# They are never freed: looking at them takes each collection half a second, and sessions ask for many.
+gc.collect()
+gc.freeze()

@@ -80,7 +80,7 @@ def test_the_report_is_red_where_pytest_is(project, few, found, verdict, under_s
 
 
 @pytest.mark.slow("a crashed process is red in the report too")
-def test_a_crash_of_a_process_is_red_in_the_report_too(project, few):
+def test_a_crash_of_a_process_is_red_in_the_report_too(project, few, warm):
     result = project.runpytest_subprocess(*written(project, few, ["pass", "crash"]), "-n", "1")
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert (result.ret, report["verdict"]) == (pytest.ExitCode.TESTS_FAILED, "fail")

@@ -209,7 +209,7 @@ def test_a_bad_profile_is_told_once_before_any_test(project):
     result.stderr.fnmatch_lines(["ERROR: 'NVIDIA H200' is no name of a hardware profile; write lower-case words *"])
 
 
-def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path):
+def test_an_ini_file_that_pytest_did_not_read_is_told(project, tmp_path, warm):
     outside = tmp_path / "reports"
     outside.mkdir()
     result = project.runpytest_subprocess(*SUITES, "--collect-only", "-q", "--gate-report", str(outside))
@@ -283,7 +283,7 @@ def test_expected_failure_does_not_fail_the_build(project):
 
 
 @pytest.mark.slow("pytest-xdist builds each combination once and writes one report")
-def test_two_processes_share_the_work_and_one_report(project):
+def test_two_processes_share_the_work_and_one_report(project, warm):
     options = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-*-cpu", "--gate-baselines", "approved")
     project.makeconftest("from embedgate import sentences\n\nsentences.SIZE = 20\n")  # as here, in their processes
     project.runpytest_subprocess(*SUITES, *options, "--gate-update", "--gate-reason", "first values")

@@ -60,7 +60,7 @@ def built(file) -> dict[str, set[str]]:
 
 
 @pytest.fixture
-def noted(pytester, monkeypatch, tmp_path):
+def noted(pytester, monkeypatch, tmp_path, warm):
     """The file in which combinations are noted as they are built."""
     monkeypatch.setenv("BUILT", str(tmp_path / "built"))
     return tmp_path / "built"

@@ -20,7 +20,7 @@ REAL = tuple(c for c in ON_CPU if c not in EMULATED and (c.is_reference or c.wei
 
 
 @pytest.fixture
-def judged(project):
+def judged(project, warm):
     """Runs the suites in a process of their own, and gives what the report says of each combination."""
 
     def run(combinations: tuple[Combination, ...], *options: str) -> dict[str, dict[str, Any]]:
@@ -44,9 +44,9 @@ def judged(project):
 
 @pytest.mark.slow("committed baselines hold for every quantized combination on a CPU they were not approved on")
 def test_every_quantized_combination_is_green_or_says_why_it_is_skipped(judged):
-    """On the bundled pairs alone, to be quick; the main job judges all bundled data in the same way."""
+    """On the topics alone, to be quick; the main job judges all bundled data in the same way."""
     suites = "test_baseline or test_quality or test_effective or test_golden or test_ordering"
-    judged(REAL, f"--gate-model={DEFAULT_MODEL}", "--gate-data=pairs", "-k", suites)
+    judged(REAL, f"--gate-model={DEFAULT_MODEL}", "--gate-data=topics", "-k", suites)
 
 
 @pytest.mark.slow("every suite is green for every combination that this CPU computes natively")
@@ -56,11 +56,10 @@ def test_every_suite_is_green_on_a_model_that_nothing_was_approved_of(judged, fe
     judged(natively, f"--gate-data={few}", "-k", "not test_baseline and not test_golden and not test_quality")
 
 
-@pytest.mark.slow("combinations that this CPU computes by way of float32 keep the quality and the golden texts")
+@pytest.mark.slow("combinations that this CPU computes by way of float32 keep the quality")
 @pytest.mark.skipif(not EMULATED, reason="this CPU computes in every type that is offered")
 def test_combinations_that_this_cpu_emulates_are_green(judged, project):
-    """On a part of the pairs, and the golden texts of one: in full, they would take longer than all other tests."""
+    """On a part of the pairs: on all bundled data, they would take longer than all other tests."""
     pairs = bundled_folder().joinpath("pairs/pairs.jsonl").read_text("utf-8").splitlines(keepends=True)
     project.path.joinpath("pairs.jsonl").write_text("".join(pairs[::16]), "utf-8")
-    suites = "test_quality or test_effective or (test_golden and bf16)"
-    judged(EMULATED, f"--gate-model={DEFAULT_MODEL}", "--gate-data=pairs.jsonl", "-k", suites)
+    judged(EMULATED, f"--gate-model={DEFAULT_MODEL}", "--gate-data=pairs.jsonl", "-k", "test_quality or test_effective")

@@ -150,7 +150,7 @@ def pytest_gate_combinations(registry):
 
 
 @pytest.mark.slow("the session after a native crash names the combination and the test that crashed")
-def test_a_native_crash_in_a_check_is_named_by_the_next_session(project):
+def test_a_native_crash_in_a_check_is_named_by_the_next_session(project, warm):
     project.makeconftest(
         BASE
         + """
@@ -330,7 +330,7 @@ def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monk
 
 
 @pytest.mark.slow("Ctrl-C leaves reports that say so, and approves nothing")
-def test_an_interrupted_session_says_so_in_every_report_and_approves_nothing(project):
+def test_an_interrupted_session_says_so_in_every_report_and_approves_nothing(project, warm):
     project.makeconftest(
         BASE
         + """

@@ -107,15 +107,15 @@ GIVEN += ("--gate-combination", COMBINATION, "--gate-baselines", "approved")
 ON_GPU = (*GIVEN, "-m", "gpu", "--benchmark-disable", "-q")
 
 
-def on_gpu(folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
+def on_gpu(python: Path, folder: Path, *options: str) -> subprocess.CompletedProcess[str]:
     """pytest on a machine that pretends to have a GPU."""
     environment = {**os.environ, "PRETEND_GPU": "1"}
-    command = [sys.executable, "-m", "pytest", *ON_GPU, *options]
+    command = [python, "-m", "pytest", *ON_GPU, *options]
     return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=False)
 
 
 @pytest.fixture(scope="module")
-def measured(tmp_path_factory, cache, model) -> Path:
+def measured(tmp_path_factory, cache, model, warm_python) -> Path:
     """A host project with a receipt of a whole session."""
     folder = tmp_path_factory.mktemp("host")
     folder.joinpath("conftest.py").write_text(CONFTEST)
@@ -129,7 +129,7 @@ def measured(tmp_path_factory, cache, model) -> Path:
     tables = re.sub(r"kept_at_10 = 0\.\d+", "kept_at_10 = 0.0", tables)
     folder.joinpath("approved/tolerances.toml").write_text(head + stored + tables, "utf-8")
     for options in (["--gate-update", "--gate-reason", "first"], ["--gate-report", "out"]):
-        done = on_gpu(folder, "--gate-cache", str(cache), *options)
+        done = on_gpu(warm_python, folder, "--gate-cache", str(cache), *options)
         assert done.returncode == 0, done.stdout + done.stderr
     report = json.loads(folder.joinpath("out/report.json").read_text())
     report["machine"]["gpu"] = "NVIDIA H200"
@@ -175,7 +175,7 @@ def test_a_sound_receipt_is_green_and_says_what_it_proves(project):
     assert (row["verdict"], row["judgements"][0]["check"]) == ("pass", "receipt")
 
 
-def test_a_receipt_whose_tests_are_deselected_is_told(project):
+def test_a_receipt_whose_tests_are_deselected_is_told(project, warm):
     result = project.runpytest_subprocess("--pyargs", "embedgate.suites", "-m", "gpu", "--gate-receipt", "h200.json")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["ERROR: --gate-receipt verifies nothing here: its tests are deselected; give -m cpu*"])
@@ -456,15 +456,15 @@ def test_one_file_that_is_missing_is_told_once(project):
 
 
 @pytest.mark.slow("a receipt is verified under pytest-xdist")
-def test_two_processes_verify(project):
+def test_two_processes_verify(project, warm):
     result = project.runpytest_subprocess(*GIVEN, "-m", "cpu", "--gate-receipt", "h200.json", "-n", "2")
     result.assert_outcomes(passed=1)
     result.stdout.fnmatch_lines([f"{COMBINATION}  pass*", "*verified: measured on NVIDIA H200*"])
 
 
 @pytest.mark.slow("a receipt of a session that left checks out is red")
-def test_a_receipt_of_few_checks_is_red(project):
-    done = on_gpu(project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
+def test_a_receipt_of_few_checks_is_red(project, warm_python):
+    done = on_gpu(warm_python, project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
     assert done.returncode == 0, done.stdout
     report = json.loads(project.path.joinpath("few/report.json").read_text())
     assert report["receipt"]["asked"] == {COMBINATION: {"collected": CHECKS, "deselected": CHECKS - 1}}
@@ -481,8 +481,8 @@ def test_a_receipt_of_few_checks_is_red(project):
 
 
 @pytest.mark.slow("pytest-xdist writes the receipt that one process writes")
-def test_two_processes_write_the_receipt_that_one_writes(project):
-    done = on_gpu(project.path, "-n", "2", "--dist", "loadgroup", "--gate-report", "both")
+def test_two_processes_write_the_receipt_that_one_writes(project, warm, warm_python):
+    done = on_gpu(warm_python, project.path, "-n", "2", "--dist", "loadgroup", "--gate-report", "both")
     assert done.returncode == 0, done.stdout
     found, one = json.loads(project.path.joinpath("both/report.json").read_text()), report_of(project)
     assert found["receipt"]["sha256"] == receipt.checksum(found)

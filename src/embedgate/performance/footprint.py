@@ -99,6 +99,7 @@ def measure(bench: Workbench, combination: Combination) -> Footprint:
     """
     registry, model, context = bench.registry, bench.model, bench.context
     encoders.import_library(combination, registry)  # which is no part of what a model takes
+    gc.freeze()  # looking at all that was imported takes each collection half a second
     texts, long = texts_of("medium"), PEAK_WORKLOAD.calls
     before, whole = resident(), rss()
     forget_peak()
