@@ -73,7 +73,7 @@ def _serve(listener: socket.socket, command: str) -> None:
     sys.executable = command
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # or each process that ended would stay, for nobody waits for it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    while sys.stdin not in (ready := select.select([listener, sys.stdin], [], [])[0]):
+    while sys.stdin not in select.select([listener, sys.stdin], [], [])[0]:
         connection, _ = listener.accept()
         if os.fork() == 0:
             listener.close()
