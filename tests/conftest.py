@@ -62,6 +62,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """Where `coverage run` started the session, tells how much of each package the tests ran."""
+    if "coverage" not in sys.modules or hasattr(config, "workerinput"):
+        return
+    from helpers.covered import table
+
+    if lines := table():
+        terminalreporter.section("coverage of embedgate's packages")
+        terminalreporter.write_line(lines)
+
+
 @pytest.fixture(scope="session", autouse=True)
 def outside_ci() -> Iterator[None]:
     """The sessions that tests run are a person's, wherever the tests run.
