@@ -53,7 +53,7 @@ def project(project, few_cases):
     return project
 
 
-def run(project, *options: str, combination: str = "torch-bf16-cpu"):
+def run(project, *options: str, combination: str = "onnxruntime-fp32-cpu"):
     given = ("--gate-data", "mine.jsonl", "--gate-combination", combination, "--gate-baselines", "approved")
     return project.runpytest_inprocess(*SUITES, *options, *given)
 
@@ -171,7 +171,7 @@ def pytest_gate_combinations(registry):
     given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "--gate-baselines", "approved")
     crashed = project.runpytest_subprocess(*SUITES, CONTRACT, "-k", "empty", *given)
     assert crashed.ret == -9
-    result = run(project, CONTRACT, "-k", "one_token", combination="torch-bf16-cpu")
+    result = run(project, CONTRACT, "-k", "one_token", combination="onnxruntime-fp32-cpu")
     result.stdout.fnmatch_lines(["*an earlier session ended abruptly*in acme-fp32-cpu: test_takes_odd_texts*empty*"])
 
 
@@ -194,10 +194,10 @@ def test_golden_texts_are_approved_and_drift_of_the_reference_is_named(project, 
     missing = run(project, GOLDEN)
     missing.assert_outcomes(failed=1)
     missing.stdout.fnmatch_lines(["*no golden texts*are approved for*", '*--gate-update --gate-reason "..."*'])
-    recording = run(project, GOLDEN, "--gate-update", "--gate-reason", "first", combination="torch-*-cpu")
-    recording.assert_outcomes(passed=4)
-    recording.stdout.fnmatch_lines(["torch-bf16-cpu*golden*tokens and embeddings*recorded*"])
-    run(project, GOLDEN, combination="torch-*-cpu").assert_outcomes(passed=4)
+    recording = run(project, GOLDEN, "--gate-update", "--gate-reason", "first", combination="*-fp32-cpu")
+    recording.assert_outcomes(passed=3)
+    recording.stdout.fnmatch_lines(["onnxruntime-fp32-cpu*golden*tokens and embeddings*recorded*"])
+    run(project, GOLDEN, combination="*-fp32-cpu").assert_outcomes(passed=3)
 
     load = sentence_transformer.load
 
@@ -313,7 +313,7 @@ def test_the_host_projects_hypothesis_profile_is_left_alone(project):
             assert settings.default.max_examples == 7
         """
     )
-    given = ("--gate-data", "mine.jsonl", "--gate-combination", "torch-bf16-cpu")
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", "onnxruntime-fp32-cpu")
     selected = ("-k", "test_takes_any_text or test_mine or test_ran")
     result = project.runpytest_inprocess(*SUITES, CONTRACT, project.path / "test_mine.py", *given, *selected)
     result.assert_outcomes(passed=3)

@@ -23,12 +23,6 @@ def pytest_gate_engines(registry):
 SUITE = ("--pyargs", "embedgate.suites.test_search", "-m", "not budget", "--gate-combination", "torch-fp32-cpu")
 
 
-@pytest.fixture(scope="module")
-def model(minilm):
-    """Codes of 8 bits and 1 bit do not tell the small model's embeddings apart as they do a real one's."""
-    return minilm
-
-
 @pytest.fixture
 def project(project):
     few_passages(project.path / "few")
@@ -36,30 +30,37 @@ def project(project):
     return project
 
 
-@pytest.mark.slow("a host project's search engines are judged, and reports have them")
-def test_a_host_projects_engines_are_judged_beside_the_usual_ones(project):
-    done = project.runpytest_inprocess(
-        *SUITE, "--gate-data=few", "--gate-report=out", "--gate-engine=acme*", "--gate-engine=*-exact-int8"
-    )
-    done.assert_outcomes(failed=1, passed=5 + 17 + 34 + 3)
-    done.stdout.fnmatch_lines(
-        [
-            "*storage*bytes/vector*kept*",
-            "float16*768*100.0%*",
-            "int8-rescore4*384*",
-            "binary*48*",
-            "*acme-shuffled keeps*of the ten that exact float32 search by cosine finds*",
-            "*cause: ids: documents are shuffled against their ids: of *, * are found by their own vectors*",
-            "*next step: see how rows of vectors come to the ids*",
-            "verdict: fail",
-        ]
-    )
-    report = json.loads((project.path / "out/report.json").read_text())
-    run = report["combinations"][0]["run"]
-    assert run["indexes"]["faiss-exact-int8"]["bytes_per_vector"] == 384
-    assert run["indexes"]["usearch-exact-int8"]["found"] == 1
-    for name in ("report.md", "report.html"):
-        assert "int8-rescore4" in (project.path / "out" / name).read_text("utf-8")
+class TestOfTheRealModel:
+    """Codes of 8 bits do not tell the small model's embeddings apart as they do a real one's."""
+
+    @pytest.fixture(scope="class")
+    def model(self, minilm):
+        return minilm
+
+    @pytest.mark.slow("a host project's search engines are judged, and reports have them")
+    def test_a_host_projects_engines_are_judged_beside_the_usual_ones(self, project):
+        done = project.runpytest_inprocess(
+            *SUITE, "--gate-data=few", "--gate-report=out", "--gate-engine=acme*", "--gate-engine=*-exact-int8"
+        )
+        done.assert_outcomes(failed=1, passed=5 + 17 + 34 + 3)
+        done.stdout.fnmatch_lines(
+            [
+                "*storage*bytes/vector*kept*",
+                "float16*768*100.0%*",
+                "int8-rescore4*384*",
+                "binary*48*",
+                "*acme-shuffled keeps*of the ten that exact float32 search by cosine finds*",
+                "*cause: ids: documents are shuffled against their ids: of *, * are found by their own vectors*",
+                "*next step: see how rows of vectors come to the ids*",
+                "verdict: fail",
+            ]
+        )
+        report = json.loads((project.path / "out/report.json").read_text())
+        run = report["combinations"][0]["run"]
+        assert run["indexes"]["faiss-exact-int8"]["bytes_per_vector"] == 384
+        assert run["indexes"]["usearch-exact-int8"]["found"] == 1
+        for name in ("report.md", "report.html"):
+            assert "int8-rescore4" in (project.path / "out" / name).read_text("utf-8")
 
 
 def test_an_update_approves_no_ranges_from_a_file(project):
@@ -82,7 +83,7 @@ def test_ranges_are_approved_and_what_is_stored_later_is_held_against_them(proje
     done.assert_outcomes(passed=5)
     done.stdout.fnmatch_lines(["torch-fp32-cpu*ranges*of 8-bit codes*recorded*"])
     files = {file.name for file in (project.path / "gate").glob("*/*.ranges.safetensors")}
-    assert files == {"model.ranges.safetensors"}
+    assert files == {"small.ranges.safetensors"}
     done = project.runpytest_inprocess(*SUITE, "--gate-data=few", "--gate-baselines=gate", "-k", "say_what", "-v")
     done.assert_outcomes(passed=5)
     other = project.runpytest_inprocess(
