@@ -26,12 +26,12 @@ def table() -> str:
     statements, ran = Counter[str](), Counter[str]()
     for file in sorted(root.rglob("*.py")):
         lines, missing = _lines(whole, file)
-        for package in (file.relative_to(root).parts[0].removesuffix(".py"), "all"):
-            statements[package] += lines
-            ran[package] += lines - missing
-    return "\n".join(
-        f"{package:12} {ran[package] / n:6.1%} of {n:5,} statements" for package, n in statements.items() if n
-    )
+        package = file.relative_to(root).parts[0] if file.parent != root else root.name
+        statements[package] += lines
+        ran[package] += lines - missing
+    told = [*statements.items(), ("all", statements.total())]
+    ran["all"] = ran.total()
+    return "\n".join(f"{package:12} {ran[package] / n:6.1%} of {n:6,} statements" for package, n in told if n)
 
 
 def _lines(whole: coverage.Coverage, file: Path) -> tuple[int, int]:
