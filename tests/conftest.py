@@ -1,4 +1,4 @@
-"""What the tests share: the real model, and sessions over it with combinations of the tests' own."""
+"""Fixtures of all tests: the small model and the real one, and sessions that gate them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 KINDS = {
-    "unit": "needs no model and no session of pytest of its own: what tox -e quick runs",
+    "unit": "builds no encoder, and runs no session of pytest: what tox -e quick runs",
     "model": "builds encoders of a model, or runs sessions of pytest; given to what asks for their fixtures",
     "slow(proves)": "takes more than ten seconds; says what it proves",
 }
@@ -36,7 +36,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def told(pytestconfig: pytest.Config) -> Iterator[None]:
+def keep_messages(pytestconfig: pytest.Config) -> Iterator[None]:
     """Where EMBEDGATE_MESSAGES names a folder, what embedgate says in these tests is kept there, to be read through."""
     folder = os.environ.get("EMBEDGATE_MESSAGES")
     if folder is None:
@@ -123,7 +123,9 @@ def cache(shared) -> Path:
 @pytest.fixture(scope="session")
 def preloaded() -> None:
     """Before pytester takes note of the modules there are."""
-    from helpers import preloaded  # noqa: F401
+    from helpers.preloaded import preload
+
+    preload()
 
 
 @pytest.fixture(scope="session")

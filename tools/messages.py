@@ -31,4 +31,7 @@ def page(folder: Path) -> str:
 
 
 if __name__ == "__main__":
-    print(page(Path(sys.argv[1])))
+    told = Path(sys.argv[1] if len(sys.argv) > 1 else "told")
+    if not any(told.glob("*.jsonl")):
+        raise SystemExit(f"{told} holds no messages: run the tests with EMBEDGATE_MESSAGES={told} first")
+    print(page(told))

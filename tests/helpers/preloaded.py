@@ -7,6 +7,7 @@ cannot be imported twice.
 from __future__ import annotations
 
 import gc
+from contextlib import suppress
 from importlib import import_module
 from pkgutil import walk_packages
 
@@ -16,12 +17,16 @@ LIBRARIES = ("faiss", "onnx", "onnxruntime", "sentence_transformers", "torch", "
 # They are collected or run, not imported.
 LEFT_OUT = ("embedgate.suites", "embedgate.fixtures", "embedgate.baselines")
 
-for _name in LIBRARIES:
-    import_module(_name)
-for _module in walk_packages(embedgate.__path__, "embedgate."):
-    if not _module.name.startswith(LEFT_OUT) and not _module.name.endswith("__main__"):
-        import_module(_module.name)
 
-# They are never freed: looking at them takes each collection half a second, and sessions ask for many.
-gc.collect()
-gc.freeze()
+def preload() -> None:
+    """Imports libraries and all of embedgate; what is not installed here is left to the tests that need it."""
+    for name in LIBRARIES:
+        with suppress(ImportError):
+            import_module(name)
+    for module in walk_packages(embedgate.__path__, "embedgate."):
+        if not module.name.startswith(LEFT_OUT) and not module.name.endswith("__main__"):
+            with suppress(ImportError):
+                import_module(module.name)
+    # They are never freed: looking at them takes each collection half a second, and sessions ask for many.
+    gc.collect()
+    gc.freeze()

@@ -4,6 +4,9 @@ Importing torch and Sentence Transformers takes a process some ten seconds. A se
 of the command it forks a process, which gets the arguments, folder, environment and streams of the call. The command
 passes signals on, and ends as the process does. Linux alone has all that this needs.
 
+Two things differ from a process of its own: functions registered with `atexit` do not run, and what Python or a library
+reads from the environment when it starts is the server's. A test of either starts `sys.executable` without `warm`.
+
     python -m helpers.warm DESCRIPTOR COMMAND
 """
 
@@ -13,6 +16,7 @@ import json
 import os
 import runpy
 import select
+import shlex
 import signal
 import socket
 import subprocess
@@ -28,15 +32,26 @@ from types import ModuleType
 CLIENT = """
 import json, os, signal, socket, sys
 
+ENDED = "the server of warm processes has ended: its reason is in the output of the test that first used it"
+
+def told(**how):
+    said = server.recv(8, socket.MSG_WAITALL)
+    if len(said) < 8:
+        sys.exit(ENDED)
+    return int.from_bytes(said, "big", **how)
+
 server = socket.socket(socket.AF_UNIX)
-server.connect({place!r})
 call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
-socket.send_fds(server, [len(call).to_bytes(8, "big")], [0, 1, 2])
-server.sendall(call)
-process = int.from_bytes(server.recv(8), "big")
+try:
+    server.connect({place!r})
+    socket.send_fds(server, [len(call).to_bytes(8, "big")], [0, 1, 2])
+    server.sendall(call)
+    process = told()
+except OSError:
+    sys.exit(ENDED)
 for number in (signal.SIGINT, signal.SIGTERM):
     signal.signal(number, lambda number, _: os.kill(process, number))
-status = int.from_bytes(server.recv(8), "big", signed=True)
+status = told(signed=True)
 if status < 0:
     if -status != signal.SIGKILL:
         signal.signal(-status, signal.SIG_DFL)
@@ -54,7 +69,8 @@ def warm_python(folder: Path) -> Iterator[Path]:
     """
     place, client, command = folder / "socket", folder / "client.py", folder / "python"
     client.write_text(CLIENT.format(place=str(place)), "utf-8")
-    command.write_text(f'#!/bin/sh\nexec "{sys.executable}" -IS "{client}" "$@"\n', "utf-8")
+    own = shlex.join([sys.executable, "-IS", str(client)])
+    command.write_text(f'#!/bin/sh\nexec {own} "$@"\n', "utf-8")
     command.chmod(0o755)
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind(str(place))
@@ -63,13 +79,20 @@ def warm_python(folder: Path) -> Iterator[Path]:
         server = subprocess.Popen(
             own, cwd=Path(__file__).parents[1], stdin=subprocess.PIPE, pass_fds=[listener.fileno()]
         )
-    yield command
-    server.communicate()  # it ends with its stdin
+    try:
+        yield command
+    finally:
+        server.stdin.close()  # with which it ends
+        try:
+            server.wait(60)
+        except subprocess.TimeoutExpired:
+            server.kill()
 
 
 def _serve(listener: socket.socket, command: str) -> None:
-    from helpers import preloaded  # noqa: F401
+    from helpers.preloaded import preload
 
+    preload()
     sys.executable = command
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # or each process that ended would stay, for nobody waits for it
     signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -118,7 +141,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> i
     paths = environment.get("PYTHONPATH", "").split(os.pathsep)
     sys.path[:1] = ["", *filter(None, paths)]
     sys.modules["__main__"] = main = ModuleType("__main__")
-    words = [word for word in arguments if word != "-u"]
+    words = arguments[1:] if arguments[:1] == ["-u"] else arguments
     try:
         if words[:1] == ["-c"]:
             sys.argv = ["-c", *words[2:]]
@@ -135,6 +158,10 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str]) -> i
             return int(told.code or 0)
         print(told.code, file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        traceback.print_exc()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+        os.kill(os.getpid(), signal.SIGINT)
     except BaseException:
         traceback.print_exc()
         return 1

@@ -20,11 +20,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-from helpers.docs import Names, Page, broken_links, pages, unlisted
+from helpers.docs import FOLDERS, Names, Page, broken_links, pages, unlisted
 from helpers.paths import ROOT, TESTS
 
 import embedgate
-from embedgate.core.model import DEFAULT_MODEL, resolve
 
 PAGES = pages(ROOT)
 GROUPS = tomllib.loads((ROOT / "docs/commands.toml").read_text("utf-8"))["group"]
@@ -36,6 +35,8 @@ MADE = (
     "src/embedgate/checks/extent.py",
     "tests/encoders/test_toy.py",
 )
+# Of the clone below, what commands may write to; the rest is linked.
+WRITTEN_TO = ("README.md", "docs", "tests", "tools")
 PYTEST = re.compile(r"(?:^|&& |do )(?:python (?:-X \w+ )?-m )?pytest ([^;]*)")
 
 
@@ -144,16 +145,18 @@ class TestCommands:
 
 
 @pytest.fixture(scope="module")
-def clone(tmp_path_factory) -> Path:
+def clone(tmp_path_factory, minilm) -> Path:
     """A clone as its reader has it, with the files that pages call their reader's own."""
     folder = tmp_path_factory.mktemp("clone")
-    for entry in ROOT.iterdir():
-        if entry.name in ("README.md", "docs"):
+    # By name, since a checkout may hold what pages have its owner make, which tests must not write to.
+    files = [file for kind in ("*.ini", "*.md", "*.py", "*.toml", "*.txt", "*.yml") for file in ROOT.glob(kind)]
+    for entry in (*files, *(ROOT / name for name in FOLDERS)):
+        if entry.name in WRITTEN_TO:
             (shutil.copytree if entry.is_dir() else shutil.copy)(entry, folder / entry.name)
-        elif not entry.name.startswith(".") and entry.name not in ("out", "site"):
+        else:
             (folder / entry.name).symlink_to(entry)
     for name in ("my-model", "old", "new"):
-        (folder / name).symlink_to(resolve(DEFAULT_MODEL).path)
+        (folder / name).symlink_to(minilm.path)
     rows = [(f"text {i}", f"other {i}", i % 6) for i in range(12)]
     names = ("sentence1", "sentence2", "score")
     table = "".join(",".join(map(str, row)) + "\n" for row in (names, *rows))
@@ -187,14 +190,14 @@ def fewer(words: tuple[str, ...]) -> list[str]:
     return ["--collect-only", "-q", *(f"{option}={value}" for option, value in usual if option not in words)]
 
 
-def called(clone: Path, calls) -> list[SimpleNamespace]:
-    """What pytest does with each: in one process, since each would import torch anew."""
+def called(python: Path, clone: Path, calls) -> list[SimpleNamespace]:
+    """What pytest does with each, in one process."""
     given = [[*words, *fewer(words)] if only else words for words, (only, _) in calls.items()]
     done = subprocess.run(
-        [sys.executable, str(TESTS / "helpers/collect_each.py")],
+        [python, "-m", "helpers.collect_each"],
         input=json.dumps(given),
         cwd=clone,
-        env={**os.environ, "EMBEDGATE_CACHE": str(clone / "cache")},
+        env={**os.environ, "PYTHONPATH": str(TESTS), "EMBEDGATE_CACHE": str(clone / "cache")},
         capture_output=True,
         text=True,
         check=False,
@@ -215,20 +218,20 @@ def failed(done: list[SimpleNamespace]) -> list[str]:
 
 
 @pytest.mark.slow("pytest takes every call of it that docs tell to type, and each selects a test")
-def test_pytest_takes_every_call_of_it(clone):
+def test_pytest_takes_every_call_of_it(clone, warm_python):
     calls = pytest_calls()
     assert len(calls) > 40
-    assert failed(called(clone, calls)) == []
+    assert failed(called(warm_python, clone, calls)) == []
 
 
-def test_a_call_that_pytest_does_not_take_is_found(clone):
+def test_a_call_that_pytest_does_not_take_is_found(clone, warm_python):
     calls = {
         ("-k", "test_is_what_its_id_says"): (True, 0),
         ("-k", "test_is_what_its_id_sais"): (True, 0),
         ("--gate-modle", "m"): (True, 0),
         ("--gate-update",): (False, 0),
     }
-    found = failed(called(clone, calls))
+    found = failed(called(warm_python, clone, calls))
     assert [each.partition(", ")[0] for each in found] == [
         "pytest -k test_is_what_its_id_sais: exit 5",
         "pytest --gate-modle m: exit 4",
@@ -258,5 +261,5 @@ def test_a_command_of_seconds_does_what_its_page_says(clone, command, status):
         check=False,
     )
     assert done.returncode == status, done.stdout + done.stderr
-    for name in ("README.md", "docs/options.md", "docs/checks.md"):
+    for name in ("README.md", "docs/options.md", "docs/checks.md", "tests/slow.md"):
         assert (clone / name).read_text("utf-8") == (ROOT / name).read_text("utf-8"), f"{command} changes {name}"

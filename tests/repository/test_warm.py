@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -30,6 +31,7 @@ def run(python: Path | str, *words: str, **given) -> tuple[int, str, list[str]]:
         ("os._exit(7)", 7),
         ("os.kill(os.getpid(), signal.SIGKILL)", -signal.SIGKILL),
         ("os.kill(os.getpid(), signal.SIGSEGV)", -signal.SIGSEGV),
+        ("raise KeyboardInterrupt", -signal.SIGINT),
     ],
 )
 def test_it_ends_as_python_does(warm_python, statement, status):
@@ -43,7 +45,7 @@ def test_it_has_the_arguments_folder_environment_and_streams_of_its_call(warm_py
     code = "import os, sys; print(sys.argv, os.getcwd(), os.environ['WORD'], sys.path[0], sys.stdin.read())"
     given = {"cwd": tmp_path, "env": {**os.environ, "WORD": "a b"}, "input": "said"}
     tmp_path.joinpath("own.py").write_text("import sys; print(sys.argv[1:], __name__, sys.path[0])")
-    for words in (["-u", "-c", code, "--one", "t w o"], ["-m", "own", "word"]):
+    for words in (["-u", "-c", code, "--one", "-u", "t w o"], ["-m", "own", "word"]):
         warm = run(warm_python, *words, **given)
         assert warm == run(sys.executable, *words, **given)
         assert warm[1]
@@ -76,3 +78,18 @@ def _until(happens) -> None:
             return
         time.sleep(0.05)
     raise AssertionError("it did not happen within a minute")
+
+
+def test_a_server_that_ends_early_is_no_success(tmp_path):
+    from helpers import warm
+
+    place, client = tmp_path / "socket", tmp_path / "client.py"
+    client.write_text(warm.CLIENT.format(place=str(place)))
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(str(place))
+        listener.listen()
+        with subprocess.Popen([sys.executable, client, "-c", "pass"], stderr=subprocess.PIPE, text=True) as called:
+            connection, _ = listener.accept()
+            connection.close()
+            assert "the server of warm processes has ended" in called.communicate(timeout=60)[1]
+    assert called.returncode == 1
