@@ -11,9 +11,9 @@ HEAD = """# Checks
 
 <!-- Written by `python -m embedgate.checks`. -->
 
-Everything that embedgate asks, in the order of reports. What stands before the first dot of a name is what
-judgements, `report.json` and `expected_failures.toml` call it. Red verdicts of one family are corrected for how many of
-them a session asks ([statistics.md](statistics.md)). Another one: [add a check](add-a-check.md).
+Everything that embedgate asks, in the order of reports. The part of a name before its first dot is its kind:
+judgements, `report.json` and `expected_failures.toml` have the kind. Red verdicts of one family are corrected for how
+many of them a session asks ([statistics.md](statistics.md)). To add a check, follow [its page](add-a-check.md).
 
 | check | asks | of | about | family |
 | --- | --- | --- | --- | --- |

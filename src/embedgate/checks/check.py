@@ -97,7 +97,7 @@ def anywhere(_: Plan, __: Subject) -> None:
 
 @dataclass(frozen=True)
 class Check:
-    """One check.
+    """A question that embedgate asks of combinations, and how it judges the answer.
 
     A suite asks it by `@pytest.mark.gate(name)` and the fixture `uphold`.
 
@@ -138,7 +138,7 @@ class Check:
 
     @property
     def kind(self) -> str:
-        """What judgements, reports and expected failures call it, for example `contract` of `contract.any_text`."""
+        """What judgements, reports and expected failures call it, for example `contract` of `contract.any`."""
         return self.name.partition(".")[0]
 
     @property

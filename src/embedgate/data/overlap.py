@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import overload
 
-from embedgate.core.errors import DataError
+from embedgate.core.errors import DataError, counted
 
 
 def check_no_overlap(calibration: Iterable[str], evaluation: Iterable[str]) -> None:
@@ -22,7 +22,7 @@ def check_no_overlap(calibration: Iterable[str], evaluation: Iterable[str]) -> N
     shared = [text for text in calibration if text_sha256(text) in judged]
     if shared:
         raise DataError(
-            f"{len(shared)} calibration texts are evaluation texts too, for example {shared[0][:60]!r}",
+            f"evaluation texts are calibration texts too: {counted(len(shared), 'text')}, first {shared[0][:60]!r}",
             "a combination must not be calibrated on what it is judged with: leave them out of --gate-data",
         )
 
