@@ -51,9 +51,23 @@ def test_local_folder_is_found_and_named_after_its_folder(folder):
 
 @pytest.mark.parametrize(
     "file",
-    ["model.safetensors", "tokenizer.json", "modules.json", "config.json", "1_Pooling/config.json"],
+    [
+        "model.safetensors",
+        "tokenizer.json",
+        "modules.json",
+        "config.json",
+        "1_Pooling/config.json",
+        "router_config.json",
+        "preprocessor_config.json",
+        "chat_template.jinja",
+        "additional_chat_templates/query.jinja",
+        "1_Pooling/own_settings.json",
+    ],
 )
 def test_fingerprint_changes_with_what_an_embedding_depends_on(folder, file):
+    (folder / file).parent.mkdir(exist_ok=True)
+    if not (folder / file).exists():
+        (folder / file).write_text("{}")
     before = resolve(str(folder)).fingerprint
     content = (folder / file).read_bytes()
     (folder / file).write_bytes(content + b" ")
@@ -62,7 +76,9 @@ def test_fingerprint_changes_with_what_an_embedding_depends_on(folder, file):
     assert resolve(str(folder)).fingerprint == before
 
 
-@pytest.mark.parametrize("file", ["README.md", "onnx/model.safetensors", "openvino/config.json"])
+@pytest.mark.parametrize(
+    "file", ["README.md", "onnx/model.safetensors", "openvino/config.json", "data_config.json", "trainer_state.json"]
+)
 def test_fingerprint_leaves_documents_and_other_formats_out(folder, file):
     before = resolve(str(folder)).fingerprint
     (folder / file).parent.mkdir(exist_ok=True)
@@ -77,9 +93,7 @@ def test_pickle_weights_only_are_refused(folder):
 
 
 def test_pickle_weights_of_a_later_module_are_refused(folder):
-    modules = json.loads((folder / "modules.json").read_text())
-    modules.append({"idx": 2, "name": "2", "path": "2_Dense", "type": "sentence_transformers.models.Dense"})
-    (folder / "modules.json").write_text(json.dumps(modules))
+    add_module(folder, "sentence_transformers.models.Dense", "2_Dense")
     (folder / "2_Dense").mkdir()
     (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ModelError, match="2_Dense holds pickle weights only"):
@@ -111,6 +125,96 @@ def test_modules_that_could_run_or_read_something_else_are_refused(folder, chang
 def test_remote_code_is_refused(folder, file):
     (folder / file).write_text('{"auto_map": {"AutoModel": "own.Model"}}')
     with pytest.raises(ModelError, match="asks for remote code"):
+        resolve(str(folder))
+
+
+def test_an_architecture_that_transformers_has_needs_no_remote_code(folder):
+    """With remote code off, transformers takes its own class."""
+    settings = {"model_type": "nomic_bert", "auto_map": {"AutoModel": "own.Model"}}
+    (folder / "config.json").write_text(json.dumps(settings))
+    (folder / "tokenizer_config.json").write_text(json.dumps({"auto_map": {"AutoTokenizer": "own.Tokenizer"}}))
+    resolve(str(folder))
+
+
+ADAPTER = {"base_model_name_or_path": "acme/base", "peft_type": "LORA"}
+QUANTIZED = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("config_sentence_transformers.json", {"model_type": "CrossEncoder"}, "says that the model is a CrossEncoder"),
+        (
+            "config_sentence_transformers.json",
+            {"model_type": "SparseEncoder"},
+            "says that the model is a SparseEncoder",
+        ),
+        (
+            "config.json",
+            QUANTIZED,
+            r"its weights are quantized already \(bitsandbytes\); give the model it was made of",
+        ),
+        ("config.json", {"quantization_config": {}, "model_type": "bert"}, None),
+        ("adapter_config.json", ADAPTER, "makes it an adapter of acme/base; merge them"),
+    ],
+)
+def test_what_is_another_kind_of_model_is_refused(folder, file, content, message):
+    (folder / file).write_text(json.dumps(content))
+    if message is None:
+        resolve(str(folder))
+        return
+    with pytest.raises(ModelError, match=message) as told:
+        resolve(str(folder))
+    assert str(told.value).startswith(str(folder / file))
+
+
+def add_module(folder: Path, kind: str, place: str) -> None:
+    modules = json.loads((folder / "modules.json").read_text())
+    modules.append({"idx": 2, "name": "2", "path": place, "type": kind})
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def test_a_sparse_encoder_of_an_early_version_is_refused_by_its_modules(folder):
+    add_module(folder, "sentence_transformers.sparse_encoder.models.SpladePooling", "2_SpladePooling")
+    with pytest.raises(ModelError, match=r"modules\.json says that the model is a SparseEncoder"):
+        resolve(str(folder))
+
+
+def test_a_module_without_its_folder_or_weights_is_told(folder):
+    add_module(folder, "sentence_transformers.models.Dense", "2_Dense")
+    with pytest.raises(ModelError, match=r"modules\.json names the folder .*2_Dense, which is missing; restore it"):
+        resolve(str(folder))
+    (folder / "2_Dense").mkdir()
+    with pytest.raises(ModelError, match="2_Dense holds no safetensors weights of its Dense; restore them"):
+        resolve(str(folder))
+    (folder / "2_Dense/model.safetensors").write_bytes(b"weights")
+    resolve(str(folder))
+
+
+def test_a_module_without_weights_needs_no_folder(folder):
+    add_module(folder, "sentence_transformers.models.Normalize", "2_Normalize")
+    resolve(str(folder))
+
+
+@pytest.mark.parametrize("file", ["config.json", "config_sentence_transformers.json", "tokenizer_config.json"])
+@pytest.mark.parametrize(("content", "message"), [("{", "is no JSON"), ("[]", "holds no JSON object")])
+def test_a_config_that_is_no_json_is_told(folder, file, content, message):
+    (folder / file).write_text(content)
+    with pytest.raises(ModelError, match=f"{message}.*; restore it, or fetch the model anew") as told:
+        resolve(str(folder))
+    assert str(told.value).startswith(str(folder / file))
+
+
+def test_what_a_router_chooses_among_is_checked_too(folder):
+    add_module(folder, "sentence_transformers.base.modules.router.Router", "2_Router")
+    routes = {"types": {"query_0_StaticEmbedding": "sentence_transformers.models.StaticEmbedding"}}
+    (folder / "2_Router/query_0_StaticEmbedding").mkdir(parents=True)
+    (folder / "2_Router/router_config.json").write_text(json.dumps(routes))
+    with pytest.raises(ModelError, match="query_0_StaticEmbedding holds no safetensors weights of its StaticEmbedding"):
+        resolve(str(folder))
+    routes["types"]["query_0_StaticEmbedding"] = "evil.Module"
+    (folder / "2_Router/router_config.json").write_text(json.dumps(routes))
+    with pytest.raises(ModelError, match=r"router_config\.json names the class evil\.Module"):
         resolve(str(folder))
 
 

@@ -137,7 +137,7 @@ class TestExport:
 class TestRefusals:
     @pytest.fixture
     def pipeline(self, loaded):
-        return graph._Pipeline(list(loaded)).eval()
+        return graph._Pipeline(loaded).eval()
 
     def test_another_graph_than_the_models_is_refused(self, model, exported, pipeline, tmp_path):
         proto = onnx.load(exported)
@@ -146,11 +146,21 @@ class TestRefusals:
         tensor.CopyFrom(numpy_helper.from_array(numpy_helper.to_array(tensor) * 1.02, weight))
         graph.save_graph(proto, tmp_path / "model.onnx")
         with pytest.raises(BuildError, match="the exported graph differs from torch by"):
-            graph._verify(tmp_path / "model.onnx", pipeline, Tokenizer(model))
+            graph._verify(tmp_path / "model.onnx", pipeline, Tokenizer(model), 1)
 
-    def test_nan_is_further_away_than_any_number(self):
-        assert graph._finite_max(np.array([0.0, 2.0], dtype=np.float32)) == 2.0
-        assert graph._finite_max(np.array([0.0, np.nan], dtype=np.float32)) == float("inf")
+    @pytest.mark.parametrize(
+        ("found", "exact", "difference"),
+        [
+            ([300.03, -1.0], [300.0, -1.0], 1e-4),
+            ([0.0, 2.0], [0.0, 1.0], 1.0),
+            ([0.0, np.nan], [0.0, 1.0], np.inf),
+            ([0.0, 1.0], [0.0, np.inf], np.inf),
+            ([0.0], [0.0], 0.0),
+        ],
+    )
+    def test_differences_are_shares_of_the_largest_value_and_nan_is_the_largest(self, found, exact, difference):
+        arrays = (np.array(values, dtype=np.float32) for values in (found, exact))
+        assert graph._relative_difference(*arrays) == pytest.approx(difference, rel=1e-3)
 
     def test_other_tokens_than_sentence_transformers_are_refused(self, model, loaded, monkeypatch):
         tokenizer = Tokenizer(model)
@@ -166,7 +176,7 @@ class TestRefusals:
         monkeypatch.setattr(graph, "load", lambda *_, **__: SentenceTransformer(modules=[stub, Branching(384)]).eval())
         stub = SentenceTransformer(str(model.path), device="cpu")[0]
         with pytest.raises(BuildError, match=r"\(Transformer, Branching\) cannot be exported to ONNX"):
-            graph._export(model, tmp_path / "model.onnx")
+            graph._export(model, tmp_path / "model.onnx", 1)
 
 
 def test_weights_too_big_for_one_file_lie_beside_it(exported, tmp_path, monkeypatch):

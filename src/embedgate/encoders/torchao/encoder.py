@@ -52,8 +52,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         if fp8
         else Int8DynamicActivationInt8WeightConfig(set_inductor_config=False)
     )
-    # The transformer is `.model`: what is set as `.auto_model` is never run.
-    quantize_(loaded[0].model, config)
+    quantize_(loaded, config)  # dense layers after the transformer as well
     classes = Counter(type(weight_of(module)).__name__ for module in loaded.modules() if is_product(module))
     return TorchaoEncoder(
         loaded,
