@@ -1,1 +1,1 @@
-"""What is asserted: one short module per question, no branches and no backend names."""
+"""The assertions: one short module per question, no branches and no backend names."""

@@ -1,1 +1,1 @@
-"""What people have approved and decided: baselines, tolerances, expected failures, pinned examples."""
+"""People's approvals and decisions: baselines, tolerances, expected failures, pinned examples."""

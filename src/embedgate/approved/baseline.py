@@ -32,7 +32,7 @@ Place = tuple[str, str, str]
 
 @dataclass(frozen=True, order=True)
 class Key:
-    """What a baseline is about, besides hardware profile (the folder) and model (the file).
+    """The subject of a baseline, besides hardware profile (the folder) and model (the file).
 
     Attributes:
         combination: Id of the combination.
@@ -142,7 +142,7 @@ class Approval:
 
 @dataclass(frozen=True)
 class Change:
-    """What an update did to one entry.
+    """An update's change of one entry.
 
     Attributes:
         old: The entry before; None where it is new.
@@ -154,7 +154,7 @@ class Change:
 
     @property
     def key(self) -> Key:
-        """What it is about, as it is now."""
+        """The key of the entry, as it is now."""
         entry = self.new or self.old
         assert entry is not None, "a change has an old or a new side"
         return entry.key

@@ -59,7 +59,7 @@ class Expected(_Record, frozen=True):
 
     @property
     def subject(self) -> str:
-        """What it is about, in a few words, for messages."""
+        """The entry's subject, in a few words, for messages."""
         return f"entry {self.position} ({self.combination}, {self.dataset}, {self.check} {self.metric})"
 
     def on(self, profile: HardwareProfile) -> bool:

@@ -36,7 +36,7 @@ class GoldenStore(TensorStore[Golden]):
         return {**parts, "token_ids": np.concatenate(value.token_ids).astype(np.int32), "lengths": lengths}
 
     def unpack(self, tensors: Tensors) -> Golden:
-        """What tensors say.
+        """Returns the golden texts' results that tensors hold.
 
         Raises:
             ValueError: If they are not those of golden texts.

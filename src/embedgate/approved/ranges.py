@@ -24,7 +24,7 @@ class RangesStore(TensorStore[Ranges]):
         return {"ranges": value.both, "vectors": np.array([value.vectors], dtype=np.int64)}
 
     def unpack(self, tensors: Tensors) -> Ranges:
-        """What tensors say.
+        """Returns the ranges that tensors hold.
 
         Raises:
             ValueError: If they are no ranges.

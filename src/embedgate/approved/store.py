@@ -1,4 +1,4 @@
-"""What every store of approved things does alike: where files are, whom they are about, and who may write them.
+"""The base of every store of approved things: where files are, whom they are about, and who may write them.
 
 A file is `<folder>/<hardware profile>/<model><suffix>`. Each store has a codec, its `read` and `render`.
 """
@@ -30,7 +30,7 @@ _PLAIN_NAME = re.compile(r"\w[\w.-]*")
 
 
 class Content(Protocol):
-    """What an approved file holds.
+    """The content of an approved file.
 
     Attributes:
         fingerprint: SHA-256 over the weights, tokenizer and module configs of the model it is about, hex.
@@ -151,7 +151,7 @@ def corrupt(file: Path, cause: str) -> BaselineError:
 
 
 def restore(file: Path) -> str:
-    """What to do about a file that cannot be trusted."""
+    """Tells what to do about a file that cannot be trusted."""
     return f"restore it (git checkout -- {file}), or delete it and record it anew: {RECORD}"
 
 

@@ -49,7 +49,7 @@ class TensorApproval:
 
 @dataclass(frozen=True)
 class ApprovedTensors(Generic[T]):
-    """What was approved for one combination.
+    """The value that was approved for one combination.
 
     Attributes:
         value: What its tensors say.
@@ -99,7 +99,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
 
     @abstractmethod
     def unpack(self, tensors: Tensors) -> T:
-        """What tensors say.
+        """Returns the value that tensors hold.
 
         Raises:
             ValueError: If they say nothing: what the combination has instead.
@@ -108,7 +108,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
     def find(
         self, profile: HardwareProfile, model: Model, combination: str, about: str = ""
     ) -> ApprovedTensors[T] | None:
-        """What was approved for a combination, on a profile or the nearest it inherits from; None where nothing was.
+        """Finds a combination's approved value, on a profile or the nearest it inherits from; None where there is none.
 
         Args:
             profile: The hardware profile.

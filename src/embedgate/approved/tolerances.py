@@ -247,5 +247,5 @@ def _with_later(default: Scope) -> Scope:
 
 
 def _storages() -> set[str]:
-    """What a table of `stored` can be about: storages as they are judged, and embedding precisions."""
+    """Returns what a table of `stored` can be about: storages as they are judged, and embedding precisions."""
     return {*EMBEDDING_PRECISIONS, *(storage.id for storage in STORAGES)}

@@ -1,4 +1,4 @@
-"""What is asserted: a module per family of checks. `CHECKS` is the one place that knows which there are.
+"""The assertions: a module per family of checks. `CHECKS` is the one place that knows which there are.
 
 A check is asked by a test of `suites/` that is marked `@pytest.mark.gate("<name>")`. See docs/add-a-check.md.
 """

@@ -1,4 +1,4 @@
-"""What was approved of a session's model, and its approval: baselines, golden texts, ranges."""
+"""Approved values of a session's model, and their approval: baselines, golden texts, ranges."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ class Approvals:
         return rows
 
     def _to_approve(self, run: Run) -> list[Entry]:
-        """What an update approves of a run."""
+        """Returns the entries that an update approves of a run."""
         id_ = run.combination.id
         entries = list(self._kept.get(id_, {}).values())
         measured = self._session.has_measured(run) or self._context.of(StoredVectors).known(run)

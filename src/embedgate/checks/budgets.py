@@ -67,7 +67,7 @@ class ApprovedBudgets:
     def find(
         self, combination: Combination, metric: str, sha256: str, portable: bool = False
     ) -> tuple[Approved | None, str]:
-        """What was approved for a machine like this one, or why there is none.
+        """Returns what was approved for a machine like this one, or why there is none.
 
         What a combination takes depends on the machine more than what it computes, and machines of one name differ: so
         nothing counts elsewhere but what is `portable`. Another number of threads has another memory.
@@ -107,7 +107,7 @@ class ApprovedBudgets:
 
 
 def aim_at(limit: float | None, levels: Levels, *, records: bool) -> Aim:
-    """What a measurement is for: to be recorded, to be held against a limit, or to be shown where there is none."""
+    """Returns the aim of a measurement: to be recorded, held against a limit, or shown where there is none."""
     if records:
         return Aim(None, levels)
     return Aim(None, levels, LOOKS[0]) if limit is None else Aim(limit, levels)
@@ -150,7 +150,7 @@ def measured(
 
 
 def not_approved(judged: Judgement, missing: str, record: str, notes: tuple[str, ...] = ()) -> Judgement:
-    """What was timed, where no budget judges it.
+    """Returns the judgement of what was timed, where no budget judges it.
 
     Args:
         judged: What was found.
@@ -214,7 +214,7 @@ def held(
 
 
 def kept_interval(key: Key, arms: Sequence[npt.NDArray[np.float64]], alpha: float) -> Entry:
-    """What is approved of several measurements: the interval that holds them all.
+    """Returns the entry that is approved of several measurements: the interval that holds them all.
 
     Args:
         key: What they are about.

@@ -138,7 +138,7 @@ class Check:
 
     @property
     def kind(self) -> str:
-        """What judgements, reports and expected failures call it, for example `contract` of `contract.any`."""
+        """Its name in judgements, reports and expected failures, for example `contract` of `contract.any`."""
         return self.name.partition(".")[0]
 
     @property

@@ -1,4 +1,4 @@
-"""What checks judge by: a session's runs, the human decisions, what was approved, and how to name a cause."""
+"""The context that checks judge by: a session's runs, human decisions, what was approved, and how to name a cause."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PROBES = 16
 
 
 class Context:
-    """What every check is handed; one for a session.
+    """The context that every check is handed; one for a session.
 
     What checks of one module share, such as indexes or what was timed, is a class of that module: `of` makes it once.
 
@@ -122,7 +122,7 @@ class Context:
         return f'{shlex.join(["pytest", *self.settings.invocation])} --gate-update --gate-reason "..."'
 
     def of(self, part: Callable[[Context], Part]) -> Part:
-        """What checks of one module share, made once from this context and closed with it.
+        """Returns the part that checks of one module share, made once from this context and closed with it.
 
         Args:
             part: A class that is made from a context. Where it has `close()`, that is called when the session ends.
@@ -144,11 +144,11 @@ class Context:
         return max(1, self.families.get(case.check.family, 1)) if case.check.family else 1
 
     def run(self, case: Case) -> Run:
-        """What a case's combination produced."""
+        """Returns the results of a case's combination."""
         return self.session.run(case.combination)
 
     def reference_run(self, case: Case) -> Run:
-        """What the reference of a case's combination produced."""
+        """Returns the results of the reference of a case's combination."""
         return self.session.run(case.combination.reference)
 
     def ask(self, name: str, combination: Combination, subject: str = "", **given: object) -> Judgement:

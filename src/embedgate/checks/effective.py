@@ -43,7 +43,7 @@ def is_sound(context: Context, run: Run) -> bool:
 
 
 def _not_quantized(run: Run, reference: Run) -> list[str]:
-    """What shows that a reduced weight precision is really the reference in disguise."""
+    """Tells what shows that a reduced weight precision is really the reference in disguise."""
     weight_precision = run.combination.weight_precision
     if weight_precision == "fp32" or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
         return []

@@ -1,4 +1,4 @@
-"""What a session ran on, as reports tell it."""
+"""Facts about what a session ran on, as reports tell them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from embedgate.report.facts import names_together
 
 
 def facts_of(context: Context) -> dict[str, Any]:
-    """What a session ran on, as JSON values."""
+    """Returns the facts about what a session ran on, as JSON values."""
     session, plan, settings = context.session, context.plan, context.settings
     ran, on_cpu = session.ran(), [c for c in plan.combinations if c.device == "cpu"]
     whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))

@@ -1,4 +1,4 @@
-"""What must hold for every text: order, invariance, contract."""
+"""Properties that must hold for every text: order, invariance, contract."""
 
 from __future__ import annotations
 
@@ -117,7 +117,7 @@ def reads_the_same_tokens(context: Context, case: Case) -> Judgement:
 
 
 def _moves(context: Context, run: Run, variation: str) -> Outcome:
-    """What comes of looking into a variation of a run."""
+    """Returns the outcome of looking into a variation of a run."""
     session = context.session
     subject = session.subject(run)
     stability = context.tolerances.stability(run.combination, subject.encoder.stability)
@@ -126,7 +126,7 @@ def _moves(context: Context, run: Run, variation: str) -> Outcome:
 
 
 def _unless_it_moves_anyway(context: Context, run: Run, outcome: Outcome) -> Outcome:
-    """What was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
+    """Returns what was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
     violation = outcome.violation
     if violation is None or violation.layer == "finiteness":
         return outcome

@@ -110,7 +110,7 @@ class Receipts:
             return _File(path, {}, (f"{path} lacks what a receipt has: {type(error).__name__}: {error}",))
 
     def _mismatches(self, report: Mapping[str, Any]) -> Iterator[str]:
-        """What makes a receipt one of something else than this checkout, or of no session that proves anything."""
+        """Tells why a receipt is of something else than this checkout, or of no session that proves anything."""
         section, model, settings = report[receipt.SECTION], self._plan.model, self._plan.settings
         if report["model"]["fingerprint"] != model.fingerprint:
             was = report["model"]
@@ -151,7 +151,7 @@ class Receipts:
             yield f"it was judged on {', '.join(more)} as well, which gives every text other neighbours"
 
     def _held(self, case: Case, file: _File) -> tuple[Judgement, bool]:
-        """What a receipt says of a combination, and whether it is about it at all."""
+        """Judges what a receipt says of a combination, and tells whether it is about it at all."""
         try:
             rows = file.report.get("combinations", ())
             row = next((row for row in rows if row["combination"] == case.combination.id), None)
@@ -198,7 +198,7 @@ class Receipts:
     def _missing(
         self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
     ) -> Iterator[str]:
-        """What should have been judged of a combination and was not."""
+        """Tells what should have been judged of a combination and was not."""
         judged = {(j.check, j.dataset, j.metric) for j in judgements}
         wanted = self._context.checks.places(self._plan, combination, of_receipts=True)
         if missing := sorted(wanted - judged):

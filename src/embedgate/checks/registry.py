@@ -69,7 +69,7 @@ class CheckRegistry:
 
     @property
     def known(self) -> KnownChecks:
-        """What reports must know of them."""
+        """The facts of the checks that reports must know."""
         approved, shared = (
             frozenset(check.kind for check in self if getattr(check, fact)) for fact in ("approved", "shared")
         )

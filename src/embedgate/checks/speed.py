@@ -42,7 +42,7 @@ DISABLED = (
 
 
 class Turns:
-    """What a session times: here, and again in fresh processes.
+    """The turns that a session times: here, and again in fresh processes.
 
     Attributes:
         timing: Builds and times both arms in this process.
@@ -74,7 +74,7 @@ def timed(plan: Plan) -> Iterable[Subject]:
 
 
 def not_measured(case: Case, benchmark: Benchmark) -> Judgement:
-    """What is said where pytest-benchmark is disabled."""
+    """Returns the judgement that is given where pytest-benchmark is disabled."""
     # Without this call, pytest-benchmark warns that its fixture was not used.
     benchmark.pedantic(lambda: None, setup=lambda: None, teardown=lambda: None, rounds=1)
     return case.unjudged(Diagnosis("time", *DISABLED), f"not measured for {case.subject.about}")

@@ -39,7 +39,7 @@ Approvable = tuple[str, str, str]
 
 @dataclass
 class Searched:
-    """What is searched of one run.
+    """The vectors of one run that are searched.
 
     Attributes:
         vectors: Queries and documents of the collection, normalised.
@@ -59,7 +59,7 @@ class Searched:
 
 
 class StoredVectors:
-    """What is searched of a session's runs, and what is found.
+    """The vectors of a session's runs that are searched, and what is found.
 
     Attributes:
         ranges: By combination, what 8-bit codes are steps of, where these are its own or the approved ones.
@@ -81,7 +81,7 @@ class StoredVectors:
 
     @property
     def collection(self) -> Collection:
-        """What is searched."""
+        """The collection that is searched."""
         collection = self._plan.collection
         assert collection is not None, "without a collection, there is nothing to ask"
         return collection
@@ -104,7 +104,7 @@ class StoredVectors:
         return stored_name(self.collection.name, mixture)
 
     def searched(self, run: Run) -> Searched:
-        """What is searched of a run; those of other combinations than it and its reference are let go.
+        """Returns a run's vectors that are searched; those of other combinations than it and its reference are let go.
 
         Raises:
             NotFinite: If an embedding holds NaN or infinity.

@@ -1,4 +1,4 @@
-"""What a search among stored vectors still finds: codes, storages, a dataset's own judgements, shared indexes."""
+"""Checks of what stored vectors still find: codes, storages, a dataset's own judgements, shared indexes."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def mixes(context: Context, case: Case) -> Judgement:
 
 
 def by_floor(context: Context, case: Case, scores: Scores, floor: float, metric: str = KEPT) -> Comparison:
-    """What scores come to against a floor."""
+    """Compares scores with a floor."""
     return compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
 
 
@@ -204,7 +204,7 @@ def _in_collection(
 
 
 def _ranges_fault(context: Context, case: Case, searched: Searched, ranges: Ranges, real: Matrix) -> Judgement | None:
-    """What is wrong with ranges as such; None where nothing is."""
+    """Returns the judgement of what is wrong with ranges as such; None where nothing is."""
     if 0 < ranges.vectors < FEWEST_CALIBRATION:
         share = 2 / (ranges.vectors + 1)
         cause = (

@@ -1,1 +1,1 @@
-"""What every other package speaks in: combinations, models, machines, judgements, errors, files."""
+"""The terms that every other package speaks in: combinations, models, machines, judgements, errors, files."""

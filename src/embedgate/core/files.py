@@ -214,7 +214,7 @@ def read_toml(path: Path, form: type[T], wrong: Wrong, action: str = "") -> T | 
 
 
 def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "") -> T:
-    """What was read, as the type that it must have.
+    """Converts what was read to the type that it must have.
 
     Args:
         value: What was read.
@@ -232,7 +232,7 @@ def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:
-    """What to do about an unknown word: the one that was probably meant, or all there are."""
+    """Tells what to do about an unknown word: the one that was probably meant, or all there are."""
     names = sorted(known)
     close = get_close_matches(word[:LONGEST_CAUSE], names, n=1)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}" if names else ""
@@ -274,7 +274,7 @@ def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:
 
 
 def _text(content: bytes) -> str:
-    """What people write in their editors: with a BOM or without, and with any ends of lines."""
+    """Decodes what people write in their editors: with a BOM or without, and with any ends of lines."""
     return content.decode().removeprefix(_BOM).replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -40,7 +40,7 @@ _PARENTS = {"cpu-x86_64-amx": "cpu-x86_64-vnni"}
 
 @dataclass(frozen=True)
 class Machine:
-    """What a measurement depends on besides model, software and data.
+    """The machine that a measurement depends on, besides model, software and data.
 
     Attributes:
         cpu: Name of the CPU model; the architecture where the system does not tell.
@@ -170,7 +170,7 @@ def _memory_bytes() -> int:
 
 
 def _read(file: Path) -> str:
-    """What a file of the system says; empty where the system does not tell (not Linux)."""
+    """Returns what a file of the system says; empty where the system does not tell (not Linux)."""
     try:
         return file.read_text("utf-8", errors="replace").strip()
     except OSError:
@@ -222,7 +222,7 @@ def _git(*arguments: str, folder: Path | None) -> str:
 
 
 def _output(*command: str, folder: Path | None = None, **environment: str) -> str:
-    """What a command prints; empty where it fails, or is not there."""
+    """Returns what a command prints; empty where it fails, or is not there."""
     try:
         done = subprocess.run(
             command,
@@ -241,7 +241,7 @@ def _output(*command: str, folder: Path | None = None, **environment: str) -> st
 
 @cache
 def machine_id() -> str:
-    """What tells this very machine from others, 16 hex digits; a hash, from which nothing can be read back.
+    """Returns this very machine's id among others, 16 hex digits; a hash, from which nothing can be read back.
 
     It is made of the installation's own number, where the system tells one (Linux's machine-id, macOS's
     IOPlatformUUID, Windows's MachineGuid), else of host name and network address; and of the CPU model, the number of

@@ -84,7 +84,7 @@ class Option:
 
     @property
     def help(self) -> str:
-        """What it does, whether it can be repeated, and what holds without it, in a line."""
+        """The option's help: what it does, whether it can be repeated, and what holds without it, in a line."""
         holds = self.without or (str(self.default) if type(self.default) in (int, str) else "")
         notes = ("repeatable" * self.repeatable, f"default: {holds}" * bool(holds))
         told = "; ".join(filter(None, notes))

@@ -1,4 +1,4 @@
-"""What a quantile is at least and at most, whatever the distribution of the values.
+"""Bounds of a quantile, from below and from above, whatever the distribution of the values.
 
 The number of values below a quantile is binomial, so that two of them, in order, bound it (David and Nagaraja, Order
 Statistics, 3rd edition, 2003, section 7.1). scipy tells which two.
@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 
 def at_least(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> float | None:
-    """What a quantile is at least with probability 1 - level; None where there are too few values to say.
+    """Returns what a quantile is at least with probability 1 - level; None where there are too few values to say.
 
     Args:
         values: Independent values `[n]`.
@@ -25,7 +25,7 @@ def at_least(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> flo
 
 
 def at_most(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> float | None:
-    """What a quantile is at most with probability 1 - level; None where there are too few values to say.
+    """Returns what a quantile is at most with probability 1 - level; None where there are too few values to say.
 
     With 59 values the largest bounds p95 with 95% (Wilks, "Determination of sample sizes for setting tolerance limits",
     1941); with fewer, none does.

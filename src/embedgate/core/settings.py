@@ -1,4 +1,4 @@
-"""What a session was asked to do, apart from pytest."""
+"""The settings of a session: all that it was asked to do, apart from pytest."""
 
 from __future__ import annotations
 

@@ -27,7 +27,7 @@ PLAIN = (CALIBRATION, GOLDEN)
 
 @dataclass(frozen=True, kw_only=True)
 class Card:
-    """What `card.toml` says about the data beside it.
+    """The content of `card.toml`, about the data beside it.
 
     Attributes:
         name: Short name, fit for a file name.

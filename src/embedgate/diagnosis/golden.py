@@ -23,7 +23,7 @@ BATCH = 16
 
 @dataclass(frozen=True, eq=False)
 class Golden:
-    """What became of the golden texts.
+    """The encoder's results for the golden texts.
 
     Attributes:
         embeddings: Finished embeddings, float32 `[n, dim]`.

@@ -257,7 +257,7 @@ def _guessed(
     theirs: Sequence[npt.NDArray[np.int64]],
     different: Sequence[int],
 ) -> str:
-    """What usual slip the difference looks like, in brackets; empty where it looks like none."""
+    """Tells which usual slip the difference looks like, in brackets; empty where it looks like none."""
     pairs = [(mine[i].tolist(), theirs[i].tolist()) for i in different]
     longest = max(len(ids) for pair in pairs for ids in pair)
     # Texts at the limit of length lose or gain what others gain or lose.

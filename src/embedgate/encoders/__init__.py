@@ -34,7 +34,7 @@ for _name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
 
 @dataclass(frozen=True)
 class Evidence:
-    """What really ran, as read from the built encoder, never from what was asked for.
+    """Evidence of what really ran, as read from the built encoder, never from what was asked for.
 
     Attributes:
         device: Where the weights are or the provider runs, for example `cpu`.
@@ -132,7 +132,7 @@ class Encoder(ABC):
 
     @abstractmethod
     def evidence(self) -> Evidence:
-        """What really ran. Called after `encode`."""
+        """Tells what really ran. Called after `encode`."""
 
     def stages(self, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts; None where the backend cannot tell."""
@@ -148,7 +148,7 @@ class Encoder(ABC):
 
 @dataclass(frozen=True)
 class BuildContext:
-    """What a backend may use while it builds.
+    """The resources that a backend may use while it builds.
 
     Attributes:
         threads: Threads every backend must use, equal for all.

@@ -66,7 +66,7 @@ class CustomEncoder(Encoder):
         return isinstance(other, CustomEncoder) and other._inner is self._inner
 
     def evidence(self) -> Evidence:
-        """What the inner encoder shows, its contradictions of the combination's id added.
+        """Returns the evidence that the inner encoder shows, its contradictions of the combination's id added.
 
         Raises:
             GateError: If the inner encoder's own `evidence()` returns something else.

@@ -1,4 +1,4 @@
-"""What a combination's id promises, held against what really ran."""
+"""The promises of a combination's id, held against what really ran."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def promised(combination: Combination) -> str | None:
 
 
 def contradictions(combination: Combination, products: Mapping[str, int], device: str) -> tuple[str, ...]:
-    """What contradicts a combination's id, one line each.
+    """Tells what contradicts a combination's id, one line each.
 
     `fp32` promises that nothing is reduced, so one product in another type contradicts it. Every other weight precision
     may leave sensitive products in a wider type, so it is contradicted where fewer than half of the products compute in

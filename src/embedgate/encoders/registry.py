@@ -100,7 +100,7 @@ def distributions() -> tuple[str, ...]:
 
 
 def offers() -> dict[Combination, Offer]:
-    """What the backends offer, in the order of the report; nothing of what a host project adds."""
+    """Returns the backends' offers, in the order of the report; nothing of what a host project adds."""
     return {combination: offer for backend in backends() for combination, offer in backend.combinations().items()}
 
 

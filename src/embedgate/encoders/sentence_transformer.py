@@ -1,4 +1,4 @@
-"""What every encoder that runs as a `SentenceTransformer` shares: loading, encoding, stages and evidence."""
+"""The base of every encoder that runs as a `SentenceTransformer`: loading, encoding, stages and evidence."""
 
 from __future__ import annotations
 
@@ -155,7 +155,7 @@ class SentenceTransformerEncoder(Encoder):
         return mask.bool() if mask is not None else None
 
     def evidence(self) -> Evidence:
-        """What really ran, from the stored weights and from one more run of a short text."""
+        """Tells what really ran, from the stored weights and from one more run of a short text."""
         products = products_of(self._model, lambda: self.encode([PROBE]))
         wide = _kept_in_float32(self._model)
         devices = sorted({str(weight.device) for weight in self._model.parameters()})

@@ -89,7 +89,7 @@ def mean_of(items: npt.ArrayLike) -> Scores:
 
 @dataclass(frozen=True)
 class Metric:
-    """What a metric is about. More of it is better: a metric of which less is better is negated.
+    """A metric, and what it is about. More of it is better: a metric of which less is better is negated.
 
     Attributes:
         name: Its name in reports, tolerances and baselines.

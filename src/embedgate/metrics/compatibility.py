@@ -16,7 +16,7 @@ NEAREST = 10
 
 
 def advise(new: Embeddings, old: Embeddings) -> str:
-    """What becomes of an index built with the incumbent, and why, in one line.
+    """Tells what becomes of an index built with the incumbent, and why, in one line.
 
     Args:
         new: The new model's embeddings.

@@ -51,7 +51,7 @@ def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embed
 
 
 def item_text(dataset: Dataset, item: int) -> str:
-    """What one item of a dataset says, for a report."""
+    """Returns the text of one item of a dataset, for a report."""
     match dataset:
         case Similarity():
             return f"{dataset.first[item]} | {dataset.second[item]}"

@@ -34,7 +34,7 @@ class Indistinct(ValueError):
 
 @dataclass(frozen=True)
 class Found:
-    """What a search returned, every document that ties with the last one included.
+    """Results of a search, every document that ties with the last one included.
 
     Attributes:
         scores: Scores of the first search, float32 `[q, k]`, best first; -inf where a query has fewer.

@@ -56,7 +56,7 @@ class Interval:
 
 @dataclass(frozen=True)
 class Comparison:
-    """What a comparison with a limit comes to.
+    """The outcome of a comparison with a limit.
 
     Attributes:
         verdict: `pass` if `low` reaches the limit, `fail` if `high` does not, `inconclusive` otherwise.

@@ -1,4 +1,4 @@
-"""What was measured of speed, as reports have it."""
+"""Figures that were measured of speed, as reports have them."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ _LIBRARY = re.compile(r"\.so(\.[0-9.]+)?( \(deleted\))?$")
 
 @dataclass(frozen=True)
 class Footprint:
-    """What one combination takes, in bytes and seconds.
+    """The memory and time that one combination takes, in bytes and seconds.
 
     Attributes:
         loaded: Resident memory it adds once it is built and has encoded one text, libraries' code apart.
@@ -72,7 +72,7 @@ class Footprint:
 
 
 class Workbench(Protocol):
-    """What a combination is built with."""
+    """The things that a combination is built with."""
 
     @property
     def registry(self) -> Registry:
@@ -84,7 +84,7 @@ class Workbench(Protocol):
 
     @property
     def context(self) -> BuildContext:
-        """What encoders are built with."""
+        """The context that encoders are built with."""
 
     @property
     def cache(self) -> ArtefactCache:
@@ -190,7 +190,7 @@ def _without_libraries(smaps: str) -> int:
 
 
 def sha256() -> str:
-    """What identifies what is measured, hex."""
+    """Returns the hash that identifies what is measured, hex."""
     return hashlib.sha256(f"{PEAK_WORKLOAD.sha256} {PEAK_CALLS}".encode()).hexdigest()
 
 

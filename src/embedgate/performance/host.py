@@ -1,4 +1,4 @@
-"""What else the machine does while something is timed."""
+"""The machine's other activity while something is timed."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Watch:
         self._before = self._read()
 
     def notes(self, reference_seconds: Sequence[float] | np.ndarray = ()) -> tuple[str, ...]:
-        """What may have disturbed a measurement, one line each; empty where nothing did.
+        """Tells what may have disturbed a measurement, one line each; empty where nothing did.
 
         Args:
             reference_seconds: The reference's own time, turn after turn. It does the same work each time, so where it

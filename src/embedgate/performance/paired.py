@@ -42,7 +42,7 @@ TO_RECORD = 16
 
 
 class Benchmark(Protocol):
-    """What is used of pytest-benchmark's fixture."""
+    """The part of pytest-benchmark's fixture that is used."""
 
     disabled: bool
     extra_info: dict[str, Any]
@@ -72,7 +72,7 @@ class Blocks:
     _open: list[Sequence[float]] = field(default_factory=list)
 
     def before(self) -> None:
-        """What goes before a turn of the candidate's."""
+        """Takes the reference's turn that goes before one of the candidate's, where a block begins."""
         if not self._open:
             self._open.append(self.reference())
 
@@ -83,7 +83,7 @@ class Blocks:
             self._open.append(seconds)
 
     def after(self) -> None:
-        """What goes after a turn of the candidate's."""
+        """Takes the reference's turn that goes after one of the candidate's, where a block ends."""
         if len(self._open) < 3:
             return
         self._open.append(self.reference())
@@ -152,7 +152,7 @@ class Levels:
 
 @dataclass(frozen=True)
 class Aim:
-    """What a measurement is for.
+    """The purpose of a measurement.
 
     Attributes:
         limit: The largest ratio that is within budget; None where there is nothing to judge, but a ratio to record.
@@ -167,7 +167,7 @@ class Aim:
 
 @dataclass(frozen=True)
 class Ratio:
-    """What was measured.
+    """The ratio that was measured.
 
     Attributes:
         median: Median over blocks of the candidate's time divided by the reference's.
@@ -218,12 +218,12 @@ def compare(
 
 
 def judge(rows: Sequence[Row], aim: Aim) -> Ratio:
-    """What the ratios of blocks say about a limit."""
+    """Tells what the ratios of blocks say about a limit."""
     return hold(ratios(rows), aim)
 
 
 def hold(values: npt.NDArray[np.float64], aim: Aim) -> Ratio:
-    """What values, one per block, say about a limit; where there is none, they are inconclusive."""
+    """Tells what values, one per block, say about a limit; where there is none, they are inconclusive."""
     low, high = lower_end(values, aim.levels.to_fail), upper_end(values, aim.levels.to_pass)
     verdict: Verdict = "inconclusive"
     if aim.limit is not None:

@@ -122,7 +122,7 @@ class Timing:
 
 
 def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, notes: Sequence[str]) -> SpeedFigures:
-    """What was measured of a workload."""
+    """Returns the figures that were measured of a workload."""
     mine = float(np.median(candidate_seconds(blocks.rows)))
     theirs = float(np.median(reference_seconds(blocks.rows)))
     tokenise = timing.tokenise_seconds(load)

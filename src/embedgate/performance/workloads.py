@@ -1,4 +1,4 @@
-"""What is timed: how many texts of which length in one batch, always the same texts of the bundled data."""
+"""Workloads that are timed: how many texts of which length in one batch, always the same texts of the bundled data."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CALLS_ALONE = 9
 
 @dataclass(frozen=True)
 class Workload:
-    """What one turn of a timed arm encodes.
+    """The texts that one turn of a timed arm encodes.
 
     Attributes:
         batch_size: Texts per batch, and per call.
@@ -61,7 +61,7 @@ class Workload:
 
     @property
     def sha256(self) -> str:
-        """What identifies the texts of a turn, hex."""
+        """The hash that identifies the texts of a turn, hex."""
         digest = hashlib.sha256()
         for text in (text for call in self.calls for text in call):
             digest.update(text.encode() + b"\0")
@@ -75,7 +75,7 @@ WORKLOADS = {w.id: w for w in (Workload(size, length) for size in BATCH_SIZES fo
 
 
 def workloads(exploration: str) -> tuple[Workload, ...]:
-    """What is timed: a few that are usual, or through the night all."""
+    """Returns the workloads that are timed: a few that are usual, or through the night all."""
     return tuple(WORKLOADS[name] for name in USUAL) if exploration == "ci" else tuple(WORKLOADS.values())
 
 

@@ -1,4 +1,4 @@
-"""What one pytest session works with."""
+"""The plugin's state for one pytest session."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ CASE = "gate_case"
 
 
 class Bench:
-    """What one pytest session works with; heavy parts are made when a test first needs them."""
+    """The plugin's state for one pytest session; heavy parts are made when a test first needs them."""
 
     def __init__(self, config: pytest.Config) -> None:
         self.config = config
@@ -63,7 +63,7 @@ class Bench:
 
     @cached_property
     def context(self) -> Context:
-        """What checks judge by; made once all tests are collected."""
+        """The context that checks judge by; made once all tests are collected."""
         from embedgate.checks import Context
 
         families = Counter(case.check.family for case in self.selected if case.check.family)

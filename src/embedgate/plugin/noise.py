@@ -33,7 +33,7 @@ MEDIAN = math.sqrt(math.pi / 2)
 
 @dataclass(frozen=True)
 class Noise:
-    """What chance does to the ratio of one workload.
+    """The effect of chance on the ratio of one workload.
 
     Attributes:
         medians: The ratio each process came to.

@@ -16,7 +16,7 @@ def gpu_for_next(found: Sequence[str], taken: Collection[str]) -> str | None:
 
 
 def shared(workers: int, found: Sequence[str]) -> str:
-    """What a person is to know where several processes compute on one GPU; empty where none do."""
+    """Tells what a person is to know where several processes compute on one GPU; empty where none do."""
     if not found or workers <= len(found):
         return ""
     these = "1 GPU" if len(found) == 1 else f"{len(found)} GPUs"

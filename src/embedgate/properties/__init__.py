@@ -44,7 +44,7 @@ class Violation:
 
 @dataclass(frozen=True)
 class Outcome:
-    """What looking for a violation came to.
+    """The outcome of looking for a violation.
 
     Attributes:
         violation: The smallest one found; None where there is none.

@@ -14,7 +14,7 @@ CRASHED = "???"
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
 class Collector:
-    """What the tests of a session found.
+    """The findings of a session's tests.
 
     Attributes:
         records: One per test report that carries one.

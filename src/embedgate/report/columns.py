@@ -40,7 +40,7 @@ Columns = Sequence[Column[T] | Callable[[Summary], Iterable[Column[T]]]]
 
 @dataclass(frozen=True)
 class Table(Generic[T]):
-    """What is shown.
+    """A table as it is shown.
 
     Attributes:
         columns: The columns that are shown, from the left.
@@ -63,12 +63,12 @@ class Table(Generic[T]):
 
     @property
     def headings(self) -> list[str]:
-        """What the columns are headed."""
+        """The columns' headings."""
         return [column.heading for column in self.columns]
 
     @property
     def notes(self) -> list[str]:
-        """What a reader must know, each once."""
+        """The notes that a reader must know, each once."""
         told = (c.note for place, c in enumerate(self.columns) if any(row[place] for row in self.rows))
         return list(dict.fromkeys(filter(None, told)))
 

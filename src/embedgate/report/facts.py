@@ -1,4 +1,4 @@
-"""What a session ran on, as several of pytest-xdist's processes know it together."""
+"""Facts about what a session ran on, as several of pytest-xdist's processes know them together."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def names_together(names: Iterable[str | None]) -> str:
 
 
 def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
-    """What two processes ran on: each knows the GPU, the profiles and the incumbent of what it ran itself.
+    """Joins what two processes ran on: each knows the GPU, the profiles and the incumbent of what it ran itself.
 
     The order of processes makes no difference. Who knows something wins over who does not; hardware profiles and GPUs
     are named side by side; the session took as long as the longer of the two, and as much work as both.

@@ -1,4 +1,4 @@
-"""What a combination keeps against what it saves, as a plot in SVG."""
+"""A plot in SVG of what a combination keeps against what it saves."""
 
 from __future__ import annotations
 

@@ -86,7 +86,7 @@ def on_gpu(profiles: Mapping[str, str]) -> tuple[str, ...]:
 def section(
     settings: Settings, model: str, profiles: Sequence[str], invocation: Invocation, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What makes a report a receipt, without its checksum.
+    """Returns the section that makes a report a receipt, without its checksum.
 
     Args:
         settings: The session's.

@@ -1,4 +1,4 @@
-"""What one test found, and what ran: records that travel through pytest-xdist as plain values."""
+"""Records of what one test found, and of what ran, which travel through pytest-xdist as plain values."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class RunFacts:
 
 @dataclass(frozen=True)
 class Record:
-    """What one test found.
+    """The record of what one test found.
 
     Attributes:
         combination: Id of the combination; empty where the test is about none, as an upgrade is.
@@ -138,7 +138,7 @@ class ExpectedFailure:
 
 
 class Measured(Protocol):
-    """What a run tells of itself."""
+    """The facts that a run tells of itself."""
 
     embeddings: Embeddings
     evidence: Evidence

@@ -31,7 +31,7 @@ class Stored:
     found: Sequence[tuple[Row, Judgement]]
 
     def share(self, dataset: str, metric: str) -> str:
-        """What is kept of a judged metric, of what float32 vectors score."""
+        """Returns the share that is kept of a judged metric, of what float32 vectors score."""
         mine = (j for row, j in self.found if row is self.whose)
         found = next((j for j in mine if (stored_in(j.dataset), j.metric) == (dataset, metric)), None)
         return _share(found.observed if found else None)
@@ -49,7 +49,7 @@ class Stored:
 
     @property
     def bytes_per_vector(self) -> str:
-        """What a vector takes."""
+        """The bytes that a vector takes."""
         if not (self.whose.run and self.whose.run.dim):
             return ""
         dim, words = self.whose.run.dim, self.storage.split("-")
@@ -125,7 +125,7 @@ def table(summary: Summary) -> Table[Stored] | None:
 
 
 def note(shown: Table[Stored]) -> str:
-    """What a table's columns say."""
+    """Joins the notes of a table's columns in one line."""
     return f"stored vectors: {'; '.join(shown.notes)}"
 
 

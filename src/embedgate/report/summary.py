@@ -1,4 +1,4 @@
-"""What a session found, as one plain structure that every report is written from."""
+"""The findings of a session, as one plain structure that every report is written from."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "diffe
 
 @dataclass(frozen=True)
 class KnownChecks:
-    """What a report must know of the checks there are.
+    """The facts that a report must know of the checks there are.
 
     Attributes:
         order: Their names, in the order they are told of; others come last, as they were judged.
@@ -192,18 +192,18 @@ class Summary:
 
     @property
     def verified(self) -> list[Judgement]:
-        """What a receipt proves."""
+        """The judgements that a receipt proves."""
         return [j for row in self.rows for j in row.judgements if j.check == "receipt" and j.verdict == "pass"]
 
     @property
     def stale(self) -> list[str]:
-        """What is better than approved by more than is tolerated, one line each."""
+        """Values that are better than approved by more than is tolerated, one line each."""
         passed = [j for row in self.rows for j in row.judgements if j.verdict == "pass"]
         return [f"{j.combination}: {line}" for j in passed if j.check in self.known.approved for line in j.details]
 
     @property
     def unjudged(self) -> dict[tuple[str, str], list[Judgement]]:
-        """What could not be judged, by the reason and what to do about it."""
+        """Inconclusive judgements of what could not be judged, by the reason and what to do about it."""
         found: dict[tuple[str, str], list[Judgement]] = {}
         for judgement in self.judgements("inconclusive"):
             if judgement.unjudged and judgement.diagnosis:
@@ -212,12 +212,12 @@ class Summary:
 
     @property
     def expected(self) -> list[ExpectedFailure]:
-        """What failed as expected."""
+        """Failures that were expected."""
         return [failure for row in (*self.rows, self.upgrade) for failure in row.expected]
 
     @property
     def sections(self) -> list[tuple[str, list[Judgement]]]:
-        """What is told judgement by judgement, under its title."""
+        """Judgements that are told one by one, under their title."""
         unsettled = [j for j in self.judgements("inconclusive") if not j.unjudged]
         found = (("Failures", self.judgements("fail")), ("Inconclusive", unsettled))
         return [(title, judgements) for title, judgements in found if judgements]
@@ -267,7 +267,7 @@ def record_of(
     expected: str,
     run: Measured | None,
 ) -> dict[str, Any]:
-    """What one test found, as the plain values of a `Record`."""
+    """Returns what one test found, as the plain values of a `Record`."""
     return Record(
         combination.id if combination else "",
         reference,

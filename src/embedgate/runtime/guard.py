@@ -108,7 +108,7 @@ class GuardedEncoder(Encoder):
         return self._attempt("encoding", lambda inner: inner.encode(texts, batch_size=batch_size))
 
     def evidence(self) -> Evidence:
-        """What really ran; see `Encoder.evidence`."""
+        """Tells what really ran; see `Encoder.evidence`."""
         return self._attempt("showing what ran", lambda inner: inner.evidence())
 
     def stages(self, texts: Sequence[str]) -> Stages | None:

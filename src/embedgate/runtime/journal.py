@@ -41,7 +41,7 @@ def running(root: Path, what: str) -> Iterator[None]:
 
 
 def interrupted(root: Path) -> list[str]:
-    """What processes that no longer live were doing, each told once: its note is removed, and so is a malformed one."""
+    """Tells what processes that no longer live were doing, each once: the note is removed, as is a malformed one."""
     found = []
     for note in sorted(root.glob("running-*.json")):
         try:

@@ -1,4 +1,4 @@
-"""What a session will do: known before anything heavy is imported, so that collecting tests stays quick."""
+"""The plan of a session: known before anything heavy is imported, so that collecting tests stays quick."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ class Plan:
 
     @cached_property
     def collection(self) -> Collection | None:
-        """What stored vectors are searched in; None where the datasets hold too few texts."""
+        """The collection in which stored vectors are searched; None where the datasets hold too few texts."""
         return Collection.of(self.datasets, self.settings.corpus_size)
 
     @cached_property

@@ -72,7 +72,7 @@ class EncoderPool:
 
     @property
     def context(self) -> BuildContext:
-        """What encoders are built with."""
+        """The context that encoders are built with."""
         return self._context()
 
     @property

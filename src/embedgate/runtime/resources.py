@@ -24,7 +24,7 @@ _BUILDING = "building"
 
 
 def kind_of(error: BaseException) -> Kind | None:
-    """What kind of trouble an exception tells of, itself or by what it came from; None for any other.
+    """Returns the kind of trouble that an exception tells of, itself or by what it came from; None for any other.
 
     A CUDA error breaks this process's context unless the GPU still answers: a wrong argument does not.
     """

@@ -49,7 +49,7 @@ LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_di
 
 @dataclass
 class Run:
-    """What one combination of one model produced.
+    """Results of one combination of one model.
 
     Attributes:
         model: The model.
@@ -77,7 +77,7 @@ class Run:
 
     @property
     def key(self) -> Key:
-        """What tells it from other runs of the session."""
+        """The run's key among other runs of the session."""
         return self.model.fingerprint, self.combination
 
 
@@ -171,7 +171,7 @@ class Session:
 
     @cached_property
     def seed(self) -> int:
-        """What generated texts are drawn from: always the same under `ci`, another one each time where nobody waits."""
+        """The seed of generated texts: always the same under `ci`, another one each time where nobody waits."""
         settings = self.plan.settings
         if settings.seed is not None:
             return settings.seed
@@ -189,12 +189,12 @@ class Session:
 
     @cached_property
     def texts_sha256(self) -> str:
-        """What the comparison over all texts is keyed by: the hashes of the datasets they come from."""
+        """The key of the comparison over all texts: made of the hashes of the datasets they come from."""
         return hashlib.sha256("".join(sorted(dataset.sha256 for dataset in self.plan.datasets)).encode()).hexdigest()
 
     @cached_property
     def context(self) -> BuildContext:
-        """What encoders are built with."""
+        """The context that encoders are built with."""
         calibration, digest = load_calibration()
         return BuildContext(
             threads=self.threads,

@@ -43,7 +43,7 @@ class _Request(msgspec.Struct):
 
 
 class _Answer(msgspec.Struct, Generic[T]):
-    """What was found; or what prevented it, and what to do."""
+    """The result that was found; or what prevented it, and what to do."""
 
     found: T | None = None
     cause: str = ""
@@ -118,7 +118,7 @@ class FreshProcess:
 
 
 def answer(plan: Plan, file: Path) -> None:
-    """What a fresh process does: measures as asked, and writes the answer beside the request."""
+    """Does the work of a fresh process: measures as asked, and writes the answer beside the request."""
     from embedgate.runtime.session import Session
 
     request = read_json(file, _Request, GateError)
@@ -137,7 +137,7 @@ def answer(plan: Plan, file: Path) -> None:
 
 
 def _trouble(error: Exception, id_: str) -> _Answer[Any]:
-    """What went wrong, as an answer; memory that ran out is told as such."""
+    """Makes an answer of what went wrong; memory that ran out is told as such."""
     told: GateError | None = resources.told(error, Combination.parse(id_), "being measured in a fresh process")
     if told is None:
         known = error if isinstance(error, GateError) else None

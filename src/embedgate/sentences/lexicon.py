@@ -33,7 +33,7 @@ class Action:
 
 @dataclass(frozen=True)
 class Domain:
-    """What sentences of one domain can be about.
+    """The agents, places, words and actions that sentences of one domain can be about.
 
     Attributes:
         name: Its name.

@@ -81,7 +81,7 @@ class Ranges:
 
     @property
     def step(self) -> Matrix:
-        """What one step of a code is worth, float32 `[dim]`; 1 where a dimension is constant, as the library has it."""
+        """The size of one step of a code, float32 `[dim]`; 1 where a dimension is constant, as the library has it."""
         step = (self.high - self.low) / np.float32(STEPS)
         return np.where(step == 0, np.float32(1), step).astype(np.float32)
 
@@ -182,7 +182,7 @@ def unsigned(matrix: Array, precision: EmbeddingPrecision) -> npt.NDArray[np.uin
 
 
 def codes_fault(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges) -> str | None:
-    """What is wrong with the codes of vectors; None where they say what the vectors say.
+    """Tells what is wrong with the codes of vectors; None where they say what the vectors say.
 
     Args:
         vectors: Normalised vectors, float32 `[n, dim]`.

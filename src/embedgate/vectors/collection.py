@@ -26,7 +26,7 @@ ONE_IN = 10
 
 @dataclass(frozen=True)
 class Collection:
-    """What is searched, and what for.
+    """A collection of documents that is searched, and the queries that it is searched with.
 
     Attributes:
         name: The name under which what is found is approved, such as `corpus-10000:pairs+passages`.

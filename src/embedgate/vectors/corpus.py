@@ -92,7 +92,7 @@ class Recipe:
 
     @property
     def sha256(self) -> str:
-        """What identifies the method and all that is drawn from, hex."""
+        """The hash that identifies the method and all that is drawn from, hex."""
         head = to_json([METHOD, self.seed, *self.neighbours.shape])
         return hashlib.sha256(head.encode() + self.neighbours.astype("<i4").tobytes()).hexdigest()
 

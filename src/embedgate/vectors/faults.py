@@ -40,7 +40,7 @@ Search = Callable[[Matrix, int], Ids]
 
 
 def malformed(ids: npt.NDArray[Any], queries: int, documents: int) -> str | None:
-    """What is wrong with results as such; None where they are rows of documents, each once per query.
+    """Tells what is wrong with results as such; None where they are rows of documents, each once per query.
 
     Args:
         ids: What the index returned.
@@ -104,7 +104,7 @@ def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads:
 def diagnose(
     search: Search, known: Suspect, found: Ids, queries: Matrix, documents: Matrix, threads: int
 ) -> Diagnosis | None:
-    """What explains an index's results; None where nothing that is known does.
+    """Tells what explains an index's results; None where nothing that is known does.
 
     Args:
         search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.

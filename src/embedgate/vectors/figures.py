@@ -1,4 +1,4 @@
-"""What was measured of engines' indexes and of searches, as reports have it."""
+"""Figures that were measured of engines' indexes and of searches, as reports have them."""
 
 from __future__ import annotations
 

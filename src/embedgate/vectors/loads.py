@@ -1,4 +1,4 @@
-"""What searching is timed with: storages in engines' indexes, one query at a time and many."""
+"""The loads that searching is timed with: storages in engines' indexes, one query at a time and many."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class SearchLoad:
 
 
 def search_loads(cases: Iterable[EngineCase]) -> tuple[SearchLoad, ...]:
-    """What is timed of the indexes that are judged: storages whose embedding precision one of them has."""
+    """Returns the loads to time of the indexes that are judged: storages whose embedding precision one of them has."""
     offered: dict[tuple[str, Kind], set[str]] = {}
     for case in cases:
         if case.kind:

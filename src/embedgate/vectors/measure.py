@@ -1,4 +1,4 @@
-"""What is found among stored vectors, compared with what exact search among float32 vectors finds.
+"""Results of searching stored vectors, compared with those of exact search among float32 vectors.
 
 Also across two combinations, which share an index whenever a change rolls out.
 """
@@ -42,7 +42,7 @@ class Vectors:
 def rankings(
     vectors: Vectors, storages: Sequence[Storage], ranges: Mapping[int | None, Ranges], threads: int
 ) -> Iterator[tuple[str, Ranking | Indistinct]]:
-    """What is found in each storage, one after the other, since a ranking may be large.
+    """Yields what is found in each storage, one after the other, since a ranking may be large.
 
     Args:
         vectors: Queries and documents.
@@ -66,7 +66,7 @@ def rankings(
 def _of_codes(
     queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int
 ) -> Iterator[tuple[str, Ranking | Indistinct]]:
-    """What is found in storages of the same codes: one search for as many candidates as any of them ranks again."""
+    """Yields what storages of the same codes find: one search for as many candidates as any of them ranks again."""
     asked = first_queries(queries, codes, storages[0])
     try:
         first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
@@ -79,7 +79,7 @@ def _of_codes(
 
 
 def exact(vectors: Vectors, threads: int) -> Ranking:
-    """What exact search among float32 vectors finds."""
+    """Returns what exact search among float32 vectors finds."""
     codes = Codes("float32", vectors.documents, vectors.documents.shape[1])
     return ranking(nearest(codes, vectors.queries, RESULTS, threads))
 
@@ -90,7 +90,7 @@ def within_ranges(vectors: Matrix, ranges: Ranges) -> np.ndarray:
 
 
 def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking, threads: int) -> dict[str, Scores]:
-    """What is found in each mixture, compared with what the reference finds alone, by the mixture's id.
+    """Compares what is found in each mixture with what the reference finds alone, by the mixture's id.
 
     Args:
         candidate: Vectors of the combination.

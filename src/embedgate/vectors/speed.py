@@ -79,7 +79,7 @@ class SearchTiming:
 
 
 def figures_of(load: SearchLoad, blocks: Blocks, timing: SearchTiming, ratio: float) -> SearchFigures:
-    """What was measured of a load."""
+    """Returns the figures that were measured of a load."""
     built = timing.candidate(load)
     queries = timing.asked(load) * len(blocks.calls["candidate"]) / len(blocks.rows)
     return SearchFigures(

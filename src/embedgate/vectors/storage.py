@@ -90,7 +90,7 @@ class Mixture:
         return f"mixed-{self.side}-{self.storage.id}"
 
     def about(self, reference: str) -> str:
-        """What is searched, in words, beside the reference of this id."""
+        """Says in words what is searched, beside the reference of this id."""
         stored = f"stored as {self.storage}"
         return {
             "queries": f"its queries among {reference}'s documents {stored} find",

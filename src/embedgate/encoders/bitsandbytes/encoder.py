@@ -52,7 +52,7 @@ class BitsAndBytesEncoder(SentenceTransformerEncoder):
     """Adds the weights' scales, which are neither parameters nor buffers, and what LLM.int8 left in float."""
 
     def evidence(self) -> Evidence:
-        """What really ran; of LLM.int8 also how many columns of a short text's activations were outliers."""
+        """Tells what really ran; of LLM.int8 also how many columns of a short text's activations were outliers."""
         layers = [module for module in self._model.modules() if isinstance(module, Linear8bitLt)]
         self._details["layers"] = {"Linear8bitLt": len(layers)} if layers else {}
         if layers:

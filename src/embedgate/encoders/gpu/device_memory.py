@@ -37,7 +37,7 @@ class DeviceMemory:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What may disturb the figure, one line each."""
+        """Notes of what may disturb the figure, one line each."""
         if self._before <= IDLE:
             return ()
         return (f"the GPU was not idle before: {self._before / 1e6:.0f} MB of its memory were in use",)

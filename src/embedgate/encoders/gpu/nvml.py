@@ -1,4 +1,4 @@
-"""What NVIDIA's management library (NVML) tells of the driver and the GPUs, without starting CUDA.
+"""Facts that NVIDIA's management library (NVML) tells of the driver and the GPUs, without starting CUDA.
 
 Its Python package, nvidia-ml-py, comes with the extra `gpu`; all is None where it is not installed or does not answer.
 NVML tells of the machine. Which of its GPUs CUDA sees first, CUDA alone knows, and so tells its name and memory itself.

@@ -1,4 +1,4 @@
-"""What the encoders that run outside torch need of CUDA, which torch gives: memory, one stream, CUDA graphs."""
+"""The parts of CUDA that the encoders outside torch need, and that torch gives: memory, one stream, CUDA graphs."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ MAX_JOINT_ERROR = 0.006
 
 @dataclass(frozen=True)
 class Statistics:
-    """What the calibration texts say about one activation.
+    """The statistics of one activation over the calibration texts.
 
     Attributes:
         largest: Largest absolute value of each channel, float32 `[in]`.
@@ -110,7 +110,7 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
 
 
 def to_calibrate(model: Model, context: BuildContext, version: int) -> tuple[Path, list[str], dict[str, Any]]:
-    """What calibration begins with: the exported graph, the texts, and the cache key of what comes of them.
+    """Returns what calibration begins with: the exported graph, the texts, and the cache key of what comes of them.
 
     Args:
         model: The model.

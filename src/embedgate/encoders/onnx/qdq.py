@@ -66,7 +66,7 @@ class Treatment:
     clip: float = 1.0
 
     def describe(self) -> dict[str, Any]:
-        """What the artefact's record keeps."""
+        """Describes the treatment as the artefact's record keeps it."""
         return {"treatment": self.name, "scale": self.scale, "alpha": self.alpha, "clip": self.clip}
 
 

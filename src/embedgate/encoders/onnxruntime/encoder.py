@@ -185,7 +185,7 @@ class GraphEncoder(Encoder):
         return kinds
 
     def _profiled(self) -> list[Mapping[str, Any]]:
-        """What every node said of itself when a short text was encoded, by a session of its own that is profiled."""
+        """Profiles the encoding of a short text in a session of its own, and returns what every node said of itself."""
         (batch,) = self._tokenizer.batches([PROBE], 1)
         with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
             runner = session(self._path, self._threads, device=self._device, profile=Path(folder) / "profile")
@@ -195,7 +195,7 @@ class GraphEncoder(Encoder):
 
 
 def _measured(named: Mapping[str, str], events: Sequence[Mapping[str, Any]]) -> tuple[dict[str, str], list[str]]:
-    """What products really computed in, and those that did not run on CUDA.
+    """Tells what products really computed in, and those that did not run on CUDA.
 
     Args:
         named: The products by the node's name, as the graph has them.

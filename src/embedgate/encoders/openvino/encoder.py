@@ -133,7 +133,7 @@ class OpenVINOEncoder(Encoder):
         )
 
     def evidence(self) -> Evidence:
-        """What really ran, from the graph that OpenVINO compiled for execution."""
+        """Tells what really ran, from the graph that OpenVINO compiled for execution."""
         nodes = self._compiled.get_runtime_model().get_ordered_ops()
         executed = [node for node in nodes if _says(node, "layerType") in PRODUCT_LAYERS and _has_weights(node)]
         kinds = Counter(_says(node, "runtimePrecision") for node in executed)

@@ -219,7 +219,7 @@ def progress_monitor(trt: Any, progress: Callable[[str], None], what: str) -> An
 
 
 def _parser_error(parser: Any) -> str:
-    """What the parser complains of first, and the node it is about."""
+    """Tells what the parser complains of first, and the node it is about."""
     if not parser.num_errors:
         return ""
     first = parser.get_error(0)

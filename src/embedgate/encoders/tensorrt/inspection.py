@@ -1,4 +1,4 @@
-"""What an engine's layers compute in, as TensorRT's engine inspector tells it.
+"""The types that an engine's layers compute in, as TensorRT's engine inspector tells them.
 
 The inspector gives JSON, one object per layer and optimisation profile. TensorRT fuses what the graph has as several
 nodes; a layer's name and metadata list the nodes it came from, by which a product is found. A matrix product computes
@@ -42,7 +42,7 @@ MOVES = ("Reformat", "reformat", "Constant", "constant", "NoOp", "Shuffle", "sha
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an engine's layers say.
+    """The results of inspecting an engine's layers.
 
     Attributes:
         products: Products with weights by the type they compute in, the widest of all profiles; `unknown` where no

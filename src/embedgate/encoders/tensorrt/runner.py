@@ -170,7 +170,7 @@ class TensorRTEncoder(Encoder):
             self._engine = self._runtime = None
 
     def _inspected(self, place: int) -> str:
-        """What the inspector tells with a bucket's likely shape, without which some layers tell no types."""
+        """Returns what the inspector tells with a bucket's likely shape, without which some layers tell no types."""
         context = self._new_context(place)
         for name in self._tokenizer.input_names:
             context.set_input_shape(name, self._made.buckets[place].likely_shape)

@@ -77,7 +77,7 @@ class CompiledEncoder(SentenceTransformerEncoder):
         self._before = _compiled()
 
     def evidence(self) -> Evidence:
-        """What really ran: the products as without the compiler, which no hook sees into, and what it compiled."""
+        """Tells what really ran: products as without the compiler, which no hook sees into, and what it compiled."""
         self.encode([PROBE])
         graphs, breaks = (now - before for now, before in zip(_compiled(), self._before, strict=True))
         self._details |= {"compiled graphs": graphs, "graph breaks": breaks}

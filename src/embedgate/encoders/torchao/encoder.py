@@ -67,7 +67,7 @@ class TorchaoEncoder(SentenceTransformerEncoder):
     """Counts the 8-bit kernels that ran, too: where one refuses, torchao multiplies in float32 and says nothing."""
 
     def evidence(self) -> Evidence:
-        """What really ran. cuBLAS has no int8 kernel for 16 rows or fewer, so a short text is told apart."""
+        """Tells what really ran. cuBLAS has no int8 kernel for 16 rows or fewer, so a short text is told apart."""
         found = super().evidence()
         kernels = KERNELS[self._combination.weight_precision]
         # A product after pooling has a row per text.

@@ -77,7 +77,7 @@ class Index(Protocol):
 
 
 class HostIndex(Protocol):
-    """What the factory of a host project's engine makes.
+    """The index that the factory of a host project's engine makes.
 
     Where it has a `close()`, that is called once the index is judged; `Index` must have one.
     """
@@ -134,7 +134,7 @@ class Engine:
 
 
 class EngineModule(Protocol):
-    """What a module of an engine has. Its top imports no library: it is imported wherever engines are listed."""
+    """The interface of an engine's module. Its top imports no library: it is imported wherever engines are listed."""
 
     ENGINE: Engine
 
@@ -244,7 +244,7 @@ class EngineRegistry:
         return (*cases, *map(EngineCase, self._factories))
 
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
-        """What is judged: the cases that match any of the globs; where there is none, the usual ones and all added.
+        """Returns the cases to judge: those that match any of the globs; where there is none, the usual and all added.
 
         Raises:
             GateError: If a glob matches nothing.
