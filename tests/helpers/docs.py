@@ -18,7 +18,20 @@ from markdown_it.token import Token
 from embedgate.core.options import OPTIONS
 
 # What a line of code begins with that is a command, besides all lines of blocks of `sh`.
-PROGRAMS = ("for", "git", "mkdir", "mkdocs", "mypy", "nvidia-smi", "pip", "pre-commit", "pytest", "python", "ruff", "tox")
+PROGRAMS = (
+    "for",
+    "git",
+    "mkdir",
+    "mkdocs",
+    "mypy",
+    "nvidia-smi",
+    "pip",
+    "pre-commit",
+    "pytest",
+    "python",
+    "ruff",
+    "tox",
+)
 
 # Folders whose files pages name, and those that are installed as packages of embedgate.
 FOLDERS = ("baselines", "benchmarks", "docs", "fixtures", "src", "suites", "tests", "tools")

@@ -118,7 +118,7 @@ def _never_approved(context: Context, case: Case, what: str) -> Judgement:
 
 
 def _missing_ranges(context: Context, combination: Combination, found: Found) -> str | None:
-    """Says what is missing where values of 8-bit codes are approved, and their ranges are not."""
+    """Says what is missing where values of 8-bit codes are approved and their ranges are not; None where nothing is."""
     ranges = context.of(StoredVectors).ranges.get(combination)
     if ranges is None or ranges.vectors < FEWEST_CALIBRATION:
         return None  # too few are never approved

@@ -232,7 +232,7 @@ def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:
-    """Tells what to do about an unknown word: the one that was probably meant, or all there are."""
+    """Tells what to do about an unknown word: the one probably meant, or all there are; empty where there is none."""
     names = sorted(known)
     close = get_close_matches(word[:LONGEST_CAUSE], names, n=1)
     return f"did you mean {close[0]}?" if close else f"choose from {', '.join(names)}" if names else ""

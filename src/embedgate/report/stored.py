@@ -49,7 +49,7 @@ class Stored:
 
     @property
     def bytes_per_vector(self) -> str:
-        """The bytes that a vector takes."""
+        """The bytes that a vector takes; empty where the reference did not run."""
         if not (self.whose.run and self.whose.run.dim):
             return ""
         dim, words = self.whose.run.dim, self.storage.split("-")

@@ -49,7 +49,7 @@ class SearchLoad:
 
 
 def search_loads(cases: Iterable[EngineCase]) -> tuple[SearchLoad, ...]:
-    """Returns the loads to time of the indexes that are judged: storages whose embedding precision one of them has."""
+    """Returns the loads to time: storages in judged indexes of their precision, where one in float32 is beside it."""
     offered: dict[tuple[str, Kind], set[str]] = {}
     for case in cases:
         if case.kind:

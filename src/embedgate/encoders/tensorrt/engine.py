@@ -219,7 +219,7 @@ def progress_monitor(trt: Any, progress: Callable[[str], None], what: str) -> An
 
 
 def _parser_error(parser: Any) -> str:
-    """Tells what the parser complains of first, and the node it is about."""
+    """Tells what the parser complains of first, and the node it is about; empty where it complains of nothing."""
     if not parser.num_errors:
         return ""
     first = parser.get_error(0)

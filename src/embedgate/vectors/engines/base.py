@@ -244,7 +244,7 @@ class EngineRegistry:
         return (*cases, *map(EngineCase, self._factories))
 
     def select(self, globs: Sequence[str]) -> tuple[EngineCase, ...]:
-        """Returns the cases to judge: those that match any of the globs; where there is none, the usual and all added.
+        """Returns the cases to judge: those that match any of the globs; without globs, the usual ones and all added.
 
         Raises:
             GateError: If a glob matches nothing.
