@@ -171,7 +171,7 @@ class Session:
 
     @cached_property
     def seed(self) -> int:
-        """The seed of generated texts: the one that is set; else 0 under `ci`, and another one each time under `nightly`."""
+        """The seed of generated texts: the one given; else 0 under `ci`, and another one each time under `nightly`."""
         settings = self.plan.settings
         if settings.seed is not None:
             return settings.seed
