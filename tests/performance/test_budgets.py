@@ -7,6 +7,7 @@ import mmap
 import re
 import sys
 from dataclasses import replace
+from itertools import cycle
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -87,7 +88,7 @@ class Fresh:
 
     def rows(self, combination, asked):
         self.asked += 1
-        return {name: [self._row(name)] * 32 for name in asked}
+        return {name: [self._row(name) for _ in range(32)] for name in asked}
 
     def _row(self, load):
         calls, each = len(WORKLOADS[load].calls), self._rows(load)
@@ -254,6 +255,13 @@ class TestSpeed:
         assert found.verdict == "inconclusive"
         assert not found.unjudged
         assert "in a fresh process does not confirm that it is slower" in found.message
+
+    def test_what_a_fresh_process_leaves_open_is_not_red(self, budgets, speeds):
+        speeds(lambda texts: 0.5)
+        ratios = cycle([0.3, 0.6])
+        found = budgets(APPROVED, Fresh(lambda load: next(ratios))).speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "inconclusive"
+        assert "0.300 to 0.600 in a fresh process does not confirm that it is slower" in found.message
 
     def test_the_slack_is_beyond_the_upper_end_of_what_was_approved(self, budgets, speeds):
         speeds(lambda texts: 0.43)

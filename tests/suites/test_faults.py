@@ -17,6 +17,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
+from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Judgement
 from embedgate.core.model import resolve
 from embedgate.data import load_calibration
@@ -136,6 +137,17 @@ def test_int8_that_is_really_fp32_turns_red(context):
     assert judgement.verdict == "fail"
     assert "named int8, but all" in judgement.explain()
     assert "every embedding is bit-identical to the fp32 reference's" in judgement.explain()
+
+
+def test_an_infinite_component_is_not_what_an_id_says(context, monkeypatch):
+    combination = Combination.parse("twice-fp32-cpu")
+    run = context.session.run(combination)
+    rows = run.embeddings.matrix.copy()
+    rows[17, 3] = np.inf
+    monkeypatch.setattr(run, "embeddings", Embeddings(run.embeddings.texts, rows))
+    judgement = context.ask("effective", combination)
+    assert judgement.verdict == "fail"
+    assert "1 of" in judgement.diagnosis.cause
 
 
 @pytest.mark.slow("a sound model in other batches and another order stays green")

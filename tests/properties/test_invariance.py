@@ -1,0 +1,40 @@
+"""How far an embedding may move: as far as its encoder declares, and no further."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from embedgate.encoders import Stability
+from embedgate.properties.explore import Profile
+from embedgate.properties.invariance import Subject, look_into
+
+DECLARED = 1e-4
+QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)
+
+
+class Leaning:
+    """Moves every embedding by as much as a test says, where it is encoded beside others."""
+
+    def __init__(self, move: float) -> None:
+        self.move = move
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+        rows = np.zeros((len(texts), 4), np.float32)
+        rows[:, 0], rows[:, 1] = 1, self.move if len(texts) > 1 else 0
+        return rows
+
+    def stages(self, texts: Sequence[str]) -> None:
+        return None
+
+
+@pytest.mark.parametrize(("move", "red"), [(0.9 * DECLARED, False), (1.5 * DECLARED, True)])
+def test_a_move_is_red_from_what_is_declared_on(move, red):
+    encoder = Leaning(move)
+    subject = Subject(encoder, lambda: encoder, None)
+    outcome = look_into(subject, "padding", Stability(DECLARED), QUICK, seed=0)
+    assert outcome.worst == pytest.approx(move, rel=1e-3)
+    assert outcome.limit == DECLARED
+    assert (outcome.violation is not None) is red
