@@ -191,6 +191,18 @@ def test_a_module_without_its_folder_or_weights_is_told(folder):
     resolve(str(folder))
 
 
+def test_pooling_without_its_folder_is_told(folder):
+    shutil.rmtree(folder / "1_Pooling")
+    with pytest.raises(ModelError, match=r"modules\.json names the folder .*1_Pooling, which is missing; restore it"):
+        resolve(str(folder))
+
+
+def test_a_pointer_of_git_lfs_is_told(folder):
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n")
+    with pytest.raises(ModelError, match=r"model\.safetensors is a pointer of Git LFS, not weights; run git lfs pull"):
+        resolve(str(folder))
+
+
 def test_a_module_without_weights_needs_no_folder(folder):
     add_module(folder, "sentence_transformers.models.Normalize", "2_Normalize")
     resolve(str(folder))

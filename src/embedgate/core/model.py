@@ -35,6 +35,10 @@ WITH_WEIGHTS = {
     "Transformer",
     "WeightedLayerPooling",
 }
+WITH_FOLDER = {*WITH_WEIGHTS, "Pooling"}
+# What stands in the place of a large file in a clone without Git LFS.
+POINTER = b"version https://git-lfs"
+RESTORE = "restore it, or fetch the model anew"
 OWN_KIND = "SentenceTransformer"
 OTHER_KINDS = {"sparse_encoder": "SparseEncoder", "cross_encoder": "CrossEncoder"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -181,7 +185,7 @@ def check_safe(path: Path) -> None:
         _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
         if folder.is_dir():
             _check_folder(folder, kind.rpartition(".")[2])
-        elif kind.rpartition(".")[2] in WITH_WEIGHTS:
+        elif kind.rpartition(".")[2] in WITH_FOLDER:
             raise ModelError(
                 f"{file} names the folder {folder}, which is missing", "restore it, or fetch the model anew"
             )
@@ -195,11 +199,14 @@ def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
     """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too."""
     file = path / "modules.json"
     if not file.is_file():
-        raise ModelError(f"{path} has no modules.json, so it is no Sentence Transformers folder")
+        raise ModelError(
+            f"{path} has no modules.json, so it is no Sentence Transformers folder",
+            "make one of a folder of transformers: SentenceTransformer(folder).save_pretrained(new_folder)",
+        )
     try:
         described = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{file} cannot be read: {error}") from error
+        raise ModelError(f"{file} cannot be read: {error}", RESTORE) from error
     for kind, relative in described:
         folder = _within(path, file, relative)
         yield file, kind, folder
@@ -242,6 +249,10 @@ def _check_folder(folder: Path, kind: str) -> None:
         raise ModelError(
             f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
         )
+    for weights in folder.glob("*.safetensors"):
+        with weights.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
     config = _json_of(folder / "config.json")
     if quantized := config.get("quantization_config"):
         method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
@@ -258,9 +269,9 @@ def _check_folder(folder: Path, kind: str) -> None:
 
 def _transformers_has(model_type: object) -> bool:
     """Whether transformers itself has an architecture: with remote code off, it takes its own class then."""
-    from transformers.models.auto.configuration_auto import CONFIG_MAPPING_NAMES
+    from transformers import CONFIG_MAPPING
 
-    return model_type in CONFIG_MAPPING_NAMES
+    return model_type in CONFIG_MAPPING
 
 
 def _json_of(file: Path) -> dict[str, Any]:
@@ -270,9 +281,9 @@ def _json_of(file: Path) -> dict[str, Any]:
     try:
         found = json.loads(file.read_text("utf-8"))
     except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is no JSON: {error}", "restore it, or fetch the model anew") from error
+        raise ModelError(f"{file} is no JSON: {error}", RESTORE) from error
     if not isinstance(found, dict):
-        raise ModelError(f"{file} holds no JSON object", "restore it, or fetch the model anew")
+        raise ModelError(f"{file} holds no JSON object", RESTORE)
     return found
 
 
