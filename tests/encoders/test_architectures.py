@@ -53,13 +53,15 @@ def save(tmp_path_factory, minilm):
     return save
 
 
+def small_xlm_roberta() -> XLMRobertaModel:
+    torch.manual_seed(7)
+    return XLMRobertaModel(XLMRobertaConfig(vocab_size=30522, max_position_embeddings=130, pad_token_id=0, **SIZES))
+
+
 @pytest.fixture(scope="module")
 def xlm_roberta(save) -> Model:
     """Positions are counted from the attention mask; hidden states reach hundreds, and embeddings are truncated."""
-    torch.manual_seed(7)
-    transformer = XLMRobertaModel(
-        XLMRobertaConfig(vocab_size=30522, max_position_embeddings=130, pad_token_id=0, **SIZES)
-    )
+    transformer = small_xlm_roberta()
     with torch.no_grad():
         transformer.encoder.layer[-1].output.LayerNorm.weight *= 300
     return save("xlm_roberta", transformer, Pooling(32, "mean"), template="[CLS] $A [SEP]", truncate_dim=16)
@@ -83,11 +85,8 @@ def last_token(save) -> Model:
 @pytest.fixture(scope="module")
 def dense(save) -> Model:
     torch.manual_seed(7)
-    transformer = XLMRobertaModel(
-        XLMRobertaConfig(vocab_size=30522, max_position_embeddings=130, pad_token_id=0, **SIZES)
-    )
     last = Dense(32, 48, activation_function=torch.nn.Identity())
-    return save("dense", transformer, Pooling(32, "mean"), last, template="[CLS] $A [SEP]")
+    return save("dense", small_xlm_roberta(), Pooling(32, "mean"), last, template="[CLS] $A [SEP]")
 
 
 @pytest.fixture(scope="module")

@@ -481,7 +481,7 @@ def test_a_receipt_of_few_checks_is_red(project, warm_python):
 
 
 @pytest.mark.slow("pytest-xdist writes the receipt that one process writes")
-def test_two_processes_write_the_receipt_that_one_writes(project, warm, warm_python):
+def test_two_processes_write_the_receipt_that_one_writes(project, warm_python):
     done = on_gpu(warm_python, project.path, "-n", "2", "--dist", "loadgroup", "--gate-report", "both")
     assert done.returncode == 0, done.stdout
     found, one = json.loads(project.path.joinpath("both/report.json").read_text()), report_of(project)

@@ -183,12 +183,11 @@ def check_safe(path: Path) -> None:
                 f"{file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
             )
         _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
+        module = kind.rpartition(".")[2]
         if folder.is_dir():
-            _check_folder(folder, kind.rpartition(".")[2])
-        elif kind.rpartition(".")[2] in WITH_FOLDER:
-            raise ModelError(
-                f"{file} names the folder {folder}, which is missing", "restore it, or fetch the model anew"
-            )
+            _check_folder(folder, module)
+        elif module in WITH_FOLDER:
+            raise ModelError(f"{file} names the folder {folder}, which is missing", RESTORE)
     settings = path / "config_sentence_transformers.json"
     _refuse_kind(settings, str(_json_of(settings).get("model_type") or OWN_KIND))
     if not any(_fingerprinted_files(path, "*.safetensors")):
@@ -231,7 +230,7 @@ def _refuse_kind(file: Path, kind: str) -> None:
 
 def _check_folder(folder: Path, kind: str) -> None:
     """Refuses a module whose weights are missing, pickled, quantized or elsewhere, or which brings its own code."""
-    safe = any(folder.glob("*.safetensors"))
+    safe = sorted(folder.glob("*.safetensors"))
     pickles = sorted(
         file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
     )
@@ -249,7 +248,7 @@ def _check_folder(folder: Path, kind: str) -> None:
         raise ModelError(
             f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
         )
-    for weights in folder.glob("*.safetensors"):
+    for weights in safe:
         with weights.open("rb") as stream:
             if stream.read(len(POINTER)) == POINTER:
                 raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")

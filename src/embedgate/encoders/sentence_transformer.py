@@ -71,6 +71,12 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     return loaded.eval()
 
 
+def default_prompt(model: SentenceTransformer) -> str | None:
+    """The prompt that `encode` puts before a text unasked; None for none."""
+    name = model.default_prompt_name
+    return model.prompts[name] if name is not None else None
+
+
 class SentenceTransformerEncoder(Encoder):
     """Runs a `SentenceTransformer` as it is.
 
@@ -149,9 +155,7 @@ class SentenceTransformerEncoder(Encoder):
 
         As the tokenizer says: a model may lose its attention mask on the way, and a token that pads may end a text.
         """
-        name = self._model.default_prompt_name
-        prompt = self._model.prompts[name] if name is not None else None
-        mask = self._model.preprocess(list(texts), prompt=prompt).get("attention_mask")
+        mask = self._model.preprocess(list(texts), prompt=default_prompt(self._model)).get("attention_mask")
         return mask.bool() if mask is not None else None
 
     def evidence(self) -> Evidence:

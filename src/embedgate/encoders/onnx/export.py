@@ -35,7 +35,7 @@ from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Stages
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
-from embedgate.encoders.sentence_transformer import load
+from embedgate.encoders.sentence_transformer import default_prompt, load
 
 # Part of the cache key: raise it whenever the exported graph changes.
 GRAPH_VERSION = 2
@@ -248,8 +248,7 @@ def _check_pooling(loaded: SentenceTransformer, model: Model) -> None:
 
 def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer) -> None:
     """Compares with `preprocess`, so that a tokenizer loaded in another way is refused rather than misread."""
-    name = loaded.default_prompt_name
-    prompt = loaded.prompts[name] if name is not None else None
+    prompt = default_prompt(loaded)
     for texts in (*PROBES, TOKEN_PROBES):
         expected = loaded.preprocess(list(texts), prompt=prompt)
         for batch in tokenizer.batches(texts, len(texts)):
