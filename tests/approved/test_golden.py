@@ -83,8 +83,8 @@ def longer(loaded):
 
 
 def prompt(loaded):
-    loaded.prompts["query"] = "text: "
-    loaded.default_prompt_name = "query"
+    preprocess = loaded.preprocess
+    loaded.preprocess = lambda inputs, prompt=None, **more: preprocess(inputs, prompt=f"text: {prompt or ''}", **more)
 
 
 def other_weights(loaded):

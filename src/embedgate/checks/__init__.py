@@ -11,6 +11,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.effective import EFFECTIVE
 from embedgate.checks.engines import ENGINE
 from embedgate.checks.memory import MEMORY_KEPT, PRODUCTS_KEPT, SIZE
+from embedgate.checks.prompts import PROMPT
 from embedgate.checks.properties import ANY_TEXTS, INVARIANCE, MARGINS, ODD_TEXTS, SAME_TOKENS, SIMILARITIES
 from embedgate.checks.quality import AGREEMENT, ORDER_KEPT, RETENTION, UPGRADE
 from embedgate.checks.receipt import RECEIPT
@@ -22,6 +23,7 @@ from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
 # In the order of the report.
 CHECKS: tuple[Check, ...] = (
     EFFECTIVE,
+    PROMPT,
     RETENTION,
     AGREEMENT,
     MARGINS,

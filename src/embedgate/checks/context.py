@@ -19,6 +19,7 @@ from embedgate.core.errors import GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
+from embedgate.core.roles import Input
 from embedgate.core.settings import Settings, own_or_bundled
 from embedgate.diagnosis.layers import Arm, diagnose
 from embedgate.report.receipt import Invocation
@@ -196,7 +197,7 @@ class Context:
             self._diagnoses[combination] = diagnose(
                 Arm(run.embeddings, run.evidence, session.stages(run, probes)),
                 Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
-                probes,
+                [each.text for each in probes],
             )
         return self._diagnoses[combination]
 
@@ -231,13 +232,13 @@ def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
     return Expectations.load(file, checks=checks.kinds, metrics=checks.vocabulary)
 
 
-def _probes(run: Run, reference: Run) -> list[str]:
+def _probes(run: Run, reference: Run) -> list[Input]:
     """A few texts that show where two runs part: the ones that moved most, and some of every length."""
-    texts = run.embeddings.texts
-    spread = np.linspace(0, len(texts) - 1, min(PROBES // 2, len(texts))).astype(int)
+    inputs = run.embeddings.inputs
+    spread = np.linspace(0, len(inputs) - 1, min(PROBES // 2, len(inputs))).astype(int)
     if run.embeddings.dim == reference.embeddings.dim:
         cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
         moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
     else:
         moved = spread
-    return [texts[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]
+    return [inputs[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]

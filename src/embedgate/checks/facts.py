@@ -10,12 +10,18 @@ from embedgate.checks.approvals import Approvals
 from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
+from embedgate.core.roles import Role
 from embedgate.report.facts import names_together
+
+
+def _prompt(role: Role) -> dict[str, Any]:
+    return {"text": role.prompt, "name": role.prompt_name if role.prompt else "", "given": role.given}
 
 
 def facts_of(context: Context) -> dict[str, Any]:
     """Returns the facts about what a session ran on, as JSON values."""
     session, plan, settings = context.session, context.plan, context.settings
+    roles = plan.model.roles
     ran, on_cpu = session.ran(), [c for c in plan.combinations if c.device == "cpu"]
     whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
     # Where nothing ran on the GPU, it is not asked for its name.
@@ -41,10 +47,12 @@ def facts_of(context: Context) -> dict[str, Any]:
                 "items": len(d),
                 "texts": len(d.texts()),
                 "notes": list(d.notes),
+                "prompts": {name: _prompt(roles[name]) for name in dict.fromkeys(each.role for each in d.inputs())},
             }
             for d in plan.datasets
         ],
-        "texts": len(session.texts),
+        "texts": len(session.inputs),
+        "unused_prompt": roles.unused(),
         "index": index_advice(context),
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()

@@ -12,11 +12,12 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError, counted
 from embedgate.core.judgement import ANY_TEXT, MARGIN, SIMILARITY, TOKENS, Diagnosis, Judgement
+from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
 from embedgate.metrics import NotFinite
-from embedgate.properties import Outcome, Violation, invariance
+from embedgate.properties import Embed, Outcome, Violation, invariance
 from embedgate.properties.contract import BESIDE, CANARIES, LONGEST, Contract
 from embedgate.properties.ordering import Ordering
 from embedgate.runtime.plan import Plan
@@ -48,7 +49,7 @@ class Examples:
         """Those that the reference encodes: only the contract is about those it refuses."""
         reference = combination.reference
         if reference not in self._taken:
-            encoder = self._session.encoder(self._session.run(reference))
+            encoder = self._session.encoder(self._session.run(reference), STS)
             self._taken[reference] = tuple(texts for texts in self.pinned if _takes(encoder, texts))
         return self._taken[reference]
 
@@ -144,16 +145,21 @@ def _ordering(context: Context, case: Case) -> tuple[Run, Ordering, tuple[Exampl
         session.order(run)  # first, so that the approved set is encoded in the same batches each time
     pinned = context.of(Examples).taken_by_reference(case.combination)
     first = (*(Example("pinned", *(*t, t[-1], t[-1])[:3]) for t in pinned), *approved_set()[0])
-    return run, Ordering(lambda texts: session.embed(run, texts), lambda texts: session.embed(reference, texts)), first
+
+    def embed(arm: Run) -> Embed:
+        return lambda texts: session.embed(arm, [Input(text, STS) for text in texts])
+
+    return run, Ordering(embed(run), embed(reference)), first
 
 
 def _contract(context: Context, run: Run) -> Contract:
     session = context.session
-    encoder, reference = session.encoder(run), session.run(run.combination.reference)
+    reference = session.run(run.combination.reference)
+    encoder = session.encoder(run, STS)
     size = max(context.settings.batch_size, FEWEST)
     return Contract(
         lambda texts: encoder.encode(texts, batch_size=size),
-        lambda texts: session.encoder(reference).encode(texts, batch_size=size),
+        lambda texts: session.encoder(reference, STS).encode(texts, batch_size=size),
         reference.embeddings.dim,
         unit_norm=context.plan.model.normalises,
         move=context.tolerances.stability(run.combination, encoder.stability).batch,

@@ -13,6 +13,7 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import normalised
 from embedgate.core.errors import BaselineError
+from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, MIXED_KEPT, Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
@@ -92,7 +93,7 @@ class StoredVectors:
         if reference not in self._recipes:
             embeddings = self._session.run(reference).embeddings
             try:
-                self._recipes[reference] = Recipe.of(embeddings.of(self.collection.documents))
+                self._recipes[reference] = Recipe.of(embeddings.at(self._session.searched_documents))
             except NotFinite:
                 raise
             except ValueError as error:  # hardly two different vectors
@@ -150,16 +151,16 @@ class StoredVectors:
         session, collection, combination = self._session, self.collection, run.combination
         given = self._context.settings.ranges is not None
         documents = grow(
-            run.embeddings.matrix[run.embeddings.rows(collection.documents)],
+            run.embeddings.matrix[run.embeddings.rows(session.searched_documents)],
             self._recipe(combination),
             collection.size,
             folder=session.cache.root / "corpora" / f"{run.model.name}-{combination}-{collection.size}",
             progress=lambda line: session.progress(f"{combination}: {line}"),
         )
-        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(collection.queries)], documents)
+        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(session.searched_queries)], documents)
         if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
             documents = normalised(documents)
-        vectors = Vectors(run.embeddings.of(collection.queries), documents)
+        vectors = Vectors(run.embeddings.at(session.searched_queries), documents)
         ranges, origin, calibrated = self._ranges(run, vectors)
         if not given:
             self.ranges[combination] = ranges[None]
@@ -228,7 +229,7 @@ class StoredVectors:
         for dataset in self._plan.datasets:
             if not isinstance(dataset, Retrieval):
                 continue
-            vectors = Vectors(run.embeddings.of(dataset.queries), run.embeddings.of(dataset.documents))
+            vectors = Vectors(run.embeddings.of(dataset.queries, QUERY), run.embeddings.of(dataset.documents, DOCUMENT))
             for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
                 if isinstance(result, Indistinct):
                     indistinct[storage, dataset.name] = result

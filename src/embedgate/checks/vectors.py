@@ -111,7 +111,7 @@ def keeps(context: Context, case: Case) -> Judgement:
 
     def worst() -> list[WorstText]:
         order = [int(i) for i in np.argsort(scores.items, kind="stable")[:WORST] if scores.items[i] < 1]
-        return [WorstText(collection.queries[i], 1.0, float(scores.items[i])) for i in order]
+        return [WorstText(collection.queries[i].text, 1.0, float(scores.items[i])) for i in order]
 
     return _in_collection(context, case, found, message, lambda: _too_coarse(storage, message), worst)
 

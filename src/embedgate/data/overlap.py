@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import overload
 
 from embedgate.core.errors import DataError, counted
@@ -39,11 +39,18 @@ class Unjudged(Sequence[str]):
     Args:
         calibration: The calibration texts.
         evaluation: The texts a combination is judged with.
+        as_read: Puts the prompts of a model in front of them.
     """
 
-    def __init__(self, calibration: Sequence[str], evaluation: Iterable[str]) -> None:
+    def __init__(
+        self,
+        calibration: Sequence[str],
+        evaluation: Iterable[str],
+        as_read: Callable[[Sequence[str]], Sequence[str]] = lambda texts: texts,
+    ) -> None:
         self._texts = calibration
         self._unchecked: Iterable[str] | None = evaluation
+        self._as_read = as_read
 
     @overload
     def __getitem__(self, index: int) -> str: ...
@@ -58,5 +65,5 @@ class Unjudged(Sequence[str]):
     def _checked(self) -> Sequence[str]:
         if self._unchecked is not None:
             check_no_overlap(self._texts, self._unchecked)
-            self._unchecked = None
+            self._unchecked, self._texts = None, self._as_read(self._texts)
         return self._texts

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import ClassVar, Literal
@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import DataError, counted
+from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
 
@@ -56,8 +57,12 @@ class Dataset(ABC):
     notes: tuple[str, ...] = ()
 
     @abstractmethod
+    def inputs(self) -> tuple[Input, ...]:
+        """Every unique text to encode with its role, in the order of its first use."""
+
     def texts(self) -> tuple[str, ...]:
-        """Every unique text to encode, in the order of its first use."""
+        """Every unique text, in the order of its first use."""
+        return tuple(dict.fromkeys(each.text for each in self.inputs()))
 
     @abstractmethod
     def __len__(self) -> int:
@@ -83,9 +88,9 @@ class Similarity(Dataset):
     second: tuple[str, ...]
     grades: npt.NDArray[np.float64]
 
-    def texts(self) -> tuple[str, ...]:
+    def inputs(self) -> tuple[Input, ...]:
         """Every unique text, first ones before second ones."""
-        return tuple(dict.fromkeys(chain(self.first, self.second)))
+        return _unique(STS, self.first, self.second)
 
     def __len__(self) -> int:
         return len(self.first)
@@ -116,9 +121,9 @@ class Retrieval(Dataset):
     queries: tuple[str, ...]
     relevance: tuple[dict[int, int], ...]
 
-    def texts(self) -> tuple[str, ...]:
-        """Every unique text, documents before queries."""
-        return tuple(dict.fromkeys(chain(self.documents, self.queries)))
+    def inputs(self) -> tuple[Input, ...]:
+        """Every unique document, and then every unique query."""
+        return (*_unique(DOCUMENT, self.documents), *_unique(QUERY, self.queries))
 
     def __len__(self) -> int:
         return len(self.queries)
@@ -142,9 +147,9 @@ class Labelled(Dataset):
     items: tuple[str, ...]
     labels: tuple[str, ...]
 
-    def texts(self) -> tuple[str, ...]:
+    def inputs(self) -> tuple[Input, ...]:
         """Every unique text."""
-        return tuple(dict.fromkeys(self.items))
+        return _unique(CLUSTERING, self.items)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -173,9 +178,13 @@ class Triplets(Dataset):
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
 
-    def texts(self) -> tuple[str, ...]:
+    def inputs(self) -> tuple[Input, ...]:
         """Every unique text, anchors before positives before negatives."""
-        return tuple(dict.fromkeys(chain(self.anchors, self.positives, self.negatives)))
+        return _unique(PAIR_CLASSIFICATION, self.anchors, self.positives, self.negatives)
 
     def __len__(self) -> int:
         return len(self.anchors)
+
+
+def _unique(role: str, *texts: Iterable[str]) -> tuple[Input, ...]:
+    return tuple(Input(text, role) for text in dict.fromkeys(chain(*texts)))

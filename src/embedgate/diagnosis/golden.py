@@ -7,13 +7,14 @@ before any metric moves.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.judgement import Diagnosis, quoted
+from embedgate.core.roles import PLAIN, Role
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, describe_tokens, relative_distance
 from embedgate.encoders import Encoder, FloatArray
 
@@ -43,18 +44,22 @@ class Golden:
             return all(np.isfinite(found.astype(np.float16)).all() for found in vectors if found is not None)
 
 
-def take_golden(encoder: Encoder, texts: Sequence[str]) -> Golden:
-    """Takes the stages of texts, in batches that depend on the texts alone."""
-    order = sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[Role, Sequence[int]]] = ()) -> Golden:
+    """Takes the stages of texts, in batches that depend on the texts and their roles alone.
+
+    Args:
+        encoder: The encoder.
+        texts: The texts.
+        by_role: The places of the texts in each role; all without a prompt where none is given.
+    """
     embeddings: dict[int, FloatArray] = {}
     token_ids: dict[int, npt.NDArray[np.int64]] = {}
     hidden: dict[int, FloatArray] = {}
-    for start in range(0, len(order), BATCH):
-        rows = order[start : start + BATCH]
+    for role, rows in _batches(by_role or [(PLAIN, range(len(texts)))], texts):
         batch = [texts[i] for i in rows]
-        stages = encoder.stages(batch)
+        stages = encoder.stages_as(role, batch)
         if stages is None:
-            embeddings.update(zip(rows, encoder.encode(batch), strict=True))
+            embeddings.update(zip(rows, encoder.encode_as(role, batch), strict=True))
             continue
         embeddings.update(zip(rows, stages.embeddings, strict=True))
         token_ids.update(zip(rows, stages.token_ids, strict=True))
@@ -66,6 +71,13 @@ def take_golden(encoder: Encoder, texts: Sequence[str]) -> Golden:
         tuple(token_ids[i] for i in every) if len(token_ids) == len(texts) else None,
         np.stack([hidden[i] for i in every]) if len(hidden) == len(texts) else None,
     )
+
+
+def _batches(by_role: Sequence[tuple[Role, Sequence[int]]], texts: Sequence[str]) -> Iterator[tuple[Role, list[int]]]:
+    for role, places in by_role:
+        order = sorted(places, key=lambda i: len(texts[i]), reverse=True)
+        for start in range(0, len(order), BATCH):
+            yield role, order[start : start + BATCH]
 
 
 def largest_move(now: Golden, approved: Golden) -> float:

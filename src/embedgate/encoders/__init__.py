@@ -18,6 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import BuildError, Unavailable, one_line
+from embedgate.core.roles import Role
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
@@ -88,6 +89,24 @@ class Stages:
         )
 
 
+def joined(parts: Sequence[tuple[Sequence[int], Stages]]) -> Stages:
+    """Stages of texts that were shown in parts.
+
+    Args:
+        parts: Of each part, the place of each of its texts, and its stages. Together, they have every place once.
+    """
+    at = [(row, shown.of(place)) for rows, shown in parts for place, row in enumerate(rows)]
+    shown = [stages for _, stages in sorted(at, key=lambda each: each[0])]
+    hidden = [stages.token_embeddings for stages in shown]
+    pooled = [stages.pooled for stages in shown]
+    return Stages(
+        [stages.token_ids[0] for stages in shown],
+        None if any(found is None for found in hidden) else [found[0] for found in hidden if found is not None],
+        None if any(found is None for found in pooled) else np.concatenate([p for p in pooled if p is not None]),
+        np.concatenate([stages.embeddings for stages in shown]),
+    )
+
+
 @dataclass(frozen=True)
 class Stability:
     """How far one text's embedding may move while the text stays the same, as its encoder declares.
@@ -114,13 +133,15 @@ class Encoder(ABC):
 
     Attributes:
         stability: How far a text's embedding may move while the text stays the same.
+        by_role: Whether it treats queries and documents in its own way, beyond the prompt and the route of their role.
     """
 
     stability: Stability = LEAST_STABILITY
+    by_role: bool = False
 
     @abstractmethod
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
-        """Embeds texts.
+        """Embeds texts as they are, without a prompt.
 
         Args:
             texts: Any number of texts. They may be sorted by length inside, the result is in the order given.
@@ -138,12 +159,55 @@ class Encoder(ABC):
         """Intermediate results for a few texts; None where the backend cannot tell."""
         return None
 
+    def encode_as(self, role: Role, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts as they are used: by default, with the role's prompt in front; see `encode`."""
+        return self.encode(role.prompted(texts), batch_size=batch_size)
+
+    def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts as they are used; see `stages`."""
+        return self.stages(role.prompted(texts))
+
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""
         return other is self
 
     def close(self) -> None:  # noqa: B027 - most encoders have nothing to release
         """Releases memory, threads and files."""
+
+
+class InRole(Encoder):
+    """An encoder of texts that are all used in one way.
+
+    Args:
+        inner: The encoder.
+        role: How they are used.
+    """
+
+    def __init__(self, inner: Encoder, role: Role) -> None:
+        self.stability = inner.stability
+        self.by_role = inner.by_role
+        self._inner = inner
+        self._role = role
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts in the role; see `Encoder.encode`."""
+        return self._inner.encode_as(self._role, texts, batch_size)
+
+    def evidence(self) -> Evidence:
+        """Tells what really ran; see `Encoder.evidence`."""
+        return self._inner.evidence()
+
+    def stages(self, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results in the role; see `Encoder.stages`."""
+        return self._inner.stages_as(self._role, texts)
+
+    def is_same_as(self, other: Encoder) -> bool:
+        """Whether another encoder shares its state with this one."""
+        return self._inner.is_same_as(other._inner if isinstance(other, InRole) else other)
+
+    def close(self) -> None:
+        """Releases the encoder."""
+        self._inner.close()
 
 
 @dataclass(frozen=True)
@@ -153,7 +217,8 @@ class BuildContext:
     Attributes:
         threads: Threads every backend must use, equal for all.
         cache: Where built artefacts are kept.
-        calibration_texts: Texts to calibrate static quantization on; never an evaluation text.
+        calibration_texts: Texts to calibrate static quantization on, with the model's prompts in front; never an
+            evaluation text.
         calibration_sha256: Hash of these texts, part of a calibrated artefact's key and record.
         progress: Called with a short line at each long step.
         batch_size: The batch size the session encodes with.

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -15,14 +15,23 @@ from torch import Tensor
 from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, GateError
 from embedgate.core.plain import to_plain
+from embedgate.core.roles import DOCUMENT, PLAIN, PROMPT_NAMES, QUERY, Role
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 
+# An encoder that has it, and sets it to true, puts prompts before texts itself.
+ADDS_PROMPTS = "adds_prompts"
+BY_ROLE = {QUERY: "encode_query", DOCUMENT: "encode_document"}
+
 
 class CustomEncoder(Encoder):
     """Runs a host project's encoder and shows as much of it as can be seen.
+
+    Queries and documents are asked for by `encode_query` and `encode_document` where it has them, as they are: it puts
+    its own prompts before them. By `encode`, it gets texts with the prompt of their role in front, unless it says that
+    it adds prompts itself (`adds_prompts = True`).
 
     A `SentenceTransformer` is looked into as embedgate's own are. Anything else is asked for `evidence()`,
     `stages(texts)`, `close()` and `stability` where it has them; where it has none, the evidence says that nothing is
@@ -45,6 +54,7 @@ class CustomEncoder(Encoder):
             )
         own = getattr(inner, "stability", None)
         self.stability = own if isinstance(own, Stability) else stability_of(combination)
+        self.by_role = any(callable(getattr(inner, method, None)) for method in BY_ROLE.values())
         self._inner = inner
         self._threads = context.threads
         self._combination = combination
@@ -53,13 +63,17 @@ class CustomEncoder(Encoder):
         )
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
-        """Embeds texts; see `Encoder.encode`.
+        """Embeds texts; see `Encoder.encode`."""
+        return self.encode_as(PLAIN, texts, batch_size)
+
+    def encode_as(self, role: Role, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts as the inner encoder does in a role; see `Encoder.encode_as`.
 
         Raises:
             EncodeError: If what comes back is no array or tensor of numbers with one row per text.
         """
         torch.set_num_threads(self._threads)  # for an encoder that computes in torch
-        return _encode(self._inner, self._combination, texts, batch_size)
+        return _encode(self._inner, self._combination, role, texts, batch_size)
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder runs the very same inner one; see `Encoder.is_same_as`."""
@@ -97,19 +111,23 @@ class CustomEncoder(Encoder):
         )
 
     def stages(self, texts: Sequence[str]) -> Stages | None:
-        """Intermediate results for a few texts; None where the inner encoder cannot tell.
+        """Intermediate results for a few texts; None where the inner encoder cannot tell."""
+        return self.stages_as(PLAIN, texts)
+
+    def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts in a role; see `Encoder.stages_as`.
 
         Raises:
             GateError: If the inner encoder's own `stages()` returns something else.
         """
         if callable(own := getattr(self._inner, "stages", None)):
-            stages = own(texts)
+            stages = own(list(texts) if getattr(self._inner, ADDS_PROMPTS, False) else role.prompted(texts))
             if stages is not None and not isinstance(stages, Stages):
                 raise GateError(
                     f"stages() of {self._combination} returned {_type_of(stages)}", "return embedgate.Stages"
                 )
             return stages
-        return self._shown.stages(texts) if self._shown is not None else None
+        return self._shown.stages_as(role, texts) if self._shown is not None else None
 
     def close(self) -> None:
         """Lets the inner encoder release what it holds."""
@@ -121,12 +139,37 @@ class CustomEncoder(Encoder):
 class _Shown(SentenceTransformerEncoder):
     """Looks into a host project's `SentenceTransformer`, whose `encode` may be its own."""
 
-    def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
-        return _encode(self._model, self._combination, texts, batch_size)
+    def encode_as(self, role: Role, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        return _encode(self._model, self._combination, role, texts, batch_size)
+
+    def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
+        if role.name in BY_ROLE and not role.given and type(self._model).encode is SentenceTransformer.encode:
+            own = next((name for name in PROMPT_NAMES[role.name] if name in self._model.prompts), "")
+            role = replace(role, prompt=self._model.prompts.get(own) or "")
+        return super().stages_as(role, texts)
 
 
-def _encode(inner: Any, combination: Combination, texts: Sequence[str], batch_size: int) -> FloatArray:
-    found = inner.encode(list(texts), batch_size=batch_size)
+def _asked(inner: Any, role: Role) -> Callable[[Sequence[str], int], Any]:
+    """How an encoder is asked for embeddings of texts in a role."""
+    by_role, is_own = BY_ROLE.get(role.name, ""), isinstance(inner, SentenceTransformer)
+    if is_own and type(inner).encode is not SentenceTransformer.encode:
+        # `encode_query` of Sentence Transformers calls it with arguments that it may not take.
+        inherited = getattr(type(inner), by_role, None) is getattr(SentenceTransformer, by_role, None)
+        by_role = "" if inherited else by_role
+    if by_role and callable(method := getattr(inner, by_role, None)):
+        chosen = {"prompt": role.prompt} if is_own and role.given else {}
+        return lambda texts, size: method(list(texts), batch_size=size, **chosen)
+    if is_own:
+        default = inner.prompts.get(inner.default_prompt_name) or ""
+        prompt = {"prompt": role.prompt} if role.prompt != default else {}
+        return lambda texts, size: inner.encode(list(texts), batch_size=size, **prompt)
+    if getattr(inner, ADDS_PROMPTS, False):
+        return lambda texts, size: inner.encode(list(texts), batch_size=size)
+    return lambda texts, size: inner.encode(role.prompted(texts), batch_size=size)
+
+
+def _encode(inner: Any, combination: Combination, role: Role, texts: Sequence[str], batch_size: int) -> FloatArray:
+    found = _asked(inner, role)(texts, batch_size)
     if isinstance(found, Tensor):
         found = found.detach().float().cpu().numpy()  # numpy knows no bfloat16
     if not isinstance(found, np.ndarray) or found.dtype.kind not in "fiu":

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -22,6 +23,7 @@ from transformers.utils import logging as transformers_logging
 from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
 from embedgate.core.errors import EncodeError
 from embedgate.core.model import Model
+from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import offers, stability_of
@@ -71,12 +73,6 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     return loaded.eval()
 
 
-def default_prompt(model: SentenceTransformer) -> str | None:
-    """The prompt that `encode` puts before a text unasked; None for none."""
-    name = model.default_prompt_name
-    return model.prompts[name] if name is not None else None
-
-
 class SentenceTransformerEncoder(Encoder):
     """Runs a `SentenceTransformer` as it is.
 
@@ -113,33 +109,51 @@ class SentenceTransformerEncoder(Encoder):
         self._in_training = _in_training(model)
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
-        """Embeds texts; see `Encoder.encode`.
+        """Embeds texts; see `Encoder.encode`."""
+        return self.encode_as(PLAIN, texts, batch_size)
+
+    def encode_as(self, role: Role, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts as Sentence Transformers does in a role; see `Encoder.encode_as`.
 
         Raises:
             EncodeError: If the model does not give one vector per text.
         """
         if not texts:
             return np.empty((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
+        encode = {QUERY: self._model.encode_query, DOCUMENT: self._model.encode_document}.get(
+            role.name, self._model.encode
+        )
         with self._running():
-            matrix = np.asarray(self._model.encode(list(texts), batch_size=batch_size, show_progress_bar=False))
+            matrix = np.asarray(encode(list(texts), prompt=role.prompt, batch_size=batch_size, show_progress_bar=False))
         if matrix.ndim != 2 or len(matrix) != len(texts):
             raise EncodeError(f"{self._combination} gave an array of shape {matrix.shape} for {len(texts)} texts")
         return matrix.astype(np.float32, copy=False)
 
     def stages(self, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts; see `Stages`."""
+        return self.stages_as(PLAIN, texts)
+
+    def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results for a few texts in a role; see `Stages`."""
+        task: dict[str, Any] = {"task": role.name} if self._routed and role.name in (QUERY, DOCUMENT) else {}
         modules = list(self._model)
         normalize = next((i for i, module in enumerate(modules) if isinstance(module, Normalize)), len(modules))
         keeps_pooled = modules[max(normalize - 1, 0)].register_forward_hook(_keep_pooled)
         try:
             with self._running():
                 # Not self._model.encode: a subclass may have overridden it without `output_value`.
-                rows: list[Any] = SentenceTransformer.encode(  # type: ignore[assignment]
-                    self._model, list(texts), batch_size=len(texts), show_progress_bar=False, output_value=None
+                rows: list[Any] = SentenceTransformer.encode(
+                    self._model,
+                    list(texts),
+                    prompt=role.prompt,
+                    batch_size=len(texts),
+                    show_progress_bar=False,
+                    output_value=None,
+                    **task,
                 )
         finally:
             keeps_pooled.remove()
-        masks = self._masks(texts)
+        masks = self._masks(role, texts, task)
         if masks is None or any("input_ids" not in row for row in rows):
             return None
         kept = [mask.to(row["input_ids"].device) for mask, row in zip(masks, rows, strict=True)]
@@ -147,20 +161,20 @@ class SentenceTransformerEncoder(Encoder):
             token_ids=[row["input_ids"][mask].cpu().numpy() for row, mask in zip(rows, kept, strict=True)],
             token_embeddings=[_numpy(row["token_embeddings"][mask]) for row, mask in zip(rows, kept, strict=True)],
             pooled=np.stack([_numpy(row["pooled"]) for row in rows]),
-            embeddings=self.encode(texts),
+            embeddings=self.encode_as(role, texts),
         )
 
-    def _masks(self, texts: Sequence[str]) -> Tensor | None:
+    def _masks(self, role: Role, texts: Sequence[str], task: dict[str, Any]) -> Tensor | None:
         """Where a batch of texts has tokens and no padding, bool `[n, tokens]`; None where the model has no such mask.
 
         As the tokenizer says: a model may lose its attention mask on the way, and a token that pads may end a text.
         """
-        mask = self._model.preprocess(list(texts), prompt=default_prompt(self._model)).get("attention_mask")
+        mask = self._model.preprocess(list(texts), prompt=role.prompt, **task).get("attention_mask")
         return mask.bool() if mask is not None else None
 
     def evidence(self) -> Evidence:
         """Tells what really ran, from the stored weights and from one more run of a short text."""
-        products = products_of(self._model, lambda: self.encode([PROBE]))
+        products = products_of(self._model, self._run_all)
         wide = _kept_in_float32(self._model)
         devices = sorted({str(weight.device) for weight in self._model.parameters()})
         device = " and ".join(devices) or UNKNOWN_DEVICE
@@ -195,6 +209,15 @@ class SentenceTransformerEncoder(Encoder):
     def close(self) -> None:
         """Releases the model."""
         del self._model
+
+    def _run_all(self) -> None:
+        """Encodes a short text by every route there is."""
+        for role in (Role(QUERY), Role(DOCUMENT)) if self._routed else (PLAIN,):
+            self.encode_as(role, [PROBE])
+
+    @property
+    def _routed(self) -> bool:
+        return any(isinstance(module, Router) for module in self._model)
 
     def _running(self) -> torch.autocast:
         torch.set_num_threads(self._threads)  # the pool is the whole process's: another encoder may have set it

@@ -29,7 +29,7 @@ def advise(new: Embeddings, old: Embeddings) -> str:
     if unit[0] != unit[1]:
         words = ["normalised" if normalised else "not normalised" for normalised in unit]
         return _again(f"the new vectors are {words[0]}, the incumbent's {words[1]}")
-    queries = new.of(old.texts)
+    queries = new.at(old.inputs)
     cosine = float((queries * old.normalised).sum(axis=1).mean())
     overlap = _mixed_overlap(queries, old.normalised)
     reason = (

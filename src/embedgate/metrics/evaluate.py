@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embedgate.core.embeddings import Embeddings
+from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS
 from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
 from embedgate.metrics import Scores, agreement, clustering, ordering, retrieval, similarity, triplets
 from embedgate.sentences import Case
@@ -18,23 +19,23 @@ def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
     """
     match dataset:
         case Similarity():
-            return similarity.evaluate(embeddings.of(dataset.first), embeddings.of(dataset.second), dataset.grades)
+            first, second = (embeddings.of(texts, STS) for texts in (dataset.first, dataset.second))
+            return similarity.evaluate(first, second, dataset.grades)
         case Retrieval():
             return retrieval.evaluate(
-                embeddings.of(dataset.queries), embeddings.of(dataset.documents), dataset.relevance
+                embeddings.of(dataset.queries, QUERY), embeddings.of(dataset.documents, DOCUMENT), dataset.relevance
             )
         case Labelled():
-            return clustering.evaluate(embeddings.of(dataset.items), dataset.labels)
+            return clustering.evaluate(embeddings.of(dataset.items, CLUSTERING), dataset.labels)
         case Triplets():
-            return triplets.evaluate(
-                embeddings.of(dataset.anchors), embeddings.of(dataset.positives), embeddings.of(dataset.negatives)
-            )
+            parts = (dataset.anchors, dataset.positives, dataset.negatives)
+            return triplets.evaluate(*(embeddings.of(part, PAIR_CLASSIFICATION) for part in parts))
     raise TypeError(f"no metric knows the dataset type {type(dataset).__name__}")
 
 
 def measure_agreement(candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
     """Scores of the comparison with the reference over all texts both have, by name."""
-    return agreement.evaluate(candidate.of(reference.texts), reference.normalised)
+    return agreement.evaluate(candidate.at(reference.inputs), reference.normalised)
 
 
 def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
@@ -43,10 +44,8 @@ def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embed
     Raises:
         embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
     """
-    anchors, nearer, farther = zip(*(case.texts for case in cases), strict=True)
-    mine, theirs = (
-        ordering.margins(arm.of(anchors), arm.of(nearer), arm.of(farther)) for arm in (candidate, reference)
-    )
+    places = tuple(zip(*(case.texts for case in cases), strict=True))
+    mine, theirs = (ordering.margins(*(arm.of(texts, STS) for texts in places)) for arm in (candidate, reference))
     return ordering.evaluate(mine, theirs)
 
 

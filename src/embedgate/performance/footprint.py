@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from embedgate import encoders
-from embedgate.encoders import Encoder
+from embedgate.encoders import Encoder, InRole
 from embedgate.encoders.gpu.device_memory import DeviceMemory
 from embedgate.performance.workloads import WORKLOADS, texts_of
 
@@ -106,7 +106,7 @@ def measure(bench: Workbench, combination: Combination) -> Footprint:
     device = DeviceMemory() if combination.device == "cuda" else None
     with device or nullcontext():
         started = time.perf_counter()
-        encoder = encoders.build(model, combination, context, registry)
+        encoder = InRole(encoders.build(model, combination, context, registry), model.roles[PEAK_WORKLOAD.role])
         built = time.perf_counter()
         encoder.encode(texts[:1])
         called = time.perf_counter()

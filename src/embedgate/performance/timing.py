@@ -20,6 +20,7 @@ from embedgate.performance.workloads import LATENCY, Workload
 
 if TYPE_CHECKING:
     from embedgate.core.combination import Combination
+    from embedgate.core.model import Model
     from embedgate.encoders.onnx.tokenizer import Tokenizer
     from embedgate.encoders.registry import Registry
 
@@ -38,6 +39,10 @@ class Arms(Protocol):
         """Threads that it uses itself."""
 
     @property
+    def model(self) -> Model:
+        """The model to gate."""
+
+    @property
     def registry(self) -> Registry:
         """The combinations there are."""
 
@@ -45,8 +50,8 @@ class Arms(Protocol):
     def tokenizer(self) -> Tokenizer | None:
         """The model's; None where it has none that can be loaded by itself."""
 
-    def timed(self, role: str, combination: Combination, threads: int) -> Encoder:
-        """An encoder built to be timed, and kept until another takes its role (`reference` or `candidate`)."""
+    def timed(self, arm: str, combination: Combination, threads: int) -> Encoder:
+        """An encoder built to be timed, and kept until another takes its place (`reference` or `candidate`)."""
 
 
 class Timing:
@@ -75,10 +80,10 @@ class Timing:
         clock = clock_of(combination.device)
         reference = self._arms.timed("reference", combination.reference, self.threads)
         candidate = self._arms.timed("candidate", combination, self.threads)
-        calls = workload.calls
+        calls, role = workload.calls, self._arms.model.roles[workload.role]
 
         def turn(encoder: Encoder) -> Sequence[float]:
-            return [clock(lambda call=call: encoder.encode(call, workload.batch_size)) for call in calls]  # type: ignore[misc]
+            return [clock(lambda call=call: encoder.encode_as(role, call, workload.batch_size)) for call in calls]  # type: ignore[misc]
 
         for encoder in (reference, candidate):
             try:
@@ -111,11 +116,11 @@ class Timing:
         tokenizer = self._arms.tokenizer
         if tokenizer is None:
             return None
-        found = []
+        found, role = [], self._arms.model.roles[workload.role]
         for _ in range(3):
             started = time.perf_counter()
             for call in workload.calls:
-                for _batch in tokenizer.batches(call, workload.batch_size):
+                for _batch in tokenizer.batches(role.prompted(call), workload.batch_size):
                     pass
             found.append(time.perf_counter() - started)
         return min(found)

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import load_bundled
 
 BATCH_SIZES = (1, 8, 32, 128)
@@ -41,6 +42,11 @@ class Workload:
     def id(self) -> str:
         """Its name in test ids, baselines and reports, for example `batch_32_medium`."""
         return f"batch_{self.batch_size}_{self.length}"
+
+    @property
+    def role(self) -> str:
+        """How its texts are used: a text that comes alone is a query, those of a batch are documents."""
+        return QUERY if self.batch_size == 1 else DOCUMENT
 
     @property
     def slack(self) -> str:

@@ -15,6 +15,28 @@ def names_together(names: Iterable[str | None]) -> str:
     return _BOTH.join(dict.fromkeys(filter(None, names)))
 
 
+def prompt_lines(facts: dict[str, Any]) -> list[str]:
+    """Which prompt the texts of each dataset were encoded with; nothing of a model that has none."""
+    lines = []
+    for dataset in facts.get("datasets", ()):
+        prompts = dataset.get("prompts", {})
+        if any(prompt["text"] or prompt["given"] for prompt in prompts.values()):
+            shown = ", ".join(f"{role} {_shown(prompt)}" for role, prompt in prompts.items())
+            lines.append(f"prompts of {dataset['name']}: {shown}")
+    if unused := facts.get("unused_prompt"):
+        lines.append(
+            f"documents have no prompt: encode_document looks up 'document', and the model has {unused!r}; "
+            f"--gate-prompt=document={unused} uses that"
+        )
+    return lines
+
+
+def _shown(prompt: dict[str, Any]) -> str:
+    if not prompt["text"]:
+        return "none (--gate-prompt)" if prompt["given"] else "none"
+    return f"{prompt['text']!r} ({'--gate-prompt' if prompt['given'] else prompt['name']})"
+
+
 def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Joins what two processes ran on: each knows the GPU, the profiles and the incumbent of what it ran itself.
 

@@ -16,6 +16,7 @@ from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, printable
 from embedgate.report import columns, stored
 from embedgate.report.columns import VERDICT, Table
+from embedgate.report.facts import prompt_lines
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
@@ -135,6 +136,7 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
     lines += [Text(line, style="yellow") for line in summary.stale]
+    lines += [Text(printable(line), style="dim") for line in prompt_lines(summary.facts)]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]

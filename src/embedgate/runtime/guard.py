@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError
+from embedgate.core.roles import Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.runtime import resources
 
@@ -96,6 +97,7 @@ class GuardedEncoder(Encoder):
 
     def __init__(self, inner: Encoder, combination: Combination, guard: Guard) -> None:
         self.stability = inner.stability
+        self.by_role = inner.by_role
         self._inner: Encoder | None = inner
         self._combination = combination
         self._guard = guard
@@ -107,6 +109,10 @@ class GuardedEncoder(Encoder):
         """Embeds texts; see `Encoder.encode`."""
         return self._attempt("encoding", lambda inner: inner.encode(texts, batch_size=batch_size))
 
+    def encode_as(self, role: Role, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
+        """Embeds texts as they are used; see `Encoder.encode_as`."""
+        return self._attempt("encoding", lambda inner: inner.encode_as(role, texts, batch_size))
+
     def evidence(self) -> Evidence:
         """Tells what really ran; see `Encoder.evidence`."""
         return self._attempt("showing what ran", lambda inner: inner.evidence())
@@ -114,6 +120,10 @@ class GuardedEncoder(Encoder):
     def stages(self, texts: Sequence[str]) -> Stages | None:
         """Intermediate results; see `Encoder.stages`."""
         return self._attempt("showing its stages", lambda inner: inner.stages(texts))
+
+    def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
+        """Intermediate results of texts as they are used; see `Encoder.stages_as`."""
+        return self._attempt("showing its stages", lambda inner: inner.stages_as(role, texts))
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""

@@ -8,6 +8,7 @@ from functools import cached_property
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
+from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
@@ -50,7 +51,7 @@ class Plan:
     @cached_property
     def model(self) -> Model:
         """The model to gate, found and checked once."""
-        return resolve(self.settings.model)
+        return resolve(self.settings.model, chosen_prompts(self.settings.prompts))
 
     @cached_property
     def incumbent(self) -> Model | None:

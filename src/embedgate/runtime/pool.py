@@ -12,7 +12,8 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
-from embedgate.encoders import BuildContext, Encoder, gpu
+from embedgate.core.roles import STS
+from embedgate.encoders import BuildContext, Encoder, InRole, gpu
 from embedgate.encoders.registry import Registry
 from embedgate.properties.contract import has_limit, of_length
 from embedgate.properties.invariance import Subject
@@ -64,6 +65,7 @@ class EncoderPool:
         self._open: dict[Key, Encoder] = {}
         self._timed: dict[str, tuple[tuple[Combination, int], Encoder]] = {}
         self._subject: Subject | None = None
+        self._subject_of: Encoder | None = None
 
     @property
     def model(self) -> Model:
@@ -98,39 +100,41 @@ class EncoderPool:
     def subject(self, model: Model, combination: Combination) -> Subject:
         """An encoder with what invariance needs: a second one, built with another number of threads."""
         encoder = self.open(model, combination)
-        if self._subject is None or self._subject.encoder is not encoder:
+        if self._subject is None or self._subject_of is not encoder:
             self._close_subject()
+            role = model.roles[STS]
             other = replace(self.context, threads=1 if self.threads > 1 else 2)
 
             def second() -> Encoder:
                 built = self._build(model, combination, other)
                 if encoder.is_same_as(built):
                     raise _same_twice(combination)
-                return built
+                return InRole(built, role)
 
             tokenizer = self.tokenizer
-            self._subject = Subject(encoder, second, of_length(tokenizer, 8) if has_limit(tokenizer) else None)
+            beyond = of_length(tokenizer, 8) if has_limit(tokenizer) else None
+            self._subject, self._subject_of = Subject(InRole(encoder, role), second, beyond), encoder
         return self._subject
 
-    def timed(self, role: str, combination: Combination, threads: int) -> Encoder:
-        """An encoder of the model to gate built to be timed, and kept until another takes its role.
+    def timed(self, arm: str, combination: Combination, threads: int) -> Encoder:
+        """An encoder of the model to gate built to be timed, and kept until another takes its place.
 
         Args:
-            role: `reference` or `candidate`; a reference timed against itself is built twice.
+            arm: `reference` or `candidate`; a reference timed against itself is built twice.
             combination: What to build.
             threads: Threads to build it with.
 
         Raises:
             GateError: If it cannot be built.
         """
-        if role not in self._timed or self._timed[role][0] != (combination, threads):
-            self._close_timed(role)
+        if arm not in self._timed or self._timed[arm][0] != (combination, threads):
+            self._close_timed(arm)
             built = self._build(self.model, combination, replace(self.context, threads=threads))
             others = (*self._open.values(), *(encoder for _, encoder in self._timed.values()))
             if any(built.is_same_as(other) for other in others):
                 raise _same_twice(combination)
-            self._timed[role] = (combination, threads), built
-        return self._timed[role][1]
+            self._timed[arm] = (combination, threads), built
+        return self._timed[arm][1]
 
     @property
     def candidates(self) -> list[Key]:
@@ -147,16 +151,16 @@ class EncoderPool:
     def give_back(self, combination: Combination) -> None:
         """Closes what a combination holds, and what is only there to be timed; all of it is built again when needed."""
         self._close_subject()
-        for role in tuple(self._timed):
-            self._close_timed(role)
+        for arm in tuple(self._timed):
+            self._close_timed(arm)
         self._close([key for key in self._open if key[1] == combination])
         _free()
 
     def close(self) -> None:
         """Releases every encoder."""
         self._close_subject()
-        for role in tuple(self._timed):
-            self._close_timed(role)
+        for arm in tuple(self._timed):
+            self._close_timed(arm)
         self._close([*self._open])
 
     def _build(self, model: Model, combination: Combination, context: BuildContext) -> Encoder:
@@ -169,14 +173,14 @@ class EncoderPool:
         for key in keys:
             self._open.pop(key).close()
 
-    def _close_timed(self, role: str) -> None:
-        if role in self._timed:
-            self._timed.pop(role)[1].close()
+    def _close_timed(self, arm: str) -> None:
+        if arm in self._timed:
+            self._timed.pop(arm)[1].close()
 
     def _close_subject(self) -> None:
         if self._subject is not None:
             self._subject.close()
-        self._subject = None
+        self._subject = self._subject_of = None
 
 
 def _same_twice(combination: Combination) -> BuildError:

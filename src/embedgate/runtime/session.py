@@ -1,4 +1,4 @@
-"""One session: every model loaded once, every unique text encoded once per combination."""
+"""One session: every model loaded once, every unique text and role encoded once per combination."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ from embedgate.core.embeddings import Embeddings
 from embedgate.core.errors import BuildError, GateError, ModelError, one_line
 from embedgate.core.machine import Machine, default_threads, library_versions, this_machine
 from embedgate.core.model import Model
+from embedgate.core.roles import DOCUMENT, QUERY, STS, Input, Role
 from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
 from embedgate.diagnosis.golden import Golden, take_golden
-from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages, gpu
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, InRole, Stages, gpu, joined
 from embedgate.encoders.registry import distributions as encoders_distributions
 from embedgate.metrics import DISTRIBUTIONS, Scores
 from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
@@ -54,10 +55,10 @@ class Run:
     Attributes:
         model: The model.
         combination: The combination.
-        embeddings: Embeddings of every unique text of the session.
+        embeddings: Embeddings of every unique text and role of the session.
         evidence: What really ran.
         build_seconds: Wall time from the model folder to a ready encoder.
-        encode_seconds: Wall time of encoding every unique text.
+        encode_seconds: Wall time of encoding them.
         speed: Figures of what was timed, by workload, filled as budgets are judged.
         footprint: Memory and cold start, filled when budgets are judged.
         indexes: Figures of engines' indexes of its vectors, by the index, filled as they are judged.
@@ -119,7 +120,7 @@ class Session:
         self._agreement: dict[Key, dict[str, Scores]] = {}
         self._order: dict[Key, dict[str, Scores]] = {}
         self._golden: dict[Key, Golden] = {}
-        self._generated: dict[Key, dict[str, FloatArray]] = {}
+        self._generated: dict[Key, dict[Input, FloatArray]] = {}
 
     @cached_property
     def machine(self) -> Machine:
@@ -148,21 +149,39 @@ class Session:
         return gpu.versions()
 
     @cached_property
-    def texts(self) -> tuple[str, ...]:
-        """Every unique text of the datasets, longest first, so that batches hold texts of like length."""
-        unique = dict.fromkeys(text for dataset in self.plan.datasets for text in dataset.texts())
-        return tuple(sorted(unique, key=len, reverse=True))
+    def inputs(self) -> tuple[Input, ...]:
+        """Every unique text and role of the datasets, longest first, so that batches hold texts of like length."""
+        unique = dict.fromkeys(each for dataset in self.plan.datasets for each in dataset.inputs())
+        if self.plan.collection is not None and not self.plan.search_unavailable:
+            unique.update(dict.fromkeys((*self.searched_documents, *self.searched_queries)))
+        return tuple(sorted(unique, key=lambda each: len(each.text), reverse=True))
+
+    @cached_property
+    def searched_documents(self) -> tuple[Input, ...]:
+        """The documents of the collection, as their embeddings are kept."""
+        return self._used_as(DOCUMENT, self.plan.collection.documents if self.plan.collection else ())
+
+    @cached_property
+    def searched_queries(self) -> tuple[Input, ...]:
+        """The queries of the collection, as their embeddings are kept."""
+        return self._used_as(QUERY, self.plan.collection.queries if self.plan.collection else ())
+
+    def _used_as(self, role: str, inputs: Sequence[Input]) -> tuple[Input, ...]:
+        """Texts in a role: as they are encoded anyway, where that makes the same embedding; else anew."""
+        roles = self.plan.model.roles
+        same = {each.role for each in inputs if roles[each.role].same_as(roles[role])}
+        return tuple(each if each.role in same else Input(each.text, role) for each in inputs)
 
     @cached_property
     def encoding_order(self) -> tuple[int, ...]:
-        """Which of `texts` is encoded when: a seed of one's own shuffles texts of like length among the batches.
+        """Which of `inputs` is encoded when: a seed of one's own shuffles texts of like length among the batches.
 
-        What is measured keeps the order of `texts`, and so the sample of them whose neighbours are looked up.
+        What is measured keeps the order of `inputs`, and so the sample of them whose neighbours are looked up.
         """
-        rows = list(range(len(self.texts)))
+        rows = list(range(len(self.inputs)))
         if self.plan.settings.seed:
             random.Random(self.plan.settings.seed).shuffle(rows)
-        return tuple(sorted(rows, key=lambda row: len(self.texts[row]), reverse=True))
+        return tuple(sorted(rows, key=lambda row: len(self.inputs[row].text), reverse=True))
 
     @cached_property
     def exploration(self) -> Profile:
@@ -199,7 +218,7 @@ class Session:
         return BuildContext(
             threads=self.threads,
             cache=self.cache,
-            calibration_texts=Unjudged(calibration, self.texts),
+            calibration_texts=Unjudged(calibration, (each.text for each in self.inputs), self._as_read),
             calibration_sha256=digest,
             progress=self.progress,
             batch_size=self.plan.settings.batch_size,
@@ -287,9 +306,9 @@ class Session:
         """
         if run.key not in self._order:
             cases, _ = approved_set()
-            texts = list(dict.fromkeys(text for case in cases for text in case.texts))
+            inputs = [Input(text, STS) for text in dict.fromkeys(text for case in cases for text in case.texts)]
             reference = self.run(run.combination.reference, run.model)
-            mine, theirs = (Embeddings(texts, self.embed(arm, texts)) for arm in (run, reference))
+            mine, theirs = (Embeddings(inputs, self.embed(arm, inputs)) for arm in (run, reference))
             self._order[run.key] = measure_order(cases, mine, theirs)
         return self._order[run.key]
 
@@ -302,7 +321,10 @@ class Session:
         if run.key not in self._golden:
             texts, _ = load_golden()
             try:
-                self._golden[run.key] = take_golden(self.encoder(run), texts)
+                roles = run.model.roles
+                inputs = roles.spread(texts)
+                by_role = [(role, _rows(inputs, role.name)) for role in roles.distinct]
+                self._golden[run.key] = take_golden(self.encoder(run), texts, by_role)
             except GateError:
                 raise
             except Exception as error:
@@ -317,22 +339,32 @@ class Session:
         """Whether anything has been measured of a run's embeddings."""
         return bool(self._scores.get(run.key)) or run.key in self._agreement
 
-    def embed(self, run: Run, texts: Sequence[str]) -> FloatArray:
-        """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session.
+    def embed(self, run: Run, inputs: Sequence[Input]) -> FloatArray:
+        """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session and role.
 
         Raises:
             GateError: If they cannot be encoded.
         """
         known, generated = run.embeddings, self._generated.setdefault(run.key, {})
-        fresh = list(dict.fromkeys(text for text in texts if text not in known and text not in generated))
+        fresh = list(dict.fromkeys(each for each in inputs if each not in known and each not in generated))
         if fresh:
-            fresh.sort(key=len, reverse=True)
-            rows = self._encode(self.encoder(run), fresh, f"{run.combination}")
+            fresh.sort(key=lambda each: len(each.text), reverse=True)
+            rows = self._encode(self.encoder(run), run.model, fresh, f"{run.combination}")
             generated.update(zip(fresh, rows, strict=True))
-        return np.stack([known.row(text) if text in known else generated[text] for text in texts])
+        return np.stack([known.row(each) if each in known else generated[each] for each in inputs])
 
-    def encoder(self, run: Run) -> Encoder:
-        """A run's encoder; it is built again where it has been closed since."""
+    def encode_as(self, run: Run, role: Role, texts: Sequence[str]) -> FloatArray:
+        """Embeddings of texts in any role, with any prompt, float32 `[n, dim]`; nothing is remembered.
+
+        Raises:
+            GateError: If they cannot be encoded.
+        """
+        return self._in_chunks(InRole(self.encoder(run), role), texts, f"{run.combination}")
+
+    def encoder(self, run: Run, role: str | None = None) -> Encoder:
+        """A run's encoder, of texts in a role where one is given; it is built again where it has been closed since."""
+        if role is not None:
+            return InRole(self.encoder(run), run.model.roles[role])
         known = self.pool.known(run.model, run.combination)
         if known is not None:
             return known
@@ -346,10 +378,18 @@ class Session:
         self.encoder(run)
         return self.pool.subject(run.model, run.combination)
 
-    def stages(self, run: Run, texts: Sequence[str]) -> Stages | None:
+    def stages(self, run: Run, inputs: Sequence[Input]) -> Stages | None:
         """A run's intermediate results for a few texts; None where the backend cannot tell or is closed already."""
         encoder = self.pool.known(run.model, run.combination)
-        return encoder.stages(texts) if encoder is not None else None
+        if encoder is None:
+            return None
+        parts: list[tuple[list[int], Stages]] = []
+        for role, rows in _by_role(encoder, run.model, inputs):
+            shown = encoder.stages_as(role, [inputs[row].text for row in rows])
+            if shown is None:
+                return None
+            parts.append((rows, shown))
+        return joined(parts)
 
     def seconds(self) -> dict[str, float]:
         """Wall time since the session began, and how much of it went into building and encoding."""
@@ -375,15 +415,15 @@ class Session:
             started = time.perf_counter()
             encoder = self.pool.open(model, combination)
             built = time.perf_counter()
-            matrix = self._encode_all(encoder, label)
+            matrix = self._encode_all(encoder, model, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
-        rate = len(self.texts) / max(encoded - built, 1e-9)
+        rate = len(self.inputs) / max(encoded - built, 1e-9)
         self.progress(
-            f"{label}: built in {built - started:.1f} s, encoded {len(self.texts)} texts in {encoded - built:.1f} s "
+            f"{label}: built in {built - started:.1f} s, encoded {len(self.inputs)} texts in {encoded - built:.1f} s "
             f"({rate:.0f}/s)"
         )
-        return Run(model, combination, Embeddings(self.texts, matrix), evidence, built - started, encoded - built)
+        return Run(model, combination, Embeddings(self.inputs, matrix), evidence, built - started, encoded - built)
 
     def _let_go(self) -> None:
         """Closes candidates, and lets go of what they have encoded of generated texts: it would fill the memory."""
@@ -391,14 +431,32 @@ class Session:
             self._generated.pop(key, None)
         self.pool.close_candidates()
 
-    def _encode_all(self, encoder: Encoder, label: str) -> FloatArray:
+    def _as_read(self, texts: Sequence[str]) -> list[str]:
+        """Texts as the model to gate reads them, in its roles in turn."""
+        roles = self.plan.model.roles
+        return roles.prompted(roles.spread(texts))
+
+    def _encode_all(self, encoder: Encoder, model: Model, label: str) -> FloatArray:
         rows = self.encoding_order
-        encoded = self._encode(encoder, [self.texts[row] for row in rows], label)
+        encoded = self._encode(encoder, model, [self.inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
         return matrix
 
-    def _encode(self, encoder: Encoder, texts: Sequence[str], label: str) -> FloatArray:
+    def _encode(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
+        found: FloatArray | None = None
+        for role, rows in _by_role(encoder, model, inputs):
+            part = self._in_chunks(InRole(encoder, role), [inputs[row].text for row in rows], label)
+            if found is None:
+                found = np.empty((len(inputs), *part.shape[1:]), dtype=part.dtype)
+            if part.shape[1:] != found.shape[1:]:
+                shapes = [list(found.shape[1:]), list(part.shape[1:])]
+                raise BuildError(f"{label} gave embeddings of shapes {shapes[0]} and {shapes[1]}, by role")
+            found[rows] = part
+        assert found is not None, "there is always something to encode"
+        return found
+
+    def _in_chunks(self, encoder: Encoder, texts: Sequence[str], label: str) -> FloatArray:
         chunks = []
         try:
             for start in range(0, len(texts), CHUNK):
@@ -413,3 +471,21 @@ class Session:
         if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(texts):
             raise BuildError(f"{label} gave embeddings of shapes {[chunk.shape for chunk in chunks]}")
         return np.concatenate(chunks)
+
+
+def _rows(inputs: Sequence[Input], *roles: str) -> list[int]:
+    """Places of the texts in some roles."""
+    return [row for row, each in enumerate(inputs) if each.role in roles]
+
+
+def _by_role(encoder: Encoder, model: Model, inputs: Sequence[Input]) -> list[tuple[Role, list[int]]]:
+    """Places of the texts by role; roles in which an encoder does the same go together, in one batch."""
+    found: list[tuple[Role, list[str]]] = []
+    for name in dict.fromkeys(each.role for each in inputs):
+        role = model.roles[name]
+        names = next((names for other, names in found if role.same_as(other) and not encoder.by_role), None)
+        if names is None:
+            found.append((role, [name]))
+        else:
+            names.append(name)
+    return [(role, _rows(inputs, *names)) for role, names in found]

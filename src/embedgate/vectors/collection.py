@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from embedgate.core.roles import Input
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.metrics import CORPUS
 
@@ -31,15 +32,15 @@ class Collection:
     Attributes:
         name: The name under which what is found is approved, such as `corpus-10000:pairs+passages`.
         sha256: Hash of what is in it, hex.
-        queries: Texts of the queries.
-        documents: Texts of the real documents; the others are grown from them.
+        queries: The queries, each in a role in which a dataset has it.
+        documents: The real documents, likewise; the others are grown from them.
         size: How many vectors are searched.
     """
 
     name: str
     sha256: str
-    queries: tuple[str, ...]
-    documents: tuple[str, ...]
+    queries: tuple[Input, ...]
+    documents: tuple[Input, ...]
     size: int
 
     @property
@@ -59,7 +60,10 @@ class Collection:
             size: How many vectors to search; None for 10,000, or eight times the documents where that is fewer.
         """
         datasets = sorted(datasets, key=lambda dataset: dataset.name)
-        texts = list(dict.fromkeys(text for dataset in datasets for text in dataset.texts()))
+        used: dict[str, Input] = {}
+        for each in (each for dataset in datasets for each in dataset.inputs()):
+            used.setdefault(each.text, each)
+        texts = list(used)
         asked = dict.fromkeys(
             query for dataset in datasets if isinstance(dataset, Retrieval) for query in dataset.queries
         )
@@ -73,7 +77,8 @@ class Collection:
         hashes = "".join(sorted(dataset.sha256 for dataset in datasets))
         name = f"{CORPUS}{vectors}:{'+'.join(sorted(dataset.name for dataset in datasets))}"
         digest = hashlib.sha256(f"{hashes}{vectors}:{METHOD}".encode()).hexdigest()
-        return cls(name, digest, tuple(queries), tuple(documents[:vectors]), vectors)
+        asking, found = (tuple(used[text] for text in some) for some in (queries, documents[:vectors]))
+        return cls(name, digest, asking, found, vectors)
 
 
 def stored_name(dataset: str, storage: str) -> str:

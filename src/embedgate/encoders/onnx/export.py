@@ -19,6 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +33,11 @@ from sentence_transformers import SentenceTransformer
 from embedgate.core.errors import BuildError, one_line
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
+from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Stages
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
-from embedgate.encoders.sentence_transformer import default_prompt, load
+from embedgate.encoders.sentence_transformer import load
 
 # Part of the cache key: raise it whenever the exported graph changes.
 GRAPH_VERSION = 2
@@ -214,7 +216,7 @@ def _export(model: Model, path: Path, threads: int) -> float:
         tokenizer = Tokenizer(model)
         pipeline = _Pipeline(loaded).eval()
         _check_pooling(loaded, model)
-        _check_tokens(loaded, tokenizer)
+        _check_tokens(loaded, tokenizer, model.roles.distinct)
         sample = {name: torch.ones((2, 7), dtype=torch.int64) for name in tokenizer.input_names}
         if "token_type_ids" in sample:
             sample["token_type_ids"] = torch.zeros_like(sample["token_type_ids"])
@@ -242,16 +244,15 @@ def _export(model: Model, path: Path, threads: int) -> float:
 
 def _check_pooling(loaded: SentenceTransformer, model: Model) -> None:
     excludes_prompt = any(getattr(module, "include_prompt", True) is False for module in loaded)
-    if excludes_prompt and loaded.default_prompt_name is not None:
+    if excludes_prompt and any(role.prompt for role in model.roles.distinct):
         raise BuildError(f"{model.name} leaves its prompt out of the pooling, which an exported graph cannot")
 
 
-def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer) -> None:
+def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer, roles: Iterable[Role]) -> None:
     """Compares with `preprocess`, so that a tokenizer loaded in another way is refused rather than misread."""
-    prompt = default_prompt(loaded)
-    for texts in (*PROBES, TOKEN_PROBES):
-        expected = loaded.preprocess(list(texts), prompt=prompt)
-        for batch in tokenizer.batches(texts, len(texts)):
+    for role, texts in product(roles, (*PROBES, TOKEN_PROBES)):
+        expected = loaded.preprocess(list(texts), prompt=role.prompt)
+        for batch in tokenizer.batches(role.prompted(texts), len(texts)):
             for name, values in batch.feeds.items():
                 if name in expected and not np.array_equal(expected[name].numpy()[batch.rows], values):
                     raise BuildError(f"{name} of {texts[0]!r} differ from Sentence Transformers' own")

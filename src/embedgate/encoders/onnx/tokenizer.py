@@ -51,7 +51,9 @@ class Batch(NamedTuple):
 
 
 class Tokenizer:
-    """A model's own fast tokenizer, with the length limit, lower-casing and default prompt of its Sentence Transformer.
+    """A model's own fast tokenizer, with the length limit and lower-casing of its Sentence Transformer.
+
+    Texts are read as they are: a prompt that belongs to them stands in front already.
 
     Args:
         model: A model whose first module is a `Transformer`.
@@ -82,7 +84,6 @@ class Tokenizer:
             own = tokenizer.backend_tokenizer.normalizer
             tokenizer.backend_tokenizer.normalizer = Normalizers([Lowercase(), own] if own else [Lowercase()])
         self._tokenizer = tokenizer
-        self._prompt = _default_prompt(model.path)
         self.input_names = tuple(name for name in INPUT_NAMES if name in tokenizer("probe"))
 
     @property
@@ -112,8 +113,8 @@ class Tokenizer:
     def _tokenized(self, texts: Sequence[str]) -> dict[str, list[list[int]]]:
         columns: dict[str, list[list[int]]] = {name: [] for name in self.input_names}
         for start in range(0, len(texts), TEXTS_PER_CALL):
-            prompted = [self._prompt + text for text in texts[start : start + TEXTS_PER_CALL]]
-            made = self._tokenizer(prompted, truncation="longest_first", padding=False)
+            some = list(texts[start : start + TEXTS_PER_CALL])
+            made = self._tokenizer(some, truncation="longest_first", padding=False)
             for name, column in columns.items():
                 column.extend(made[name])
         return columns
@@ -139,10 +140,3 @@ def _transformer_folder(path: Path) -> Path:
     if first["type"].rpartition(".")[2] != "Transformer":
         raise ModelError(f"{path} begins with the module {first['type']}, not with a Transformer")
     return path / str(first["path"])
-
-
-def _default_prompt(path: Path) -> str:
-    file = path / "config_sentence_transformers.json"
-    settings = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-    name = settings.get("default_prompt_name")
-    return str(settings["prompts"][name]) if name is not None else ""

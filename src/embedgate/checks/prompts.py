@@ -1,0 +1,135 @@
+"""Is each text encoded with the prompt of its role? Dropped, doubled and exchanged ones are reproduced, then named."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.context import Context
+from embedgate.core.embeddings import normalised
+from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.model import DEFAULT_MODEL
+from embedgate.core.roles import ROLES, Input, Role, Roles, shown_prompt
+from embedgate.metrics import Matrix
+from embedgate.runtime.plan import Plan
+from embedgate.runtime.session import Run
+
+# Texts of a role that are encoded in every wrong way by the reference.
+PROBES = 32
+# A way is the one taken where the embeddings lie more than half of the way from the right ones to it: beyond chance,
+# by so many standard errors.
+HALF = 0.5
+STANDARD_ERRORS = 3.0
+# Nearer than this, a wrong way and the right one are the same.
+SAME = 1e-3
+NEXT_STEP = (
+    "encode queries by encode_query and documents by encode_document, or give --gate-prompt what you mean to serve"
+)
+
+
+@dataclass(frozen=True)
+class Way:
+    """How texts of a role may be encoded in its place.
+
+    Attributes:
+        about: What happened to the prompt, to be read after the role's name.
+        role: What the reference encodes them as, to see whether it did.
+    """
+
+    about: str
+    role: Role
+
+
+def of_roles(plan: Plan) -> Iterable[Subject]:
+    """Each role of the datasets whose prompt can be missed."""
+    if plan.settings.model == DEFAULT_MODEL and not plan.settings.prompts:
+        return
+    used = {each.role for dataset in plan.datasets for each in dataset.inputs()}
+    for name in ROLES:
+        if name in used and wrong_ways(plan.model.roles, name):
+            yield Subject.named(name)
+
+
+def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
+    """The ways in which a model can miss a role: no prompt, a doubled one, and what it does in its other roles."""
+    right = roles[name]
+    ways = [Way("comes without its prompt", replace(right, prompt=""))]
+    if right.prompt:
+        ways.append(Way("comes with its prompt twice", replace(right, prompt=right.prompt * 2)))
+    ways += [Way(f"is encoded as {other.name or 'a text without a role'}", other) for other in roles.distinct]
+    found: list[Way] = []
+    for way in ways:
+        if not any(way.role.same_as(other) for other in (right, *(other.role for other in found))):
+            found.append(way)
+    return tuple(found)
+
+
+def as_its_role(context: Context, case: Case) -> Judgement:
+    """Whether texts of a role are encoded with its prompt, by its route."""
+    name = case.subject.metric
+    run, reference = context.run(case), context.reference_run(case)
+    roles, probes = context.plan.model.roles, _probes(run, name)
+    if run.embeddings.dim != reference.embeddings.dim:
+        cause = f"{run.embeddings.dim} dimensions instead of the reference's {reference.embeddings.dim}"
+        return case.failed(Diagnosis("dimension", cause, "see which model the encoder loads"))
+    mine, right = (arm.embeddings.at(probes) for arm in (run, reference))
+    if not np.isfinite(mine).all():
+        return case.failed(context.diagnose(run), f"{name} cannot be judged: embeddings hold NaN or infinity")
+    texts = [each.text for each in probes]
+    moves = {
+        way.about: _share_of_way(mine, right, normalised(context.session.encode_as(reference, way.role, texts)))
+        for way in wrong_ways(roles, name)
+    }
+    shown = f"a {name} with {shown_prompt(roles[name])}"
+    taken = _taken(moves)
+    if taken is None:
+        return case.passed(f"encodes {shown}", n=len(probes))
+    about, share = taken
+    cause = (
+        f"a {name} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
+        "reference makes so"
+    )
+    return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
+
+
+def _share_of_way(mine: Matrix, right: Matrix, wrong: Matrix) -> tuple[float, float, float]:
+    """How far embeddings lie along the way from the right ones to wrong ones, and what it leaves unexplained.
+
+    It is the length of the projection of `mine - right` on `wrong - right`, as a share of the latter: 0 where nothing
+    is wrong, 1 where that is what happened. Rounding and quantization point elsewhere in as many dimensions as there
+    are, and hardly show.
+
+    Returns:
+        Mean share, its standard error, and the mean distance that is left to the wrong ones; NaN where both ways are
+        the same.
+    """
+    way = wrong.astype(np.float64) - right
+    length = np.einsum("ij,ij->i", way, way)
+    apart = np.sqrt(length) > SAME
+    if apart.sum() < 2:
+        return float("nan"), float("nan"), float("nan")
+    shares = np.einsum("ij,ij->i", mine.astype(np.float64) - right, way)[apart] / length[apart]
+    left = np.linalg.norm(mine - wrong, axis=1).mean()
+    return float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))), float(left)
+
+
+def _taken(moves: Mapping[str, tuple[float, float, float]]) -> tuple[str, float] | None:
+    """The wrong way that was taken, of several the one that leaves least unexplained, and its share; None for none."""
+    beyond = {about: move for about, move in moves.items() if move[0] - STANDARD_ERRORS * move[1] > HALF}
+    if not beyond:
+        return None
+    about = min(beyond, key=lambda each: beyond[each][2])
+    return about, beyond[about][0]
+
+
+def _probes(run: Run, role: str) -> list[Input]:
+    """A few texts of a role, evenly spread by length."""
+    own = [each for each in run.embeddings.inputs if each.role == role]
+    rows = np.linspace(0, len(own) - 1, min(PROBES, len(own))).astype(int)
+    return [own[row] for row in rows]
+
+
+PROMPT = Check("prompt", as_its_role, candidates, of_roles, vocabulary=lambda: ROLES)

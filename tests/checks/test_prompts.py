@@ -1,0 +1,112 @@
+"""The prompt of each role: dropped, doubled and exchanged ones are red and named, sound encoders stay green."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchanges, with_prompts, without_prompts
+
+from embedgate.checks.prompts import of_roles, wrong_ways
+from embedgate.core.combination import Combination
+from embedgate.core.roles import Roles
+
+FAULTS = {
+    "drops-fp32-cpu": (Drops, "query", "a query comes without its prompt"),
+    "lost-fp32-cpu": (without_prompts, "query", "a query comes without its prompt"),
+    "doubles-fp32-cpu": (Doubles, "document", "a document comes with its prompt twice"),
+    "exchanges-fp32-cpu": (Exchanges, "query", "a query is encoded as document"),
+    "adds-fp32-cpu": (AddsItsOwn, "document", "a document is encoded as query"),
+}
+SOUND = {"byrole-fp32-cpu": ByRole, "alone-fp32-cpu": Alone}
+
+
+@pytest.fixture(scope="module")
+def model(small, tmp_path_factory):
+    return with_prompts(small, tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="module")
+def passages(tmp_path_factory):
+    """Two dozen documents and queries."""
+    folder = tmp_path_factory.mktemp("data") / "parcels"
+    (folder / "qrels").mkdir(parents=True)
+    things = [
+        f"{colour} {thing}" for colour in ("red", "old", "large", "cheap") for thing in ("car", "bag", "cup", "hat")
+    ]
+    rows = {
+        "corpus": [{"_id": f"d{i}", "title": "", "text": f"The {t} was sent today."} for i, t in enumerate(things)],
+        "queries": [{"_id": f"q{i}", "text": f"Where is my {t}?"} for i, t in enumerate(things)],
+    }
+    for name, lines in rows.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
+    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(things)))
+    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", "utf-8")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def context(context_with, passages):
+    factories = {name: (lambda path, device, make=make: make(path, device)) for name, (make, *_) in FAULTS.items()}
+    made = context_with({**factories, **SOUND}, data=(str(passages),))
+    yield made
+    made.close()
+
+
+@pytest.mark.parametrize("name", FAULTS)
+def test_a_missed_prompt_turns_red_with_what_happened(context, name):
+    _, role, cause = FAULTS[name]
+    judgement = context.ask("prompt", Combination.parse(name), role)
+    assert judgement.verdict == "fail"
+    assert judgement.diagnosis.layer == "prompt"
+    assert judgement.message.startswith(cause)
+    assert judgement.value == pytest.approx(1, abs=0.01)
+
+
+@pytest.mark.parametrize("name", [*SOUND, "onnxruntime-fp32-cpu", "torch-bf16-cpu"])
+@pytest.mark.parametrize("role", ["query", "document"])
+def test_a_sound_encoder_stays_green(context, name, role):
+    judgement = context.ask("prompt", Combination.parse(name), role)
+    assert judgement.verdict == "pass", judgement.message
+
+
+def test_the_other_role_of_a_fault_stays_green(context):
+    assert context.ask("prompt", Combination.parse("drops-fp32-cpu"), "document").verdict == "pass"
+
+
+def test_noise_is_no_prompt(context, monkeypatch):
+    """Quantization moves embeddings as far, and elsewhere."""
+    run = context.session.run(Combination.parse("byrole-fp32-cpu"))
+    rng = np.random.default_rng(0)
+    noise = rng.standard_normal(run.embeddings.normalised.shape).astype(np.float32)
+    noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
+    monkeypatch.setattr(run.embeddings, "normalised", run.embeddings.normalised + noise)
+    assert context.ask("prompt", run.combination, "query").verdict == "pass"
+
+
+def test_it_is_asked_of_roles_whose_prompt_can_be_missed(context):
+    assert [subject.metric for subject in of_roles(context.plan)] == ["query", "document"]
+
+
+def test_a_model_without_prompts_is_not_asked(small, context_with, few):
+    context = context_with(model=str(small.path), data=(str(few),))
+    assert list(of_roles(context.plan)) == []
+
+
+def test_every_way_to_miss_a_role_is_tried_once():
+    roles = Roles("config", {"query": "q: ", "passage": "p: "})
+    assert [way.about for way in wrong_ways(roles, "query")] == [
+        "comes without its prompt",
+        "comes with its prompt twice",
+    ]
+    assert [way.about for way in wrong_ways(roles, "document")] == ["is encoded as query"]
+
+
+def test_the_session_tells_the_prompts(context):
+    from embedgate.checks.facts import facts_of
+    from embedgate.report.facts import prompt_lines
+
+    context.ask("prompt", Combination.parse("byrole-fp32-cpu"), "query")
+    (line,) = prompt_lines(facts_of(context))
+    assert line == "prompts of parcels: document 'passage of text: ' (document), query 'search query: ' (query)"

@@ -1,0 +1,92 @@
+"""A small model with prompts, as e5, EmbeddingGemma and their like have them, and encoders that miss these."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sentence_transformers import SentenceTransformer
+
+from embedgate.core.model import Model, resolve
+from helpers.faults import load
+
+PROMPTS = {
+    "query": "search query: ",
+    "document": "passage of text: ",
+    "STS": "sentence similarity: ",
+    "Clustering": "topic of: ",
+}
+
+
+def with_prompts(small: Model, folder: Path, **settings: Any) -> Model:
+    """A copy of the small model whose config has prompts."""
+    made = folder / "prompted"
+    shutil.copytree(small.path, made)
+    file = made / "config_sentence_transformers.json"
+    said = json.loads(file.read_text("utf-8")) | {"prompts": PROMPTS, **settings}
+    file.write_text(json.dumps(said), "utf-8")
+    return resolve(str(made))
+
+
+class ByRole:
+    """A sound encoder that treats queries and documents itself."""
+
+    def __init__(self, path: Path, _: str = "") -> None:
+        self.model = load(path)
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.model.encode_query(texts, batch_size=batch_size)
+
+    def encode_document(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.model.encode_document(texts, batch_size=batch_size)
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.model.encode(texts, batch_size=batch_size, prompt="")
+
+
+class Alone:
+    """A sound encoder that has `encode` alone and adds no prompt: it gets the prompts with the texts."""
+
+    def __init__(self, path: Path, _: str = "") -> None:
+        self.model = load(path)
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.model.encode(texts, batch_size=batch_size, prompt="")
+
+
+class Drops(ByRole):
+    """Encodes queries without their prompt."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.encode(texts, batch_size=batch_size)
+
+
+class Doubles(ByRole):
+    """Puts the prompt of documents before them twice."""
+
+    def encode_document(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return super().encode_document([PROMPTS["document"] + text for text in texts], batch_size)
+
+
+class Exchanges(ByRole):
+    """Encodes queries as documents."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.encode_document(texts, batch_size)
+
+
+class AddsItsOwn(Alone):
+    """Says that it adds prompts, and always adds that of queries."""
+
+    adds_prompts = True
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.model.encode_query(texts, batch_size=batch_size)
+
+
+def without_prompts(path: Path, _: str) -> SentenceTransformer:
+    """Loaded with a config that lost the prompt of queries."""
+    return SentenceTransformer(str(path), device="cpu", local_files_only=True, prompts={"query": ""})
