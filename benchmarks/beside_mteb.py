@@ -48,7 +48,7 @@ def with_mteb(source: str) -> dict[str, float]:
             modalities=["text"],
             eval_splits=["test"],
             eval_langs=["eng-Latn"],
-            main_score="cosine_spearman",
+            main_score="spearman",
             date=None,
             domains=None,
             task_subtypes=None,
@@ -93,7 +93,7 @@ def with_embedgate(source: str) -> dict[str, float]:
     encoders.build = build_timed
     session = Session(Plan.of(Settings(data=(source,)), Registry()))
     run = session.run(session.plan.reference)
-    score = session.scores(run, session.plan.datasets[0])["cosine_spearman"].value
+    score = session.scores(run, session.plan.datasets[0])["spearman"].value
     session.close()
     return {"wall": time.perf_counter() - started, "encoding": encoding.seconds, "score": score}
 

@@ -77,7 +77,7 @@ MEASURES = (
     Measure("v_measure", "V-measure (`topics`)", True, "labels"),
     Measure("ndcg_at_10", "nDCG@10 (`passages`)", True, "labels"),
     Measure("triplet_accuracy", "triplet accuracy (`triplets`)", True, "labels", METRICS["triplet_accuracy"].unit_loss),
-    Measure("cosine_spearman", "Spearman of cosines and grades (`pairs`)", True, "labels"),
+    Measure("spearman", "Spearman of cosines and grades (`pairs`)", True, "labels"),
     Measure("neighbour_rank_correlation", "rank correlation of 50 neighbours (all texts)", True, "reference"),
     Measure("top10_overlap", "ten nearest kept (all texts)", True, "reference"),
     Measure("own_threshold", "same side of a threshold set anew (`pairs`)", True, "reference", 1.0),
@@ -190,7 +190,7 @@ def arcsine(results: Results) -> Iterator[list[str]]:
 
     Two vectors at an angle differ in angle / pi of their bits, if these cut the space at random (Charikar 2002).
     """
-    wanted, bits = (results[REFERENCE, precision]["cosine_spearman"].items for precision in (EXACT, "binary"))
+    wanted, bits = (results[REFERENCE, precision]["spearman"].items for precision in (EXACT, "binary"))
     for name, cosines in (("before", bits), ("after", np.sin(bits * np.pi / 2))):
         kept = np.mean((cosines > middle(wanted)) == (wanted > middle(wanted)))
         yield [name, f"{np.abs(cosines - wanted).mean():.4f}", f"{kept:.1%}"]

@@ -26,7 +26,7 @@ order = { margin = 0.1, similarity = 0.2 }
 golden = { move = 0.3 }
 budget = { time = 0.04, latency = 0.08, memory = 0.1, bytes = 0.01 }
 drift = { all = 0.002 }
-drift_inherited = { all = 0.01, cosine_spearman = 0.015 }
+drift_inherited = { all = 0.01, spearman = 0.015 }
 [weight_precision.bf16]
 retention = { all = 0.001 }
 order = { margin = 0.01 }
@@ -78,9 +78,9 @@ def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) 
 
 def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:
     tolerances = load(tmp_path, WHOLE)
-    assert tolerances.drift(INT8, "cosine_spearman", inherited=False) == 0.002
-    assert tolerances.drift(INT8, "cosine_spearman", inherited=True) == 0.015
-    assert tolerances.drift(STATIC, "cosine_spearman", inherited=False) == 0.005
+    assert tolerances.drift(INT8, "spearman", inherited=False) == 0.002
+    assert tolerances.drift(INT8, "spearman", inherited=True) == 0.015
+    assert tolerances.drift(STATIC, "spearman", inherited=False) == 0.005
     assert tolerances.drift(STATIC, "mrr_at_10", inherited=True) == 0.01
 
 
@@ -178,9 +178,9 @@ def test_the_committed_file_answers_every_question() -> None:
 
 def test_the_committed_file_starts_from_mlperf() -> None:
     tolerances = Tolerances.load(COMMITTED)
-    assert tolerances.retention(BF16, "cosine_spearman") == 0.001
-    assert tolerances.retention(INT8, "cosine_spearman") == 0.01
-    assert tolerances.retention(FP32, "cosine_spearman") < 0.001
+    assert tolerances.retention(BF16, "spearman") == 0.001
+    assert tolerances.retention(INT8, "spearman") == 0.01
+    assert tolerances.retention(FP32, "spearman") < 0.001
 
 
 class TestStored:

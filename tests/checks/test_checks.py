@@ -60,7 +60,7 @@ class TestRegistry:
 
     def test_its_vocabulary_holds_whatever_is_installed(self):
         words = CheckRegistry().vocabulary
-        assert {"cosine_spearman", "margin", "batch_size", "emoji", "int8", "batch_32_medium"} < {*words}
+        assert {"spearman", "margin", "batch_size", "emoji", "int8", "batch_32_medium"} < {*words}
         assert {"qdrant-hnsw-uint8", "faiss-exact-int8-batch1"} < {*words}
 
     def test_subjects_that_a_check_does_not_know_are_refused(self, context_with, few):

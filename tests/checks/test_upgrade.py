@@ -8,13 +8,14 @@ from helpers.faults import cls_pooling
 
 from embedgate.checks.quality import index_advice
 from embedgate.core.embeddings import Embeddings
+from embedgate.core.roles import Input
 from embedgate.metrics.compatibility import advise
 
-TEXTS = [f"text {i}" for i in range(60)]
+INPUTS = [Input(f"text {i}") for i in range(60)]
 
 
 def vectors(seed: int, dim: int = 32) -> np.ndarray:
-    rows = np.random.default_rng(seed).standard_normal((len(TEXTS), dim)).astype(np.float32)
+    rows = np.random.default_rng(seed).standard_normal((len(INPUTS), dim)).astype(np.float32)
     return rows / np.linalg.norm(rows, axis=1, keepdims=True)
 
 
@@ -22,7 +23,7 @@ def test_the_same_space_can_be_mixed():
     old = vectors(0)
     new = old + np.float32(0.002) * vectors(1)
     new /= np.linalg.norm(new, axis=1, keepdims=True)
-    advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, old))
+    advice = advise(Embeddings(INPUTS, new), Embeddings(INPUTS, old))
     assert advice.startswith("new vectors can be mixed with the incumbent's: same dimension (32)")
 
 
@@ -35,7 +36,7 @@ def test_the_same_space_can_be_mixed():
     ],
 )
 def test_another_space_needs_everything_embedded_again(new, reason):
-    advice = advise(Embeddings(TEXTS, new), Embeddings(TEXTS, vectors(0)))
+    advice = advise(Embeddings(INPUTS, new), Embeddings(INPUTS, vectors(0)))
     assert advice.startswith("embed everything again: ")
     assert reason in advice
 

@@ -179,13 +179,13 @@ class TestExpectations:
     def test_an_entry_about_a_gpu_is_about_what_runs_there(self, context, tmp_path):
         found = context("*")
         found.expectations = Expectations(tmp_path, [self.ENTRY])
-        failed = Judgement("retention", CPU.id, "fail", "", "mine", "cosine_spearman")
+        failed = Judgement("retention", CPU.id, "fail", "", "mine", "spearman")
         assert found.expected(failed) is None
         assert found.expected(replace(failed, combination=CUDA.id)) is self.ENTRY
 
     def complaints(self, **profiles):
-        judged = [Judgement("retention", id_, "pass", "", "mine", "cosine_spearman") for id_ in (CPU.id, CUDA.id)]
-        subject = ("retention", "mine", "cosine_spearman")
+        judged = [Judgement("retention", id_, "pass", "", "mine", "spearman") for id_ in (CPU.id, CUDA.id)]
+        subject = ("retention", "mine", "spearman")
         return Expectations(None, [self.ENTRY]).complaints(
             judged,
             known=[CPU.id, CUDA.id],

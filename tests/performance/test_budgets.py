@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import msgspec
 import numpy as np
 import pytest
+from helpers.bare import UNPROMPTED, Bare
 
 from embedgate.approved.baseline import Approved, Entry, Key, Provenance
 from embedgate.checks import Case, Context, Subject
@@ -57,7 +58,7 @@ class Acme:
 Acme.shown = Evidence("cpu", 1, 60 * MB, {"int8": 36}, "acme 1", artefact_bytes=61 * MB)
 
 
-class Still:
+class Still(Bare):
     """A reference that costs the tests no time; on their clock, each of its calls takes a second."""
 
     def encode(self, texts, batch_size=32):
@@ -629,13 +630,13 @@ import embedgate.performance.timing as timing
 from embedgate.encoders.custom import CustomEncoder
 
 took = [1.0]
-encode = CustomEncoder.encode
+encode_as = CustomEncoder.encode_as
 
-def encode_and_tell(self, texts, batch_size=32):
+def encode_and_tell(self, role, texts, batch_size=32):
     took[0] = 0.56 if FAULT == "slow" else 0.5
-    return encode(self, texts, batch_size)
+    return encode_as(self, role, texts, batch_size)
 
-CustomEncoder.encode = encode_and_tell
+CustomEncoder.encode_as = encode_and_tell
 
 def clock_of(device):
     def seconds(call):
@@ -650,7 +651,7 @@ timing.clock_of = clock_of
 from embedgate.runtime.pool import EncoderPool
 
 class Still:
-    def encode(self, texts, batch_size=32):
+    def encode_as(self, role, texts, batch_size=32):
         pass
 
 timed = EncoderPool.timed
@@ -801,7 +802,7 @@ def test_the_order_of_measuring_is_memory_before_weights_are_built(monkeypatch):
     """`resident` is read before anything is built, and the encoder is closed at the end."""
     events = []
 
-    class Encoder:
+    class Encoder(Bare):
         def encode(self, texts, batch_size=32):
             events.append("encode")
 
@@ -814,7 +815,7 @@ def test_the_order_of_measuring_is_memory_before_weights_are_built(monkeypatch):
     monkeypatch.setattr(footprint.encoders, "import_library", lambda *_: events.append("import"))
     monkeypatch.setattr(footprint.encoders, "build", lambda *_: events.append("build") or Encoder())
     session = SimpleNamespace(
-        registry=None, model=None, context=None, cache=SimpleNamespace(taken={"a": 1.5, "b": 2.0})
+        registry=None, model=UNPROMPTED, context=None, cache=SimpleNamespace(taken={"a": 1.5, "b": 2.0})
     )
     found = footprint.measure(session, ACME)
     assert events[:5] == ["import", "resident", "build", "encode", "resident"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
+from helpers.bare import UNPROMPTED, Bare
 
 from embedgate.core.combination import Combination
 from embedgate.encoders.gpu import clock, device_memory
@@ -81,7 +82,7 @@ def test_a_footprint_on_a_gpu_is_the_devices_account(monkeypatch):
     """From before it is built; and on a CPU, no GPU is asked."""
     cuda = Cuda(used=3 * GB)
 
-    class Encoder:
+    class Encoder(Bare):
         def __init__(self):
             cuda.used += 400 * MB
 
@@ -98,7 +99,7 @@ def test_a_footprint_on_a_gpu_is_the_devices_account(monkeypatch):
     monkeypatch.setattr(footprint, "DeviceMemory", lambda: DeviceMemory(cuda))
     monkeypatch.setattr(footprint.encoders, "import_library", lambda *_: None)
     monkeypatch.setattr(footprint.encoders, "build", lambda *_: Encoder())
-    session = SimpleNamespace(registry=None, model=None, context=None, cache=SimpleNamespace(taken={}))
+    session = SimpleNamespace(registry=None, model=UNPROMPTED, context=None, cache=SimpleNamespace(taken={}))
     found = footprint.measure(session, FP16)
     assert found.device_peak == 450 * MB
     assert found.notes == ("the GPU was not idle before: 3000 MB of its memory were in use",)

@@ -90,12 +90,12 @@ def test_drift_below_the_baseline_fails(project):
     file = recorded(project)
     baseline = json.loads(file.read_text())
     for entry in baseline["entries"]:
-        if entry["metric"] == "cosine_spearman":
+        if entry["metric"] == "spearman":
             entry["value"] += 0.05
     file.write_text(json.dumps(baseline))
     result = run(project)
     result.assert_outcomes(passed=7, failed=1)
-    result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", "*mine cosine_spearman: *approved*"])
+    result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", "*mine spearman: *approved*"])
 
 
 def test_corrupted_baseline_fails_with_file_and_place(project):

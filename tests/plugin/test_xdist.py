@@ -198,7 +198,7 @@ def test_suites_build_each_combination_once(project, noted):
     ("nodeid", "expected"),
     [
         ("a.py::test[torch-bf16-cpu]", "torch-bf16-cpu"),
-        ("a.py::test[torch-bf16-cpu-mine-cosine_spearman]", "torch-bf16-cpu"),
+        ("a.py::test[torch-bf16-cpu-mine-spearman]", "torch-bf16-cpu"),
         ("a.py::test[mine-x-tensorrt-fp8-cuda]@tensorrt-fp8-cuda", "tensorrt-fp8-cuda"),
         ("a.py::test[torch-fp32-cpu-on-this-cpu]", "torch-fp32-cpu"),
         ("a.py::test[cpu]", ""),

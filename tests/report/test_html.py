@@ -31,7 +31,7 @@ RUN = RunFacts(Evidence("cpu", 1, 0, {}, "acme 1"), 0.1, 0.1, 9, 16)
 
 
 def record(combination, ratio=None, kept=0.99, judgements=(), reference=False):
-    retention = Judgement("retention", combination, "pass", EVIL, "pairs", "cosine_spearman", observed=kept)
+    retention = Judgement("retention", combination, "pass", EVIL, "pairs", "spearman", observed=kept)
     run = RUN
     if ratio:
         speed = {"batch_32_medium": replace(SPEED, ratio=ratio), "batch_1_medium": LATENCY}
@@ -53,7 +53,7 @@ def summary():
         worst=(WorstText(EVIL, 1.0, 0.5),),
     )
     unjudged = Judgement("size", "acme-int8-cpu", "inconclusive", EVIL, diagnosis=Diagnosis("baseline", EVIL, EVIL))
-    kept = Judgement("retention", "acme-int8-cpu", "pass", "", "pairs", "cosine_spearman", observed=0.97)
+    kept = Judgement("retention", "acme-int8-cpu", "pass", "", "pairs", "spearman", observed=0.97)
     collector = Collector()
     collector.records += [
         *record("torch-fp32-cpu", reference=True),

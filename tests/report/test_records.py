@@ -31,7 +31,7 @@ JUDGEMENT = Judgement(
     "fail",
     "half of a pair: \ud83d",
     "pairs",
-    "cosine_spearman",
+    "spearman",
     value=0.7,
     high=float("inf"),
     n=100,

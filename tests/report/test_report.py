@@ -25,7 +25,7 @@ summarise = partial(summaries.summarise, known=KNOWN)
 NASTY = "<script>alert(1)</script> | [link](http://x) `code` *bold*\nsecond line\x1b[31m"
 
 
-def failure(metric: str = "cosine_spearman", cause: str = "pooled by CLS") -> Judgement:
+def failure(metric: str = "spearman", cause: str = "pooled by CLS") -> Judgement:
     return Judgement(
         "retention",
         "acme-int8-cpu",

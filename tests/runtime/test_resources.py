@@ -18,6 +18,7 @@ from helpers.stub_devices import Stub
 from embedgate.checks.speed import Turns
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, ResourceError
+from embedgate.core.roles import Input
 from embedgate.encoders import gpu
 from embedgate.performance import footprint
 from embedgate.runtime import resources
@@ -288,9 +289,9 @@ def test_a_reference_that_is_built_again_leaves_the_candidate_open(context, cuda
     candidate = session.encoder(session.run(FP16))
     monkeypatch.setattr(Greedy, "raises", {FP32: TORCH})
     with pytest.raises(ResourceError, match="torch-fp32-cuda ran out"):
-        session.embed(session.run(FP32), ["another text"])
+        session.embed(session.run(FP32), [Input("another text")])
     monkeypatch.setattr(Greedy, "raises", {})
-    assert session.embed(session.run(FP32), ["another text"]).shape == (1, 384)
+    assert session.embed(session.run(FP32), [Input("another text")]).shape == (1, 384)
     assert candidate.encode(["another text"]).shape == (1, 384)
 
 

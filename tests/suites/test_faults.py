@@ -15,6 +15,7 @@ import torch
 from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
 
+from embedgate.checks.quality import of_all_texts
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
@@ -113,7 +114,7 @@ def judgements(context, name: str) -> dict[str, Judgement]:
     for dataset in context.plan.datasets:
         for metric in metrics_of(dataset.kind):
             found[metric] = context.ask("retention", combination, f"{dataset.name}-{metric}")
-    for metric in metrics_of("agreement"):
+    for metric in (subject.metric for subject in of_all_texts(context.plan)):
         found[metric] = context.ask("agreement", combination, metric)
     return found
 
@@ -144,7 +145,7 @@ def test_an_infinite_component_is_not_what_an_id_says(context, monkeypatch):
     run = context.session.run(combination)
     rows = run.embeddings.matrix.copy()
     rows[17, 3] = np.inf
-    monkeypatch.setattr(run, "embeddings", Embeddings(run.embeddings.texts, rows))
+    monkeypatch.setattr(run, "embeddings", Embeddings(run.embeddings.inputs, rows))
     judgement = context.ask("effective", combination)
     assert judgement.verdict == "fail"
     assert "1 of" in judgement.diagnosis.cause

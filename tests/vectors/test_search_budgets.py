@@ -17,8 +17,8 @@ from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.search_speed import SEARCH_SPEED
 from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
-from embedgate.core.embeddings import normalised
 from embedgate.core.settings import Settings
+from embedgate.core.similarity import normalised
 from embedgate.vectors.codes import Ranges
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineRegistry

@@ -24,6 +24,7 @@ from helpers.search_faults import (
 
 from embedgate.vectors.codes import Codes
 from embedgate.vectors.faults import diagnose, suspect
+from embedgate.vectors.measure import Vectors
 from embedgate.vectors.nearest import nearest
 
 DIM, DOCUMENTS, QUERIES = 64, 2000, 40
@@ -56,8 +57,9 @@ def told(engine, lengths):
     truth = nearest(Codes("float32", unit, DIM), Exact.normalised(queries), 10, 1).ids[:, :10]
     index = engine(documents.copy())
     found = index.search(queries.copy(), 10)
-    known = suspect(found, truth, queries, documents, 1)
-    return diagnose(index.search, known, found, queries, documents, 1), known.is_certain
+    raw = Vectors(queries, documents)
+    known = suspect(found, truth, raw, 1)
+    return diagnose(index.search, known, found, raw, 1), known.is_certain
 
 
 @pytest.mark.parametrize("lengths", ["one", "many"])

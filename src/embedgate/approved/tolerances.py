@@ -21,7 +21,7 @@ from embedgate.core.judgement import ORDER
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
 from embedgate.encoders.registry import Registry
-from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, STORED_LOSSES
+from embedgate.metrics import KEPT, LENGTH_KEPT, METRICS, MIXED_KEPT, STORED_LOSSES
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, STORAGES
 
 ALL = "all"
@@ -53,7 +53,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "drift_inherited": (ALL, *METRICS),
 }
 # What `default` need not set, since files from before it was judged do not: numbers by table.
-LATER = {"floor": {MIXED_KEPT}, "budget": {"search"}}
+LATER = {"floor": {MIXED_KEPT, LENGTH_KEPT}, "budget": {"search"}}
 _TRUNCATED = re.compile(r"\d+d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]

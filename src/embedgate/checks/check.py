@@ -170,7 +170,7 @@ class Case:
 
     @property
     def id(self) -> str:
-        """Its name in the id of a test, for example `torch-bf16-cpu-pairs-cosine_spearman`."""
+        """Its name in the id of a test, for example `torch-bf16-cpu-pairs-spearman`."""
         return "-".join(filter(None, (self.combination.id, self.subject.id)))
 
     @property

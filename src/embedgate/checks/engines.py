@@ -15,6 +15,7 @@ from embedgate.checks.stored import UNMEASURED, Searched, StoredVectors
 from embedgate.checks.vectors import by_floor, unavailable
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.similarity import COSINE
 from embedgate.metrics import KEPT, Matrix, mean_of
 from embedgate.metrics.search import Ids, Ranking, kept_at_10
 from embedgate.runtime.plan import Plan
@@ -123,24 +124,25 @@ def _of_index(context: Context, case: Case, searched: Searched, index: Any) -> J
         return case.failed(
             Diagnosis("ids", f"{engine} {fault}", "return rows of the documents it was given, best first")
         )
+    measure = "cosine" if raw.similarity is COSINE else "dot product"
     scores = kept_at_10(Ranking(ids, np.ones((*ids.shape, 1))), searched.truth)
     floor = context.tolerances.engine(engine.engine)
     found = by_floor(context, case, scores, floor)
     message = (
-        f"{engine} keeps {scores.value:.2%} of the ten that exact float32 search by cosine finds among "
+        f"{engine} keeps {scores.value:.2%} of the ten that exact float32 search by {measure} finds among "
         f"{size} vectors, {floor:.2%} is required"
     )
-    known = suspect(ids, searched.truth.ids[:, :RESULTS], raw.queries, raw.documents, threads)
+    known = suspect(ids, searched.truth.ids[:, :RESULTS], raw, threads)
     if known.is_certain and known.diagnosis is not None:
         return case.failed(known.diagnosis, f"{message}; {known.diagnosis.cause}", value=scores.value, limit=floor)
 
     def diagnosis() -> Diagnosis:
-        fault = diagnose(search, known, ids, raw.queries, raw.documents, threads)
+        fault = diagnose(search, known, ids, raw, threads)
         step = (
             "compare it with what faiss and usearch find (docs/engines.md); where it is meant to lose as much, set "
             f"{KEPT} in [stored.{engine.engine}] of {context.settings.tolerances_to_edit}"
         )
-        return fault or Diagnosis("index", f"{engine} finds other documents than exact search by cosine", step)
+        return fault or Diagnosis("index", f"{engine} finds other documents than exact search by {measure}", step)
 
     return case.compared(found, message, scores.value, 1.0, diagnose=diagnosis)
 

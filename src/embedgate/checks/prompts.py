@@ -9,10 +9,10 @@ import numpy as np
 
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
-from embedgate.core.embeddings import normalised
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.core.roles import ROLES, Input, Role, Roles, shown_prompt
+from embedgate.core.similarity import normalised
 from embedgate.metrics import Matrix
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run

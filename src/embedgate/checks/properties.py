@@ -149,7 +149,9 @@ def _ordering(context: Context, case: Case) -> tuple[Run, Ordering, tuple[Exampl
     def embed(arm: Run) -> Embed:
         return lambda texts: session.embed(arm, [Input(text, STS) for text in texts])
 
-    return run, Ordering(embed(run), embed(reference)), first
+    compared = reference.embeddings
+    scale = compared.similarity.scale(compared.matrix)
+    return run, Ordering(embed(run), embed(reference), compared.similarity, scale), first
 
 
 def _contract(context: Context, run: Run) -> Contract:

@@ -13,7 +13,7 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Dataset
-from embedgate.metrics import METRICS, ORDERING, NotFinite, metrics_of
+from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, metrics_of
 from embedgate.metrics.compatibility import advise
 from embedgate.metrics.evaluate import item_text
 from embedgate.metrics.statistics import compare, compare_floor
@@ -33,7 +33,9 @@ def of_datasets(plan: Plan) -> Iterable[Subject]:
 
 def of_all_texts(plan: Plan) -> Iterable[Subject]:
     """Each metric of the comparison with the reference over all texts together."""
-    return (Subject(metric, plan.texts_name, metric) for metric in metrics_of("agreement"))
+    for metric in metrics_of("agreement"):
+        if metric != LENGTH_KEPT or not plan.normalises:
+            yield Subject(metric, plan.texts_name, metric)
 
 
 def of_order(_: Plan) -> Iterable[Subject]:
@@ -132,7 +134,7 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
 
     # A similarity has no better direction of its own: any move away from the reference's is shown.
     change = mine.items - theirs.items
-    change = -np.abs(change) if metric == "cosine_spearman" else change
+    change = -np.abs(change) if metric == "spearman" else change
 
     def worst() -> list[WorstText]:
         order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]

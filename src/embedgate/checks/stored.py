@@ -11,9 +11,9 @@ from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tensors import ApprovedTensors
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
-from embedgate.core.embeddings import normalised
 from embedgate.core.errors import BaselineError
 from embedgate.core.roles import DOCUMENT, QUERY
+from embedgate.core.similarity import COSINE, normalised
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, MIXED_KEPT, Matrix, NotFinite, Scores, require_finite
 from embedgate.metrics.search import Indistinct, Ranking, judged, kept_at_10
@@ -43,7 +43,7 @@ class Searched:
     """The vectors of one run that are searched.
 
     Attributes:
-        vectors: Queries and documents of the collection, normalised.
+        vectors: Queries and documents of the collection, as they are compared.
         raw: The same as the encoder gave them.
         ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
         origin: Where those for all dimensions come from, in words.
@@ -93,7 +93,9 @@ class StoredVectors:
         if reference not in self._recipes:
             embeddings = self._session.run(reference).embeddings
             try:
-                self._recipes[reference] = Recipe.of(embeddings.at(self._session.searched_documents))
+                self._recipes[reference] = Recipe.of(
+                    embeddings.normalised[embeddings.rows(self._session.searched_documents)]
+                )
             except NotFinite:
                 raise
             except ValueError as error:  # hardly two different vectors
@@ -157,10 +159,15 @@ class StoredVectors:
             folder=session.cache.root / "corpora" / f"{run.model.name}-{combination}-{collection.size}",
             progress=lambda line: session.progress(f"{combination}: {line}"),
         )
-        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(session.searched_queries)], documents)
-        if float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
+        raw = Vectors(
+            run.embeddings.matrix[run.embeddings.rows(session.searched_queries)],
+            documents,
+            run.embeddings.similarity,
+        )
+        similarity = run.embeddings.similarity
+        if similarity is COSINE and float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
             documents = normalised(documents)
-        vectors = Vectors(run.embeddings.at(session.searched_queries), documents)
+        vectors = Vectors(run.embeddings.at(session.searched_queries), documents, similarity)
         ranges, origin, calibrated = self._ranges(run, vectors)
         if not given:
             self.ranges[combination] = ranges[None]
@@ -174,7 +181,9 @@ class StoredVectors:
         real = self.real(vectors)
         own = Ranges.of(real)
         dims = {storage.dims for storage in self._plan.storages if storage.dims}
-        found: dict[int | None, Ranges] = {kept: Ranges.of(normalised(real[:, :kept])) for kept in dims}
+        found: dict[int | None, Ranges] = {
+            kept: Ranges.of(run.embeddings.similarity.prepared(real[:, :kept])) for kept in dims
+        }
         given = self._context.settings.ranges
         if given is not None:
             return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
@@ -229,7 +238,11 @@ class StoredVectors:
         for dataset in self._plan.datasets:
             if not isinstance(dataset, Retrieval):
                 continue
-            vectors = Vectors(run.embeddings.of(dataset.queries, QUERY), run.embeddings.of(dataset.documents, DOCUMENT))
+            vectors = Vectors(
+                run.embeddings.of(dataset.queries, QUERY),
+                run.embeddings.of(dataset.documents, DOCUMENT),
+                run.embeddings.similarity,
+            )
             for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
                 if isinstance(result, Indistinct):
                     indistinct[storage, dataset.name] = result

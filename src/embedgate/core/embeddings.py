@@ -8,12 +8,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.roles import Input
-
-
-def normalised(vectors: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-    """Vectors of length 1, float32 `[n, dim]`; one of length 0 stays."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.float32(1e-12)), dtype=np.float32)
+from embedgate.core.similarity import COSINE, Similarity, normalised
 
 
 class Embeddings:
@@ -22,15 +17,25 @@ class Embeddings:
     Args:
         inputs: Unique texts with their roles.
         matrix: float32 `[n, dim]`, row `i` for text `i`, as the encoder gave it.
+        similarity: How the model compares them.
+
+    Attributes:
+        inputs: The texts with their roles.
+        matrix: The embeddings as the encoder gave them.
+        normalised: The same, of length 1.
+        similarity: How the model compares them.
     """
 
-    def __init__(self, inputs: Sequence[Input], matrix: npt.NDArray[np.float32]) -> None:
+    def __init__(
+        self, inputs: Sequence[Input], matrix: npt.NDArray[np.float32], similarity: Similarity = COSINE
+    ) -> None:
         if matrix.shape[0] != len(inputs):
             raise ValueError(f"{len(inputs)} texts, but embeddings of shape {matrix.shape}")
         self.inputs = list(inputs)
         self.matrix = np.ascontiguousarray(matrix, dtype=np.float32)
         self._row = {each: row for row, each in enumerate(self.inputs)}
         self.normalised = normalised(self.matrix)
+        self.similarity = similarity
 
     @property
     def texts(self) -> list[str]:
@@ -56,10 +61,15 @@ class Embeddings:
         """Row numbers of texts in their roles."""
         return np.fromiter((self._row[each] for each in inputs), dtype=np.intp, count=len(inputs))
 
+    @property
+    def compared(self) -> npt.NDArray[np.float32]:
+        """The vectors that the model's similarity compares, float32 `[n, dim]`: normalised ones for cosines."""
+        return self.normalised if self.similarity is COSINE else self.matrix
+
     def of(self, texts: Sequence[str], role: str = "") -> npt.NDArray[np.float32]:
-        """Normalised embeddings of texts in a role, float32 `[len(texts), dim]`. Similarities come from these."""
-        return self.normalised[self.rows([Input(text, role) for text in texts])]
+        """What is compared of texts in a role, float32 `[len(texts), dim]`."""
+        return self.at([Input(text, role) for text in texts])
 
     def at(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
-        """Normalised embeddings of texts in their roles, float32 `[len(inputs), dim]`."""
-        return self.normalised[self.rows(inputs)]
+        """What is compared of texts in their roles, float32 `[len(inputs), dim]`."""
+        return self.compared[self.rows(inputs)]

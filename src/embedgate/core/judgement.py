@@ -107,7 +107,7 @@ class Judgement:
 
     @property
     def subject(self) -> str:
-        """The subject of the judgement, in a few words, for example `pairs cosine_spearman`."""
+        """The subject of the judgement, in a few words, for example `pairs spearman`."""
         return " ".join(word for word in (self.dataset, self.metric) if word) or self.check
 
     def to_json(self) -> dict[str, Any]:

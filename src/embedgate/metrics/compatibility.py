@@ -24,14 +24,16 @@ def advise(new: Embeddings, old: Embeddings) -> str:
     """
     if new.dim != old.dim:
         return _again(f"{new.dim} dimensions instead of {old.dim}")
+    if new.similarity is not old.similarity:
+        return _again(f"the new model compares by {new.similarity}, the incumbent by {old.similarity}")
     norms = [np.linalg.norm(arm.matrix, axis=1) for arm in (new, old)]
     unit = [bool(np.abs(norm - 1).max() < UNIT) for norm in norms]
     if unit[0] != unit[1]:
         words = ["normalised" if normalised else "not normalised" for normalised in unit]
         return _again(f"the new vectors are {words[0]}, the incumbent's {words[1]}")
-    queries = new.at(old.inputs)
-    cosine = float((queries * old.normalised).sum(axis=1).mean())
-    overlap = _mixed_overlap(queries, old.normalised)
+    same = new.normalised[new.rows(old.inputs)]
+    cosine = float((same * old.normalised).sum(axis=1).mean())
+    overlap = _mixed_overlap(new.at(old.inputs), old)
     reason = (
         f"same dimension ({new.dim}) and normalisation, mean cosine of the same text across both {cosine:.3f}, "
         f"new queries find {overlap:.1%} of the incumbent's ten nearest"
@@ -45,11 +47,13 @@ def _again(reason: str) -> str:
     return f"embed everything again: {reason}"
 
 
-def _mixed_overlap(queries: Matrix, index: Matrix) -> float:
+def _mixed_overlap(queries: Matrix, old: Embeddings) -> float:
     """Share of an index's own ten nearest texts that another model's queries, of the same texts, find in it."""
+    index, similarity = old.compared, old.similarity
     k = min(NEAREST, len(index))
     common = []
-    for (_, mine), (_, theirs) in zip(similarities(queries, index), similarities(index, index), strict=True):
+    searches = (similarities(asked, index, similarity) for asked in (queries, index))
+    for (_, mine), (_, theirs) in zip(*searches, strict=True):
         found, wanted = top_k(mine, k), top_k(theirs, k)
         common.append((found[:, :, None] == wanted[:, None, :]).any(axis=2).mean(axis=1))
     return float(np.concatenate(common).mean())

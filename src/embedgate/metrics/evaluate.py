@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS
 from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
-from embedgate.metrics import Scores, agreement, clustering, ordering, retrieval, similarity, triplets
+from embedgate.metrics import LENGTH_KEPT, Scores, agreement, clustering, ordering, retrieval, similarity, triplets
 from embedgate.sentences import Case
 
 
@@ -20,22 +20,35 @@ def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
     match dataset:
         case Similarity():
             first, second = (embeddings.of(texts, STS) for texts in (dataset.first, dataset.second))
-            return similarity.evaluate(first, second, dataset.grades)
+            return similarity.evaluate(first, second, dataset.grades, embeddings.similarity)
         case Retrieval():
             return retrieval.evaluate(
-                embeddings.of(dataset.queries, QUERY), embeddings.of(dataset.documents, DOCUMENT), dataset.relevance
+                embeddings.of(dataset.queries, QUERY),
+                embeddings.of(dataset.documents, DOCUMENT),
+                dataset.relevance,
+                embeddings.similarity,
             )
         case Labelled():
             return clustering.evaluate(embeddings.of(dataset.items, CLUSTERING), dataset.labels)
         case Triplets():
             parts = (dataset.anchors, dataset.positives, dataset.negatives)
-            return triplets.evaluate(*(embeddings.of(part, PAIR_CLASSIFICATION) for part in parts))
+            anchors, positives, negatives = (embeddings.of(part, PAIR_CLASSIFICATION) for part in parts)
+            return triplets.evaluate(anchors, positives, negatives, embeddings.similarity)
     raise TypeError(f"no metric knows the dataset type {type(dataset).__name__}")
 
 
-def measure_agreement(candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
-    """Scores of the comparison with the reference over all texts both have, by name."""
-    return agreement.evaluate(candidate.at(reference.inputs), reference.normalised)
+def measure_agreement(candidate: Embeddings, reference: Embeddings, *, lengths: bool) -> dict[str, Scores]:
+    """Scores of the comparison with the reference over all texts both have, by name.
+
+    Args:
+        candidate: The combination's embeddings.
+        reference: The reference's.
+        lengths: Whether to compare their lengths as well: the model does not normalise.
+    """
+    found = agreement.evaluate(candidate.at(reference.inputs), reference.compared, similarity=reference.similarity)
+    if lengths:
+        found[LENGTH_KEPT] = agreement.lengths(candidate.matrix[candidate.rows(reference.inputs)], reference.matrix)
+    return found
 
 
 def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:
@@ -44,8 +57,11 @@ def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embed
     Raises:
         embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
     """
-    places = tuple(zip(*(case.texts for case in cases), strict=True))
-    mine, theirs = (ordering.margins(*(arm.of(texts, STS) for texts in places)) for arm in (candidate, reference))
+    anchors, nearer, farther = zip(*(case.texts for case in cases), strict=True)
+    mine, theirs = (
+        ordering.margins(arm.of(anchors, STS), arm.of(nearer, STS), arm.of(farther, STS), arm.similarity)
+        for arm in (candidate, reference)
+    )
     return ordering.evaluate(mine, theirs)
 
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from embedgate.core.similarity import COSINE, Similarity
 from embedgate.metrics import FloatArray, Matrix, Scores, mean_of, require_finite
 
 
-def margins(anchors: Matrix, nearer: Matrix, farther: Matrix) -> FloatArray:
-    """By how much each anchor's cosine to the one text exceeds that to the other.
+def margins(anchors: Matrix, nearer: Matrix, farther: Matrix, similarity: Similarity = COSINE) -> FloatArray:
+    """By how much each anchor's similarity to the one text exceeds that to the other.
 
     Args:
-        anchors: Normalised embeddings of the texts compared with, float32 `[n, dim]`.
-        nearer: Normalised embeddings of the one text of each, float32 `[n, dim]`.
-        farther: Normalised embeddings of the other, float32 `[n, dim]`.
+        anchors: What is compared of the texts compared with, float32 `[n, dim]`.
+        nearer: What is compared of the one text of each, float32 `[n, dim]`.
+        farther: What is compared of the other, float32 `[n, dim]`.
+        similarity: How the model compares them.
 
     Returns:
         float64 `[n]`.
@@ -23,7 +25,8 @@ def margins(anchors: Matrix, nearer: Matrix, farther: Matrix) -> FloatArray:
     """
     for matrix, what in ((anchors, "anchors"), (nearer, "nearer texts"), (farther, "farther texts")):
         require_finite(matrix, what)
-    first, second = (np.einsum("ij,ij->i", anchors, other, dtype=np.float64) for other in (nearer, farther))
+    exact = [part.astype(np.float64) for part in (anchors, nearer, farther)]
+    first, second = (similarity.paired(exact[0], other) for other in exact[1:])
     return np.asarray(first - second, dtype=np.float64)
 
 

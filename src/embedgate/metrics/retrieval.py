@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.similarity import COSINE, Similarity
 from embedgate.metrics import Matrix, Scores, mean_of, require_finite
 
 CUT = 10
@@ -17,8 +18,10 @@ _FEWEST_QUERIES = 16
 Rows = npt.NDArray[np.intp]
 
 
-def evaluate(queries: Matrix, documents: Matrix, relevance: Sequence[Mapping[int, int]]) -> dict[str, Scores]:
-    """nDCG, recall and mean reciprocal rank within the first ten documents by cosine.
+def evaluate(
+    queries: Matrix, documents: Matrix, relevance: Sequence[Mapping[int, int]], similarity: Similarity = COSINE
+) -> dict[str, Scores]:
+    """nDCG, recall and mean reciprocal rank within the first ten documents by the model's similarity.
 
     Gains are linear in the grade and recall is over all relevant documents, as in trec_eval and MTEB. Documents whose
     float32 scores are equal have no order: a query with such a tie scores its expectation over all orders of the tied
@@ -26,9 +29,10 @@ def evaluate(queries: Matrix, documents: Matrix, relevance: Sequence[Mapping[int
     of tied scores", ECIR 2008). Every other query is scored by pytrec_eval.
 
     Args:
-        queries: Normalised embeddings of the queries, float32 `[q, dim]`.
-        documents: Normalised embeddings of the documents, float32 `[m, dim]`.
+        queries: What is compared of the queries, float32 `[q, dim]`.
+        documents: What is compared of the documents, float32 `[m, dim]`.
         relevance: Per query the row of each judged document and its grade; relevant above 0.
+        similarity: How the model compares them.
 
     Returns:
         `ndcg_at_10`, `recall_at_10` and `mrr_at_10`, each the mean of its per-query items, float64 `[q]`.
@@ -43,7 +47,7 @@ def evaluate(queries: Matrix, documents: Matrix, relevance: Sequence[Mapping[int
     if not all(relevant):
         raise ValueError(f"query {[bool(found) for found in relevant].index(False)} has no relevant document")
     items = np.empty((len(relevant), 3))
-    for rows, scores in similarities(queries, documents):
+    for rows, scores in similarities(queries, documents, similarity):
         ranked = top_k(scores, CUT + 1)
         ranked_scores = np.take_along_axis(scores, ranked, axis=1)
         tied = (ranked_scores[:, 1:] == ranked_scores[:, :-1]).any(axis=1)
@@ -55,15 +59,16 @@ def evaluate(queries: Matrix, documents: Matrix, relevance: Sequence[Mapping[int
     return {name: mean_of(items[:, i]) for i, name in enumerate(("ndcg_at_10", "recall_at_10", "mrr_at_10"))}
 
 
-def similarities(queries: Matrix, documents: Matrix) -> Iterator[tuple[Rows, Matrix]]:
-    """Cosines of a few queries at a time with all documents, so that memory stays bounded.
+def similarities(queries: Matrix, documents: Matrix, similarity: Similarity = COSINE) -> Iterator[tuple[Rows, Matrix]]:
+    """Similarities of a few queries at a time with all documents, so that memory stays bounded.
 
     Identical documents get identical scores, which a matrix product alone does not promise: the last columns may be
     summed in another order than the rest.
 
     Args:
-        queries: Normalised embeddings, float32 `[q, dim]`.
-        documents: Normalised embeddings, float32 `[m, dim]`.
+        queries: What is compared of the queries, float32 `[q, dim]`.
+        documents: What is compared of the documents, float32 `[m, dim]`.
+        similarity: How the model compares them.
 
     Yields:
         The rows of the queries, and their scores, float32 `[rows, m]`, which the caller may overwrite.
@@ -72,7 +77,7 @@ def similarities(queries: Matrix, documents: Matrix) -> Iterator[tuple[Rows, Mat
     step = max(_FEWEST_QUERIES, _CHUNK // len(documents))
     for start in range(0, len(queries), step):
         rows = np.arange(start, min(start + step, len(queries)))
-        scores = queries[rows] @ documents.T
+        scores = similarity.crossed(queries[rows], documents)
         scores[:, copies] = scores[:, originals]
         yield rows, scores
 

@@ -1,23 +1,27 @@
-"""Similarity pairs: does the cosine of two texts rank with the grade people gave them?"""
+"""Similarity pairs: does the similarity of two texts rank with the grade people gave them?"""
 
 from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.similarity import COSINE, Similarity
 from embedgate.metrics import FloatArray, Matrix, Scores, require_finite
 
 
-def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, Scores]:
-    """Spearman's rank correlation of cosine similarity with the grades.
+def evaluate(
+    first: Matrix, second: Matrix, grades: npt.ArrayLike, similarity: Similarity = COSINE
+) -> dict[str, Scores]:
+    """Spearman's rank correlation of the model's similarity with the grades.
 
     Args:
-        first: Normalised embeddings of the pairs' first texts, float32 `[n, dim]`.
-        second: Normalised embeddings of their second texts, float32 `[n, dim]`.
+        first: What is compared of the pairs' first texts, float32 `[n, dim]`.
+        second: What is compared of their second texts, float32 `[n, dim]`.
         grades: Grade of each pair, higher is more alike, `[n]`.
+        similarity: How the model compares them.
 
     Returns:
-        `cosine_spearman`; its items are the cosines, float64 `[n]`. It is 0 where all cosines are equal.
+        `spearman`; its items are the similarities, float64 `[n]`. It is 0 where all are equal.
 
     Raises:
         NotFinite: If an embedding holds NaN or infinity.
@@ -30,8 +34,8 @@ def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, 
     wanted = np.asarray(grades, dtype=np.float64)
     if np.ptp(wanted) == 0:
         raise ValueError(f"every grade is {wanted[0]:g}, so nothing can correlate with them")
-    cosines = np.einsum("ij,ij->i", first, second)
-    x, y = _Ranked(cosines), _Ranked(wanted)
+    found = similarity.paired(first, second)
+    x, y = _Ranked(found), _Ranked(wanted)
 
     def replicate(weights: Matrix) -> FloatArray:
         rank_x, rank_y = x.centred_ranks(weights), y.centred_ranks(weights)
@@ -43,8 +47,8 @@ def evaluate(first: Matrix, second: Matrix, grades: npt.ArrayLike) -> dict[str, 
         # Where one side is constant in a replicate there is no order to keep.
         return np.asarray(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0), np.float64)
 
-    value = float(spearmanr(cosines, wanted).statistic) if np.ptp(cosines) > 0 else 0.0
-    return {"cosine_spearman": Scores(value, cosines.astype(np.float64), replicate)}
+    value = float(spearmanr(found, wanted).statistic) if np.ptp(found) > 0 else 0.0
+    return {"spearman": Scores(value, found.astype(np.float64), replicate)}
 
 
 class _Ranked:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedgate.core.judgement import shorten
+from embedgate.core.similarity import COSINE, Similarity
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences import Case
@@ -56,15 +57,19 @@ class Ordering:
     Args:
         candidate: Embeds texts by the combination.
         reference: Embeds texts by the reference.
+        similarity: How the model compares embeddings.
+        scale: The unit that similarities are told in, see `Similarity.scale`.
     """
 
-    def __init__(self, candidate: Embed, reference: Embed) -> None:
+    def __init__(self, candidate: Embed, reference: Embed, similarity: Similarity = COSINE, scale: float = 1.0) -> None:
         self._candidate = candidate
         self._reference = reference
+        self._similarity = similarity
+        self._scale = scale
 
     def see(self, case: Case) -> Seen:
         """Both arms' similarities of a case."""
-        return Seen(case, _similarities(self._reference, case), _similarities(self._candidate, case))
+        return Seen(case, self._similarities(self._reference, case), self._similarities(self._candidate, case))
 
     def keeps_order(self, margin: float, profile: Profile, seed: int, first: Iterable[Case] = ()) -> Outcome:
         """Looks for a case whose order is reversed although the reference's margin is beyond noise.
@@ -154,16 +159,15 @@ class Ordering:
         )
         return Outcome(found, tried, worst(), limit)
 
+    def _similarities(self, embed: Embed, case: Case) -> tuple[float, float]:
+        anchor, *others = self._similarity.prepared(embed(case.texts)).astype(np.float64)
+        nearer, farther = self._similarity.paired(np.stack([anchor] * len(others)), np.stack(others)) / self._scale
+        return float(nearer), float(farther)
+
     def _prepare(self, drawn: list[Case]) -> None:
         texts = [text for case in drawn for text in case.texts]
         self._reference(texts)
         self._candidate(texts)
-
-
-def _similarities(embed: Embed, case: Case) -> tuple[float, float]:
-    vectors = embed(case.texts).astype(np.float64)
-    anchor, nearer, farther = vectors / np.maximum(np.linalg.norm(vectors, axis=1, keepdims=True), 1e-12)
-    return float(anchor @ nearer), float(anchor @ farther)
 
 
 def _not_finite(seen: Seen) -> Violation:

@@ -58,6 +58,11 @@ class Plan:
         """The model it is to replace; None where there is none."""
         return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
 
+    @property
+    def normalises(self) -> bool:
+        """Whether every embedding of the model has length 1; the bundled model is not looked up for it."""
+        return self.settings.model == DEFAULT_MODEL or self.model.normalises
+
     @cached_property
     def collection(self) -> Collection | None:
         """The collection in which stored vectors are searched; None where the datasets hold too few texts."""
@@ -103,6 +108,11 @@ class Plan:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
         from embedgate.vectors.nearest import unavailable
 
+        if self.settings.model != DEFAULT_MODEL and not self.model.similarity.is_product:
+            return (
+                f"stored vectors are searched by cosine or dot product, and this model compares by "
+                f"{self.model.similarity} distance"
+            )
         return unavailable()
 
     def engine_unavailable(self, case: EngineCase) -> str | None:

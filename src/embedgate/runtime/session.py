@@ -295,7 +295,9 @@ class Session:
         """
         if run.key not in self._agreement:
             reference = self.run(run.combination.reference, run.model)
-            self._agreement[run.key] = measure_agreement(run.embeddings, reference.embeddings)
+            self._agreement[run.key] = measure_agreement(
+                run.embeddings, reference.embeddings, lengths=not run.model.normalises
+            )
         return self._agreement[run.key]
 
     def order(self, run: Run) -> dict[str, Scores]:
@@ -308,7 +310,9 @@ class Session:
             cases, _ = approved_set()
             inputs = [Input(text, STS) for text in dict.fromkeys(text for case in cases for text in case.texts)]
             reference = self.run(run.combination.reference, run.model)
-            mine, theirs = (Embeddings(inputs, self.embed(arm, inputs)) for arm in (run, reference))
+            mine, theirs = (
+                Embeddings(inputs, self.embed(arm, inputs), run.model.similarity) for arm in (run, reference)
+            )
             self._order[run.key] = measure_order(cases, mine, theirs)
         return self._order[run.key]
 
@@ -423,7 +427,14 @@ class Session:
             f"{label}: built in {built - started:.1f} s, encoded {len(self.inputs)} texts in {encoded - built:.1f} s "
             f"({rate:.0f}/s)"
         )
-        return Run(model, combination, Embeddings(self.inputs, matrix), evidence, built - started, encoded - built)
+        return Run(
+            model,
+            combination,
+            Embeddings(self.inputs, matrix, model.similarity),
+            evidence,
+            built - started,
+            encoded - built,
+        )
 
     def _let_go(self) -> None:
         """Closes candidates, and lets go of what they have encoded of generated texts: it would fill the memory."""

@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.embeddings import normalised
 from embedgate.core.judgement import Diagnosis
+from embedgate.core.similarity import COSINE, normalised
 from embedgate.metrics import Matrix
 from embedgate.metrics.search import Ids
 from embedgate.vectors.codes import Codes
+from embedgate.vectors.measure import Vectors
 from embedgate.vectors.nearest import nearest
 from embedgate.vectors.storage import RESULTS
 
@@ -82,42 +83,40 @@ class Suspect:
         return self.share >= max(EXPLAINS, self.kept + MORE_THAN_TRUTH)
 
 
-def suspect(found: Ids, truth: Ids, queries: Matrix, documents: Matrix, threads: int) -> Suspect:
-    """Plays faults of normalisation through; none where nearly all is found, since none could explain more.
+def suspect(found: Ids, truth: Ids, raw: Vectors, threads: int) -> Suspect:
+    """Plays faults of the metric through; none where nearly all is found, since none could explain more.
 
     Args:
         found: What the index returned, `[q, 10]`.
-        truth: What exact search by cosine finds, `[q, 10]`.
-        queries: Queries as the encoder gave them, float32 `[q, dim]`.
-        documents: Documents as the encoder gave them, float32 `[n, dim]`.
+        truth: What exact search finds, `[q, 10]`.
+        raw: Queries and documents as the encoder gave them.
         threads: Threads to search with.
     """
     kept = overlap(found, truth)
     likeliest, most = None, 0.0
     if kept < CERTAIN:
-        for diagnosis, results in _suspects(queries, documents, threads):
+        for diagnosis, results in _suspects(raw, threads):
             if (share := overlap(found, results)) > most:
                 likeliest, most = diagnosis, share
     return Suspect(likeliest, most, kept)
 
 
-def diagnose(
-    search: Search, known: Suspect, found: Ids, queries: Matrix, documents: Matrix, threads: int
-) -> Diagnosis | None:
+def diagnose(search: Search, known: Suspect, found: Ids, raw: Vectors, threads: int) -> Diagnosis | None:
     """Tells what explains an index's results; None where nothing that is known does.
 
     Args:
         search: The index: float32 queries `[q, dim]` and a number of results in, rows of documents out.
         known: The likeliest of the faults that were played through.
         found: What the index returned, `[q, 10]`.
-        queries: Queries as the encoder gave them, float32 `[q, dim]`.
-        documents: Documents as the encoder gave them, float32 `[n, dim]`.
+        raw: Queries and documents as the encoder gave them.
         threads: Threads to search with.
     """
     if known.is_likely:
         return known.diagnosis
-    some = np.linspace(0, len(queries) - 1, min(PROBES, len(queries))).astype(np.int64)
-    return _metric(found, queries, documents) or _ids(search, found[some], queries[some], documents, threads)
+    if (worst_first := _metric(found, raw)) or raw.similarity is not COSINE:
+        return worst_first  # by dot product, longer documents may be nearer to a vector than itself
+    some = np.linspace(0, len(raw.queries) - 1, min(PROBES, len(raw.queries))).astype(np.int64)
+    return _ids(search, found[some], raw.queries[some], raw.documents, threads)
 
 
 def overlap(one: Ids, other: Ids) -> float:
@@ -125,17 +124,18 @@ def overlap(one: Ids, other: Ids) -> float:
     return float(np.mean([len(np.intersect1d(a, b)) / len(a) for a, b in zip(one, other, strict=True)]))
 
 
-def _metric(found: Ids, queries: Matrix, documents: Matrix) -> Diagnosis | None:
-    """Whether results stand in ascending order of their cosines, whichever they are."""
+def _metric(found: Ids, raw: Vectors) -> Diagnosis | None:
+    """Whether results stand in ascending order of their similarities, whichever they are."""
     from scipy.stats import spearmanr
 
-    lengths = np.maximum(np.linalg.norm(documents[found], axis=2), np.float32(1e-12))
-    cosines = np.einsum("qd,qkd->qk", queries, documents[found]) / lengths
-    places = -np.arange(cosines.shape[1])
-    orders = [spearmanr(row, places).statistic for row in cosines if np.ptp(row) > 0]
+    scores = np.einsum("qd,qkd->qk", raw.queries, raw.documents[found])
+    if raw.similarity is COSINE:
+        scores /= np.maximum(np.linalg.norm(raw.documents[found], axis=2), np.float32(1e-12))
+    places = -np.arange(scores.shape[1])
+    orders = [spearmanr(row, places).statistic for row in scores if np.ptp(row) > 0]
     if not orders or np.mean(orders) > WORST_FIRST:
         return None
-    cause = "it ranks the worst first: its results are in ascending order of their cosines"
+    cause = f"it ranks the worst first: its results are in ascending order of their {raw.similarity.plural}"
     return Diagnosis("index", cause, "see whether it takes similarities for distances, of which the least is best")
 
 
@@ -157,12 +157,15 @@ def _ids(search: Search, found: Ids, queries: Matrix, documents: Matrix, threads
     return Diagnosis("ids", f"documents are shuffled against their ids: {hits}", step)
 
 
-def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
-    """Faults of normalisation, and what each would return; none where all vectors have one length."""
+def _suspects(raw: Vectors, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
+    """Faults of the metric, and what each would return; none where all vectors have one length."""
+    queries, documents = raw.queries, raw.documents
     lengths = np.linalg.norm(documents, axis=1)
     if float(np.ptp(lengths)) <= UNIT * float(lengths.mean()):
         return
     step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
+    if raw.similarity is not COSINE:
+        step = "have the index rank by inner product, of vectors as the encoder gives them"
     yield (
         Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
         _by_distance(queries, documents, threads),
@@ -171,6 +174,13 @@ def _suspects(queries: Matrix, documents: Matrix, threads: int) -> Iterator[tupl
         Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
         _by_distance(normalised(queries), documents, threads),
     )
+    if raw.similarity is not COSINE:
+        unit = normalised(documents)
+        yield (
+            Diagnosis("index", "it ranks by cosine, and the model compares by dot product", step),
+            _ids_of(Codes("float32", unit, unit.shape[1]), queries, threads),
+        )
+        return
     yield (
         Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
         _ids_of(Codes("float32", documents, documents.shape[1]), queries, threads),

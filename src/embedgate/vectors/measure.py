@@ -11,7 +11,7 @@ from itertools import groupby
 
 import numpy as np
 
-from embedgate.core.embeddings import normalised
+from embedgate.core.similarity import COSINE, Similarity
 from embedgate.metrics import Matrix, Scores
 from embedgate.metrics.search import Indistinct, Ranking, kept_at_10, ranking
 from embedgate.vectors.codes import NEEDS_RANGES, Codes, Ranges, stored
@@ -25,18 +25,21 @@ class Vectors:
     """Queries and documents of one arm.
 
     Attributes:
-        queries: Normalised, float32 `[q, dim]`.
-        documents: Normalised, float32 `[n, dim]`; may be mapped from a file.
+        queries: As they are compared, float32 `[q, dim]`: normalised for cosines.
+        documents: Likewise, float32 `[n, dim]`; may be mapped from a file.
+        similarity: How they are compared, by inner product.
     """
 
     queries: Matrix
     documents: Matrix
+    similarity: Similarity = COSINE
 
     def truncated(self, dims: int | None) -> Vectors:
-        """The first dimensions alone, normalised anew."""
+        """The first dimensions alone, for cosines normalised anew."""
         if dims is None:
             return self
-        return Vectors(*(normalised(part[:, :dims]) for part in (self.queries, self.documents)))
+        queries, documents = (self.similarity.prepared(part[:, :dims]) for part in (self.queries, self.documents))
+        return Vectors(queries, documents, self.similarity)
 
 
 def rankings(
@@ -105,12 +108,13 @@ def mixed(candidate: Vectors, reference: Vectors, ranges: Ranges, truth: Ranking
     found: dict[str, Scores] = {}
     for side in dict.fromkeys(mixture.side for mixture in MIXTURES.values()):
         if side == "queries":
-            arm = Vectors(candidate.queries, reference.documents)
+            arm = Vectors(candidate.queries, reference.documents, reference.similarity)
         elif side == "documents":
-            arm = Vectors(reference.queries, candidate.documents)
+            arm = Vectors(reference.queries, candidate.documents, reference.similarity)
         else:
             every_second = np.arange(len(reference.documents))[:, None] % 2 == 0
-            arm = Vectors(reference.queries, np.where(every_second, candidate.documents, reference.documents))
+            half = np.where(every_second, candidate.documents, reference.documents)
+            arm = Vectors(reference.queries, half, reference.similarity)
         asked = {mixture.storage.id: mixture for mixture in MIXTURES.values() if mixture.side == side}
         storages = [mixture.storage for mixture in asked.values()]
         for storage, result in rankings(arm, storages, {None: ranges}, threads):
