@@ -109,7 +109,7 @@ def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:
         ("recall_at_10 = 0.02", "recal_at_10 = 0.02",
          "unknown key default.retention.recal_at_10; did you mean recall_at_10?"),
         ("cosine_min = 0.9 ", "ndcg_at_10 = 0.9 ", "unknown key default.floor.ndcg_at_10; choose from cosine_mean, "
-         "cosine_min, cosine_p01, mixed_kept_at_10, neighbour_rank_correlation, order_kept, top10_overlap"),
+         "cosine_min, cosine_p01, length_kept, mixed_kept_at_10, neighbour_rank_correlation, order_kept, top10_overlap"),
         ("latency = 0.08", "latncy = 0.08", "unknown key default.budget.latncy; did you mean latency?"),
         (", latency = 0.08", "", "default.budget.latency is missing; set it"),
         ("margin = 0.1", "margn = 0.1", "unknown key default.order.margn; did you mean margin?"),

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
+from helpers.parcels import parcels
 from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchanges, with_prompts, without_prompts
 
 from embedgate.checks.prompts import of_roles, wrong_ways
@@ -28,28 +27,9 @@ def model(small, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def passages(tmp_path_factory):
-    """Two dozen documents and queries."""
-    folder = tmp_path_factory.mktemp("data") / "parcels"
-    (folder / "qrels").mkdir(parents=True)
-    things = [
-        f"{colour} {thing}" for colour in ("red", "old", "large", "cheap") for thing in ("car", "bag", "cup", "hat")
-    ]
-    rows = {
-        "corpus": [{"_id": f"d{i}", "title": "", "text": f"The {t} was sent today."} for i, t in enumerate(things)],
-        "queries": [{"_id": f"q{i}", "text": f"Where is my {t}?"} for i, t in enumerate(things)],
-    }
-    for name, lines in rows.items():
-        (folder / f"{name}.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines), "utf-8")
-    judged = "".join(f"q{i}\td{i}\t1\n" for i in range(len(things)))
-    (folder / "qrels" / "test.tsv").write_text(f"query-id\tcorpus-id\tscore\n{judged}", "utf-8")
-    return folder
-
-
-@pytest.fixture(scope="module")
-def context(context_with, passages):
+def context(context_with, tmp_path_factory):
     factories = {name: (lambda path, device, make=make: make(path, device)) for name, (make, *_) in FAULTS.items()}
-    made = context_with({**factories, **SOUND}, data=(str(passages),))
+    made = context_with({**factories, **SOUND}, data=(str(parcels(tmp_path_factory.mktemp("data"))),))
     yield made
     made.close()
 

@@ -66,6 +66,8 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
         return Diagnosis("evidence", problems[0], "see what the encoder built, and why")
     if alike := _alike(candidate.embeddings, reference.embeddings):
         return alike
+    if other := _other_lengths(candidate.embeddings, reference.embeddings):
+        return other
     if candidate.stages is None:
         return Diagnosis(
             "unknown",
@@ -187,6 +189,25 @@ def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     )
 
 
+def _other_lengths(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
+    """That embeddings point as the reference's do, and have other lengths; None where either is not so."""
+    cosine = float((candidate.normalised * reference.normalised).sum(axis=1).mean())
+    mine, theirs = (np.linalg.norm(arm.matrix, axis=1) for arm in (candidate, reference))
+    if cosine < SAME_HIDDEN_STATES or float(np.abs(mine - theirs).max()) <= UNIT_NORM * float(theirs.max()):
+        return None
+    is_unit = float(np.abs(mine - 1).max()) <= UNIT_NORM
+    return Diagnosis(
+        "normalisation",
+        f"embeddings have the reference's directions and other lengths: {_from_to(mine)}, the reference's "
+        f"{_from_to(theirs)}",
+        "the model does not normalise: see what does, such as the server" if is_unit else NEXT_STEPS["normalisation"],
+    )
+
+
+def _from_to(lengths: npt.NDArray[np.float32]) -> str:
+    return f"{lengths.min():.3f} to {lengths.max():.3f}"
+
+
 def _sample(embeddings: Embeddings) -> npt.NDArray[np.intp]:
     """Rows of up to 512 texts, evenly spread."""
     return np.linspace(0, len(embeddings) - 1, min(len(embeddings), 512)).astype(np.intp)
@@ -212,8 +233,7 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
     if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
         return Diagnosis(
             "normalisation",
-            f"embeddings have norms {my_norms.min():.3f} to {my_norms.max():.3f}, the reference's "
-            f"{their_norms.min():.3f} to {their_norms.max():.3f}",
+            f"embeddings have norms {_from_to(my_norms)}, the reference's {_from_to(their_norms)}",
             NEXT_STEPS["normalisation"],
         )
     return None
