@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model, XLMRo
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
+from embedgate.core.errors import BuildError
 from embedgate.core.model import Model, resolve
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.registry import Registry
@@ -164,3 +166,44 @@ def test_a_changed_route_is_another_model(tmp_path, minilm):
     config["parameters"]["default_route"] = "query"
     file.write_text(json.dumps(config), "utf-8")
     assert resolve(str(tmp_path)).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("id_", "why"),
+    [
+        (
+            "onnxruntime-fp32-cpu",
+            "onnxruntime runs exported Transformers, and {} begins with the module StaticEmbedding",
+        ),
+        ("torchao-int8-cpu", "{} is a table of embeddings, without a matrix product that could compute in int8"),
+        ("torch-amp-cpu", "{} is a table of embeddings, without a matrix product that could compute in amp"),
+        ("torch-bf16-cpu", None),
+        ("torch-fp32-cpu", None),
+    ],
+)
+def test_what_a_static_model_cannot_be_is_skipped_and_not_red(static, context_with, id_, why):
+    session = context_with(model=str(static.path), data=("pairs",)).session
+    assert session.unavailable(Combination.parse(id_)) == (why.format(static.name) if why else None)
+
+
+def test_a_host_projects_combination_is_left_to_it(static):
+    registry = Registry()
+    registry.add("acme-int8-cpu", lambda path, device: None)
+    assert encoders.unfit(static, Combination.parse("acme-int8-cpu"), registry) is None
+
+
+@pytest.mark.parametrize("id_", ["torch-fp32-cpu", "onnxruntime-fp32-cpu"])
+def test_a_tokenizer_without_a_pad_token_is_told(small, tmp_path, context, id_):
+    folder = tmp_path / "model"
+    shutil.copytree(small.path, folder)
+    for name in ("tokenizer_config.json", "special_tokens_map.json"):
+        file = folder / name
+        if file.is_file():
+            kept = {key: value for key, value in json.loads(file.read_text("utf-8")).items() if key != "pad_token"}
+            file.write_text(json.dumps(kept | {"tokenizer_class": "PreTrainedTokenizerFast"}), "utf-8")
+    file = folder / "tokenizer.json"
+    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"padding": None}), "utf-8")
+    with pytest.raises(
+        BuildError, match="has no pad token, so it cannot make batches; name one in its tokenizer_config"
+    ):
+        build(resolve(str(folder)), id_, context)

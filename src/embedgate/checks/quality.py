@@ -73,9 +73,9 @@ def agreement(context: Context, case: Case) -> Judgement:
     message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
 
     def worst() -> list[WorstText]:
-        cosines = context.session.agreement(run)["cosine_mean"].items
-        order = np.argsort(cosines)[:WORST]
-        return [WorstText(run.embeddings.texts[int(i)], 1.0, float(cosines[i])) for i in order]
+        items = context.session.agreement(run)[metric if metric == LENGTH_KEPT else "cosine_mean"].items
+        order = np.argsort(items)[:WORST]
+        return [WorstText(run.embeddings.texts[int(i)], 1.0, float(items[i])) for i in order]
 
     return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run), worst=worst)
 

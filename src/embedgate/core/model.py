@@ -125,6 +125,11 @@ class Model:
         return dim if kept is None or dim is None else min(dim, kept)
 
     @property
+    def module_kinds(self) -> tuple[str, ...]:
+        """The classes of its modules in their order, without the package: `Transformer`, `Pooling`, `Normalize`."""
+        return tuple(str(module["type"]).rpartition(".")[2] for module in self._modules)
+
+    @property
     def trained_dims(self) -> tuple[int, ...]:
         """Fewer dimensions that its card says it is trained to be truncated to, greatest first.
 

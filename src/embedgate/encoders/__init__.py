@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 
 FloatArray = npt.NDArray[np.float32]
 
+# Weight precisions that a model without matrix products can have, since all weights are stored in them.
+STORED_TYPES = ("fp32", "fp16", "bf16")
+# Modules without matrix products.
+WITHOUT_PRODUCTS = frozenset({"StaticEmbedding", "Normalize"})
 # What these say while they are imported is about hardware and versions that no combination here uses.
 for _name in ("torchao", "torch.utils._pytree", "bitsandbytes"):
     logging.getLogger(_name).setLevel(logging.ERROR)
@@ -242,6 +246,19 @@ def unavailable(combination: Combination, registry: Registry) -> str | None:
         return str(error)
     reason: str | None = module.unavailable(combination)
     return reason
+
+
+def unfit(model: Model, combination: Combination, registry: Registry) -> str | None:
+    """Why a combination cannot be made of a model, on whatever machine, in one line; None where it can."""
+    if registry.factory(combination) is not None or combination.is_reference:
+        return None
+    kinds = model.module_kinds
+    if registry.backend(combination).runs_exported and kinds[0] != "Transformer":
+        return f"{combination.backend} runs exported Transformers, and {model.name} begins with the module {kinds[0]}"
+    if combination.weight_precision not in STORED_TYPES and WITHOUT_PRODUCTS.issuperset(kinds):
+        kind = combination.weight_precision
+        return f"{model.name} is a table of embeddings, without a matrix product that could compute in {kind}"
+    return None
 
 
 def import_library(combination: Combination, registry: Registry) -> None:

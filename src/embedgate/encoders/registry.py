@@ -55,6 +55,7 @@ class Backend:
         distributions: Names on PyPI of what computes; their installed versions go into reports and baselines.
         extras: The extras of embedgate that install its library, per device; none where the core installs it.
         order: Its place in reports: the lower, the earlier; by name where two are equal.
+        runs_exported: Whether it runs the exported graph, which only a model that begins with a Transformer has.
     """
 
     name: str
@@ -62,6 +63,7 @@ class Backend:
     distributions: tuple[str, ...] = ()
     extras: Mapping[str, str] = field(default_factory=dict)
     order: int = 100
+    runs_exported: bool = False
 
     def module(self, device: str) -> Any:
         """The backend's module `encoder`, with its functions `unavailable` and `build`.

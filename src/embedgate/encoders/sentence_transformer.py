@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,7 +22,7 @@ from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 from transformers.utils import logging as transformers_logging
 
 from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
-from embedgate.core.errors import EncodeError
+from embedgate.core.errors import EncodeError, ModelError
 from embedgate.core.model import Model
 from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
@@ -45,6 +46,14 @@ def without_cuda(combination: Combination) -> str | None:
     return None
 
 
+def no_pad_token(path: Path) -> ModelError:
+    """The error of a tokenizer that cannot pad, so that texts of two lengths make no batch."""
+    return ModelError(
+        f"the tokenizer of {path} has no pad token, so it cannot make batches",
+        'name one in its tokenizer_config.json, for example "pad_token": "[PAD]"; often it is the end token',
+    )
+
+
 def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> SentenceTransformer:
     """Loads a model from its folder for inference, without the network and without the model's own code.
 
@@ -54,6 +63,9 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         dtype: Type of all weights that `model_kwargs` do not quantize. Transformers would otherwise take the type the
             weights were saved in.
         **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
+
+    Raises:
+        ModelError: If its tokenizer has no pad token.
     """
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
@@ -68,6 +80,9 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     finally:
         if shows_progress:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    tokenizer = getattr(loaded[0], "tokenizer", None)
+    if getattr(tokenizer, "pad_token", "") is None:
+        raise no_pad_token(model.path)
     for module in list(loaded)[1:]:
         module.to(dtype=dtype)  # the transformer alone takes the dtype above, a dense layer after it does not
     return loaded.eval()

@@ -228,7 +228,8 @@ class Session:
         """Why a combination, or its reference, cannot run here, in one line; None where both can."""
         for each in (combination, combination.reference):
             if each not in self._unavailable:
-                self._unavailable[each] = encoders.unavailable(each, self.plan.registry)
+                unfit = encoders.unfit(self.plan.model, each, self.plan.registry)
+                self._unavailable[each] = unfit or encoders.unavailable(each, self.plan.registry)
         return self._unavailable[combination] or self._unavailable[combination.reference]
 
     def run(self, combination: Combination, model: Model | None = None) -> Run:

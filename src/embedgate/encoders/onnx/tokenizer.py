@@ -21,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from embedgate.core.errors import ModelError
 from embedgate.core.model import Model
+from embedgate.encoders.sentence_transformer import no_pad_token
 
 IntArray = npt.NDArray[np.int64]
 
@@ -59,7 +60,8 @@ class Tokenizer:
         model: A model whose first module is a `Transformer`.
 
     Raises:
-        ModelError: If the first module is no `Transformer`, or the tokenizer cannot be loaded or is not a fast one.
+        ModelError: If the first module is no `Transformer`, or the tokenizer cannot be loaded, is slow, or has no pad
+            token.
     """
 
     def __init__(self, model: Model) -> None:
@@ -75,6 +77,8 @@ class Tokenizer:
             config = AutoConfig.from_pretrained(str(folder), local_files_only=True, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise ModelError(f"the tokenizer in {folder} cannot be loaded: {str(error).splitlines()[0]}") from error
+        if tokenizer.pad_token_id is None:
+            raise no_pad_token(folder)
         if not tokenizer.is_fast:
             raise ModelError(f"{folder} has a slow tokenizer ({type(tokenizer).__name__})", "save it as tokenizer.json")
         positions = getattr(config, "max_position_embeddings", -1)

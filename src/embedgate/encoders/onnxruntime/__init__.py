@@ -25,4 +25,5 @@ BACKEND = Backend(
     distributions=("onnx", "onnxruntime", "onnxruntime-gpu", "onnxscript"),
     extras={"cpu": "onnx", "cuda": "gpu"},
     order=4,
+    runs_exported=True,
 )

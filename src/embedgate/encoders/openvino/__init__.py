@@ -25,4 +25,5 @@ BACKEND = Backend(
     distributions=("nncf", "onnx", "onnxscript", "openvino"),
     extras={"cpu": "openvino"},
     order=5,
+    runs_exported=True,
 )

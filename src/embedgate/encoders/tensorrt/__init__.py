@@ -35,4 +35,5 @@ BACKEND = Backend(
     distributions=("onnx", "onnxscript", "tensorrt", "tensorrt-rtx"),
     extras={"cuda": "gpu,tensorrt"},
     order=6,
+    runs_exported=True,
 )
