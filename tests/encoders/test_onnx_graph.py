@@ -17,6 +17,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BuildError, ModelError
 from embedgate.core.model import Model
+from embedgate.core.roles import PLAIN, Role
 from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx import export as graph
 from embedgate.encoders.onnx.tokenizer import Tokenizer
@@ -77,14 +78,6 @@ class TestTokenizer:
         settings.write_text(json.dumps({"max_seq_length": 256, "do_lower_case": True}), "utf-8")
         same, other = Tokenizer(changed).ids(["word", "WORD"])
         assert same.tolist() == other.tolist()
-
-    def test_default_prompt_comes_before_every_text(self, model, tmp_path):
-        changed = copied(model, tmp_path / "model")
-        (changed.path / "config_sentence_transformers.json").write_text(
-            json.dumps({"prompts": {"query": "query: "}, "default_prompt_name": "query"}), "utf-8"
-        )
-        prompted = Tokenizer(changed).ids(["tea"])[0]
-        np.testing.assert_array_equal(prompted, Tokenizer(model).ids(["query: tea"])[0])
 
     def test_no_texts_no_batches(self, model):
         assert list(Tokenizer(model).batches([], 32)) == []
@@ -164,9 +157,20 @@ class TestRefusals:
 
     def test_other_tokens_than_sentence_transformers_are_refused(self, model, loaded, monkeypatch):
         tokenizer = Tokenizer(model)
-        monkeypatch.setattr(tokenizer, "_prompt", "passage: ")
+        own = tokenizer._tokenized
+        monkeypatch.setattr(tokenizer, "_tokenized", lambda texts: own([f"passage: {text}" for text in texts]))
         with pytest.raises(BuildError, match=r"input_ids of .* differ from Sentence Transformers' own"):
-            graph._check_tokens(loaded, tokenizer)
+            graph._check_tokens(loaded, tokenizer, [PLAIN])
+
+    def test_tokens_are_compared_with_every_prompt(self, model, loaded, monkeypatch):
+        tokenizer = Tokenizer(model)
+        own = tokenizer._tokenized
+        monkeypatch.setattr(
+            tokenizer, "_tokenized", lambda texts: own([text.removeprefix("query: ") for text in texts])
+        )
+        graph._check_tokens(loaded, tokenizer, [PLAIN])
+        with pytest.raises(BuildError, match=r"input_ids of .* differ from Sentence Transformers' own"):
+            graph._check_tokens(loaded, tokenizer, [PLAIN, Role("query", "query: ")])
 
     def test_what_cannot_be_traced_is_named(self, model, tmp_path, monkeypatch):
         class Branching(Pooling):
