@@ -81,6 +81,12 @@ def test_every_way_to_miss_a_role_is_tried_once():
         "comes with its prompt twice",
     ]
     assert [way.about for way in wrong_ways(roles, "document")] == ["is encoded as query"]
+    chosen = Roles("config", {"query": "q: "}, chosen={"query": "Find: "})
+    assert [way.about for way in wrong_ways(chosen, "query")] == [
+        "comes without its prompt",
+        "comes with its prompt twice",
+        "comes with the model's own prompt",
+    ]
 
 
 def test_the_session_tells_the_prompts(context):

@@ -59,6 +59,8 @@ def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
     ways = [Way("comes without its prompt", replace(right, prompt=""))]
     if right.prompt:
         ways.append(Way("comes with its prompt twice", replace(right, prompt=right.prompt * 2)))
+    if right.given:
+        ways.append(Way("comes with the model's own prompt", roles.own(name)))
     ways += [Way(f"is encoded as {other.name or 'a text without a role'}", other) for other in roles.distinct]
     found: list[Way] = []
     for way in ways:

@@ -114,9 +114,10 @@ class Roles:
 
     def __getitem__(self, name: str) -> Role:
         """A role by its name; the empty name is plain `encode`."""
-        return self._chosen.get(name) or self._own(name)
+        return self._chosen.get(name) or self.own(name)
 
-    def _own(self, name: str) -> Role:
+    def own(self, name: str) -> Role:
+        """A role as the model has it, whatever the user chose."""
         found = next((each for each in PROMPT_NAMES.get(name, ()) if each in self.prompts), None)
         if found is not None:
             return Role(name, self.prompts[found], found, self._route(name))
@@ -125,7 +126,7 @@ class Roles:
     @property
     def changed(self) -> dict[str, str]:
         """By role, the prompts that the user chose and that are not the model's own."""
-        return {name: role.prompt for name, role in self._chosen.items() if role.prompt != self._own(name).prompt}
+        return {name: role.prompt for name, role in self._chosen.items() if role.prompt != self.own(name).prompt}
 
     @property
     def distinct(self) -> tuple[Role, ...]:
