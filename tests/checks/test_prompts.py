@@ -9,7 +9,7 @@ from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchange
 
 from embedgate.checks.prompts import of_roles, wrong_ways
 from embedgate.core.combination import Combination
-from embedgate.core.roles import Roles
+from embedgate.core.roles import Input, Roles
 
 FAULTS = {
     "drops-fp32-cpu": (Drops, "query", "a query comes without its prompt"),
@@ -72,6 +72,26 @@ def test_it_is_asked_of_roles_whose_prompt_can_be_missed(context):
 def test_a_model_without_prompts_is_not_asked(small, context_with, few):
     context = context_with(model=str(small.path), data=(str(few),))
     assert list(of_roles(context.plan)) == []
+
+
+def test_a_text_in_two_roles_is_encoded_once_where_the_model_does_the_same(small, context_with, few, tmp_path):
+    """Pairs and labelled texts of the same words."""
+    asked = []
+
+    class Counts(Alone):
+        def encode(self, texts, batch_size=32):
+            asked.extend(texts)
+            return super().encode(texts, batch_size)
+
+    labelled = tmp_path / "labelled.csv"
+    labelled.write_text("text,label\n" + "".join(f"text {i},{i % 2}\n" for i in range(12)), "utf-8")
+    context = context_with({"acme-fp32-cpu": Counts}, model=str(small.path), data=(str(few), str(labelled)))
+    run = context.session.run(Combination.parse("acme-fp32-cpu"))
+    assert len(asked) == len(set(asked)) == 24
+    assert len(run.embeddings) == 36
+    first, second = (run.embeddings.row(Input("text 3", role)) for role in ("sts", "clustering"))
+    np.testing.assert_array_equal(first, second)
+    context.close()
 
 
 def test_every_way_to_miss_a_role_is_tried_once():

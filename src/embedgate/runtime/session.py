@@ -458,7 +458,9 @@ class Session:
     def _encode(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
         found: FloatArray | None = None
         for role, rows in _by_role(encoder, model, inputs):
-            part = self._in_chunks(InRole(encoder, role), [inputs[row].text for row in rows], label)
+            place = {text: row for row, text in enumerate(dict.fromkeys(inputs[row].text for row in rows))}
+            encoded = self._in_chunks(InRole(encoder, role), list(place), label)
+            part = encoded[[place[inputs[row].text] for row in rows]]
             if found is None:
                 found = np.empty((len(inputs), *part.shape[1:]), dtype=part.dtype)
             if part.shape[1:] != found.shape[1:]:
