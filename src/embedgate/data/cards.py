@@ -100,7 +100,7 @@ def data_files(folder: Path) -> list[Path]:
 
 
 def sha256_of(root: Path, paths: Iterable[Path]) -> str:
-    """SHA-256 over the path below `root` and the SHA-256 of each file, hex, as in `embedgate.core.model.fingerprint`.
+    """SHA-256 over the path below `root` and the SHA-256 of each file, hex, as `embedgate.core.model_files` has it.
 
     Raises:
         DataError: If one cannot be read.

@@ -1,0 +1,179 @@
+"""The files of a model's folder: which of them decide its embeddings, and whether it is safe to load."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator
+from fnmatch import fnmatch
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from embedgate.core.errors import ModelError
+
+# What an embedding may depend on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
+FINGERPRINTED = ("*.safetensors", "*.json", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.spm")
+# What was noted in training.
+NOTES = ("data_config.json", "trainer_state.json", "*_results.json")
+OTHER_FORMATS = {"onnx", "openvino"}
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+# Modules that have weights, by the names of their classes.
+WITH_WEIGHTS = {
+    "CLIPModel",
+    "CNN",
+    "Dense",
+    "LayerNorm",
+    "LSTM",
+    "StaticEmbedding",
+    "Transformer",
+    "WeightedLayerPooling",
+}
+WITH_FOLDER = {*WITH_WEIGHTS, "Pooling"}
+# What stands in the place of a large file in a clone without Git LFS.
+POINTER = b"version https://git-lfs"
+SETTINGS = "config_sentence_transformers.json"
+RESTORE = "restore it, or fetch the model anew"
+OWN_KIND = "SentenceTransformer"
+OTHER_KINDS = {"sparse_encoder": "SparseEncoder", "cross_encoder": "CrossEncoder"}
+
+
+def fingerprint(path: Path) -> str:
+    """SHA-256 over names and contents of the files an embedding depends on, hex."""
+    digest = hashlib.sha256()
+    for file in _fingerprinted_files(path):
+        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
+        digest.update(sha256_of(file).encode() + b"\0")
+    return digest.hexdigest()
+
+
+def check_safe(path: Path) -> None:
+    """Refuses a folder that is no Sentence Transformers model, would unpickle, or would run code of its own.
+
+    Raises:
+        ModelError: With the file at fault.
+    """
+    for file, kind, folder in _described(path):
+        if not kind.startswith("sentence_transformers."):
+            raise ModelError(
+                f"{file} names the class {kind}", "embedgate loads Sentence Transformers' own modules only"
+            )
+        _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
+        module = kind.rpartition(".")[2]
+        if folder.is_dir():
+            _check_folder(folder, module)
+        elif module in WITH_FOLDER:
+            raise ModelError(f"{file} names the folder {folder}, which is missing", RESTORE)
+    settings = path / SETTINGS
+    _refuse_kind(settings, str(json_of(settings).get("model_type") or OWN_KIND))
+    if not any(_fingerprinted_files(path, "*.safetensors")):
+        raise ModelError(f"{path} holds no safetensors weights")
+
+
+def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
+    """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too."""
+    file = path / "modules.json"
+    if not file.is_file():
+        raise ModelError(
+            f"{path} has no modules.json, so it is no Sentence Transformers folder",
+            "make one of a folder of transformers: SentenceTransformer(folder).save_pretrained(new_folder)",
+        )
+    try:
+        described = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
+    except (ValueError, TypeError, KeyError) as error:
+        raise ModelError(f"{file} cannot be read: {error}", RESTORE) from error
+    for kind, relative in described:
+        folder = _within(path, file, relative)
+        yield file, kind, folder
+        routes = folder / "router_config.json"
+        for inner, own in json_of(routes).get("types", {}).items():
+            yield routes, str(own), _within(folder, routes, inner)
+
+
+def _within(folder: Path, file: Path, relative: str) -> Path:
+    if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
+        raise ModelError(f"{file} points outside its folder: {relative!r}")
+    return folder / relative
+
+
+def _refuse_kind(file: Path, kind: str) -> None:
+    if kind != OWN_KIND:
+        raise ModelError(
+            f"{file} says that the model is a {kind}, which gives no dense embedding per text",
+            f"embedgate gates models of the class {OWN_KIND}",
+        )
+
+
+def _check_folder(folder: Path, kind: str) -> None:
+    """Refuses a module whose weights are missing, pickled, quantized or elsewhere, or which brings its own code."""
+    safe = sorted(folder.glob("*.safetensors"))
+    pickles = sorted(
+        file.name for file in folder.iterdir() if file.suffix in PICKLES and file.name != "training_args.bin"
+    )
+    if pickles and not safe:
+        raise ModelError(
+            f"{folder} holds pickle weights only ({', '.join(pickles)})",
+            "convert them: SentenceTransformer(folder).save_pretrained(new_folder, safe_serialization=True)",
+        )
+    if adapter := json_of(folder / "adapter_config.json"):
+        raise ModelError(
+            f"{folder / 'adapter_config.json'} makes it an adapter of {adapter.get('base_model_name_or_path')}",
+            "merge them: model[0].model.merge_and_unload(), then model.save_pretrained(new_folder)",
+        )
+    if kind in WITH_WEIGHTS and not safe:
+        raise ModelError(
+            f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
+        )
+    for weights in safe:
+        with weights.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
+    config = json_of(folder / "config.json")
+    if quantized := config.get("quantization_config"):
+        method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
+        raise ModelError(
+            f"{folder / 'config.json'} says that its weights are quantized already ({method})",
+            "give the model it was made of, and add this one as a combination of your own (docs/add-a-backend.md)",
+        )
+    for file, settings in (
+        (folder / name, json_of(folder / name)) for name in ("config.json", "tokenizer_config.json")
+    ):
+        if "auto_map" in settings and not _transformers_has(config.get("model_type")):
+            raise ModelError(f"{file} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+
+
+def _transformers_has(model_type: object) -> bool:
+    """Whether transformers itself has an architecture: with remote code off, it takes its own class then."""
+    from transformers import CONFIG_MAPPING
+
+    return model_type in CONFIG_MAPPING
+
+
+def json_of(file: Path) -> dict[str, Any]:
+    """A file's JSON object; an empty one where there is no such file."""
+    if not file.is_file():
+        return {}
+    try:
+        found = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is no JSON: {error}", RESTORE) from error
+    if not isinstance(found, dict):
+        raise ModelError(f"{file} holds no JSON object", RESTORE)
+    return found
+
+
+def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
+    found = {
+        file
+        for pattern in patterns or FINGERPRINTED
+        for file in path.rglob(pattern)
+        if file.is_file()
+        and not OTHER_FORMATS & set(file.relative_to(path).parts)
+        and not any(fnmatch(file.name, note) for note in NOTES)
+    }
+    return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def sha256_of(file: Path) -> str:
+    """SHA-256 of a file's content, hex."""
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
