@@ -31,6 +31,7 @@ from embedgate.metrics import DISTRIBUTIONS, Scores
 from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
 from embedgate.properties.explore import PROFILES, Profile
 from embedgate.runtime import journal
+from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
 from embedgate.sentences import approved_set
@@ -43,8 +44,6 @@ if TYPE_CHECKING:
     from embedgate.properties.invariance import Subject
     from embedgate.vectors.figures import IndexFigures, SearchFigures
 
-# Texts encoded between two lines of progress.
-CHUNK = 4096
 LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_distributions())
 
 
@@ -113,6 +112,7 @@ class Session:
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
         self._runs: dict[Key, Run | GateError] = {}
@@ -326,10 +326,9 @@ class Session:
         if run.key not in self._golden:
             texts, _ = load_golden()
             try:
-                roles = run.model.roles
-                inputs = roles.spread(texts)
-                by_role = [(role, _rows(inputs, role.name)) for role in roles.distinct]
-                self._golden[run.key] = take_golden(self.encoder(run), texts, by_role)
+                encoder = self.encoder(run)
+                places = by_role(encoder, run.model, run.model.roles.spread(texts))
+                self._golden[run.key] = take_golden(encoder, texts, places)
             except GateError:
                 raise
             except Exception as error:
@@ -354,7 +353,7 @@ class Session:
         fresh = list(dict.fromkeys(each for each in inputs if each not in known and each not in generated))
         if fresh:
             fresh.sort(key=lambda each: len(each.text), reverse=True)
-            rows = self._encode(self.encoder(run), run.model, fresh, f"{run.combination}")
+            rows = self._encoding.of(self.encoder(run), run.model, fresh, f"{run.combination}")
             generated.update(zip(fresh, rows, strict=True))
         return np.stack([known.row(each) if each in known else generated[each] for each in inputs])
 
@@ -364,7 +363,7 @@ class Session:
         Raises:
             GateError: If they cannot be encoded.
         """
-        return self._in_chunks(InRole(self.encoder(run), role), texts, f"{run.combination}")
+        return self._encoding.in_one_role(self.encoder(run), role, texts, f"{run.combination}")
 
     def encoder(self, run: Run, role: str | None = None) -> Encoder:
         """A run's encoder, of texts in a role where one is given; it is built again where it has been closed since."""
@@ -389,7 +388,7 @@ class Session:
         if encoder is None:
             return None
         parts: list[tuple[list[int], Stages]] = []
-        for role, rows in _by_role(encoder, run.model, inputs):
+        for role, rows in by_role(encoder, run.model, inputs):
             shown = encoder.stages_as(role, [inputs[row].text for row in rows])
             if shown is None:
                 return None
@@ -450,56 +449,7 @@ class Session:
 
     def _encode_all(self, encoder: Encoder, model: Model, label: str) -> FloatArray:
         rows = self.encoding_order
-        encoded = self._encode(encoder, model, [self.inputs[row] for row in rows], label)
+        encoded = self._encoding.of(encoder, model, [self.inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
         return matrix
-
-    def _encode(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
-        found: FloatArray | None = None
-        for role, rows in _by_role(encoder, model, inputs):
-            place = {text: row for row, text in enumerate(dict.fromkeys(inputs[row].text for row in rows))}
-            encoded = self._in_chunks(InRole(encoder, role), list(place), label)
-            part = encoded[[place[inputs[row].text] for row in rows]]
-            if found is None:
-                found = np.empty((len(inputs), *part.shape[1:]), dtype=part.dtype)
-            if part.shape[1:] != found.shape[1:]:
-                shapes = [list(found.shape[1:]), list(part.shape[1:])]
-                raise BuildError(f"{label} gave embeddings of shapes {shapes[0]} and {shapes[1]}, by role")
-            found[rows] = part
-        assert found is not None, "there is always something to encode"
-        return found
-
-    def _in_chunks(self, encoder: Encoder, texts: Sequence[str], label: str) -> FloatArray:
-        chunks = []
-        try:
-            for start in range(0, len(texts), CHUNK):
-                chunks.append(encoder.encode(texts[start : start + CHUNK], batch_size=self.plan.settings.batch_size))
-                if start + CHUNK < len(texts):
-                    self.progress(f"{label}: {start + CHUNK} of {len(texts)} texts")
-        except GateError:
-            raise
-        except Exception as error:
-            raise BuildError(f"{label} failed while encoding: {one_line(error)}") from error
-        shapes = {chunk.shape[1:] for chunk in chunks}
-        if len(shapes) != 1 or sum(len(chunk) for chunk in chunks) != len(texts):
-            raise BuildError(f"{label} gave embeddings of shapes {[chunk.shape for chunk in chunks]}")
-        return np.concatenate(chunks)
-
-
-def _rows(inputs: Sequence[Input], *roles: str) -> list[int]:
-    """Places of the texts in some roles."""
-    return [row for row, each in enumerate(inputs) if each.role in roles]
-
-
-def _by_role(encoder: Encoder, model: Model, inputs: Sequence[Input]) -> list[tuple[Role, list[int]]]:
-    """Places of the texts by role; roles in which an encoder does the same go together, in one batch."""
-    found: list[tuple[Role, list[str]]] = []
-    for name in dict.fromkeys(each.role for each in inputs):
-        role = model.roles[name]
-        names = next((names for other, names in found if role.same_as(other) and not encoder.by_role), None)
-        if names is None:
-            found.append((role, [name]))
-        else:
-            names.append(name)
-    return [(role, _rows(inputs, *names)) for role, names in found]
