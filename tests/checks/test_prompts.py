@@ -7,7 +7,7 @@ import pytest
 from helpers.parcels import parcels
 from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchanges, with_prompts, without_prompts
 
-from embedgate.checks.prompts import of_roles, wrong_ways
+from embedgate.checks.prompts import Missed, of_roles, wrong_ways
 from embedgate.core.combination import Combination
 from embedgate.core.roles import Input, Roles
 
@@ -63,6 +63,18 @@ def test_noise_is_no_prompt(context, monkeypatch):
     noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
     monkeypatch.setattr(run.embeddings, "normalised", run.embeddings.normalised + noise)
     assert context.ask("prompt", run.combination, "query").verdict == "pass"
+
+
+def test_the_reference_encodes_each_wrong_way_once_for_all_combinations(context, monkeypatch):
+    session, asked = context.session, []
+    encode_as = session.encode_as
+    monkeypatch.setattr(
+        session, "encode_as", lambda run, role, texts: asked.append(role) or encode_as(run, role, texts)
+    )
+    context.provide(Missed, Missed(context))
+    for name in (*FAULTS, *SOUND):
+        context.ask("prompt", Combination.parse(name), "query")
+    assert len(asked) == len(wrong_ways(context.plan.model.roles, "query"))
 
 
 def test_it_is_asked_of_roles_whose_prompt_can_be_missed(context):

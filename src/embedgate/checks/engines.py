@@ -15,7 +15,6 @@ from embedgate.checks.stored import UNMEASURED, Searched, StoredVectors
 from embedgate.checks.vectors import by_floor, unavailable
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
-from embedgate.core.similarity import COSINE
 from embedgate.metrics import KEPT, Matrix, mean_of
 from embedgate.metrics.search import Ids, Ranking, kept_at_10
 from embedgate.runtime.plan import Plan
@@ -124,7 +123,7 @@ def _of_index(context: Context, case: Case, searched: Searched, index: Any) -> J
         return case.failed(
             Diagnosis("ids", f"{engine} {fault}", "return rows of the documents it was given, best first")
         )
-    measure = "cosine" if raw.similarity is COSINE else "dot product"
+    measure = raw.similarity.measure
     scores = kept_at_10(Ranking(ids, np.ones((*ids.shape, 1))), searched.truth)
     floor = context.tolerances.engine(engine.engine)
     found = by_floor(context, case, scores, floor)

@@ -14,10 +14,6 @@ from embedgate.core.roles import Role
 from embedgate.report.facts import names_together
 
 
-def _prompt(role: Role) -> dict[str, Any]:
-    return {"text": role.prompt, "name": role.prompt_name if role.prompt else "", "given": role.given}
-
-
 def facts_of(context: Context) -> dict[str, Any]:
     """Returns the facts about what a session ran on, as JSON values."""
     session, plan, settings = context.session, context.plan, context.settings
@@ -47,7 +43,7 @@ def facts_of(context: Context) -> dict[str, Any]:
                 "items": len(d),
                 "texts": len(d.texts()),
                 "notes": list(d.notes),
-                "prompts": {name: _prompt(roles[name]) for name in dict.fromkeys(each.role for each in d.inputs())},
+                "prompts": {name: _prompt(roles[name]) for name in d.roles},
             }
             for d in plan.datasets
         ],
@@ -59,3 +55,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         ],
         "seconds": session.seconds(),
     }
+
+
+def _prompt(role: Role) -> dict[str, Any]:
+    return {"text": role.prompt, "name": role.prompt_name if role.prompt else "", "given": role.given}

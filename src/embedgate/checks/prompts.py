@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
+from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement
-from embedgate.core.model import DEFAULT_MODEL
 from embedgate.core.roles import ROLES, Input, Role, Roles, shown_prompt
 from embedgate.core.similarity import normalised
 from embedgate.metrics import Matrix
@@ -45,9 +46,9 @@ class Way:
 
 def of_roles(plan: Plan) -> Iterable[Subject]:
     """Each role of the datasets whose prompt can be missed."""
-    if plan.settings.model == DEFAULT_MODEL and not plan.settings.prompts:
+    if plan.is_bundled_model:
         return
-    used = {each.role for dataset in plan.datasets for each in dataset.inputs()}
+    used = {role for dataset in plan.datasets for role in dataset.roles}
     for name in ROLES:
         if name in used and wrong_ways(plan.model.roles, name):
             yield Subject.named(name)
@@ -69,23 +70,53 @@ def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
     return tuple(found)
 
 
+class Missed:
+    """What each reference makes of a few texts of a role in every wrong way, encoded once for all combinations."""
+
+    def __init__(self, context: Context) -> None:
+        self._session = context.session
+        self._known: dict[tuple[Combination, str], dict[str, Matrix]] = {}
+
+    def ways(self, reference: Run, name: str, probes: Sequence[Input]) -> Mapping[str, Matrix]:
+        """Normalised embeddings of the texts, float32 `[n, dim]`, by what happened to the prompt."""
+        key = reference.combination, name
+        if key not in self._known:
+            texts = [each.text for each in probes]
+            self._known[key] = {
+                way.about: normalised(self._session.encode_as(reference, way.role, texts))
+                for way in wrong_ways(reference.model.roles, name)
+            }
+        return self._known[key]
+
+
+class Move(NamedTuple):
+    """How far embeddings lie along the way from the right ones to wrong ones.
+
+    Attributes:
+        share: Mean share of the way; NaN where both ends are the same.
+        error: Its standard error.
+        left: Mean distance that is left to the wrong ones.
+    """
+
+    share: float
+    error: float
+    left: float
+
+
 def as_its_role(context: Context, case: Case) -> Judgement:
     """Whether texts of a role are encoded with its prompt, by its route."""
     name = case.subject.metric
     run, reference = context.run(case), context.reference_run(case)
-    roles, probes = context.plan.model.roles, _probes(run, name)
+    probes = _probes(run, name)
     if run.embeddings.dim != reference.embeddings.dim:
         cause = f"{run.embeddings.dim} dimensions instead of the reference's {reference.embeddings.dim}"
         return case.failed(Diagnosis("dimension", cause, "see which model the encoder loads"))
     mine, right = (arm.embeddings.at(probes) for arm in (run, reference))
     if not np.isfinite(mine).all():
         return case.failed(context.diagnose(run), f"{name} cannot be judged: embeddings hold NaN or infinity")
-    texts = [each.text for each in probes]
-    moves = {
-        way.about: _share_of_way(mine, right, normalised(context.session.encode_as(reference, way.role, texts)))
-        for way in wrong_ways(roles, name)
-    }
-    shown = f"a {name} with {shown_prompt(roles[name])}"
+    wrong = context.of(Missed).ways(reference, name, probes)
+    moves = {about: _moved(mine, right, vectors) for about, vectors in wrong.items()}
+    shown = f"a {name} with {shown_prompt(context.plan.model.roles[name])}"
     taken = _taken(moves)
     if taken is None:
         return case.passed(f"encodes {shown}", n=len(probes))
@@ -97,34 +128,30 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
 
 
-def _share_of_way(mine: Matrix, right: Matrix, wrong: Matrix) -> tuple[float, float, float]:
-    """How far embeddings lie along the way from the right ones to wrong ones, and what it leaves unexplained.
+def _moved(mine: Matrix, right: Matrix, wrong: Matrix) -> Move:
+    """How far embeddings lie along the way from the right ones to wrong ones.
 
     It is the length of the projection of `mine - right` on `wrong - right`, as a share of the latter: 0 where nothing
     is wrong, 1 where that is what happened. Rounding and quantization point elsewhere in as many dimensions as there
     are, and hardly show.
-
-    Returns:
-        Mean share, its standard error, and the mean distance that is left to the wrong ones; NaN where both ways are
-        the same.
     """
     way = wrong.astype(np.float64) - right
     length = np.einsum("ij,ij->i", way, way)
     apart = np.sqrt(length) > SAME
     if apart.sum() < 2:
-        return float("nan"), float("nan"), float("nan")
+        return Move(float("nan"), float("nan"), float("nan"))
     shares = np.einsum("ij,ij->i", mine.astype(np.float64) - right, way)[apart] / length[apart]
     left = np.linalg.norm(mine - wrong, axis=1).mean()
-    return float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))), float(left)
+    return Move(float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))), float(left))
 
 
-def _taken(moves: Mapping[str, tuple[float, float, float]]) -> tuple[str, float] | None:
+def _taken(moves: Mapping[str, Move]) -> tuple[str, float] | None:
     """The wrong way that was taken, of several the one that leaves least unexplained, and its share; None for none."""
-    beyond = {about: move for about, move in moves.items() if move[0] - STANDARD_ERRORS * move[1] > HALF}
+    beyond = {about: move for about, move in moves.items() if move.share - STANDARD_ERRORS * move.error > HALF}
     if not beyond:
         return None
-    about = min(beyond, key=lambda each: beyond[each][2])
-    return about, beyond[about][0]
+    about = min(beyond, key=lambda each: beyond[each].left)
+    return about, beyond[about].share
 
 
 def _probes(run: Run, role: str) -> list[Input]:

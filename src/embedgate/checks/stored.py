@@ -159,12 +159,8 @@ class StoredVectors:
             folder=session.cache.root / "corpora" / f"{run.model.name}-{combination}-{collection.size}",
             progress=lambda line: session.progress(f"{combination}: {line}"),
         )
-        raw = Vectors(
-            run.embeddings.matrix[run.embeddings.rows(session.searched_queries)],
-            documents,
-            run.embeddings.similarity,
-        )
         similarity = run.embeddings.similarity
+        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(session.searched_queries)], documents, similarity)
         if similarity is COSINE and float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
             documents = normalised(documents)
         vectors = Vectors(run.embeddings.at(session.searched_queries), documents, similarity)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -28,7 +29,7 @@ class Similarity:
 
     Attributes:
         name: Sentence Transformers' name of it.
-        plural: What its values are called, in a message.
+        measure: What it is called in a message.
         prepared: Makes of embeddings, float32 `[n, dim]`, the vectors that are compared: those of length 1 for cosines.
         paired: Similarities of vectors with others, row by row: two `[n, dim]` to `[n]`, in the type given.
         crossed: Similarities of every vector with every other, float32 `[q, dim]`, `[m, dim]` to `[q, m]`.
@@ -38,7 +39,7 @@ class Similarity:
     """
 
     name: str
-    plural: str
+    measure: str
     prepared: Callable[[Matrix], Matrix]
     paired: Callable[[npt.NDArray[Any], npt.NDArray[Any]], npt.NDArray[Any]]
     crossed: Callable[[Matrix, Matrix], Matrix]
@@ -65,30 +66,28 @@ def _all_products(first: Matrix, second: Matrix) -> Matrix:
     return first @ second.T
 
 
-def _lengths(vectors: Matrix) -> npt.NDArray[Any]:
-    return np.asarray(np.linalg.norm(vectors, axis=1))
+def _lengths(vectors: npt.NDArray[Any], order: int = 2) -> npt.NDArray[Any]:
+    return np.asarray(np.linalg.norm(vectors, ord=order, axis=1))
 
 
 def _distances(metric: str, order: int) -> dict[str, Any]:
     """A distance, negated."""
 
     def paired(first: npt.NDArray[Any], second: npt.NDArray[Any]) -> npt.NDArray[Any]:
-        return -np.asarray(np.linalg.norm(first - second, ord=order, axis=1))
+        return -_lengths(first - second, order)
 
     def crossed(first: Matrix, second: Matrix) -> Matrix:
         from scipy.spatial.distance import cdist
 
         return -np.asarray(cdist(first, second, metric), dtype=np.float32)
 
-    def length(vectors: Matrix) -> npt.NDArray[Any]:
-        return np.asarray(np.linalg.norm(vectors, ord=order, axis=1))
-
+    length = partial(_lengths, order=order)
     return {"paired": paired, "crossed": crossed, "length": length, "power": 1, "is_product": False}
 
 
 _PRODUCT: dict[str, Any] = {"paired": _products, "crossed": _all_products, "length": _lengths, "is_product": True}
-COSINE = Similarity("cosine", "cosines", normalised, **_PRODUCT, power=0)
-DOT = Similarity("dot", "dot products", _as_given, **_PRODUCT, power=2)
-EUCLIDEAN = Similarity("euclidean", "negated Euclidean distances", _as_given, **_distances("euclidean", 2))
-MANHATTAN = Similarity("manhattan", "negated Manhattan distances", _as_given, **_distances("cityblock", 1))
+COSINE = Similarity("cosine", "cosine", normalised, **_PRODUCT, power=0)
+DOT = Similarity("dot", "dot product", _as_given, **_PRODUCT, power=2)
+EUCLIDEAN = Similarity("euclidean", "euclidean distance", _as_given, **_distances("euclidean", 2))
+MANHATTAN = Similarity("manhattan", "manhattan distance", _as_given, **_distances("cityblock", 1))
 SIMILARITIES: Mapping[str, Similarity] = {each.name: each for each in (COSINE, DOT, EUCLIDEAN, MANHATTAN)}

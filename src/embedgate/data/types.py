@@ -49,6 +49,7 @@ class Dataset(ABC):
     """
 
     kind: ClassVar[Kind]
+    roles: ClassVar[tuple[str, ...]]
     name: str
     source: str
     version: str
@@ -84,6 +85,7 @@ class Similarity(Dataset):
     """
 
     kind = "similarity"
+    roles = (STS,)
     first: tuple[str, ...]
     second: tuple[str, ...]
     grades: npt.NDArray[np.float64]
@@ -115,6 +117,7 @@ class Retrieval(Dataset):
     """
 
     kind = "retrieval"
+    roles = (DOCUMENT, QUERY)
     document_ids: tuple[str, ...]
     documents: tuple[str, ...]
     query_ids: tuple[str, ...]
@@ -144,6 +147,7 @@ class Labelled(Dataset):
     """
 
     kind = "labelled"
+    roles = (CLUSTERING,)
     items: tuple[str, ...]
     labels: tuple[str, ...]
 
@@ -174,6 +178,7 @@ class Triplets(Dataset):
     """
 
     kind = "triplets"
+    roles = (PAIR_CLASSIFICATION,)
     anchors: tuple[str, ...]
     positives: tuple[str, ...]
     negatives: tuple[str, ...]

@@ -59,9 +59,17 @@ class Plan:
         return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
 
     @property
+    def is_bundled_model(self) -> bool:
+        """Whether the bundled model is gated as it is, of which is known what tests depend on, without looking it up.
+
+        It normalises, compares by cosine, has no prompts, and is trained for no fewer dimensions.
+        """
+        return self.settings.model == DEFAULT_MODEL and not self.settings.prompts
+
+    @property
     def normalises(self) -> bool:
-        """Whether every embedding of the model has length 1; the bundled model is not looked up for it."""
-        return self.settings.model == DEFAULT_MODEL or self.model.normalises
+        """Whether every embedding of the model has length 1."""
+        return self.is_bundled_model or self.model.normalises
 
     @cached_property
     def collection(self) -> Collection | None:
@@ -72,7 +80,7 @@ class Plan:
     def storages(self) -> tuple[Storage, ...]:
         """The storages to judge; of truncated vectors too, where the model is trained for it or they are asked for."""
         dims = self.settings.dims
-        if not dims and self.settings.model != DEFAULT_MODEL:
+        if not dims and not self.is_bundled_model:
             dims = self.model.trained_dims
         return (*STORAGES, *(replace(storage, dims=kept) for kept in dims for storage in TRUNCATED))
 
@@ -108,11 +116,9 @@ class Plan:
         """Why stored vectors cannot be searched here, in one line; None where they can."""
         from embedgate.vectors.nearest import unavailable
 
-        if self.settings.model != DEFAULT_MODEL and not self.model.similarity.is_product:
-            return (
-                f"stored vectors are searched by cosine or dot product, and this model compares by "
-                f"{self.model.similarity} distance"
-            )
+        if not self.is_bundled_model and not self.model.similarity.is_product:
+            measure = self.model.similarity.measure
+            return f"stored vectors are searched by cosine or dot product, and this model compares by {measure}"
         return unavailable()
 
     def engine_unavailable(self, case: EngineCase) -> str | None:

@@ -135,7 +135,7 @@ def _metric(found: Ids, raw: Vectors) -> Diagnosis | None:
     orders = [spearmanr(row, places).statistic for row in scores if np.ptp(row) > 0]
     if not orders or np.mean(orders) > WORST_FIRST:
         return None
-    cause = f"it ranks the worst first: its results are in ascending order of their {raw.similarity.plural}"
+    cause = f"it ranks the worst first: its results are in ascending order of their {raw.similarity.measure}s"
     return Diagnosis("index", cause, "see whether it takes similarities for distances, of which the least is best")
 
 
@@ -163,9 +163,12 @@ def _suspects(raw: Vectors, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
     lengths = np.linalg.norm(documents, axis=1)
     if float(np.ptp(lengths)) <= UNIT * float(lengths.mean()):
         return
-    step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
-    if raw.similarity is not COSINE:
+    if raw.similarity is COSINE:
+        step = "normalise vectors before they are stored, and queries; or have the index rank by cosine"
+        cause, ranked = "it ranks by the inner product of vectors that are not normalised", documents
+    else:
         step = "have the index rank by inner product, of vectors as the encoder gives them"
+        cause, ranked = "it ranks by cosine, and the model compares by dot product", normalised(documents)
     yield (
         Diagnosis("index", "it ranks by L2 distance of vectors that are not normalised", step),
         _by_distance(queries, documents, threads),
@@ -174,17 +177,7 @@ def _suspects(raw: Vectors, threads: int) -> Iterator[tuple[Diagnosis, Ids]]:
         Diagnosis("index", "it ranks by L2 distance of documents that are not normalised, as queries are", step),
         _by_distance(normalised(queries), documents, threads),
     )
-    if raw.similarity is not COSINE:
-        unit = normalised(documents)
-        yield (
-            Diagnosis("index", "it ranks by cosine, and the model compares by dot product", step),
-            _ids_of(Codes("float32", unit, unit.shape[1]), queries, threads),
-        )
-        return
-    yield (
-        Diagnosis("index", "it ranks by the inner product of vectors that are not normalised", step),
-        _ids_of(Codes("float32", documents, documents.shape[1]), queries, threads),
-    )
+    yield Diagnosis("index", cause, step), _ids_of(Codes("float32", ranked, ranked.shape[1]), queries, threads)
 
 
 def _ids_of(codes: Codes, queries: Matrix, threads: int) -> Ids:
