@@ -75,7 +75,7 @@ def agreement(context: Context, case: Case) -> Judgement:
     def worst() -> list[WorstText]:
         items = context.session.agreement(run)[metric if metric == LENGTH_KEPT else "cosine_mean"].items
         order = np.argsort(items)[:WORST]
-        return [WorstText(run.embeddings.texts[int(i)], 1.0, float(items[i])) for i in order]
+        return [WorstText(run.embeddings.inputs[int(i)].text, 1.0, float(items[i])) for i in order]
 
     return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run), worst=worst)
 

@@ -37,11 +37,6 @@ class Embeddings:
         self.normalised = normalised(self.matrix)
         self.similarity = similarity
 
-    @property
-    def texts(self) -> list[str]:
-        """The text of each row."""
-        return [each.text for each in self.inputs]
-
     def __contains__(self, given: Input) -> bool:
         return given in self._row
 

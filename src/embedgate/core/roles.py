@@ -66,9 +66,6 @@ class Role:
         """Whether the model makes the same embedding of a text in both roles."""
         return (self.prompt, self.route) == (other.prompt, other.route)
 
-    def __str__(self) -> str:
-        return self.name or "plain"
-
 
 # A text as it is, without a prompt.
 PLAIN = Role()

@@ -137,7 +137,7 @@ def _finiteness(candidate: Embeddings, stages: Stages | None) -> Diagnosis | Non
     broken = np.flatnonzero(~np.isfinite(candidate.matrix).all(axis=1))
     if not broken.size:
         return None
-    text = candidate.texts[int(broken[0])]
+    text = candidate.inputs[int(broken[0])].text
     return Diagnosis(
         "finiteness",
         f"{broken.size} of {len(candidate)} embeddings hold NaN or infinity, first that of {quoted(text, 60)}"
@@ -165,7 +165,7 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     if share < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
         return None
     first = int(np.flatnonzero(swapped)[0])
-    mine, other = candidate.texts[int(rows[first])], reference.texts[int(nearest[first])]
+    mine, other = candidate.inputs[int(rows[first])].text, reference.inputs[int(nearest[first])].text
     return Diagnosis(
         "order",
         f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "

@@ -15,15 +15,14 @@ from torch import Tensor
 from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, GateError
 from embedgate.core.plain import to_plain
-from embedgate.core.roles import DOCUMENT, PLAIN, PROMPT_NAMES, QUERY, Role
+from embedgate.core.roles import PLAIN, Role, Roles
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
+from embedgate.encoders.sentence_transformer import BY_ROLE, SentenceTransformerEncoder
 
 # An encoder that has it, and sets it to true, puts prompts before texts itself.
 ADDS_PROMPTS = "adds_prompts"
-BY_ROLE = {QUERY: "encode_query", DOCUMENT: "encode_document"}
 
 
 class CustomEncoder(Encoder):
@@ -144,8 +143,7 @@ class _Shown(SentenceTransformerEncoder):
 
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
         if role.name in BY_ROLE and not role.given and type(self._model).encode is SentenceTransformer.encode:
-            own = next((name for name in PROMPT_NAMES[role.name] if name in self._model.prompts), "")
-            role = replace(role, prompt=self._model.prompts.get(own) or "")
+            role = replace(role, prompt=Roles("its config", self._model.prompts)[role.name].prompt)
         return super().stages_as(role, texts)
 
 

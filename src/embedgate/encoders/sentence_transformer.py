@@ -29,6 +29,8 @@ from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import offers, stability_of
 
+# The methods for texts in a role; by `encode`, every other one is encoded.
+BY_ROLE = {QUERY: "encode_query", DOCUMENT: "encode_document"}
 PROBE = "Two short sentences. They only make every layer run once."
 
 
@@ -135,9 +137,7 @@ class SentenceTransformerEncoder(Encoder):
         """
         if not texts:
             return np.empty((0, self._model.get_embedding_dimension() or 0), dtype=np.float32)
-        encode = {QUERY: self._model.encode_query, DOCUMENT: self._model.encode_document}.get(
-            role.name, self._model.encode
-        )
+        encode = getattr(self._model, BY_ROLE.get(role.name, "encode"))
         with self._running():
             matrix = np.asarray(encode(list(texts), prompt=role.prompt, batch_size=batch_size, show_progress_bar=False))
         if matrix.ndim != 2 or len(matrix) != len(texts):
@@ -150,7 +150,7 @@ class SentenceTransformerEncoder(Encoder):
 
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts in a role; see `Stages`."""
-        task: dict[str, Any] = {"task": role.name} if self._routed and role.name in (QUERY, DOCUMENT) else {}
+        task: dict[str, Any] = {"task": role.name} if self._routed and role.name in BY_ROLE else {}
         modules = list(self._model)
         normalize = next((i for i, module in enumerate(modules) if isinstance(module, Normalize)), len(modules))
         keeps_pooled = modules[max(normalize - 1, 0)].register_forward_hook(_keep_pooled)
@@ -227,7 +227,7 @@ class SentenceTransformerEncoder(Encoder):
 
     def _run_all(self) -> None:
         """Encodes a short text by every route there is."""
-        for role in (Role(QUERY), Role(DOCUMENT)) if self._routed else (PLAIN,):
+        for role in map(Role, BY_ROLE) if self._routed else (PLAIN,):
             self.encode_as(role, [PROBE])
 
     @property
