@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 
 import numpy as np
 import pytest
 from helpers.faults import Wrapped
 from helpers.parcels import parcels
+from helpers.small import copy_with
 from scipy.spatial.distance import cdist
 
 from embedgate.checks.quality import of_all_texts
@@ -21,11 +21,9 @@ from embedgate.metrics import LENGTH_KEPT
 
 def unnormalised(small, folder, similarity):
     """The small model without its last module."""
-    shutil.copytree(small.path, folder)
+    copy_with(small, folder, similarity_fn_name=similarity)
     modules = json.loads((folder / "modules.json").read_text("utf-8"))
     (folder / "modules.json").write_text(json.dumps(modules[:-1]), "utf-8")
-    file = folder / "config_sentence_transformers.json"
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"similarity_fn_name": similarity}), "utf-8")
     return resolve(str(folder))
 
 

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import shutil
-
 import numpy as np
 import pytest
+from helpers.small import copy_with
 from sentence_transformers import SimilarityFunction
 
 from embedgate.core.errors import ModelError
@@ -50,20 +48,12 @@ def test_the_scale_makes_vectors_of_any_length_alike(similarity):
     [(None, COSINE), ("cosine", COSINE), ("dot", DOT), ("euclidean", EUCLIDEAN), ("manhattan", MANHATTAN)],
 )
 def test_a_models_config_names_it(small, tmp_path, said, similarity):
-    assert resolve(str(saying(small, tmp_path, said))).similarity is similarity
+    assert resolve(str(copy_with(small, tmp_path / "model", similarity_fn_name=said))).similarity is similarity
 
 
 def test_an_unknown_one_is_refused(small, tmp_path):
     with pytest.raises(
         ModelError, match="names the similarity 'maxsim', which Sentence Transformers does not have"
     ) as told:
-        resolve(str(saying(small, tmp_path, "maxsim")))
+        resolve(str(copy_with(small, tmp_path / "model", similarity_fn_name="maxsim")))
     assert told.value.action == "set its similarity_fn_name to cosine, dot, euclidean, manhattan"
-
-
-def saying(small, tmp_path, name):
-    folder = tmp_path / "model"
-    shutil.copytree(small.path, folder)
-    file = folder / "config_sentence_transformers.json"
-    file.write_text(json.dumps(json.loads(file.read_text("utf-8")) | {"similarity_fn_name": name}), "utf-8")
-    return folder

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from sentence_transformers import SentenceTransformer
 
 from embedgate.core.model import Model, resolve
 from helpers.faults import load
+from helpers.small import copy_with
 
 PROMPTS = {
     "query": "search query: ",
@@ -23,12 +22,7 @@ PROMPTS = {
 
 def with_prompts(small: Model, folder: Path, **settings: Any) -> Model:
     """A copy of the small model whose config has prompts."""
-    made = folder / "prompted"
-    shutil.copytree(small.path, made)
-    file = made / "config_sentence_transformers.json"
-    said = json.loads(file.read_text("utf-8")) | {"prompts": PROMPTS, **settings}
-    file.write_text(json.dumps(said), "utf-8")
-    return resolve(str(made))
+    return resolve(str(copy_with(small, folder / "prompted", **{"prompts": PROMPTS, **settings})))
 
 
 class ByRole:

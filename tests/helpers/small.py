@@ -39,6 +39,13 @@ def small_model(folder: Path) -> Model:
     return resolve(str(made))
 
 
+def copy_with(model: Model, folder: Path, **settings: Any) -> Path:
+    """A copy of a model in a new folder, whose config of Sentence Transformers says what is given."""
+    shutil.copytree(model.path, folder)
+    _change(folder / "config_sentence_transformers.json", **settings)
+    return folder
+
+
 def _cut(whole: Path, target: Path) -> None:
     left_out = shutil.ignore_patterns("*.safetensors", "data_config.json", "vocab.txt")
     shutil.copytree(whole, target, ignore=left_out)

@@ -32,7 +32,11 @@ def test_another_name_is_refused():
 
 @pytest.mark.parametrize(
     ("asks", "heavy"),
-    [("pass", ("numpy", "torch", "pytest")), ("[getattr(embedgate, name) for name in embedgate.__all__]", ("torch",))],
+    [
+        ("pass", ("numpy", "torch", "pytest")),
+        ("[getattr(embedgate, name) for name in embedgate.__all__]", ("torch",)),
+        ("import embedgate.plugin", ("numpy", "scipy", "torch")),
+    ],
 )
 def test_nothing_of_weight_is_imported(asks, heavy):
     code = f"import embedgate, sys; {asks}; print(*(name for name in {heavy} if name in sys.modules))"
