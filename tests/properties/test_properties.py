@@ -653,7 +653,7 @@ def test_a_seed_encodes_in_another_order_and_measures_in_the_same(context_with, 
     usual, seeded = found
     assert orders[0] != orders[-1]
     assert sorted(orders[0]) == sorted(orders[-1])
-    assert usual.texts == seeded.texts
+    assert usual.inputs == seeded.inputs
     np.testing.assert_allclose(usual.matrix, seeded.matrix, atol=1e-6)
 
 
