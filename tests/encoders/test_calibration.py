@@ -6,6 +6,7 @@ import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import onnx
@@ -17,10 +18,12 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.encoders import BuildContext
-from embedgate.encoders.onnx import calibration, qdq
+from embedgate.encoders.onnx import calibration, qdq, sensitivity
 from embedgate.encoders.onnx.calibration import Trial, calibrate, calibrated_graph, minmax_int8_graph, smoothing_factors
-from embedgate.encoders.onnx.export import exported_graph, save_graph
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.graph import Graph, read_graph, save_graph
 from embedgate.encoders.onnx.qdq import Treatment
+from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 
@@ -86,7 +89,7 @@ def cosines(model, context, path: Path, other: Path) -> np.ndarray:
 class TestCalibrated:
     def test_is_nearer_to_fp32_than_plain_calibration(self, model, small, calibrated, context, tmp_path):
         chosen, _ = calibrated
-        save_graph(qdq.quantized_graph(onnx.load(small), chosen), tmp_path / "good.onnx")
+        save_graph(qdq.quantized_graph(read_graph(small), chosen), tmp_path / "good.onnx")
         minmax_int8_graph(small, tmp_path / "plain.onnx", list(Tokenizer(model).batches(TEXTS, 8)))
         good = 1 - cosines(model, context, small, tmp_path / "good.onnx")
         plain = 1 - cosines(model, context, small, tmp_path / "plain.onnx")
@@ -95,7 +98,7 @@ class TestCalibrated:
 
     def test_every_product_runs_in_int8(self, model, small, calibrated, context, tmp_path):
         chosen, record = calibrated
-        save_graph(qdq.quantized_graph(onnx.load(small), chosen), tmp_path / "model.onnx")
+        save_graph(qdq.quantized_graph(read_graph(small), chosen), tmp_path / "model.onnx")
         evidence = GraphEncoder(model, tmp_path / "model.onnx", INT8STATIC, context).evidence()
         assert evidence.products == {"int8": 12}
         assert evidence.problems == ()
@@ -118,6 +121,20 @@ class TestCalibrated:
             assert all(np.isfinite(trial["sensitivity"]) for trial in site["trials"])
 
 
+@pytest.mark.slow("the sensitivity of a site is that of the graph in which it alone is quantized")
+def test_sensitivity_is_that_of_a_graph_of_its_own(model, small, calibrated):
+    graph = read_graph(small)
+    texts = list(Tokenizer(model).batches(TEXTS[:16], 8))
+    treatments = {activation: [treatment] for activation, treatment in calibrated[0].items()}
+    told: list[str] = []
+    found = sensitivity.sensitivities(graph, qdq.sites(graph), treatments, texts, 1, told.append)
+    exact = calibration._embeddings(session(graph, 1), texts)
+    for activation, (treatment,) in treatments.items():
+        quantized = calibration._quantized_embeddings(graph, {activation: treatment}, texts, 1)
+        assert found[activation] == [pytest.approx(sensitivity.errors_to(exact, quantized).mean(), rel=0.05)]
+    assert told == [f"calibrating int8: sensitivity of site 1 of 8, batch {number} of 2" for number in (1, 2)]
+
+
 class TestTarget:
     @pytest.fixture
     def picked(self, small, calibrated) -> dict[str, Trial]:
@@ -128,7 +145,7 @@ class TestTarget:
                 0.0,
                 next(trial["sensitivity"] for trial in told["trials"] if trial["treatment"] == told["chosen"]),
             )
-            for site, told in zip(qdq.sites(onnx.load(small)), record["sites"], strict=True)
+            for site, told in zip(qdq.sites(read_graph(small)), record["sites"], strict=True)
         }
 
     @pytest.fixture
@@ -138,7 +155,7 @@ class TestTarget:
     def test_sensitive_sites_go_back_to_float_until_it_is_met(self, small, calibrated, picked, judging, monkeypatch):
         target = calibrated[1]["joint_error"]["mean"] / 2
         monkeypatch.setattr(calibration, "MAX_JOINT_ERROR", target)
-        chosen, joint = calibration._within_target(onnx.load(small), picked, judging, 1)
+        chosen, joint = calibration._within_target(read_graph(small), picked, judging, 1)
         assert joint["mean"] <= joint["target"] == target
         kept = picked.keys() - chosen.keys()
         assert 0 < len(kept) < len(picked)
@@ -147,7 +164,7 @@ class TestTarget:
     def test_target_that_nothing_meets_is_an_error(self, small, picked, judging, monkeypatch):
         monkeypatch.setattr(calibration, "MAX_JOINT_ERROR", 1e-12)
         with pytest.raises(BuildError, match="no product can be int8"):
-            calibration._within_target(onnx.load(small), picked, judging, 1)
+            calibration._within_target(read_graph(small), picked, judging, 1)
 
     def test_simpler_treatment_wins_where_the_difference_is_slight(self):
         minmax, smooth = Treatment("minmax", 1.0), Treatment("smooth", 1.0)
@@ -160,7 +177,7 @@ class TestTarget:
         sound = np.eye(2, 3, dtype=np.float32)
         broken = sound.copy()
         broken[1] = np.nan
-        np.testing.assert_allclose(calibration._errors(sound, broken), [0.0, 2.0])
+        np.testing.assert_allclose(sensitivity.errors_to(sound, broken), [0.0, 2.0])
 
 
 def test_too_few_texts_are_refused(model, context):
@@ -177,7 +194,7 @@ def test_graph_is_cached_by_its_texts_and_exposes_its_record(model, context, exp
 
     def quick(exported, tokenizer, texts, context):
         calls.append(list(texts))
-        graph = onnx.load(exported)
+        graph = read_graph(exported)
         return {qdq.sites(graph)[0].activation: Treatment("minmax", 0.05)}, {"texts": len(texts)}
 
     monkeypatch.setattr(calibration, "calibrate", quick)
@@ -210,7 +227,7 @@ class TestQuantizedGraph:
     @pytest.mark.parametrize("smoothing", [None, np.array([0.5, 1.0, 2.0, 4.0], dtype=np.float32)])
     def test_computes_what_the_float_graph_does(self, dense, smoothing):
         treatment = Treatment("smooth", 8.0 / 127, smoothing)
-        quantized = qdq.quantized_graph(dense, {"x": treatment})
+        quantized = qdq.quantized_graph(Graph(dense, Path()), {"x": treatment}).proto
         onnx.checker.check_model(quantized)
         x = np.random.default_rng(1).uniform(-2, 2, size=(5, 4)).astype(np.float32)
         expected, found = (
@@ -218,8 +235,21 @@ class TestQuantizedGraph:
         )
         assert 0 < np.abs(found - expected).max() < 0.3
 
+    def test_sensitivity_has_the_bias_too(self, dense):
+        """One text, whose embedding is what the layer gives: its error is that of the quantized product."""
+        weights = numpy_helper.to_array(dense.graph.initializer[0])
+        x = np.random.default_rng(1).uniform(-2, 2, size=(1, 4)).astype(np.float32)
+        bias = numpy_helper.to_array(dense.graph.initializer[1])
+        treatment = Treatment("minmax", 2 / 127)
+        rounded = sensitivity.product_of(x, weights.T, treatment) + bias
+        dense.graph.node[0].output[0] = dense.graph.output[0].name = sensitivity.EMBEDDING
+        graph = Graph(dense, Path())
+        batch = SimpleNamespace(feeds={"x": x})
+        (found,) = sensitivity.sensitivities(graph, qdq.sites(graph), {"x": [treatment]}, [batch], 1, print)["x"]
+        assert 0 < found == pytest.approx(float(sensitivity.errors_to(x @ weights.T + bias, rounded)[0]), rel=1e-3)
+
     def test_is_symmetric_int8_throughout(self, dense):
-        quantized = qdq.quantized_graph(dense, {"x": Treatment("minmax", 0.01)})
+        quantized = qdq.quantized_graph(Graph(dense, Path()), {"x": Treatment("minmax", 0.01)}).proto
         tensors = {tensor.name: numpy_helper.to_array(tensor) for tensor in quantized.graph.initializer}
         zeros = [tensor for name, tensor in tensors.items() if name.endswith("zero")]
         assert len(zeros) == 2
@@ -231,20 +261,20 @@ class TestQuantizedGraph:
 
     def test_leaves_the_given_graph_alone(self, dense):
         before = dense.SerializeToString()
-        qdq.quantized_graph(dense, {"x": Treatment("minmax", 0.01)})
+        qdq.quantized_graph(Graph(dense, Path()), {"x": Treatment("minmax", 0.01)})
         assert dense.SerializeToString() == before
 
     def test_site_that_is_not_there_is_refused(self, dense):
         with pytest.raises(BuildError, match="no product reads 'z'"):
-            qdq.quantized_graph(dense, {"z": Treatment("minmax", 0.01)})
+            qdq.quantized_graph(Graph(dense, Path()), {"z": Treatment("minmax", 0.01)})
 
     def test_products_of_two_activations_stay_in_float(self, exported):
-        graph = onnx.load(exported)
+        graph = read_graph(exported)
         found = qdq.sites(graph)
         assert len(found) == 24
         assert [len(site.products) for site in found[:4]] == [3, 1, 1, 1]
         quantized = qdq.quantized_graph(graph, {site.activation: Treatment("minmax", 0.05) for site in found})
-        kinds = [node.op_type for node in quantized.graph.node]
+        kinds = [node.op_type for node in quantized.proto.graph.node]
         assert kinds.count("QuantizeLinear") == 36
         assert kinds.count("DequantizeLinear") == 72
 

@@ -6,7 +6,6 @@ import dataclasses
 from pathlib import Path
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 import pytest
 import torch
@@ -100,15 +99,15 @@ def test_int8_graph_named_fp32_is_found_out(model, int8, context):
 def test_int8_weights_that_compute_in_float_are_found_out(model, exported, context, tmp_path):
     """Weights stored in int8 and dequantized before a float product: small, and no int8."""
     from embedgate.encoders.onnx import qdq
-    from embedgate.encoders.onnx.export import save_graph
+    from embedgate.encoders.onnx.graph import read_graph, save_graph
 
-    graph = onnx.load(exported)
+    graph = read_graph(exported)
     treatments = {site.activation: qdq.Treatment("minmax", 0.05) for site in qdq.sites(graph)}
     stored = qdq.quantized_graph(graph, treatments)
     sources = {
         f"{product.name}/activation": product.activation for site in qdq.sites(graph) for product in site.products
     }
-    for node in stored.graph.node:
+    for node in stored.proto.graph.node:
         if node.op_type == "MatMul":
             node.input[0] = sources.get(node.input[0], node.input[0])
     save_graph(stored, tmp_path / "model.onnx")

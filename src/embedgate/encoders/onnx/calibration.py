@@ -17,30 +17,39 @@ chosen and why is in the artefact's record. See `docs/calibration.md`.
 from __future__ import annotations
 
 import hashlib
+import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
-import onnx
 from onnx import TensorProto, helper
+from onnxruntime import InferenceSession
 
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, FloatArray
-from embedgate.encoders.onnx.export import FILE_NAME, exported_graph, save_graph
-from embedgate.encoders.onnx.qdq import LEVELS, Site, Treatment, quantize_weights, quantized_graph, sites
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.graph import FILE_NAME, Graph, read_graph, save_graph
+from embedgate.encoders.onnx.qdq import (
+    LEVELS,
+    Site,
+    Treatment,
+    quantize_weights,
+    quantized_graph,
+    sites,
+    weights_of,
+)
+from embedgate.encoders.onnx.sensitivity import EMBEDDING, errors_to, sensitivities
 from embedgate.encoders.onnx.session import LIBRARIES, session
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
 
 # Part of the cache key: raise it whenever the method changes.
-CALIBRATION_VERSION = 2
+CALIBRATION_VERSION = 3
 KIND = "onnx-int8static"
-EMBEDDING = "sentence_embedding"
 
 MIN_TEXTS = 64
 # Every fourth text is held out of the statistics, and judges them.
@@ -102,7 +111,7 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
 
     def build(folder: Path) -> dict[str, Any]:
         chosen, record = calibrate(exported, Tokenizer(model), texts, context)
-        save_graph(quantized_graph(onnx.load(exported), chosen), folder / FILE_NAME)
+        save_graph(quantized_graph(read_graph(exported), chosen), folder / FILE_NAME)
         return {"calibration_sha256": context.calibration_sha256, **record}
 
     folder, artefact = context.cache.get_or_build(KIND, key, build)
@@ -143,7 +152,7 @@ def minmax_int8_graph(fp32_path: Path, out_path: Path, calibration_feeds: Sequen
         out_path: Where the int8 graph goes.
         calibration_feeds: Batches of calibration texts.
     """
-    graph = onnx.load(fp32_path)
+    graph = read_graph(fp32_path)
     seen = statistics_of(graph, sites(graph), calibration_feeds, calibration_feeds, threads=1)
     plain = {activation: _minmax(statistics.largest) for activation, statistics in seen.items()}
     save_graph(quantized_graph(graph, plain, per_channel=False), out_path)
@@ -163,7 +172,7 @@ def calibrate(
     Returns:
         Treatments by activation, and the record: every site's trials and the choice, and the joint errors measured.
     """
-    graph = onnx.load(exported)
+    graph = read_graph(exported)
     found = sites(graph)
     held_out = list(texts[::HELD_OUT_STRIDE])
     fitted = [text for position, text in enumerate(texts) if position % HELD_OUT_STRIDE]
@@ -178,36 +187,28 @@ def calibrate(
     )
     # The longest texts come first, and cost most: the joint measurement has them, the many single ones do without.
     short = list(tokenizer.batches(sorted(held_out, key=len)[:SENSITIVITY_TEXTS], MEASURING_BATCH))
-    reference = _embeddings(graph, short, context.threads)
-    trials: dict[str, list[Trial]] = {}
-    for number, site in enumerate(found, start=1):
-        context.progress(f"calibrating int8: sensitivity of {site.name} ({number} of {len(found)})")
-        trials[site.activation] = [
-            Trial(
-                trial.treatment,
-                trial.product_error,
-                _mean_error(
-                    reference,
-                    _embeddings(quantized_graph(graph, {site.activation: trial.treatment}), short, context.threads),
-                ),
-            )
-            for trial in _candidates(site, seen[site.activation])
-        ]
-    picked = {activation: _pick(tried) for activation, tried in trials.items()}
+    context.progress(f"calibrating int8: treatments of {len(found)} sites")
+    tried = {site.activation: _candidates(graph, site, seen[site.activation]) for site in found}
+    treatments = {activation: [trial.treatment for trial in trials] for activation, trials in tried.items()}
+    measured = sensitivities(graph, found, treatments, short, context.threads, context.progress)
+    trials = {
+        activation: [replace(trial, sensitivity=value) for trial, value in zip(each, measured[activation], strict=True)]
+        for activation, each in tried.items()
+    }
+    picked = {activation: _pick(each) for activation, each in trials.items()}
     context.progress("calibrating int8: error of the whole graph")
     chosen, joint = _within_target(graph, picked, judging, context.threads)
     return chosen, _record(found, trials, picked, chosen, joint, len(texts))
 
 
 def statistics_of(
-    graph: onnx.ModelProto, found: Sequence[Site], fitted: Sequence[Batch], held_out: Sequence[Batch], threads: int
+    graph: Graph, found: Sequence[Site], fitted: Sequence[Batch], held_out: Sequence[Batch], threads: int
 ) -> dict[str, Statistics]:
     """Statistics of each site's activation, by its name: the largest values on `fitted`, sampled rows of `held_out`."""
     names = [site.activation for site in found]
-    watched = onnx.ModelProto()
-    watched.CopyFrom(graph)
-    del watched.graph.output[:]
-    watched.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
+    watched = graph.copy()
+    del watched.proto.graph.output[:]
+    watched.proto.graph.output.extend(helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in names)
     runner = session(watched, threads)
     largest: dict[str, FloatArray] = {}
     for batch in fitted:
@@ -241,9 +242,10 @@ def _scale(largest: float) -> float:
     return largest / LEVELS if largest > 0 else 1.0
 
 
-def _candidates(site: Site, seen: Statistics) -> list[Trial]:
+def _candidates(graph: Graph, site: Site, seen: Statistics) -> list[Trial]:
     """The best of each kind of treatment, by the error it leaves in the site's products on held-out rows."""
-    exact = seen.rows @ site.weights
+    original = np.concatenate([weights_of(graph, product) for product in site.products], axis=1)
+    exact = seen.rows @ original
     size = float(np.square(exact).sum()) or 1.0
 
     def product_error(treatment: Treatment, weights: FloatArray) -> float:
@@ -252,9 +254,9 @@ def _candidates(site: Site, seen: Statistics) -> list[Trial]:
         return float(np.square(rounded @ weights - exact).sum()) / size
 
     def tried(name: str, largest: FloatArray, alpha: float = 0.0) -> list[Trial]:
-        smoothing = smoothing_factors(largest, site.weights, alpha) if alpha else None
+        smoothing = smoothing_factors(largest, original, alpha) if alpha else None
         top = largest if smoothing is None else largest / smoothing
-        values, scales = quantize_weights(site.weights if smoothing is None else site.weights * smoothing[:, None])
+        values, scales = quantize_weights(original if smoothing is None else original * smoothing[:, None])
         weights = values * scales
         clips = [Treatment(name, _scale(float(top.max()) * clip), smoothing, alpha, clip) for clip in CLIPS]
         return [Trial(treatment, product_error(treatment, weights)) for treatment in clips]
@@ -295,17 +297,17 @@ def _pick(tried: Sequence[Trial]) -> Trial:
 
 
 def _within_target(
-    graph: onnx.ModelProto, picked: Mapping[str, Trial], judging: Sequence[Batch], threads: int
+    graph: Graph, picked: Mapping[str, Trial], judging: Sequence[Batch], threads: int
 ) -> tuple[dict[str, Treatment], dict[str, float]]:
     """Takes the most sensitive sites back to float until the measured error of the whole graph is within the target.
 
     Errors of single sites nearly add up, so how many must go is estimated from their sum before the next measurement.
     """
-    reference = _embeddings(graph, judging, threads)
+    reference = _embeddings(session(graph, threads), judging)
     remaining = dict(picked)
     while remaining:
         chosen = {activation: trial.treatment for activation, trial in remaining.items()}
-        errors = _errors(reference, _embeddings(quantized_graph(graph, chosen), judging, threads))
+        errors = errors_to(reference, _quantized_embeddings(graph, chosen, judging, threads))
         measured = float(errors.mean())
         if measured <= MAX_JOINT_ERROR:
             return chosen, {"mean": measured, "p99": float(np.percentile(errors, 99)), "target": MAX_JOINT_ERROR}
@@ -318,21 +320,18 @@ def _within_target(
     raise BuildError(f"no product can be int8 with a mean error of at most {MAX_JOINT_ERROR}")
 
 
-def _embeddings(graph: onnx.ModelProto, batches: Sequence[Batch], threads: int) -> FloatArray:
-    runner = session(graph, threads)
+def _quantized_embeddings(
+    graph: Graph, chosen: Mapping[str, Treatment], batches: Sequence[Batch], threads: int
+) -> FloatArray:
+    # By way of a file: quantized weights, too, may be more than a protobuf can hold.
+    with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
+        path = Path(folder) / FILE_NAME
+        save_graph(quantized_graph(graph, chosen), path)
+        return _embeddings(session(path, threads), batches)
+
+
+def _embeddings(runner: InferenceSession, batches: Sequence[Batch]) -> FloatArray:
     return np.concatenate([runner.run([EMBEDDING], batch.feeds)[0] for batch in batches])
-
-
-def _errors(reference: FloatArray, embeddings: FloatArray) -> npt.NDArray[np.float64]:
-    """1 - cosine of each row, float64 `[n]`; 2 where it is not finite, worse than any."""
-    first, second = reference.astype(np.float64), embeddings.astype(np.float64)
-    norms = np.linalg.norm(first, axis=1) * np.linalg.norm(second, axis=1)
-    errors = 1 - (first * second).sum(axis=1) / norms
-    return np.where(np.isfinite(errors), errors, 2.0)
-
-
-def _mean_error(reference: FloatArray, embeddings: FloatArray) -> float:
-    return float(_errors(reference, embeddings).mean())
 
 
 def _record(

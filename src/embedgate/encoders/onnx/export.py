@@ -13,12 +13,12 @@ The last two cost nothing, since they are computed anyway; diagnosis needs them.
 from __future__ import annotations
 
 import ast
+import gc
 import logging
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -27,7 +27,6 @@ import numpy as np
 import numpy.typing as npt
 import onnx
 import torch
-from onnx import numpy_helper
 from sentence_transformers import SentenceTransformer
 
 from embedgate.core.errors import BuildError, one_line
@@ -35,20 +34,18 @@ from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Stages
+from embedgate.encoders.onnx.graph import FILE_NAME, read_graph
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
 from embedgate.encoders.sentence_transformer import load
 
 # Part of the cache key: raise it whenever the exported graph changes.
-GRAPH_VERSION = 2
+GRAPH_VERSION = 3
 KIND = "onnx-fp32"
 # From 19 on, Q/DQ pairs take float16 and fp8; Gelu is an operator from 20 on.
 OPSET = 20
-FILE_NAME = "model.onnx"
 LIBRARIES = ("onnx", "onnxscript", "sentence-transformers", "torch", "transformers")
 OUTPUT_NAMES = ("sentence_embedding", "token_embeddings", "pooled")
-# A protobuf ends at 2 GiB; what a graph holds besides weights is small.
-SINGLE_FILE_BYTES = 1_900_000_000
 # Of a result to torch's, as a share of the largest value there: hidden states of some models reach hundreds.
 MAX_DIFFERENCE = 1e-4
 # Two batches: padding, a text of one token, punctuation and numbers.
@@ -84,27 +81,10 @@ class _Pipeline(torch.nn.Module):
         return outputs if pooled is None else (*outputs, pooled)
 
 
-@dataclass(frozen=True)
-class Product:
-    """A matrix product with weights: a linear layer, whose input is not another activation's product.
-
-    Attributes:
-        name: The layer's name in the model, for example `encoder.layer.0.intermediate.dense`.
-        node: The `MatMul` or `Gemm` node.
-        activation: Name of the tensor it reads.
-        weight: Name of its weights, an initializer.
-    """
-
-    name: str
-    node: onnx.NodeProto
-    activation: str
-    weight: str
-
-
 def exported_graph(model: Model, context: BuildContext) -> Path:
     """The model's ONNX graph, exported and verified if it is not in the cache yet.
 
-    Weights of 2 GB and more lie beside it, in `model.onnx.data`.
+    Its weights lie beside it, in `model.onnx.data`.
 
     Returns:
         Path of `model.onnx`.
@@ -125,38 +105,6 @@ def exported_graph(model: Model, context: BuildContext) -> Path:
 
     folder, _ = context.cache.get_or_build(KIND, key, build)
     return folder / FILE_NAME
-
-
-def weight_products(graph: onnx.ModelProto) -> list[Product]:
-    """Every `MatMul` and `Gemm` whose second operand is an initializer, in the order they run.
-
-    Products of two activations (attention scores, weighted values) are none.
-    """
-    initializers = {tensor.name for tensor in graph.graph.initializer}
-    return [
-        Product(node.name.removesuffix(f"/{node.op_type}"), node, node.input[0], node.input[1])
-        for node in graph.graph.node
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in initializers and node.input[0] not in initializers
-    ]
-
-
-def constants(graph: onnx.ModelProto) -> set[str]:
-    """Names of the values that come from initializers alone: as they are, dequantized, transposed or cast."""
-    found = {tensor.name for tensor in graph.graph.initializer}
-    for node in graph.graph.node:
-        if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in found:
-            found.add(node.output[0])
-    return found
-
-
-def product_names(graph: onnx.ModelProto) -> list[str]:
-    """Names of the nodes that multiply with weights, as they are or quantized; weights need not be loaded."""
-    constant = constants(graph)
-    return [
-        node.name
-        for node in graph.graph.node
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant and node.input[0] not in constant
-    ]
 
 
 def graph_stages(
@@ -191,25 +139,6 @@ def graph_stages(
     )
 
 
-def weight_bytes(path: Path) -> int:
-    """Bytes of all initializers of an ONNX file, data kept beside it included."""
-    return sum(numpy_helper.to_array(tensor).nbytes for tensor in onnx.load(path).graph.initializer)
-
-
-def file_bytes(path: Path) -> int:
-    """Bytes of a graph's files: itself, and its weights where they are kept beside it."""
-    beside = (path, path.with_name(f"{path.name}.data"), path.with_suffix(".bin"))
-    return sum(file.stat().st_size for file in beside if file.is_file())
-
-
-def save_graph(graph: onnx.ModelProto, path: Path) -> None:
-    """Writes a graph; one too big for a protobuf gets its weights beside it, in `<name>.data`."""
-    if graph.ByteSize() < SINGLE_FILE_BYTES:
-        onnx.save(graph, path)
-    else:
-        onnx.save(graph, path, save_as_external_data=True, location=f"{path.name}.data")
-
-
 def _export(model: Model, path: Path, threads: int) -> float:
     with _quiet():
         loaded = load(model, "cpu", torch.float32, attn_implementation="eager")
@@ -233,13 +162,26 @@ def _export(model: Model, path: Path, threads: int) -> float:
                 verbose=False,
             )
             assert program is not None
-            big = sum(p.numel() * p.element_size() for p in pipeline.parameters()) >= SINGLE_FILE_BYTES
-            program.save(path, external_data=big)
+            program.save(path, external_data=True)
         except Exception as error:
             kinds = ", ".join(type(module).__name__ for module in loaded)
             raise BuildError(f"{model.name} ({kinds}) cannot be exported to ONNX: {one_line(error)}") from error
-        _tidy(path)
-        return _verify(path, pipeline, tokenizer, threads)
+        expected = _expected(pipeline, tokenizer)
+    # Before ONNX Runtime holds the weights as well.
+    del program, pipeline, loaded
+    gc.collect()
+    _tidy(path)
+    return _verify(path, expected, threads)
+
+
+def _expected(pipeline: _Pipeline, tokenizer: Tokenizer) -> list[tuple[Batch, list[npt.NDArray[np.float32]]]]:
+    """The probes, and what torch makes of them."""
+    found = []
+    for batch in (batch for texts in PROBES for batch in tokenizer.batches(texts, len(texts))):
+        with torch.inference_mode():
+            results = pipeline(**{name: torch.from_numpy(values) for name, values in batch.feeds.items()})
+        found.append((batch, [result.numpy() for result in results]))
+    return found
 
 
 def _check_pooling(loaded: SentenceTransformer, model: Model) -> None:
@@ -260,7 +202,7 @@ def _check_tokens(loaded: SentenceTransformer, tokenizer: Tokenizer, roles: Iter
 
 def _tidy(path: Path) -> None:
     """Names products by their layers, and drops the exporter's notes: stack traces with the paths of this machine."""
-    graph = onnx.load(path, load_external_data=False)
+    graph = read_graph(path).proto
     for node in graph.graph.node:
         notes = {note.key: note.value for note in node.metadata_props}
         if node.op_type in ("MatMul", "Gemm") and _SCOPES in notes:
@@ -282,21 +224,16 @@ def _layer_name(scope: str) -> str:
     return scope.removeprefix("stages.").partition(".")[2].removeprefix("model.")
 
 
-def _verify(path: Path, pipeline: _Pipeline, tokenizer: Tokenizer, threads: int) -> float:
+def _verify(path: Path, expected: Sequence[tuple[Batch, Sequence[npt.NDArray[np.float32]]]], threads: int) -> float:
     """Largest difference of the graph in ONNX Runtime to torch, as a share of the largest value of each output."""
     runner = session(path, threads)
     worst = 0.0
-    for texts in PROBES:
-        for batch in tokenizer.batches(texts, len(texts)):
-            results = runner.run(None, batch.feeds)
-            with torch.inference_mode():
-                expected = pipeline(**{name: torch.from_numpy(values) for name, values in batch.feeds.items()})
-            real = batch.attention_mask.astype(bool)
-            for name, result, wanted in zip(OUTPUT_NAMES, results, expected, strict=False):
-                found, exact = np.asarray(result), wanted.numpy()
-                if name == "token_embeddings":
-                    found, exact = found[real], exact[real]
-                worst = max(worst, _relative_difference(found, exact))
+    for batch, wanted in expected:
+        results = runner.run(None, batch.feeds)
+        real = batch.attention_mask.astype(bool)
+        for name, result, exact in zip(OUTPUT_NAMES, map(np.asarray, results), wanted, strict=False):
+            kept = real if name == "token_embeddings" else ...
+            worst = max(worst, _relative_difference(result[kept], exact[kept]))
     if worst > MAX_DIFFERENCE:
         raise BuildError(
             f"the exported graph differs from torch by {worst:.2g} of the largest value, more than {MAX_DIFFERENCE:.0e}"

@@ -9,12 +9,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import onnx
-
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx.calibration import STATISTICS_BATCH, statistics_of, to_calibrate
-from embedgate.encoders.onnx.export import FILE_NAME, save_graph
+from embedgate.encoders.onnx.graph import FILE_NAME, read_graph, save_graph
 from embedgate.encoders.onnx.qdq import LARGEST_FP8, Treatment, quantized_graph, sites
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 
@@ -35,7 +33,7 @@ def fp8_graph(model: Model, context: BuildContext) -> tuple[Path, dict[str, Any]
     exported, texts, key = to_calibrate(model, context, VERSION)
 
     def build(folder: Path) -> dict[str, Any]:
-        graph = onnx.load(exported)
+        graph = read_graph(exported)
         found = sites(graph)
         context.progress(f"calibrating fp8: largest values of {len(found)} activations on {len(texts)} texts")
         batches = list(Tokenizer(model).batches(texts, STATISTICS_BATCH))

@@ -16,13 +16,14 @@ from typing import Any
 
 import numpy as np
 import onnx
-from onnx import NodeProto, TensorProto, external_data_helper, helper, numpy_helper
+from onnx import NodeProto, TensorProto, helper, numpy_helper
 
 from embedgate.core.errors import BuildError, one_line
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, FloatArray
-from embedgate.encoders.onnx.export import FILE_NAME, KIND, save_graph
+from embedgate.encoders.onnx.export import KIND
+from embedgate.encoders.onnx.graph import FILE_NAME, Graph, read_graph, save_graph
 from embedgate.encoders.onnx.session import LIBRARIES as ORT
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
@@ -88,7 +89,7 @@ def half_graph(model: Model, source: Path, context: BuildContext) -> tuple[Path,
     def build(folder: Path) -> dict[str, Any]:
         context.progress(f"converting {kind} to float16")
         graph = _with_shapes(source)
-        kept = float32_nodes(graph)
+        kept = float32_nodes(graph.proto)
         converted = converted_to_half(graph, kept)
         save_graph(converted, folder / FILE_NAME)
         _check(folder / FILE_NAME)
@@ -138,7 +139,7 @@ def _counts(node: NodeProto, types: Mapping[str, int]) -> bool:
     )
 
 
-def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.ModelProto:
+def converted_to_half(graph: Graph, kept: Collection[str]) -> Graph:
     """Converts all but the nodes named to float16; between two of these, nothing is rounded.
 
     ONNX Runtime's own converter casts what passes from one node kept in float32 to the next to float16 and back, and
@@ -152,8 +153,8 @@ def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.Mod
         BuildError: If a scale of a quantized graph cannot be float16, or the graph holds another (a loop, a branch).
     """
     _check_scales(graph)
-    inner = graph.graph
-    initializers = {tensor.name: tensor for tensor in inner.initializer}
+    inner = graph.proto.graph
+    initializers = graph.tensors
     values = (*inner.value_info, *inner.input, *inner.output)
     floats = {value.name for value in values if value.type.tensor_type.elem_type == TensorProto.FLOAT}
     floats |= {name for name, tensor in initializers.items() if tensor.data_type == TensorProto.FLOAT}
@@ -175,7 +176,8 @@ def converted_to_half(graph: onnx.ModelProto, kept: Collection[str]) -> onnx.Mod
                 continue
             if name in initializers:
                 if half:
-                    added.setdefault(f"{name}/float16", _half_tensor(initializers[name], f"{name}/float16"))
+                    if f"{name}/float16" not in added:
+                        added[f"{name}/float16"] = _half_tensor(graph.array(initializers[name]), f"{name}/float16")
                     node.input[place] = f"{name}/float16"
             elif half and name not in in_half:
                 node.input[place] = cast(name, TensorProto.FLOAT16, f"{name}/float16")
@@ -207,15 +209,15 @@ def _make_half(node: NodeProto) -> None:
         if attribute.HasField("g"):
             raise BuildError(f"{node.name} ({node.op_type}) holds a graph of its own, which cannot become float16")
         if attribute.HasField("t") and attribute.t.data_type == TensorProto.FLOAT:
-            attribute.t.CopyFrom(_half_tensor(attribute.t, attribute.t.name))
+            attribute.t.CopyFrom(_half_tensor(numpy_helper.to_array(attribute.t), attribute.t.name))
         if node.op_type == "Cast" and attribute.name == "to" and attribute.i == TensorProto.FLOAT:
             attribute.i = TensorProto.FLOAT16
 
 
-def _half_tensor(tensor: TensorProto, name: str) -> TensorProto:
-    """A tensor in float16; what lies beyond its range, such as a mask's lowest number, becomes its largest."""
+def _half_tensor(values: FloatArray, name: str) -> TensorProto:
+    """Values in float16; what lies beyond its range, such as a mask's lowest number, becomes its largest."""
     largest = np.finfo(np.float16).max
-    return numpy_helper.from_array(np.clip(numpy_helper.to_array(tensor), -largest, largest).astype(np.float16), name)
+    return numpy_helper.from_array(np.clip(values, -largest, largest).astype(np.float16), name)
 
 
 def _rename(node: NodeProto, old: str, new: str) -> None:
@@ -223,14 +225,12 @@ def _rename(node: NodeProto, old: str, new: str) -> None:
         names[:] = [new if name == old else name for name in names]
 
 
-def _with_shapes(source: Path) -> onnx.ModelProto:
-    """A graph with the types of all its values, weights of any size loaded."""
+def _with_shapes(source: Path) -> Graph:
+    """A graph with the types of all its values."""
     with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
         shaped = Path(folder) / FILE_NAME
         onnx.shape_inference.infer_shapes_path(source, shaped)
-        graph = onnx.load(shaped, load_external_data=False)
-    external_data_helper.load_external_data_for_model(graph, str(source.parent))
-    return graph
+        return Graph(read_graph(shaped).proto, source.parent)
 
 
 def _check(path: Path) -> None:
@@ -240,13 +240,13 @@ def _check(path: Path) -> None:
         raise BuildError(f"the graph cannot be converted to float16: {one_line(error)}") from error
 
 
-def _check_scales(graph: onnx.ModelProto) -> None:
+def _check_scales(graph: Graph) -> None:
     """Refuses scales that float16 would round to something else, or to nothing."""
-    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
-    for node in graph.graph.node:
+    tensors = graph.tensors
+    for node in graph.proto.graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[1] not in tensors:
             continue
-        scales = numpy_helper.to_array(tensors[node.input[1]]).astype(np.float64)
+        scales = graph.array(tensors[node.input[1]]).astype(np.float64)
         error = float(np.max(np.abs(scales.astype(np.float16) - scales) / scales))
         if not error <= MAX_SCALE_ERROR:
             layer = node.name.rpartition("/")[0]

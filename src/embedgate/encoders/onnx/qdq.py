@@ -18,7 +18,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from embedgate.core.errors import BuildError
 from embedgate.encoders import FloatArray
-from embedgate.encoders.onnx.export import Product, weight_products
+from embedgate.encoders.onnx.graph import Graph, Product, weight_products
 
 LEVELS = 127
 # The largest number of E4M3 without infinities (Micikevicius et al. 2022, https://arxiv.org/abs/2209.05433).
@@ -33,12 +33,10 @@ class Site:
     Attributes:
         activation: Name of the tensor.
         products: The products, in the order they run.
-        weights: Their weights side by side, float32 `[in, out of all products]`.
     """
 
     activation: str
     products: tuple[Product, ...]
-    weights: FloatArray
 
     @property
     def name(self) -> str:
@@ -70,16 +68,19 @@ class Treatment:
         return {"treatment": self.name, "scale": self.scale, "alpha": self.alpha, "clip": self.clip}
 
 
-def sites(graph: onnx.ModelProto) -> list[Site]:
+def sites(graph: Graph) -> list[Site]:
     """Activations that products with weights read, in the order they run."""
-    weights = _matrices(graph)
     readers: dict[str, list[Product]] = {}
-    for product in weight_products(graph):
+    for product in weight_products(graph.proto):
         readers.setdefault(product.activation, []).append(product)
-    return [
-        Site(activation, tuple(products), np.concatenate([weights[product.weight] for product in products], axis=1))
-        for activation, products in readers.items()
-    ]
+    return [Site(activation, tuple(products)) for activation, products in readers.items()]
+
+
+def weights_of(graph: Graph, product: Product) -> FloatArray:
+    """A product's weights, float32 `[in, out]`; mapped from their file, where they are not transposed."""
+    matrix = graph.array(graph.tensors[product.weight]).astype(np.float32, copy=False)
+    transposed = any(attribute.name == "transB" and attribute.i for attribute in product.node.attribute)
+    return matrix.T if transposed else matrix
 
 
 def quantize_weights(
@@ -117,8 +118,8 @@ def fp8_weights(weights: FloatArray) -> tuple[npt.NDArray[Any], FloatArray]:
 
 
 def quantized_graph(
-    graph: onnx.ModelProto, treatments: Mapping[str, Treatment], per_channel: bool = True, kind: str = "int8"
-) -> onnx.ModelProto:
+    graph: Graph, treatments: Mapping[str, Treatment], per_channel: bool = True, kind: str = "int8"
+) -> Graph:
     """Quantizes the products of the sites that have a treatment; the others stay in float.
 
     A smoothed activation is multiplied by an explicit `Mul`: after a layer norm that a residual reads too, and after
@@ -133,17 +134,16 @@ def quantized_graph(
     Raises:
         BuildError: If a treatment names no site.
     """
-    quantized = onnx.ModelProto()
-    quantized.CopyFrom(graph)
-    weights = _matrices(quantized)
-    products = {id(product.node): product for product in weight_products(quantized)}
+    quantized = graph.copy()
+    inner = quantized.proto.graph
+    products = {id(product.node): product for product in weight_products(quantized.proto)}
     unknown = set(treatments) - {product.activation for product in products.values()}
     if unknown:
         raise BuildError(f"no product reads {sorted(unknown)[0]!r}")
     rewritten: list[onnx.NodeProto] = []
     added: list[TensorProto] = []
     smoothed: set[str] = set()
-    for node in quantized.graph.node:
+    for node in inner.node:
         product = products.get(id(node))
         if product is None or product.activation not in treatments:
             rewritten.append(node)
@@ -154,15 +154,15 @@ def quantized_graph(
             multiplication, factors = _smoothed(product.activation, treatment.smoothing)
             rewritten.append(multiplication)
             added.append(factors)
-        nodes, tensors = _quantized_product(product, weights[product.weight], treatment, per_channel, kind)
+        nodes, tensors = _quantized_product(product, weights_of(graph, product), treatment, per_channel, kind)
         rewritten += nodes
         added += tensors
-    del quantized.graph.node[:]
-    quantized.graph.node.extend(rewritten)
+    del inner.node[:]
+    inner.node.extend(rewritten)
     used = {name for node in rewritten for name in node.input}
-    kept = [tensor for tensor in quantized.graph.initializer if tensor.name in used]
-    del quantized.graph.initializer[:]
-    quantized.graph.initializer.extend([*kept, *added])
+    kept = [tensor for tensor in inner.initializer if tensor.name in used]
+    del inner.initializer[:]
+    inner.initializer.extend([*kept, *added])
     return quantized
 
 
@@ -206,14 +206,3 @@ def _quantized_product(
     if biased:
         nodes.append(helper.make_node("Add", [result, node.input[2]], list(node.output), f"{name}/Add"))
     return nodes, tensors
-
-
-def _matrices(graph: onnx.ModelProto) -> dict[str, FloatArray]:
-    """Weights of the products by the initializer's name, float32 `[in, out]`."""
-    tensors = {tensor.name: tensor for tensor in graph.graph.initializer}
-    matrices = {}
-    for product in weight_products(graph):
-        matrix = numpy_helper.to_array(tensors[product.weight]).astype(np.float32)
-        transposed = any(attribute.name == "transB" and attribute.i for attribute in product.node.attribute)
-        matrices[product.weight] = matrix.T if transposed else matrix
-    return matrices

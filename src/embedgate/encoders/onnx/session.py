@@ -5,10 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import onnx
 import onnxruntime as ort
 
 from embedgate.core.machine import this_machine
+from embedgate.encoders.onnx.graph import Graph
 
 # What a graph that derives from an exported one depends on; ONNX Runtime comes as either of two distributions.
 LIBRARIES = ("onnx", "onnxruntime", "onnxruntime-gpu")
@@ -21,7 +21,7 @@ QUIET = 3
 
 
 def session(
-    graph: Path | onnx.ModelProto,
+    graph: Path | Graph,
     threads: int,
     optimized: Path | None = None,
     device: str = "cpu",
@@ -30,7 +30,7 @@ def session(
     """A session on a device's provider; ONNX Runtime falls back to the CPU's by itself, which its providers then tell.
 
     Args:
-        graph: The graph, or where it is.
+        graph: Where the graph is; or one in memory, most of whose weights lie in its folder.
         threads: Threads of its own pool.
         optimized: Where to write the graph that really runs, weights beside it.
         device: `cpu` or `cuda`.
@@ -51,7 +51,9 @@ def session(
     if profile is not None:
         options.enable_profiling = True
         options.profile_file_prefix = str(profile)
-    source = str(graph) if isinstance(graph, Path) else graph.SerializeToString()
+    if isinstance(graph, Graph):
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(graph.folder))
+    source = graph.proto.SerializeToString() if isinstance(graph, Graph) else str(graph)
     providers: list[Any] = [PROVIDER]
     if device == "cuda":
         ort.preload_dlls()  # CUDA's libraries as torch has brought them

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import onnx
 import onnxruntime as ort
 from onnxruntime.quantization import QuantType, quantize_dynamic
 
@@ -24,15 +23,8 @@ from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stag
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.calibration import calibrated_graph
-from embedgate.encoders.onnx.export import (
-    FILE_NAME,
-    constants,
-    exported_graph,
-    file_bytes,
-    graph_stages,
-    quiet_logging,
-    weight_bytes,
-)
+from embedgate.encoders.onnx.export import exported_graph, graph_stages, quiet_logging
+from embedgate.encoders.onnx.graph import FILE_NAME, constants, file_bytes, read_graph, weight_bytes
 from embedgate.encoders.onnx.half import half_graph
 from embedgate.encoders.onnx.session import PROVIDERS, session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
@@ -40,7 +32,7 @@ from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import PROBE, without_cuda
 
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
-DYNAMIC_VERSION = 1
+DYNAMIC_VERSION = 2
 
 # Types as ONNX Runtime's profile calls them.
 TYPE_NAMES = {"float": "float32", "float16": "float16", "bfloat16": "bfloat16", "int8": "int8", "uint8": "int8"}
@@ -119,7 +111,7 @@ class GraphEncoder(Encoder):
             optimized = Path(folder) / FILE_NAME
             self._session = session(path, context.threads, optimized, self._device)
             # Only what the nodes are is read: weights of any size stay in their own file, and go with the folder.
-            self._optimized = onnx.load(optimized, load_external_data=False)
+            self._optimized = read_graph(optimized).proto
 
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
         """See `Encoder.encode`."""
@@ -235,7 +227,7 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
                 op_types_to_quantize=["MatMul", "Gemm"],
                 per_channel=True,
                 weight_type=QuantType.QInt8,
-                use_external_data_format=exported.with_name(f"{FILE_NAME}.data").exists(),
+                use_external_data_format=True,
             )
 
     folder, _ = context.cache.get_or_build("onnx-int8", key, make)

@@ -23,7 +23,8 @@ from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.onnx.export import exported_graph, file_bytes
+from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.graph import file_bytes
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.registry import stability_of
 

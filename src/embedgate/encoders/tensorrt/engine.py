@@ -18,7 +18,7 @@ from embedgate.core.errors import BuildError, one_line
 from embedgate.core.files import write_whole
 from embedgate.encoders import BuildContext
 from embedgate.encoders.gpu.stream import Gpu
-from embedgate.encoders.onnx.export import FILE_NAME
+from embedgate.encoders.onnx.graph import FILE_NAME
 from embedgate.encoders.tensorrt.buckets import Bucket
 from embedgate.encoders.tensorrt.library import Library
 

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import onnx
 import torch
 from torch import Tensor
 
@@ -19,7 +18,8 @@ from embedgate.core.errors import BuildError, EncodeError, one_line
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.gpu.stream import WARM_UPS, CudaStream
-from embedgate.encoders.onnx.export import graph_stages, product_names
+from embedgate.encoders.onnx.export import graph_stages
+from embedgate.encoders.onnx.graph import product_names, read_graph
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.tensorrt.buckets import Bucket, bucket_of
@@ -132,8 +132,7 @@ class TensorRTEncoder(Encoder):
     def evidence(self) -> Evidence:
         """Products by the type they compute in, as the engine inspector tells it of every layer and profile."""
         told = [self._inspected(place) for place in range(len(self._made.buckets))]
-        graph = onnx.load(self._made.graph, load_external_data=False)
-        found = inspect(told, product_names(graph))
+        found = inspect(told, product_names(read_graph(self._made.graph).proto))
         problems = contradictions(self._combination, found.products, self._stream.device)
         if not found.products.keys() - {"unknown"}:
             problems = (*problems, UNPROVEN)

@@ -1,0 +1,149 @@
+"""ONNX graphs whose weights stay in their file.
+
+A graph is a few hundred kilobytes of nodes, and a file of weights beside it, `<name>.data`, whatever their size: a
+protobuf ends at 2 GiB, and a copy of the weights for each step of the way would be the most of a build's memory. Who
+changes a graph changes nodes, and reads the weights it needs one after the other.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import onnx
+from onnx import TensorProto, external_data_helper, helper, numpy_helper
+
+FILE_NAME = "model.onnx"
+# What is smaller stays in the graph, shapes and scales among it, so that tools that look at nodes alone see it.
+LEAST_BESIDE = 1024
+# Of weights in their file, in bytes: what vector instructions read best.
+ALIGNMENT = 64
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A graph in memory; the weights that lie in a file are read when they are asked for.
+
+    Attributes:
+        proto: The graph. Its initializers are whole, or say where in `folder` their data lie.
+        folder: Where those files are.
+    """
+
+    proto: onnx.ModelProto
+    folder: Path
+
+    @property
+    def tensors(self) -> dict[str, TensorProto]:
+        """Its initializers by name."""
+        return {tensor.name: tensor for tensor in self.proto.graph.initializer}
+
+    def array(self, tensor: TensorProto) -> npt.NDArray[Any]:
+        """The values of an initializer; of one in a file, they are mapped, and not read before they are used."""
+        if not external_data_helper.uses_external_data(tensor):
+            return numpy_helper.to_array(tensor)
+        told = external_data_helper.ExternalDataInfo(tensor)
+        return np.memmap(
+            self.folder / told.location,
+            dtype=helper.tensor_dtype_to_np_dtype(tensor.data_type),
+            mode="r",
+            offset=told.offset or 0,
+            shape=tuple(tensor.dims),
+        )
+
+    def copy(self) -> Graph:
+        """A graph of its own, of the same weights."""
+        proto = onnx.ModelProto()
+        proto.CopyFrom(self.proto)
+        return Graph(proto, self.folder)
+
+
+@dataclass(frozen=True)
+class Product:
+    """A matrix product with weights: a linear layer, whose input is not another activation's product.
+
+    Attributes:
+        name: The layer's name in the model, for example `encoder.layer.0.intermediate.dense`.
+        node: The `MatMul` or `Gemm` node.
+        activation: Name of the tensor it reads.
+        weight: Name of its weights, an initializer.
+    """
+
+    name: str
+    node: onnx.NodeProto
+    activation: str
+    weight: str
+
+
+def read_graph(path: Path) -> Graph:
+    """Reads a graph without its weights."""
+    return Graph(onnx.load(path, load_external_data=False), path.parent)
+
+
+def save_graph(graph: Graph, path: Path) -> None:
+    """Writes a graph, and its weights beside it, in `<name>.data`.
+
+    Args:
+        graph: The graph; it is used up.
+        path: Where it goes, in a folder that has no such file.
+    """
+    data = path.with_name(f"{path.name}.data")
+    with data.open("xb") as stream:
+        for tensor in graph.proto.graph.initializer:
+            outside = external_data_helper.uses_external_data(tensor)
+            if not outside and len(tensor.raw_data) < LEAST_BESIDE:
+                continue
+            values = graph.array(tensor)
+            stream.write(bytes(-stream.tell() % ALIGNMENT))
+            tensor.raw_data = b""
+            external_data_helper.set_external_data(tensor, data.name, stream.tell(), values.nbytes)
+            tensor.ClearField("raw_data")
+            values.tofile(stream)
+    onnx.save(graph.proto, path)
+
+
+def weight_products(graph: onnx.ModelProto) -> list[Product]:
+    """Every `MatMul` and `Gemm` whose second operand is an initializer, in the order they run.
+
+    Products of two activations (attention scores, weighted values) are none.
+    """
+    initializers = {tensor.name for tensor in graph.graph.initializer}
+    return [
+        Product(node.name.removesuffix(f"/{node.op_type}"), node, node.input[0], node.input[1])
+        for node in graph.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in initializers and node.input[0] not in initializers
+    ]
+
+
+def constants(graph: onnx.ModelProto) -> set[str]:
+    """Names of the values that come from initializers alone: as they are, dequantized, transposed or cast."""
+    found = {tensor.name for tensor in graph.graph.initializer}
+    for node in graph.graph.node:
+        if node.op_type in ("DequantizeLinear", "Transpose", "Cast") and node.input[0] in found:
+            found.add(node.output[0])
+    return found
+
+
+def product_names(graph: onnx.ModelProto) -> list[str]:
+    """Names of the nodes that multiply with weights, as they are or quantized; weights need not be loaded."""
+    constant = constants(graph)
+    return [
+        node.name
+        for node in graph.graph.node
+        if node.op_type in ("MatMul", "Gemm") and node.input[1] in constant and node.input[0] not in constant
+    ]
+
+
+def weight_bytes(path: Path) -> int:
+    """Bytes of all initializers of an ONNX file, data kept beside it included."""
+    tensors = read_graph(path).proto.graph.initializer
+    return sum(math.prod(t.dims) * helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
+
+
+def file_bytes(path: Path) -> int:
+    """Bytes of a graph's files: itself, and its weights where they are kept beside it."""
+    beside = (path, path.with_name(f"{path.name}.data"), path.with_suffix(".bin"))
+    return sum(file.stat().st_size for file in beside if file.is_file())
