@@ -9,15 +9,19 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
+from helpers.families import bert, t5
 from sentence_transformers import SentenceTransformer
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import this_machine
+from embedgate.core.model import resolve
 from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.export import exported_graph
+from embedgate.encoders.onnx.session import session
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import encoder as onnxruntime
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder, build, unavailable
 
@@ -251,3 +255,27 @@ def test_exact_kernels_give_the_same_embeddings(model, int8, context, monkeypatc
     assert exact.evidence().details["u8u8_kernels"] is True
     assert exact.evidence().problems == ()
     np.testing.assert_allclose(exact.encode(TEXTS), int8.encode(TEXTS), atol=1e-4)
+
+
+@pytest.mark.parametrize("family", [bert, t5], ids=["tokens", "dense"])
+def test_int8_is_what_quantize_dynamic_makes_to_the_bits(family, tmp_path):
+    """The library holds all weights three times meanwhile; of a large model, that is gigabytes."""
+    from onnxruntime.quantization import QuantType, quantize_dynamic
+
+    from embedgate.encoders.onnx.graph import product_names, read_graph, save_graph
+    from embedgate.encoders.onnx.qdq import dynamic_graph
+
+    family(tmp_path)
+    other = resolve(str(tmp_path))
+    source = exported_graph(other, BuildContext(threads=1, cache=ArtefactCache(tmp_path / "cache")))
+    for name in ("ours", "theirs"):
+        (tmp_path / name).mkdir()
+    ours, theirs = tmp_path / "ours" / "model.onnx", tmp_path / "theirs" / "model.onnx"
+    save_graph(dynamic_graph(read_graph(source)), ours)
+    quantize_dynamic(
+        source, theirs, op_types_to_quantize=["MatMul", "Gemm"], per_channel=True, weight_type=QuantType.QInt8
+    )
+    assert product_names(read_graph(ours).proto) == []
+    for batch in Tokenizer(other).batches(TEXTS, 4):
+        for mine, expected in zip(*(session(path, 1).run(None, batch.feeds) for path in (ours, theirs)), strict=True):
+            np.testing.assert_array_equal(mine, expected)

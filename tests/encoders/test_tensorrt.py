@@ -29,8 +29,9 @@ from embedgate.data import load_calibration
 from embedgate.encoders import BuildContext, tensorrt
 from embedgate.encoders.gpu.stream import Gpu
 from embedgate.encoders.onnx.calibration import calibrated_graph
-from embedgate.encoders.onnx.export import exported_graph, product_names
+from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.fp8 import fp8_graph
+from embedgate.encoders.onnx.graph import product_names
 from embedgate.encoders.onnx.half import half_graph
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Tokenizer

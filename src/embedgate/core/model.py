@@ -118,6 +118,12 @@ class Model:
         return tuple(str(module["type"]).rpartition(".")[2] for module in self._modules)
 
     @property
+    def reads_images(self) -> bool:
+        """Whether it has a processor of images, whether or not it reads texts."""
+        processors = [json_of(file) for file in self.path.rglob("*processor_config.json")]
+        return any("image" in key for processor in processors for key in processor)
+
+    @property
     def trained_dims(self) -> tuple[int, ...]:
         """Fewer dimensions that its card says it is trained to be truncated to, greatest first.
 

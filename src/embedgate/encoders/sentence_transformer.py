@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -67,8 +68,12 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
 
     Raises:
-        ModelError: If its tokenizer has no pad token.
+        ModelError: If its tokenizer has no pad token, or it reads no text, or images without Pillow.
     """
+    if model.reads_images and find_spec("PIL") is None:
+        raise ModelError(
+            f"{model.path} reads images, too, and loads with Pillow alone, which is not installed", "pip install pillow"
+        )
     shows_progress = transformers_logging.is_progress_bar_enabled()
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     try:
@@ -82,6 +87,11 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     finally:
         if shows_progress:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
+    if "text" not in loaded.modalities:
+        raise ModelError(
+            f"{model.path} embeds {' and '.join(map(str, loaded.modalities))}, and no text",
+            "embedgate gates models that embed texts",
+        )
     tokenizer = getattr(loaded[0], "tokenizer", None)
     if getattr(tokenizer, "pad_token", "") is None:
         raise no_pad_token(model.path)
@@ -169,7 +179,8 @@ class SentenceTransformerEncoder(Encoder):
         finally:
             keeps_pooled.remove()
         masks = self._masks(role, texts, task)
-        if masks is None or any("input_ids" not in row for row in rows):
+        # A table of embeddings has no ids, and CLIP gives no embedding of a token.
+        if masks is None or any(part not in row for row in rows for part in ("input_ids", "token_embeddings")):
             return None
         kept = [mask.to(row["input_ids"].device) for mask, row in zip(masks, rows, strict=True)]
         return Stages(

@@ -157,13 +157,76 @@ def quantized_graph(
         nodes, tensors = _quantized_product(product, weights_of(graph, product), treatment, per_channel, kind)
         rewritten += nodes
         added += tensors
+    _replace(inner, rewritten, added)
+    return quantized
+
+
+def dynamic_graph(graph: Graph) -> Graph:
+    """Quantizes every product with weights; activations are quantized as they come, with a scale for each batch.
+
+    As ONNX Runtime's `quantize_dynamic` does, per channel and symmetric, to the same bits. That holds all weights three
+    times while it works, this one product's.
+
+    Args:
+        graph: The exported graph; it is left as it is.
+    """
+    quantized = graph.copy()
+    inner = quantized.proto.graph
+    products = {product.node.name: product for product in weight_products(quantized.proto)}
+    rewritten: list[onnx.NodeProto] = []
+    added: list[TensorProto] = []
+    known: set[str] = set()
+    for node in inner.node:
+        if node.name not in products:
+            rewritten.append(node)
+            continue
+        product = products[node.name]
+        activation, name = product.activation, product.name
+        read = [f"{activation}/uint8", f"{activation}/scale", f"{activation}/zero"]
+        if activation not in known:
+            known.add(activation)
+            quantize = f"{activation}/DynamicQuantizeLinear"
+            rewritten.append(helper.make_node("DynamicQuantizeLinear", [activation], read, quantize))
+        values, scales = quantize_weights(weights_of(graph, product))
+        tensors = [
+            numpy_helper.from_array(values, f"{name}/weight_int8"),
+            numpy_helper.from_array(np.zeros(scales.shape, dtype=np.int8), f"{name}/weight_zero"),
+            numpy_helper.from_array(scales, f"{name}/weight_scale"),
+        ]
+        added += tensors
+        weight, zero, scale = (tensor.name for tensor in tensors)
+        result = f"{name}/product" if _biased(node) else node.output[0]
+        rewritten += [
+            helper.make_node("MatMulInteger", [read[0], weight, read[2], zero], [f"{name}/int32"], node.name),
+            helper.make_node("Cast", [f"{name}/int32"], [f"{name}/sums"], f"{name}/Cast", to=TensorProto.FLOAT),
+            helper.make_node("Mul", [read[1], scale], [f"{name}/steps"], f"{name}/Steps"),
+            helper.make_node("Mul", [f"{name}/sums", f"{name}/steps"], [result], f"{name}/Mul"),
+            *_addition(product, result),
+        ]
+    _replace(inner, rewritten, added)
+    return quantized
+
+
+def _replace(inner: onnx.GraphProto, nodes: list[onnx.NodeProto], added: list[TensorProto]) -> None:
+    """Puts nodes in the place of a graph's own, and leaves out the initializers that none of them reads."""
     del inner.node[:]
-    inner.node.extend(rewritten)
-    used = {name for node in rewritten for name in node.input}
+    inner.node.extend(nodes)
+    used = {name for node in nodes for name in node.input}
     kept = [tensor for tensor in inner.initializer if tensor.name in used]
     del inner.initializer[:]
     inner.initializer.extend([*kept, *added])
-    return quantized
+
+
+def _biased(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Gemm" and len(node.input) == 3
+
+
+def _addition(product: Product, result: str) -> list[onnx.NodeProto]:
+    """A `Gemm`'s bias, added to its product: within it, it would have to be quantized, too."""
+    node = product.node
+    if not _biased(node):
+        return []
+    return [helper.make_node("Add", [result, node.input[2]], list(node.output), f"{product.name}/Add")]
 
 
 def _smoothed(activation: str, smoothing: FloatArray) -> tuple[onnx.NodeProto, TensorProto]:
@@ -192,9 +255,7 @@ def _quantized_product(
     ]
     step = [tensor.name for tensor in tensors[:2]]
     inputs = [tensor.name for tensor in tensors[2:]]
-    # A Gemm's bias would have to be quantized too, so it becomes a product and a sum.
-    biased = node.op_type == "Gemm" and len(node.input) == 3
-    result = f"{name}/product" if biased else node.output[0]
+    result = f"{name}/product" if _biased(node) else node.output[0]
     nodes = [
         helper.make_node("QuantizeLinear", [activation, *step], [f"{name}/{kind}"], f"{name}/QuantizeLinear"),
         helper.make_node(
@@ -202,7 +263,6 @@ def _quantized_product(
         ),
         helper.make_node("DequantizeLinear", inputs, [f"{name}/weight"], f"{name}/DequantizeWeight", axis=1),
         helper.make_node("MatMul", [f"{name}/activation", f"{name}/weight"], [result], f"{name}/MatMul"),
+        *_addition(product, result),
     ]
-    if biased:
-        nodes.append(helper.make_node("Add", [result, node.input[2]], list(node.output), f"{name}/Add"))
     return nodes, tensors

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import onnxruntime as ort
-from onnxruntime.quantization import QuantType, quantize_dynamic
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
@@ -23,9 +21,10 @@ from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stag
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.calibration import calibrated_graph
-from embedgate.encoders.onnx.export import exported_graph, graph_stages, quiet_logging
-from embedgate.encoders.onnx.graph import FILE_NAME, constants, file_bytes, read_graph, weight_bytes
+from embedgate.encoders.onnx.export import exported_graph, graph_stages
+from embedgate.encoders.onnx.graph import FILE_NAME, constants, file_bytes, read_graph, save_graph, weight_bytes
 from embedgate.encoders.onnx.half import half_graph
+from embedgate.encoders.onnx.qdq import dynamic_graph
 from embedgate.encoders.onnx.session import PROVIDERS, session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.registry import stability_of
@@ -219,16 +218,7 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
 
     def make(folder: Path) -> None:
         context.progress(f"quantizing {model.name} for ONNX Runtime")
-        # The quantizer advises, on the root logger, to do what the exporter did already.
-        with quiet_logging(logging.WARNING):
-            quantize_dynamic(
-                exported,
-                folder / FILE_NAME,
-                op_types_to_quantize=["MatMul", "Gemm"],
-                per_channel=True,
-                weight_type=QuantType.QInt8,
-                use_external_data_format=True,
-            )
+        save_graph(dynamic_graph(read_graph(exported)), folder / FILE_NAME)
 
     folder, _ = context.cache.get_or_build("onnx-int8", key, make)
     return folder / FILE_NAME

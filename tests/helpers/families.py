@@ -1,0 +1,411 @@
+"""Small models with the structure of those that people use: random weights, tokenizers of their kind trained here.
+
+What an embedding means is lost with the weights. That every backend computes what Sentence Transformers does is not:
+pooling, padding, prompts, tokens, further modules and types of files are those of the models named.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache, partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense, Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
+from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+from embedgate.core.model import DEFAULT_MODEL, resolve
+from embedgate.data import load_calibration
+
+SEED = 7
+WORDS = 2000
+HIDDEN = 64
+LIMIT = 128
+SIZES = {"hidden_size": HIDDEN, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 128}
+# Weights of the usual spread would leave all texts alike after two layers.
+SPREAD = {"initializer_range": 0.1}
+BERT_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
+BERT_NAMES = {"pad_token": "[PAD]", "unk_token": "[UNK]", "cls_token": "[CLS]", "sep_token": "[SEP]"}
+ROBERTA_TOKENS = ("<s>", "<pad>", "</s>", "<unk>", "<mask>")
+NO_TYPES = {"model_input_names": ["input_ids", "attention_mask"]}
+QWEN_PROMPT = "Instruct: Given a web search query, retrieve relevant passages that answer the query\nQuery:"
+GEMMA_PROMPTS = {
+    "query": "task: search result | query: ",
+    "document": "title: none | text: ",
+    "STS": "task: sentence similarity | query: ",
+    "Clustering": "task: clustering | query: ",
+    "PairClassification": "task: sentence similarity | query: ",
+}
+
+
+@dataclass(frozen=True)
+class Family:
+    """Models of one structure.
+
+    Attributes:
+        name: The architecture.
+        like: Models that people use.
+        traits: What sets it apart.
+        write: Writes a small one into an empty folder.
+    """
+
+    name: str
+    like: str
+    traits: str
+    write: Callable[[Path], None] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def wordpiece() -> Tokenizer:
+    """As BERT reads: lower case, pieces of words."""
+    made = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    made.normalizer = normalizers.BertNormalizer(lowercase=True)
+    made.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    made.decoder = decoders.WordPiece()
+    return _trained(made, trainers.WordPieceTrainer, BERT_TOKENS, "[CLS] $A [SEP]")
+
+
+def byte_pairs(tokens: Sequence[str], single: str) -> Tokenizer:
+    """As RoBERTa, ModernBERT and Qwen read: pairs of bytes, case kept."""
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    made.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    return _trained(made, partial(trainers.BpeTrainer, initial_alphabet=alphabet), tokens, single)
+
+
+def unigrams(tokens: Sequence[str], single: str) -> Tokenizer:
+    """As SentencePiece's models read: XLM-RoBERTa, T5, DeBERTa."""
+    unknown = next(token for token in tokens if "unk" in token.lower())
+    made = Tokenizer(models.Unigram())
+    made.normalizer = normalizers.Sequence([normalizers.NFKC(), normalizers.Replace(Regex(" {2,}"), " ")])
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Metaspace()
+    return _trained(made, partial(trainers.UnigramTrainer, unk_token=unknown), tokens, single)
+
+
+@cache
+def _texts() -> tuple[str, ...]:
+    return tuple(load_calibration()[0])
+
+
+def _trained(made: Tokenizer, trainer: Callable[..., Any], tokens: Sequence[str], single: str) -> Tokenizer:
+    made.train_from_iterator(_texts(), trainer(vocab_size=WORDS, special_tokens=list(tokens), show_progress=False))
+    special = [(token, made.token_to_id(token)) for token in tokens if token in single]
+    made.post_processor = processors.TemplateProcessing(single=single, pair=f"{single} $B", special_tokens=special)
+    return made
+
+
+def of_transformer(
+    folder: Path,
+    *,
+    tokenizer: Callable[[], Tokenizer],
+    config: str,
+    named: Mapping[str, str],
+    settings: Mapping[str, Any],
+    pooling: str = "mean",
+    modules: Callable[[], Sequence[torch.nn.Module]] = lambda: [Normalize()],
+    dtype: torch.dtype = torch.float32,
+    shard: str | None = None,
+    tokenizer_settings: Mapping[str, Any] = {},
+    **sentence_transformer: Any,
+) -> None:
+    """Writes a Sentence Transformer that begins with a transformer.
+
+    Args:
+        folder: Where it goes.
+        tokenizer: Makes its tokenizer.
+        config: Name of its config's class in transformers; the model's class is named alike.
+        named: Its special tokens by their part, for example `pad_token`.
+        settings: Its config's.
+        pooling: How tokens become one embedding.
+        modules: Makes what follows the pooling.
+        dtype: Type its weights are saved in.
+        shard: Largest size of a file of weights; None for one file.
+        tokenizer_settings: Its tokenizer's, besides its tokens.
+        **sentence_transformer: Prompts, similarity and truncation.
+    """
+    made = tokenizer()
+    bare, whole = folder / "bare", folder / "whole"
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made, model_max_length=LIMIT, **named, **tokenizer_settings
+    ).save_pretrained(bare)
+    ids = {f"{part}_id": made.token_to_id(token) for part, token in named.items() if part in _COUNTED}
+    torch.manual_seed(SEED)
+    chosen = getattr(transformers, config)(vocab_size=made.get_vocab_size(), **{**ids, **settings})
+    model = getattr(transformers, settings.get("model", config.replace("Config", "Model")))(chosen)
+    model.to(dtype).save_pretrained(bare)
+    loaded = Transformer(str(bare), model_kwargs={"dtype": dtype})
+    torch.manual_seed(SEED)
+    after = [Pooling(loaded.get_embedding_dimension(), pooling), *modules()]
+    SentenceTransformer(modules=[loaded, *after], device="cpu", **sentence_transformer).save_pretrained(str(whole))
+    if shard:
+        (whole / "model.safetensors").unlink()
+        loaded.model.save_pretrained(whole, max_shard_size=shard)
+    shutil.rmtree(bare)
+    for file in whole.iterdir():
+        file.rename(folder / file.name)
+    whole.rmdir()
+
+
+_COUNTED = ("pad_token", "bos_token", "eos_token", "cls_token", "sep_token")
+
+
+def bert(folder: Path, **given: Any) -> None:
+    """BGE's like: the first token's state is the embedding."""
+    settings = {"model": "BertModel", "max_position_embeddings": LIMIT, **SIZES, **SPREAD}
+    chosen: dict[str, Any] = {"pooling": "cls", **given}
+    of_transformer(folder, tokenizer=wordpiece, config="BertConfig", named=BERT_NAMES, settings=settings, **chosen)
+
+
+def distilbert(folder: Path) -> None:
+    sizes = {"dim": HIDDEN, "n_layers": 2, "n_heads": 4, "hidden_dim": 128, "max_position_embeddings": LIMIT}
+    of_transformer(
+        folder,
+        tokenizer=wordpiece,
+        config="DistilBertConfig",
+        named=BERT_NAMES,
+        settings={**sizes, **SPREAD},
+        modules=lambda: [],
+        tokenizer_settings=NO_TYPES,
+    )
+
+
+def roberta(folder: Path) -> None:
+    _like_roberta(folder, "RobertaConfig", lambda: byte_pairs(ROBERTA_TOKENS, "<s> $A </s>"))
+
+
+def xlm_roberta(folder: Path) -> None:
+    """Multilingual E5's like; "passage" is the name that its older models keep the prompt of documents under."""
+    prompts = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
+    _like_roberta(folder, "XLMRobertaConfig", lambda: unigrams(ROBERTA_TOKENS, "<s> $A </s>"), prompts=prompts)
+
+
+def mpnet(folder: Path) -> None:
+    """multi-qa-mpnet-base-dot-v1's like: not normalised, compared by the dot product."""
+    _like_roberta(
+        folder,
+        "MPNetConfig",
+        lambda: unigrams(ROBERTA_TOKENS, "<s> $A </s>"),
+        pooling="cls",
+        modules=lambda: [],
+        similarity_fn_name="dot",
+    )
+
+
+def _like_roberta(folder: Path, config: str, tokenizer: Callable[[], Tokenizer], **given: Any) -> None:
+    tokens = ("bos_token", "cls_token", "pad_token", "eos_token", "sep_token", "unk_token", "mask_token")
+    named = dict(zip(tokens, ("<s>", "<s>", "<pad>", "</s>", "</s>", "<unk>", "<mask>"), strict=True))
+    # Positions are counted from the padding's id.
+    settings = {"max_position_embeddings": LIMIT + 2, **SIZES, **SPREAD}
+    of_transformer(
+        folder,
+        tokenizer=tokenizer,
+        config=config,
+        named=named,
+        settings=settings,
+        tokenizer_settings=NO_TYPES,
+        **given,
+    )
+
+
+def deberta(folder: Path) -> None:
+    relative = {
+        "relative_attention": True,
+        "pos_att_type": ["p2c", "c2p"],
+        "position_buckets": 16,
+        "type_vocab_size": 0,
+    }
+    of_transformer(
+        folder,
+        tokenizer=lambda: unigrams(BERT_TOKENS, "[CLS] $A [SEP]"),
+        config="DebertaV2Config",
+        named=BERT_NAMES,
+        settings={"max_position_embeddings": LIMIT, "position_biased_input": False, **relative, **SIZES, **SPREAD},
+    )
+
+
+def modernbert(folder: Path) -> None:
+    """gte-modernbert-base's like: no token types, windows of attention, files in float16, not normalised."""
+    of_transformer(
+        folder,
+        tokenizer=lambda: byte_pairs(BERT_TOKENS, "[CLS] $A [SEP]"),
+        config="ModernBertConfig",
+        named={**BERT_NAMES, "bos_token": "[CLS]", "eos_token": "[SEP]"},
+        settings={
+            "max_position_embeddings": LIMIT,
+            "global_attn_every_n_layers": 2,
+            "local_attention": 16,
+            **SIZES,
+            **SPREAD,
+        },
+        pooling="cls",
+        modules=lambda: [],
+        dtype=torch.float16,
+        tokenizer_settings=NO_TYPES,
+    )
+
+
+def nomic_bert(folder: Path) -> None:
+    of_transformer(
+        folder,
+        tokenizer=wordpiece,
+        config="NomicBertConfig",
+        named=BERT_NAMES,
+        settings={"max_position_embeddings": LIMIT, **SIZES, **SPREAD},
+        prompts={"query": "search_query: ", "document": "search_document: ", "Clustering": "clustering: "},
+    )
+
+
+def t5(folder: Path) -> None:
+    """sentence-t5's and GTR's like: an encoder of T5's, and a dense layer after the pooling."""
+    of_transformer(
+        folder,
+        tokenizer=lambda: unigrams(("<pad>", "</s>", "<unk>"), "$A </s>"),
+        config="T5Config",
+        named={"pad_token": "<pad>", "eos_token": "</s>", "unk_token": "<unk>"},
+        settings={
+            "model": "T5EncoderModel",
+            "d_model": HIDDEN,
+            "d_kv": 16,
+            "d_ff": 128,
+            "num_layers": 2,
+            "num_heads": 4,
+        },
+        modules=lambda: [Dense(HIDDEN, 96, bias=False, activation_function=torch.nn.Identity()), Normalize()],
+        tokenizer_settings=NO_TYPES,
+    )
+
+
+def qwen3(folder: Path) -> None:
+    """Qwen3-Embedding's like: the last token's state, padding on the left by the token that ends a text, bfloat16."""
+    end = "<|endoftext|>"
+    of_transformer(
+        folder,
+        tokenizer=lambda: byte_pairs((end, "<|im_start|>", "<|im_end|>"), f"$A {end}"),
+        config="Qwen3Config",
+        named={"pad_token": end, "eos_token": "<|im_end|>"},
+        settings={"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2 * LIMIT, **SIZES, **SPREAD},
+        pooling="lasttoken",
+        dtype=torch.bfloat16,
+        tokenizer_settings={"padding_side": "left", **NO_TYPES},
+        prompts={"query": QWEN_PROMPT, "document": ""},
+    )
+
+
+def gemma(folder: Path) -> None:
+    """EmbeddingGemma's like: attention both ways, two dense layers, a prompt for each task."""
+    of_transformer(
+        folder,
+        tokenizer=lambda: unigrams(("<pad>", "<eos>", "<bos>", "<unk>"), "<bos> $A <eos>"),
+        config="Gemma3TextConfig",
+        named={"pad_token": "<pad>", "eos_token": "<eos>", "bos_token": "<bos>", "unk_token": "<unk>"},
+        settings={
+            "num_key_value_heads": 1,
+            "head_dim": 16,
+            "max_position_embeddings": 2 * LIMIT,
+            "sliding_window": 64,
+            "use_bidirectional_attention": True,
+            "query_pre_attn_scalar": 16,
+            "layer_types": ["sliding_attention", "full_attention"],
+            **SIZES,
+            **SPREAD,
+        },
+        modules=lambda: [
+            Dense(HIDDEN, 128, bias=False, activation_function=torch.nn.Identity()),
+            Dense(128, HIDDEN, bias=False, activation_function=torch.nn.Identity()),
+            Normalize(),
+        ],
+        tokenizer_settings=NO_TYPES,
+        prompts=GEMMA_PROMPTS,
+    )
+
+
+def static(folder: Path) -> None:
+    """A table of embeddings by token, as model2vec's potion has: no matrix product at all."""
+    torch.manual_seed(SEED)
+    modules = [StaticEmbedding(_bare_wordpiece(), embedding_dim=HIDDEN), Normalize()]
+    SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(folder))
+
+
+def router(folder: Path) -> None:
+    """Queries through a table, documents through the bundled transformer."""
+    minilm = resolve(DEFAULT_MODEL).path
+    torch.manual_seed(SEED)
+    table = StaticEmbedding(_bare_wordpiece(), embedding_dim=384)
+    documents = [Transformer(str(minilm)), Pooling(384, "mean")]
+    routes = Router.for_query_document(query_modules=[table], document_modules=documents)
+    SentenceTransformer(modules=[routes, Normalize()], device="cpu").save_pretrained(str(folder))
+
+
+def clip(folder: Path) -> None:
+    """clip-ViT-B-32's like, whose text side is gated: one module, and images beside texts."""
+    own = folder / "0_CLIPModel"
+    tokens = ("<|startoftext|>", "<|endoftext|>")
+    made = byte_pairs(tokens, f"{tokens[0]} $A {tokens[1]}")
+    transformers.PreTrainedTokenizerFast(
+        tokenizer_object=made,
+        model_max_length=77,
+        bos_token=tokens[0],
+        eos_token=tokens[1],
+        unk_token=tokens[1],
+        pad_token=tokens[1],
+        model_input_names=["input_ids", "attention_mask"],
+    ).save_pretrained(own)
+    ids = {"bos_token_id": 0, "eos_token_id": 1, "pad_token_id": 1}
+    config = transformers.CLIPConfig(
+        text_config={**SIZES, **ids, "vocab_size": made.get_vocab_size()},
+        vision_config={**SIZES, "image_size": 32, "patch_size": 16},
+        projection_dim=48,
+    )
+    torch.manual_seed(SEED)
+    transformers.CLIPModel(config).save_pretrained(own)
+    images = {"image_processor_type": "CLIPImageProcessor", "size": {"shortest_edge": 32}, "crop_size": 32}
+    (own / "preprocessor_config.json").write_text(json.dumps(images))
+    module = {"idx": 0, "name": "0", "path": own.name, "type": "sentence_transformers.models.CLIPModel"}
+    (folder / "modules.json").write_text(json.dumps([module]))
+
+
+def _bare_wordpiece() -> Tokenizer:
+    """A table needs no special tokens."""
+    made = wordpiece()
+    made.post_processor = None
+    return made
+
+
+FAMILIES = (
+    Family("BERT", "bge-*-en-v1.5, gte-*, all-MiniLM-*", "first token", bert),
+    Family("BERT, sharded", "large models", "files of weights in parts", partial(bert, shard="100KB")),
+    Family(
+        "BERT, bfloat16 files", "recent checkpoints", "weights saved in bfloat16", partial(bert, dtype=torch.bfloat16)
+    ),
+    Family("BERT, truncated", "Matryoshka models", "`truncate_dim` 32 of 64", partial(bert, truncate_dim=32)),
+    Family(
+        "BERT, no token types",
+        "re-saved models",
+        "mean; a tokenizer without `token_type_ids`",
+        partial(bert, pooling="mean", tokenizer_settings=NO_TYPES),
+    ),
+    Family("DistilBERT", "msmarco-distilbert-*", "mean, not normalised", distilbert),
+    Family("RoBERTa", "all-distilroberta-v1", "mean, pairs of bytes", roberta),
+    Family("XLM-RoBERTa", "multilingual-e5-*, bge-m3, arctic-embed-l-v2", "mean, prompts", xlm_roberta),
+    Family("MPNet", "multi-qa-mpnet-base-dot-v1", "first token, dot product", mpnet),
+    Family("DeBERTa-v2", "mdeberta models", "mean, relative positions", deberta),
+    Family("ModernBERT", "gte-modernbert-base, nomic modernbert", "first token, float16 files", modernbert),
+    Family("NomicBERT", "nomic-embed-text-v1.5", "mean, prompts for tasks", nomic_bert),
+    Family("T5", "sentence-t5-*, gtr-t5-*", "mean, a dense layer", t5),
+    Family("Qwen3", "Qwen3-Embedding-*", "last token, padding on the left", qwen3),
+    Family("Gemma 3", "embeddinggemma-300m", "mean, two dense layers, prompts for tasks", gemma),
+    Family("static", "potion-*, static-retrieval-mrl-*", "a table of embeddings", static),
+    Family("CLIP", "clip-ViT-*", "text beside images; needs Pillow", clip),
+    Family("Router", "asymmetric models", "a table for queries, a transformer for documents", router),
+)
