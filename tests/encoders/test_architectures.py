@@ -4,29 +4,29 @@ from __future__ import annotations
 
 import json
 import shutil
+from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from helpers import families, zoo
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Dense, Transformer
-from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
+from sentence_transformers.sentence_transformer.modules import StaticEmbedding
 from tokenizers import Tokenizer
-from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast, Qwen3Config, Qwen3Model, XLMRobertaConfig, XLMRobertaModel
 
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError
+from embedgate.core.errors import BuildError, ModelError
 from embedgate.core.model import Model, resolve
-from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders import BuildContext, Encoder, sentence_transformer
 from embedgate.encoders.registry import Registry
+from embedgate.encoders.sentence_transformer import load
 
 TEXTS = ["one", "A man is playing a guitar on the street.", "Two men play.", ""]
-SIZES = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 64}
-END = "[PAD]"
 
 
 @pytest.fixture(scope="module")
@@ -35,72 +35,39 @@ def context(cache) -> BuildContext:
 
 
 @pytest.fixture(scope="module")
-def save(tmp_path_factory, minilm):
-    """Saves a transformer with the tokenizer of MiniLM and further modules, as its own tools do."""
+def written(tmp_path_factory):
+    """Writes a model of a family, once."""
 
-    def save(name: str, transformer, *modules, template: str, padding_side: str = "right", **options) -> Model:
-        torch.manual_seed(7)
-        folder, whole = tmp_path_factory.mktemp(name), tmp_path_factory.mktemp(f"{name}-whole")
-        tokenizer = Tokenizer.from_file(str(minilm.path / "tokenizer.json"))
-        tokens = [(token, tokenizer.token_to_id(token)) for token in ("[CLS]", "[SEP]", END)]
-        tokenizer.post_processor = TemplateProcessing(single=template, pair=f"{template} $B", special_tokens=tokens)
-        PreTrainedTokenizerFast(
-            tokenizer_object=tokenizer, pad_token=END, padding_side=padding_side, model_max_length=128
-        ).save_pretrained(folder)
-        transformer.save_pretrained(folder)
-        whole_model = SentenceTransformer(modules=[Transformer(str(folder)), *modules], device="cpu", **options)
-        whole_model.save_pretrained(str(whole))
-        return resolve(str(whole))
+    @cache
+    def write(name: str) -> Model:
+        folder = tmp_path_factory.mktemp(name)
+        getattr(families, name)(folder)
+        return resolve(str(folder))
 
-    return save
-
-
-def small_xlm_roberta() -> XLMRobertaModel:
-    torch.manual_seed(7)
-    return XLMRobertaModel(XLMRobertaConfig(vocab_size=30522, max_position_embeddings=130, pad_token_id=0, **SIZES))
+    return write
 
 
 @pytest.fixture(scope="module")
-def xlm_roberta(save) -> Model:
-    """Positions are counted from the attention mask; hidden states reach hundreds, and embeddings are truncated."""
-    transformer = small_xlm_roberta()
-    with torch.no_grad():
-        transformer.encoder.layer[-1].output.LayerNorm.weight *= 300
-    return save("xlm_roberta", transformer, Pooling(32, "mean"), template="[CLS] $A [SEP]", truncate_dim=16)
-
-
-@pytest.fixture(scope="module")
-def last_token(save) -> Model:
+def last_token(written) -> Model:
     """The last token is the embedding; texts are padded on the left, by the token that ends them."""
-    torch.manual_seed(7)
-    config = Qwen3Config(vocab_size=30522, num_key_value_heads=1, head_dim=16, max_position_embeddings=256, **SIZES)
-    return save(
-        "last_token",
-        Qwen3Model(config),
-        Pooling(32, "lasttoken"),
-        Normalize(),
-        template=f"$A {END}",
-        padding_side="left",
-    )
+    return written("qwen3")
 
 
 @pytest.fixture(scope="module")
-def dense(save) -> Model:
-    torch.manual_seed(7)
-    last = Dense(32, 48, activation_function=torch.nn.Identity())
-    return save("dense", small_xlm_roberta(), Pooling(32, "mean"), last, template="[CLS] $A [SEP]")
-
-
-@pytest.fixture(scope="module")
-def static(tmp_path_factory, minilm) -> Model:
-    """A table of embeddings, and no product."""
-    folder = tmp_path_factory.mktemp("static")
-    torch.manual_seed(7)
-    tokenizer = Tokenizer.from_file(str(minilm.path / "tokenizer.json"))
-    tokenizer.no_padding()
-    table = StaticEmbedding(tokenizer, embedding_dim=16)
-    SentenceTransformer(modules=[table, Normalize()], device="cpu").save_pretrained(str(folder))
+def large_states(tmp_path_factory) -> Model:
+    """Hidden states reach hundreds, and embeddings are truncated; positions are counted from the attention mask."""
+    folder = tmp_path_factory.mktemp("large_states")
+    families.xlm_roberta(folder, modules=lambda: [], truncate_dim=16)
+    weights = load_file(folder / "model.safetensors")
+    (last,) = (name for name in weights if name.endswith("layer.1.output.LayerNorm.weight"))
+    save_file({**weights, last: weights[last] * 300}, folder / "model.safetensors", {"format": "pt"})
     return resolve(str(folder))
+
+
+@pytest.fixture(scope="module")
+def static(written) -> Model:
+    """A table of embeddings, and no product."""
+    return written("static")
 
 
 def build(model: Model, id_: str, context: BuildContext) -> Encoder:
@@ -111,15 +78,13 @@ def exact(model: Model) -> np.ndarray:
     return SentenceTransformer(str(model.path), device="cpu", model_kwargs={"dtype": torch.float32}).encode(TEXTS)
 
 
-@pytest.mark.slow("models that are not BERT's kind are exported, and every backend agrees with Sentence Transformers")
-@pytest.mark.parametrize("name", ["xlm_roberta", "last_token"])
-def test_exported_models_agree_with_sentence_transformers(name, request, context):
-    model = request.getfixturevalue(name)
-    expected = exact(model)
-    assert model.dim == expected.shape[1]
-    assert model.normalises is (name == "last_token")
+@pytest.mark.slow("a model of large hidden states is exported, and every backend agrees with Sentence Transformers")
+def test_an_exported_model_agrees_with_sentence_transformers(large_states, context):
+    expected = exact(large_states)
+    assert large_states.dim == expected.shape[1]
+    assert not large_states.normalises
     for backend in ("torch", "onnxruntime", "openvino"):
-        encoder = build(model, f"{backend}-fp32-cpu", context)
+        encoder = build(large_states, f"{backend}-fp32-cpu", context)
         found = encoder.encode(TEXTS)
         assert found.shape == expected.shape
         assert np.abs(found - expected).max() < 1e-5 * np.abs(expected).max(), backend
@@ -129,15 +94,68 @@ def test_exported_models_agree_with_sentence_transformers(name, request, context
         encoder.close()
 
 
+@pytest.mark.slow(
+    "models as people use them are encoded in every role as by Sentence Transformers; `tox run -e zoo` for all"
+)
+@pytest.mark.parametrize(
+    ("name", "ids"),
+    [
+        ("xlm_roberta", ("torch-fp32-cpu", "torchao-int8-cpu")),
+        ("qwen3", ("torch-fp32-cpu", "onnxruntime-fp32-cpu", "openvino-fp32-cpu")),
+        ("gemma", ("torch-fp32-cpu", "torchao-int8-cpu")),
+        ("static", ("torch-fp32-cpu", "torch-bf16-cpu")),
+        ("router", ("torch-fp32-cpu", "torch-fp16-cpu", "torchao-int8-cpu")),
+    ],
+)
+def test_a_family_is_encoded_in_every_role_as_by_sentence_transformers(name, ids, written, context):
+    model = written(name)
+    wanted = zoo.by_sentence_transformers(model)
+    for combination in map(Combination.parse, ids):
+        found = zoo.compared(model, combination, context, wanted)
+        assert found.problems == (), combination
+        if combination.is_reference:
+            assert found.difference == 0.0
+        elif combination.weight_precision == "fp32":
+            assert found.difference < zoo.MAX_DIFFERENCE, combination
+        else:
+            assert found.cosine > zoo.LEAST_COSINE, combination
+
+
+@pytest.mark.parametrize("refused", families.REFUSED, ids=str)
+def test_what_embedgate_cannot_gate_is_told_in_one_line(refused, tmp_path, monkeypatch):
+    families.bert(tmp_path)
+    refused.change(tmp_path)
+    monkeypatch.setattr(sentence_transformer, "find_spec", lambda _: None)
+    with pytest.raises(ModelError) as caught:
+        load(resolve(str(tmp_path)), "cpu", torch.float32)
+    cause, step = str(caught.value).split("; ", 1)
+    assert str(tmp_path) in cause
+    assert "\n" not in step
+
+
+@pytest.mark.skipif(find_spec("PIL") is None, reason="Pillow, which transformers reads images by, is not installed")
+def test_a_model_of_images_alone_is_told(tmp_path):
+    families.bert(tmp_path)
+    families.REFUSED[2].change(tmp_path)
+    with pytest.raises(ModelError, match="embeds image, and no text; embedgate gates models that embed texts"):
+        load(resolve(str(tmp_path)), "cpu", torch.float32)
+
+
+def test_a_model_of_images_and_texts_needs_pillow(written, monkeypatch):
+    monkeypatch.setattr(sentence_transformer, "find_spec", lambda _: None)
+    with pytest.raises(ModelError, match=r"reads images, too, and loads with Pillow alone.*; pip install pillow"):
+        load(written("clip"), "cpu", torch.float32)
+
+
 def test_a_token_that_pads_may_end_a_text(last_token, context):
     """It was taken for padding: the embedding's own token was cut off, and every exported combination was red."""
     stages = build(last_token, "torch-fp32-cpu", context).stages(TEXTS)
     assert [int(ids[-1]) for ids in stages.token_ids] == [0] * len(TEXTS)
-    assert [len(ids) for ids in stages.token_ids] == [2, 11, 5, 1]
+    assert len(stages.token_ids[-1]) == 1
 
 
-def test_torchao_quantizes_dense_layers_too(dense, context):
-    evidence = build(dense, "torchao-int8-cpu", context).evidence()
+def test_torchao_quantizes_dense_layers_too(written, context):
+    evidence = build(written("t5"), "torchao-int8-cpu", context).evidence()
     assert evidence.problems == ()
     assert set(evidence.products) == {"int8"}
 

@@ -21,7 +21,6 @@ from sentence_transformers.base.modules import Dense, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
 from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
-from embedgate.core.model import DEFAULT_MODEL, resolve
 from embedgate.data import load_calibration
 
 SEED = 7
@@ -184,10 +183,10 @@ def roberta(folder: Path) -> None:
     _like_roberta(folder, "RobertaConfig", lambda: byte_pairs(ROBERTA_TOKENS, "<s> $A </s>"))
 
 
-def xlm_roberta(folder: Path) -> None:
+def xlm_roberta(folder: Path, **given: Any) -> None:
     """Multilingual E5's like; "passage" is the name that its older models keep the prompt of documents under."""
     prompts = {"query": "query: ", "passage": "passage: ", "document": "passage: "}
-    _like_roberta(folder, "XLMRobertaConfig", lambda: unigrams(ROBERTA_TOKENS, "<s> $A </s>"), prompts=prompts)
+    _like_roberta(folder, "XLMRobertaConfig", lambda: unigrams(ROBERTA_TOKENS, "<s> $A </s>"), prompts=prompts, **given)
 
 
 def mpnet(folder: Path) -> None:
@@ -338,13 +337,15 @@ def static(folder: Path) -> None:
 
 
 def router(folder: Path) -> None:
-    """Queries through a table, documents through the bundled transformer."""
-    minilm = resolve(DEFAULT_MODEL).path
+    """Queries through a table, documents through a transformer."""
+    inner = folder / "inner"
+    bert(inner)
     torch.manual_seed(SEED)
-    table = StaticEmbedding(_bare_wordpiece(), embedding_dim=384)
-    documents = [Transformer(str(minilm)), Pooling(384, "mean")]
+    table = StaticEmbedding(_bare_wordpiece(), embedding_dim=HIDDEN)
+    documents = [Transformer(str(inner)), Pooling(HIDDEN, "mean")]
     routes = Router.for_query_document(query_modules=[table], document_modules=documents)
     SentenceTransformer(modules=[routes, Normalize()], device="cpu").save_pretrained(str(folder))
+    shutil.rmtree(inner)
 
 
 def clip(folder: Path) -> None:
@@ -408,4 +409,74 @@ FAMILIES = (
     Family("static", "potion-*, static-retrieval-mrl-*", "a table of embeddings", static),
     Family("CLIP", "clip-ViT-*", "text beside images; needs Pillow", clip),
     Family("Router", "asymmetric models", "a table for queries, a transformer for documents", router),
+)
+
+
+@dataclass(frozen=True)
+class Refused:
+    """A folder that embedgate takes for no model that it can gate.
+
+    Attributes:
+        name: Its kind.
+        change: Makes one of a sound model's folder.
+    """
+
+    name: str
+    change: Callable[[Path], None] = field(repr=False)
+
+    def __str__(self) -> str:
+        return self.name
+
+
+def _set(file: str, **settings: Any) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        path = folder / file
+        known = json.loads(path.read_text()) if path.is_file() else {}
+        path.write_text(json.dumps({**known, **settings}))
+
+    return change
+
+
+def _sparse(folder: Path) -> None:
+    _describe(folder, "base.modules.Transformer", "sparse_encoder.modules.SpladePooling")
+
+
+def _pickled(folder: Path) -> None:
+    (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
+
+
+def _images_alone(folder: Path) -> None:
+    shutil.rmtree(folder)
+    sizes = {**SIZES, "image_size": 32, "patch_size": 16}
+    transformers.ViTModel(transformers.ViTConfig(**sizes)).save_pretrained(folder)
+    _set("preprocessor_config.json", image_processor_type="ViTImageProcessor")(folder)
+    output = {"method": "forward", "method_output_name": "last_hidden_state"}
+    _set(
+        "sentence_bert_config.json",
+        transformer_task="feature-extraction",
+        modality_config={"image": output},
+        module_output_name="token_embeddings",
+    )(folder)
+    _describe(folder, "base.modules.Transformer")
+
+
+def _describe(folder: Path, *kinds: str) -> None:
+    modules = [
+        {"idx": place, "name": str(place), "path": "", "type": f"sentence_transformers.{kind}"}
+        for place, kind in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+QUANTIZED = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
+REFUSED = (
+    Refused("cross-encoders, rerankers", _set("config_sentence_transformers.json", model_type="CrossEncoder")),
+    Refused("sparse encoders (SPLADE)", _sparse),
+    Refused("models of images alone", _images_alone),
+    Refused("weights that are quantized already", _set("config.json", **QUANTIZED)),
+    Refused("adapters without their model", _set("adapter_config.json", base_model_name_or_path="org/base")),
+    Refused(
+        "architectures of their own code", _set("config.json", model_type="own", auto_map={"AutoModel": "own.Own"})
+    ),
+    Refused("pickled weights", _pickled),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from importlib.metadata import version
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router
+from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -95,9 +95,20 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     tokenizer = getattr(loaded[0], "tokenizer", None)
     if getattr(tokenizer, "pad_token", "") is None:
         raise no_pad_token(model.path)
-    for module in list(loaded)[1:]:
-        module.to(dtype=dtype)  # the transformer alone takes the dtype above, a dense layer after it does not
+    for module in _modules(loaded):
+        if not isinstance(module, Transformer):
+            module.to(dtype=dtype)  # a transformer alone takes the dtype above, a dense layer after it does not
     return loaded.eval()
+
+
+def _modules(pipeline: Iterable[nn.Module]) -> Iterator[nn.Module]:
+    """The modules that texts run through, those of a Router's routes too."""
+    for module in pipeline:
+        if isinstance(module, Router):
+            for route in module.sub_modules.values():
+                yield from _modules(route.children())
+        else:
+            yield module
 
 
 class SentenceTransformerEncoder(Encoder):
