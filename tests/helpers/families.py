@@ -293,7 +293,15 @@ def qwen3(folder: Path) -> None:
         tokenizer=lambda: byte_pairs((end, "<|im_start|>", "<|im_end|>"), f"$A {end}"),
         config="Qwen3Config",
         named={"pad_token": end, "eos_token": "<|im_end|>"},
-        settings={"num_key_value_heads": 2, "head_dim": 16, "max_position_embeddings": 2 * LIMIT, **SIZES, **SPREAD},
+        # Named in its config, the padding's embedding would be 0, and here it ends every text.
+        settings={
+            "pad_token_id": None,
+            "num_key_value_heads": 2,
+            "head_dim": 16,
+            "max_position_embeddings": 2 * LIMIT,
+            **SIZES,
+            **SPREAD,
+        },
         pooling="lasttoken",
         dtype=torch.bfloat16,
         tokenizer_settings={"padding_side": "left", **NO_TYPES},

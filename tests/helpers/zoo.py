@@ -81,5 +81,6 @@ def compared(
     mine, theirs = (np.concatenate([rows[role] for role in wanted]).astype(np.float64) for rows in (found, wanted))
     lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
     # A table of embeddings has nothing for an empty text: two vectors of zeros are alike.
-    cosines = np.divide((mine * theirs).sum(axis=1), lengths, out=np.ones(len(lengths)), where=lengths > 0)
+    alike = (mine == theirs).all(axis=1).astype(np.float64)
+    cosines = np.divide((mine * theirs).sum(axis=1), lengths, out=alike, where=lengths > 0)
     return Compared(float(np.abs(mine - theirs).max() / np.abs(theirs).max()), float(cosines.min()), problems)

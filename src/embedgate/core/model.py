@@ -243,7 +243,8 @@ def _from_hub(source: str) -> Path:
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
 
-    wanted = [*FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
+    # The card says which fewer dimensions a model is trained for.
+    wanted = ["README.md", *FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
     ignored = [f"{folder}/*" for folder in OTHER_FORMATS]
     try:
         return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=ignored))
