@@ -14,12 +14,14 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
+from importlib.util import find_spec
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 os.environ["HF_HUB_OFFLINE"] = "1"
 
+import numpy as np  # noqa: E402
 import torch  # noqa: E402
 from helpers.families import FAMILIES, REFUSED, Family, bert  # noqa: E402
 from helpers.zoo import LEAST_COSINE, MAX_DIFFERENCE, Compared, by_sentence_transformers, compared  # noqa: E402
@@ -91,6 +93,8 @@ def cell(combination: Combination, found: Compared, exact: bool) -> tuple[str, s
     """
     if found.problems:
         return "**no**", found.problems[0]
+    if not np.isfinite(found.difference):
+        return "**no**", f"an embedding of {combination} holds NaN"
     if combination.weight_precision == "fp32":
         told = f"{found.difference:.0e}" if found.difference else "="
         return (told, "") if found.difference <= MAX_DIFFERENCE else ("**no**", f"{combination}: {told}")
@@ -171,6 +175,8 @@ def refusals() -> str:
 
 
 if __name__ == "__main__":
+    if find_spec("PIL") is None:
+        raise SystemExit("CLIP's family needs Pillow: pip install pillow")
     asked = sys.argv[1:]
     chosen = tuple(family for family in FAMILIES if not asked or family.name in asked)
     refused = refusals()

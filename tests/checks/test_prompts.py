@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 from helpers.parcels import parcels
@@ -9,6 +11,7 @@ from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchange
 
 from embedgate.checks.prompts import Missed, of_roles, wrong_ways
 from embedgate.core.combination import Combination
+from embedgate.core.model import resolve
 from embedgate.core.roles import Input, Roles
 
 FAULTS = {
@@ -21,9 +24,14 @@ FAULTS = {
 SOUND = {"byrole-fp32-cpu": ByRole, "alone-fp32-cpu": Alone}
 
 
-@pytest.fixture(scope="module")
-def model(small, tmp_path_factory):
-    return with_prompts(small, tmp_path_factory.mktemp("model"))
+@pytest.fixture(scope="module", params=["cosine", "dot"])
+def model(small, tmp_path_factory, request):
+    """As it is; and one that does not normalise, whose vectors are longer than 1."""
+    made = with_prompts(small, tmp_path_factory.mktemp("model"), similarity_fn_name=request.param)
+    if request.param == "dot":
+        file = made.path / "modules.json"
+        file.write_text(json.dumps([each for each in json.loads(file.read_text()) if "Normalize" not in each["type"]]))
+    return resolve(str(made.path))
 
 
 @pytest.fixture(scope="module")

@@ -6,11 +6,18 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from embedgate.core import model as models
 from embedgate.core.errors import ModelError
 from embedgate.core.model import DEFAULT_MODEL, DEFAULT_WEIGHTS_SHA256, resolve
+
+
+def weights(name: str) -> bytes:
+    """The smallest safetensors file, of one number by the name."""
+    return save({name: np.zeros(1, dtype=np.float32)})
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def folder(tmp_path) -> Path:
     ]
     (tmp_path / "modules.json").write_text(json.dumps(modules))
     (tmp_path / "config.json").write_text("{}")
-    (tmp_path / "model.safetensors").write_bytes(b"weights")
+    (tmp_path / "model.safetensors").write_bytes(weights("some"))
     (tmp_path / "tokenizer.json").write_text("{}")
     (tmp_path / "1_Pooling" / "config.json").write_text("{}")
     return tmp_path
@@ -39,7 +46,7 @@ def test_bundled_model_with_other_weights_is_refused(tmp_path, monkeypatch):
     package = tmp_path / models.DEFAULT_PACKAGE
     (package / "model").mkdir(parents=True)
     (package / "__init__.py").write_text("raise RuntimeError('must not be imported')")
-    (package / "model" / "model.safetensors").write_bytes(b"other weights")
+    (package / "model" / "model.safetensors").write_bytes(weights("other"))
     monkeypatch.syspath_prepend(tmp_path)
     with pytest.raises(ModelError, match="is not the official all-MiniLM-L6-v2"):
         resolve(DEFAULT_MODEL)
@@ -70,7 +77,7 @@ def test_fingerprint_changes_with_what_an_embedding_depends_on(folder, file):
         (folder / file).write_text("{}")
     before = resolve(str(folder)).fingerprint
     content = (folder / file).read_bytes()
-    (folder / file).write_bytes(content + b" ")
+    (folder / file).write_bytes(weights("other") if file.endswith(".safetensors") else content + b" ")
     assert resolve(str(folder)).fingerprint != before
     (folder / file).write_bytes(content)
     assert resolve(str(folder)).fingerprint == before
@@ -97,6 +104,73 @@ def test_pickle_weights_of_a_later_module_are_refused(folder):
     (folder / "2_Dense").mkdir()
     (folder / "2_Dense" / "pytorch_model.bin").write_bytes(b"pickle")
     with pytest.raises(ModelError, match="2_Dense holds pickle weights only"):
+        resolve(str(folder))
+
+
+def test_pickles_are_not_loaded_where_safetensors_of_another_name_lie_beside_them(folder):
+    (folder / "model.safetensors").rename(folder / "decoy.safetensors")
+    (folder / "pytorch_model.bin").write_bytes(b"pickle")
+    with pytest.raises(ModelError, match="holds no safetensors weights of its Transformer"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"weights", weights("some")[:-2]])
+def test_broken_weights_are_told(folder, content):
+    (folder / "model.safetensors").write_bytes(content)
+    with pytest.raises(ModelError, match=r"model\.safetensors is no whole safetensors file: .*; restore it"):
+        resolve(str(folder))
+
+
+def test_a_missing_part_of_the_weights_is_told(folder):
+    (folder / "model.safetensors").rename(folder / "model-1.safetensors")
+    index = folder / "model.safetensors.index.json"
+    index.write_text(json.dumps({"weight_map": {"a": "model-1.safetensors", "b": "model-2.safetensors"}}))
+    with pytest.raises(ModelError, match=r"model-2\.safetensors is missing, which .*index\.json names; restore it"):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("name", ["onnx", "2_Dense"])
+def test_every_module_counts_for_the_fingerprint_whatever_and_wherever_its_folder_is(folder, tmp_path_factory, name):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "config.json").write_text("{}")
+    (elsewhere / "model.safetensors").write_bytes(weights("some"))
+    (folder / name).symlink_to(elsewhere)
+    add_module(folder, "sentence_transformers.models.Dense", name)
+    before = resolve(str(folder)).fingerprint
+    (elsewhere / "model.safetensors").write_bytes(weights("other"))
+    assert resolve(str(folder)).fingerprint != before
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "message"),
+    [
+        ("modules.json", [], r"modules\.json names no module; restore it"),
+        ("modules.json", {}, r"modules\.json names no module; restore it"),
+        ("config_sentence_transformers.json", {"similarity_fn_name": ["cosine"]}, "names the similarity"),
+        ("config_sentence_transformers.json", {"truncate_dim": "many"}, "truncate_dim that is no number of dimensions"),
+        ("config_sentence_transformers.json", {"truncate_dim": -1}, "truncate_dim that is no number of dimensions"),
+        ("sentence_bert_config.json", [], r"sentence_bert_config\.json holds no JSON object"),
+    ],
+)
+def test_configs_of_another_form_are_told(folder, file, content, message):
+    (folder / file).write_text(json.dumps(content))
+    with pytest.raises(ModelError, match=message):
+        resolve(str(folder))
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_a_router_of_earlier_versions_and_one_in_another_are_looked_into(folder, depth):
+    """They keep their config in config.json."""
+    inner = folder
+    for level in range(depth):
+        name = "router" if level == 0 else "query"
+        if level == 0:
+            add_module(folder, "sentence_transformers.models.Router", name)
+        inner = inner / name
+        inner.mkdir()
+        kind = "evil.Module" if level == depth - 1 else "sentence_transformers.models.Router"
+        (inner / "config.json").write_text(json.dumps({"types": {"query": kind}}))
+    with pytest.raises(ModelError, match=r"config\.json names the class evil\.Module"):
         resolve(str(folder))
 
 
@@ -187,7 +261,7 @@ def test_a_module_without_its_folder_or_weights_is_told(folder):
     (folder / "2_Dense").mkdir()
     with pytest.raises(ModelError, match="2_Dense holds no safetensors weights of its Dense; restore them"):
         resolve(str(folder))
-    (folder / "2_Dense/model.safetensors").write_bytes(b"weights")
+    (folder / "2_Dense/model.safetensors").write_bytes(weights("some"))
     resolve(str(folder))
 
 

@@ -77,6 +77,11 @@ class TestChosen:
         assert roles["query"] == Role("query", "Find: ", given=True)
         assert roles["sts"].prompt == ""
 
+    def test_a_name_of_several_words_is_a_name(self):
+        roles = Roles("config", {"web search": "search: "}, chosen={"query": "web search", "document": "web page"})
+        assert roles["query"] == Role("query", "search: ", "web search", given=True)
+        assert roles["document"] == Role("document", "web page", given=True)
+
     def test_only_what_differs_from_the_models_own_counts_as_changed(self):
         chosen = {"query": "query", "sts": "", "document": "passage"}
         assert Roles("config", E5, chosen=chosen).changed == {"document": "passage: "}

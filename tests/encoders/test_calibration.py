@@ -11,12 +11,14 @@ from types import SimpleNamespace
 import numpy as np
 import onnx
 import pytest
+from helpers import families
 from helpers.paths import ROOT
 from onnx import TensorProto, helper, numpy_helper
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
+from embedgate.core.model import resolve
 from embedgate.encoders import BuildContext
 from embedgate.encoders.onnx import calibration, qdq, sensitivity
 from embedgate.encoders.onnx.calibration import Trial, calibrate, calibrated_graph, minmax_int8_graph, smoothing_factors
@@ -178,6 +180,18 @@ class TestTarget:
         broken = sound.copy()
         broken[1] = np.nan
         np.testing.assert_allclose(sensitivity.errors_to(sound, broken), [0.0, 2.0])
+
+
+@pytest.mark.slow("what comes after pooling is calibrated on every text held out, however few tokens are sampled")
+def test_a_layer_after_pooling_is_calibrated_on_every_text(tmp_path):
+    families.t5(tmp_path)
+    dense = resolve(str(tmp_path))
+    graph = read_graph(exported_graph(dense, BuildContext(threads=1, cache=ArtefactCache(tmp_path / "cache"))))
+    found = qdq.sites(graph)
+    batches = list(Tokenizer(dense).batches([f"{text} " * 6 for text in TEXTS], 8))
+    seen = calibration.statistics_of(graph, found, batches, batches, 1)
+    assert len(seen[found[-1].activation].rows) == len(TEXTS)
+    assert 0.8 < len(seen[found[0].activation].rows) / calibration.SAMPLED_ROWS < 1.2
 
 
 def test_too_few_texts_are_refused(model, context):

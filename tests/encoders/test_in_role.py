@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -157,3 +159,37 @@ def test_a_sentence_transformer_is_asked_as_it_is_deployed(prompted, context):
     found = CustomEncoder(without, acme, context).encode_as(chosen, TEXTS)
     np.testing.assert_array_equal(found, without.encode(TEXTS, prompt="Find: "))
     assert PROMPTS["query"] != "Find: "
+
+
+class ShortEncode(SentenceTransformer):
+    """Takes no prompt."""
+
+    def encode(self, texts, batch_size=32):
+        return super().encode(texts, batch_size=batch_size, prompt="")
+
+
+def test_an_encode_that_takes_no_prompt_gets_it_with_the_texts(prompted, context):
+    encoder = CustomEncoder(ShortEncode(str(prompted.path), device="cpu"), Combination.parse("acme-fp32-cpu"), context)
+    np.testing.assert_allclose(
+        encoder.encode_as(prompted.roles["query"], TEXTS), expected(prompted)["query"], atol=1e-6
+    )
+
+
+@pytest.mark.parametrize("role", ["sts", "clustering"])
+def test_a_tasks_prompt_that_a_sentence_transformer_lost_is_not_given_back(prompted, context, role):
+    lost = SentenceTransformer(str(prompted.path), device="cpu")
+    lost.prompts, lost.default_prompt_name = {}, None
+    found = CustomEncoder(lost, Combination.parse("acme-fp32-cpu"), context).encode_as(prompted.roles[role], TEXTS)
+    np.testing.assert_array_equal(found, lost.encode(TEXTS))
+    assert np.abs(found - expected(prompted)[role]).max() > 0.01
+
+
+def test_a_prompt_left_out_of_the_pooling_is_no_graphs_business(small, tmp_path):
+    """As of Instructor: the graph pools all tokens."""
+    model = with_prompts(small, tmp_path)
+    onnx = Combination.parse("onnxruntime-fp32-cpu")
+    assert encoders.unfit(model, onnx, Registry()) is None
+    file = model.path / "1_Pooling" / "config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "include_prompt": False}))
+    reason = "prompted leaves its prompts out of the pooling, which an exported graph cannot"
+    assert encoders.unfit(resolve(str(model.path)), onnx, Registry()) == reason

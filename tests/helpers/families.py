@@ -233,6 +233,17 @@ def deberta(folder: Path) -> None:
     )
 
 
+def albert(folder: Path) -> None:
+    """Layers share their weights, which are too large for the exporter to transpose them once for all."""
+    of_transformer(
+        folder,
+        tokenizer=lambda: unigrams(BERT_TOKENS, "[CLS] $A [SEP]"),
+        config="AlbertConfig",
+        named=BERT_NAMES,
+        settings={**SIZES, **SPREAD, "embedding_size": 32, "intermediate_size": 4160, "num_hidden_layers": 3},
+    )
+
+
 def modernbert(folder: Path) -> None:
     """gte-modernbert-base's like: no token types, windows of attention, files in float16, not normalised."""
     of_transformer(
@@ -409,6 +420,7 @@ FAMILIES = (
     Family("XLM-RoBERTa", "multilingual-e5-*, bge-m3, arctic-embed-l-v2", "mean, prompts", xlm_roberta),
     Family("MPNet", "multi-qa-mpnet-base-dot-v1", "first token, dot product", mpnet),
     Family("DeBERTa-v2", "mdeberta models", "mean, relative positions", deberta),
+    Family("ALBERT", "paraphrase-albert-small-v2", "mean, layers of the same weights", albert),
     Family("ModernBERT", "gte-modernbert-base, nomic modernbert", "first token, float16 files", modernbert),
     Family("NomicBERT", "nomic-embed-text-v1.5", "mean, prompts for tasks", nomic_bert),
     Family("T5", "sentence-t5-*, gtr-t5-*", "mean, a dense layer", t5),
@@ -427,10 +439,12 @@ class Refused:
     Attributes:
         name: Its kind.
         change: Makes one of a sound model's folder.
+        says: What the message says of it.
     """
 
     name: str
     change: Callable[[Path], None] = field(repr=False)
+    says: str
 
     def __str__(self) -> str:
         return self.name
@@ -478,13 +492,25 @@ def _describe(folder: Path, *kinds: str) -> None:
 
 QUANTIZED = {"quantization_config": {"quant_method": "bitsandbytes", "load_in_8bit": True}}
 REFUSED = (
-    Refused("cross-encoders, rerankers", _set("config_sentence_transformers.json", model_type="CrossEncoder")),
-    Refused("sparse encoders (SPLADE)", _sparse),
-    Refused("models of images alone", _images_alone),
-    Refused("weights that are quantized already", _set("config.json", **QUANTIZED)),
-    Refused("adapters without their model", _set("adapter_config.json", base_model_name_or_path="org/base")),
     Refused(
-        "architectures of their own code", _set("config.json", model_type="own", auto_map={"AutoModel": "own.Own"})
+        "cross-encoders, rerankers",
+        _set("config_sentence_transformers.json", model_type="CrossEncoder"),
+        "is a CrossEncoder",
     ),
-    Refused("pickled weights", _pickled),
+    Refused("sparse encoders (SPLADE)", _sparse, "is a SparseEncoder"),
+    Refused("models of images alone", _images_alone, "embeds image, and no text"),
+    Refused(
+        "weights that are quantized already", _set("config.json", **QUANTIZED), "are quantized already (bitsandbytes)"
+    ),
+    Refused(
+        "adapters without their model",
+        _set("adapter_config.json", base_model_name_or_path="org/base"),
+        "an adapter of org/base",
+    ),
+    Refused(
+        "architectures of their own code",
+        _set("config.json", model_type="own", auto_map={"AutoModel": "own.Own"}),
+        "asks for remote code (auto_map)",
+    ),
+    Refused("pickled weights", _pickled, "holds pickle weights only"),
 )

@@ -106,6 +106,18 @@ def test_broken_codes_are_named(monkeypatch, precision, broken, cause):
     assert re.search(cause, codes_fault(documents, precision, Ranges.of(documents)) or "none")
 
 
+@pytest.mark.parametrize("length", [1.0, 12.0, 300.0])
+def test_steps_of_float16_grow_with_the_value(length):
+    """Vectors that a model does not normalise are of any length, and each value is rounded by its own step."""
+    documents = vectors() * np.float32(length)
+    assert codes_fault(documents, "float16", Ranges.of(documents)) is None
+
+
+def test_what_float16_cannot_hold_is_told():
+    documents = vectors() * np.float32(1e7)
+    assert "are beyond what float16 can hold, 65504" in codes_fault(documents, "float16", Ranges.of(documents))
+
+
 def test_ranges_of_ten_vectors_cut_off_what_ranges_of_ten_should():
     """2 / (n + 1) of the values, whatever the distribution: what the fewest calibration vectors are chosen by."""
     shares = [

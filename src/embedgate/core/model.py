@@ -20,6 +20,7 @@ from embedgate.core.model_files import (
     check_safe,
     fingerprint,
     json_of,
+    router_of,
     sha256_of,
 )
 from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
@@ -80,7 +81,7 @@ class Model:
         from embedgate.core.similarity import COSINE, SIMILARITIES  # and NumPy, which options do without
 
         name = self._settings.get("similarity_fn_name") or COSINE.name
-        if name not in SIMILARITIES:
+        if not isinstance(name, str) or name not in SIMILARITIES:
             raise ModelError(
                 f"{self.path / SETTINGS} names the similarity {name!r}, which Sentence Transformers does not have",
                 f"set its similarity_fn_name to {', '.join(SIMILARITIES)}",
@@ -106,7 +107,9 @@ class Model:
                 elif kind == "Dense":
                     dim = int(config["out_features"]) if "out_features" in config else dim
                 elif kind == "StaticEmbedding":
-                    dim = _width(folder / "model.safetensors", "embedding.weight")
+                    # The latter is model2vec's own name.
+                    found = (_width(folder / "model.safetensors", name) for name in ("embedding.weight", "embeddings"))
+                    dim = next(filter(None, found), None)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
         kept = self._truncate_dim
@@ -116,6 +119,12 @@ class Model:
     def module_kinds(self) -> tuple[str, ...]:
         """The classes of its modules in their order, without the package: `Transformer`, `Pooling`, `Normalize`."""
         return tuple(str(module["type"]).rpartition(".")[2] for module in self._modules)
+
+    @property
+    def pools_prompts(self) -> bool:
+        """Whether the tokens of a prompt count in its pooling, as of all but Instructor's like."""
+        folders = (self.path / str(module["path"]) for module in self._modules)
+        return all(json_of(folder / "config.json").get("include_prompt", True) is not False for folder in folders)
 
     @property
     def reads_images(self) -> bool:
@@ -144,7 +153,7 @@ class Model:
         """The routes of its Router, the one first that texts without a role take; empty where it has none."""
         if self.module_kinds[0] != "Router":
             return ()
-        config = json_of(self.path / str(self._modules[0]["path"]) / "router_config.json")
+        _, config = router_of(self.path / str(self._modules[0]["path"]))
         routes = [str(name) for name in config.get("structure", {})]
         default = (config.get("parameters") or {}).get("default_route")
         return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
@@ -153,7 +162,12 @@ class Model:
     def _truncate_dim(self) -> int | None:
         """Dimensions that it keeps of each embedding; None for all."""
         kept = self._settings.get("truncate_dim")
-        return None if kept is None else int(kept)
+        if kept is not None and (not isinstance(kept, int) or kept < 1):
+            raise ModelError(
+                f"{self.path / SETTINGS} has a truncate_dim that is no number of dimensions: {kept!r}",
+                "write a whole number, or null",
+            )
+        return kept
 
     @cached_property
     def _settings(self) -> dict[str, Any]:
@@ -206,7 +220,7 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
         raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
     check_safe(path)
     found = Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path), prompts or {})
-    _ = found.similarity  # what is wrong with its config is told at once
+    _ = found.similarity, found._truncate_dim  # what is wrong with its config is told at once
     if not (changed := found.roles.changed):
         return found
     # With other prompts it makes other embeddings, so nothing that was approved of it counts.

@@ -4,15 +4,27 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embedgate.core.errors import ModelError
+from embedgate.core.errors import ModelError, one_line
 
 # What an embedding may depend on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
-FINGERPRINTED = ("*.safetensors", "*.json", "*.jinja", "vocab.*", "merges.txt", "*.model", "*.spm")
+FINGERPRINTED = (
+    "*.safetensors",
+    "*.json",
+    "*.jinja",
+    "vocab.*",
+    "merges.txt",
+    "*.model",
+    "*.model.v*",
+    "*.spm",
+    "*.codes",
+    "*.tiktoken",
+)
 # What was noted in training.
 NOTES = ("data_config.json", "trainer_state.json", "*_results.json")
 OTHER_FORMATS = {"onnx", "openvino"}
@@ -81,12 +93,32 @@ def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
         described = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
     except (ValueError, TypeError, KeyError) as error:
         raise ModelError(f"{file} cannot be read: {error}", RESTORE) from error
+    if not described:
+        raise ModelError(f"{file} names no module", RESTORE)
     for kind, relative in described:
         folder = _within(path, file, relative)
         yield file, kind, folder
-        routes = folder / "router_config.json"
-        for inner, own in json_of(routes).get("types", {}).items():
-            yield routes, str(own), _within(folder, routes, inner)
+        yield from _routed(folder, kind)
+
+
+def _routed(folder: Path, kind: str) -> Iterator[tuple[Path, str, Path]]:
+    """The modules that a Router chooses among, those of a Router in a Router, too."""
+    if not kind.endswith(".Router"):
+        return
+    file, config = router_of(folder)
+    types = config.get("types", {})
+    if not isinstance(types, dict):
+        raise ModelError(f"{file} has types that are no modules by name", RESTORE)
+    for inner, own in types.items():
+        yield file, str(own), _within(folder, file, inner)
+        yield from _routed(folder / inner, str(own))
+
+
+def router_of(folder: Path) -> tuple[Path, dict[str, Any]]:
+    """A Router's file and what it says: `config.json` where it has none of its own, as earlier versions wrote it."""
+    own = folder / "router_config.json"
+    file = own if own.is_file() else folder / "config.json"
+    return file, json_of(file)
 
 
 def _within(folder: Path, file: Path, relative: str) -> Path:
@@ -119,14 +151,10 @@ def _check_folder(folder: Path, kind: str) -> None:
             f"{folder / 'adapter_config.json'} makes it an adapter of {adapter.get('base_model_name_or_path')}",
             "merge them: model[0].model.merge_and_unload(), then model.save_pretrained(new_folder)",
         )
-    if kind in WITH_WEIGHTS and not safe:
-        raise ModelError(
-            f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
-        )
-    for weights in safe:
-        with weights.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
+    if kind in WITH_WEIGHTS:
+        _check_weights(folder, kind)
+    for name in ("sentence_bert_config.json", "tokenizer.json", "special_tokens_map.json", "generation_config.json"):
+        json_of(folder / name)
     config = json_of(folder / "config.json")
     if quantized := config.get("quantization_config"):
         method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
@@ -139,6 +167,32 @@ def _check_folder(folder: Path, kind: str) -> None:
     ):
         if "auto_map" in settings and not _transformers_has(config.get("model_type")):
             raise ModelError(f"{file} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+
+
+def _check_weights(folder: Path, kind: str) -> None:
+    """Refuses weights that are not where they are loaded from, or broken: others would be loaded in their place."""
+    from safetensors import SafetensorError, safe_open  # and NumPy, which options do without
+
+    whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
+    parts = json_of(index).get("weight_map", {})
+    if not isinstance(parts, dict):
+        raise ModelError(f"{index} has no files by tensor", RESTORE)
+    needed = [whole] if whole.is_file() else sorted({_within(folder, index, str(name)) for name in parts.values()})
+    if not needed:
+        raise ModelError(
+            f"{folder} holds no safetensors weights of its {kind}", "restore them, or fetch the model anew"
+        )
+    for weights in needed:
+        if not weights.is_file():
+            raise ModelError(f"{weights} is missing, which {index} names", RESTORE)
+        with weights.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
+        try:
+            with safe_open(weights, "np"):
+                pass
+        except (OSError, SafetensorError) as error:
+            raise ModelError(f"{weights} is no whole safetensors file: {one_line(error)}", RESTORE) from error
 
 
 def _transformers_has(model_type: object) -> bool:
@@ -162,15 +216,26 @@ def json_of(file: Path) -> dict[str, Any]:
 
 
 def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
+    modules = {part for module in _named(path) for part in PurePosixPath(module).parts}
+    everything = []
+    for folder, names, files in os.walk(path, followlinks=True):
+        names[:] = [name for name in names if name not in OTHER_FORMATS - modules]
+        everything += [Path(folder, name) for name in files]
     found = {
         file
         for pattern in patterns or FINGERPRINTED
-        for file in path.rglob(pattern)
-        if file.is_file()
-        and not OTHER_FORMATS & set(file.relative_to(path).parts)
-        and not any(fnmatch(file.name, note) for note in NOTES)
+        for file in everything
+        if fnmatch(file.name, pattern) and not any(fnmatch(file.name, note) for note in NOTES)
     }
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _named(path: Path) -> list[str]:
+    """The folders that a model's modules.json names; a module's folder may have any name."""
+    try:
+        return [str(module["path"]) for module in json.loads((path / "modules.json").read_text("utf-8"))]
+    except (OSError, ValueError, TypeError, KeyError):
+        return []
 
 
 def sha256_of(file: Path) -> str:

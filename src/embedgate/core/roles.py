@@ -24,7 +24,7 @@ ROLES = tuple(PROMPT_NAMES)
 # Sentence Transformers gives every model these, empty where its config has none. So no other name that
 # `encode_document` knows is ever looked up.
 ALWAYS_THERE = (QUERY, DOCUMENT)
-# One word is the name of a prompt; whatever has a space or punctuation in it is a prompt's text.
+# What the model has no prompt of the name of is a text, but for this: it was meant for a name.
 _NAME = re.compile(r"[\w.-]+")
 
 
@@ -161,7 +161,7 @@ class Roles:
         return name if name in self._routes and name in (QUERY, DOCUMENT) else self._routes[0]
 
     def _choice(self, role: str, value: str) -> Role:
-        if not value or not _NAME.fullmatch(value):
+        if value not in self.prompts and not _NAME.fullmatch(value):
             return Role(role, value, "", self._route(role), given=True)
         if value not in self.prompts:
             raise ModelError(

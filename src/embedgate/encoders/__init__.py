@@ -7,6 +7,7 @@ and `onnx`. `gpu` is all that knows of CUDA and the driver.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import logging
 from abc import ABC, abstractmethod
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import BuildError, Unavailable, one_line
+from embedgate.core.errors import BuildError, ModelError, Unavailable, one_line
 from embedgate.core.roles import Role
 
 if TYPE_CHECKING:
@@ -235,6 +236,11 @@ class BuildContext:
     progress: Callable[[str], None] = lambda _: None
     batch_size: int = 32
 
+    @property
+    def texts_sha256(self) -> str:
+        """SHA-256 of the calibration texts as the model reads them, hex."""
+        return hashlib.sha256("\0".join(self.calibration_texts).encode("utf-8", "surrogatepass")).hexdigest()
+
 
 def unavailable(combination: Combination, registry: Registry) -> str | None:
     """Why a combination cannot run here, in one line; None where it can."""
@@ -255,6 +261,8 @@ def unfit(model: Model, combination: Combination, registry: Registry) -> str | N
     kinds = model.module_kinds
     if registry.backend(combination).runs_exported and kinds[0] != "Transformer":
         return f"{combination.backend} runs exported Transformers, and {model.name} begins with the module {kinds[0]}"
+    if registry.backend(combination).runs_exported and not model.pools_prompts and len(model.roles.distinct) > 1:
+        return f"{model.name} leaves its prompts out of the pooling, which an exported graph cannot"
     if combination.weight_precision not in STORED_TYPES and WITHOUT_PRODUCTS.issuperset(kinds):
         kind = combination.weight_precision
         return f"{model.name} is a table of embeddings, without a matrix product that could compute in {kind}"
@@ -293,6 +301,8 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
         encoder: Encoder = module.build(model, combination, context)
     except (Unavailable, BuildError):
         raise
+    except ModelError as error:
+        raise BuildError(error.cause, error.action) from error
     except MemoryError as error:
         raise BuildError(
             f"{combination} ran out of memory while building", "free memory or use a smaller model"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -158,12 +159,21 @@ def _asked(inner: Any, role: Role) -> Callable[[Sequence[str], int], Any]:
         chosen = {"prompt": role.prompt} if is_own and role.given else {}
         return lambda texts, size: method(list(texts), batch_size=size, **chosen)
     if is_own:
-        default = inner.prompts.get(inner.default_prompt_name) or ""
-        prompt = {"prompt": role.prompt} if role.prompt != default else {}
+        own = Roles("its config", inner.prompts, inner.default_prompt_name)
+        text = role.prompt if role.given else own[role.name].prompt
+        if text != own[""].prompt and not _takes_prompt(inner.encode):
+            return lambda texts, size: inner.encode([text + each for each in texts], batch_size=size)
+        prompt = {"prompt": text} if text != own[""].prompt else {}
         return lambda texts, size: inner.encode(list(texts), batch_size=size, **prompt)
     if getattr(inner, ADDS_PROMPTS, False):
         return lambda texts, size: inner.encode(list(texts), batch_size=size)
     return lambda texts, size: inner.encode(role.prompted(texts), batch_size=size)
+
+
+def _takes_prompt(encode: Callable[..., Any]) -> bool:
+    """Whether a subclass's own `encode` takes a prompt, as Sentence Transformers' does."""
+    known = inspect.signature(encode).parameters.values()
+    return any(each.name == "prompt" or each.kind is each.VAR_KEYWORD for each in known)
 
 
 def _encode(inner: Any, combination: Combination, role: Role, texts: Sequence[str], batch_size: int) -> FloatArray:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError
+from embedgate.core.errors import BuildError, one_line
 from embedgate.core.model import Model
 from embedgate.core.roles import STS
 from embedgate.encoders import BuildContext, Encoder, InRole, gpu
@@ -170,8 +170,14 @@ class EncoderPool:
         return self.guard.encoder(self.guard.attempt(combination, "building", build), combination)
 
     def _close(self, keys: list[Key]) -> None:
+        failed: list[BuildError] = []
         for key in keys:
-            self._open.pop(key).close()
+            try:
+                self._open.pop(key).close()
+            except Exception as error:  # a custom encoder's own: the others are released all the same
+                failed.append(BuildError(f"close() of {key[1]} raised {one_line(error)}", "mend its close()"))
+        if failed:
+            raise failed[0]
 
     def _close_timed(self, arm: str) -> None:
         if arm in self._timed:

@@ -22,6 +22,7 @@ Array = npt.NDArray[Any]
 STEPS = 255
 # A step's rounding, as a share of it.
 WITHIN_STEP = 1.01
+LARGEST_FLOAT16 = float(np.finfo(np.float16).max)
 # Vectors that are quantized at a time, so that a million need little more than their codes.
 CHUNK = 2**16
 NEEDS_RANGES = ("int8", "uint8")
@@ -208,7 +209,18 @@ def codes_fault(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges) 
             return "bits are packed in the wrong order: the first dimension is in the lowest bit"
         return f"{1 - right:.2%} of the bits are not the sign of their dimension"
     within = ranges.hold(vectors) if precision in NEEDS_RANGES else True
-    unit = ranges.step if precision in NEEDS_RANGES else np.float32(2**-10 if precision == "float16" else 0)
-    wrong = np.abs(decoded - vectors) > WITHIN_STEP * unit + np.float32(1e-6)
+    if precision == "float16" and (beyond := float((np.abs(vectors) > LARGEST_FLOAT16).mean())):
+        return f"{beyond:.2%} of the values are beyond what float16 can hold, {LARGEST_FLOAT16:.0f}"
+    wrong = np.abs(decoded - vectors) > WITHIN_STEP * _unit(vectors, precision, ranges) + np.float32(1e-6)
     share = float((wrong & within).mean())
     return f"{share:.2%} of the {precision} codes are more than a step from their value" if share else None
+
+
+def _unit(vectors: Matrix, precision: EmbeddingPrecision, ranges: Ranges) -> Matrix | np.float32:
+    """The step between a code and the next one: float16's grow with the value."""
+    if precision in NEEDS_RANGES:
+        return np.asarray(ranges.step, dtype=np.float32)
+    if precision == "float16":
+        # Above half the largest, the next one would be infinity.
+        return np.spacing(np.clip(np.abs(vectors), 0, LARGEST_FLOAT16 / 2).astype(np.float16)).astype(np.float32)
+    return np.float32(0)

@@ -16,7 +16,6 @@ chosen and why is in the artefact's record. See `docs/calibration.md`.
 
 from __future__ import annotations
 
-import hashlib
 import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -76,7 +75,7 @@ class Statistics:
 
     Attributes:
         largest: Largest absolute value of each channel, float32 `[in]`.
-        rows: Sampled values, float32 `[rows, in]`, of texts that took no part in `largest`.
+        rows: Sampled values, float32 `[rows, in]`, of the texts held out.
     """
 
     largest: FloatArray
@@ -136,7 +135,7 @@ def to_calibrate(model: Model, context: BuildContext, version: int) -> tuple[Pat
     key = {
         "exported": exported.parent.name,
         "libraries": library_versions(("numpy", *LIBRARIES)),
-        "texts": hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest(),
+        "texts": context.texts_sha256,
         "version": version,
     }
     return exported, texts, key
@@ -174,6 +173,8 @@ def calibrate(
     """
     graph = read_graph(exported)
     found = sites(graph)
+    if not found:
+        raise BuildError("the graph has no product with weights that could be int8")
     held_out = list(texts[::HELD_OUT_STRIDE])
     fitted = [text for position, text in enumerate(texts) if position % HELD_OUT_STRIDE]
     judging = list(tokenizer.batches(held_out, MEASURING_BATCH))
@@ -217,11 +218,13 @@ def statistics_of(
             largest[name] = np.maximum(largest.get(name, here), here)
     generator = np.random.default_rng(0)
     tokens = sum(int(batch.attention_mask.sum()) for batch in held_out)
+    pooled = sum(len(batch.rows) for batch in held_out)
     sampled: dict[str, list[FloatArray]] = {name: [] for name in names}
     for batch in held_out:
-        share = min(1.0, SAMPLED_ROWS / tokens)
         for name, values in zip(names, runner.run(names, batch.feeds), strict=True):
             rows = _rows(values, batch)
+            # What comes after pooling has a row for each text.
+            share = min(1.0, SAMPLED_ROWS / (tokens if len(rows) == batch.attention_mask.sum() else pooled))
             sampled[name].append(rows[generator.random(len(rows)) < share])
     return {name: Statistics(largest[name], np.concatenate(sampled[name])) for name in names}
 

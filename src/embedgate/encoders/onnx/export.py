@@ -5,7 +5,7 @@ Inputs are what the model's tokenizer gives (`input_ids`, `attention_mask`, ofte
 
 * `sentence_embedding` `[batch, dim]`: the finished embedding, truncated where the model says so;
 * `token_embeddings` `[batch, sequence, hidden]`: the transformer's last hidden states;
-* `pooled` `[batch, dim]`: what the model's `Normalize` takes, only where the model has one.
+* `pooled` `[batch, dim]`: what the model's `Normalize` takes, before truncation, only where the model has one.
 
 The last two cost nothing, since they are computed anyway; diagnosis needs them.
 """

@@ -8,7 +8,9 @@ changes a graph changes nodes, and reads the weights it needs one after the othe
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Container
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -69,13 +71,15 @@ class Product:
         name: The layer's name in the model, for example `encoder.layer.0.intermediate.dense`.
         node: The `MatMul` or `Gemm` node.
         activation: Name of the tensor it reads.
-        weight: Name of its weights, an initializer.
+        weight: Name of its weights, an initializer of two dimensions.
+        transposed: Whether the initializer is `[out, in]`.
     """
 
     name: str
     node: onnx.NodeProto
     activation: str
     weight: str
+    transposed: bool = False
 
 
 def read_graph(path: Path) -> Graph:
@@ -94,9 +98,11 @@ def save_graph(graph: Graph, path: Path) -> None:
     with data.open("xb") as stream:
         for tensor in graph.proto.graph.initializer:
             outside = external_data_helper.uses_external_data(tensor)
-            if not outside and len(tensor.raw_data) < LEAST_BESIDE:
+            if not outside and _bytes(tensor) < LEAST_BESIDE:
                 continue
             values = graph.array(tensor)
+            for part in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
+                tensor.ClearField(part)
             stream.write(bytes(-stream.tell() % ALIGNMENT))
             tensor.raw_data = b""
             external_data_helper.set_external_data(tensor, data.name, stream.tell(), values.nbytes)
@@ -108,14 +114,36 @@ def save_graph(graph: Graph, path: Path) -> None:
 def weight_products(graph: onnx.ModelProto) -> list[Product]:
     """Every `MatMul` and `Gemm` whose second operand is an initializer, in the order they run.
 
-    Products of two activations (attention scores, weighted values) are none.
+    Products of two activations (attention scores, weighted values) are none. Large weights that several layers share
+    are transposed as the graph runs: the exporter folds that for one reader alone.
     """
-    initializers = {tensor.name for tensor in graph.graph.initializer}
-    return [
-        Product(node.name.removesuffix(f"/{node.op_type}"), node, node.input[0], node.input[1])
+    ranks = {tensor.name: len(tensor.dims) for tensor in graph.graph.initializer}
+    turned = {
+        node.output[0]: node.input[0]
         for node in graph.graph.node
-        if node.op_type in ("MatMul", "Gemm") and node.input[1] in initializers and node.input[0] not in initializers
-    ]
+        if node.op_type == "Transpose" and ranks.get(node.input[0]) == 2
+    }
+    found = []
+    for node in graph.graph.node:
+        if node.op_type not in ("MatMul", "Gemm") or not _is_plain(node, ranks):
+            continue
+        activation, weight = node.input[0], turned.get(node.input[1], node.input[1])
+        if ranks.get(weight) == 2 and activation not in ranks and activation not in turned:
+            transposed = _attribute(node, "transB", 0) != (weight != node.input[1])
+            layer = node.name.removesuffix(f"/{node.op_type}")
+            found.append(Product(layer, node, activation, weight, transposed))
+    names = Counter(product.name for product in found)
+    return [replace(each, name=each.node.name) if names[each.name] > 1 else each for each in found]
+
+
+def _is_plain(node: onnx.NodeProto, initializers: Container[str]) -> bool:
+    """Whether it is an activation times weights, plus a bias at most: a `Gemm` may scale and transpose, too."""
+    scales = (_attribute(node, "transA", 0), _attribute(node, "alpha", 1.0), _attribute(node, "beta", 1.0))
+    return scales == (0, 1.0, 1.0) and all(name in initializers for name in node.input[2:])
+
+
+def _attribute(node: onnx.NodeProto, name: str, default: float) -> float:
+    return next((float(helper.get_attribute_value(each)) for each in node.attribute if each.name == name), default)
 
 
 def constants(graph: onnx.ModelProto) -> set[str]:
@@ -139,8 +167,12 @@ def product_names(graph: onnx.ModelProto) -> list[str]:
 
 def weight_bytes(path: Path) -> int:
     """Bytes of all initializers of an ONNX file, data kept beside it included."""
-    tensors = read_graph(path).proto.graph.initializer
-    return sum(math.prod(t.dims) * helper.tensor_dtype_to_np_dtype(t.data_type).itemsize for t in tensors)
+    return sum(_bytes(tensor) for tensor in read_graph(path).proto.graph.initializer)
+
+
+def _bytes(tensor: TensorProto) -> int:
+    width: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
+    return int(math.prod(tensor.dims)) * width
 
 
 def file_bytes(path: Path) -> int:

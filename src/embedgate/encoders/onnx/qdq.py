@@ -79,8 +79,7 @@ def sites(graph: Graph) -> list[Site]:
 def weights_of(graph: Graph, product: Product) -> FloatArray:
     """A product's weights, float32 `[in, out]`; mapped from their file, where they are not transposed."""
     matrix = graph.array(graph.tensors[product.weight]).astype(np.float32, copy=False)
-    transposed = any(attribute.name == "transB" and attribute.i for attribute in product.node.attribute)
-    return matrix.T if transposed else matrix
+    return matrix.T if product.transposed else matrix
 
 
 def quantize_weights(
@@ -183,11 +182,12 @@ def dynamic_graph(graph: Graph) -> Graph:
         product = products[node.name]
         activation, name = product.activation, product.name
         read = [f"{activation}/uint8", f"{activation}/scale", f"{activation}/zero"]
-        if activation not in known:
-            known.add(activation)
+        if read[0] not in known:
             quantize = f"{activation}/DynamicQuantizeLinear"
             rewritten.append(helper.make_node("DynamicQuantizeLinear", [activation], read, quantize))
+        known.add(read[0])
         values, scales = quantize_weights(weights_of(graph, product))
+        # Of its own, even where layers share their weights: ONNX Runtime's kernels for AVX2 refuse a shared one.
         tensors = [
             numpy_helper.from_array(values, f"{name}/weight_int8"),
             numpy_helper.from_array(np.zeros(scales.shape, dtype=np.int8), f"{name}/weight_zero"),
@@ -208,7 +208,9 @@ def dynamic_graph(graph: Graph) -> Graph:
 
 
 def _replace(inner: onnx.GraphProto, nodes: list[onnx.NodeProto], added: list[TensorProto]) -> None:
-    """Puts nodes in the place of a graph's own, and leaves out the initializers that none of them reads."""
+    """Puts nodes in the place of a graph's own, and leaves out what none of them reads: weights, turned or not."""
+    read = {name for node in nodes for name in node.input}
+    nodes = [node for node in nodes if node.op_type != "Transpose" or node.output[0] in read]
     del inner.node[:]
     inner.node.extend(nodes)
     used = {name for node in nodes for name in node.input}

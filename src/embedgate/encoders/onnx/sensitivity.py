@@ -71,10 +71,11 @@ def sensitivities(
                 texts = f"batch {number} of {len(batches)}"
                 progress(f"calibrating int8: sensitivity of site {place + 1} of {len(found)}, {texts}")
             weights = [weights_of(graph, product) for product in site.products]
+            biases = [_bias(graph, product) for product in site.products]
             for tried, treatment in enumerate(treatments[site.activation]):
                 products = [
-                    product_of(activations[place], each, treatment) + _bias(graph, product)
-                    for each, product in zip(weights, site.products, strict=True)
+                    product_of(activations[place], each, treatment) + bias
+                    for each, bias in zip(weights, biases, strict=True)
                 ]
                 (embeddings,) = run([EMBEDDING], place, products)
                 errors[site.activation][tried].append(errors_to(reference, embeddings))

@@ -170,6 +170,7 @@ def _quantized(graph: Path, tokenizer: Tokenizer, context: BuildContext) -> tupl
         "graph": graph.parent.name,  # holds the digest of the fingerprint and of what exported it
         "libraries": library_versions(("nncf", "openvino")),
         "calibration_sha256": context.calibration_sha256,
+        "texts": context.texts_sha256,
         "options": QUANTIZATION,
     }
 
