@@ -7,7 +7,17 @@ import json
 import numpy as np
 import pytest
 from helpers.parcels import parcels
-from helpers.prompted import AddsItsOwn, Alone, ByRole, Doubles, Drops, Exchanges, with_prompts, without_prompts
+from helpers.prompted import (
+    AddsItsOwn,
+    AddsUnsaid,
+    Alone,
+    ByRole,
+    Doubles,
+    Drops,
+    Exchanges,
+    with_prompts,
+    without_prompts,
+)
 
 from embedgate.checks.prompts import Missed, of_roles, wrong_ways
 from embedgate.core.combination import Combination
@@ -20,6 +30,7 @@ FAULTS = {
     "doubles-fp32-cpu": (Doubles, "document", "a document comes with its prompt twice"),
     "exchanges-fp32-cpu": (Exchanges, "query", "a query is encoded as document"),
     "adds-fp32-cpu": (AddsItsOwn, "document", "a document is encoded as query"),
+    "unsaid-fp32-cpu": (AddsUnsaid, "document", "a document comes with the prompt of query before its own"),
 }
 SOUND = {"byrole-fp32-cpu": ByRole, "alone-fp32-cpu": Alone}
 

@@ -81,6 +81,12 @@ class AddsItsOwn(Alone):
         return self.model.encode_query(texts, batch_size=batch_size)
 
 
+class AddsUnsaid(AddsItsOwn):
+    """Adds the prompt of queries and does not say so: texts come with their own already."""
+
+    adds_prompts = False
+
+
 def without_prompts(path: Path, _: str) -> SentenceTransformer:
     """Loaded with a config that lost the prompt of queries."""
     return SentenceTransformer(str(path), device="cpu", local_files_only=True, prompts={"query": ""})

@@ -12,7 +12,7 @@ from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement
-from embedgate.core.roles import ROLES, Input, Role, Roles, shown_prompt
+from embedgate.core.roles import DOCUMENT, QUERY, ROLES, Input, Role, Roles, shown_prompt
 from embedgate.core.similarity import normalised
 from embedgate.metrics import Matrix
 from embedgate.runtime.plan import Plan
@@ -62,7 +62,13 @@ def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
         ways.append(Way("comes with its prompt twice", replace(right, prompt=right.prompt * 2)))
     if right.given:
         ways.append(Way("comes with the model's own prompt", roles.own(name)))
-    ways += [Way(f"is encoded as {other.name or 'a text without a role'}", other) for other in roles.distinct]
+    for other in roles.distinct:
+        # Of several roles that are one, the name of one: plain encode is what documents take, as a rule.
+        called = next((each for each in ROLES if each != name and roles[each].same_as(other)), "a text without a role")
+        ways.append(Way(f"is encoded as {called}", other))
+        if right.prompt and other.prompt:
+            about = f"comes with the prompt of {called} before its own"
+            ways.append(Way(about, replace(right, prompt=other.prompt + right.prompt)))
     found: list[Way] = []
     for way in ways:
         if not any(way.role.same_as(other) for other in (right, *(other.role for other in found))):
@@ -117,13 +123,14 @@ def as_its_role(context: Context, case: Case) -> Judgement:
         return case.failed(context.diagnose(run), f"{name} cannot be judged: embeddings hold NaN or infinity")
     wrong = context.of(Missed).ways(reference, name, probes)
     moves = {about: _moved(mine, right, vectors) for about, vectors in wrong.items()}
-    shown = f"a {name} with {shown_prompt(context.plan.model.roles[name])}"
+    text = f"a {name}" if name in (QUERY, DOCUMENT) else f"a text for {name}"
+    shown = f"{text} with {shown_prompt(context.plan.model.roles[name])}"
     taken = _taken(moves)
     if taken is None:
         return case.passed(f"encodes {shown}", n=len(probes))
     about, share = taken
     cause = (
-        f"a {name} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
+        f"{text} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
         "reference makes so"
     )
     return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
