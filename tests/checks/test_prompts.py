@@ -12,6 +12,7 @@ from helpers.prompted import (
     AddsUnsaid,
     Alone,
     ByRole,
+    CachesByText,
     Doubles,
     Drops,
     Exchanges,
@@ -48,7 +49,9 @@ def model(small, tmp_path_factory, request):
 @pytest.fixture(scope="module")
 def context(context_with, tmp_path_factory):
     factories = {name: (lambda path, device, make=make: make(path, device)) for name, (make, *_) in FAULTS.items()}
-    made = context_with({**factories, **SOUND}, data=(str(parcels(tmp_path_factory.mktemp("data"))),))
+    made = context_with(
+        {**factories, **SOUND, "cache-fp32-cpu": CachesByText}, data=(str(parcels(tmp_path_factory.mktemp("data"))),)
+    )
     yield made
     made.close()
 
@@ -70,6 +73,16 @@ def test_a_sound_encoder_stays_green(context, name, role):
     assert judgement.verdict == "pass", judgement.message
 
 
+def test_a_cache_by_the_text_alone_is_found(context):
+    """No dataset has a text in two roles, so nothing else sees it."""
+    judgement = context.ask("prompt", Combination.parse("cache-fp32-cpu"), "query")
+    assert judgement.verdict == "fail"
+    assert (
+        "texts that were encoded as query before get the same embedding when they come as document" in judgement.message
+    )
+    assert "look for a cache that keeps embeddings by the text alone" in str(judgement.diagnosis)
+
+
 def test_the_other_role_of_a_fault_stays_green(context):
     assert context.ask("prompt", Combination.parse("drops-fp32-cpu"), "document").verdict == "pass"
 
@@ -87,9 +100,13 @@ def test_noise_is_no_prompt(context, monkeypatch):
 def test_the_reference_encodes_each_wrong_way_once_for_all_combinations(context, monkeypatch):
     session, asked = context.session, []
     encode_as = session.encode_as
-    monkeypatch.setattr(
-        session, "encode_as", lambda run, role, texts: asked.append(role) or encode_as(run, role, texts)
-    )
+
+    def noting(run, role, texts):
+        if run.combination.is_reference:
+            asked.append(role)
+        return encode_as(run, role, texts)
+
+    monkeypatch.setattr(session, "encode_as", noting)
     context.provide(Missed, Missed(context))
     for name in (*FAULTS, *SOUND):
         context.ask("prompt", Combination.parse(name), "query")

@@ -65,6 +65,23 @@ class Doubles(ByRole):
         return super().encode_document([PROMPTS["document"] + text for text in texts], batch_size)
 
 
+class CachesByText(ByRole):
+    """Keeps embeddings by the text alone, whatever it was encoded as first."""
+
+    def __init__(self, path: Path, _: str = "") -> None:
+        super().__init__(path)
+        self.known: dict[str, np.ndarray] = {}
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self._kept(texts, super().encode_query(texts, batch_size))
+
+    def encode_document(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self._kept(texts, super().encode_document(texts, batch_size))
+
+    def _kept(self, texts: list[str], found: np.ndarray) -> np.ndarray:
+        return np.stack([self.known.setdefault(text, row) for text, row in zip(texts, found, strict=True)])
+
+
 class Exchanges(ByRole):
     """Encodes queries as documents."""
 

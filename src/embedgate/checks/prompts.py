@@ -127,13 +127,42 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     shown = f"{text} with {shown_prompt(context.plan.model.roles[name])}"
     taken = _taken(moves)
     if taken is None:
-        return case.passed(f"encodes {shown}", n=len(probes))
+        return _again_in_another(context, case, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
     about, share = taken
     cause = (
         f"{text} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
         "reference makes so"
     )
     return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
+
+
+def _again_in_another(context: Context, case: Case, first: Matrix, ways: Mapping[str, Matrix]) -> Judgement | None:
+    """The failure of an encoder that gives a text's embedding in this role again when it comes in another; else None.
+
+    Args:
+        context: The session.
+        case: The combination and the role.
+        first: The reference's embeddings in this role, float32 `[n, dim]`.
+        ways: Its embeddings in every wrong way.
+    """
+    name, roles = case.subject.metric, context.plan.model.roles
+    other = next((each for each in ROLES if f"is encoded as {each}" in ways), None)
+    if other is None:
+        return None
+    run = context.run(case)
+    texts = [each.text for each in _probes(run, name)]
+    # In this role once more: the encoder may have been built anew since.
+    before, now = (normalised(context.session.encode_as(run, roles[role], texts)) for role in (name, other))
+    apart = np.linalg.norm(ways[f"is encoded as {other}"] - first, axis=1) > SAME
+    again = np.linalg.norm(now - before, axis=1)[apart] < SAME
+    if not again.sum() > HALF * max(len(again), 1):
+        return None
+    cause = (
+        f"{again.sum()} of {len(again)} texts that were encoded as {name} before get the same embedding when they come "
+        f"as {other}"
+    )
+    step = "look for a cache that keeps embeddings by the text alone: the role belongs to its key"
+    return case.failed(Diagnosis("prompt", cause, step), value=float(again.mean()), limit=HALF, n=len(again))
 
 
 def _moved(mine: Matrix, right: Matrix, wrong: Matrix) -> Move:
