@@ -8,6 +8,7 @@ treatment has rounded. A graph and a session for each site and treatment would c
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -48,24 +49,13 @@ def sensitivities(
         A value for each treatment, in their order, by the site's activation.
     """
     runner = session(_switched(graph, found), threads)
-    places = max(len(site.products) for site in found)
-    nothing = np.empty(0, dtype=np.float32)
+    most = max(len(site.products) for site in found)
     errors: dict[str, list[list[npt.NDArray[np.float64]]]] = {
         site.activation: [[] for _ in treatments[site.activation]] for site in found
     }
     for number, batch in enumerate(batches, start=1):
-
-        def run(
-            names: Sequence[str], site: int, products: Sequence[FloatArray], batch: Batch = batch
-        ) -> list[FloatArray]:
-            brought = [*products, *[nothing] * (places - len(products))]
-            feeds = {f"{PRODUCT}{place}": values for place, values in enumerate(brought)}
-            outputs: list[FloatArray] = runner.run(
-                names, {**batch.feeds, SITE: np.array(site, dtype=np.int64), **feeds}
-            )
-            return outputs
-
-        reference, *activations = run([EMBEDDING, *(site.activation for site in found)], -1, ())
+        names = [EMBEDDING, *(site.activation for site in found)]
+        reference, *activations = runner.run(names, {**batch.feeds, **_brought(-1, (), most)})
         for place, site in enumerate(found):
             if place % 16 == 0:
                 texts = f"batch {number} of {len(batches)}"
@@ -77,11 +67,18 @@ def sensitivities(
                     product_of(activations[place], each, treatment) + bias
                     for each, bias in zip(weights, biases, strict=True)
                 ]
-                (embeddings,) = run([EMBEDDING], place, products)
+                (embeddings,) = runner.run([EMBEDDING], {**batch.feeds, **_brought(place, products, most)})
                 errors[site.activation][tried].append(errors_to(reference, embeddings))
     return {
         activation: [float(np.concatenate(parts).mean()) for parts in tried] for activation, tried in errors.items()
     }
+
+
+def _brought(site: int, products: Sequence[FloatArray], most: int) -> dict[str, npt.NDArray[Any]]:
+    """The inputs that name a run's site, -1 for none, and bring its products; the places that it has not are empty."""
+    nothing = [np.empty(0, dtype=np.float32)] * (most - len(products))
+    brought = {f"{PRODUCT}{place}": values for place, values in enumerate((*products, *nothing))}
+    return {SITE: np.array(site, dtype=np.int64), **brought}
 
 
 def product_of(activation: FloatArray, weights: FloatArray, treatment: Treatment) -> FloatArray:
