@@ -38,10 +38,12 @@ class Way:
     Attributes:
         about: What happened to the prompt, to be read after the role's name.
         role: What the reference encodes them as, to see whether it did.
+        other: The name of the role that they are taken for, where that is all that happened.
     """
 
     about: str
     role: Role
+    other: str = ""
 
 
 def of_roles(plan: Plan) -> Iterable[Subject]:
@@ -64,8 +66,9 @@ def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
         ways.append(Way("comes with the model's own prompt", roles.own(name)))
     for other in roles.distinct:
         # Of several roles that are one, the name of one: plain encode is what documents take, as a rule.
-        called = next((each for each in ROLES if each != name and roles[each].same_as(other)), "a text without a role")
-        ways.append(Way(f"is encoded as {called}", other))
+        same = next((each for each in ROLES if each != name and roles[each].same_as(other)), "")
+        called = same or "a text without a role"
+        ways.append(Way(f"is encoded as {called}", other, same))
         if right.prompt and other.prompt:
             about = f"comes with the prompt of {called} before its own"
             ways.append(Way(about, replace(right, prompt=other.prompt + right.prompt)))
@@ -81,15 +84,15 @@ class Missed:
 
     def __init__(self, context: Context) -> None:
         self._session = context.session
-        self._known: dict[tuple[Combination, str], dict[str, Matrix]] = {}
+        self._known: dict[tuple[Combination, str], dict[Way, Matrix]] = {}
 
-    def ways(self, reference: Run, name: str, probes: Sequence[Input]) -> Mapping[str, Matrix]:
+    def ways(self, reference: Run, name: str, probes: Sequence[Input]) -> Mapping[Way, Matrix]:
         """Normalised embeddings of the texts, float32 `[n, dim]`, by what happened to the prompt."""
         key = reference.combination, name
         if key not in self._known:
             texts = [each.text for each in probes]
             self._known[key] = {
-                way.about: normalised(self._session.encode_as(reference, way.role, texts))
+                way: normalised(self._session.encode_as(reference, way.role, texts))
                 for way in wrong_ways(reference.model.roles, name)
             }
         return self._known[key]
@@ -122,12 +125,12 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     if not np.isfinite(mine).all():
         return case.failed(context.diagnose(run), f"{name} cannot be judged: embeddings hold NaN or infinity")
     wrong = context.of(Missed).ways(reference, name, probes)
-    moves = {about: _moved(mine, right, vectors) for about, vectors in wrong.items()}
+    moves = {way.about: _moved(mine, right, vectors) for way, vectors in wrong.items()}
     text = f"a {name}" if name in (QUERY, DOCUMENT) else f"a text for {name}"
     shown = f"{text} with {shown_prompt(context.plan.model.roles[name])}"
     taken = _taken(moves)
     if taken is None:
-        return _again_in_another(context, case, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
+        return _again_in_another(context, case, probes, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
     about, share = taken
     cause = (
         f"{text} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
@@ -136,24 +139,26 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
 
 
-def _again_in_another(context: Context, case: Case, first: Matrix, ways: Mapping[str, Matrix]) -> Judgement | None:
+def _again_in_another(
+    context: Context, case: Case, probes: Sequence[Input], first: Matrix, ways: Mapping[Way, Matrix]
+) -> Judgement | None:
     """The failure of an encoder that gives a text's embedding in this role again when it comes in another; else None.
 
     Args:
         context: The session.
         case: The combination and the role.
+        probes: The texts.
         first: The reference's embeddings in this role, float32 `[n, dim]`.
         ways: Its embeddings in every wrong way.
     """
     name, roles = case.subject.metric, context.plan.model.roles
-    other = next((each for each in ROLES if f"is encoded as {each}" in ways), None)
-    if other is None:
+    way = next((each for each in ways if each.other), None)
+    if way is None:
         return None
-    run = context.run(case)
-    texts = [each.text for each in _probes(run, name)]
+    run, other, texts = context.run(case), way.other, [each.text for each in probes]
     # In this role once more: the encoder may have been built anew since.
     before, now = (normalised(context.session.encode_as(run, roles[role], texts)) for role in (name, other))
-    apart = np.linalg.norm(ways[f"is encoded as {other}"] - first, axis=1) > SAME
+    apart = np.linalg.norm(ways[way] - first, axis=1) > SAME
     again = np.linalg.norm(now - before, axis=1)[apart] < SAME
     if not again.sum() > HALF * max(len(again), 1):
         return None

@@ -216,7 +216,8 @@ def json_of(file: Path) -> dict[str, Any]:
 
 
 def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
-    modules = {part for module in _named(path) for part in PurePosixPath(module).parts}
+    # A module's folder may have any name.
+    modules = {part for _, _, folder in _described(path) for part in folder.relative_to(path).parts}
     everything = []
     for folder, names, files in os.walk(path, followlinks=True):
         names[:] = [name for name in names if name not in OTHER_FORMATS - modules]
@@ -228,14 +229,6 @@ def _fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
         if fnmatch(file.name, pattern) and not any(fnmatch(file.name, note) for note in NOTES)
     }
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
-
-
-def _named(path: Path) -> list[str]:
-    """The folders that a model's modules.json names; a module's folder may have any name."""
-    try:
-        return [str(module["path"]) for module in json.loads((path / "modules.json").read_text("utf-8"))]
-    except (OSError, ValueError, TypeError, KeyError):
-        return []
 
 
 def sha256_of(file: Path) -> str:
