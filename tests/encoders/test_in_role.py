@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.prompted import PROMPTS, with_prompts
+from helpers.zoo import by_sentence_transformers
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
@@ -50,12 +51,7 @@ def router(minilm, small, tmp_path_factory) -> Model:
 
 
 def expected(model: Model) -> dict[str, np.ndarray]:
-    """What Sentence Transformers gives, by role; tasks by the names that MTEB looks up."""
-    own = SentenceTransformer(str(model.path), device="cpu", model_kwargs={"dtype": torch.float32})
-    found = {"": own.encode(TEXTS), "query": own.encode_query(TEXTS), "document": own.encode_document(TEXTS)}
-    for role, name in (("sts", "STS"), ("clustering", "Clustering"), ("pairclassification", "PairClassification")):
-        found[role] = own.encode(TEXTS, prompt_name=name if name in own.prompts else None)
-    return found
+    return by_sentence_transformers(model, TEXTS)
 
 
 def build(model: Model, id_: str, context: BuildContext) -> Encoder:
@@ -182,6 +178,8 @@ def test_a_tasks_prompt_that_a_sentence_transformer_lost_is_not_given_back(promp
     found = CustomEncoder(lost, Combination.parse("acme-fp32-cpu"), context).encode_as(prompted.roles[role], TEXTS)
     np.testing.assert_array_equal(found, lost.encode(TEXTS))
     assert np.abs(found - expected(prompted)[role]).max() > 0.01
+    stages = CustomEncoder(lost, Combination.parse("acme-fp32-cpu"), context).stages_as(prompted.roles[role], TEXTS)
+    assert [len(ids) for ids in stages.token_ids] == lost.preprocess(TEXTS)["attention_mask"].sum(dim=1).tolist()
 
 
 def test_a_prompt_left_out_of_the_pooling_is_no_graphs_business(small, tmp_path):

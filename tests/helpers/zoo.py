@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -46,21 +46,21 @@ class Compared:
     problems: tuple[str, ...]
 
 
-def by_sentence_transformers(model: Model) -> Mapping[str, FloatArray]:
-    """Embeddings of `TEXTS` by role, float32 `[n, dim]`; the role `""` is plain `encode`."""
+def by_sentence_transformers(model: Model, texts: Sequence[str] = TEXTS) -> dict[str, FloatArray]:
+    """Embeddings of texts by role, float32 `[n, dim]`; the role `""` is plain `encode`."""
     loaded = SentenceTransformer(
         str(model.path), device="cpu", local_files_only=True, model_kwargs={"dtype": torch.float32}
     )
     torch.set_num_threads(1)
     found = {
-        "": loaded.encode(TEXTS, batch_size=BATCH_SIZE),
-        QUERY: loaded.encode_query(TEXTS, batch_size=BATCH_SIZE),
-        DOCUMENT: loaded.encode_document(TEXTS, batch_size=BATCH_SIZE),
+        "": loaded.encode(texts, batch_size=BATCH_SIZE),
+        QUERY: loaded.encode_query(texts, batch_size=BATCH_SIZE),
+        DOCUMENT: loaded.encode_document(texts, batch_size=BATCH_SIZE),
     }
     for role, names in PROMPT_NAMES.items():
         name = next((name for name in names if name in loaded.prompts), None)
         if role not in found:
-            found[role] = loaded.encode(TEXTS, batch_size=BATCH_SIZE, prompt_name=name)
+            found[role] = loaded.encode(texts, batch_size=BATCH_SIZE, prompt_name=name)
     return found
 
 

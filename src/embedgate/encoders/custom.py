@@ -143,9 +143,7 @@ class _Shown(SentenceTransformerEncoder):
         return _encode(self._model, self._combination, role, texts, batch_size)
 
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
-        if role.name in BY_ROLE and not role.given and type(self._model).encode is SentenceTransformer.encode:
-            role = replace(role, prompt=Roles("its config", self._model.prompts)[role.name].prompt)
-        return super().stages_as(role, texts)
+        return super().stages_as(replace(role, prompt=_own_prompt(self._model, role)), texts)
 
 
 def _asked(inner: Any, role: Role) -> Callable[[Sequence[str], int], Any]:
@@ -159,15 +157,22 @@ def _asked(inner: Any, role: Role) -> Callable[[Sequence[str], int], Any]:
         chosen = {"prompt": role.prompt} if is_own and role.given else {}
         return lambda texts, size: method(list(texts), batch_size=size, **chosen)
     if is_own:
-        own = Roles("its config", inner.prompts, inner.default_prompt_name)
-        text = role.prompt if role.given else own[role.name].prompt
-        if text != own[""].prompt and not _takes_prompt(inner.encode):
-            return lambda texts, size: inner.encode([text + each for each in texts], batch_size=size)
-        prompt = {"prompt": text} if text != own[""].prompt else {}
-        return lambda texts, size: inner.encode(list(texts), batch_size=size, **prompt)
+        prompt = _own_prompt(inner, role)
+        if prompt == _own_prompt(inner, PLAIN):
+            return lambda texts, size: inner.encode(list(texts), batch_size=size)
+        if _takes_prompt(inner.encode):
+            return lambda texts, size: inner.encode(list(texts), batch_size=size, prompt=prompt)
+        return lambda texts, size: inner.encode([prompt + each for each in texts], batch_size=size)
     if getattr(inner, ADDS_PROMPTS, False):
         return lambda texts, size: inner.encode(list(texts), batch_size=size)
     return lambda texts, size: inner.encode(role.prompted(texts), batch_size=size)
+
+
+def _own_prompt(model: SentenceTransformer, role: Role) -> str:
+    """The prompt of a role as a host project's model has it, which may have lost it; a chosen one is given to it."""
+    if role.given:
+        return role.prompt
+    return Roles("its config", model.prompts, model.default_prompt_name)[role.name].prompt
 
 
 def _takes_prompt(encode: Callable[..., Any]) -> bool:
