@@ -250,19 +250,13 @@ def _relative_difference(found: npt.NDArray[np.float32], exact: npt.NDArray[np.f
 
 
 @contextmanager
-def quiet_logging(most: int) -> Iterator[None]:
-    """Silences all logging up to a level while the body runs."""
-    level = logging.root.manager.disable
-    logging.disable(most)
-    try:
-        yield
-    finally:
-        logging.disable(level)
-
-
-@contextmanager
 def _quiet() -> Iterator[None]:
     """The exporter logs and warns at length; what matters is raised."""
-    with quiet_logging(logging.ERROR), warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
+    level = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logging.disable(level)

@@ -48,13 +48,13 @@ def sensitivities(
     Returns:
         A value for each treatment, in their order, by the site's activation.
     """
-    runner = session(_switched(graph, found), threads)
     most = max(len(site.products) for site in found)
+    runner = session(_switched(graph, found, most), threads)
+    names = [EMBEDDING, *(site.activation for site in found)]
     errors: dict[str, list[list[npt.NDArray[np.float64]]]] = {
         site.activation: [[] for _ in treatments[site.activation]] for site in found
     }
     for number, batch in enumerate(batches, start=1):
-        names = [EMBEDDING, *(site.activation for site in found)]
         reference, *activations = runner.run(names, {**batch.feeds, **_brought(-1, (), most)})
         for place, site in enumerate(found):
             if place % 16 == 0:
@@ -108,7 +108,7 @@ def errors_to(reference: FloatArray, embeddings: FloatArray) -> npt.NDArray[np.f
     return np.where(np.isfinite(errors), errors, 2.0)
 
 
-def _switched(graph: Graph, found: Sequence[Site]) -> Graph:
+def _switched(graph: Graph, found: Sequence[Site], most: int) -> Graph:
     """The graph with its products in branches, and the activations they read among its outputs."""
     switched = graph.copy()
     inner = switched.proto.graph
@@ -147,7 +147,6 @@ def _switched(graph: Graph, found: Sequence[Site]) -> Graph:
         )
     del inner.node[:]
     inner.node.extend(nodes)
-    most = max(len(site.products) for site in found)
     inner.input.append(helper.make_tensor_value_info(SITE, TensorProto.INT64, []))
     inner.input.extend(
         helper.make_tensor_value_info(f"{PRODUCT}{place}", TensorProto.FLOAT, None) for place in range(most)
