@@ -34,8 +34,8 @@ from embedgate.core.machine import library_versions, this_machine  # noqa: E402
 from embedgate.core.model import Model, resolve  # noqa: E402
 from embedgate.data import load_calibration  # noqa: E402
 from embedgate.encoders import BuildContext  # noqa: E402
+from embedgate.encoders.loading import load  # noqa: E402
 from embedgate.encoders.registry import Registry, offers  # noqa: E402
-from embedgate.encoders.sentence_transformer import load  # noqa: E402
 
 PAGE = ROOT / "docs" / "models.md"
 CALIBRATION_TEXTS = 80

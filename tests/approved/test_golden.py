@@ -26,8 +26,9 @@ from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden, drifted, largest_move, take_golden
 from embedgate.diagnosis.layers import describe_tokens
 from embedgate.encoders import Encoder
+from embedgate.encoders.loading import load
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 
 TEXTS, SHA256 = load_golden()
 REFERENCE = Combination.parse("torch-fp32-cpu")
@@ -89,7 +90,7 @@ def prompt(loaded):
 
 def other_weights(loaded):
     with torch.no_grad():
-        loaded[0].model.encoder.layer[1].output.dense.weight.mul_(1.02)
+        loaded[0].model.encoder.layer[-1].output.dense.weight.mul_(1.02)
 
 
 def cls_pooling(loaded):

@@ -21,9 +21,9 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, ModelError
 from embedgate.core.model import Model, resolve
-from embedgate.encoders import BuildContext, Encoder, sentence_transformer
+from embedgate.encoders import BuildContext, Encoder, loading
+from embedgate.encoders.loading import load
 from embedgate.encoders.registry import Registry
-from embedgate.encoders.sentence_transformer import load
 
 TEXTS = ["one", "A man is playing a guitar on the street.", "Two men play.", ""]
 
@@ -134,7 +134,7 @@ def test_what_embedgate_cannot_gate_is_told_in_one_line(refused, tmp_path):
 
 
 def test_a_model_of_images_and_texts_needs_pillow(written, monkeypatch):
-    monkeypatch.setattr(sentence_transformer, "find_spec", lambda _: None)
+    monkeypatch.setattr(loading, "find_spec", lambda _: None)
     with pytest.raises(ModelError, match=r"reads images, too, and loads with Pillow alone.*; pip install pillow"):
         load(written("clip"), "cpu", torch.float32)
 

@@ -17,7 +17,7 @@ from embedgate.core.errors import GateError
 from embedgate.encoders import BuildContext, Evidence, Stages
 from embedgate.encoders.custom import CustomEncoder
 from embedgate.encoders.evidence import contradictions
-from embedgate.encoders.sentence_transformer import load
+from embedgate.encoders.loading import load
 
 TEXTS = ["A man is playing a guitar.", "Hi", "Nothing else."]
 

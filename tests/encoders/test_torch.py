@@ -20,11 +20,11 @@ from embedgate.core.errors import BuildError, EncodeError
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.bitsandbytes import encoder as bitsandbytes
+from embedgate.encoders.loading import load
 from embedgate.encoders.sentence_transformer import (
     SentenceTransformerEncoder,
     _computes_wider,
     _kept_in_float32,
-    load,
     plain_tensors,
     products_of,
     reduced_float32,

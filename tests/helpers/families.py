@@ -16,6 +16,7 @@ from typing import Any
 
 import torch
 import transformers
+from safetensors.torch import load_file, save_file
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Dense, Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Normalize, Pooling, StaticEmbedding
@@ -467,6 +468,13 @@ def _pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
+def _without_weights(folder: Path) -> None:
+    file = folder / "model.safetensors"
+    weights = load_file(file)
+    del weights["encoder.layer.1.output.dense.weight"]
+    save_file(weights, file, {"format": "pt"})
+
+
 def _images_alone(folder: Path) -> None:
     shutil.rmtree(folder)
     sizes = {**SIZES, "image_size": 32, "patch_size": 16}
@@ -513,4 +521,5 @@ REFUSED = (
         "asks for remote code (auto_map)",
     ),
     Refused("pickled weights", _pickled, "holds pickle weights only"),
+    Refused("weights that are missing", _without_weights, "lack encoder.layer.1.output.dense.weight"),
 )

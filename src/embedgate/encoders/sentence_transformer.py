@@ -1,38 +1,34 @@
-"""The base of every encoder that runs as a `SentenceTransformer`: loading, encoding, stages and evidence."""
+"""The base of every encoder that runs as a `SentenceTransformer`: encoding, stages and evidence."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from importlib.metadata import version
-from importlib.util import find_spec
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
-from sentence_transformers.base.modules import Router, Transformer
+from sentence_transformers.base.modules import Router
 from sentence_transformers.sentence_transformer.modules import Normalize
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
-from transformers.utils import logging as transformers_logging
 
 from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
-from embedgate.core.errors import EncodeError, ModelError
-from embedgate.core.model import Model
+from embedgate.core.errors import EncodeError
 from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.loading import PROBE
 from embedgate.encoders.registry import offers, stability_of
 
 # The methods for texts in a role; by `encode`, every other one is encoded.
 BY_ROLE = {QUERY: "encode_query", DOCUMENT: "encode_document"}
-PROBE = "Two short sentences. They only make every layer run once."
 
 
 def without_cuda(combination: Combination) -> str | None:
@@ -47,68 +43,6 @@ def without_cuda(combination: Combination) -> str | None:
         kind = combination.weight_precision
         return f"{kind} needs a GPU of compute capability {needed}, {torch.cuda.get_device_name()} has {found}"
     return None
-
-
-def no_pad_token(path: Path) -> ModelError:
-    """The error of a tokenizer that cannot pad, so that texts of two lengths make no batch."""
-    return ModelError(
-        f"the tokenizer of {path} has no pad token, so it cannot make batches",
-        'name one in its tokenizer_config.json, for example "pad_token": "[PAD]"; often it is the end token',
-    )
-
-
-def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> SentenceTransformer:
-    """Loads a model from its folder for inference, without the network and without the model's own code.
-
-    Args:
-        model: The model.
-        device: `cpu` or `cuda`.
-        dtype: Type of all weights that `model_kwargs` do not quantize. Transformers would otherwise take the type the
-            weights were saved in.
-        **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
-
-    Raises:
-        ModelError: If its tokenizer has no pad token, or it reads no text, or images without Pillow.
-    """
-    if model.reads_images and find_spec("PIL") is None:
-        raise ModelError(
-            f"{model.path} reads images, too, and loads with Pillow alone, which is not installed", "pip install pillow"
-        )
-    shows_progress = transformers_logging.is_progress_bar_enabled()
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    try:
-        loaded = SentenceTransformer(
-            str(model.path),
-            device=device,
-            local_files_only=True,
-            trust_remote_code=False,
-            model_kwargs={"dtype": dtype, **model_kwargs},
-        )
-    finally:
-        if shows_progress:
-            transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
-    if "text" not in loaded.modalities:
-        raise ModelError(
-            f"{model.path} embeds {' and '.join(map(str, loaded.modalities))}, and no text",
-            "embedgate gates models that embed texts",
-        )
-    tokenizer = getattr(loaded[0], "tokenizer", None)
-    if getattr(tokenizer, "pad_token", "") is None:
-        raise no_pad_token(model.path)
-    for module in _modules(loaded):
-        if not isinstance(module, Transformer):
-            module.to(dtype=dtype)  # a transformer alone takes the dtype above, a dense layer after it does not
-    return loaded.eval()
-
-
-def _modules(pipeline: Iterable[nn.Module]) -> Iterator[nn.Module]:
-    """The modules that texts run through, those of a Router's routes too."""
-    for module in pipeline:
-        if isinstance(module, Router):
-            for route in module.sub_modules.values():
-                yield from _modules(route.children())
-        else:
-            yield module
 
 
 class SentenceTransformerEncoder(Encoder):

@@ -15,7 +15,8 @@ from transformers import BitsAndBytesConfig
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence
-from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
+from embedgate.encoders.loading import PROBE, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, without_cuda
 
 # What the paper and transformers use: an activation of this size makes its column an outlier.
 THRESHOLD = 6.0

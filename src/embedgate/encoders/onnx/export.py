@@ -34,10 +34,10 @@ from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Stages
+from embedgate.encoders.loading import load
 from embedgate.encoders.onnx.graph import FILE_NAME, read_graph
 from embedgate.encoders.onnx.session import session
 from embedgate.encoders.onnx.tokenizer import Batch, Tokenizer
-from embedgate.encoders.sentence_transformer import load
 
 # Part of the cache key: raise it whenever the exported graph changes.
 GRAPH_VERSION = 3

@@ -21,7 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from embedgate.core.errors import ModelError
 from embedgate.core.model import Model
-from embedgate.encoders.sentence_transformer import no_pad_token
+from embedgate.encoders.loading import no_pad_token
 
 IntArray = npt.NDArray[np.int64]
 

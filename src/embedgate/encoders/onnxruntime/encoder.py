@@ -19,6 +19,7 @@ from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
+from embedgate.encoders.loading import PROBE
 from embedgate.encoders.onnx import session as ort_session
 from embedgate.encoders.onnx.calibration import calibrated_graph
 from embedgate.encoders.onnx.export import exported_graph, graph_stages
@@ -28,7 +29,7 @@ from embedgate.encoders.onnx.qdq import dynamic_graph
 from embedgate.encoders.onnx.session import PROVIDERS, session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.registry import stability_of
-from embedgate.encoders.sentence_transformer import PROBE, without_cuda
+from embedgate.encoders.sentence_transformer import without_cuda
 
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 2

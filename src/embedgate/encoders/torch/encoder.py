@@ -14,7 +14,8 @@ from embedgate.core.machine import this_machine
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.evidence import promised
-from embedgate.encoders.sentence_transformer import PROBE, SentenceTransformerEncoder, load, without_cuda
+from embedgate.encoders.loading import PROBE, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, without_cuda
 
 STORED = {
     "fp32": torch.float32,

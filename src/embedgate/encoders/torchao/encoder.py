@@ -20,14 +20,8 @@ from torchao.quantization import (
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model
 from embedgate.encoders import BuildContext, Encoder, Evidence
-from embedgate.encoders.sentence_transformer import (
-    PROBE,
-    SentenceTransformerEncoder,
-    is_product,
-    load,
-    weight_of,
-    without_cuda,
-)
+from embedgate.encoders.loading import PROBE, load
+from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, is_product, weight_of, without_cuda
 
 REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
 # The operators that multiply in 8 bits; torchao asks for int8 on CUDA by `out_dtype`, and for fp8 by mslk where it is.
