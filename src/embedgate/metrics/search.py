@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -147,8 +147,6 @@ def _spread(before: npt.NDArray[np.intp], equal: npt.NDArray[np.intp]) -> FloatA
 
 def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
     """Probabilities of places `[k, 10]` of the second ranking, where a first lets so many candidates through."""
-    from scipy.stats import hypergeom
-
     places = np.zeros((len(first), CUT))
     cut = first[min(candidates, len(first)) - 1]
     sure, tied = first > cut, first == cut
@@ -171,12 +169,13 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
     share = np.where(is_tied, through / int(tied.sum()), 1.0)
     found = np.zeros((len(order), CUT))
     alone = (level["sure"] == 0) & (level["tied"] == 0)
-    hits = np.arange(CUT)
-    chances = hypergeom.pmf(hits, population[:, None], ahead["tied"][:, None], draws[:, None])
-    for hit in hits:
-        place = ahead["sure"] + hit
-        row = np.flatnonzero(alone & (place < CUT))
-        found[row, place[row]] = chances[row, hit]
+    for group in (False, True):
+        rows = np.flatnonzero(alone & (ahead["sure"] < CUT) & (is_tied == group))
+        if len(rows):
+            chances = _chances_ahead(int(tied.sum()) - group, through - group)[ahead["tied"][rows]]
+            place = ahead["sure"][rows, None] + np.arange(CUT)
+            row, drawn = np.nonzero(place < CUT)
+            found[rows[row], place[row, drawn]] = chances[row, drawn]
     rest = np.flatnonzero(~alone & (ahead["sure"] < CUT))
     # Documents of equal standing have equal chances, and where there are many, they are few kinds.
     standing = np.stack([population, draws, *(of[name] for name in ("sure", "tied") for of in (ahead, level))], axis=1)
@@ -185,6 +184,14 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
         found[rest] = np.stack([_among_equals(*map(int, kind)) for kind in kinds])[kind_of.ravel()]
     places[order] = found * share[:, None]
     return places
+
+
+@lru_cache(maxsize=64)  # queries whose ties are as many ask for the same
+def _chances_ahead(population: int, draws: int) -> FloatArray:
+    """How probably 0 to 9 of those ahead are drawn of a population, by how many are ahead, `[population + 1, 10]`."""
+    from scipy.stats import hypergeom
+
+    return np.asarray(hypergeom.pmf(np.arange(CUT), population, np.arange(population + 1)[:, None], draws))
 
 
 def _among_equals(
