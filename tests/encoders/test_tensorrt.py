@@ -174,7 +174,7 @@ def test_an_engine_is_built_with_every_profile(kind, graphs, tokenizer, tmp_path
     context = BuildContext(1, ArtefactCache(tmp_path), progress=told.append)
     known = buckets(tokenizer.max_tokens, 32)
     made = engine_of(found, graphs[kind], known, ADA, context)
-    assert len(made.plan) > 15e6
+    assert len(made.plan) > 10e6, "the vectors of 8,000 words"
     assert len(made.plan) == made.record["plan_bytes"]
     assert made.record["buckets"] == [bucket.describe() for bucket in known]
     first, *phases = told
@@ -518,7 +518,7 @@ def test_evidence_of_a_sound_engine(kind, promised, encoder):
 def test_an_int8_engine_that_fell_back_is_found_out(encoder):
     made = encoder("int8")
     FAULTS["layers"] = dict.fromkeys(product_names(onnx.load(made._made.graph)), "Float")
-    assert made.evidence().problems == ("named int8, but all 12 products compute in float32",)
+    assert made.evidence().problems == ("named int8, but all 6 products compute in float32",)
 
 
 def layer(kind: str, layer_type: str = "gemm", **more) -> dict:
@@ -562,7 +562,7 @@ def test_where_a_layer_tells_no_types_its_kernels_name_does(kernel, kind):
 
 def test_a_half_engine_under_an_int8_id_is_found_out(encoder):
     problems = encoder("fp16", named="int8").evidence().problems
-    assert problems == ("named int8, but all 12 products compute in float16",)
+    assert problems == ("named int8, but all 6 products compute in float16",)
 
 
 def test_an_engine_that_tells_names_alone_proves_nothing(encoder):

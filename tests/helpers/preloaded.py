@@ -11,6 +11,8 @@ from contextlib import suppress
 from importlib import import_module
 from pkgutil import walk_packages
 
+import torch
+
 import embedgate
 
 LIBRARIES = ("faiss", "onnx", "onnxruntime", "sentence_transformers", "torch", "usearch.index")
@@ -27,6 +29,8 @@ def preload() -> None:
         if not module.name.startswith(LEFT_OUT) and not module.name.endswith("__main__"):
             with suppress(ImportError):
                 import_module(module.name)
+    with suppress(ImportError):  # torch imports the parts of its exporter on the first export
+        torch.onnx.export(torch.nn.Identity(), (torch.zeros(1),), dynamo=True, verbose=False)
     # They are never freed: looking at them takes each collection half a second, and sessions ask for many.
     gc.collect()
     gc.freeze()

@@ -101,7 +101,7 @@ def nan_above_the_limit(path: Path, _: str) -> Wrapped:
 def overflows_in_fp16(path: Path, _: str) -> SentenceTransformer:
     model = SentenceTransformer(str(path), device="cpu", model_kwargs={"dtype": torch.float16}, local_files_only=True)
     with torch.no_grad():
-        model[0].model.encoder.layer[1].attention.output.LayerNorm.weight.mul_(60_000)
+        model[0].model.encoder.layer[-1].attention.output.LayerNorm.weight.mul_(60_000)
     return model
 
 
@@ -391,7 +391,7 @@ def test_flips_are_counted_by_relation(context):
     judgement = context.ask("ordering.kept", Combination.parse("negation-fp32-cpu"), "order_kept")
     assert judgement.verdict == "fail"
     assert "(negation " in judgement.message
-    assert judgement.value < 0.97
+    assert judgement.value < 0.98
     assert judgement.low < judgement.value < judgement.high
 
 
