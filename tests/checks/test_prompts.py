@@ -15,6 +15,7 @@ from helpers.prompted import (
     CachesByText,
     Doubles,
     Drops,
+    DropsSome,
     Exchanges,
     with_prompts,
     without_prompts,
@@ -50,7 +51,8 @@ def model(small, tmp_path_factory, request):
 def context(context_with, tmp_path_factory):
     factories = {name: (lambda path, device, make=make: make(path, device)) for name, (make, *_) in FAULTS.items()}
     made = context_with(
-        {**factories, **SOUND, "cache-fp32-cpu": CachesByText}, data=(str(parcels(tmp_path_factory.mktemp("data"))),)
+        {**factories, **SOUND, "cache-fp32-cpu": CachesByText, "some-fp32-cpu": DropsSome},
+        data=(str(parcels(tmp_path_factory.mktemp("data"))),),
     )
     yield made
     made.close()
@@ -81,6 +83,15 @@ def test_a_cache_by_the_text_alone_is_found(context):
         "texts that were encoded as query before get the same embedding when they come as document" in judgement.message
     )
     assert "look for a cache that keeps embeddings by the text alone" in str(judgement.diagnosis)
+
+
+def test_a_prompt_that_some_texts_lack_is_named(context):
+    """A third of the texts: on average they lie a third of the way."""
+    judgement = context.ask("prompt", Combination.parse("some-fp32-cpu"), "query")
+    assert judgement.verdict == "fail"
+    assert judgement.message.startswith("a query comes without its prompt in ")
+    assert judgement.value == pytest.approx(1 / 3, abs=0.1)
+    assert "their place in a batch" in str(judgement.diagnosis)
 
 
 def test_the_other_role_of_a_fault_stays_green(context):

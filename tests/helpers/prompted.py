@@ -58,6 +58,16 @@ class Drops(ByRole):
         return self.encode(texts, batch_size=batch_size)
 
 
+class DropsSome(ByRole):
+    """Encodes each third query of a call without its prompt."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        rows = super().encode_query(texts, batch_size)
+        if third := texts[::3]:
+            rows[::3] = self.encode(third, batch_size)
+        return rows
+
+
 class Doubles(ByRole):
     """Puts the prompt of documents before them twice."""
 

@@ -11,7 +11,7 @@ import numpy as np
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import Diagnosis, Judgement, quoted
 from embedgate.core.roles import DOCUMENT, QUERY, ROLES, Input, Role, Roles, shown_prompt
 from embedgate.core.similarity import normalised
 from embedgate.metrics import Matrix
@@ -26,9 +26,13 @@ HALF = 0.5
 STANDARD_ERRORS = 3.0
 # Nearer than this, a wrong way and the right one are the same.
 SAME = 1e-3
+# So many texts that are nearer to a wrong embedding than half of the way to it took that way: quantization moves none
+# there.
+SOME = 2
 NEXT_STEP = (
     "encode queries by encode_query and documents by encode_document, or give --gate-prompt what you mean to serve"
 )
+SOME_STEP = "look for what sets these texts apart: their place in a batch, their length, or the code that asks"
 
 
 @dataclass(frozen=True)
@@ -129,14 +133,22 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     text = f"a {name}" if name in (QUERY, DOCUMENT) else f"a text for {name}"
     shown = f"{text} with {shown_prompt(context.plan.model.roles[name])}"
     taken = _taken(moves)
-    if taken is None:
-        return _again_in_another(context, case, probes, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
-    about, share = taken
-    cause = (
-        f"{text} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that the "
-        "reference makes so"
-    )
-    return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
+    if taken is not None:
+        about, share = taken
+        cause = (
+            f"{text} {about}: the embeddings lie {share:.0%} of the way from the right ones ({shown}) to those that "
+            "the reference makes so"
+        )
+        return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
+    about, rows = max(((way.about, _takers(mine, right, vectors)) for way, vectors in wrong.items()), key=_many)
+    if len(rows) >= SOME:
+        cause = (
+            f"{text} {about} in {len(rows)} of {len(probes)} texts, among them {quoted(probes[rows[0]].text, 60)}; "
+            f"right is {shown}"
+        )
+        share, limit = len(rows) / len(probes), SOME / len(probes)
+        return case.failed(Diagnosis("prompt", cause, SOME_STEP), value=share, limit=limit, n=len(probes))
+    return _again_in_another(context, case, probes, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
 
 
 def _again_in_another(
@@ -185,6 +197,16 @@ def _moved(mine: Matrix, right: Matrix, wrong: Matrix) -> Move:
     shares = np.einsum("ij,ij->i", mine.astype(np.float64) - right, way)[apart] / length[apart]
     left = np.linalg.norm(mine - wrong, axis=1).mean()
     return Move(float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))), float(left))
+
+
+def _takers(mine: Matrix, right: Matrix, wrong: Matrix) -> list[int]:
+    """The rows of texts whose embeddings are the wrong ones, or nearly."""
+    way, left = np.linalg.norm(wrong - right, axis=1), np.linalg.norm(mine - wrong, axis=1)
+    return [int(row) for row in np.flatnonzero((way > SAME) & (left < HALF * way))]
+
+
+def _many(way: tuple[str, list[int]]) -> int:
+    return len(way[1])
 
 
 def _taken(moves: Mapping[str, Move]) -> tuple[str, float] | None:
