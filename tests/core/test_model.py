@@ -304,6 +304,16 @@ def test_what_a_router_chooses_among_is_checked_too(folder):
         resolve(str(folder))
 
 
+def test_a_reranker_of_transformers_is_not_advised_to_be_saved_with_a_pooling(folder):
+    (folder / "modules.json").unlink()
+    (folder / "config.json").write_text('{"architectures": ["BertForSequenceClassification"]}')
+    with pytest.raises(
+        ModelError, match="is a BertForSequenceClassification: a cross-encoder or classifier, which"
+    ) as e:
+        resolve(str(folder))
+    assert "save_pretrained" not in str(e.value)
+
+
 @pytest.mark.parametrize(
     ("content", "message"), [("[", "cannot be read"), ('[{"idx": 0}]', "cannot be read"), (None, "has no modules.json")]
 )

@@ -85,6 +85,7 @@ def _described(path: Path) -> Iterator[tuple[Path, str, Path]]:
     """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too."""
     file = path / "modules.json"
     if not file.is_file():
+        _refuse_classifier(path / "config.json")
         raise ModelError(
             f"{path} has no modules.json, so it is no Sentence Transformers folder",
             "make one of a folder of transformers: SentenceTransformer(folder).save_pretrained(new_folder)",
@@ -131,6 +132,19 @@ def _refuse_kind(file: Path, kind: str) -> None:
     if kind != OWN_KIND:
         raise ModelError(
             f"{file} says that the model is a {kind}, which gives no dense embedding per text",
+            f"embedgate gates models of the class {OWN_KIND}",
+        )
+
+
+def _refuse_classifier(config: Path) -> None:
+    """Refuses a folder of transformers that scores texts, as rerankers do: with a pooling, it would embed badly."""
+    named = json_of(config).get("architectures")
+    classes = map(str, named if isinstance(named, list) else ())
+    classifier = next((each for each in classes if each.endswith("ForSequenceClassification")), None)
+    if classifier:
+        raise ModelError(
+            f"{config} says that the model is a {classifier}: a cross-encoder or classifier, which gives no dense "
+            "embedding per text",
             f"embedgate gates models of the class {OWN_KIND}",
         )
 
