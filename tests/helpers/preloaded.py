@@ -30,7 +30,7 @@ def preload() -> None:
             with suppress(ImportError):
                 import_module(module.name)
     with suppress(ImportError):  # torch imports the parts of its exporter on the first export
-        torch.onnx.export(torch.nn.Identity(), (torch.zeros(1),), dynamo=True, verbose=False)
+        torch.onnx.export(torch.nn.Identity().eval(), (torch.zeros(1),), dynamo=True, verbose=False)
     # They are never freed: looking at them takes each collection half a second, and sessions ask for many.
     gc.collect()
     gc.freeze()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -71,15 +72,31 @@ ENGINES = {
 }
 
 
+class Encoded:
+    """A model that encodes each text once, for all that turn its embeddings."""
+
+    def __init__(self, path: Path) -> None:
+        self.model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+        self.rows: dict[str, np.ndarray] = {}
+
+    def encode(self, texts: list[str], batch_size: int) -> np.ndarray:
+        new = [text for text in dict.fromkeys(texts) if text not in self.rows]
+        self.rows |= zip(new, self.model.encode(new, batch_size=batch_size, show_progress_bar=False), strict=True)
+        return np.stack([self.rows[text] for text in texts])
+
+
+encoded = cache(Encoded)
+
+
 class Turned:
-    """The bundled model with something done to its embeddings."""
+    """The model with something done to its embeddings."""
 
     def __init__(self, path: Path, turn) -> None:
-        self.model = SentenceTransformer(str(path), device="cpu", local_files_only=True)
+        self.model = encoded(path)
         self.turn = turn
 
     def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
-        return self.turn(self.model.encode(texts, batch_size=batch_size, show_progress_bar=False))
+        return self.turn(self.model.encode(texts, batch_size))
 
 
 def rotated(embeddings: np.ndarray) -> np.ndarray:

@@ -172,7 +172,7 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
     for group in (False, True):
         rows = np.flatnonzero(alone & (ahead["sure"] < CUT) & (is_tied == group))
         if len(rows):
-            chances = _chances_ahead(int(tied.sum()) - group, through - group)[ahead["tied"][rows]]
+            chances = _chances_ahead(int(tied.sum()) - group, through - group, CUT)[ahead["tied"][rows]]
             place = ahead["sure"][rows, None] + np.arange(CUT)
             row, drawn = np.nonzero(place < CUT)
             found[rows[row], place[row, drawn]] = chances[row, drawn]
@@ -187,11 +187,11 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
 
 
 @lru_cache(maxsize=64)  # queries whose ties are as many ask for the same
-def _chances_ahead(population: int, draws: int) -> FloatArray:
-    """How probably 0 to 9 of those ahead are drawn of a population, by how many are ahead, `[population + 1, 10]`."""
+def _chances_ahead(population: int, draws: int, cut: int) -> FloatArray:
+    """How probably so many of those ahead are drawn of a population, by how many are ahead, `[population + 1, cut]`."""
     from scipy.stats import hypergeom
 
-    return np.asarray(hypergeom.pmf(np.arange(CUT), population, np.arange(population + 1)[:, None], draws))
+    return np.asarray(hypergeom.pmf(np.arange(cut), population, np.arange(population + 1)[:, None], draws))
 
 
 def _among_equals(
