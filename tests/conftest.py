@@ -75,8 +75,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
 
 
 @pytest.fixture(scope="module", autouse=True)
-def frozen() -> None:
-    """Takes what there is out of garbage collection: each look at all that was imported takes half a second."""
+def imports_frozen() -> None:
+    """Takes what is alive before a file out of garbage collection: nearly all of it are imports, which never end.
+
+    Looking at them takes each collection half a second, and sessions ask for many.
+    """
     gc.collect()
     gc.freeze()
 

@@ -15,6 +15,7 @@ from helpers.prompted import (
     CachesByText,
     Doubles,
     Drops,
+    DropsMost,
     DropsSome,
     Exchanges,
     with_prompts,
@@ -51,7 +52,13 @@ def model(small, tmp_path_factory, request):
 def context(context_with, tmp_path_factory):
     factories = {name: (lambda path, device, make=make: make(path, device)) for name, (make, *_) in FAULTS.items()}
     made = context_with(
-        {**factories, **SOUND, "cache-fp32-cpu": CachesByText, "some-fp32-cpu": DropsSome},
+        {
+            **factories,
+            **SOUND,
+            "cache-fp32-cpu": CachesByText,
+            "some-fp32-cpu": DropsSome,
+            "most-fp32-cpu": DropsMost,
+        },
         data=(str(parcels(tmp_path_factory.mktemp("data"))),),
     )
     yield made
@@ -85,12 +92,13 @@ def test_a_cache_by_the_text_alone_is_found(context):
     assert "look for a cache that keeps embeddings by the text alone" in str(judgement.diagnosis)
 
 
-def test_a_prompt_that_some_texts_lack_is_named(context):
-    """A third of the texts: on average they lie a third of the way."""
-    judgement = context.ask("prompt", Combination.parse("some-fp32-cpu"), "query")
+@pytest.mark.parametrize(("name", "share"), [("some-fp32-cpu", 1 / 3), ("most-fp32-cpu", 0.9)])
+def test_a_prompt_that_only_some_texts_lack_is_named(context, name, share):
+    """On average, a third of the texts lie a third of the way, and most of them nearly all of it."""
+    judgement = context.ask("prompt", Combination.parse(name), "query")
     assert judgement.verdict == "fail"
     assert judgement.message.startswith("a query comes without its prompt in ")
-    assert judgement.value == pytest.approx(1 / 3, abs=0.1)
+    assert judgement.value == pytest.approx(share, abs=0.1)
     assert "their place in a batch" in str(judgement.diagnosis)
 
 

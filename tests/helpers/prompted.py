@@ -61,11 +61,19 @@ class Drops(ByRole):
 class DropsSome(ByRole):
     """Encodes each third query of a call without its prompt."""
 
+    dropped = slice(None, None, 3)
+
     def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
         rows = super().encode_query(texts, batch_size)
-        if third := texts[::3]:
-            rows[::3] = self.encode(third, batch_size)
+        if some := texts[self.dropped]:
+            rows[self.dropped] = self.encode(some, batch_size)
         return rows
+
+
+class DropsMost(DropsSome):
+    """Encodes all queries of a call but the first four without their prompt."""
+
+    dropped = slice(4, None)
 
 
 class Doubles(ByRole):

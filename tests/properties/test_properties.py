@@ -391,7 +391,7 @@ def test_flips_are_counted_by_relation(context):
     judgement = context.ask("ordering.kept", Combination.parse("negation-fp32-cpu"), "order_kept")
     assert judgement.verdict == "fail"
     assert "(negation " in judgement.message
-    assert judgement.value < 0.98
+    assert judgement.value < 0.98, "the small model tells some 20 of 60 negations apart"
     assert judgement.low < judgement.value < judgement.high
 
 

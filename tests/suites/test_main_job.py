@@ -45,7 +45,7 @@ def judged(project, warm):
 @pytest.mark.slow("committed baselines hold for every quantized combination on a CPU they were not approved on")
 def test_every_quantized_combination_is_green_or_says_why_it_is_skipped(judged):
     """On the topics alone, to be quick; the main job judges all bundled data in the same way."""
-    suites = "test_baseline or test_effective or test_golden"  # baselines hold quality and order as well
+    suites = "test_baseline or test_quality or test_effective or test_golden or test_ordering"
     judged(REAL, f"--gate-model={DEFAULT_MODEL}", "--gate-data=topics", "-k", suites)
 
 

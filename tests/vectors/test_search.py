@@ -132,6 +132,7 @@ def context(context_with, folder):
     made = context_with(factories, added_engines=ENGINES, data=(str(folder),))
     yield made
     made.close()
+    encoded.cache_clear()
 
 
 def red(judgement: Judgement, layer: str, *words: str) -> None:

@@ -26,13 +26,17 @@ HALF = 0.5
 STANDARD_ERRORS = 3.0
 # Nearer than this, a wrong way and the right one are the same.
 SAME = 1e-3
-# So many texts that are nearer to a wrong embedding than half of the way to it took that way: quantization moves none
-# there.
+# A text took a way where it lies nearer to the wrong embedding than half of a way of at least this length: quantization
+# moves embeddings less, and in other directions. So many texts of each kind make it a prompt that some lack.
+FAR = 0.05
 SOME = 2
 NEXT_STEP = (
     "encode queries by encode_query and documents by encode_document, or give --gate-prompt what you mean to serve"
 )
-SOME_STEP = "look for what sets these texts apart: their place in a batch, their length, or the code that asks"
+SOME_STEP = (
+    "look for what sets these texts apart: their place in a batch, their length, the code that asks, or a cache that "
+    "knows them in another role"
+)
 
 
 @dataclass(frozen=True)
@@ -132,6 +136,14 @@ def as_its_role(context: Context, case: Case) -> Judgement:
     moves = {way.about: _moved(mine, right, vectors) for way, vectors in wrong.items()}
     text = f"a {name}" if name in (QUERY, DOCUMENT) else f"a text for {name}"
     shown = f"{text} with {shown_prompt(context.plan.model.roles[name])}"
+    if (some := _of_some(mine, right, wrong)) is not None:
+        about, rows = some
+        cause = (
+            f"{text} {about} in {len(rows)} of {len(probes)} texts, among them {quoted(probes[rows[0]].text, 60)}; "
+            f"right is {shown}"
+        )
+        share, limit = len(rows) / len(probes), (SOME - 1) / len(probes)
+        return case.failed(Diagnosis("prompt", cause, SOME_STEP), value=share, limit=limit, n=len(probes))
     taken = _taken(moves)
     if taken is not None:
         about, share = taken
@@ -140,14 +152,6 @@ def as_its_role(context: Context, case: Case) -> Judgement:
             "the reference makes so"
         )
         return case.failed(Diagnosis("prompt", cause, NEXT_STEP), value=share, limit=HALF, n=len(probes))
-    about, rows = max(((way.about, _takers(mine, right, vectors)) for way, vectors in wrong.items()), key=_many)
-    if len(rows) >= SOME:
-        cause = (
-            f"{text} {about} in {len(rows)} of {len(probes)} texts, among them {quoted(probes[rows[0]].text, 60)}; "
-            f"right is {shown}"
-        )
-        share, limit = len(rows) / len(probes), SOME / len(probes)
-        return case.failed(Diagnosis("prompt", cause, SOME_STEP), value=share, limit=limit, n=len(probes))
     return _again_in_another(context, case, probes, right, wrong) or case.passed(f"encodes {shown}", n=len(probes))
 
 
@@ -199,14 +203,28 @@ def _moved(mine: Matrix, right: Matrix, wrong: Matrix) -> Move:
     return Move(float(shares.mean()), float(shares.std(ddof=1) / np.sqrt(len(shares))), float(left))
 
 
-def _takers(mine: Matrix, right: Matrix, wrong: Matrix) -> list[int]:
-    """The rows of texts whose embeddings are the wrong ones, or nearly."""
-    way, left = np.linalg.norm(wrong - right, axis=1), np.linalg.norm(mine - wrong, axis=1)
-    return [int(row) for row in np.flatnonzero((way > SAME) & (left < HALF * way))]
+def _of_some(mine: Matrix, right: Matrix, wrong: Mapping[Way, Matrix]) -> tuple[str, list[int]] | None:
+    """The way that some texts took while others are right, and the rows of those; None where all are treated alike.
+
+    Args:
+        mine: The combination's embeddings, float32 `[n, dim]`.
+        right: The reference's.
+        wrong: What the reference makes in every wrong way.
+    """
+    kept, far = np.linalg.norm(mine - right, axis=1), np.stack([_apart(each, right) for each in wrong.values()])
+    left = np.stack([_apart(each, mine) for each in wrong.values()])
+    took = np.where((far >= FAR) & (left < HALF * far), left, np.inf)
+    nearest = np.where(np.isfinite(took).any(axis=0), took.argmin(axis=0), -1)
+    counts = [int((nearest == number).sum()) for number in range(len(wrong))]
+    most = int(np.argmax(counts))
+    sound = int(((nearest < 0) & (far[most] >= FAR) & (kept < HALF * far[most])).sum())
+    if min(counts[most], sound) < SOME:
+        return None
+    return [way.about for way in wrong][most], np.flatnonzero(nearest == most).tolist()
 
 
-def _many(way: tuple[str, list[int]]) -> int:
-    return len(way[1])
+def _apart(one: Matrix, other: Matrix) -> Matrix:
+    return np.asarray(np.linalg.norm(one - other, axis=1))
 
 
 def _taken(moves: Mapping[str, Move]) -> tuple[str, float] | None:

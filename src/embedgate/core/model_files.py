@@ -142,11 +142,7 @@ def _refuse_classifier(config: Path) -> None:
     classes = map(str, named if isinstance(named, list) else ())
     classifier = next((each for each in classes if each.endswith("ForSequenceClassification")), None)
     if classifier:
-        raise ModelError(
-            f"{config} says that the model is a {classifier}: a cross-encoder or classifier, which gives no dense "
-            "embedding per text",
-            f"embedgate gates models of the class {OWN_KIND}",
-        )
+        _refuse_kind(config, f"{classifier}: a cross-encoder or classifier")
 
 
 def _check_folder(folder: Path, kind: str) -> None:

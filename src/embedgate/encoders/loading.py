@@ -1,11 +1,11 @@
-"""Loading a model as a `SentenceTransformer`, for inference and with all of its weights."""
+"""Loading a model as a `SentenceTransformer`, for inference and with all weights that embeddings are computed with."""
 
 from __future__ import annotations
 
-import logging
-import re
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from errno import ENOENT
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -15,14 +15,14 @@ import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
 from torch import nn
+from transformers import modeling_utils
 from transformers.utils import logging as transformers_logging
 
 from embedgate.core.errors import ModelError, one_line
 from embedgate.core.model import Model
-from embedgate.core.model_files import RESTORE
 
 PROBE = "Two short sentences. They only make every layer run once."
-_STYLE = re.compile(r"\x1b\[[0-9;]*m")
+ANEW = "fetch or save the model anew"
 
 
 def no_pad_token(path: Path) -> ModelError:
@@ -51,8 +51,9 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         raise ModelError(
             f"{model.path} reads images, too, and loads with Pillow alone, which is not installed", "pip install pillow"
         )
+    quantizes = "quantization_config" in model_kwargs
     try:
-        with _quietly() as report:
+        with _watched() as watched:
             loaded = SentenceTransformer(
                 str(model.path),
                 device=device,
@@ -60,12 +61,12 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
                 trust_remote_code=False,
                 model_kwargs={"dtype": dtype, **model_kwargs},
             )
-    except (MemoryError, torch.OutOfMemoryError, ImportError):
-        raise
     except Exception as error:  # tokenizers raises it as it is
-        if model_kwargs:  # a library that quantizes may be at fault
+        # The machine, a driver or a library that quantizes may be at fault.
+        of_the_machine = isinstance(error, OSError) and error.errno not in (None, ENOENT)
+        if of_the_machine or isinstance(error, MemoryError | ImportError) or device != "cpu" or quantizes:
             raise
-        raise ModelError(f"Sentence Transformers cannot load {model.path}: {one_line(error)}", RESTORE) from error
+        raise ModelError(f"Sentence Transformers cannot load {model.path}: {one_line(error)}", ANEW) from error
     if "text" not in loaded.modalities:
         raise ModelError(
             f"{model.path} embeds {' and '.join(map(str, loaded.modalities))}, and no text",
@@ -78,11 +79,9 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
         if not isinstance(module, Transformer):
             module.to(dtype=dtype)  # a transformer alone takes the dtype above, a dense layer after it does not
     loaded.eval()
-    if report.missing and (lacking := _first_that_counts(loaded, report.missing)):
-        raise ModelError(
-            f"the weights of {model.path} lack {lacking}, so transformers draws it at random",
-            "fetch or save the model anew",
-        )
+    for missing in watched:
+        if lacking := _first_that_counts(loaded, missing):
+            raise ModelError(f"the weights of {model.path} lack {lacking}, so transformers would make it up", ANEW)
     return loaded
 
 
@@ -96,67 +95,61 @@ def _modules(pipeline: Iterable[nn.Module]) -> Iterator[nn.Module]:
             yield module
 
 
-class _Report(logging.Filter):
-    """Takes transformers' report of what it loaded, which names weights that it drew at random.
+@dataclass(frozen=True)
+class _Missing:
+    """Weights that a file lacks, so that transformers fills them: most at random, biases and norms with 0 and 1.
 
     Attributes:
-        missing: Patterns of their names.
+        module: The module that was loaded.
+        names: Of its weights and buffers.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.missing: list[re.Pattern[str]] = []
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Keeps the report from being printed, and any other line not."""
-        message = _STYLE.sub("", record.getMessage())
-        if "LOAD REPORT" not in message:
-            return True
-        self.missing += map(_pattern, re.findall(r"^(\S.*?) *\| MISSING\b", message, re.MULTILINE))
-        return False
+    module: nn.Module
+    names: frozenset[str]
 
 
 @contextmanager
-def _quietly() -> Iterator[_Report]:
-    """Loads without a bar of progress, and keeps transformers' report whatever the level of its logging is."""
+def _watched() -> Iterator[list[_Missing]]:
+    """Loads without a bar of progress, and notes the weights that transformers does not find.
+
+    transformers says of them in a line of its log alone; what makes this line is given their names.
+    """
+    found: list[_Missing] = []
+    loader: Any = modeling_utils
+    report = getattr(loader, "log_state_dict_report", None)  # not public: without it, nothing is found missing
+
+    def noting(model: nn.Module, *given: Any, loading_info: Any, **more: Any) -> None:
+        found.append(_Missing(model, frozenset(loading_info.missing_and_mismatched())))
+        report(model, *given, loading_info=loading_info, **more)
+
     shows_progress = transformers_logging.is_progress_bar_enabled()
-    logger, report = logging.getLogger("transformers.modeling_utils"), _Report()
-    level = logger.level
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    logger.addFilter(report)
-    logger.setLevel(logging.WARNING)
+    if report is not None:
+        loader.log_state_dict_report = noting
     try:
-        yield report
+        yield found
     finally:
-        logger.setLevel(level)
-        logger.removeFilter(report)
+        if report is not None:
+            loader.log_state_dict_report = report
         if shows_progress:
             transformers_logging.enable_progress_bar()  # type: ignore[no-untyped-call]
 
 
-def _pattern(merged: str) -> re.Pattern[str]:
-    """What the report calls `layer.{0, 2}.bias`; it says `{0...23}` where there are more than ten."""
-    parts = re.split(r"\{([^}]*)\}", merged)
-    parts[::2] = map(re.escape, parts[::2])
-    parts[1::2] = (r"\d+" if "..." in numbers else f"({numbers.replace(', ', '|')})" for numbers in parts[1::2])
-    return re.compile("".join(parts))
+def _first_that_counts(loaded: SentenceTransformer, missing: _Missing) -> str | None:
+    """The first of the missing weights that embeddings are computed with, as they are not with a pooler's; else None.
 
-
-def _first_that_counts(loaded: SentenceTransformer, names: list[re.Pattern[str]]) -> str | None:
-    """The first weight of such a name that embeddings depend on, as a pooler's do not; None for none.
-
-    A weight that is not a number makes embeddings none where they depend on it.
+    A NaN in a weight makes every embedding that is computed with it NaN.
     """
-    for module in _modules(loaded):
-        for name, weight in module.named_parameters():
-            own = name.removeprefix("model.")  # a Transformer keeps what transformers loads under this name
-            if not weight.is_floating_point() or not any(pattern.fullmatch(own) for pattern in names):
-                continue
-            kept = weight.detach().clone()
-            weight.data.fill_(torch.nan)
-            by_role = (loaded.encode_query, loaded.encode_document)
-            counts = any(np.isnan(encode([PROBE], show_progress_bar=False)).any() for encode in by_role)
-            weight.data.copy_(kept)
-            if counts:
-                return own
+    for name, weight in sorted(
+        {**dict(missing.module.named_parameters()), **dict(missing.module.named_buffers())}.items()
+    ):
+        if name not in missing.names or not weight.is_floating_point():
+            continue
+        kept = weight.detach().clone()
+        weight.data.fill_(torch.nan)
+        ways = (loaded.encode, loaded.encode_query, loaded.encode_document)
+        counts = any(np.isnan(encode([PROBE], show_progress_bar=False)).any() for encode in ways)
+        weight.data.copy_(kept)
+        if counts:
+            return name
     return None

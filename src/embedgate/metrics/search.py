@@ -188,10 +188,18 @@ def _of_two(first: Matrix, second: Matrix, candidates: int) -> FloatArray:
 
 @lru_cache(maxsize=64)  # queries whose ties are as many ask for the same
 def _chances_ahead(population: int, draws: int, cut: int) -> FloatArray:
-    """How probably so many of those ahead are drawn of a population, by how many are ahead, `[population + 1, cut]`."""
+    """The probability that j of the documents ahead are among those drawn, `[population + 1, cut]`: row a for a ahead.
+
+    Args:
+        population: How many tie at the cut.
+        draws: How many of them come through.
+        cut: How many j there are, from 0.
+    """
     from scipy.stats import hypergeom
 
-    return np.asarray(hypergeom.pmf(np.arange(cut), population, np.arange(population + 1)[:, None], draws))
+    found = np.asarray(hypergeom.pmf(np.arange(cut), population, np.arange(population + 1)[:, None], draws))
+    found.setflags(write=False)
+    return found
 
 
 def _among_equals(
