@@ -25,6 +25,8 @@ from embedgate.encoders import BuildContext, Encoder, loading
 from embedgate.encoders.loading import load
 from embedgate.encoders.registry import Registry
 
+pytestmark = pytest.mark.model
+
 TEXTS = ["one", "A man is playing a guitar on the street.", "Two men play.", ""]
 
 

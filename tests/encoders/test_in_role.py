@@ -23,6 +23,8 @@ from embedgate.encoders import BuildContext, Encoder, InRole
 from embedgate.encoders.custom import CustomEncoder
 from embedgate.encoders.registry import Registry
 
+pytestmark = pytest.mark.model
+
 TEXTS = ["A man is playing a guitar.", "Hi", "The parcel arrives on Thursday, as she was told."]
 
 

@@ -257,6 +257,7 @@ def test_exact_kernels_give_the_same_embeddings(model, int8, context, monkeypatc
     np.testing.assert_allclose(exact.encode(TEXTS), int8.encode(TEXTS), atol=1e-4)
 
 
+@pytest.mark.slow("dynamic int8 is onnxruntime's own, to the bits")
 @pytest.mark.parametrize("family", [bert, t5], ids=["tokens", "dense"])
 def test_int8_is_what_quantize_dynamic_makes_to_the_bits(family, tmp_path):
     """The library holds all weights three times meanwhile; of a large model, that is gigabytes."""

@@ -154,6 +154,7 @@ class TestCounts:
 
 
 @pytest.mark.slow("verdicts err as seldom as they promise, by simulation")
+@pytest.mark.slow("a true loss at the tolerance passes or fails as seldom as promised, over a thousand sessions")
 class TestErrorRates:
     """A true loss that equals the tolerance passes at most at alpha, and fails at most at alpha / family."""
 

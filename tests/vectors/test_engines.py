@@ -204,6 +204,7 @@ def test_faiss_leaves_the_process_its_threads():
     assert library.omp_get_max_threads() == before
 
 
+@pytest.mark.slow("faiss and torch compute in one process, whichever is imported first")
 @pytest.mark.parametrize("first", ["torch", "faiss"])
 def test_faiss_and_torch_compute_in_one_process(first):
     """Both bring an OpenMP of their own; in whichever order they are loaded, both compute and threads are restored."""
