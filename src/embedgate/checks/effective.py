@@ -24,7 +24,7 @@ def effective(context: Context, case: Case) -> Judgement:
     problems = list(evidence.problems)
     # A model of nothing but a table of embeddings has no products, and none of their bytes.
     unproven = not evidence.products and evidence.product_bytes != 0
-    if unproven and context.plan.registry.factory(case.combination) is None and UNPROVEN not in problems:
+    if unproven and context.plan.registry.source(case.combination).proves and UNPROVEN not in problems:
         problems.append(UNPROVEN)
     if not np.isfinite(run.embeddings.matrix).all():
         problems.append(context.diagnose(run).cause)

@@ -69,7 +69,7 @@ class Model:
     @property
     def normalises(self) -> bool:
         """Whether every embedding has length 1: its pipeline ends with normalisation, and nothing is cut off then."""
-        return self.module_kinds[-1] == "Normalize" and self._truncate_dim is None
+        return self.module_kinds[-1] == "Normalize" and self.truncate_dim is None
 
     @cached_property
     def similarity(self) -> Similarity:
@@ -96,7 +96,7 @@ class Model:
             ModelError: If one of them is malformed.
         """
         dim: int | None = None
-        for module, kind in zip(self._modules, self.module_kinds, strict=True):
+        for module, kind in zip(self.modules, self.module_kinds, strict=True):
             folder = self.path / str(module["path"])
             file = folder / "config.json"
             try:
@@ -112,18 +112,18 @@ class Model:
                     dim = next(filter(None, found), None)
             except (ValueError, TypeError, AttributeError) as error:
                 raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
-        kept = self._truncate_dim
+        kept = self.truncate_dim
         return dim if kept is None or dim is None else min(dim, kept)
 
     @property
     def module_kinds(self) -> tuple[str, ...]:
         """The classes of its modules in their order, without the package: `Transformer`, `Pooling`, `Normalize`."""
-        return tuple(str(module["type"]).rpartition(".")[2] for module in self._modules)
+        return tuple(str(module["type"]).rpartition(".")[2] for module in self.modules)
 
     @property
     def pools_prompts(self) -> bool:
         """Whether the tokens of a prompt count in its pooling, as of all but Instructor's like."""
-        folders = (self.path / str(module["path"]) for module in self._modules)
+        folders = (self.path / str(module["path"]) for module in self.modules)
         return all(json_of(folder / "config.json").get("include_prompt", True) is not False for folder in folders)
 
     @property
@@ -153,13 +153,13 @@ class Model:
         """The routes of its Router, the one first that texts without a role take; empty where it has none."""
         if self.module_kinds[0] != "Router":
             return ()
-        _, config = router_of(self.path / str(self._modules[0]["path"]))
+        _, config = router_of(self.path / str(self.modules[0]["path"]))
         routes = [str(name) for name in config.get("structure", {})]
         default = (config.get("parameters") or {}).get("default_route")
         return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
 
     @property
-    def _truncate_dim(self) -> int | None:
+    def truncate_dim(self) -> int | None:
         """Dimensions that it keeps of each embedding; None for all."""
         kept = self._settings.get("truncate_dim")
         if kept is not None and (not isinstance(kept, int) or kept < 1):
@@ -174,7 +174,8 @@ class Model:
         return json_of(self.path / SETTINGS)
 
     @cached_property
-    def _modules(self) -> list[dict[str, Any]]:
+    def modules(self) -> list[dict[str, Any]]:
+        """Its modules in their order, as `modules.json` has them: `type`, `path` and more of each."""
         return list(json.loads((self.path / "modules.json").read_text("utf-8")))
 
 
@@ -197,13 +198,14 @@ def _pooling_modes(config: Mapping[str, Any]) -> int:
     return sum(bool(value) for key, value in config.items() if key.startswith("pooling_mode_"))
 
 
-def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
+def resolve(source: str, prompts: Mapping[str, str] | None = None, *, quantized: bool = False) -> Model:
     """Finds a model and checks that it is safe to load.
 
     Args:
         source: `bundled:all-MiniLM-L6-v2`, a local Sentence Transformers folder, or a hub id with the commit to use
             (`org/name@<40 hex digits>`).
         prompts: By role, the prompt to use in place of the model's own: the name of one of its prompts, or a text.
+        quantized: Whether its weights may be quantized already, as only a candidate's may.
 
     Raises:
         ModelError: If it is not there, not pinned, not a Sentence Transformers folder, or not safe to load.
@@ -218,9 +220,9 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None) -> Model:
         name = source.partition("@")[0].rpartition("/")[2]
     else:
         raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
-    check_safe(path)
+    check_safe(path, quantized=quantized)
     found = Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path), prompts or {})
-    _ = found.similarity, found._truncate_dim  # what is wrong with its config is told at once
+    _ = found.similarity, found.truncate_dim  # what is wrong with its config is told at once
     if not (changed := found.roles.changed):
         return found
     # With other prompts it makes other embeddings, so nothing that was approved of it counts.

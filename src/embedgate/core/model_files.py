@@ -58,8 +58,12 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
-def check_safe(path: Path) -> None:
+def check_safe(path: Path, *, quantized: bool = False) -> None:
     """Refuses a folder that is no Sentence Transformers model, would unpickle, or would run code of its own.
+
+    Args:
+        path: The folder.
+        quantized: Whether its weights may be quantized already.
 
     Raises:
         ModelError: With the file at fault.
@@ -72,7 +76,7 @@ def check_safe(path: Path) -> None:
         _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
         module = kind.rpartition(".")[2]
         if folder.is_dir():
-            _check_folder(folder, module)
+            _check_folder(folder, module, quantized)
         elif module in WITH_FOLDER:
             raise ModelError(f"{file} names the folder {folder}, which is missing", RESTORE)
     settings = path / SETTINGS
@@ -145,7 +149,7 @@ def _refuse_classifier(config: Path) -> None:
         _refuse_kind(config, f"{classifier}: a cross-encoder or classifier")
 
 
-def _check_folder(folder: Path, kind: str) -> None:
+def _check_folder(folder: Path, kind: str, may_be_quantized: bool) -> None:
     """Refuses a module whose weights are missing, pickled, quantized or elsewhere, or which brings its own code."""
     safe = sorted(folder.glob("*.safetensors"))
     pickles = sorted(
@@ -166,11 +170,11 @@ def _check_folder(folder: Path, kind: str) -> None:
     for name in ("sentence_bert_config.json", "tokenizer.json", "special_tokens_map.json", "generation_config.json"):
         json_of(folder / name)
     config = json_of(folder / "config.json")
-    if quantized := config.get("quantization_config"):
+    if (quantized := config.get("quantization_config")) and not may_be_quantized:
         method = quantized.get("quant_method", "some method") if isinstance(quantized, dict) else quantized
         raise ModelError(
             f"{folder / 'config.json'} says that its weights are quantized already ({method})",
-            "give the model it was made of, and add this one as a combination of your own (docs/add-a-backend.md)",
+            f"give the model it was made of, and this one as a candidate: --gate-candidate {folder}",
         )
     for file, settings in (
         (folder / name, json_of(folder / name)) for name in ("config.json", "tokenizer_config.json")

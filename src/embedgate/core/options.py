@@ -20,6 +20,7 @@ from embedgate.core.files import parse_json
 from embedgate.core.model import DEFAULT_MODEL, HUB_ID
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.core.spec import Spec
 
 # The pages that hold a table; and what stands around it there, so that it can be found.
 PAGES = ("README.md", "docs/options.md")
@@ -160,6 +161,11 @@ def _prompt(text: str, flag: str) -> str:
     return text
 
 
+def _candidate(text: str, flag: str) -> str:
+    Spec.parse(text, flag)
+    return text
+
+
 def _names_file(*_: object) -> bool:
     return True
 
@@ -170,6 +176,12 @@ def _names_model_folder(text: str, folder: Path) -> bool:
         return False
     hub_id = HUB_ID.fullmatch(text.partition("@")[0]) and not text.startswith(".")
     return not hub_id or (folder / text).is_dir()
+
+
+def _names_candidate_file(text: str, folder: Path) -> bool:
+    """Whether a text names a file or folder that is there; what is not may be in the model's folder."""
+    where = Spec.parse(text).where
+    return "://" not in where and (folder / where).exists()
 
 
 def _names_data_file(text: str, _: Path) -> bool:
@@ -213,6 +225,24 @@ OPTIONS = (
         without="all",
         repeatable=True,
         receipt="command",
+    ),
+    Option(
+        name="candidate",
+        metavar="WHERE",
+        about="a file, a folder or a server to judge in the place of combinations: WHERE::key=value,key=value",
+        setting="candidates",
+        parse=_candidate,
+        repeatable=True,
+        path=_names_candidate_file,
+        receipt="command",
+        page="docs/gate-what-you-ship.md",
+    ),
+    Option(
+        name="shipped",
+        about="judge every ONNX and OpenVINO file in the model's folder as well",
+        setting="shipped",
+        receipt="command",
+        page="docs/gate-what-you-ship.md",
     ),
     Option(
         name="data",

@@ -24,6 +24,8 @@ class Settings:
         incumbent: The model it is to replace; None where there is none.
         prompts: Prompts of the model to gate in place of its own, each as `ROLE=NAME` or `ROLE=TEXT`.
         combinations: Globs over combination ids; empty for all.
+        candidates: What is judged beside combinations, each as `WHERE[::key=value,...]`.
+        shipped: Whether every file of another backend in the model's folder is a candidate, too.
         data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
         profile: Name of the hardware profile; None to detect it.
         baselines: Folder of the approved baselines, tolerances and expected failures.
@@ -51,6 +53,8 @@ class Settings:
     incumbent: str | None = None
     prompts: tuple[str, ...] = ()
     combinations: tuple[str, ...] = ()
+    candidates: tuple[str, ...] = ()
+    shipped: bool = False
     data: tuple[str, ...] = ()
     profile: str | None = None
     baselines: Path | None = None

@@ -8,7 +8,6 @@ and `onnx`. `gpu` is all that knows of CUDA and the driver.
 from __future__ import annotations
 
 import hashlib
-import importlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
@@ -244,29 +243,12 @@ class BuildContext:
 
 def unavailable(combination: Combination, registry: Registry) -> str | None:
     """Why a combination cannot run here, in one line; None where it can."""
-    if registry.factory(combination) is not None:
-        return None
-    try:
-        module = registry.backend(combination).module(combination.device)
-    except Unavailable as error:
-        return str(error)
-    reason: str | None = module.unavailable(combination)
-    return reason
+    return registry.source(combination).unavailable()
 
 
 def unfit(model: Model, combination: Combination, registry: Registry) -> str | None:
     """Why a combination cannot be made of a model, on whatever machine, in one line; None where it can."""
-    if registry.factory(combination) is not None or combination.is_reference:
-        return None
-    kinds = model.module_kinds
-    if registry.backend(combination).runs_exported and kinds[0] != "Transformer":
-        return f"{combination.backend} runs exported Transformers, and {model.name} begins with the module {kinds[0]}"
-    if registry.backend(combination).runs_exported and not model.pools_prompts and len(model.roles.distinct) > 1:
-        return f"{model.name} leaves its prompts out of the pooling, which an exported graph cannot"
-    if combination.weight_precision not in STORED_TYPES and WITHOUT_PRODUCTS.issuperset(kinds):
-        kind = combination.weight_precision
-        return f"{model.name} is a table of embeddings, without a matrix product that could compute in {kind}"
-    return None
+    return registry.source(combination).unfit(model)
 
 
 def import_library(combination: Combination, registry: Registry) -> None:
@@ -275,10 +257,7 @@ def import_library(combination: Combination, registry: Registry) -> None:
     Raises:
         Unavailable: If its library cannot be imported.
     """
-    if registry.factory(combination) is None:
-        registry.backend(combination).module(combination.device)
-    else:
-        importlib.import_module("embedgate.encoders.custom")
+    registry.source(combination).prepare()
 
 
 def build(model: Model, combination: Combination, context: BuildContext, registry: Registry) -> Encoder:
@@ -288,17 +267,11 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
         Unavailable: If this machine or installation cannot run it.
         BuildError: If it should run here, but did not build.
     """
-    factory = registry.factory(combination)
+    source = registry.source(combination)
     try:
-        if factory is not None:
-            from embedgate.encoders.custom import CustomEncoder
-
-            return CustomEncoder(factory(model.path, combination.device), combination, context)
-        reason = unavailable(combination, registry)
-        if reason:
+        if reason := source.unavailable():
             raise Unavailable(f"{combination} cannot run here: {reason}")
-        module = registry.backend(combination).module(combination.device)
-        encoder: Encoder = module.build(model, combination, context)
+        return source.build(model, context)
     except (Unavailable, BuildError):
         raise
     except ModelError as error:
@@ -309,4 +282,3 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
         ) from error
     except Exception as error:
         raise BuildError(f"{combination} could not be built: {one_line(error)}") from error
-    return encoder

@@ -33,14 +33,14 @@ def no_pad_token(path: Path) -> ModelError:
     )
 
 
-def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> SentenceTransformer:
+def load(model: Model, device: str, dtype: torch.dtype | None, **model_kwargs: Any) -> SentenceTransformer:
     """Loads a model from its folder for inference, without the network and without the model's own code.
 
     Args:
         model: The model.
         device: `cpu` or `cuda`.
         dtype: Type of all weights that `model_kwargs` do not quantize. Transformers would otherwise take the type the
-            weights were saved in.
+            weights were saved in, as it does where this is None.
         **model_kwargs: Passed on to the transformer, for example a `quantization_config`.
 
     Raises:
@@ -59,7 +59,7 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
                 device=device,
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"dtype": dtype, **model_kwargs},
+                model_kwargs={"dtype": dtype or "auto", **model_kwargs},
             )
     except Exception as error:  # tokenizers raises it as it is
         # The machine, a driver or a library that quantizes may be at fault.
@@ -76,7 +76,7 @@ def load(model: Model, device: str, dtype: torch.dtype, **model_kwargs: Any) -> 
     if getattr(tokenizer, "pad_token", "") is None:
         raise no_pad_token(model.path)
     for module in _modules(loaded):
-        if not isinstance(module, Transformer):
+        if dtype is not None and not isinstance(module, Transformer):
             module.to(dtype=dtype)  # a transformer alone takes the dtype above, a dense layer after it does not
     loaded.eval()
     for missing in watched:
@@ -116,7 +116,7 @@ def _watched() -> Iterator[list[_Missing]]:
     """
     found: list[_Missing] = []
     loader: Any = modeling_utils
-    report = getattr(loader, "log_state_dict_report", None)  # not public: without it, nothing is found missing
+    report: Any = getattr(loader, "log_state_dict_report", None)  # not public: without it, nothing is found missing
 
     def noting(model: nn.Module, *given: Any, loading_info: Any, **more: Any) -> None:
         found.append(_Missing(model, frozenset(loading_info.missing_and_mismatched())))

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 from functools import cache
@@ -25,6 +25,7 @@ from embedgate import encoders
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, Unavailable
 from embedgate.encoders import LEAST_STABILITY, Stability
+from embedgate.encoders.sources import BackendSource, EncoderFactory, HostSource, Source
 
 
 @dataclass(frozen=True)
@@ -96,6 +97,18 @@ def backends() -> tuple[Backend, ...]:
     return tuple(sorted(found, key=lambda backend: (backend.order, backend.name)))
 
 
+def backend_named(name: str) -> Backend:
+    """The backend of a name.
+
+    Raises:
+        GateError: If there is none.
+    """
+    for backend in backends():
+        if backend.name == name:
+            return backend
+    raise GateError(f"no backend is named {name!r}", f"choose from {', '.join(each.name for each in backends())}")
+
+
 def distributions() -> tuple[str, ...]:
     """Names on PyPI of what computes in any backend, sorted."""
     return tuple(sorted({name for backend in backends() for name in backend.distributions}))
@@ -118,18 +131,14 @@ def stability_of(combination: Combination) -> Stability:
     return offer.stability if offer else LEAST_STABILITY
 
 
-# (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.
-EncoderFactory = Callable[[Any, str], Any]
-
-
 @dataclass
 class Registry:
-    """The combinations of a session: the backends' own, and those a host project adds.
+    """The combinations of a session: the backends' own, those a host project adds, and other candidates.
 
     A host project adds one in the hook `pytest_gate_combinations(registry)`.
     """
 
-    _factories: dict[Combination, EncoderFactory] = field(default_factory=dict)
+    _added: dict[Combination, Source] = field(default_factory=dict)
 
     def add(self, combination: str, factory: EncoderFactory) -> None:
         """Adds a combination built by a host project.
@@ -142,27 +151,28 @@ class Registry:
         Raises:
             GateError: If the id is malformed, names the reference, or is taken already.
         """
-        added = Combination.parse(combination)
-        if added.is_reference:
-            raise GateError(f"{combination} is the reference", "give the added combination another id")
-        if added in self:
-            raise GateError(f"{combination} exists already", "give the added combination another id")
-        self._factories[added] = factory
+        self.add_source(HostSource(Combination.parse(combination), factory))
 
-    def factory(self, combination: Combination) -> EncoderFactory | None:
-        """The host project's factory for a combination; None where a backend of embedgate's own builds it."""
-        return self._factories.get(combination)
-
-    def backend(self, combination: Combination) -> Backend:
-        """The backend that builds a combination.
+    def add_source(self, source: Source) -> None:
+        """Adds whatever makes an encoder.
 
         Raises:
-            GateError: If no backend has that name.
+            GateError: If its combination is the reference, or is taken already.
         """
-        for backend in backends():
-            if backend.name == combination.backend:
-                return backend
-        raise GateError(f"no backend is named {combination.backend!r}", f"choose from {', '.join(map(str, self))}")
+        added = source.combination
+        if added.is_reference:
+            raise GateError(f"{added} is the reference", "give the added combination another id")
+        if added in self:
+            raise GateError(f"{added} exists already", "give the added combination another id")
+        self._added[added] = source
+
+    def source(self, combination: Combination) -> Source:
+        """What makes a combination's encoder.
+
+        Raises:
+            GateError: If nothing does.
+        """
+        return self._added.get(combination) or BackendSource(combination, backend_named(combination.backend))
 
     def select(self, globs: Iterable[str]) -> tuple[Combination, ...]:
         """The combinations that match any of the globs, all where there is no glob, in the order of the report.
@@ -179,4 +189,4 @@ class Registry:
 
     def __iter__(self) -> Iterator[Combination]:
         yield from offers()
-        yield from self._factories
+        yield from self._added

@@ -100,7 +100,7 @@ class Timing:
 
         A factory is not told how many to use; only torch's pool is set for it.
         """
-        if self._arms.registry.factory(combination) is None:
+        if self._arms.registry.source(combination).takes_threads:
             return None
         told = self._arms.timed("candidate", combination, self.threads).evidence().threads
         return told if told not in (0, self.threads) else None

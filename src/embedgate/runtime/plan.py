@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
+from embedgate.candidates import sources_of
+from embedgate.candidates.files import shipped
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
@@ -35,6 +37,7 @@ class Plan:
         combinations: Those asked for.
         datasets: Those asked for, all bundled ones where none was.
         engines: Every engine that a host project adds, beside embedgate's own.
+        found: The model to gate, where it was needed to make the plan.
     """
 
     settings: Settings
@@ -42,6 +45,7 @@ class Plan:
     combinations: tuple[Combination, ...]
     datasets: tuple[Dataset, ...]
     engines: EngineRegistry = field(default_factory=EngineRegistry)
+    found: Model | None = None
 
     @property
     def reference(self) -> Combination:
@@ -51,7 +55,7 @@ class Plan:
     @cached_property
     def model(self) -> Model:
         """The model to gate, found and checked once."""
-        return resolve(self.settings.model, chosen_prompts(self.settings.prompts))
+        return self.found or _model(self.settings)
 
     @cached_property
     def incumbent(self) -> Model | None:
@@ -152,14 +156,43 @@ class Plan:
 
     @classmethod
     def of(cls, settings: Settings, registry: Registry, engines: EngineRegistry | None = None) -> Plan:
-        """Reads the datasets and selects the combinations.
+        """Reads the datasets, finds the candidates and selects the combinations.
+
+        Where candidates are named and no combinations, these are the candidates and their references alone.
 
         Raises:
-            GateError: If a dataset cannot be read, two have one name, or a combination is unknown.
+            GateError: If a dataset cannot be read, two have one name, a combination is unknown, or there is no such
+                candidate.
         """
         datasets = tuple(load(name) for name in settings.data or bundled())
         names = [dataset.name for dataset in datasets]
         for name in names:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
-        return cls(settings, registry, registry.select(settings.combinations), datasets, engines or EngineRegistry())
+        model, sources = None, []
+        if settings.candidates or settings.shipped:
+            model = _model(settings)
+            shipped = _shipped(model) if settings.shipped else []
+            sources = sources_of((*settings.candidates, *shipped), model)
+            for source in sources:
+                registry.add_source(source)
+        asked = [source.combination for source in sources]
+        globs = settings.combinations or tuple(c.id for own in asked for c in (own.reference, own))
+        combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
+        return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)
+
+
+def _model(settings: Settings) -> Model:
+    return resolve(settings.model, chosen_prompts(settings.prompts))
+
+
+def _shipped(model: Model) -> list[str]:
+    """The files in the model's folder, as candidates.
+
+    Raises:
+        GateError: If there is none.
+    """
+    found = [file.relative_to(model.path).as_posix() for file in shipped(model)]
+    if not found:
+        raise GateError(f"{model.path} ships no ONNX or OpenVINO file", "leave out --gate-shipped")
+    return found

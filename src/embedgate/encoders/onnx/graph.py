@@ -87,6 +87,12 @@ def read_graph(path: Path) -> Graph:
     return Graph(onnx.load(path, load_external_data=False), path.parent)
 
 
+def locations(graph: onnx.ModelProto) -> list[str]:
+    """The files that initializers lie in, as the graph names them, each once."""
+    outside = filter(external_data_helper.uses_external_data, graph.graph.initializer)
+    return list(dict.fromkeys(external_data_helper.ExternalDataInfo(tensor).location for tensor in outside))
+
+
 def save_graph(graph: Graph, path: Path) -> None:
     """Writes a graph, and its weights beside it, in `<name>.data`.
 
@@ -98,7 +104,7 @@ def save_graph(graph: Graph, path: Path) -> None:
     with data.open("xb") as stream:
         for tensor in graph.proto.graph.initializer:
             outside = external_data_helper.uses_external_data(tensor)
-            if not outside and _bytes(tensor) < LEAST_BESIDE:
+            if not outside and tensor_bytes(tensor) < LEAST_BESIDE:
                 continue
             values = graph.array(tensor)
             for part in ("float_data", "int32_data", "int64_data", "double_data", "uint64_data"):
@@ -167,15 +173,16 @@ def product_names(graph: onnx.ModelProto) -> list[str]:
 
 def weight_bytes(path: Path) -> int:
     """Bytes of all initializers of an ONNX file, data kept beside it included."""
-    return sum(_bytes(tensor) for tensor in read_graph(path).proto.graph.initializer)
+    return sum(tensor_bytes(tensor) for tensor in read_graph(path).proto.graph.initializer)
 
 
-def _bytes(tensor: TensorProto) -> int:
+def tensor_bytes(tensor: TensorProto) -> int:
+    """Bytes of an initializer's values."""
     width: int = helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize
     return int(math.prod(tensor.dims)) * width
 
 
 def file_bytes(path: Path) -> int:
     """Bytes of a graph's files: itself, and its weights where they are kept beside it."""
-    beside = (path, path.with_name(f"{path.name}.data"), path.with_suffix(".bin"))
-    return sum(file.stat().st_size for file in beside if file.is_file())
+    weights = [path.parent / name for name in locations(read_graph(path).proto)] if path.suffix == ".onnx" else []
+    return sum(file.stat().st_size for file in (path, path.with_suffix(".bin"), *weights) if file.is_file())

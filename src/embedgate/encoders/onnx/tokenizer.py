@@ -58,13 +58,14 @@ class Tokenizer:
 
     Args:
         model: A model whose first module is a `Transformer`.
+        most: Tokens that a text is cut to, where that is fewer than the model takes; None for as many as that.
 
     Raises:
         ModelError: If the first module is no `Transformer`, or the tokenizer cannot be loaded, is slow, or has no pad
             token.
     """
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Model, most: int | None = None) -> None:
         folder = _transformer_folder(model.path)
         settings = Transformer.load_config(str(folder))
         options: dict[str, Any] = dict(settings.get("processor_kwargs") or settings.get("tokenizer_args") or {})
@@ -84,6 +85,8 @@ class Tokenizer:
         positions = getattr(config, "max_position_embeddings", -1)
         if "model_max_length" not in options and positions != -1:
             tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+        if most is not None:
+            tokenizer.model_max_length = min(tokenizer.model_max_length, most)
         if settings.get("do_lower_case"):
             own = tokenizer.backend_tokenizer.normalizer
             tokenizer.backend_tokenizer.normalizer = Normalizers([Lowercase(), own] if own else [Lowercase()])
@@ -94,6 +97,16 @@ class Tokenizer:
     def max_tokens(self) -> int:
         """Longest input in tokens, special tokens included; longer texts are cut."""
         return int(self._tokenizer.model_max_length)
+
+    @property
+    def pad_token_id(self) -> int:
+        """The token that shorter texts of a batch are filled up with."""
+        return int(self._tokenizer.pad_token_id)
+
+    @property
+    def pads_left(self) -> bool:
+        """Whether padding comes before the text."""
+        return bool(self._tokenizer.padding_side == "left")
 
     def ids(self, texts: Sequence[str]) -> list[IntArray]:
         """Token ids of each text without padding, int64 `[tokens]`, special tokens included."""
@@ -125,14 +138,14 @@ class Tokenizer:
 
     def _padded(self, name: str, sequences: list[list[int]]) -> IntArray:
         padding = {
-            "input_ids": self._tokenizer.pad_token_id,
+            "input_ids": self.pad_token_id,
             "attention_mask": 0,
             "token_type_ids": self._tokenizer.pad_token_type_id,
         }[name]
         width = max(map(len, sequences))
         matrix = np.full((len(sequences), width), padding, dtype=np.int64)
         for row, sequence in zip(matrix, sequences, strict=True):
-            if self._tokenizer.padding_side == "left":
+            if self.pads_left:
                 row[width - len(sequence) :] = sequence
             else:
                 row[: len(sequence)] = sequence

@@ -59,19 +59,28 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
     details: dict[str, Any] = {}
     if combination.weight_precision == "int8":
         graph, details["quantization"] = _quantized(graph, tokenizer, context)
+    runs = compiled(graph, context.threads, INFERS_IN[combination.weight_precision])
+    return OpenVINOEncoder(runs, tokenizer, combination, details, file_bytes(graph))
+
+
+def compiled(graph: Path, threads: int, infers_in: str | None) -> ov.CompiledModel:
+    """A graph, compiled for this CPU.
+
+    Args:
+        graph: The graph's file.
+        threads: Threads of its own pool.
+        infers_in: The type to infer in, as OpenVINO names it; None to let OpenVINO choose.
+    """
     core = ov.Core()
-    compiled = core.compile_model(
-        core.read_model(graph),
-        DEVICE,
-        {
-            "INFERENCE_PRECISION_HINT": INFERS_IN[combination.weight_precision],
-            "INFERENCE_NUM_THREADS": context.threads,
-            "NUM_STREAMS": 1,
-            "PERFORMANCE_HINT": "LATENCY",
-            "ENABLE_CPU_PINNING": False,  # no other backend pins its threads to cores
-        },
-    )
-    return OpenVINOEncoder(compiled, tokenizer, combination, details, file_bytes(graph))
+    properties: dict[str, Any] = {
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "PERFORMANCE_HINT": "LATENCY",
+        "ENABLE_CPU_PINNING": False,  # no other backend pins its threads to cores
+    }
+    if infers_in is not None:
+        properties["INFERENCE_PRECISION_HINT"] = infers_in
+    return core.compile_model(core.read_model(graph), DEVICE, properties)
 
 
 class OpenVINOEncoder(Encoder):

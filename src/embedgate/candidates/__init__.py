@@ -1,0 +1,106 @@
+"""Candidates that embedgate does not build: what `--gate-candidate` names.
+
+Each kind is one module or folder of this package, listed in `KINDS` alone. Its module has one function,
+
+    def source(spec: Spec, model: Model) -> Source:
+        '''What makes its encoder. Raises GateError where there is no such candidate.'''
+
+and imports what it runs with once that builds. See `embedgate.encoders.sources` for what a source is.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from embedgate.core.errors import GateError
+from embedgate.core.spec import FLAG, Spec
+
+if TYPE_CHECKING:
+    from embedgate.core.model import Model
+    from embedgate.encoders.sources import Source
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A kind of candidate.
+
+    Attributes:
+        about: What it is, for a person.
+        fits: Whether what a spec names is of this kind, as its name tells.
+        module: The module of this package that makes its sources.
+        extra: The extra of embedgate that installs what it runs with; empty where the core does.
+    """
+
+    about: str
+    fits: Callable[[str], bool]
+    module: str
+    extra: str = ""
+
+    def source(self, spec: Spec, model: Model) -> Source:
+        """What makes the encoder of a candidate of this kind.
+
+        Raises:
+            GateError: If there is no such candidate.
+        """
+        try:
+            module: Any = importlib.import_module(f"{__name__}.{self.module}")
+        except ImportError as error:
+            step = f"pip install 'embedgate[{self.extra}]'" if self.extra else "reinstall embedgate"
+            raise GateError(f"{FLAG} {spec.where}: a library cannot be imported ({error})", step) from error
+        found: Source = module.source(spec, model)
+        return found
+
+
+def _ends(*suffixes: str) -> Callable[[str], bool]:
+    return lambda where: where.lower().endswith(suffixes)
+
+
+KINDS = (
+    Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
+    Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
+    Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),
+)
+
+
+def source_of(text: str, model: Model) -> Source:
+    """What makes the encoder of a candidate.
+
+    Args:
+        text: The candidate, as `--gate-candidate` takes it.
+        model: The model to gate.
+
+    Raises:
+        GateError: If it is of no kind that is known, or there is no such candidate.
+    """
+    spec = Spec.parse(text)
+    kind = next((kind for kind in KINDS if kind.fits(spec.where)), None)
+    if kind is None:
+        raise GateError(f"{FLAG} {spec.where} is of no kind that embedgate gates", f"give {known()}")
+    return kind.source(spec, model)
+
+
+def sources_of(texts: Iterable[str], model: Model) -> list[Source]:
+    """What makes the encoders of candidates, each under a name of its own.
+
+    Raises:
+        GateError: If there is no such candidate, or two have one name.
+    """
+    found: dict[Any, Source] = {}
+    for text in dict.fromkeys(texts):
+        source = source_of(text, model)
+        if other := found.get(source.combination):
+            raise GateError(
+                f"{FLAG}: {source.origin} and {other.origin} would both be {source.combination}",
+                f"give one a name: {FLAG} {source.origin}::name=other",
+            )
+        found[source.combination] = source
+    return list(found.values())
+
+
+def known() -> str:
+    """The kinds of candidates, in words."""
+    return "; ".join(kind.about for kind in KINDS)

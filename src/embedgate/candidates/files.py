@@ -1,0 +1,107 @@
+"""Files that a candidate is: found, named and hashed, without the library that runs them."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from embedgate.core.errors import GateError
+from embedgate.core.model import Model
+from embedgate.core.model_files import POINTER, sha256_of
+from embedgate.core.spec import FLAG, Spec
+
+# What stands in a file's name for a weight precision, as those who publish models write it; of ONNX Runtime's levels of
+# optimization, O4 is in float16.
+WORDS = {
+    "fp32": ("fp32", "float32", "f32"),
+    "fp16": ("fp16", "float16", "f16", "o4"),
+    "bf16": ("bf16", "bfloat16"),
+    "int8": ("int8", "uint8", "qint8", "quint8", "quantized", "quant", "q8"),
+    "int4": ("int4", "uint4", "q4", "bnb4", "q4f16"),
+}
+# Names that tell nothing of a file, since every folder has one.
+PLAIN = ("model",)
+# Folders whose files go by their own name.
+USUAL = ("onnx", "openvino")
+SHIPPED = ("*.onnx", "*.xml")
+
+
+def find(spec: Spec, model: Model) -> Path:
+    """The file or folder that a candidate names: as seen from here, else in the model's folder.
+
+    Raises:
+        GateError: If there is none, or Git LFS has not fetched it.
+    """
+    own = Path(spec.where).expanduser()
+    path = next((each for each in (own, model.path / own) if each.exists()), None)
+    if path is None:
+        has = [each.relative_to(model.path).as_posix() for each in shipped(model)]
+        told = f"that folder has {', '.join(has)}" if has else "that folder has no such files"
+        raise GateError(f"{FLAG}: no {spec.where} here, and none in {model.path}", told)
+    refuse_pointer(path)
+    return path
+
+
+def refuse_pointer(path: Path) -> None:
+    """Refuses what stands in a file's place in a clone without Git LFS.
+
+    Raises:
+        GateError: If it does.
+    """
+    if path.is_file():
+        with path.open("rb") as stream:
+            if stream.read(len(POINTER)) == POINTER:
+                raise GateError(f"{path} is a pointer of Git LFS, not the file", "run git lfs pull in its folder")
+
+
+def shipped(model: Model) -> list[Path]:
+    """The files of other backends in the model's folder."""
+    found = (file for pattern in SHIPPED for file in model.path.rglob(pattern))
+    return sorted(file for file in found if file.suffix != ".xml" or file.with_suffix(".bin").exists())
+
+
+def name_of(path: Path) -> str:
+    """What a file is called: its name without the suffix; with its folder's, where the name alone tells nothing."""
+    folder = path.resolve().parent.name
+    return f"{folder}_{path.stem}" if path.stem in PLAIN or folder not in USUAL else path.stem
+
+
+def promise_of(path: Path) -> str | None:
+    """The weight precision that a file's name promises; None where it promises none."""
+    words = set(re.split(r"[^a-z0-9]+", path.stem.lower()))
+    return next((kind for kind, known in WORDS.items() if words.intersection(known)), None)
+
+
+def sha256_of_all(files: Sequence[Path]) -> str:
+    """SHA-256 of one file's content; of several, of their hashes in order. Hex."""
+    hashes = [sha256_of(file) for file in files]
+    return hashes[0] if len(hashes) == 1 else hashlib.sha256("".join(hashes).encode()).hexdigest()
+
+
+def bytes_of(files: Iterable[Path]) -> int:
+    """Bytes of files, together."""
+    return sum(file.stat().st_size for file in files)
+
+
+def unfit(model: Model) -> str | None:
+    """Why no file of a transformer can be the model's, in one line; None where one can."""
+    kind = model.module_kinds[0]
+    if kind != "Transformer":
+        return f"files hold a Transformer, and {model.name} begins with the module {kind}"
+    if not model.pools_prompts and len(model.roles.distinct) > 1:
+        return f"{model.name} leaves its prompts out of the pooling, which is not done with files"
+    return None
+
+
+def shown(path: Path, model: Model) -> str:
+    """A path as a person reads it: of a file in the model's folder, as seen from there."""
+    resolved = path.resolve()
+    return resolved.relative_to(model.path).as_posix() if resolved.is_relative_to(model.path) else str(path)
+
+
+def not_among(gated: Iterable[str], model: Model) -> Iterator[str]:
+    """Files of other backends in the model's folder that no candidate names, as seen from there."""
+    known = set(gated)
+    yield from (name for name in (shown(file, model) for file in shipped(model)) if name not in known)

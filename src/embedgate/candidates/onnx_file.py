@@ -1,0 +1,136 @@
+"""An ONNX file, as ONNX Runtime serves it: from the model's folder, or from anywhere."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+
+from google.protobuf.message import DecodeError
+from onnx import TensorProto, helper
+
+from embedgate.candidates import files
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError, one_line
+from embedgate.core.model import Model
+from embedgate.core.spec import Spec
+from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders.onnx.graph import Graph, locations, read_graph, tensor_bytes
+from embedgate.encoders.registry import backend_named
+from embedgate.encoders.sources import Source
+
+# Which output to use, where a file has several.
+OUTPUT = "output"
+# Nodes that multiply in 8 bits, or say that what they read is to be.
+INTEGER = (
+    "DynamicQuantizeMatMul",
+    "MatMulInteger",
+    "MatMulIntegerToFloat",
+    "QAttention",
+    "QGemm",
+    "QLinearMatMul",
+    "QuantizeLinear",
+)
+# Weight precisions by the type of most bytes; in 8 bits without the nodes above, weights are widened before products.
+STORED: dict[int, str] = {
+    TensorProto.FLOAT16: "fp16",
+    TensorProto.BFLOAT16: "bf16",
+    TensorProto.INT8: "int8wo",
+    TensorProto.UINT8: "int8wo",
+}
+ANEW = "fetch or export it anew"
+
+
+def source(spec: Spec, model: Model) -> Source:
+    """What runs an ONNX file.
+
+    Raises:
+        GateError: If there is no such file, or it is no ONNX file, or lacks weights that it keeps beside itself.
+    """
+    spec.refuse_unknown((OUTPUT,))
+    path = files.find(spec, model)
+    origin = files.shown(path, model)
+    try:
+        graph = read_graph(path)
+    except (DecodeError, OSError) as error:
+        raise GateError(f"{origin} is no ONNX file: {one_line(error)}", ANEW) from error
+    combination = spec.combination(files.name_of(path), files.promise_of(path) or _stored_in(graph))
+    return OnnxFile([path, *_beside(graph, origin)], combination, origin, spec.given.get(OUTPUT))
+
+
+def _beside(graph: Graph, origin: str) -> list[Path]:
+    """The files of its weights beside it.
+
+    Raises:
+        GateError: If one of them is missing or elsewhere.
+    """
+    found = []
+    for name in locations(graph.proto):
+        file = graph.folder / name
+        if not file.resolve().is_relative_to(graph.folder.resolve()):
+            raise GateError(f"{origin} keeps weights outside its folder: {name}", ANEW)
+        if not file.is_file():
+            raise GateError(f"{origin} keeps weights in {file}, which is missing", "fetch that file, too")
+        files.refuse_pointer(file)
+        found.append(file)
+    return found
+
+
+def _stored_in(graph: Graph) -> str:
+    """The weight precision that a file's nodes and weights tell, where its name promises none."""
+    nodes = Counter(node.op_type for node in graph.proto.graph.node)
+    if any(nodes[kind] for kind in INTEGER):
+        return "int8"
+    for node in graph.proto.graph.node:
+        if node.op_type == "MatMulNBits":
+            return f"int{next(helper.get_attribute_value(each) for each in node.attribute if each.name == 'bits')}"
+    size: Counter[int] = Counter()
+    for tensor in graph.proto.graph.initializer:
+        size[tensor.data_type] += tensor_bytes(tensor)
+    return STORED.get(max(size, key=size.__getitem__, default=0), "fp32")
+
+
+class OnnxFile(Source):
+    """Runs an ONNX file by ONNX Runtime.
+
+    Args:
+        parts: The file, and those of its weights.
+        combination: What it is called.
+        origin: The path as a person reads it.
+        output: The output to use; None to choose it.
+    """
+
+    def __init__(self, parts: Sequence[Path], combination: Combination, origin: str, output: str | None) -> None:
+        super().__init__(combination)
+        self.origin = origin
+        self._parts = parts
+        self._output = output
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """The hash of the file and of the weights beside it; see `Source.identity`."""
+        return {"sha256": files.sha256_of_all(self._parts)}
+
+    def unavailable(self) -> str | None:
+        """Why ONNX Runtime cannot run it here; see `Source.unavailable`."""
+        try:
+            module = backend_named("onnxruntime").module(self.combination.device)
+        except GateError as error:
+            return str(error)
+        reason: str | None = module.unavailable(self.combination)
+        return reason
+
+    def unfit(self, model: Model) -> str | None:
+        """Why it cannot be this model's; see `Source.unfit`."""
+        return files.unfit(model)
+
+    def prepare(self) -> None:
+        """Imports ONNX Runtime; see `Source.prepare`."""
+        backend_named("onnxruntime").module(self.combination.device)
+
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Loads the file; see `Source.build`."""
+        from embedgate.candidates.onnx_encoder import OnnxFileEncoder
+
+        return OnnxFileEncoder(model, self._parts[0], self.combination, context, self.origin, self._output)

@@ -1,0 +1,91 @@
+"""How a candidate is written: `WHERE`, or `WHERE::key=value,key=value`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+
+FLAG = "--gate-candidate"
+# The last `::` before a key; a URL may hold one of its own, as in http://[::1]:8080.
+_FORM = re.compile(r"(?P<where>.+?)(?:::(?P<keys>[a-z_]+=.*))?", re.DOTALL)
+_WORD = re.compile(r"[\w.]+")
+# Keys that every kind of candidate takes.
+NAME, PROMISE, DEVICE = "name", "promise", "device"
+COMMON = (NAME, PROMISE, DEVICE)
+DEVICES = ("cpu", "cuda")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A candidate as it was written.
+
+    Attributes:
+        text: The whole.
+        where: A path, or a URL.
+        given: Values by key.
+    """
+
+    text: str
+    where: str
+    given: Mapping[str, str]
+
+    @classmethod
+    def parse(cls, text: str, flag: str = FLAG) -> Spec:
+        """Reads `WHERE[::key=value,...]`.
+
+        Raises:
+            GateError: If it has another form.
+        """
+        found = _FORM.fullmatch(text.strip())
+        if found is None:
+            raise GateError(f"{flag} is empty", "give it a file, a folder, or a server's URL")
+        given: dict[str, str] = {}
+        for part in (found["keys"] or "").split(",") if found["keys"] else ():
+            key, equals, value = part.partition("=")
+            if not equals or not value or key in given:
+                wrong = f"gives {key} twice" if key in given else f"has {part!r}, which is no key=value"
+                raise GateError(f"{flag} {text} {wrong}", "write WHERE::key=value,key=value")
+            given[key] = value
+        return cls(text, found["where"], given)
+
+    def refuse_unknown(self, keys: Iterable[str]) -> None:
+        """Refuses keys that mean nothing to the kind of candidate.
+
+        Raises:
+            GateError: If there is one.
+        """
+        known = (*COMMON, *keys)
+        if unknown := [key for key in self.given if key not in known]:
+            raise GateError(f"{FLAG} {self.where} has no key {unknown[0]!r}", f"its keys are {', '.join(known)}")
+
+    def one_of(self, key: str, values: Collection[str], default: str) -> str:
+        """The value of a key that has a few.
+
+        Raises:
+            GateError: If it is another.
+        """
+        found = self.given.get(key, default)
+        if found not in values:
+            raise GateError(f"{FLAG} {self.where} has {key}={found}", f"{key} is one of {', '.join(values)}")
+        return found
+
+    def combination(self, name: str, weight_precision: str) -> Combination:
+        """What it is called: by its keys, where they say so.
+
+        Args:
+            name: Its name where no key gives one; what no id can hold becomes an underscore.
+            weight_precision: Its weight precision where no key promises one.
+
+        Raises:
+            GateError: If a key gives a name that no id can hold.
+        """
+        own = re.sub(r"[^\w.]+", "_", name).strip("_.")
+        words = {NAME: self.given.get(NAME, own), PROMISE: self.given.get(PROMISE, weight_precision)}
+        for key, word in words.items():
+            if not _WORD.fullmatch(word):
+                raise GateError(f"{FLAG} {self.where} has {key}={word}", "use letters, digits, points and underscores")
+        return Combination(words[NAME], words[PROMISE], self.one_of(DEVICE, DEVICES, "cpu"))

@@ -1,0 +1,143 @@
+"""Where encoders come from: one interface for whatever is judged, of embedgate's own making or not.
+
+A source makes the encoder of one combination. A backend is one, a host project's factory is one, and each kind of
+`--gate-candidate` has one of its own (see `embedgate.candidates`). Nothing else tells them apart.
+"""
+
+from __future__ import annotations
+
+import importlib
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from embedgate.core.errors import Unavailable
+from embedgate.encoders import STORED_TYPES, WITHOUT_PRODUCTS, BuildContext, Encoder
+
+if TYPE_CHECKING:
+    from embedgate.core.combination import Combination
+    from embedgate.core.model import Model
+    from embedgate.encoders.registry import Backend
+
+# (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.
+EncoderFactory = Callable[[Any, str], Any]
+
+
+class Source(ABC):
+    """Makes the encoder of one combination.
+
+    Attributes:
+        combination: What it is called, and what its evidence is held against.
+        proves: Whether its encoder must show what its products compute in.
+        takes_threads: Whether its encoder computes with as many threads as it is told.
+        origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
+            for a host project's factory.
+    """
+
+    proves: bool = True
+    takes_threads: bool = True
+    origin: str = ""
+
+    def __init__(self, combination: Combination) -> None:
+        self.combination = combination
+
+    @property
+    def identity(self) -> Mapping[str, str]:
+        """What tells this very candidate from another of the same name, for reports and baselines: hashes of files."""
+        return {}
+
+    def unavailable(self) -> str | None:
+        """Why this machine or installation cannot run it, in one line; None where it can."""
+        return None
+
+    def unfit(self, model: Model) -> str | None:
+        """Why it cannot be made of a model, on whatever machine, in one line; None where it can."""
+        return None
+
+    def prepare(self) -> None:  # noqa: B027 - most sources need nothing of weight
+        """Imports what it builds with, so that building imports nothing of weight.
+
+        Raises:
+            Unavailable: If its library cannot be imported.
+        """
+
+    @abstractmethod
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Builds the encoder.
+
+        Raises:
+            Exception: Whatever goes wrong; `embedgate.encoders.build` makes one line of it.
+        """
+
+
+class BackendSource(Source):
+    """A combination that one of embedgate's backends builds of the model.
+
+    Args:
+        combination: The combination.
+        backend: The backend.
+    """
+
+    def __init__(self, combination: Combination, backend: Backend) -> None:
+        super().__init__(combination)
+        self._backend = backend
+
+    def unavailable(self) -> str | None:
+        """Why it cannot run here; see `Source.unavailable`."""
+        try:
+            module = self._backend.module(self.combination.device)
+        except Unavailable as error:
+            return str(error)
+        reason: str | None = module.unavailable(self.combination)
+        return reason
+
+    def unfit(self, model: Model) -> str | None:
+        """Why it cannot be made of a model; see `Source.unfit`."""
+        if self.combination.is_reference:
+            return None
+        kinds = model.module_kinds
+        if self._backend.runs_exported and kinds[0] != "Transformer":
+            return (
+                f"{self._backend.name} runs exported Transformers, and {model.name} begins with the module {kinds[0]}"
+            )
+        if self._backend.runs_exported and not model.pools_prompts and len(model.roles.distinct) > 1:
+            return f"{model.name} leaves its prompts out of the pooling, which an exported graph cannot"
+        if self.combination.weight_precision not in STORED_TYPES and WITHOUT_PRODUCTS.issuperset(kinds):
+            kind = self.combination.weight_precision
+            return f"{model.name} is a table of embeddings, without a matrix product that could compute in {kind}"
+        return None
+
+    def prepare(self) -> None:
+        """Imports the backend's library; see `Source.prepare`."""
+        self._backend.module(self.combination.device)
+
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Builds the encoder; see `Source.build`."""
+        encoder: Encoder = self._backend.module(self.combination.device).build(model, self.combination, context)
+        return encoder
+
+
+class HostSource(Source):
+    """A combination that a host project's factory builds.
+
+    Args:
+        combination: The combination.
+        factory: `(model_path, device) -> encoder`.
+    """
+
+    proves = False
+    takes_threads = False
+
+    def __init__(self, combination: Combination, factory: EncoderFactory) -> None:
+        super().__init__(combination)
+        self._factory = factory
+
+    def prepare(self) -> None:
+        """Imports what runs any encoder of a host project; see `Source.prepare`."""
+        importlib.import_module("embedgate.encoders.custom")
+
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Builds the encoder; see `Source.build`."""
+        from embedgate.encoders.custom import CustomEncoder
+
+        return CustomEncoder(self._factory(model.path, self.combination.device), self.combination, context)
