@@ -55,13 +55,18 @@ class Kind:
         return found
 
 
-def _ends(*suffixes: str) -> Callable[[str], bool]:
-    return lambda where: where.lower().endswith(suffixes)
+def _ends(*suffixes: str, begins: str = "\0") -> Callable[[str], bool]:
+    return lambda where: where.lower().endswith(suffixes) or where.startswith(begins)
 
 
 KINDS = (
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
+    Kind(
+        "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
+        _ends(".parquet", ".jsonl", ".npy", begins="qdrant:"),
+        "stored",
+    ),
     Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),
 )
 

@@ -419,18 +419,19 @@ class Session:
             started = time.perf_counter()
             encoder = self.pool.open(model, combination)
             built = time.perf_counter()
-            matrix = self._encode_all(encoder, model, label)
+            inputs = self.inputs if encoder.inputs is None else encoder.inputs
+            matrix = self._encode_all(encoder, model, inputs, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
-        rate = len(self.inputs) / max(encoded - built, 1e-9)
+        rate = len(inputs) / max(encoded - built, 1e-9)
         self.progress(
-            f"{label}: built in {built - started:.1f} s, encoded {len(self.inputs)} texts in {encoded - built:.1f} s "
+            f"{label}: built in {built - started:.1f} s, encoded {len(inputs)} texts in {encoded - built:.1f} s "
             f"({rate:.0f}/s)"
         )
         return Run(
             model,
             combination,
-            Embeddings(self.inputs, matrix, model.similarity),
+            Embeddings(inputs, matrix, model.similarity),
             evidence,
             built - started,
             encoded - built,
@@ -447,9 +448,9 @@ class Session:
         roles = self.plan.model.roles
         return roles.prompted(roles.spread(texts))
 
-    def _encode_all(self, encoder: Encoder, model: Model, label: str) -> FloatArray:
-        rows = self.encoding_order
-        encoded = self._encoding.of(encoder, model, [self.inputs[row] for row in rows], label)
+    def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
+        rows = self.encoding_order if inputs is self.inputs else range(len(inputs))
+        encoded = self._encoding.of(encoder, model, [inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
         return matrix
