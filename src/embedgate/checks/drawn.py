@@ -151,7 +151,7 @@ class DrawnRows:
         return self._known[case.combination]
 
     def _draw(self, case: Case) -> Drawn:
-        context, reference = self._context, self._context.reference_run(case)
+        context, reference = self._context, self._context.reference_of_own(case)
         source = context.plan.registry.source(case.combination)
         assert isinstance(source, StoredSource), "the check is asked of stored vectors alone"
         rows, count = source.drawn
@@ -192,4 +192,4 @@ class DrawnRows:
 
 def encoded_as(context: Context, case: Case, role: Role, texts: Sequence[str]) -> Matrix:
     """What the reference gives of texts in any role, float32 `[n, dim]`."""
-    return context.session.encode_as(context.reference_run(case), role, texts)
+    return context.session.encode_as(context.reference_of_own(case), role, texts)

@@ -25,6 +25,8 @@ PROBES = 32
 SHIFTS = (1, -1, 2, -2, 3, -3)
 # Rows that are named.
 SHOWN = 5
+# What a cause begins with, of one row.
+_OF_ONE = {"are": "is", "have": "has", "hold": "holds", "lie": "lies", "were": "was"}
 EMBED = "embed these rows again"
 AGAIN = "embed everything again with the model that is gated"
 
@@ -49,7 +51,11 @@ class Explained:
         """Says it in one line, with the first rows."""
         shown = ", ".join(drawn.named(place) for place in self.places[:SHOWN])
         more = ", ..." if len(self.places) > SHOWN else ""
-        return f"{counted(len(self.places), 'row')} {self.about}: {shown}{more}"
+        return f"{counted(len(self.places), 'row')} {self._told()}: {shown}{more}"
+
+    def _told(self) -> str:
+        verb, space, rest = self.about.partition(" ")
+        return f"{_OF_ONE[verb] if len(self.places) == 1 else verb}{space}{rest}"
 
     def diagnosis(self, drawn: Drawn) -> Diagnosis:
         """The same as a diagnosis."""
@@ -134,7 +140,7 @@ def lengths(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
 def _before_normalisation(context: Context, case: Case, drawn: Drawn, places: Sequence[int]) -> bool:
     """Whether vectors are what the reference normalises."""
     probes = list(places[:PROBES])
-    shown = context.session.stages(context.reference_run(case), [drawn.rows.inputs[place] for place in probes])
+    shown = context.session.stages(context.reference_of_own(case), [drawn.rows.inputs[place] for place in probes])
     if shown is None or shown.pooled is None or shown.pooled.shape[1] != drawn.vectors.shape[1]:
         return False
     pooled = np.linalg.norm(drawn.as_stored(shown.pooled), axis=1)
@@ -152,7 +158,7 @@ def shifted(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
         if not there:
             return []
         asked = [ahead.inputs[row[int(drawn.rows.numbers[place]) + by]] for place in there]
-        right = drawn.as_stored(context.session.embed(context.reference_run(case), asked))
+        right = drawn.as_stored(context.session.embed(context.reference_of_own(case), asked))
         hit = drawn.points_at(right, there)
         others = np.array([one.text != drawn.rows.inputs[place].text for one, place in zip(asked, there, strict=True)])
         return [place for place, is_hit in zip(there, hit & others, strict=True) if is_hit]
@@ -208,7 +214,7 @@ def of_the_incumbent(context: Context, _: Case, drawn: Drawn, left: Sequence[int
     """Vectors of the model that is to be replaced."""
     if context.plan.incumbent is None:
         return
-    run = context.session.incumbent_run()
+    run = context.session.run_of_own(context.plan.reference, context.plan.incumbent)
     theirs = drawn.as_stored(context.session.embed(run, [drawn.rows.inputs[place] for place in left]))
     if theirs.shape[1] != drawn.vectors.shape[1]:
         return

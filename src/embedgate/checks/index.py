@@ -11,13 +11,14 @@ from embedgate.checks.check import Case, Check, Subject, stored
 from embedgate.checks.context import Context
 from embedgate.checks.drawn import FLOATS, Drawn, DrawnRows, encoded_as
 from embedgate.checks.drawn_faults import AGAIN, Explained, explain
+from embedgate.checks.vectors import by_floor
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.metrics import KEPT, ROWS_KEPT, Matrix, NotFinite, Scores, mean_of, require_finite
 from embedgate.metrics.agreement import overlap_of
 from embedgate.metrics.retrieval import CUT, evaluate, similarities
-from embedgate.metrics.statistics import Comparison, compare, compare_floor
+from embedgate.metrics.statistics import Comparison, compare
 from embedgate.runtime.plan import Plan
 from embedgate.vectors.codes import BITS, NEEDS_RANGES
 
@@ -46,16 +47,7 @@ def rows(context: Context, case: Case) -> Judgement:
     near, cosines = drawn.points_at(right) & drawn.as_long_as(right), drawn.cosines(right)
     wrong = np.flatnonzero(~near).tolist()
     floor = context.tolerances.stored(_storage(drawn), ROWS_KEPT)
-    found = _settled(
-        compare_floor(
-            mean_of(near),
-            floor,
-            metric=ROWS_KEPT,
-            alpha=context.alpha,
-            family=context.family(case),
-        ),
-        drawn,
-    )
+    found = _settled(by_floor(context, case, mean_of(near), floor, ROWS_KEPT), drawn)
     message = (
         f"{near.mean():.2%} of {_whole(drawn)} hold the model's vectors of their texts, {floor:.2%} is required"
         f"{_noted(drawn)}"
@@ -102,7 +94,7 @@ def finds(context: Context, case: Case) -> Judgement:
     storage = _storage(drawn)
     if metric == KEPT:
         floor = context.tolerances.stored(storage, KEPT)
-        found = compare_floor(mine, floor, metric=KEPT, alpha=context.alpha, family=context.family(case))
+        found = by_floor(context, case, mine, floor)
         message = (
             f"today's queries find {mine.value:.2%} of the ten among {len(texts)} stored vectors that they find among "
             f"today's vectors of the same texts, {floor:.2%} is required"
@@ -120,7 +112,7 @@ def finds(context: Context, case: Case) -> Judgement:
         return [WorstText(texts[i], float(theirs.items[i]), float(mine.items[i])) for i in order]
 
     return case.compared(
-        found,
+        _settled(found, drawn),
         message,
         mine.value,
         theirs.value,
