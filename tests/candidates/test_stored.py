@@ -243,7 +243,7 @@ class TestFaults:
             ("broken", "finiteness", "10 rows hold NaN or infinity: row 6 '"),
             ("signs", "codes", f"{ROWS} rows hold the signs of the right vectors alone, in float32: row 1 '"),
             ("steps", "codes", f"{ROWS} rows hold no more than 256 steps in each dimension: 8-bit codes that were"),
-            ("twice_late", "order", "27 rows hold the vectors of the texts 1 row further up: row 12 '"),
+            ("twice_late", "order", "28 rows hold the vectors of the texts 1 row further up: row 12 '"),
             ("several", "prompt", "30 rows were embedded as if a document is encoded as query: row 1 '"),
         ],
     )
