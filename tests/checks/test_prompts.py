@@ -178,8 +178,8 @@ def test_every_way_to_miss_a_role_is_tried_once():
 
 def test_the_session_tells_the_prompts(context):
     from embedgate.checks.facts import facts_of
-    from embedgate.report.facts import prompt_lines
+    from embedgate.report.facts import lines
 
     context.ask("prompt", Combination.parse("byrole-fp32-cpu"), "query")
-    (line,) = prompt_lines(facts_of(context))
+    (line,) = lines(facts_of(context))
     assert line == "prompts of parcels: document 'passage of text: ' (document), query 'search query: ' (query)"

@@ -15,6 +15,7 @@ from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.encoders.registry import Registry
+from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
@@ -56,6 +57,12 @@ class Plan:
     def model(self) -> Model:
         """The model to gate, found and checked once."""
         return self.found or _model(self.settings)
+
+    @cached_property
+    def candidates(self) -> tuple[Source, ...]:
+        """What makes the encoders of those combinations that come from elsewhere: from a file, a folder, a server."""
+        found = (self.registry.source(combination) for combination in self.combinations)
+        return tuple(source for source in found if source.origin)
 
     @cached_property
     def incumbent(self) -> Model | None:
