@@ -66,20 +66,21 @@ KINDS = (
 )
 
 
-def source_of(text: str, model: Model) -> Source:
+def source_of(text: str, model: Model, flag: str = FLAG) -> Source:
     """What makes the encoder of a candidate.
 
     Args:
         text: The candidate, as `--gate-candidate` takes it.
         model: The model to gate.
+        flag: The option that it was given by, for messages.
 
     Raises:
         GateError: If it is of no kind that is known, or there is no such candidate.
     """
-    spec = Spec.parse(text)
+    spec = Spec.parse(text, flag)
     kind = next((kind for kind in KINDS if kind.fits(spec.where)), None)
     if kind is None:
-        raise GateError(f"{FLAG} {spec.where} is of no kind that embedgate gates", f"give {known()}")
+        raise GateError(f"{flag} {spec.where} is of no kind that embedgate gates", f"give {known()}")
     return kind.source(spec, model)
 
 

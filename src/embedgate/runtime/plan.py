@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from embedgate.candidates import sources_of
+from embedgate.candidates import source_of, sources_of
 from embedgate.candidates.files import shipped
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
@@ -177,13 +177,18 @@ class Plan:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
         model, sources = None, []
-        if settings.candidates or settings.shipped:
+        if settings.candidates or settings.shipped or settings.reference:
             model = _model(settings)
-            shipped = _shipped(model) if settings.shipped else []
-            sources = sources_of((*settings.candidates, *shipped), model)
+            found = _shipped(model) if settings.shipped else []
+            sources = sources_of((*settings.candidates, *found), model)
             for source in sources:
                 registry.add_source(source)
-        asked = [source.combination for source in sources]
+        if model is not None and settings.reference:
+            chosen = _reference(settings, model, registry)
+            registry.judge_against(chosen)
+            # What was measured against another reference is a baseline of its own.
+            model = replace(model, name=f"{model.name}.against.{chosen}")
+        asked = [registry.named(source.combination.id) for source in sources]
         globs = settings.combinations or tuple(c.id for own in asked for c in (own.reference, own))
         combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
         return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)
@@ -191,6 +196,24 @@ class Plan:
 
 def _model(settings: Settings) -> Model:
     return resolve(settings.model, chosen_prompts(settings.prompts))
+
+
+def _reference(settings: Settings, model: Model, registry: Registry) -> Combination:
+    """What everything is judged against: a combination of that id, else a candidate of its own.
+
+    Raises:
+        GateError: If there is no such candidate, or an incumbent is to run as the reference as well.
+    """
+    text = str(settings.reference)
+    if settings.incumbent is not None:
+        cause = "--gate-reference and --gate-incumbent were both given, and an incumbent runs in torch's fp32"
+        raise GateError(cause, "give one of them")
+    known = next((combination for combination in registry if combination.id == text), None)
+    if known is None:
+        source = source_of(text, model, "--gate-reference")
+        registry.add_source(source)
+        known = source.combination
+    return known
 
 
 def _shipped(model: Model) -> list[str]:
