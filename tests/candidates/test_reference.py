@@ -54,7 +54,7 @@ class TestPlan:
             self.plan(ships, few, reference="torch-bf16-cpu", incumbent=str(ships.path))
 
     def test_what_names_nothing_is_refused(self, ships, few):
-        with pytest.raises(GateError, match="--gate-reference tourch is of no kind|no tourch here, and none in"):
+        with pytest.raises(GateError, match=r"--gate-reference tourch is of no kind|no tourch here, and none in"):
             self.plan(ships, few, reference="tourch")
 
 
