@@ -390,6 +390,24 @@ def test_modules_that_come_to_no_embedding_are_told(folder, kept, message):
     assert str(told.value).startswith(str(file))
 
 
+@pytest.mark.parametrize(
+    ("takes", "message"),
+    [("sentence_embedding", "names no module that makes an embedding"), ("token_embeddings", None)],
+)
+def test_a_module_may_make_the_embedding_of_anything_but_an_embedding(folder, takes, message):
+    """Normalize and Dense say of themselves what they make, which is no embedding where they are given none."""
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["type"] = "sentence_transformers.base.modules.normalize.Normalize"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    names = {"module_input_name": takes, "module_output_name": "sentence_embedding"}
+    (folder / "1_Pooling/config.json").write_text(json.dumps(names))
+    if message is None:
+        resolve(str(folder))
+        return
+    with pytest.raises(ModelError, match=message):
+        resolve(str(folder))
+
+
 def test_a_transformer_may_make_the_embedding_itself(folder):
     file = folder / "modules.json"
     file.write_text(json.dumps(json.loads(file.read_text())[:1]))

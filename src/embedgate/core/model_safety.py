@@ -200,11 +200,10 @@ def _check_way(file: Path, modules: Sequence[tuple[str, Path]], where: str = "")
 
 
 def _embeds_by_itself(folder: Path) -> bool:
-    """Whether a Transformer's configs, or a Dense's, say that its result is the embedding."""
-    return any(
-        json_of(file).get("module_output_name") == "sentence_embedding"
-        for file in (*folder.glob(CONFIGS), folder / "config.json")
-    )
+    """Whether a module's configs say that it makes the embedding, of something else than an embedding."""
+    configs = [json_of(file) for file in (*folder.glob(CONFIGS), folder / "config.json")]
+    embedding = "sentence_embedding"
+    return any(config.get("module_output_name") == embedding != config.get("module_input_name") for config in configs)
 
 
 def _check_folder(folder: Path, name: str, module: _Kind, may_be_quantized: bool) -> None:
