@@ -165,17 +165,17 @@ def test_configs_of_another_form_are_told(folder, file, content, message):
 
 
 @pytest.mark.parametrize("depth", [1, 2])
-@pytest.mark.parametrize("router", ["Router", "Asym"])
-def test_a_router_of_earlier_versions_and_one_in_another_are_looked_into(folder, depth, router):
+@pytest.mark.parametrize("name_of_class", ["Router", "Asym"])
+def test_a_router_of_earlier_versions_and_one_in_another_are_looked_into(folder, depth, name_of_class):
     """They keep their config in config.json."""
     inner = folder
     for level in range(depth):
         name = "router" if level == 0 else "query"
         if level == 0:
-            add_module(folder, f"sentence_transformers.models.{router}", name)
+            add_module(folder, f"sentence_transformers.models.{name_of_class}", name)
         inner = inner / name
         inner.mkdir()
-        kind = "evil.Module" if level == depth - 1 else "sentence_transformers.models.Router"
+        kind = "evil.Module" if level == depth - 1 else f"sentence_transformers.models.{name_of_class}"
         (inner / "config.json").write_text(json.dumps({"types": {"query": kind}}))
     with pytest.raises(ModelError, match=r"config\.json names the class evil\.Module"):
         resolve(str(folder))
@@ -509,6 +509,16 @@ def test_a_config_that_is_no_json_is_told(folder, file, content, message):
     with pytest.raises(ModelError, match=f"{message}.*; restore it, or fetch the model anew") as told:
         resolve(str(folder))
     assert str(told.value).startswith(str(folder / file))
+
+
+def test_a_router_on_its_own_route_is_told(folder):
+    add_module(folder, "sentence_transformers.models.Router", "2_Router")
+    (folder / "2_Router").mkdir()
+    (folder / "2_Router/router_config.json").write_text(
+        json.dumps({"types": {"": "sentence_transformers.models.Asym"}})
+    )
+    with pytest.raises(ModelError, match=r"router_config\.json names its own folder as one of its modules; restore it"):
+        resolve(str(folder))
 
 
 def test_what_a_router_chooses_among_is_checked_too(folder):

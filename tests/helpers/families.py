@@ -368,6 +368,37 @@ def router(folder: Path) -> None:
     shutil.rmtree(inner)
 
 
+def mapped_router(folder: Path) -> None:
+    """As `router`, with routes of other names, which are chosen by task and modality."""
+    router(folder)
+    made = SentenceTransformer(str(folder), device="cpu")
+    chosen = {"queries": made[0].sub_modules["query"], "texts": made[0].sub_modules["document"]}
+    mappings = {("query", "text"): "queries", ("document", None): "texts", (None, "text"): "queries"}
+    routes = Router({name: list(modules) for name, modules in chosen.items()}, route_mappings=mappings)
+    _empty(folder)
+    SentenceTransformer(modules=[routes, made[1]], device="cpu").save_pretrained(str(folder))
+
+
+def asym(folder: Path) -> None:
+    """As `router`, as versions before 5 wrote it: another class, and its config in `config.json`."""
+    router(folder)
+    config = json.loads((folder / "router_config.json").read_text())
+    (folder / "router_config.json").unlink()
+    config["parameters"] = {"allow_empty_key": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "sentence_transformers.models.Asym"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
 def clip(folder: Path) -> None:
     """clip-ViT-B-32's like, whose text side is gated: one module, and images beside texts."""
     own = folder / "0_CLIPModel"

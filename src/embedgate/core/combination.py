@@ -65,4 +65,5 @@ class Combination:
             raise GateError(
                 f"{text!r} is no combination", "write backend-weightprecision-device, for example onnxruntime-int8-cpu"
             )
-        return cls(*parts)
+        backend, weight_precision, device = parts
+        return cls(backend, weight_precision, device)

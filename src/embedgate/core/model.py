@@ -16,15 +16,14 @@ from embedgate.core.errors import ModelError, one_line
 from embedgate.core.model_files import (
     FINGERPRINTED,
     OTHER_FORMATS,
-    ROUTERS,
     SETTINGS,
     fingerprint,
     json_of,
-    router_of,
     sha256_of,
 )
 from embedgate.core.model_safety import check_safe
-from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
+from embedgate.core.roles import Roles, read_prompts
+from embedgate.core.routes import routes_of
 
 if TYPE_CHECKING:
     from embedgate.core.similarity import Similarity
@@ -65,7 +64,7 @@ class Model:
         """
         file = self.path / SETTINGS
         prompts, default = read_prompts(self._settings, str(file))
-        return Roles(str(file), prompts, default, self.prompts, self._routes)
+        return Roles(str(file), prompts, default, self.prompts, routes_of(self.path, self.modules))
 
     @property
     def normalises(self) -> bool:
@@ -148,16 +147,6 @@ class Model:
         whole = self.dim or 0
         dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
         return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
-
-    @property
-    def _routes(self) -> tuple[str, ...]:
-        """The routes of its Router, the one first that texts without a role take; empty where it has none."""
-        if self.module_kinds[0] not in ROUTERS:
-            return ()
-        _, config = router_of(self.path / str(self.modules[0]["path"]))
-        routes = [str(name) for name in config.get("structure", {})]
-        default = (config.get("parameters") or {}).get("default_route")
-        return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
 
     @property
     def truncate_dim(self) -> int | None:

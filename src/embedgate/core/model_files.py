@@ -71,15 +71,23 @@ def described(path: Path) -> Iterator[tuple[Path, str, Path]]:
 
 def _routed(folder: Path, kind: str) -> Iterator[tuple[Path, str, Path]]:
     """The modules that a Router chooses among, those of a Router in a Router, too."""
-    if kind.rpartition(".")[2] not in ROUTERS:
+    if not is_router(kind):
         return
     file, config = router_of(folder)
     types = config.get("types", {})
     if not isinstance(types, dict):
         raise ModelError(f"{file} has types that are no modules by name", RESTORE)
     for inner, own in types.items():
-        yield file, str(own), within(folder, file, inner)
-        yield from _routed(folder / inner, str(own))
+        place = within(folder, file, inner)
+        if is_router(str(own)) and place == folder:
+            raise ModelError(f"{file} names its own folder as one of its modules", RESTORE)
+        yield file, str(own), place
+        yield from _routed(place, str(own))
+
+
+def is_router(kind: str) -> bool:
+    """Whether a class, as a config names it, chooses among modules of its own."""
+    return kind.rpartition(".")[2] in ROUTERS
 
 
 def router_of(folder: Path) -> tuple[Path, dict[str, Any]]:
