@@ -147,6 +147,11 @@ def test_invariance_blames_no_padding_for_a_prompt_that_is_lost_alone(context, v
     assert judgement.diagnosis.cause == "a text for sts comes without its prompt when it is encoded alone"
 
 
+def test_no_odd_text_is_blamed_for_a_prompt_that_is_lost_alone(context):
+    """Its neighbour alone has another embedding than in any batch."""
+    assert context.ask("contract.odd", Combination.parse("dropsalone-fp32-cpu"), "one_token").verdict == "pass"
+
+
 @pytest.mark.parametrize("name", ["drops-fp32-cpu", "adds-fp32-cpu"])
 def test_the_other_role_of_a_fault_stays_green(context, name):
     """Both roles get the same embedding then, and none is remembered."""

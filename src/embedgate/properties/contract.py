@@ -174,7 +174,8 @@ class Contract:
             return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", layer)
         if broken := self._unsound(batch, rows):
             return _violation(batch, f"is sound alone, and in a batch with others {broken.message}", broken.layer)
-        move = relative_distance(self._embed(BESIDE[:1])[0], rows[0])
+        # In as large a batch: what moves beside any text, or is another alone, is invariance's to tell.
+        move = relative_distance(self._embed([BESIDE[0], BESIDE[1], BESIDE[1]])[0], rows[0])
         if move <= self._move:
             return None
         what = f"moves the embedding of its neighbour by {move:.2g}, {self._move:g} is declared"
