@@ -16,9 +16,10 @@ from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
+from embedgate.encoders.lengths import LONGEST
 from embedgate.metrics import NotFinite
 from embedgate.properties import Embed, Outcome, Violation, invariance
-from embedgate.properties.contract import BESIDE, CANARIES, LONGEST, Contract
+from embedgate.properties.contract import BESIDE, CANARIES, Contract
 from embedgate.properties.ordering import Ordering
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run

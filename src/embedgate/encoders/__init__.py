@@ -128,6 +128,8 @@ class Stability:
     repetition: float = 0.0
 
 
+# Threads that call an encoder at once, where it is tried how it takes that.
+CALLERS = 4
 # What an encoder may move of which nothing better is known: as far as int8 whose scales depend on the batch.
 LEAST_STABILITY = Stability(batch=0.4)
 
@@ -138,10 +140,12 @@ class Encoder(ABC):
     Attributes:
         stability: How far a text's embedding may move while the text stays the same.
         by_role: Whether it treats queries and documents in its own way, beyond the prompt and the route of their role.
+        callers: Threads to call it from at once, where it is tried how it takes that.
     """
 
     stability: Stability = LEAST_STABILITY
     by_role: bool = False
+    callers: int = CALLERS
 
     @abstractmethod
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:
@@ -190,6 +194,7 @@ class InRole(Encoder):
     def __init__(self, inner: Encoder, role: Role) -> None:
         self.stability = inner.stability
         self.by_role = inner.by_role
+        self.callers = inner.callers
         self._inner = inner
         self._role = role
 
