@@ -213,7 +213,7 @@ def test_a_server_that_has_gone_is_told_in_one_line(tiny):
 def test_a_server_that_went_away_is_not_waited_for_again(served, tiny):
     source = source_of(served.url, tiny)
     encoder = source.build(tiny, None)
-    served.refuse = lambda texts, body: Reply("", 502)
+    served.refuse = lambda texts, body: Reply(b"", 502)
     with pytest.raises(ResourceError, match="answered 502") as first:
         encoder.encode(["a"])
     before = len(served.sent)

@@ -6,6 +6,7 @@ import numpy as np
 
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
+from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, SERVED
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.encoders.evidence import UNPROVEN
 from embedgate.runtime.session import Run
@@ -45,7 +46,8 @@ def is_sound(context: Context, run: Run) -> bool:
 def _not_quantized(run: Run, reference: Run) -> list[str]:
     """Tells what shows that a reduced weight precision is really the reference in disguise."""
     weight_precision = run.combination.weight_precision
-    if weight_precision == "fp32" or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
+    promises = weight_precision not in (REFERENCE_WEIGHT_PRECISION, SERVED)
+    if not promises or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
         return []
     difference = float(np.abs(run.embeddings.matrix - reference.embeddings.matrix).max())
     if difference == 0:

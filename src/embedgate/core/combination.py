@@ -7,6 +7,8 @@ from dataclasses import dataclass
 from embedgate.core.errors import GateError
 
 REFERENCE_WEIGHT_PRECISION = "fp32"
+# Of a server of which nothing is promised.
+SERVED = "served"
 
 
 @dataclass(frozen=True, order=True)

@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from embedgate.candidates.server.address import Address
 from embedgate.candidates.server.long_texts import CUT, REFUSE
 from embedgate.candidates.server.protocols import PROTOCOLS
-from embedgate.core.combination import Combination
+from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import BuildError, GateError, ModelError, ResourceError
 from embedgate.core.model import Model
 from embedgate.core.spec import FLAG, Spec
@@ -40,8 +40,7 @@ if TYPE_CHECKING:
     from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 KEYS = ("model", "api", "token_env", "timeout", "batch", "prompts", "long")
-# The weight precision of a server of which nothing is promised. It may move a text as far as bfloat16 does.
-SERVED = "served"
+# A server of which nothing is promised may move a text as far as this weight precision does.
 USUAL = "bf16"
 TIMEOUT = 60.0
 BATCH = 32

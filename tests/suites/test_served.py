@@ -1,0 +1,71 @@
+"""A server as a user gates it: what is asked of it, what is not, and what its end costs."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from helpers.faults import load
+from helpers.served import Reply, Served, serving
+
+SUITES = ("-p", "no:cacheprovider", "--gate-report=out", "--pyargs")
+EFFECTIVE, CONTRACT, INVARIANCE, BUDGETS = (
+    f"embedgate.suites.test_{name}" for name in ("effective", "contract", "invariance", "budgets")
+)
+
+
+@pytest.fixture
+def served(project, model):
+    inner = load(model.path)
+    with serving(Served(lambda texts: inner.encode(list(texts)))) as running:
+        yield running
+
+
+@pytest.fixture
+def run(project, few, served):
+    def session(*options: str, keys: str = "model=tiny"):
+        gated = (f"--gate-data={few}", f"--gate-candidate={served.url}::{keys}", "--gate-baselines=approved")
+        result = project.runpytest_inprocess(*SUITES, *options, *gated)
+        report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
+        return result, next(row for row in report["combinations"] if row["combination"] == "tiny-served-cpu")
+
+    return session
+
+
+def test_a_sound_server_is_green_and_its_memory_is_not_asked(run):
+    result, row = run(EFFECTIVE, CONTRACT, BUDGETS, "-k", "tiny and (effective or limit or memory or size or products)")
+    counts = result.parseoutcomes()
+    assert counts["passed"] == 4, result.stdout.str()  # effective, three lengths
+    assert not {"failed", "errors", "skipped"} & set(counts)
+    evidence = row["run"]["evidence"]
+    assert evidence["details"]["long texts"] == "cut"
+    assert evidence["details"]["memory and bytes"] == "not asked: what a server takes is not seen from here"
+    assert not row["run"]["footprint"]
+
+
+@pytest.mark.slow("the latency of a server is told as a client sees it")
+def test_its_latency_is_what_a_client_sees(run, served):
+    result, row = run(BUDGETS, "-k", "tiny and batch_1_medium")
+    assert not {"failed", "errors", "skipped"} & set(result.parseoutcomes()), result.stdout.str()
+    speed = row["run"]["speed"]["batch_1_medium"]
+    latency = speed["candidate_latency_ms"]
+    assert latency["n"] > 20
+    assert 0 < latency["p50"] <= latency["p95"]
+    assert speed["texts_per_second"] > 0
+
+
+def test_a_server_that_goes_away_costs_its_own_verdict(run, served):
+    gone = []
+
+    def refuse(texts, body):
+        gone.extend(text for text in texts if "👍" in text)
+        return Reply(b"", 502) if gone else None
+
+    served.refuse = refuse
+    result, _ = run(CONTRACT, EFFECTIVE, "-k", "one_token or emoji or combining or effective")
+    # The reference's four, and of the server's what it had answered by then.
+    result.assert_outcomes(passed=6, errors=2)
+    result.stdout.fnmatch_lines(
+        ["*POST http://127.0.0.1:*/v1/embeddings answered 502 (bad gateway); see the server's log"]
+    )
+    assert "Traceback" not in result.stdout.str()
