@@ -33,13 +33,15 @@ def run(project, few, served):
 
 
 def test_a_sound_server_is_green_and_its_memory_is_not_asked(run):
-    result, row = run(EFFECTIVE, CONTRACT, BUDGETS, "-k", "tiny and (effective or limit or memory or size or products)")
+    result, row = run(
+        EFFECTIVE, CONTRACT, BUDGETS, "-k", "tiny and (effective or limit or memory or size or products or tokens)"
+    )
     counts = result.parseoutcomes()
     assert counts["passed"] == 4, result.stdout.str()  # effective, three lengths
     assert not {"failed", "errors", "skipped"} & set(counts)
     evidence = row["run"]["evidence"]
     assert evidence["details"]["long texts"] == "cut"
-    assert evidence["details"]["memory and bytes"] == "not asked: what a server takes is not seen from here"
+    assert evidence["details"]["memory, bytes and tokens"] == "not asked: a client sees none of them"
     assert not row["run"]["footprint"]
 
 

@@ -78,12 +78,12 @@ def reference(plan: Plan) -> Sequence[Combination]:
 
 
 def local(plan: Plan) -> Sequence[Combination]:
-    """Every combination that runs in this process: of a server, memory and bytes cannot be seen from here."""
+    """Every combination but servers, whose memory, bytes and tokens no client sees."""
     return [combination for combination in plan.combinations if plan.registry.source(combination).local]
 
 
 def local_candidates(plan: Plan) -> Sequence[Combination]:
-    """As `local`, but the references."""
+    """Every combination but servers and the references."""
     return [combination for combination in local(plan) if not combination.is_reference]
 
 

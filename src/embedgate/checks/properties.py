@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
-from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.check import Case, Check, Subject, candidates, local_candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError, counted
@@ -236,5 +236,10 @@ INVARIANCE = Check(
 ODD_TEXTS = Check("contract.odd", is_sound, over=canaries, reproduces=True, vocabulary=lambda: CANARIES)
 ANY_TEXTS = Check("contract.any", is_sound_for_any, over=one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,))
 SAME_TOKENS = Check(
-    "contract.tokens", reads_the_same_tokens, candidates, one(TOKENS), reproduces=True, vocabulary=lambda: (TOKENS,)
+    "contract.tokens",
+    reads_the_same_tokens,
+    local_candidates,
+    one(TOKENS),
+    reproduces=True,
+    vocabulary=lambda: (TOKENS,),
 )

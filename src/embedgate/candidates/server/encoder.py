@@ -20,7 +20,7 @@ from embedgate.encoders.evidence import UNKNOWN_DEVICE
 
 # Threads that ask a server at once, where it is tried how it takes that: as many as its queue can mix up.
 CALLERS = 16
-NOT_SEEN = "not asked: what a server takes is not seen from here"
+NOT_SEEN = "not asked: a client sees none of them"
 
 
 class ServerEncoder(Encoder):
@@ -95,7 +95,7 @@ class ServerEncoder(Encoder):
             "texts in a request": self._batch,
             "long texts": self._long_texts.told,
             "prompts": "added by the server" if self._adds_prompts else "put in front by embedgate",
-            "memory and bytes": NOT_SEEN,
+            "memory, bytes and tokens": NOT_SEEN,
         }
         return Evidence(UNKNOWN_DEVICE, 0, 0, {}, self._said.library, details, tuple(problems))
 
