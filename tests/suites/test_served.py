@@ -34,7 +34,7 @@ def run(project, few, served):
 
 def test_a_sound_server_is_green_and_its_memory_is_not_asked(run):
     result, row = run(
-        EFFECTIVE, CONTRACT, BUDGETS, "-k", "tiny and (effective or limit or memory or size or products or tokens)"
+        EFFECTIVE, CONTRACT, BUDGETS, "-k", "tiny and (effective or limit or memory or size or products or same_tokens)"
     )
     counts = result.parseoutcomes()
     assert counts["passed"] == 4, result.stdout.str()  # effective, three lengths
