@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from unittest.mock import ANY
 
 import pytest
 from helpers.faults import load
 from helpers.served import Reply, Served, serving
+
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 SUITES = ("-p", "no:cacheprovider", "--gate-report=out", "--pyargs")
 EFFECTIVE, CONTRACT, INVARIANCE, BUDGETS = (
@@ -43,6 +46,31 @@ def test_a_sound_server_is_green_and_its_memory_is_not_asked(run):
     assert evidence["details"]["long texts"] == "cut"
     assert evidence["details"]["memory, bytes and tokens"] == "not asked: a client sees none of them"
     assert not row["run"]["footprint"]
+
+
+def test_a_server_that_refuses_long_texts_is_green_and_every_report_says_so(run, served, model, project):
+    tokenizer = Tokenizer(model)
+
+    def refuse(texts, body):
+        short = all(tokenizer.cut(text, tokenizer.max_tokens) == text for text in texts)
+        return None if short else Reply({"error": "too long"}, 400)
+
+    served.refuse = refuse
+    result, _ = run(EFFECTIVE, CONTRACT, INVARIANCE, "-k", "tiny and (effective or limit or huge or truncation)")
+    assert result.parseoutcomes() == {"passed": 6, "deselected": ANY}
+    told = "tiny-served-cpu: it refuses texts beyond the model's limit: embedgate cut them by the model's own tokenizer"
+    result.stdout.fnmatch_lines([f"{told} before it sent them"])
+    for name in ("report.md", "report.html"):
+        assert "it refuses texts beyond the model" in project.path.joinpath("out", name).read_text("utf-8")
+
+
+def test_a_server_that_does_not_do_what_is_declared_is_red(run, served):
+    result, row = run(EFFECTIVE, "-k", "tiny", keys="model=tiny,long=refuse")
+    result.assert_outcomes(failed=1)
+    (judgement,) = row["judgements"]
+    assert judgement["message"] == (
+        "is not what its id says: declared to refuse texts beyond the model's limit (long=refuse), and takes them"
+    )
 
 
 @pytest.mark.slow("the latency of a server is told as a client sees it")

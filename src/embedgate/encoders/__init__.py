@@ -54,6 +54,7 @@ class Evidence:
             those, or where the encoder cannot tell.
         product_bytes: Bytes of the weights of the products alone, the part that int8 stores in a quarter; None where
             the encoder cannot tell.
+        notes: What a reader of the verdict must know of how it was asked, one line each.
     """
 
     device: str
@@ -65,6 +66,7 @@ class Evidence:
     problems: tuple[str, ...] = ()
     artefact_bytes: int | None = None
     product_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def render(summary: Summary) -> str:
     return template.render(
         summary=summary,
         facts=summary.facts,
-        prompts=prompt_lines(summary.facts),
+        remarks=[*summary.remarks, *prompt_lines(summary.facts)],
         table=columns.table(summary),
         COMBINATION=COMBINATION,
         VERDICT=VERDICT,

@@ -52,8 +52,8 @@ def render(summary: Summary) -> str:
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
-    if prompts := prompt_lines(facts):
-        lines += [*(f"- {escape(line)}" for line in prompts), ""]
+    if told := [*summary.remarks, *prompt_lines(facts)]:
+        lines += [*(f"- {escape(line)}" for line in told), ""]
     if facts.get("index"):
         lines += [f"Index: {escape(facts['index'])}", ""]
     for title, found in summary.sections:

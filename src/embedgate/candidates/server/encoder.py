@@ -97,7 +97,8 @@ class ServerEncoder(Encoder):
             "prompts": "added by the server" if self._adds_prompts else "put in front by embedgate",
             "memory, bytes and tokens": NOT_SEEN,
         }
-        return Evidence(UNKNOWN_DEVICE, 0, 0, {}, self._said.library, details, tuple(problems))
+        notes = (self._long_texts.note,) if self._long_texts.note else ()
+        return Evidence(UNKNOWN_DEVICE, 0, 0, {}, self._said.library, details, tuple(problems), notes=notes)
 
     def close(self) -> None:
         """Closes its connections."""

@@ -18,6 +18,7 @@ CUT, REFUSE = "cut", "refuse"
 # Tokens by which a text is tried to be too long: a few, as many as the limit again, and as many as a huge text has.
 BEYOND = 8
 HUGE = 20_000
+NOTE = "it refuses texts beyond the model's limit: embedgate cut them by the model's own tokenizer before it sent them"
 
 
 @dataclass(frozen=True)
@@ -29,12 +30,14 @@ class LongTexts:
         cut: What is sent in the place of a text; the text itself where the server cuts.
         extra: What every request adds.
         problem: What contradicts the declaration; empty where nothing does.
+        note: What a reader of the verdict must know; empty for nothing.
     """
 
     told: str
     cut: Callable[[str], str] = lambda text: text
     extra: Mapping[str, Any] = field(default_factory=dict)
     problem: str = ""
+    note: str = ""
 
 
 def find_out(client: Client, route: Route, tokenizer: Tokenizer | None, declared: str) -> LongTexts:
@@ -52,7 +55,8 @@ def find_out(client: Client, route: Route, tokenizer: Tokenizer | None, declared
     if not has_limit(tokenizer):
         why = "no limit is known" if tokenizer is None else f"the limit is beyond {LONGEST} tokens"
         if declared == REFUSE and tokenizer is not None:
-            return LongTexts(f"refused, as declared; {why}; cut by embedgate", _cutter(tokenizer, tokenizer.max_tokens))
+            told = f"refused, as declared; {why}; cut by embedgate"
+            return LongTexts(told, _cutter(tokenizer, tokenizer.max_tokens), note=NOTE)
         return LongTexts(f"not tried: {why}")
     extra: Mapping[str, Any] = {}
     taken = tokenizer.max_tokens
@@ -70,7 +74,10 @@ def find_out(client: Client, route: Route, tokenizer: Tokenizer | None, declared
         problem = f"declared to refuse texts beyond the model's limit (long={REFUSE}), and takes them"
         return LongTexts("cut, and declared to be refused", problem=problem)
     asked = ", ".join(f"{key}={value}" for key, value in extra.items())
-    return LongTexts(f"cut, as every request asks ({asked})" if asked else "cut", extra=extra)
+    if not asked:
+        return LongTexts("cut")
+    note = f"it refuses texts beyond the model's limit unless a request says {asked}, as embedgate's say"
+    return LongTexts(f"cut, as every request asks ({asked})", extra=extra, note=note)
 
 
 def _refused(tokenizer: Tokenizer, taken: int, why: str, declared: str, extra: Mapping[str, Any]) -> LongTexts:
@@ -79,7 +86,7 @@ def _refused(tokenizer: Tokenizer, taken: int, why: str, declared: str, extra: M
     problem = ""
     if declared == CUT:
         problem = f"declared to cut texts beyond the model's limit (long={CUT}), and refuses them ({why})"
-    return LongTexts(told, _cutter(tokenizer, taken), extra, problem)
+    return LongTexts(told, _cutter(tokenizer, taken), extra, problem, NOTE)
 
 
 def _cutter(tokenizer: Tokenizer, most: int) -> Callable[[str], str]:
