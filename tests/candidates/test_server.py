@@ -68,7 +68,7 @@ def test_every_protocol_is_found_and_gives_each_text_its_vector(api, tiny):
     assert found.library == library.get(api, "tests")
 
 
-@pytest.mark.parametrize("end", ["/", "/v1", "/v1/embeddings", "/embeddings"])
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/embeddings", "/embeddings", "/v3"])
 def test_a_url_may_end_with_its_version_or_route(end, served, tiny):
     encoder = source_of(served.url + end, tiny).build(tiny, None)
     assert encoder.evidence().details["url"] == f"{served.url}/v1/embeddings"
@@ -88,6 +88,7 @@ def test_names_follow_the_address_and_keys(tiny):
     ("text", "message"),
     [
         ("http://me:pass@host", "given with a user or password"),
+        ("http://me:pass@host::batch=3,timeout", "http://host::batch=3,timeout has 'timeout', which is no key=value"),
         ("http://host?key=pass", "given with a query"),
         ("http://", "names no host"),
         ("http://host:port", "names no server"),

@@ -10,7 +10,7 @@ from embedgate.core.errors import GateError
 from embedgate.core.spec import FLAG
 
 # How URLs end that name a version or a route and not the server; the first that fits is taken off.
-ENDS = ("/v1/embeddings", "/api/embed", "/embeddings", "/embed", "/v1", "/v2")
+ENDS = ("/v1/embeddings", "/v3/embeddings", "/api/embed", "/embeddings", "/embed", "/v1", "/v2", "/v3")
 
 
 @dataclass(frozen=True)

@@ -58,10 +58,10 @@ class Protocol(ABC):
 
 
 class OpenAI(Protocol):
-    """`POST /v1/embeddings`: vLLM, infinity, llama-server, Ollama, TEI, and hosted ones."""
+    """`POST /v1/embeddings`: vLLM, infinity, llama-server, Ollama, TEI, hosted ones; OpenVINO's at `/v3`."""
 
     name = "openai"
-    routes = ("/v1/embeddings", "/embeddings")
+    routes = ("/v1/embeddings", "/embeddings", "/v3/embeddings")
     # vLLM's word for "at the model's limit".
     cuts: ClassVar[Mapping[str, Any]] = {"truncate_prompt_tokens": -1}
 
