@@ -55,11 +55,16 @@ class Kind:
         return found
 
 
+def _starts(*prefixes: str) -> Callable[[str], bool]:
+    return lambda where: where.lower().startswith(prefixes)
+
+
 def _ends(*suffixes: str) -> Callable[[str], bool]:
     return lambda where: where.lower().endswith(suffixes)
 
 
 KINDS = (
+    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
     Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),

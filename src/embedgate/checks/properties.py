@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
-from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.check import Case, Check, Subject, candidates, local_candidates
 from embedgate.checks.context import Context
 from embedgate.checks.prompts import missed_alone
 from embedgate.core.combination import Combination
@@ -17,9 +17,10 @@ from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
+from embedgate.encoders.lengths import LONGEST
 from embedgate.metrics import NotFinite
 from embedgate.properties import Embed, Outcome, Violation, invariance
-from embedgate.properties.contract import BESIDE, CANARIES, LONGEST, Contract
+from embedgate.properties.contract import BESIDE, CANARIES, Contract
 from embedgate.properties.ordering import Ordering
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
@@ -252,5 +253,10 @@ INVARIANCE = Check(
 ODD_TEXTS = Check("contract.odd", is_sound, over=canaries, reproduces=True, vocabulary=lambda: CANARIES)
 ANY_TEXTS = Check("contract.any", is_sound_for_any, over=one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,))
 SAME_TOKENS = Check(
-    "contract.tokens", reads_the_same_tokens, candidates, one(TOKENS), reproduces=True, vocabulary=lambda: (TOKENS,)
+    "contract.tokens",
+    reads_the_same_tokens,
+    local_candidates,
+    one(TOKENS),
+    reproduces=True,
+    vocabulary=lambda: (TOKENS,),
 )

@@ -44,7 +44,7 @@ class BuildError(GateError):
 
 
 class ResourceError(BuildError):
-    """Memory that ran out, or a CUDA context that broke: it says nothing about what a combination computes."""
+    """Memory that ran out, a CUDA context that broke, a server that is gone: nothing about what would be computed."""
 
 
 class EncodeError(GateError):

@@ -32,10 +32,12 @@ class Source(ABC):
         takes_threads: Whether its encoder computes with as many threads as it is told.
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
+        local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
     """
 
     proves: bool = True
     takes_threads: bool = True
+    local: bool = True
     origin: str = ""
 
     def __init__(self, combination: Combination) -> None:

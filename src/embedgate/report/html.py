@@ -24,7 +24,7 @@ def render(summary: Summary) -> str:
     return template.render(
         summary=summary,
         facts=summary.facts,
-        fact_lines=lines(summary.facts),
+        remarks=[*summary.remarks, *lines(summary.facts)],
         table=columns.table(summary),
         COMBINATION=COMBINATION,
         VERDICT=VERDICT,

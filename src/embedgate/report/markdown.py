@@ -52,7 +52,7 @@ def render(summary: Summary) -> str:
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
-    if told := fact_lines(facts):
+    if told := [*summary.remarks, *fact_lines(facts)]:
         lines += [*(f"- {escape(line)}" for line in told), ""]
     if facts.get("index"):
         lines += [f"Index: {escape(facts['index'])}", ""]

@@ -135,7 +135,8 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
     lines += [Text(line, style="yellow") for line in summary.stale]
-    lines += [Text(printable(line), style="dim") for line in facts.lines(summary.facts)]
+    told = (*summary.remarks, *facts.lines(summary.facts))
+    lines += [Text(printable(line), style="dim") for line in told]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]
