@@ -21,7 +21,7 @@ from embedgate.core.judgement import ORDER
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
 from embedgate.encoders.registry import Registry
-from embedgate.metrics import KEPT, LENGTH_KEPT, METRICS, MIXED_KEPT, STORED_LOSSES
+from embedgate.metrics import KEPT, LENGTH_KEPT, METRICS, MIXED_KEPT, ROWS_KEPT, STORED_LOSSES
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, STORAGES
 
 ALL = "all"
@@ -54,6 +54,8 @@ _TABLES: dict[str, tuple[str, ...]] = {
 }
 # What `default` need not set, since files from before it was judged do not: numbers by table.
 LATER = {"floor": {MIXED_KEPT, LENGTH_KEPT}, "budget": {"search"}}
+# The same of `stored.default`.
+LATER_STORED = {ROWS_KEPT}
 _TRUNCATED = re.compile(r"\d+d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -106,7 +108,7 @@ class Tolerances:
             _weight_precisions=top.get("weight_precision", {}),
             _combinations=top.get("combination", {}),
             _upgrade=top["upgrade"],
-            _stored=top["stored"] if "stored" in top else _own()["stored"],
+            _stored=_stored_with_later(top["stored"]) if "stored" in top else _own()["stored"],
         )
 
     def retention(self, combination: Combination, metric: str) -> float:
@@ -226,7 +228,7 @@ def _form(
     )
     stored = {
         **dict.fromkeys((TRUNCATED, *_storages(), *engines, *truncated), numbers(STORED)),
-        DEFAULT: numbers(STORED, STORED),
+        DEFAULT: numbers(STORED, {*STORED} - LATER_STORED),
     }
     tables = {
         "alpha": Level,
@@ -244,6 +246,12 @@ def _with_later(default: Scope) -> Scope:
     own = _own()[DEFAULT]
     later = {name: {key: own[name][key] for key in keys} | dict(default[name]) for name, keys in LATER.items()}
     return {**default, **later}
+
+
+def _stored_with_later(stored: Mapping[str, Table]) -> dict[str, Table]:
+    """The same of the tables of stored vectors."""
+    own = _own()["stored"][DEFAULT]
+    return {**stored, DEFAULT: {key: own[key] for key in LATER_STORED} | dict(stored[DEFAULT])}
 
 
 def _storages() -> set[str]:

@@ -63,10 +63,19 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
     return lambda where: where.lower().endswith(suffixes)
 
 
+def _stored(where: str) -> bool:
+    return _starts("qdrant:")(where) or _ends(".parquet", ".jsonl", ".npy")(where)
+
+
 KINDS = (
     Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
+    Kind(
+        "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
+        _stored,
+        "stored",
+    ),
     Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),
 )
 

@@ -10,6 +10,7 @@ from embedgate.checks.check import Case, Check, Missing, Subject, candidates, ev
 from embedgate.checks.context import Context
 from embedgate.checks.effective import EFFECTIVE
 from embedgate.checks.engines import ENGINE
+from embedgate.checks.index import FOUND, ROWS
 from embedgate.checks.memory import MEMORY_KEPT, PRODUCTS_KEPT, SIZE
 from embedgate.checks.prompts import PROMPT
 from embedgate.checks.properties import ANY_TEXTS, INVARIANCE, MARGINS, ODD_TEXTS, SAME_TOKENS, SIMILARITIES
@@ -45,6 +46,8 @@ CHECKS: tuple[Check, ...] = (
     MIXTURE,
     ENGINE,
     SEARCH_SPEED,
+    ROWS,
+    FOUND,
     UPGRADE,
     RECEIPT,
 )

@@ -108,7 +108,7 @@ class Approvals:
 
     def stale_keys(self) -> list[Key]:
         """Approved values of what this session ran that it did not measure."""
-        return [key for runs in self._by_profile(self._session.finished()).values() for key in self._stale_keys(runs)]
+        return [key for runs in self._by_profile(self._finished()).values() for key in self._stale_keys(runs)]
 
     def _stale_keys(self, runs: Sequence[Run]) -> list[Key]:
         """Approved values of runs of one hardware profile that were not measured."""
@@ -143,8 +143,8 @@ class Approvals:
                 written as a whole or not at all.
         """
         model = self._context.plan.model
-        sound = [run for run in self._session.finished() if is_sound(self._context, run)]
-        if not sound and (ran := self._session.finished()):
+        sound = [run for run in self._finished() if is_sound(self._context, run)]
+        if not sound and (ran := self._finished()):
             cause = f"{', '.join(run.combination.id for run in ran)} is not what its id says, so nothing is approved"
             raise BaselineError(cause, "run test_is_what_its_id_says, which names what really ran")
         entries = {run.combination: self._to_approve(run) for run in sound}
@@ -159,6 +159,10 @@ class Approvals:
         for profile, runs in by_profile.items():
             rows += self._update(profile, runs, [entry for run in runs for entry in entries[run.combination]])
         return rows
+
+    def _finished(self) -> list[Run]:
+        """The runs of which something can be approved: stored vectors are judged by what they are alone."""
+        return [run for run in self._session.finished() if run.combination in self._context.plan.encoding]
 
     def _to_approve(self, run: Run) -> list[Entry]:
         """Returns the entries that an update approves of a run."""
@@ -184,7 +188,7 @@ class Approvals:
         session, settings, model = self._session, self._context.settings, self._context.plan.model
         # Where a person named one profile for all, its machine is the one with the GPU.
         whose = next((run.combination for run in runs if run.combination.device == "cuda"), runs[0].combination)
-        finished = self._by_profile(session.finished())[profile]
+        finished = self._by_profile(self._finished())[profile]
         provenance = Provenance.of(
             session.machine_of(whose),
             threads=session.threads,

@@ -64,12 +64,17 @@ class Missing:
 
 def every(plan: Plan) -> Sequence[Combination]:
     """Every combination."""
-    return plan.combinations
+    return plan.encoding
 
 
 def candidates(plan: Plan) -> Sequence[Combination]:
     """Every combination but the references."""
-    return [combination for combination in plan.combinations if not combination.is_reference]
+    return [combination for combination in plan.encoding if not combination.is_reference]
+
+
+def stored(plan: Plan) -> Sequence[Combination]:
+    """Stored vectors."""
+    return plan.stored
 
 
 def reference(plan: Plan) -> Sequence[Combination]:

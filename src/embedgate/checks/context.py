@@ -152,6 +152,10 @@ class Context:
         """Returns the results of the reference of a case's combination."""
         return self.session.run(case.combination.reference)
 
+    def reference_of_own(self, case: Case) -> Run:
+        """As `reference_run`, for checks that bring texts of their own: it need not have encoded the datasets'."""
+        return self.session.run_of_own(case.combination.reference)
+
     def ask(self, name: str, combination: Combination, subject: str = "", **given: object) -> Judgement:
         """Asks one check.
 

@@ -183,7 +183,7 @@ class StoredVectors:
         given = self._context.settings.ranges
         if given is not None:
             return {**found, None: Ranges.load(given, real.shape[1])}, str(given), True
-        recorded = self._recorded(run.combination)
+        recorded = self.recorded(run.combination)
         if recorded is not None and len(recorded.value.low) == real.shape[1]:
             ranges, profile = recorded.value, recorded.profile
             # An update keeps the old ones as long as they fit.
@@ -191,7 +191,7 @@ class StoredVectors:
                 return {**found, None: ranges}, f"approved for {profile}", True
         return {**found, None: own}, f"of these {len(real)} documents", False
 
-    def _recorded(self, combination: Combination) -> ApprovedTensors[Ranges] | None:
+    def recorded(self, combination: Combination) -> ApprovedTensors[Ranges] | None:
         """The approved ranges of a combination; None where none are."""
         store = RangesStore(self._context.settings.baselines_folder)
         try:

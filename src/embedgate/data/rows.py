@@ -126,7 +126,12 @@ def parquet(path: Path) -> Table:
     return Table(str(path), tuple(file.schema_arrow.names), rows(), unit=" row ")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
+def lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Lines of a file, counted from 1, each decoded on its own.
+
+    Raises:
+        DataError: If one is not UTF-8, with its number.
+    """
     # Lines end at "\n" alone: str.splitlines would also cut texts at U+2028 and its like. They are decoded one by one,
     # so that a bad byte can be found again.
     with path.open("rb") as stream:
@@ -140,7 +145,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
 
 def _records(path: Path, delimiter: str, quoted: bool) -> Iterator[tuple[int, list[str]]]:
     """Cells of each record that is not blank, with the line it starts on."""
-    text = (line for _, line in _lines(path))
+    text = (line for _, line in lines(path))
     options: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
     reader = csv.reader(text, delimiter=delimiter, strict=True, **options)
     start = 1
@@ -162,18 +167,26 @@ def _named(path: Path, columns: tuple[str, ...], records: Iterator[tuple[int, li
 
 
 def _objects(path: Path) -> Iterator[tuple[int, dict[str, object]]]:
-    for line, text in _lines(path):
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except json.JSONDecodeError as error:
-            raise DataError(f"{path}:{line}: invalid JSON: {error.msg} at column {error.colno}") from error
-        except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets as deep
-            raise DataError(f"{path}:{line}: invalid JSON: {_one_line(error)}") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{path}:{line}: {reprlib.repr(row)} is not a JSON object")
-        yield line, row
+    for line, text in lines(path):
+        if text.strip():
+            yield line, parse_object(path, line, text)
+
+
+def parse_object(path: Path, line: int, text: str) -> dict[str, object]:
+    """The object that a line of a JSONL file holds.
+
+    Raises:
+        DataError: If it holds none, with its number.
+    """
+    try:
+        row = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise DataError(f"{path}:{line}: invalid JSON: {error.msg} at column {error.colno}") from error
+    except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets as deep
+        raise DataError(f"{path}:{line}: invalid JSON: {_one_line(error)}") from error
+    if not isinstance(row, dict):
+        raise DataError(f"{path}:{line}: {reprlib.repr(row)} is not a JSON object")
+    return row
 
 
 def _is_number(cell: str) -> bool:

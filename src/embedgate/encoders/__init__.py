@@ -18,7 +18,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import BuildError, ModelError, Unavailable, one_line
-from embedgate.core.roles import Role
+from embedgate.core.roles import Input, Role
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
@@ -143,11 +143,13 @@ class Encoder(ABC):
         stability: How far a text's embedding may move while the text stays the same.
         by_role: Whether it treats queries and documents in its own way, beyond the prompt and the route of their role.
         callers: Threads to call it from at once, where it is tried how it takes that.
+        inputs: The texts in their roles that it knows, where it takes no others; None where it takes any.
     """
 
     stability: Stability = LEAST_STABILITY
     by_role: bool = False
     callers: int = CALLERS
+    inputs: Sequence[Input] | None = None
 
     @abstractmethod
     def encode(self, texts: Sequence[str], batch_size: int = 32) -> FloatArray:

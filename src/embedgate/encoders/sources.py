@@ -30,6 +30,8 @@ class Source(ABC):
         combination: What it is called, and what its evidence is held against.
         proves: Whether its encoder must show what its products compute in.
         takes_threads: Whether its encoder computes with as many threads as it is told.
+        answers_any_text: Whether its encoder takes any text; else it knows the vectors of its own texts alone, and has
+            checks of its own.
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
         local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
@@ -38,6 +40,7 @@ class Source(ABC):
     proves: bool = True
     takes_threads: bool = True
     local: bool = True
+    answers_any_text: bool = True
     origin: str = ""
 
     def __init__(self, combination: Combination) -> None:

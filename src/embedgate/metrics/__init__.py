@@ -22,6 +22,8 @@ Matrix = npt.NDArray[np.float32]
 DISTRIBUTIONS = ("numpy", "pytrec-eval-terrier", "scikit-learn", "scipy")
 # What a search among stored vectors keeps of exact float32 search's ten, and one across two combinations.
 KEPT, MIXED_KEPT = "kept_at_10", "mixed_kept_at_10"
+# The share of an index's rows that hold what the model gives of their texts.
+ROWS_KEPT = "rows_kept"
 # How near lengths stay to the reference's, where the model does not normalise.
 LENGTH_KEPT = "length_kept"
 # The name under which what is measured of generated sentences is approved.
@@ -144,6 +146,7 @@ METRICS: dict[str, Metric] = {
             "rank correlation of a text's similarities to its nearest texts in the reference with the reference's",
         ),
         Metric(KEPT, "stored", "share of what exact float32 search finds that is still found"),
+        Metric(ROWS_KEPT, "stored", "share of an index's rows that hold the model's own vectors", unit_loss=1.0),
         Metric("within_ranges", "stored", "share of a vector's dimensions that 8-bit codes do not cut off"),
         Metric(
             MIXED_KEPT,

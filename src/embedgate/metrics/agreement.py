@@ -54,7 +54,7 @@ def evaluate(
     for (queries, wanted), (_, got) in pairs:
         for scores in (wanted, got):
             scores[np.arange(len(queries)), rows[queries]] = -np.inf  # no text is its own neighbour
-        overlap.append(_overlap(wanted, got, min(NEAREST, texts - 1)))
+        overlap.append(overlap_of(wanted, got, min(NEAREST, texts - 1)))
         neighbours = top_k(wanted, min(NEIGHBOURS, texts - 1))
         correlation.append(
             _rank_correlation(
@@ -87,11 +87,16 @@ def lengths(candidate: Matrix, reference: Matrix) -> Scores:
     return mean_of(np.divide(np.minimum(mine, theirs), greater, out=np.ones_like(greater), where=greater > 0))
 
 
-def _overlap(wanted: Matrix, got: Matrix, k: int) -> FloatArray:
+def overlap_of(wanted: Matrix, got: Matrix, k: int) -> FloatArray:
     """Share of each row's `k` greatest in `wanted` that are among its `k` greatest in `got`, float64 `[rows]`.
 
     Where equal scores straddle the cut, each counts with its share of the tie orders that put it above; what both have
     is the lesser share, so that equal scores overlap wholly.
+
+    Args:
+        wanted: Scores, float32 `[rows, columns]`.
+        got: Other scores of the same.
+        k: How many are looked at.
     """
     both = np.minimum(_membership(wanted, k), _membership(got, k))
     return np.asarray(both.sum(axis=1, dtype=np.float64) / k, dtype=np.float64)

@@ -338,7 +338,7 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
 
 def _is_share(metric: str) -> bool:
     """Whether a metric is the share of its items that are right, each item right or wrong."""
-    return METRICS[metric].kind == "ordering"
+    return METRICS[metric].kind in ("ordering", "stored") and METRICS[metric].unit_loss is not None
 
 
 def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:

@@ -143,6 +143,7 @@ COLUMNS: Columns[Row] = (
     Column("top-10 overlap", _value("top10_overlap", ".3f")),
     Column("p01 cosine", _value("cosine_p01", ".4f")),
     Column("order kept", _value("order_kept", ".1%")),
+    Column("rows kept", _value("rows_kept", ".1%"), shows=lambda _, cells: any(cells)),
     Column(
         "largest move",
         _largest_move,

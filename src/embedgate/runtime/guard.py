@@ -99,6 +99,7 @@ class GuardedEncoder(Encoder):
         self.stability = inner.stability
         self.by_role = inner.by_role
         self.callers = inner.callers
+        self.inputs = inner.inputs
         self._inner: Encoder | None = inner
         self._combination = combination
         self._guard = guard

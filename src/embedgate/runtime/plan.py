@@ -54,6 +54,16 @@ class Plan:
         return self.combinations[0].reference
 
     @cached_property
+    def encoding(self) -> tuple[Combination, ...]:
+        """The combinations that encode any text."""
+        return tuple(each for each in self.combinations if self.registry.source(each).answers_any_text)
+
+    @cached_property
+    def stored(self) -> tuple[Combination, ...]:
+        """The combinations that are stored vectors, and know those of their own texts alone."""
+        return tuple(each for each in self.combinations if each not in self.encoding)
+
+    @cached_property
     def model(self) -> Model:
         """The model to gate, found and checked once."""
         return self.found or _model(self.settings)
@@ -118,7 +128,7 @@ class Plan:
     @property
     def _float32_copies(self) -> float:
         """How often the collection is held in memory as float32 at once, beside the file that it is mapped from."""
-        candidates = any(not combination.is_reference for combination in self.combinations)
+        candidates = any(not combination.is_reference for combination in self.encoding)
         copies = TIMED_COPIES + candidates  # every second document of the reference in one index with a candidate's
         return copies if self.model.normalises else copies + 1 + candidates
 

@@ -44,6 +44,9 @@ if TYPE_CHECKING:
     from embedgate.properties.invariance import Subject
     from embedgate.vectors.figures import IndexFigures, SearchFigures
 
+# What an encoder is asked first of all, where no other text is at hand.
+PROBE = Input("one text")
+
 LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_distributions())
 
 
@@ -116,6 +119,7 @@ class Session:
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
         self._runs: dict[Key, Run | GateError] = {}
+        self._built: dict[Key, Run] = {}
         self._scores: dict[Key, dict[str, dict[str, Scores]]] = {}
         self._agreement: dict[Key, dict[str, Scores]] = {}
         self._order: dict[Key, dict[str, Scores]] = {}
@@ -249,6 +253,22 @@ class Session:
         if isinstance(found, GateError):
             raise found.anew()  # or it would gather the frames of everyone who asks
         return found
+
+    def run_of_own(self, combination: Combination, model: Model | None = None) -> Run:
+        """A combination that has run, or is built and has encoded none of the datasets' texts.
+
+        It serves checks that bring texts of their own: those of the datasets may take minutes.
+
+        Raises:
+            GateError: If it cannot be built or does not encode.
+        """
+        model = model or self.plan.model
+        key = (model.fingerprint, combination)
+        if self.has_run(combination, model):
+            return self.run(combination, model)
+        if key not in self._built:
+            self._built[key] = self._run(combination, model, (PROBE,))
+        return self._built[key]
 
     def incumbent_run(self) -> Run:
         """The run of the model that is to be replaced, as the reference.
@@ -407,10 +427,11 @@ class Session:
         """Releases every encoder."""
         self.pool.close()
 
-    def _run(self, combination: Combination, model: Model) -> Run:
+    def _run(self, combination: Combination, model: Model, inputs: Sequence[Input] | None = None) -> Run:
+        """Builds a combination and encodes what it is asked for: the texts given, its own, or all of the session."""
         self.pool.guard.admit(combination)
         self.machine_of(combination)  # a GPU is asked for its name before anything can break its context
-        if not combination.is_reference:
+        if not combination.is_reference and combination in self.plan.encoding:
             self.run(combination.reference, model)  # first, since building anything closes the candidate before it
         self._let_go()
         label = f"{combination}" if model is self.plan.model else f"{combination} of {model.name}"
@@ -419,18 +440,20 @@ class Session:
             started = time.perf_counter()
             encoder = self.pool.open(model, combination)
             built = time.perf_counter()
-            matrix = self._encode_all(encoder, model, label)
+            if inputs is None:
+                inputs = self.inputs if encoder.inputs is None else encoder.inputs
+            matrix = self._encode_all(encoder, model, inputs, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
-        rate = len(self.inputs) / max(encoded - built, 1e-9)
+        rate = len(inputs) / max(encoded - built, 1e-9)
         self.progress(
-            f"{label}: built in {built - started:.1f} s, encoded {len(self.inputs)} texts in {encoded - built:.1f} s "
+            f"{label}: built in {built - started:.1f} s, encoded {len(inputs)} texts in {encoded - built:.1f} s "
             f"({rate:.0f}/s)"
         )
         return Run(
             model,
             combination,
-            Embeddings(self.inputs, matrix, model.similarity),
+            Embeddings(inputs, matrix, model.similarity),
             evidence,
             built - started,
             encoded - built,
@@ -447,9 +470,9 @@ class Session:
         roles = self.plan.model.roles
         return roles.prompted(roles.spread(texts))
 
-    def _encode_all(self, encoder: Encoder, model: Model, label: str) -> FloatArray:
-        rows = self.encoding_order
-        encoded = self._encoding.of(encoder, model, [self.inputs[row] for row in rows], label)
+    def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
+        rows = self.encoding_order if inputs is self.inputs else range(len(inputs))
+        encoded = self._encoding.of(encoder, model, [inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
         return matrix
