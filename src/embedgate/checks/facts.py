@@ -6,12 +6,12 @@ import datetime as dt
 from dataclasses import asdict
 from typing import Any
 
-from embedgate.candidates.files import not_among
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
 from embedgate.core.roles import Role
+from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import Source
 from embedgate.report.facts import names_together
 

@@ -1,7 +1,7 @@
 """Where encoders come from: one interface for whatever is judged, of embedgate's own making or not.
 
 A source makes the encoder of one combination. A backend is one, a host project's factory is one, and each kind of
-`--gate-candidate` has one of its own (see `embedgate.candidates`). Nothing else tells them apart.
+`--gate-candidate` has one of its own (see `embedgate.deployed`). Nothing else tells them apart.
 """
 
 from __future__ import annotations

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from embedgate.candidates import source_of, sources_of
-from embedgate.candidates.files import shipped
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
@@ -14,6 +12,8 @@ from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
+from embedgate.deployed import source_of, sources_of
+from embedgate.deployed.files import shipped
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES

@@ -6,11 +6,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedgate.candidates.server.answers import vectors
-from embedgate.candidates.server.client import NO_ROUTE, Answer, Client
-from embedgate.candidates.server.protocols import PROTOCOLS, Protocol
 from embedgate.core.errors import BuildError
 from embedgate.core.judgement import shorten
+from embedgate.deployed.server.answers import vectors
+from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
+from embedgate.deployed.server.protocols import PROTOCOLS, Protocol
 from embedgate.encoders import FloatArray
 from embedgate.encoders.loading import PROBE
 

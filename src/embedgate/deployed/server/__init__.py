@@ -24,19 +24,19 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from embedgate.candidates.server.address import Address
-from embedgate.candidates.server.long_texts import CUT, REFUSE
-from embedgate.candidates.server.protocols import PROTOCOLS
 from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import BuildError, GateError, ModelError, ResourceError
 from embedgate.core.model import Model
 from embedgate.core.spec import FLAG, Spec
+from embedgate.deployed.server.address import Address
+from embedgate.deployed.server.long_texts import CUT, REFUSE
+from embedgate.deployed.server.protocols import PROTOCOLS
 from embedgate.encoders import BuildContext, Encoder, Stability
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sources import Source
 
 if TYPE_CHECKING:
-    from embedgate.candidates.server.client import Client
+    from embedgate.deployed.server.client import Client
     from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 KEYS = ("model", "api", "token_env", "timeout", "batch", "prompts", "long")
@@ -131,7 +131,7 @@ class Server(Source):
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Finds out how the server is asked; see `Source.build`. A server that has gone is not waited for again."""
-        from embedgate.candidates.server.client import Client
+        from embedgate.deployed.server.client import Client
 
         if self._gone is not None:
             raise self._gone.anew()
@@ -145,9 +145,9 @@ class Server(Source):
             raise
 
     def _found(self, client: Client, model: Model) -> Encoder:
-        from embedgate.candidates.server.discovery import find, said
-        from embedgate.candidates.server.encoder import ServerEncoder
-        from embedgate.candidates.server.long_texts import find_out
+        from embedgate.deployed.server.discovery import find, said
+        from embedgate.deployed.server.encoder import ServerEncoder
+        from embedgate.deployed.server.long_texts import find_out
 
         given = self._spec.given
         route, probe = find(client, given.get("api", ""), given.get("model", ""))

@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.candidates.server.client import SHOWN, Answer
-from embedgate.candidates.server.protocols import Protocol
 from embedgate.core.errors import EncodeError, counted, one_line
 from embedgate.core.judgement import shorten
+from embedgate.deployed.server.client import SHOWN, Answer
+from embedgate.deployed.server.protocols import Protocol
 from embedgate.encoders import FloatArray
 
 LOOK = "see the server's log; its answers cannot be judged"

@@ -11,9 +11,9 @@ from typing import Any
 import httpx
 import msgspec
 
-from embedgate.candidates.server.address import Address
 from embedgate.core.errors import ResourceError
 from embedgate.core.judgement import shorten
+from embedgate.deployed.server.address import Address
 
 # Seconds before each further try.
 PAUSES = (0.1, 0.4, 1.0)

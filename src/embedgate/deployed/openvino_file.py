@@ -13,12 +13,12 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from embedgate.candidates import files
-from embedgate.candidates.pipeline import Pipeline, Port, Values
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
+from embedgate.deployed import files
+from embedgate.deployed.pipeline import Pipeline, Port, Values
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.openvino.encoder import OpenVINOEncoder, compiled
 from embedgate.encoders.sources import Source

@@ -10,13 +10,13 @@ import onnx
 import pytest
 from helpers import shipped
 
-from embedgate.candidates import source_of, sources_of
-from embedgate.candidates.files import shipped as files_of
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError
 from embedgate.core.model import resolve
 from embedgate.core.settings import bundled_baselines
+from embedgate.deployed import source_of, sources_of
+from embedgate.deployed.files import shipped as files_of
 from embedgate.encoders import BuildContext, build
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.torch import encoder as torch_backend

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from embedgate.candidates.server.client import Client
-from embedgate.candidates.server.discovery import Route
+from embedgate.deployed.server.client import Client
+from embedgate.deployed.server.discovery import Route
 from embedgate.encoders.lengths import LONGEST, has_limit, of_length
 
 if TYPE_CHECKING:

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.candidates.server.answers import vectors
-from embedgate.candidates.server.client import NO_ROUTE, Answer, Client
-from embedgate.candidates.server.discovery import Route, Said
-from embedgate.candidates.server.long_texts import LongTexts
 from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, ResourceError
 from embedgate.core.judgement import quoted
 from embedgate.core.roles import Role
+from embedgate.deployed.server.answers import vectors
+from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
+from embedgate.deployed.server.discovery import Route, Said
+from embedgate.deployed.server.long_texts import LongTexts
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE
 

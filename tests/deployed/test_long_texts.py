@@ -7,8 +7,8 @@ import pytest
 from helpers.faults import load
 from helpers.served import Reply, Served, serving
 
-from embedgate.candidates import source_of
 from embedgate.core.roles import Role
+from embedgate.deployed import source_of
 from embedgate.encoders.lengths import of_length
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.properties.contract import CANARIES, Contract

@@ -21,11 +21,11 @@ from helpers.served import (
     stored,
 )
 
-from embedgate.candidates import source_of
-from embedgate.candidates.server.address import Address
-from embedgate.candidates.server.client import Client
 from embedgate.core.errors import EncodeError, GateError, ResourceError
 from embedgate.core.roles import Role
+from embedgate.deployed import source_of
+from embedgate.deployed.server.address import Address
+from embedgate.deployed.server.client import Client
 from embedgate.encoders import Stability
 from embedgate.properties.explore import Profile
 from embedgate.properties.invariance import Subject, look_into

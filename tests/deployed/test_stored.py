@@ -14,10 +14,10 @@ from helpers import indexes
 from helpers.faults import cls_pooling, load
 from helpers.prompted import with_prompts
 
-from embedgate.candidates import source_of
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Judgement
 from embedgate.data import load_bundled
+from embedgate.deployed import source_of
 from embedgate.vectors.codes import Ranges, quantize
 
 ROWS = 60
