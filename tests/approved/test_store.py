@@ -198,7 +198,7 @@ def test_the_committed_files_are_read_and_written_alike() -> None:
 
 
 def test_provenance_tells_the_machine() -> None:
-    told = Provenance.of(this_machine(), threads=1, batch_size=1, libraries={}, commit="")
+    told = Provenance.of(this_machine(), threads=1, batch_size=1, libraries={}, commit="", files={})
     assert told.machine == machine_id() != ""
 
 

@@ -41,6 +41,10 @@ def other_lengths(path, _):
     return Wrapped(path, lambda rows, texts: rows * np.array([[factor(text)] for text in texts], np.float32))
 
 
+def doubled(path, _):
+    return Wrapped(path, lambda rows, texts: rows * np.float32(2))
+
+
 def sound(path, _):
     return Wrapped(path, lambda rows, texts: rows)
 
@@ -60,7 +64,7 @@ def data(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def context(context_with, data):
-    made = context_with({**FAULTS, "sound-fp16-cpu": sound}, data=(data,))
+    made = context_with({**FAULTS, "doubled-fp16-cpu": doubled, "sound-fp16-cpu": sound}, data=(data,))
     yield made
     made.close()
 
@@ -76,6 +80,15 @@ def test_other_lengths_turn_red_although_every_direction_is_right(context, name)
     assert found.verdict == "fail"
     assert found.diagnosis.layer == "normalisation"
     assert found.diagnosis.cause.startswith("embeddings have the reference's directions and other lengths")
+    assert found.diagnosis.next_step.startswith("the model does not normalise: see what ")
+
+
+def test_one_factor_of_all_lengths_is_told(context):
+    found = agreement(context, "doubled-fp16-cpu", LENGTH_KEPT)
+    assert found.verdict == "fail"
+    cause = "embeddings have the reference's directions and lengths of 2 times the reference's, all alike: "
+    assert found.diagnosis.cause.startswith(cause)
+    assert found.diagnosis.next_step == "look for what multiplies every vector by 2"
 
 
 def test_lengths_that_vary_lose_neighbours_by_dot_product(context):

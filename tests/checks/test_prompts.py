@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -15,22 +16,28 @@ from helpers.prompted import (
     CachesByText,
     Doubles,
     Drops,
+    DropsAlone,
+    DropsLater,
     DropsMost,
     DropsSome,
     Exchanges,
+    Mixes,
+    PutsBehind,
     with_prompts,
     without_prompts,
 )
 
-from embedgate.checks.prompts import Missed, of_roles, wrong_ways
+from embedgate.checks.prompts import PROBES, Missed, of_roles
 from embedgate.core.combination import Combination
 from embedgate.core.model import resolve
 from embedgate.core.roles import Input, Roles
+from embedgate.diagnosis.prompts import wrong_ways
 
 FAULTS = {
     "drops-fp32-cpu": (Drops, "query", "a query comes without its prompt"),
     "lost-fp32-cpu": (without_prompts, "query", "a query comes without its prompt"),
     "doubles-fp32-cpu": (Doubles, "document", "a document comes with its prompt twice"),
+    "behind-fp32-cpu": (PutsBehind, "query", "a query comes with its prompt after the text"),
     "exchanges-fp32-cpu": (Exchanges, "query", "a query is encoded as document"),
     "adds-fp32-cpu": (AddsItsOwn, "document", "a document is encoded as query"),
     "unsaid-fp32-cpu": (AddsUnsaid, "document", "a document comes with the prompt of query before its own"),
@@ -58,6 +65,9 @@ def context(context_with, tmp_path_factory):
             "cache-fp32-cpu": CachesByText,
             "some-fp32-cpu": DropsSome,
             "most-fp32-cpu": DropsMost,
+            "mixes-fp32-cpu": Mixes,
+            "dropsalone-fp32-cpu": DropsAlone,
+            "later-fp32-cpu": DropsLater,
         },
         data=(str(parcels(tmp_path_factory.mktemp("data"))),),
     )
@@ -102,8 +112,51 @@ def test_a_prompt_that_only_some_texts_lack_is_named(context, name, share):
     assert "their place in a batch" in str(judgement.diagnosis)
 
 
-def test_the_other_role_of_a_fault_stays_green(context):
-    assert context.ask("prompt", Combination.parse("drops-fp32-cpu"), "document").verdict == "pass"
+def test_several_wrong_ways_are_counted(context):
+    """No text is right, and on average they lie half of no way."""
+    judgement = context.ask("prompt", Combination.parse("mixes-fp32-cpu"), "query")
+    assert judgement.verdict == "fail"
+    assert judgement.value == 1
+    ways = ("comes without its prompt in ", "comes with its prompt twice in ", "is encoded as document in ")
+    assert all(way in judgement.message for way in ways)
+    counts = [int(number) for number in re.findall(r" in (\d+)", judgement.message)]
+    assert sum(counts) == PROBES
+    assert f" of {PROBES} texts, among them 'Where is my " in judgement.message
+
+
+@pytest.mark.parametrize(
+    ("name", "when", "step"),
+    [
+        ("dropsalone-fp32-cpu", "alone", "add the prompt where a single text is encoded"),
+        ("later-fp32-cpu", "again", "look for what changes from call to call"),
+    ],
+)
+def test_a_prompt_that_is_lost_on_another_call_is_told_as_such(context, name, when, step):
+    judgement = context.ask("prompt", Combination.parse(name), "query")
+    assert judgement.verdict == "fail"
+    assert judgement.message.startswith(f"a query comes without its prompt when it is encoded {when}: ")
+    assert judgement.value == pytest.approx(1, abs=0.01)
+    assert step in str(judgement.diagnosis)
+
+
+@pytest.mark.parametrize("variation", ["padding", "batch_size"])
+def test_invariance_blames_no_padding_for_a_prompt_that_is_lost_alone(context, variation):
+    judgement = context.ask("invariance", Combination.parse("dropsalone-fp32-cpu"), variation)
+    assert judgement.verdict == "fail"
+    assert judgement.diagnosis.layer == "prompt"
+    assert judgement.diagnosis.cause == "a text for sts comes without its prompt when it is encoded alone"
+
+
+def test_no_odd_text_is_blamed_for_a_prompt_that_is_lost_alone(context):
+    """Its neighbour alone has another embedding than in any batch."""
+    assert context.ask("contract.odd", Combination.parse("dropsalone-fp32-cpu"), "one_token").verdict == "pass"
+
+
+@pytest.mark.parametrize("name", ["drops-fp32-cpu", "adds-fp32-cpu"])
+def test_the_other_role_of_a_fault_stays_green(context, name):
+    """Both roles get the same embedding then, and none is remembered."""
+    role = {"drops-fp32-cpu": "document", "adds-fp32-cpu": "query"}[name]
+    assert context.ask("prompt", Combination.parse(name), role).verdict == "pass"
 
 
 def test_noise_is_no_prompt(context, monkeypatch):
@@ -121,13 +174,13 @@ def test_the_reference_encodes_each_wrong_way_once_for_all_combinations(context,
     encode_as = session.encode_as
 
     def noting(run, role, texts):
-        if run.combination.is_reference:
+        if run.combination.is_reference and len(texts) == PROBES:
             asked.append(role)
         return encode_as(run, role, texts)
 
     monkeypatch.setattr(session, "encode_as", noting)
     context.provide(Missed, Missed(context))
-    for name in (*FAULTS, *SOUND):
+    for name in ("drops-fp32-cpu", "exchanges-fp32-cpu", *SOUND):
         context.ask("prompt", Combination.parse(name), "query")
     assert len(asked) == len(wrong_ways(context.plan.model.roles, "query"))
 
@@ -166,20 +219,22 @@ def test_every_way_to_miss_a_role_is_tried_once():
     assert [way.about for way in wrong_ways(roles, "query")] == [
         "comes without its prompt",
         "comes with its prompt twice",
+        "comes with its prompt after the text",
     ]
     assert [way.about for way in wrong_ways(roles, "document")] == ["is encoded as query"]
     chosen = Roles("config", {"query": "q: "}, chosen={"query": "Find: "})
     assert [way.about for way in wrong_ways(chosen, "query")] == [
         "comes without its prompt",
         "comes with its prompt twice",
+        "comes with its prompt after the text",
         "comes with the model's own prompt",
     ]
 
 
 def test_the_session_tells_the_prompts(context):
     from embedgate.checks.facts import facts_of
-    from embedgate.report.facts import prompt_lines
+    from embedgate.report.facts import lines
 
     context.ask("prompt", Combination.parse("byrole-fp32-cpu"), "query")
-    (line,) = prompt_lines(facts_of(context))
+    (line,) = lines(facts_of(context))
     assert line == "prompts of parcels: document 'passage of text: ' (document), query 'search query: ' (query)"

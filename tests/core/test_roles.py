@@ -60,7 +60,7 @@ def test_texts_are_spread_over_the_roles():
 
 
 def test_a_router_takes_a_route_by_role():
-    roles = Roles("config", {}, routes=("document", "query"))
+    roles = Roles("config", {}, routes={"": "document", "query": "query", "document": "document"})
     assert [roles[name].route for name in ("", "query", "document", "sts")] == [
         "document",
         "query",
@@ -68,6 +68,13 @@ def test_a_router_takes_a_route_by_role():
         "document",
     ]
     assert [role.name for role in roles.distinct] == ["", "query"]
+
+
+def test_a_role_without_a_route_is_none_of_the_models():
+    """Sentence Transformers refuses to encode it."""
+    roles = Roles("config", {}, routes={"": "a", "document": "b"})
+    assert [role.name for role in roles.distinct] == ["", "document"]
+    assert roles["query"].route == ""
 
 
 class TestChosen:

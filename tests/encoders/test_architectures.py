@@ -107,6 +107,8 @@ def test_an_exported_model_agrees_with_sentence_transformers(large_states, conte
         ("albert", ("onnxruntime-fp32-cpu", "onnxruntime-int8-cpu")),
         ("static", ("torch-fp32-cpu", "torch-bf16-cpu")),
         ("router", ("torch-fp32-cpu", "torch-bf16-cpu", "torchao-int8-cpu")),
+        ("mapped_router", ("torch-fp32-cpu", "torchao-int8-cpu")),
+        ("asym", ("torch-fp32-cpu", "torchao-int8-cpu")),
     ],
 )
 def test_a_family_is_encoded_in_every_role_as_by_sentence_transformers(name, ids, written, context):

@@ -368,6 +368,37 @@ def router(folder: Path) -> None:
     shutil.rmtree(inner)
 
 
+def mapped_router(folder: Path) -> None:
+    """As `router`, with routes of other names, which are chosen by task and modality."""
+    router(folder)
+    made = SentenceTransformer(str(folder), device="cpu")
+    chosen = {"queries": made[0].sub_modules["query"], "texts": made[0].sub_modules["document"]}
+    mappings = {("query", "text"): "queries", ("document", None): "texts", (None, "text"): "queries"}
+    routes = Router({name: list(modules) for name, modules in chosen.items()}, route_mappings=mappings)
+    _empty(folder)
+    SentenceTransformer(modules=[routes, made[1]], device="cpu").save_pretrained(str(folder))
+
+
+def asym(folder: Path) -> None:
+    """As `router`, as versions before 5 wrote it: another class, and its config in `config.json`."""
+    router(folder)
+    config = json.loads((folder / "router_config.json").read_text())
+    (folder / "router_config.json").unlink()
+    config["parameters"] = {"allow_empty_key": True}
+    (folder / "config.json").write_text(json.dumps(config))
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[0]["type"] = "sentence_transformers.models.Asym"
+    (folder / "modules.json").write_text(json.dumps(modules))
+
+
+def _empty(folder: Path) -> None:
+    for each in folder.iterdir():
+        if each.is_dir():
+            shutil.rmtree(each)
+        else:
+            each.unlink()
+
+
 def clip(folder: Path) -> None:
     """clip-ViT-B-32's like, whose text side is gated: one module, and images beside texts."""
     own = folder / "0_CLIPModel"
@@ -464,15 +495,33 @@ def _sparse(folder: Path) -> None:
     _describe(folder, "base.modules.Transformer", "sparse_encoder.modules.SpladePooling")
 
 
+def _of_several_vectors(folder: Path) -> None:
+    _describe(folder, "base.modules.Transformer", "multi_vector_encoder.modules.MultiVectorMask")
+
+
+def _without(*files: str) -> Callable[[Path], None]:
+    def change(folder: Path) -> None:
+        for file in files:
+            (folder / file).unlink()
+
+    return change
+
+
 def _pickled(folder: Path) -> None:
     (folder / "model.safetensors").rename(folder / "pytorch_model.bin")
 
 
-def _without_weights(folder: Path) -> None:
-    file = folder / "model.safetensors"
-    weights = load_file(file)
-    del weights["encoder.layer.1.output.dense.weight"]
-    save_file(weights, file, {"format": "pt"})
+DENSE = "encoder.layer.1.output.dense.weight"
+
+
+def _with_weights(change: Callable[[dict[str, torch.Tensor]], object]) -> Callable[[Path], None]:
+    def write(folder: Path) -> None:
+        file = folder / "model.safetensors"
+        weights = load_file(file)
+        change(weights)
+        save_file(weights, file, {"format": "pt"})
+
+    return write
 
 
 def _images_alone(folder: Path) -> None:
@@ -487,7 +536,13 @@ def _images_alone(folder: Path) -> None:
         modality_config={"image": output},
         module_output_name="token_embeddings",
     )(folder)
-    _describe(folder, "base.modules.Transformer")
+    _describe(folder, "base.modules.Transformer", "sentence_transformer.modules.Pooling")
+    pooling = folder / "1_Pooling"
+    pooling.mkdir()
+    Pooling(HIDDEN, "mean").save(str(pooling))
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[1]["path"] = pooling.name
+    (folder / "modules.json").write_text(json.dumps(modules))
 
 
 def _describe(folder: Path, *kinds: str) -> None:
@@ -506,9 +561,15 @@ REFUSED = (
         "is a CrossEncoder",
     ),
     Refused("sparse encoders (SPLADE)", _sparse, "is a SparseEncoder"),
+    Refused("encoders of several vectors per text (ColBERT)", _of_several_vectors, "is a MultiVectorEncoder"),
     Refused("models of images alone", _images_alone, "embeds image, and no text"),
     Refused(
         "weights that are quantized already", _set("config.json", **QUANTIZED), "are quantized already (bitsandbytes)"
+    ),
+    Refused(
+        "weights that are quantized, and no config says how",
+        _with_weights(lambda weights: weights.update({DENSE: weights[DENSE].to(torch.int8)})),
+        f"quantized already ({DENSE} in I8)",
     ),
     Refused(
         "adapters without their model",
@@ -521,5 +582,27 @@ REFUSED = (
         "asks for remote code (auto_map)",
     ),
     Refused("pickled weights", _pickled, "holds pickle weights only"),
-    Refused("weights that are missing", _without_weights, "lack encoder.layer.1.output.dense.weight"),
+    Refused(
+        "settings that load other files",
+        _set("sentence_bert_config.json", model_args={"use_safetensors": False}),
+        "sets model_args.use_safetensors to False",
+    ),
+    Refused("weights that are missing", _with_weights(lambda weights: weights.pop(DENSE)), f"lack {DENSE}"),
+    Refused(
+        "weights of another shape",
+        _with_weights(lambda weights: weights.update({DENSE: weights[DENSE][1:].clone()})),
+        f"hold {DENSE} of shape [63, 128]",
+    ),
+    Refused("models without a tokenizer", _without("tokenizer.json", "tokenizer_config.json"), "has no tokenizer.json"),
+    Refused("modules without their config", _without("1_Pooling/config.json"), "1_Pooling/config.json is missing"),
+    Refused(
+        "modules that make no embedding",
+        lambda folder: _describe(folder, "base.modules.Transformer"),
+        "names no module that makes an embedding",
+    ),
+    Refused(
+        "settings of another form",
+        _set("sentence_bert_config.json", max_seq_length="lots"),
+        "max_seq_length that is no number of tokens",
+    ),
 )

@@ -15,7 +15,7 @@ import torch
 
 import embedgate
 
-LIBRARIES = ("faiss", "onnx", "onnxruntime", "sentence_transformers", "torch", "usearch.index")
+LIBRARIES = ("faiss", "httpcore", "onnx", "onnxruntime", "sentence_transformers", "torch", "usearch.index")
 # They are collected or run, not imported.
 LEFT_OUT = ("embedgate.suites", "embedgate.fixtures", "embedgate.baselines")
 

@@ -76,6 +76,49 @@ class DropsMost(DropsSome):
     dropped = slice(4, None)
 
 
+class Mixes(ByRole):
+    """Encodes each query in another wrong way: without its prompt, with it twice, and as a document."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        prompt, other = PROMPTS["query"], PROMPTS["document"]
+        wrong = [("", prompt * 2, other)[sum(map(ord, text)) % 3] + text for text in texts]
+        return self.encode(wrong, batch_size)
+
+
+class DropsAlone(ByRole):
+    """Encodes a text that comes alone without its prompt, in every role."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return super().encode_query(texts, batch_size) if len(texts) > 1 else super().encode(texts, batch_size)
+
+    def encode(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        bare = [text.removeprefix(PROMPTS["STS"]) for text in texts]
+        return super().encode(texts if len(texts) > 1 else bare, batch_size)
+
+
+class DropsLater(ByRole):
+    """Adds no prompt from the third call on."""
+
+    calls = 0
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self._counted(super().encode_query, texts, batch_size)
+
+    def encode_document(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self._counted(super().encode_document, texts, batch_size)
+
+    def _counted(self, encode: Any, texts: list[str], batch_size: int) -> np.ndarray:
+        self.calls += 1
+        return (encode if self.calls < 3 else self.encode)(texts, batch_size)
+
+
+class PutsBehind(ByRole):
+    """Puts the prompt of queries behind them."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return self.encode([f"{text} {PROMPTS['query']}" for text in texts], batch_size)
+
+
 class Doubles(ByRole):
     """Puts the prompt of documents before them twice."""
 
@@ -105,6 +148,16 @@ class Exchanges(ByRole):
 
     def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
         return self.encode_document(texts, batch_size)
+
+
+class Swaps(ByRole):
+    """Takes queries for documents and documents for queries."""
+
+    def encode_query(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return super().encode_document(texts, batch_size)
+
+    def encode_document(self, texts: list[str], batch_size: int = 32) -> np.ndarray:
+        return super().encode_query(texts, batch_size)
 
 
 class AddsItsOwn(Alone):

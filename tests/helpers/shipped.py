@@ -114,7 +114,7 @@ def damaged(source: Path, file: Path, share: float = 0.1) -> Path:
     return file
 
 
-def pooled_only(source: Path, file: Path) -> Path:
+def finished_only(source: Path, file: Path) -> Path:
     """A graph of `export(whole=True)` that gives finished embeddings alone."""
     graph = onnx.load(source)
     kept = [output for output in graph.graph.output if output.name == POOLED]

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 from embedgate.encoders import Stability
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.properties.explore import Profile
-from embedgate.properties.invariance import Subject, look_into
+from embedgate.properties.invariance import BATCH, Subject, as_long, look_into
 
 DECLARED = 1e-4
 QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)
@@ -38,3 +39,8 @@ def test_a_move_is_red_from_what_is_declared_on(move, red):
     assert outcome.worst == pytest.approx(move, rel=1e-3)
     assert outcome.limit == DECLARED
     assert (outcome.violation is not None) is red
+
+
+def test_orders_of_one_sentence_have_one_length_and_need_no_padding(minilm):
+    assert len(set(as_long())) == BATCH
+    assert len({len(ids) for ids in Tokenizer(minilm).ids(as_long())}) == 1

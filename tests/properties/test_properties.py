@@ -25,10 +25,11 @@ from embedgate.core.errors import BuildError
 from embedgate.core.judgement import Judgement
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
+from embedgate.encoders.lengths import of_length
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import encoder as onnxruntime
 from embedgate.properties import invariance
-from embedgate.properties.contract import CANARIES, HUGE, of_length
+from embedgate.properties.contract import CANARIES, HUGE
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
 
 BF16 = Combination.parse("torch-bf16-cpu")

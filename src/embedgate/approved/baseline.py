@@ -85,6 +85,7 @@ class Provenance:
         commit: Commit of the recording repository, see `embedgate.core.machine.git_commit`; empty where there is none.
         machine: What tells this very machine from others, see `embedgate.core.machine.machine_id`; empty where that was
             not kept yet.
+        files: SHA-256 of the file that a combination was, by its id, hex; of those alone that embedgate did not build.
     """
 
     cpu: str
@@ -98,10 +99,18 @@ class Provenance:
     embedgate: str
     commit: str
     machine: str = ""
+    files: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def of(
-        cls, machine: Machine, *, threads: int, batch_size: int, libraries: Mapping[str, str], commit: str
+        cls,
+        machine: Machine,
+        *,
+        threads: int,
+        batch_size: int,
+        libraries: Mapping[str, str],
+        commit: str,
+        files: Mapping[str, str],
     ) -> Provenance:
         """The provenance of measurements taken on a machine with this embedgate."""
         return cls(
@@ -116,6 +125,7 @@ class Provenance:
             embedgate=__version__,
             commit=commit,
             machine=machine_id(),
+            files=dict(files),
         )
 
 
@@ -441,8 +451,9 @@ def _approval_record(approval: Approval) -> dict[str, Any]:
     # One text, so that the flags stand on one line.
     provenance["flags"] = " ".join(approval.provenance.flags)
     provenance["libraries"] = dict(sorted(approval.provenance.libraries.items()))
-    if not provenance["machine"]:
-        del provenance["machine"]  # files from before it was kept stay as they are
+    for later in ("machine", "files"):
+        if not provenance[later]:
+            del provenance[later]  # files from before it was kept stay as they are
     return record
 
 

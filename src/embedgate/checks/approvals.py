@@ -195,6 +195,7 @@ class Approvals:
             batch_size=settings.batch_size,
             libraries=session.libraries_of(whose),
             commit=git_commit(),
+            files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
         )
         changes = self._store.update(
             profile,
@@ -228,6 +229,18 @@ class Approvals:
             *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
             *((combination, "ranges", "of 8-bit codes", "", what, "") for combination, what in ranges.items()),
         ]
+
+    def changed_file(self, approved: Approved) -> str:
+        """Says that a combination is another file than the one approved; empty where it is not, or is no file."""
+        id_ = approved.entry.key.combination
+        before, now = approved.provenance.files.get(id_, ""), self._file_of(Combination.parse(id_))
+        if before == now or not (before and now):
+            return ""
+        return f"it is another file than the one approved: SHA-256 {before[:12]} -> {now[:12]}"
+
+    def _file_of(self, combination: Combination) -> str:
+        """SHA-256 of the file that a combination is, hex; empty where it is none."""
+        return self._context.plan.registry.source(combination).identity.get("sha256", "")
 
     def _by_profile(self, runs: Sequence[Run]) -> dict[HardwareProfile, list[Run]]:
         """Runs by the hardware profile of their combinations."""

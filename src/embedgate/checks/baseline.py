@@ -44,6 +44,7 @@ def values(context: Context, case: Case) -> Judgement:
         return case.failed(context.diagnose(run), f"cannot be measured: {error}")
     missing, worse, better, largest = [], [], [], 0.0
     served: Counter[str] = Counter()
+    files: dict[str, None] = {}
     try:
         if gone := _missing_ranges(context, combination, found):
             return case.failed(Diagnosis("baseline", gone, f"restore the file from git, or record it anew: {record}"))
@@ -55,6 +56,7 @@ def values(context: Context, case: Case) -> Judgement:
                 missing.append(f"{dataset} {metric}")
                 continue
             entry = approved.entry
+            files[approvals.changed_file(approved)] = None
             served[approved.profile + (" (inherited)" if approved.inherited else "")] += 1
             drift = context.tolerances.drift(combination, metric, inherited=approved.inherited)
             outcome = compare_drift(scores.value, entry.value, drift)
@@ -67,7 +69,7 @@ def values(context: Context, case: Case) -> Judgement:
     except BaselineError as error:
         return case.untrusted(error)
     where, n = " and ".join(served) or found.profile, counted(len(measured), "value")
-    unknown = [f"not approved yet: {name}" for name in missing]
+    unknown = [*filter(None, files), *(f"not approved yet: {name}" for name in missing)]
     if worse:
         cause = f"regressed from what was approved for {where} in {len(worse)} of {n}"
         step = f"find what changed (library versions: see report.json); once it is meant: {record}"
@@ -78,7 +80,7 @@ def values(context: Context, case: Case) -> Judgement:
     message = f"within what was approved for {where}: {n}, largest difference {largest:.4f}"
     if better:
         message += f"; {len(better)} better than approved, approve them by: {record}"
-    return case.passed(message, details=tuple(better))
+    return case.passed(message, details=(*filter(None, files), *better))
 
 
 def golden(context: Context, case: Case) -> Judgement:

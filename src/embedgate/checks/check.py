@@ -82,6 +82,16 @@ def reference(plan: Plan) -> Sequence[Combination]:
     return [combination for combination in plan.combinations if combination == plan.reference]
 
 
+def local(plan: Plan) -> Sequence[Combination]:
+    """Every combination but servers, whose memory, bytes and tokens no client sees."""
+    return [combination for combination in plan.combinations if plan.registry.source(combination).local]
+
+
+def local_candidates(plan: Plan) -> Sequence[Combination]:
+    """Every combination but servers and the references."""
+    return [combination for combination in local(plan) if not combination.is_reference]
+
+
 def once(_: Plan) -> Iterable[Subject]:
     """One thing."""
     return (Subject(),)

@@ -9,8 +9,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.candidates.stored import StoredSource
-from embedgate.candidates.stored.rows import Rows
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.stored import StoredVectors
@@ -19,6 +17,8 @@ from embedgate.core.errors import GateError
 from embedgate.core.judgement import quoted
 from embedgate.core.roles import Role
 from embedgate.core.similarity import COSINE, Similarity
+from embedgate.deployed.stored import StoredSource
+from embedgate.deployed.stored.rows import Rows
 from embedgate.metrics import LENGTH_KEPT, Matrix
 from embedgate.runtime.session import Run
 from embedgate.vectors.codes import BITS, NEEDS_RANGES, Ranges, decode, quantize

@@ -14,9 +14,9 @@ import numpy as np
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.drawn import Drawn, Marks, encoded_as
-from embedgate.checks.prompts import wrong_ways
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Diagnosis
+from embedgate.diagnosis.prompts import wrong_ways
 from embedgate.metrics import Matrix
 
 # Rows that each fault is tried on before it is made of all.

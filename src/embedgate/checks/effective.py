@@ -6,6 +6,7 @@ import numpy as np
 
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
+from embedgate.core.combination import SERVED
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.encoders.evidence import UNPROVEN
 from embedgate.runtime.session import Run
@@ -13,6 +14,8 @@ from embedgate.runtime.session import Run
 # Largest difference of an embedding's component under which an int8 output counts as the reference's own. Backends that
 # compute in float32 differ by some 1e-7, the best int8 by some 1e-3.
 NOT_QUANTIZED = 1e-5
+# Weight precisions that promise nothing smaller than the reference's.
+NO_PROMISE = ("fp32", SERVED)
 NEXT_STEP = "see how the encoder is built; nothing may stand in for it"
 
 
@@ -44,14 +47,16 @@ def is_sound(context: Context, run: Run) -> bool:
 
 def _not_quantized(run: Run, reference: Run) -> list[str]:
     """Tells what shows that a reduced weight precision is really the reference in disguise."""
-    weight_precision = run.combination.weight_precision
-    if weight_precision == "fp32" or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
+    weight_precision, kind = run.combination.weight_precision, reference.combination.weight_precision
+    if weight_precision in (*NO_PROMISE, kind) or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
         return []
     difference = float(np.abs(run.embeddings.matrix - reference.embeddings.matrix).max())
     if difference == 0:
-        return [f"every embedding is bit-identical to the fp32 reference's, so nothing ran in {weight_precision}"]
+        return [f"every embedding is bit-identical to the {kind} reference's, so nothing ran in {weight_precision}"]
     if weight_precision.startswith("int") and difference < NOT_QUANTIZED:
-        return [f"no embedding differs from the fp32 reference's by more than {difference:.0e}, so nothing ran in int8"]
+        return [
+            f"no embedding differs from the {kind} reference's by more than {difference:.0e}, so nothing ran in int8"
+        ]
     return []
 
 

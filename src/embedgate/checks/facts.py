@@ -11,13 +11,15 @@ from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
 from embedgate.core.roles import Role
+from embedgate.deployed.files import not_among
+from embedgate.encoders.sources import Source
 from embedgate.report.facts import names_together
 
 
 def facts_of(context: Context) -> dict[str, Any]:
     """Returns the facts about what a session ran on, as JSON values."""
     session, plan, settings = context.session, context.plan, context.settings
-    roles = plan.model.roles
+    roles, sources = plan.model.roles, plan.candidates
     ran, on_cpu = session.ran(), [c for c in plan.combinations if c.device == "cpu"]
     whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
     # Where nothing ran on the GPU, it is not asked for its name.
@@ -49,12 +51,18 @@ def facts_of(context: Context) -> dict[str, Any]:
         ],
         "texts": len(session.inputs),
         "unused_prompt": roles.unused(),
+        "candidates": [_candidate(source) for source in sources if source.combination in ran],
+        "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "index": index_advice(context),
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
         ],
         "seconds": session.seconds(),
     }
+
+
+def _candidate(source: Source) -> dict[str, Any]:
+    return {"combination": source.combination.id, "origin": source.origin, "identity": dict(source.identity)}
 
 
 def _prompt(role: Role) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embedgate.approved.baseline import Entry, Key
 from embedgate.checks.budgets import ApprovedBudgets
-from embedgate.checks.check import Case, Check, candidates
+from embedgate.checks.check import Case, Check, local, local_candidates
 from embedgate.checks.context import Context
 from embedgate.checks.speed import fresh_process
 from embedgate.core.errors import BaselineError
@@ -214,6 +214,6 @@ def _within(
     return case.passed(shown, value=first, details=tuple(stale))
 
 
-MEMORY_KEPT = Check("memory", memory, approved=True)
-SIZE = Check("size", size, approved=True)
-PRODUCTS_KEPT = Check("products", products, candidates, approved=True)
+MEMORY_KEPT = Check("memory", memory, local, approved=True)
+SIZE = Check("size", size, local, approved=True)
+PRODUCTS_KEPT = Check("products", products, local_candidates, approved=True)

@@ -7,8 +7,9 @@ from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
-from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.check import Case, Check, Subject, candidates, local_candidates
 from embedgate.checks.context import Context
+from embedgate.checks.prompts import missed_alone
 from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError, counted
 from embedgate.core.judgement import ANY_TEXT, MARGIN, SIMILARITY, TOKENS, Diagnosis, Judgement
@@ -16,9 +17,10 @@ from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
 from embedgate.encoders import Encoder
+from embedgate.encoders.lengths import LONGEST
 from embedgate.metrics import NotFinite
 from embedgate.properties import Embed, Outcome, Violation, invariance
-from embedgate.properties.contract import BESIDE, CANARIES, LONGEST, Contract
+from embedgate.properties.contract import BESIDE, CANARIES, Contract
 from embedgate.properties.ordering import Ordering
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
@@ -29,6 +31,8 @@ from embedgate.sentences import approved_set
 LONGEST_EXAMPLE = 4_000
 # The variation without which no other one says anything.
 REPETITION = "repetition"
+# The variations that compare a text alone with the same one beside others.
+WITH_ALONE = {"batch_size", "padding"}
 # Texts of a batch in which an odd one has neighbours.
 FEWEST = len(BESIDE) + 1
 
@@ -81,6 +85,8 @@ def is_invariant(context: Context, case: Case) -> Judgement:
     outcome = _moves(context, run, variation)
     if variation != REPETITION:
         outcome = _unless_it_moves_anyway(context, run, outcome)
+    if variation in WITH_ALONE and not run.combination.is_reference:
+        outcome = _unless_a_prompt_is_missed(context, run, outcome)
     where = invariance.VARIATIONS[variation].where
     moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
     if outcome.worst is None:
@@ -136,6 +142,18 @@ def _unless_it_moves_anyway(context: Context, run: Run, outcome: Outcome) -> Out
         return outcome
     cause = f"it moves when the very same batch is encoded again, too ({REPETITION}): {again.cause}"
     return replace(outcome, violation=replace(violation, layer=again.layer, cause=cause))
+
+
+def _unless_a_prompt_is_missed(context: Context, run: Run, outcome: Outcome) -> Outcome:
+    """Returns what was found, with its cause: of a text whose prompt is missed alone, nothing else is known."""
+    violation = outcome.violation
+    if violation is None or violation.layer == "finiteness":
+        return outcome
+    found = missed_alone(context, run, STS, violation.texts[0])
+    if found is None:
+        return outcome
+    known = replace(violation, layer=found.layer, cause=found.cause, next_step=found.next_step)
+    return replace(outcome, violation=known)
 
 
 def _ordering(context: Context, case: Case) -> tuple[Run, Ordering, tuple[Example, ...]]:
@@ -235,5 +253,10 @@ INVARIANCE = Check(
 ODD_TEXTS = Check("contract.odd", is_sound, over=canaries, reproduces=True, vocabulary=lambda: CANARIES)
 ANY_TEXTS = Check("contract.any", is_sound_for_any, over=one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,))
 SAME_TOKENS = Check(
-    "contract.tokens", reads_the_same_tokens, candidates, one(TOKENS), reproduces=True, vocabulary=lambda: (TOKENS,)
+    "contract.tokens",
+    reads_the_same_tokens,
+    local_candidates,
+    one(TOKENS),
+    reproduces=True,
+    vocabulary=lambda: (TOKENS,),
 )

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 from embedgate.core.errors import GateError
 
 REFERENCE_WEIGHT_PRECISION = "fp32"
+# Of what is asked for embeddings elsewhere: nothing is promised of how it computes.
+SERVED = "served"
 
 
 @dataclass(frozen=True, order=True)
@@ -17,11 +19,13 @@ class Combination:
         backend: Name of the library that runs the transformer, for example `onnxruntime`.
         weight_precision: How the transformer computes, for example `int8`.
         device: `cpu` or `cuda`.
+        against: What it is judged against, where that is not fp32 in torch on its own device (`--gate-reference`).
     """
 
     backend: str
     weight_precision: str
     device: str
+    against: Combination | None = field(default=None, compare=False, repr=False)
 
     @property
     def id(self) -> str:
@@ -30,12 +34,20 @@ class Combination:
 
     @property
     def is_reference(self) -> bool:
-        """Whether this is the reference every other combination on its device is judged against."""
-        return self.backend == "torch" and self.weight_precision == REFERENCE_WEIGHT_PRECISION
+        """Whether this is the reference every other combination is judged against."""
+        return self.reference == self
 
     @property
     def reference(self) -> Combination:
-        """The reference on the same device: `torch-fp32-<device>`."""
+        """What it is judged against: `torch-fp32-<device>`, unless another reference was chosen."""
+        if self.against is None:
+            return self.default_reference
+        # Of the reference itself, too: it is judged against itself.
+        return replace(self.against, against=self.against)
+
+    @property
+    def default_reference(self) -> Combination:
+        """The reference where none was chosen: `torch-fp32-<device>`."""
         return Combination("torch", REFERENCE_WEIGHT_PRECISION, self.device)
 
     def __str__(self) -> str:
@@ -53,4 +65,5 @@ class Combination:
             raise GateError(
                 f"{text!r} is no combination", "write backend-weightprecision-device, for example onnxruntime-int8-cpu"
             )
-        return cls(*parts)
+        backend, weight_precision, device = parts
+        return cls(backend, weight_precision, device)

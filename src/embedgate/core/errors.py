@@ -44,7 +44,7 @@ class BuildError(GateError):
 
 
 class ResourceError(BuildError):
-    """Memory that ran out, or a CUDA context that broke: it says nothing about what a combination computes."""
+    """Memory that ran out, a CUDA context that broke, a server that is gone: nothing about what would be computed."""
 
 
 class EncodeError(GateError):
@@ -52,8 +52,13 @@ class EncodeError(GateError):
 
 
 def one_line(error: BaseException) -> str:
-    """Type and first line of an exception that is none of the above, for a cause."""
-    return f"{type(error).__name__}: {error}".splitlines()[0]
+    """Type and first line of an exception that is none of the above, for a cause.
+
+    A first line that ends with a colon goes on with the next.
+    """
+    first, *more = f"{type(error).__name__}: {error}".splitlines()
+    said = [line.strip() for line in more if line.strip()]
+    return f"{first} {said[0]}" if first.endswith(":") and said else first
 
 
 def counted(n: int, noun: str) -> str:

@@ -91,7 +91,7 @@ def strict(of: type, **types: Any) -> Any:
     """
     hints = get_type_hints(of, include_extras=True)
     fields = [
-        (each.name, types.get(each.name, hints[each.name]), msgspec.NODEFAULT if _required(each) else each.default)
+        (each.name, types.get(each.name, hints[each.name]), msgspec.NODEFAULT if _required(each) else _default(each))
         for each in dataclasses.fields(of)
     ]
     return msgspec.defstruct(of.__name__, fields, forbid_unknown_fields=True)
@@ -245,7 +245,14 @@ def joined(place: str, key: str) -> str:
 
 
 def _required(field: dataclasses.Field[Any]) -> bool:
-    return field.default is dataclasses.MISSING
+    return field.default is field.default_factory is dataclasses.MISSING
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    if field.default is not dataclasses.MISSING:
+        return field.default
+    factory: Any = field.default_factory
+    return msgspec.field(default_factory=factory)
 
 
 def _sync_folder(folder: Path) -> None:

@@ -17,13 +17,13 @@ from embedgate.core.model_files import (
     FINGERPRINTED,
     OTHER_FORMATS,
     SETTINGS,
-    check_safe,
     fingerprint,
     json_of,
-    router_of,
     sha256_of,
 )
-from embedgate.core.roles import DOCUMENT, QUERY, Roles, read_prompts
+from embedgate.core.model_safety import check_safe
+from embedgate.core.roles import Roles, read_prompts
+from embedgate.core.routes import routes_of
 
 if TYPE_CHECKING:
     from embedgate.core.similarity import Similarity
@@ -64,7 +64,7 @@ class Model:
         """
         file = self.path / SETTINGS
         prompts, default = read_prompts(self._settings, str(file))
-        return Roles(str(file), prompts, default, self.prompts, self._routes)
+        return Roles(str(file), prompts, default, self.prompts, routes_of(self.path, self.modules))
 
     @property
     def normalises(self) -> bool:
@@ -149,20 +149,10 @@ class Model:
         return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
 
     @property
-    def _routes(self) -> tuple[str, ...]:
-        """The routes of its Router, the one first that texts without a role take; empty where it has none."""
-        if self.module_kinds[0] != "Router":
-            return ()
-        _, config = router_of(self.path / str(self.modules[0]["path"]))
-        routes = [str(name) for name in config.get("structure", {})]
-        default = (config.get("parameters") or {}).get("default_route")
-        return tuple(sorted(routes, key=lambda name: name != default)) or (QUERY, DOCUMENT)
-
-    @property
     def truncate_dim(self) -> int | None:
         """Dimensions that it keeps of each embedding; None for all."""
         kept = self._settings.get("truncate_dim")
-        if kept is not None and (not isinstance(kept, int) or kept < 1):
+        if kept is not None and (isinstance(kept, bool) or not isinstance(kept, int) or kept < 1):
             raise ModelError(
                 f"{self.path / SETTINGS} has a truncate_dim that is no number of dimensions: {kept!r}",
                 "write a whole number, or null",
@@ -222,7 +212,7 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None, *, quantized:
         raise ModelError(f"no model folder at {source!r}", "give a folder, or a hub id as org/name@<commit>")
     check_safe(path, quantized=quantized)
     found = Model(path, re.sub(r"[^\w.-]", "_", name), source, fingerprint(path), prompts or {})
-    _ = found.similarity, found.truncate_dim  # what is wrong with its config is told at once
+    _ = found.similarity, found.truncate_dim, found.dim  # what is wrong with its config is told at once
     if not (changed := found.roles.changed):
         return found
     # With other prompts it makes other embeddings, so nothing that was approved of it counts.

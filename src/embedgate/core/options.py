@@ -238,6 +238,16 @@ OPTIONS = (
         page="docs/gate-what-you-ship.md",
     ),
     Option(
+        name="reference",
+        metavar="WHERE|COMBINATION",
+        about="what to judge against in the place of torch's fp32: a combination's id, or a file, folder or server",
+        setting="reference",
+        parse=_candidate,
+        path=_names_candidate_file,
+        receipt="command",
+        page="docs/gate-what-you-ship.md#another-reference",
+    ),
+    Option(
         name="shipped",
         about="judge every ONNX and OpenVINO file in the model's folder as well",
         setting="shipped",

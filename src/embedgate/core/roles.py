@@ -48,7 +48,7 @@ class Role:
         name: One of `ROLES`; empty for plain `encode`.
         prompt: The text that stands before each text.
         prompt_name: The model's name of the prompt; empty where it has none, or the user gave the text.
-        route: The route of an asymmetric model (Router); empty where it has one way for all texts.
+        route: The route of an asymmetric model (Router); empty where it has one way for all texts, or none for this.
         given: Whether the user chose the prompt (`--gate-prompt`).
     """
 
@@ -79,7 +79,8 @@ class Roles:
         prompts: The model's prompts by name.
         default: The name of the one that plain `encode` puts before a text; None for none.
         chosen: By role, the prompt that the user chose: the name of one of the model's, or a text.
-        routes: The routes of an asymmetric model, the one that texts without a role take first; empty for others.
+        routes: The routes of an asymmetric model for queries, documents and plain `encode` (the empty name), as far as
+            it has them; empty for others.
 
     Raises:
         ModelError: If a name is none of the model's.
@@ -91,7 +92,7 @@ class Roles:
         prompts: Mapping[str, str | None],
         default: str | None = None,
         chosen: Mapping[str, str] | None = None,
-        routes: Sequence[str] = (),
+        routes: Mapping[str, str] | None = None,
     ) -> None:
         given = {name: text or "" for name, text in prompts.items()}
         self.prompts = {**dict.fromkeys(ALWAYS_THERE, ""), **given}
@@ -101,7 +102,7 @@ class Roles:
                 f"correct its default_prompt_name, or add the prompt to its prompts in {source}",
             )
         self._source = source
-        self._routes = tuple(routes)
+        self._routes = routes or {}
         self._default = (
             Role("", self.prompts[default], default, self._route(""))
             if default is not None
@@ -130,7 +131,9 @@ class Roles:
         """Plain `encode`, then each role in which the model makes another embedding of a text than in those before."""
         found: list[Role] = []
         for role in (self[name] for name in ("", *ROLES)):
-            if not any(role.same_as(other) for other in found):
+            # What no route leads to, Sentence Transformers refuses to encode.
+            leads = bool(role.route) or not self._routes
+            if leads and not any(role.same_as(other) for other in found):
                 found.append(role)
         return tuple(found)
 
@@ -155,10 +158,8 @@ class Roles:
         return f"it has {', '.join(own)}" if own else "it has no prompts"
 
     def _route(self, name: str) -> str:
-        """The route of a role: that of its name, else the first."""
-        if not self._routes:
-            return ""
-        return name if name in self._routes and name in (QUERY, DOCUMENT) else self._routes[0]
+        """The route of a role: only queries and documents are asked for by their names."""
+        return self._routes.get(name if name in (QUERY, DOCUMENT) else "", "")
 
     def _choice(self, role: str, value: str) -> Role:
         if value not in self.prompts and not _NAME.fullmatch(value):

@@ -25,6 +25,7 @@ class Settings:
         prompts: Prompts of the model to gate in place of its own, each as `ROLE=NAME` or `ROLE=TEXT`.
         combinations: Globs over combination ids; empty for all.
         candidates: What is judged beside combinations, each as `WHERE[::key=value,...]`.
+        reference: What all are judged against, in the place of fp32 in torch: an id, or `WHERE[::key=value,...]`.
         shipped: Whether every file of another backend in the model's folder is a candidate, too.
         data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
         profile: Name of the hardware profile; None to detect it.
@@ -54,6 +55,7 @@ class Settings:
     prompts: tuple[str, ...] = ()
     combinations: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
+    reference: str | None = None
     shipped: bool = False
     data: tuple[str, ...] = ()
     profile: str | None = None

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from embedgate.core.judgement import Diagnosis, quoted
 from embedgate.core.roles import PLAIN, Role
-from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, describe_tokens, relative_distance
+from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, describe_tokens, length_step, relative_distance
 from embedgate.encoders import Encoder, FloatArray
 
 # Texts whose stages are taken at a time, the longest first: little padding, and the same batches in every session.
@@ -130,7 +130,7 @@ def drifted(now: Golden, approved: Golden, texts: Sequence[str], tolerance: floa
             lengths,
             UNIT_NORM if unit else tolerance,  # rounding turns a unit vector, it does not stretch it
             "embeddings have the approved directions, and other lengths",
-            NEXT_STEPS["normalisation"],
+            length_step(normalises=unit),
         ),
     )
     for layer, vectors, limit, what, next_step in stages:

@@ -195,13 +195,36 @@ def _other_lengths(candidate: Embeddings, reference: Embeddings) -> Diagnosis | 
     mine, theirs = (np.linalg.norm(arm.matrix, axis=1) for arm in (candidate, reference))
     if cosine < SAME_HIDDEN_STATES or float(np.abs(mine - theirs).max()) <= UNIT_NORM * float(theirs.max()):
         return None
-    is_unit = float(np.abs(mine - 1).max()) <= UNIT_NORM
-    return Diagnosis(
-        "normalisation",
-        f"embeddings have the reference's directions and other lengths: {_from_to(mine)}, the reference's "
-        f"{_from_to(theirs)}",
-        "the model does not normalise: see what does, such as the server" if is_unit else NEXT_STEPS["normalisation"],
-    )
+    what, step = _lengths(mine, theirs)
+    return Diagnosis("normalisation", f"embeddings have the reference's directions and {what}", step)
+
+
+def _lengths(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> tuple[str, str]:
+    """What sets the lengths of embeddings apart from the reference's, and what to try.
+
+    Args:
+        mine: The combination's, float32 `[n]`.
+        theirs: The reference's, float32 `[n]`.
+    """
+    ranges = f"{_from_to(mine)}, the reference's {_from_to(theirs)}"
+    if _all_one(mine):
+        return f"other lengths: {ranges}", "the model does not normalise: see what does, such as the server"
+    factors = mine[theirs > 0] / theirs[theirs > 0]
+    factor = float(np.median(factors)) if factors.size else 0.0
+    if factor > 0 and float(np.abs(factors / factor - 1).max()) <= UNIT_NORM:
+        what = f"lengths of {factor:.4g} times the reference's, all alike: {ranges}"
+        return what, f"look for what multiplies every vector by {factor:.4g}"
+    return f"other lengths: {ranges}", length_step(normalises=_all_one(theirs))
+
+
+def length_step(*, normalises: bool) -> str:
+    """What to try where lengths are others, each by another factor, of a model that normalises or does not."""
+    stretched = "the model does not normalise: see what stretches its vectors, each by another factor"
+    return NEXT_STEPS["normalisation"] if normalises else stretched
+
+
+def _all_one(lengths: npt.NDArray[np.float32]) -> bool:
+    return float(np.abs(lengths - 1).max()) <= UNIT_NORM
 
 
 def _from_to(lengths: npt.NDArray[np.float32]) -> str:
@@ -231,11 +254,8 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
             )
     my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
     if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
-        return Diagnosis(
-            "normalisation",
-            f"embeddings have norms {_from_to(my_norms)}, the reference's {_from_to(their_norms)}",
-            NEXT_STEPS["normalisation"],
-        )
+        what, step = _lengths(my_norms, their_norms)
+        return Diagnosis("normalisation", f"embeddings have {what}", step)
     return None
 
 

@@ -54,6 +54,7 @@ class Evidence:
             those, or where the encoder cannot tell.
         product_bytes: Bytes of the weights of the products alone, the part that int8 stores in a quarter; None where
             the encoder cannot tell.
+        notes: What a reader of the verdict must know of how it was asked, one line each.
     """
 
     device: str
@@ -65,6 +66,7 @@ class Evidence:
     problems: tuple[str, ...] = ()
     artefact_bytes: int | None = None
     product_bytes: int | None = None
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -128,6 +130,8 @@ class Stability:
     repetition: float = 0.0
 
 
+# Threads that call an encoder at once, where it is tried how it takes that.
+CALLERS = 4
 # What an encoder may move of which nothing better is known: as far as int8 whose scales depend on the batch.
 LEAST_STABILITY = Stability(batch=0.4)
 
@@ -138,11 +142,13 @@ class Encoder(ABC):
     Attributes:
         stability: How far a text's embedding may move while the text stays the same.
         by_role: Whether it treats queries and documents in its own way, beyond the prompt and the route of their role.
+        callers: Threads to call it from at once, where it is tried how it takes that.
         inputs: The texts in their roles that it knows, where it takes no others; None where it takes any.
     """
 
     stability: Stability = LEAST_STABILITY
     by_role: bool = False
+    callers: int = CALLERS
     inputs: Sequence[Input] | None = None
 
     @abstractmethod
@@ -192,6 +198,7 @@ class InRole(Encoder):
     def __init__(self, inner: Encoder, role: Role) -> None:
         self.stability = inner.stability
         self.by_role = inner.by_role
+        self.callers = inner.callers
         self._inner = inner
         self._role = role
 

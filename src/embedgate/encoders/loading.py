@@ -14,15 +14,21 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
+from sentence_transformers.util import import_from_string
+from tokenizers import Tokenizer
 from torch import nn
 from transformers import modeling_utils
 from transformers.utils import logging as transformers_logging
 
-from embedgate.core.errors import ModelError, one_line
+from embedgate.core.errors import ModelError, counted, one_line
 from embedgate.core.model import Model
+from embedgate.core.model_files import RESTORE, described
+from embedgate.core.model_safety import OF_TRANSFORMERS
 
 PROBE = "Two short sentences. They only make every layer run once."
 ANEW = "fetch or save the model anew"
+# Files that a tokenizer can be made of alone, whatever its class.
+WHOLE_TOKENIZERS = ("tokenizer.json", "tokenizer.*.json", "tekken.json", "tokenizer.model*", "*tiktoken*")
 
 
 def no_pad_token(path: Path) -> ModelError:
@@ -59,23 +65,25 @@ def load(model: Model, device: str, dtype: torch.dtype | None, **model_kwargs: A
                 device=device,
                 local_files_only=True,
                 trust_remote_code=False,
-                model_kwargs={"dtype": dtype or "auto", **model_kwargs},
+                model_kwargs={"use_safetensors": True, "dtype": dtype or "auto", **model_kwargs},
             )
     except Exception as error:  # tokenizers raises it as it is
         # The machine, a driver or a library that quantizes may be at fault.
         of_the_machine = isinstance(error, OSError) and error.errno not in (None, ENOENT)
-        if of_the_machine or isinstance(error, MemoryError | ImportError) or device != "cpu" or quantizes:
+        if mismatch := next((each.mismatch for each in watched if each.mismatch), ""):
+            raise ModelError(f"the weights of {model.path} hold {mismatch}", ANEW) from error
+        if of_the_machine or isinstance(error, MemoryError) or device != "cpu" or quantizes or _lacks(error):
             raise
-        raise ModelError(f"Sentence Transformers cannot load {model.path}: {one_line(error)}", ANEW) from error
+        where, cause = _at_fault(model, error)
+        raise ModelError(f"Sentence Transformers cannot load {where}: {one_line(cause)}", ANEW) from error
     if "text" not in loaded.modalities:
         raise ModelError(
             f"{model.path} embeds {' and '.join(map(str, loaded.modalities))}, and no text",
             "embedgate gates models that embed texts",
         )
-    tokenizer = getattr(loaded[0], "tokenizer", None)
-    if getattr(tokenizer, "pad_token", "") is None:
-        raise no_pad_token(model.path)
     for module in _modules(loaded):
+        if isinstance(module, Transformer):
+            _check_tokenizer(model, module)
         if dtype is not None and not isinstance(module, Transformer):
             module.to(dtype=dtype)  # a transformer alone takes the dtype above, a dense layer after it does not
     loaded.eval()
@@ -83,6 +91,51 @@ def load(model: Model, device: str, dtype: torch.dtype | None, **model_kwargs: A
         if lacking := _first_that_counts(loaded, missing):
             raise ModelError(f"the weights of {model.path} lack {lacking}, so transformers would make it up", ANEW)
     return loaded
+
+
+def _lacks(error: Exception) -> bool:
+    """Whether an import failed of a library that is not installed, and not of a module's class that there is not."""
+    return isinstance(error, ImportError) and "sentence_transformers." not in str(error)
+
+
+def _at_fault(model: Model, told: Exception) -> tuple[str, Exception]:
+    """The file or module that cannot be loaded by itself, and why; the model and what was told where there is none.
+
+    Transformers are not loaded again: of these there is mostly one.
+    """
+    for _, kind, folder in described(model.path):
+        name = kind.rpartition(".")[2]
+        of_transformers = name in OF_TRANSFORMERS
+        file = folder / "tokenizer.json"
+        if not (file.is_file() if of_transformers else folder.is_dir()):
+            continue
+        try:
+            if of_transformers:
+                Tokenizer.from_file(str(file))
+            else:
+                module: Any = import_from_string(kind)
+                module.load(str(folder))
+        except Exception as error:  # tokenizers raises it as it is
+            return (str(file) if of_transformers else f"the {name} of {folder}"), error
+    return str(model.path), told
+
+
+def _check_tokenizer(model: Model, module: Transformer) -> None:
+    """Refuses a tokenizer that cannot pad, or without the files it is made of: transformers makes up a vocabulary."""
+    tokenizer: Any = module.tokenizer
+    if getattr(tokenizer, "pad_token", "") is None:
+        raise no_pad_token(model.path)
+    if not getattr(tokenizer, "is_fast", False):
+        return  # others cannot do without
+    folders = [folder for _, kind, folder in described(model.path) if kind.rpartition(".")[2] in OF_TRANSFORMERS]
+    vocabulary = tokenizer.vocab_files_names.get("vocab_file")
+    sources = (*WHOLE_TOKENIZERS, vocabulary)
+    if vocabulary and not any(any(folder.glob(source)) for folder in folders for source in sources):
+        raise ModelError(
+            f"{folders[0]} has neither tokenizer.json nor {vocabulary}, so transformers makes up a vocabulary of"
+            f" {counted(len(tokenizer), 'token')}",
+            RESTORE,
+        )
 
 
 def _modules(pipeline: Iterable[nn.Module]) -> Iterator[nn.Module]:
@@ -102,10 +155,12 @@ class _Missing:
     Attributes:
         module: The module that was loaded.
         names: Of its weights and buffers.
+        mismatch: What is said of the first weight that is of another shape; empty where none is.
     """
 
     module: nn.Module
     names: frozenset[str]
+    mismatch: str
 
 
 @contextmanager
@@ -119,7 +174,11 @@ def _watched() -> Iterator[list[_Missing]]:
     report: Any = getattr(loader, "log_state_dict_report", None)  # not public: without it, nothing is found missing
 
     def noting(model: nn.Module, *given: Any, loading_info: Any, **more: Any) -> None:
-        found.append(_Missing(model, frozenset(loading_info.missing_and_mismatched())))
+        mismatches = [
+            f"{name} of shape {list(saved)}, and its config.json asks for {list(asked)}"
+            for name, saved, asked in sorted(loading_info.mismatched_keys)
+        ]
+        found.append(_Missing(model, frozenset(loading_info.missing_and_mismatched()), next(iter(mismatches), "")))
         report(model, *given, loading_info=loading_info, **more)
 
     shows_progress = transformers_logging.is_progress_bar_enabled()

@@ -16,7 +16,7 @@ from __future__ import annotations
 import importlib
 import pkgutil
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cache
 from typing import Any
@@ -126,7 +126,7 @@ def stability_of(combination: Combination) -> Stability:
     their last bit in another order (docs/properties.md). What torch does not have there may move as far as int8 whose
     scales depend on the batch.
     """
-    torch = Combination(combination.reference.backend, combination.weight_precision, "cpu")
+    torch = Combination(combination.default_reference.backend, combination.weight_precision, "cpu")
     offer = offers().get(combination) or offers().get(torch)
     return offer.stability if offer else LEAST_STABILITY
 
@@ -139,6 +139,7 @@ class Registry:
     """
 
     _added: dict[Combination, Source] = field(default_factory=dict)
+    _against: Combination | None = None
 
     def add(self, combination: str, factory: EncoderFactory) -> None:
         """Adds a combination built by a host project.
@@ -160,7 +161,7 @@ class Registry:
             GateError: If its combination is the reference, or is taken already.
         """
         added = source.combination
-        if added.is_reference:
+        if added == added.default_reference:
             raise GateError(f"{added} is the reference", "give the added combination another id")
         if added in self:
             raise GateError(f"{added} exists already", "give the added combination another id")
@@ -173,6 +174,21 @@ class Registry:
             GateError: If nothing does.
         """
         return self._added.get(combination) or BackendSource(combination, backend_named(combination.backend))
+
+    def judge_against(self, reference: Combination) -> None:
+        """Judges every combination against one of them, in the place of fp32 in torch."""
+        self._against = reference
+
+    def named(self, id_: str) -> Combination:
+        """A combination by its id, with what it is judged against.
+
+        Raises:
+            GateError: If there is none.
+        """
+        found = next((combination for combination in self if combination.id == id_), None)
+        if found is None:
+            raise GateError(f"there is no combination {id_!r}", f"choose from {', '.join(map(str, self))}")
+        return found
 
     def select(self, globs: Iterable[str]) -> tuple[Combination, ...]:
         """The combinations that match any of the globs, all where there is no glob, in the order of the report.
@@ -188,5 +204,9 @@ class Registry:
         return tuple(c for c in known if not patterns or any(fnmatchcase(c.id, p) for p in patterns))
 
     def __iter__(self) -> Iterator[Combination]:
-        yield from offers()
-        yield from self._added
+        known = (*offers(), *self._added)
+        if self._against is None:
+            yield from known
+        else:  # the reference first, as it runs
+            stamped = (replace(combination, against=self._against) for combination in known)
+            yield from sorted(stamped, key=lambda combination: not combination.is_reference)

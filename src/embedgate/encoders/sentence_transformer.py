@@ -182,9 +182,21 @@ class SentenceTransformerEncoder(Encoder):
         del self._model
 
     def _run_all(self) -> None:
-        """Encodes a short text by every route there is."""
-        for role in map(Role, BY_ROLE) if self._routed else (PLAIN,):
+        """Encodes a short text by every route that a text takes."""
+        for role in self._ways():
             self.encode_as(role, [PROBE])
+
+    def _ways(self) -> Iterator[Role]:
+        """Roles that together take every route of a text; plain `encode` alone where the model has one way."""
+        if not self._routed:
+            yield PLAIN
+            return
+        for role in (PLAIN, *map(Role, BY_ROLE)):
+            try:
+                self.encode_as(role, [PROBE])
+            except ValueError:  # a Router may have no route for one of them
+                continue
+            yield role
 
     @property
     def _routed(self) -> bool:

@@ -1,7 +1,7 @@
 """Where encoders come from: one interface for whatever is judged, of embedgate's own making or not.
 
 A source makes the encoder of one combination. A backend is one, a host project's factory is one, and each kind of
-`--gate-candidate` has one of its own (see `embedgate.candidates`). Nothing else tells them apart.
+`--gate-candidate` has one of its own (see `embedgate.deployed`). Nothing else tells them apart.
 """
 
 from __future__ import annotations
@@ -34,10 +34,12 @@ class Source(ABC):
             checks of its own.
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
+        local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
     """
 
     proves: bool = True
     takes_threads: bool = True
+    local: bool = True
     answers_any_text: bool = True
     origin: str = ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, TypeGuard
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from embedgate.core.errors import BuildError, EncodeError, ResourceError, counte
 from embedgate.core.judgement import quoted
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
+from embedgate.encoders.lengths import FILLERS, WITHOUT_LIMIT, has_limit, of_length
 from embedgate.properties import Embed, Outcome, Violation
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences.strategies import any_text
@@ -21,35 +22,6 @@ if TYPE_CHECKING:
 
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 HUGE = 100_000
-# A limit of length beyond this is not tried, nor is none: it could take minutes and gigabytes. In tokens.
-LONGEST = 2048
-WITHOUT_LIMIT = 512
-# Words to fill a text with, one of which is a single token in most vocabularies.
-FILLERS = ("word", "the", "a", "x")
-
-
-def of_length(tokenizer: Tokenizer | None, beyond: int) -> str:
-    """A text that is so many tokens longer than the model's limit of length, where a word of one token exists.
-
-    Args:
-        tokenizer: The model's tokenizer; None where it has none of its own.
-        beyond: How many tokens longer; negative for shorter. Where there is no limit, 512 tokens count as it.
-    """
-    if not has_limit(tokenizer):
-        return " ".join([FILLERS[0]] * (WITHOUT_LIMIT + beyond))
-
-    def lengths(word: str) -> tuple[int, int]:
-        one, two = tokenizer.ids([word, f"{word} {word}"])
-        return len(one), max(1, len(two) - len(one))
-
-    word = min(FILLERS, key=lambda word: lengths(word)[1])
-    first, each = lengths(word)
-    return " ".join([word] * max(1, (tokenizer.max_tokens + beyond - first) // each + 1))
-
-
-def has_limit(tokenizer: Tokenizer | None) -> TypeGuard[Tokenizer]:
-    """Whether the model is known to cut texts at a length short enough to be tried."""
-    return tokenizer is not None and tokenizer.max_tokens <= LONGEST
 
 
 def _beyond(tokens: int) -> Callable[[Tokenizer | None], str]:
@@ -174,7 +146,8 @@ class Contract:
             return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", layer)
         if broken := self._unsound(batch, rows):
             return _violation(batch, f"is sound alone, and in a batch with others {broken.message}", broken.layer)
-        move = relative_distance(self._embed(BESIDE[:1])[0], rows[0])
+        # In as large a batch: what moves beside any text, or is another alone, is invariance's to tell.
+        move = relative_distance(self._embed([BESIDE[0], BESIDE[1], BESIDE[1]])[0], rows[0])
         if move <= self._move:
             return None
         what = f"moves the embedding of its neighbour by {move:.2g}, {self._move:g} is declared"

@@ -8,6 +8,7 @@ To add a variation, write a function from a subject and texts to pairs, and desc
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -32,7 +33,8 @@ Texts = tuple[str, ...]
 BATCH = 32
 # More than the usual batch size, beyond which some encoders begin to split.
 CROWD = 64
-CALLERS = 4
+# How often each of the callers that call at once asks for its texts.
+TRIALS = 4
 # Seconds that callers get beyond twenty times what they take one after the other, before they count as blocked.
 PATIENCE = 30.0
 # Two embeddings nearer than this share of how far one has moved are the same one.
@@ -204,6 +206,14 @@ def crowd() -> Texts:
 
 
 @cache
+def as_long() -> Texts:
+    """One sentence with its words in many orders: texts of one length, beside which none is padded."""
+    words, draw = crowd()[0].split(), random.Random(0)
+    orders = (draw.sample(words, len(words)) for _ in range(4 * BATCH))
+    return tuple(dict.fromkeys(map(" ".join, orders)))[:BATCH]
+
+
+@cache
 def longest() -> str:
     """A passage of some 250 words, beside which every shorter text is padded."""
     return max((case.anchor for case in fixed_cases(500)), key=len)
@@ -271,9 +281,16 @@ def _truncation(subject: Subject, texts: Texts) -> Iterator[Pair]:
 
 
 def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
-    parts = [part for start in range(CALLERS) if (part := texts[start::CALLERS])]
+    count = subject.encoder.callers
+    parts = [part for start in range(count) if (part := texts[start::count])]
+
+    def ask(number: int) -> FloatArray:
+        # Every second caller asks for one text at a time, as most users do: an encoder may put these together itself.
+        part = parts[number]
+        return np.concatenate([subject.encode([text]) for text in part]) if number % 2 else subject.encode(part)
+
     started = time.monotonic()
-    expected = [subject.encode(part) for part in parts]
+    expected = [ask(number) for number in range(len(parts))]
     serial = time.monotonic() - started
     found: list[list[FloatArray]] = [[] for _ in parts]
     failures: list[Exception] = []
@@ -282,7 +299,7 @@ def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
     def call(number: int) -> None:
         try:
             together.wait()
-            found[number] = [subject.encode(parts[number]) for _ in range(CALLERS)]
+            found[number] = [ask(number) for _ in range(TRIALS)]
         except Exception as error:
             failures.append(error)
 
@@ -290,7 +307,7 @@ def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
     callers = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(parts))]
     for caller in callers:
         caller.start()
-    until = time.monotonic() + PATIENCE + 20 * CALLERS * serial
+    until = time.monotonic() + PATIENCE + 20 * TRIALS * serial
     for caller in callers:
         caller.join(max(0.0, until - time.monotonic()))
     if failures:
@@ -340,7 +357,7 @@ VARIATIONS: Mapping[str, Variation] = {
         "in a batch of many, compared with alone",
         "the rest of its batch reaches its result, as padding does, or results that are put in another's place",
         most=1,
-        always=lambda: (crowd(),),
+        always=lambda: (crowd(), as_long()),
     ),
     "position": Variation(
         _position, _one, "in last place, compared with first", "the place in the batch reaches the result"
@@ -381,7 +398,13 @@ VARIATIONS: Mapping[str, Variation] = {
         _truncation, _one, "by text beyond the limit of length", "text beyond the limit is read", exact=True, most=2
     ),
     "concurrency": Variation(
-        _concurrency, _many, "while other threads call the encoder", "calls share state that they change", most=1
+        _concurrency,
+        _many,
+        "while other threads call the encoder",
+        "calls share state that they change, or answers are put together and taken apart wrongly",
+        most=1,
+        always=lambda: (crowd(), as_long()),
+        shrinks=False,
     ),
 }
 

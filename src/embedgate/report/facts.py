@@ -15,20 +15,37 @@ def names_together(names: Iterable[str | None]) -> str:
     return _BOTH.join(dict.fromkeys(filter(None, names)))
 
 
-def prompt_lines(facts: dict[str, Any]) -> list[str]:
+def lines(facts: dict[str, Any]) -> list[str]:
+    """What a person is to know of a session beside its verdicts: which candidates it judged, and which prompts."""
+    return [*_candidate_lines(facts), *_prompt_lines(facts)]
+
+
+def _candidate_lines(facts: dict[str, Any]) -> list[str]:
+    """Where the candidates come from, and which files in the model's folder were not gated."""
+    told = [
+        f"{each['combination']} is {each['origin']}"
+        + (f" (SHA-256 {each['identity']['sha256'][:12]})" if "sha256" in each["identity"] else "")
+        for each in facts.get("candidates", ())
+    ]
+    if left := facts.get("not_gated"):
+        told.append(f"not gated, in the model's folder: {', '.join(left)}; --gate-shipped gates these files, too")
+    return told
+
+
+def _prompt_lines(facts: dict[str, Any]) -> list[str]:
     """Which prompt the texts of each dataset were encoded with; nothing of a model that has none."""
-    lines = []
+    told = []
     for dataset in facts.get("datasets", ()):
         prompts = dataset.get("prompts", {})
         if any(prompt["text"] or prompt["given"] for prompt in prompts.values()):
             shown = ", ".join(f"{role} {_shown(prompt)}" for role, prompt in prompts.items())
-            lines.append(f"prompts of {dataset['name']}: {shown}")
+            told.append(f"prompts of {dataset['name']}: {shown}")
     if unused := facts.get("unused_prompt"):
-        lines.append(
+        told.append(
             f"documents have no prompt: encode_document looks up 'document', and the model has {unused!r}; "
             f"--gate-prompt=document={unused} uses that"
         )
-    return lines
+    return told
 
 
 def _shown(prompt: dict[str, Any]) -> str:

@@ -11,7 +11,7 @@ from embedgate.core.judgement import Judgement, megabytes, printable, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import columns, stored
 from embedgate.report.columns import COMBINATION, VERDICT, Table
-from embedgate.report.facts import prompt_lines
+from embedgate.report.facts import lines as fact_lines
 from embedgate.report.records import ExpectedFailure
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
@@ -52,8 +52,8 @@ def render(summary: Summary) -> str:
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
-    if prompts := prompt_lines(facts):
-        lines += [*(f"- {escape(line)}" for line in prompts), ""]
+    if told := [*summary.remarks, *fact_lines(facts)]:
+        lines += [*(f"- {escape(line)}" for line in told), ""]
     if facts.get("index"):
         lines += [f"Index: {escape(facts['index'])}", ""]
     for title, found in summary.sections:

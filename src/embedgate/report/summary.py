@@ -222,6 +222,11 @@ class Summary:
         found = (("Failures", self.judgements("fail")), ("Inconclusive", unsettled))
         return [(title, judgements) for title, judgements in found if judgements]
 
+    @property
+    def remarks(self) -> list[str]:
+        """What a reader of the verdicts must know of how combinations were asked, one line each."""
+        return [f"{row.combination}: {note}" for row in self.ran if row.run for note in row.run.evidence.notes]
+
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict, those that failed as expected apart."""
         return [j for row in (*self.rows, self.upgrade) for j in row.counted if j.verdict == verdict]

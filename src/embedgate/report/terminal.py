@@ -14,9 +14,8 @@ from rich.text import Text
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, printable
-from embedgate.report import columns, stored
+from embedgate.report import columns, facts, stored
 from embedgate.report.columns import VERDICT, Table
-from embedgate.report.facts import prompt_lines
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
@@ -72,14 +71,14 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
 
 
 def _head(console: Console, summary: Summary) -> None:
-    facts = summary.facts
-    if not facts:
+    known = summary.facts
+    if not known:
         return
-    model, machine = facts["model"], facts["machine"]
+    model, machine = known["model"], known["machine"]
     console.print(
         escape(
-            f"{model['name']} ({model['fingerprint'][:12]}) on {facts['profile']} ({_chips(machine)}), "
-            f"{facts['threads']} threads, {facts['texts']} texts"
+            f"{model['name']} ({model['fingerprint'][:12]}) on {known['profile']} ({_chips(machine)}), "
+            f"{known['threads']} threads, {known['texts']} texts"
         ),
         soft_wrap=True,
     )
@@ -136,7 +135,8 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
     lines += [Text(line, style="yellow") for line in summary.stale]
-    lines += [Text(printable(line), style="dim") for line in prompt_lines(summary.facts)]
+    told = (*summary.remarks, *facts.lines(summary.facts))
+    lines += [Text(printable(line), style="dim") for line in told]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]

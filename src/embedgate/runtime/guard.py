@@ -98,6 +98,7 @@ class GuardedEncoder(Encoder):
     def __init__(self, inner: Encoder, combination: Combination, guard: Guard) -> None:
         self.stability = inner.stability
         self.by_role = inner.by_role
+        self.callers = inner.callers
         self.inputs = inner.inputs
         self._inner: Encoder | None = inner
         self._combination = combination

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 
-from embedgate.candidates import sources_of
-from embedgate.candidates.files import shipped
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.model import DEFAULT_MODEL, Model, resolve
@@ -14,7 +12,10 @@ from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
+from embedgate.deployed import source_of, sources_of
+from embedgate.deployed.files import shipped
 from embedgate.encoders.registry import Registry
+from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
@@ -66,6 +67,12 @@ class Plan:
     def model(self) -> Model:
         """The model to gate, found and checked once."""
         return self.found or _model(self.settings)
+
+    @cached_property
+    def candidates(self) -> tuple[Source, ...]:
+        """What makes the encoders of those combinations that come from elsewhere: from a file, a folder, a server."""
+        found = (self.registry.source(combination) for combination in self.combinations)
+        return tuple(source for source in found if source.origin)
 
     @cached_property
     def incumbent(self) -> Model | None:
@@ -180,13 +187,18 @@ class Plan:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
         model, sources = None, []
-        if settings.candidates or settings.shipped:
+        if settings.candidates or settings.shipped or settings.reference:
             model = _model(settings)
-            shipped = _shipped(model) if settings.shipped else []
-            sources = sources_of((*settings.candidates, *shipped), model)
+            found = _shipped(model) if settings.shipped else []
+            sources = sources_of((*settings.candidates, *found), model)
             for source in sources:
                 registry.add_source(source)
-        asked = [source.combination for source in sources]
+        if model is not None and settings.reference:
+            chosen = _reference(settings, model, registry)
+            registry.judge_against(chosen)
+            # What was measured against another reference is a baseline of its own.
+            model = replace(model, name=f"{model.name}.against.{chosen}")
+        asked = [registry.named(source.combination.id) for source in sources]
         globs = settings.combinations or tuple(c.id for own in asked for c in (own.reference, own))
         combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
         return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)
@@ -194,6 +206,27 @@ class Plan:
 
 def _model(settings: Settings) -> Model:
     return resolve(settings.model, chosen_prompts(settings.prompts))
+
+
+def _reference(settings: Settings, model: Model, registry: Registry) -> Combination:
+    """What everything is judged against: a combination of that id, else a candidate of its own.
+
+    Raises:
+        GateError: If there is no such candidate, or an incumbent is to run as the reference as well.
+    """
+    text = str(settings.reference)
+    if settings.incumbent is not None:
+        cause = "--gate-reference and --gate-incumbent were both given, and an incumbent runs in torch's fp32"
+        raise GateError(cause, "give one of them")
+    known = next((combination for combination in registry if combination.id == text), None)
+    if known is None:
+        source = source_of(text, model, "--gate-reference")
+        registry.add_source(source)
+        known = source.combination
+    if not registry.source(known).answers_any_text:
+        cause = f"--gate-reference {text} is stored vectors, which know their own texts alone"
+        raise GateError(cause, "name a combination, a file, a folder or a server")
+    return known
 
 
 def _shipped(model: Model) -> list[str]:

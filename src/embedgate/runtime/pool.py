@@ -14,8 +14,8 @@ from embedgate.core.errors import BuildError, one_line
 from embedgate.core.model import Model
 from embedgate.core.roles import STS
 from embedgate.encoders import BuildContext, Encoder, InRole, gpu
+from embedgate.encoders.lengths import has_limit, of_length
 from embedgate.encoders.registry import Registry
-from embedgate.properties.contract import has_limit, of_length
 from embedgate.properties.invariance import Subject
 from embedgate.runtime.guard import Guard
 

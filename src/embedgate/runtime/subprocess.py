@@ -146,10 +146,10 @@ def _trouble(error: Exception, id_: str) -> _Answer[Any]:
 
 
 def _measure(session: Session, request: _Request) -> Any:
-    combination = Combination.parse(request.combination)
-    if combination not in tuple(session.plan.registry):
+    combination = next((each for each in session.plan.registry if each.id == request.combination), None)
+    if combination is None:
         raise GateError(
-            f"{combination} is not known in a fresh process",
+            f"{request.combination} is not known in a fresh process",
             "add it in the conftest.py of the folder that pytest is called in, or in a plugin",
         )
     if request.what == "footprint":

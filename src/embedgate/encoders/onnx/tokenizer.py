@@ -112,6 +112,25 @@ class Tokenizer:
         """Token ids of each text without padding, int64 `[tokens]`, special tokens included."""
         return [np.asarray(ids, dtype=np.int64) for ids in self._tokenized(texts)["input_ids"]]
 
+    def cut(self, text: str, most: int) -> str:
+        """What is left of a text that is cut so that it has so many tokens at most; all of it where it has no more."""
+        if self._length(text) <= most:
+            return text
+        made = self._tokenizer(
+            text, truncation=True, max_length=most, return_offsets_mapping=True, return_special_tokens_mask=True
+        )
+        spans = zip(made["offset_mapping"], made["special_tokens_mask"], strict=True)
+        own = [span for span, special in spans if not special]
+        if self._tokenizer.truncation_side == "left":
+            pieces = (text[start:] for start, _ in own)
+        else:
+            pieces = (text[:end] for _, end in reversed(own))
+        # A word that is cut may have more tokens than it had of the whole.
+        return next((piece for piece in pieces if self._length(piece) <= most), "")
+
+    def _length(self, text: str) -> int:
+        return len(self._tokenizer(text, truncation=False, verbose=False)["input_ids"])
+
     def batches(self, texts: Sequence[str], batch_size: int) -> Iterator[Batch]:
         """Batches of texts, the longest first, so that trouble with memory comes at once and padding is little.
 

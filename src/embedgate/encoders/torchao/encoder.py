@@ -19,9 +19,16 @@ from torchao.quantization import (
 
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model
+from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.loading import PROBE, load
-from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, is_product, weight_of, without_cuda
+from embedgate.encoders.sentence_transformer import (
+    SentenceTransformerEncoder,
+    is_product,
+    products_of,
+    weight_of,
+    without_cuda,
+)
 
 REST = {"cpu": torch.float32, "cuda": torch.bfloat16}
 # The operators that multiply in 8 bits; torchao asks for int8 on CUDA by `out_dtype`, and for fp8 by mslk where it is.
@@ -64,13 +71,21 @@ class TorchaoEncoder(SentenceTransformerEncoder):
         """Tells what really ran. cuBLAS has no int8 kernel for 16 rows or fewer, so a short text is told apart."""
         found = super().evidence()
         kernels = KERNELS[self._combination.weight_precision]
-        # A product after pooling has a row per text.
-        short, batch = (_done(kernels, partial(self.encode, texts)) for texts in (["Short."], [PROBE] * 32))
-        products = sum(found.products.values())
+        # Of several routes, the one that lacks most; else the one that has most.
+        ran = (self._ran(kernels, role) for role in self._ways())
+        products, short, batch = max(ran, key=lambda counts: (counts[0] - counts[2], counts[0]))
         details = {**found.details, "8-bit kernels": {"one short text": short, "a batch": batch, "of": products}}
         problem = f"an 8-bit kernel ran for {batch} of {products} products: torchao computed the others in float"
         problems = found.problems if batch >= products else (*found.problems, problem)
         return replace(found, details=details, problems=problems)
+
+    def _ran(self, kernels: Collection[str], role: Role) -> tuple[int, int, int]:
+        """Products on the route of a role, and how many of them 8-bit kernels do, of one short text and of a batch."""
+        products = products_of(self._model, partial(self.encode_as, role, [PROBE]))
+        # A product after pooling has a row per text.
+        batches = (["Short."], [PROBE] * 32)
+        short, batch = (_done(kernels, partial(self.encode_as, role, texts)) for texts in batches)
+        return sum(products.values()), short, batch
 
 
 class _Done(TorchDispatchMode):  # type: ignore[no-untyped-call]

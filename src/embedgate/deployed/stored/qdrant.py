@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.candidates.stored.rows import TEXTS, Layout, Reader, Rows, role_of, vectors_of
-from embedgate.candidates.stored.tables import Asked, column
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
 from embedgate.data import columns
 from embedgate.data.rows import Table, shown
+from embedgate.deployed.stored.rows import TEXTS, Layout, Reader, Rows, role_of, vectors_of
+from embedgate.deployed.stored.tables import Asked, column
 
 PREFIX = "qdrant:"
 FORM = "write qdrant:FOLDER#COLLECTION"

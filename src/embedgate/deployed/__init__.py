@@ -55,36 +55,46 @@ class Kind:
         return found
 
 
-def _ends(*suffixes: str, begins: str = "\0") -> Callable[[str], bool]:
-    return lambda where: where.lower().endswith(suffixes) or where.startswith(begins)
+def _starts(*prefixes: str) -> Callable[[str], bool]:
+    return lambda where: where.lower().startswith(prefixes)
+
+
+def _ends(*suffixes: str) -> Callable[[str], bool]:
+    return lambda where: where.lower().endswith(suffixes)
+
+
+def _stored(where: str) -> bool:
+    return _starts("qdrant:")(where) or _ends(".parquet", ".jsonl", ".npy")(where)
 
 
 KINDS = (
+    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
-        _ends(".parquet", ".jsonl", ".npy", begins="qdrant:"),
+        _stored,
         "stored",
     ),
     Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),
 )
 
 
-def source_of(text: str, model: Model) -> Source:
+def source_of(text: str, model: Model, flag: str = FLAG) -> Source:
     """What makes the encoder of a candidate.
 
     Args:
         text: The candidate, as `--gate-candidate` takes it.
         model: The model to gate.
+        flag: The option that it was given by, for messages.
 
     Raises:
         GateError: If it is of no kind that is known, or there is no such candidate.
     """
-    spec = Spec.parse(text)
+    spec = Spec.parse(text, flag)
     kind = next((kind for kind in KINDS if kind.fits(spec.where)), None)
     if kind is None:
-        raise GateError(f"{FLAG} {spec.where} is of no kind that embedgate gates", f"give {known()}")
+        raise GateError(f"{flag} {spec.where} is of no kind that embedgate gates", f"give {known()}")
     return kind.source(spec, model)
 
 

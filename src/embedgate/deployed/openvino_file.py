@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -12,13 +13,13 @@ from typing import Any
 import numpy as np
 import openvino as ov
 
-from embedgate.candidates import files
-from embedgate.candidates.pipeline import Pipeline, Port, Values
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
-from embedgate.encoders import BuildContext, Encoder, FloatArray, Stages
+from embedgate.deployed import files
+from embedgate.deployed.pipeline import Pipeline, Port, Values
+from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.openvino.encoder import OpenVINOEncoder, compiled
 from embedgate.encoders.sources import Source
 
@@ -158,3 +159,12 @@ class OpenVINOFileEncoder(OpenVINOEncoder):
     def stages(self, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts; see `Encoder.stages`."""
         return self._pipeline.stages(texts)
+
+    def evidence(self) -> Evidence:
+        """Tells what really ran; of a type that OpenVINO has chosen, what to do about it."""
+        found, id_ = super().evidence(), self._combination
+        if not found.problems or id_.weight_precision != "fp32" or "bfloat16" not in found.products:
+            return found
+        advice = "OpenVINO infers in bfloat16 where a CPU has it: write ::infers_in=fp32 and serve it so (INFERENCE_"
+        advice += "PRECISION_HINT), or expect it by ::promise=bf16"
+        return replace(found, problems=(*found.problems, advice))

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from functools import cached_property
 from typing import Any
 
-from embedgate.candidates import files
 from embedgate.core.combination import Combination
 from embedgate.core.model import Model, resolve
 from embedgate.core.model_files import json_of
 from embedgate.core.spec import Spec
+from embedgate.deployed import files
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.sources import Source
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from embedgate.candidates import files
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, one_line
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
+from embedgate.deployed import files
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.onnx.graph import Graph, locations, read_graph, tensor_bytes
 from embedgate.encoders.registry import backend_named
@@ -131,6 +131,6 @@ class OnnxFile(Source):
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Loads the file; see `Source.build`."""
-        from embedgate.candidates.onnx_encoder import OnnxFileEncoder
+        from embedgate.deployed.onnx_encoder import OnnxFileEncoder
 
         return OnnxFileEncoder(model, self._parts[0], self.combination, context, self.origin, self._output)

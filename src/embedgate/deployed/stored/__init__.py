@@ -10,17 +10,17 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.candidates.files import refuse_pointer
-from embedgate.candidates.stored.arrays import ArrayRows
-from embedgate.candidates.stored.qdrant import PREFIX, QdrantRows
-from embedgate.candidates.stored.rows import KNOWN_ROLES, Layout, Reader, Rows
-from embedgate.candidates.stored.tables import Asked, JsonRows, ParquetRows
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, DataError, GateError
 from embedgate.core.model import Model
 from embedgate.core.model_files import sha256_of
 from embedgate.core.roles import Input, Role
 from embedgate.core.spec import FLAG, Spec
+from embedgate.deployed.files import refuse_pointer
+from embedgate.deployed.stored.arrays import ArrayRows
+from embedgate.deployed.stored.qdrant import PREFIX, QdrantRows
+from embedgate.deployed.stored.rows import KNOWN_ROLES, Layout, Reader, Rows
+from embedgate.deployed.stored.tables import Asked, JsonRows, ParquetRows
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability
 from embedgate.encoders.sources import Source
 

@@ -14,12 +14,12 @@ from helpers import indexes
 from helpers.faults import cls_pooling, load
 from helpers.prompted import with_prompts
 
-from embedgate.candidates import source_of
 from embedgate.checks.approvals import Approvals
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Judgement
 from embedgate.core.roles import Input
 from embedgate.data import load_bundled
+from embedgate.deployed import source_of
 from embedgate.vectors.codes import Ranges, decode, quantize
 
 ROWS = 60
@@ -308,6 +308,10 @@ class TestSession:
         assert run.evidence.library.startswith("pyarrow ")
         with pytest.raises(GateError, match="there is no stored vector of a text"):
             context.session.embed(run, [Input("another text", "document")])
+
+    def test_they_are_no_reference(self, context_with, made, few):
+        with pytest.raises(GateError, match="is stored vectors, which know their own texts alone; name a combination"):
+            context_with(candidates=(made["half"],), reference=made["sound"], data=(str(few),))
 
     def test_nothing_is_approved_of_them(self, context):
         context.session.run(context.plan.stored[0])

@@ -11,7 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.candidates.stored.rows import (
+from embedgate.core.errors import DataError, one_line
+from embedgate.core.roles import DOCUMENT, Input
+from embedgate.data import columns as cells
+from embedgate.data.rows import Row, Table, lines, parse_object, shown
+from embedgate.deployed.stored.rows import (
     ROLE,
     TEXTS,
     VECTORS,
@@ -22,10 +26,6 @@ from embedgate.candidates.stored.rows import (
     vector_of,
     vectors_of,
 )
-from embedgate.core.errors import DataError, one_line
-from embedgate.core.roles import DOCUMENT, Input
-from embedgate.data import columns as cells
-from embedgate.data.rows import Row, Table, lines, parse_object, shown
 
 # Rows of a Parquet file that are decoded at a time.
 BATCH = 4096

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import numpy as np
 
-from embedgate.candidates.stored.rows import Codes, Layout, Reader, Rows
-from embedgate.candidates.stored.tables import json_texts
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
 from embedgate.data.rows import lines
+from embedgate.deployed.stored.rows import Codes, Layout, Reader, Rows
+from embedgate.deployed.stored.tables import json_texts
 
 SAVE = "save the vectors, a row each, by numpy.save(file, matrix, allow_pickle=False)"
 GIVE = "name the file of its texts, one a line in the order of the rows: texts=FILE"

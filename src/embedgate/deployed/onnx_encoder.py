@@ -10,10 +10,10 @@ from pathlib import Path
 import numpy as np
 from onnx import TensorProto
 
-from embedgate.candidates.pipeline import Pipeline, Port, Values
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
+from embedgate.deployed.pipeline import Pipeline, Port, Values
 from embedgate.encoders import BuildContext, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.onnx.graph import Graph, read_graph

@@ -1,0 +1,183 @@
+"""Asks a server over HTTP: with a limit of time, a token that is never shown, and a few more tries where that helps."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import httpx
+import msgspec
+
+from embedgate.core.errors import ResourceError
+from embedgate.core.judgement import shorten
+from embedgate.deployed.server.address import Address
+
+# Seconds before each further try.
+PAUSES = (0.1, 0.4, 1.0)
+# The longest pause that a server may ask for, in seconds.
+LONGEST_PAUSE = 5.0
+# Seconds to connect in.
+CONNECT = 5.0
+# Answers that another try may mend: too many requests, and not ready.
+BUSY = (429, 503)
+# Of a route or method that is not there.
+NO_ROUTE = (404, 405)
+# Answers that are about whoever asks, and of what stands between.
+CLOSED = {401: "not authorized", 403: "forbidden", 407: "a proxy asks for a login", 502: "bad gateway", 504: "timeout"}
+# Characters of an answer that messages show.
+SHOWN = 160
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A server's answer.
+
+    Attributes:
+        asked: The method and URL, as in `POST http://host/embed`.
+        status: The status of HTTP.
+        content: The body.
+        headers: The headers.
+        said: What it says of itself where it is no success, in a few words.
+    """
+
+    asked: str
+    status: int
+    content: bytes
+    headers: Mapping[str, str]
+    said: str = ""
+
+    @property
+    def ok(self) -> bool:
+        """Whether it is a success."""
+        return 200 <= self.status < 300
+
+    @property
+    def told(self) -> str:
+        """The answer in one line, as in `POST http://host/embed answered 400: too long`."""
+        return f"{self.asked} answered {self.status}{f': {self.said}' if self.said else ''}"
+
+    def json(self) -> Any:
+        """The body as JSON; NaN is let through, to be told as what it is. None where it is no JSON."""
+        try:
+            return msgspec.json.decode(self.content)
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            pass
+        try:
+            return json.loads(self.content)
+        except ValueError:
+            return None
+
+
+class Client:
+    """Asks one server. Several threads may use it at once.
+
+    Args:
+        address: Where it is.
+        timeout: Seconds that an answer may take.
+        token: Sent as the bearer token; empty for none.
+        pause: Waits so many seconds.
+
+    Attributes:
+        address: Where it is.
+    """
+
+    def __init__(
+        self, address: Address, timeout: float, token: str = "", pause: Callable[[float], None] = time.sleep
+    ) -> None:
+        self.address = address
+        self._timeout = timeout
+        self._token = token
+        self._pause = pause
+        self._http = httpx.Client(
+            timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT)),
+            headers={"Authorization": f"Bearer {token}"} if token else {},
+            follow_redirects=False,
+            trust_env=not address.is_local,
+            limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
+        )
+
+    def get(self, route: str) -> Answer:
+        """Gets a route that a server may have or not, such as `/info`.
+
+        Raises:
+            ResourceError: If the server does not answer.
+        """
+        return self._ask("GET", route, None)
+
+    def post(self, route: str, body: Mapping[str, Any]) -> Answer:
+        """Posts JSON to a route.
+
+        Raises:
+            ResourceError: If the server does not answer, lets nobody in, or sends elsewhere.
+        """
+        # In ASCII, which holds whatever Python does: half of a surrogate pair has no UTF-8.
+        answer = self._ask("POST", route, json.dumps(body).encode("ascii"))
+        if 300 <= answer.status < 400:
+            to = self._shown(answer.headers.get("location", "nowhere").partition("?")[0])
+            raise ResourceError(f"{answer.asked} redirects to {to}, and redirects are not followed", "give that URL")
+        if answer.status in CLOSED:
+            step = "see the server's log"
+            if answer.status in (401, 403):
+                step = "name the environment variable that holds its token: ::token_env=NAME"
+                step = "correct the token in the variable that token_env names" if self._token else step
+            raise ResourceError(answer.told if answer.said else f"{answer.told} ({CLOSED[answer.status]})", step)
+        return answer
+
+    def close(self) -> None:
+        """Closes its connections."""
+        self._http.close()
+
+    def _ask(self, method: str, route: str, content: bytes | None) -> Answer:
+        url = f"{self.address.root}{route}"
+        response = self._sent(method, url, content)
+        answer = Answer(f"{method} {url}", response.status_code, response.content, response.headers)
+        if answer.ok:
+            return answer
+        return replace(answer, said=self._shown(_reason(answer.json()) or response.text))
+
+    def _sent(self, method: str, url: str, content: bytes | None) -> httpx.Response:
+        """The first response that another try would not mend."""
+        pauses: Iterator[float] = iter(PAUSES)
+        while True:
+            try:
+                response = self._http.request(
+                    method, url, content=content, headers={"Content-Type": "application/json"} if content else {}
+                )
+            except httpx.TimeoutException as error:
+                limit = self._timeout if not isinstance(error, httpx.ConnectTimeout) else min(self._timeout, CONNECT)
+                cause = f"{method} {url} was not answered within {limit:g} seconds"
+                raise ResourceError(cause, "see the server's log, or allow more: ::timeout=SECONDS") from None
+            except httpx.TransportError as error:
+                trouble, again = f"{type(error).__name__}: {self._shown(str(error))}", 0.0
+                if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                    step = "give the server a certificate that this machine trusts, or name its CA in SSL_CERT_FILE"
+                    raise ResourceError(f"{url} cannot be trusted ({trouble})", step) from None
+            else:
+                if response.status_code not in BUSY:
+                    return response
+                trouble = f"{response.status_code}: {self._shown(response.text)}".rstrip(": ")
+                again = _asked_pause(response.headers.get("retry-after", ""))
+            pause = next(pauses, None)
+            if pause is None:
+                cause = f"no answer to {method} {url} in {len(PAUSES) + 1} tries ({trouble})"
+                raise ResourceError(cause, "start the server, see its log, or correct the URL")
+            self._pause(max(pause, min(again, LONGEST_PAUSE)))
+
+    def _shown(self, text: str) -> str:
+        """What a server says, on one short line, without the token."""
+        return shorten(text.replace(self._token, "***") if self._token else text, SHOWN)
+
+
+def _asked_pause(text: str) -> float:
+    """The seconds that `Retry-After` asks for; 0 where it names a date or nothing."""
+    return float(text) if text.isdecimal() else 0.0
+
+
+def _reason(found: Any) -> str:
+    """What an error says, in the forms that servers give it."""
+    while isinstance(found, dict):
+        found = next((found[key] for key in ("error", "message", "detail", "error_type") if found.get(key)), None)
+    return found if isinstance(found, str) else json.dumps(found) if found else ""
