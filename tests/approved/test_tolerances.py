@@ -184,6 +184,9 @@ def test_the_committed_file_starts_from_mlperf() -> None:
 
 
 class TestStored:
+    def test_what_older_files_do_not_say_is_embedgates_own(self, tmp_path):
+        assert load(tmp_path, WHOLE + self.TABLES).stored("float32", "rows_kept") == 0.99
+
     TABLES = """
 [stored]
 default = { kept_at_10 = 0.95, graph_kept_at_10 = 0.9, within_ranges = 0.99, ndcg_at_10 = 0.02, recall_at_10 = 0.03 }

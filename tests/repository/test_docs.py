@@ -19,7 +19,9 @@ import tomllib
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
+from helpers import indexes
 from helpers.docs import FOLDERS, Names, Page, broken_links, pages, unlisted
 from helpers.paths import ROOT, TESTS
 
@@ -164,6 +166,7 @@ def clone(tmp_path_factory, minilm) -> Path:
     for name in ("my/pairs.csv", "stsb/test.csv", "few.jsonl", "my.jsonl"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(table if name.endswith("csv") else lines, "utf-8")
+    indexes.parquet(folder / "index.parquet", ["a text"], np.ones((1, 384), np.float32))
     (folder / "cranfield").symlink_to(ROOT / "fixtures/data/passages")
     (folder / "out").mkdir()
     (folder / "out/report.json").write_text('{"libraries": {"torch": "0"}}', "utf-8")

@@ -84,7 +84,7 @@ def reference(plan: Plan) -> Sequence[Combination]:
 
 def local(plan: Plan) -> Sequence[Combination]:
     """Every combination but servers, whose memory, bytes and tokens no client sees."""
-    return [combination for combination in plan.combinations if plan.registry.source(combination).local]
+    return [combination for combination in plan.encoding if plan.registry.source(combination).local]
 
 
 def local_candidates(plan: Plan) -> Sequence[Combination]:

@@ -30,6 +30,10 @@ FLOATS = ("float32", "float16")
 UNIT = 1e-3
 # Standard errors within which the share of differing signs is chance.
 STANDARD_ERRORS = 3.0
+# Rows from which steps are read, how far off one a value may lie, and in which share of the dimensions.
+FEWEST_FOR_STEPS = 32
+OFF_STEP = 0.1
+MOST_DIMENSIONS = 0.9
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,6 +115,21 @@ class Drawn:
             kept = np.minimum(mine, theirs) >= self.length * np.maximum(mine, theirs)
         serves = self.similarity is COSINE or self.source.dims is not None
         return np.asarray(kept | (np.abs(mine - 1) < UNIT)) if serves else np.asarray(kept)
+
+    @property
+    def has_steps(self) -> bool:
+        """Whether floats lie on at most 256 steps in nearly every dimension, as decoded 8-bit codes do."""
+        sound = self.vectors[np.isfinite(self.vectors).all(axis=1)].astype(np.float64)
+        if self.precision not in FLOATS or len(sound) < FEWEST_FOR_STEPS:
+            return False
+        found = 0
+        for column in sound.T:
+            values = np.unique(column)
+            gaps = np.diff(values)
+            if len(gaps) and values[-1] - values[0] <= 255.5 * gaps.min():
+                places = (values - values[0]) / gaps.min()
+                found += bool(np.abs(places - places.round()).max() < OFF_STEP)
+        return bool(found > MOST_DIMENSIONS * sound.shape[1])
 
     @property
     def lengths(self) -> npt.NDArray[np.float64]:

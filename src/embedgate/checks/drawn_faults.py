@@ -13,7 +13,7 @@ import numpy as np
 
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
-from embedgate.checks.drawn import Drawn, encoded_as
+from embedgate.checks.drawn import Drawn, Marks, encoded_as
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Diagnosis
 from embedgate.diagnosis.prompts import wrong_ways
@@ -122,7 +122,7 @@ def lengths(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
     """Vectors of the right direction and another length."""
     right = drawn.as_stored(drawn.today)
     hit = drawn.points_at(right[list(left)], left)
-    found = tuple(place for place, is_hit in zip(left, hit, strict=True) if is_hit)
+    found = tuple(_where(hit, left))
     if not found:
         return
     mine, theirs = drawn.lengths[list(found)], np.linalg.norm(right[list(found)], axis=1)
@@ -149,28 +149,28 @@ def _before_normalisation(context: Context, case: Case, drawn: Drawn, places: Se
 
 def shifted(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
     """Vectors that belong to the texts a few rows on."""
+    numbers = {place: int(drawn.rows.numbers[place]) for place in left}
+    # At once, since a store may have to be read from its beginning.
+    near = drawn.source.reader.take(sorted({number + by for number in numbers.values() for by in SHIFTS}))
+    others = {int(number): each for number, each in zip(near.numbers, near.inputs, strict=True)}
 
     def moved(places: Sequence[int], by: int) -> list[int]:
         """The places whose vectors are those of the texts so many rows on."""
-        ahead = drawn.source.reader.take(sorted({int(drawn.rows.numbers[place]) + by for place in places}))
-        row = {int(number): place for place, number in enumerate(ahead.numbers)}
-        there = [place for place in places if int(drawn.rows.numbers[place]) + by in row]
+        there = [place for place in places if numbers[place] + by in others]
+        asked = [others[numbers[place] + by] for place in there]
         if not there:
             return []
-        asked = [ahead.inputs[row[int(drawn.rows.numbers[place]) + by]] for place in there]
         right = drawn.as_stored(context.session.embed(context.reference_of_own(case), asked))
-        hit = drawn.points_at(right, there)
-        others = np.array([one.text != drawn.rows.inputs[place].text for one, place in zip(asked, there, strict=True)])
-        return [place for place, is_hit in zip(there, hit & others, strict=True) if is_hit]
+        return _where(drawn.points_at(right, there), there)
 
-    probes = _spread(left)
+    rest = list(left)
     for by in SHIFTS:
-        if len(moved(probes, by)) > len(probes) // 2:
-            found = tuple(moved(left, by))
+        if moved(_spread(rest), by):
+            found = moved(rest, by)
             about = f"hold the vectors of the texts {counted(abs(by), 'row')} further {'down' if by > 0 else 'up'}"
             step = "look for a line that only one side has, such as a header; then join texts and vectors again"
-            yield Explained("order", about, step, found)
-            return
+            yield Explained("order", about, step, tuple(found))
+            rest = [place for place in rest if place not in found]
 
 
 def exchanged(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
@@ -179,7 +179,7 @@ def exchanged(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterat
     scores = _unit(drawn.vectors[list(left)]) @ _unit(right).T
     owners = dict(zip(left, scores.argmax(axis=1).tolist(), strict=True))
     hit = drawn.points_at(right[list(owners.values())], left)
-    found = tuple(place for place, is_hit in zip(left, hit, strict=True) if is_hit)
+    found = tuple(_where(hit, left))
     if found:
         shown = ", ".join(f"{_number(drawn, place)} that of {_number(drawn, owners[place])}" for place in found[:SHOWN])
         about = f"hold the vectors of other rows' texts ({shown})"
@@ -197,7 +197,7 @@ def prompts(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
             texts = [drawn.rows.inputs[place].text for place in places]
             wrong = encoded_as(context, case, wrong_ways(roles, role)[way].role, texts)
             hit = drawn.points_at(drawn.as_stored(wrong), places)
-            return [place for place, is_hit in zip(places, hit, strict=True) if is_hit]
+            return _where(hit, places)
 
         for way, named in enumerate(wrong_ways(roles, role)):
             probes = _spread(mine)
@@ -219,7 +219,7 @@ def of_the_incumbent(context: Context, _: Case, drawn: Drawn, left: Sequence[int
     if theirs.shape[1] != drawn.vectors.shape[1]:
         return
     hit = drawn.points_at(theirs, left)
-    if found := tuple(place for place, is_hit in zip(left, hit, strict=True) if is_hit):
+    if found := tuple(_where(hit, left)):
         yield Explained("codes", f"hold the vectors of {run.model.name}, the incumbent", EMBED, found)
 
 
@@ -227,14 +227,27 @@ def signs(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[E
     """Vectors that are no more than signs."""
     right = np.sign(drawn.as_stored(drawn.today[list(left)]))
     hit = drawn.points_at(right, left)
-    if found := tuple(place for place, is_hit in zip(left, hit, strict=True) if is_hit):
+    if found := tuple(_where(hit, left)):
         about = f"hold the signs of the right vectors alone, in {drawn.rows.codes.dtype}"
         yield Explained("codes", about, "say what is stored (precision=binary), or store the vectors themselves", found)
 
 
+def steps(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
+    """Vectors that were made of 8-bit codes."""
+    if drawn.has_steps:
+        about = (
+            f"hold no more than 256 steps in each dimension: 8-bit codes that were decoded to {drawn.rows.codes.dtype}"
+        )
+        yield Explained("codes", about, "say what is stored: precision= and ranges=, or store the vectors", tuple(left))
+
+
+def _where(hit: Marks, places: Sequence[int]) -> list[int]:
+    return [place for place, is_hit in zip(places, hit, strict=True) if is_hit]
+
+
 def _spread(places: Sequence[int]) -> list[int]:
     """A few of the places, evenly spread."""
-    rows = np.linspace(0, len(places) - 1, min(PROBES, len(places))).astype(int)
+    rows = np.linspace(0, max(0, len(places) - 1), min(PROBES, len(places))).astype(int)
     return [places[row] for row in rows]
 
 
@@ -256,4 +269,5 @@ FINDERS: tuple[Finder, ...] = (
     exchanged,
     of_the_incumbent,
     signs,
+    steps,
 )

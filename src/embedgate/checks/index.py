@@ -162,6 +162,8 @@ def _whole(drawn: Drawn) -> str:
 def _noted(drawn: Drawn) -> str:
     """What else is read from sound vectors: coarser numbers than their type could hold."""
     codes = drawn.rows.codes
+    if drawn.has_steps:
+        return f"; no dimension has more than 256 steps, as decoded 8-bit codes have, in {codes.dtype}"
     if codes.dtype.kind == "f" and codes.dtype.itemsize > 2 and np.isfinite(codes).all():
         with np.errstate(over="ignore"):
             if np.array_equal(codes, codes.astype(np.float16).astype(codes.dtype)):

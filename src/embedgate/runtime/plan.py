@@ -223,6 +223,9 @@ def _reference(settings: Settings, model: Model, registry: Registry) -> Combinat
         source = source_of(text, model, "--gate-reference")
         registry.add_source(source)
         known = source.combination
+    if not registry.source(known).answers_any_text:
+        cause = f"--gate-reference {text} is stored vectors, which know their own texts alone"
+        raise GateError(cause, "name a combination, a file, a folder or a server")
     return known
 
 

@@ -13,10 +13,9 @@ import numpy as np
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, DataError, GateError
 from embedgate.core.model import Model
-from embedgate.core.model_files import sha256_of
 from embedgate.core.roles import Input, Role
 from embedgate.core.spec import FLAG, Spec
-from embedgate.deployed.files import refuse_pointer
+from embedgate.deployed.files import refuse_pointer, sha256_of_all
 from embedgate.deployed.stored.arrays import ArrayRows
 from embedgate.deployed.stored.qdrant import PREFIX, QdrantRows
 from embedgate.deployed.stored.rows import KNOWN_ROLES, Layout, Reader, Rows
@@ -28,7 +27,8 @@ from embedgate.encoders.sources import Source
 ROWS = 512
 PRECISIONS = {"float32": "f", "float16": "f", "int8": "i", "uint8": "u", "binary": "i", "ubinary": "u"}
 BITS = ("binary", "ubinary")
-KEYS = ("text", "vector", "texts", "role", "precision", "ranges", "dims", "rows", "seed")
+KEYS = ("role", "precision", "ranges", "dims", "rows", "seed")
+TABLE_KEYS, ARRAY_KEYS = ("text", "vector"), ("texts",)
 
 
 def source(spec: Spec, model: Model) -> StoredSource:
@@ -37,20 +37,22 @@ def source(spec: Spec, model: Model) -> StoredSource:
     Raises:
         GateError: If there are none, or they cannot be the model's.
     """
-    spec.refuse_unknown(KEYS)
+    is_array = spec.where.lower().endswith(".npy")
+    spec.refuse_unknown((*KEYS, *(ARRAY_KEYS if is_array else TABLE_KEYS)))
     role = spec.one_of("role", KNOWN_ROLES, "") if "role" in spec.given else ""
     asked = Asked(spec.given.get("text", ""), spec.given.get("vector", ""), role)
     if spec.where.startswith(PREFIX):
         reader: Reader = QdrantRows(spec.where, asked)
         name = spec.where.rpartition("#")[2]
-        file = None
+        kept: list[Path] = []
     else:
         file = Path(spec.where).expanduser()
         if not file.is_file():
             raise GateError(f"{FLAG}: there is no file {spec.where}", "give the file that holds the vectors")
         refuse_pointer(file)
         reader, name = _file_reader(spec, file, asked), file.stem
-    return StoredSource(reader, spec, spec.combination(name, "fp32"), model, file)
+        kept = [file, *(Path(spec.given[key]).expanduser() for key in ARRAY_KEYS if key in spec.given)]
+    return StoredSource(reader, spec, spec.combination(name, "fp32"), model, kept)
 
 
 def _file_reader(spec: Spec, file: Path, asked: Asked) -> Reader:
@@ -80,7 +82,7 @@ class StoredSource(Source):
         spec: What was asked for.
         combination: What it is called.
         model: The model whose vectors these should be.
-        file: The file that holds them; None where they are in no single file.
+        files: The files that hold them and their texts; none where they are in a folder or on a server.
 
     Attributes:
         reader: Reads the store.
@@ -96,11 +98,13 @@ class StoredSource(Source):
     takes_threads = False
     answers_any_text = False
 
-    def __init__(self, reader: Reader, spec: Spec, combination: Combination, model: Model, file: Path | None) -> None:
+    def __init__(
+        self, reader: Reader, spec: Spec, combination: Combination, model: Model, files: Sequence[Path]
+    ) -> None:
         super().__init__(combination)
         self.origin = reader.origin
         self.reader = reader
-        self._file = file
+        self._files = files
         self._most = _whole(spec, "rows", ROWS, least=1)
         self._seed = _whole(spec, "seed", 0, least=0)
         self.dims: int | None = _whole(spec, "dims", 0, least=1) or None
@@ -116,8 +120,8 @@ class StoredSource(Source):
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
-        """The hash of the file; see `Source.identity`."""
-        return {"sha256": sha256_of(self._file)} if self._file is not None else {}
+        """The hash of the files; see `Source.identity`."""
+        return {"sha256": sha256_of_all(self._files)} if self._files else {}
 
     @cached_property
     def drawn(self) -> tuple[Rows, int]:
