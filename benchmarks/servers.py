@@ -4,7 +4,7 @@
     python benchmarks/servers.py vllm=~/envs/vllm --model ./my-model -- -m "cpu and not budget" --gate-data pairs
 
 An environment is a folder with `bin/`. How each is installed stands in `SERVERS`. What follows `--` goes to pytest. The
-logs of each server and of pytest stay in `out/servers/`.
+logs of each server and of pytest stay in the folder `embedgate-servers` of the system's temporary files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import argparse
 import os
 import subprocess
 import sys
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,7 +24,7 @@ from embedgate.core.model import DEFAULT_MODEL, resolve
 
 NAME = "benchmarked"
 PORT = 8111
-OUT = Path("out/servers")
+OUT = Path(tempfile.gettempdir()) / "embedgate-servers"
 # Seconds that a server may take to start.
 PATIENCE = 300
 
@@ -64,10 +65,10 @@ SERVERS = {
 }
 
 
-def gated(name: str, environment: Path, model: Path, arguments: list[str]) -> str:
+def gated(name: str, environment: Path, model: str, arguments: list[str]) -> str:
     """Starts a server, gates it and ends it; tells the verdict in a line."""
     server = SERVERS[name]
-    words = server.command.format(model=model, port=PORT).split()
+    words = server.command.format(model=resolve(model).path, port=PORT).split()
     started = time.monotonic()
     with (OUT / f"{name}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -119,7 +120,6 @@ if __name__ == "__main__":
     parser.add_argument("--model", default=DEFAULT_MODEL, help="a folder; the bundled model without it")
     options = parser.parse_args(given[:cut])
     OUT.mkdir(parents=True, exist_ok=True)
-    folder = resolve(options.model).path
     for each in options.servers:
         kind, _, place = each.partition("=")
-        print(gated(kind, Path(place).expanduser(), folder, given[cut + 1 :]), flush=True)
+        print(gated(kind, Path(place).expanduser(), options.model, given[cut + 1 :]), flush=True)

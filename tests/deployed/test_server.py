@@ -123,7 +123,7 @@ ANSWERS = {
     "another width": (lambda body: _changed(body, 3, embedding=[0.5] * 5), "5 dimensions in the place of 8"),
     "ragged": (lambda body: _changed(body, 3, embedding=[[1.0], [1.0, 2.0]]), "several lengths in the place of"),
     "no base64": (lambda body: _changed(body, 3, embedding="?"), "no base64"),
-    "no data": (lambda body: {"result": []}, "JSON of another form than openai's (KeyError: 'data')"),
+    "no data": (lambda body: {"error": "no"}, """of another form than openai's (KeyError: 'data'): {"error": "no"}"""),
     "a page": (lambda body: b"<html>welcome</html>", "no JSON: <html>welcome</html>"),
 }
 
@@ -209,6 +209,10 @@ def test_a_server_that_has_gone_is_told_in_one_line(tiny):
     with pytest.raises(ResourceError, match=r"in 4 tries \((ConnectError|ReadError|RemoteProtocolError)") as told:
         encoder.encode(["a"])
     assert "\n" not in str(told.value)
+    with pytest.raises(
+        ResourceError, match=r"no answer to GET http://127.0.0.1:\d+/v1/models in 4 tries \(ConnectError"
+    ):
+        built(served, tiny)
 
 
 def test_a_server_that_went_away_is_not_waited_for_again(served, tiny):
@@ -222,6 +226,13 @@ def test_a_server_that_went_away_is_not_waited_for_again(served, tiny):
         source.build(tiny, None)
     assert str(again.value) == str(first.value)
     assert len(served.sent) == before
+
+
+def test_a_token_that_a_server_repeats_is_not_shown(tiny, monkeypatch):
+    monkeypatch.setenv("MINE", TOKEN)
+    repeats = Served(token=TOKEN, tamper=lambda body: f"you sent {TOKEN}".encode())
+    with serving(repeats), pytest.raises(EncodeError, match=r"with no JSON: you sent \*\*\*;"):
+        built(repeats, tiny, token_env="MINE")
 
 
 def test_a_token_is_sent_and_never_shown(tiny, monkeypatch, caplog):
@@ -287,7 +298,8 @@ LOADED = {
 
 @pytest.mark.parametrize("fault", LOADED)
 @pytest.mark.parametrize("variation", ["concurrency", "batch_size"])
-def test_faults_under_load_are_seen(fault, variation, tiny):
+def test_faults_under_load_are_seen(fault, variation, tiny, monkeypatch):
+    monkeypatch.setattr("embedgate.properties.explore.SMALLER", 2)  # a smaller example is looked for more briefly
     make, seen_by = LOADED[fault]
     with serving(Served(embed=make())) as served:
         encoder = built(served, tiny)

@@ -21,7 +21,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import indexes
+from helpers import indexes, shipped
 from helpers.docs import FOLDERS, Names, Page, broken_links, pages, unlisted
 from helpers.paths import ROOT, TESTS
 
@@ -167,6 +167,9 @@ def clone(tmp_path_factory, minilm) -> Path:
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(table if name.endswith("csv") else lines, "utf-8")
     indexes.parquet(folder / "index.parquet", ["a text"], np.ones((1, 384), np.float32))
+    (folder / "onnx").mkdir()
+    for name in ("model.onnx", "model_qint8_avx512_vnni.onnx"):
+        shipped.no_embedding(folder / "onnx" / name)
     (folder / "cranfield").symlink_to(ROOT / "fixtures/data/passages")
     (folder / "out").mkdir()
     (folder / "out/report.json").write_text('{"libraries": {"torch": "0"}}', "utf-8")

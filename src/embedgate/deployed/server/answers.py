@@ -27,14 +27,14 @@ def vectors(answer: Answer, protocol: Protocol, count: int, dim: int | None = No
     Raises:
         EncodeError: If it holds something else.
     """
-    found = answer.json()
+    found, start = answer.json(), shorten(answer.text[: 2 * SHOWN], SHOWN)
     if found is None:
-        start = shorten(answer.content.decode("utf-8", "replace"), SHOWN)
         raise _wrong(answer, f"no JSON: {start}", "see that the URL is the server's own, or give api=")
     try:
         rows = protocol.rows(found)
     except (LookupError, TypeError, ValueError) as error:
-        raise _wrong(answer, f"JSON of another form than {protocol.name}'s ({one_line(error)})") from error
+        form = f"JSON of another form than {protocol.name}'s ({one_line(error)})"
+        raise _wrong(answer, f"{form}: {start}") from error
     if len(rows) != count:
         raise _wrong(answer, f"{counted(len(rows), 'vector')} for {counted(count, 'text')}")
     places = [place for place, _ in rows]

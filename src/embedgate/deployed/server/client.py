@@ -59,6 +59,11 @@ class Answer:
         """The answer in one line, as in `POST http://host/embed answered 400: too long`."""
         return f"{self.asked} answered {self.status}{f': {self.said}' if self.said else ''}"
 
+    @property
+    def text(self) -> str:
+        """The body as text."""
+        return self.content.decode("utf-8", "replace")
+
     def json(self) -> Any:
         """The body as JSON; NaN is let through, to be told as what it is. None where it is no JSON."""
         try:
@@ -96,6 +101,7 @@ class Client:
             headers={"Authorization": f"Bearer {token}"} if token else {},
             follow_redirects=False,
             trust_env=not address.is_local,
+            verify=httpx.create_ssl_context(),  # by SSL_CERT_FILE, too, which the line above turns off
             limits=httpx.Limits(max_connections=None, max_keepalive_connections=32),
         )
 
@@ -133,10 +139,13 @@ class Client:
     def _ask(self, method: str, route: str, content: bytes | None) -> Answer:
         url = f"{self.address.root}{route}"
         response = self._sent(method, url, content)
-        answer = Answer(f"{method} {url}", response.status_code, response.content, response.headers)
+        content = response.content
+        if self._token:  # which some servers repeat, and messages would show
+            content = content.replace(self._token.encode(), b"***")
+        answer = Answer(f"{method} {url}", response.status_code, content, response.headers)
         if answer.ok:
             return answer
-        return replace(answer, said=self._shown(_reason(answer.json()) or response.text))
+        return replace(answer, said=self._shown(_reason(answer.json()) or answer.text))
 
     def _sent(self, method: str, url: str, content: bytes | None) -> httpx.Response:
         """The first response that another try would not mend."""

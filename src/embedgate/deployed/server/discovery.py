@@ -84,9 +84,9 @@ def find(client: Client, api: str, model: str) -> tuple[Route, FloatArray]:
 def _prepared(client: Client, protocol: Protocol, model: str, needed: bool) -> bool:
     try:
         protocol.prepare(lambda route: _json(client, route), model)
-    except BuildError:
+    except BuildError as error:
         if needed:
-            raise
+            raise BuildError(f"{client.address.url}: {error.cause}", error.action) from error
         return False
     return True
 

@@ -97,7 +97,7 @@ class TEI(Protocol):
 
 
 class Ollama(Protocol):
-    """`POST /api/embed` of Ollama, which cuts long texts unless told otherwise."""
+    """`POST /api/embed` of Ollama, of which some versions cut long texts and others refuse them."""
 
     name = "ollama"
     routes = ("/api/embed",)
