@@ -145,7 +145,10 @@ class TestFolder:
     ("spec", "message"),
     [
         ("onnx/none.onnx", "no onnx/none.onnx here, and none in .*; that folder has onnx/beside.onnx, "),
-        ("model.bin", r"--gate-candidate model.bin is of no kind that embedgate gates; give an ONNX file \(.onnx\); "),
+        (
+            "model.bin",
+            r"--gate-candidate model.bin is of no kind that embedgate gates; give a server.s URL .*; an ONNX file ",
+        ),
         ("onnx/model.onnx::colour=red", "has no key 'colour'; its keys are name, promise, device, output"),
         ("onnx/model.onnx::device=tpu", "has device=tpu; device is one of cpu, cuda"),
         ("onnx/model.onnx::name=a-b", "has name=a-b; use letters, digits, points and underscores"),

@@ -26,9 +26,9 @@ from embedgate.report.summary import summarise
 COMBINATION = "acme-fp16-cuda"
 # All that is judged of it; with the upgrade, which nothing asks for, the tests beside the receipt's.
 CHECKS = 76
-# Besides, five tests that ask nothing here: of the reference that is not asked for, of a dataset of retrieval, and of
-# prompts that the model does not have.
-OTHERS = CHECKS + 5
+# Besides, seven tests that ask nothing here: of the reference that is not asked for, of a dataset of retrieval, of
+# prompts that the model does not have, and of an index that is not given.
+OTHERS = CHECKS + 7
 # Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
 CONFTEST = '''
 import os

@@ -110,7 +110,7 @@ class Provenance:
         batch_size: int,
         libraries: Mapping[str, str],
         commit: str,
-        files: Mapping[str, str],
+        files: Mapping[str, str] | None = None,
     ) -> Provenance:
         """The provenance of measurements taken on a machine with this embedgate."""
         return cls(
@@ -125,7 +125,7 @@ class Provenance:
             embedgate=__version__,
             commit=commit,
             machine=machine_id(),
-            files=dict(files),
+            files=dict(files or {}),
         )
 
 

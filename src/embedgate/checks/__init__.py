@@ -6,7 +6,7 @@ A check is asked by a test of `suites/` that is marked `@pytest.mark.gate("<name
 from __future__ import annotations
 
 from embedgate.checks.baseline import BASELINE, GOLDEN
-from embedgate.checks.check import Case, Check, Missing, Subject, candidates, every, reference, stored
+from embedgate.checks.check import Case, Check, Missing, Subject, candidates, every, indexes, reference
 from embedgate.checks.context import Context
 from embedgate.checks.effective import EFFECTIVE
 from embedgate.checks.engines import ENGINE
@@ -62,6 +62,6 @@ __all__ = [
     "Subject",
     "candidates",
     "every",
+    "indexes",
     "reference",
-    "stored",
 ]

@@ -72,7 +72,7 @@ def candidates(plan: Plan) -> Sequence[Combination]:
     return [combination for combination in plan.encoding if not combination.is_reference]
 
 
-def stored(plan: Plan) -> Sequence[Combination]:
+def indexes(plan: Plan) -> Sequence[Combination]:
     """Stored vectors."""
     return plan.stored
 

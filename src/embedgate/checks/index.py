@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from embedgate.checks.check import Case, Check, Subject, stored
+from embedgate.checks.check import Case, Check, Subject, indexes
 from embedgate.checks.context import Context
 from embedgate.checks.drawn import FLOATS, Drawn, DrawnRows, encoded_as
 from embedgate.checks.drawn_faults import AGAIN, Explained, explain
@@ -203,7 +203,7 @@ def draw(context: Context, case: Case) -> None:
     context.of(DrawnRows).of(case)
 
 
-ROWS = Check("stored.rows", rows, stored, of_rows, family="search", before=draw, vocabulary=lambda: (ROWS_KEPT,))
+ROWS = Check("stored.rows", rows, indexes, of_rows, family="search", before=draw, vocabulary=lambda: (ROWS_KEPT,))
 FOUND = Check(
-    "stored.search", finds, stored, of_search, family="search", before=draw, vocabulary=lambda: (KEPT, RECALL)
+    "stored.search", finds, indexes, of_search, family="search", before=draw, vocabulary=lambda: (KEPT, RECALL)
 )
