@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import onnx
@@ -115,6 +116,23 @@ def test_a_file_out_of_the_models_folder_is_found_as_seen_from_here(ships, tmp_p
     assert len(source.identity["sha256"]) == 64
 
 
+def test_a_file_that_is_a_link_goes_by_its_own_name(ships, tmp_path):
+    """As in the hub's cache, whose files lie elsewhere under their hashes."""
+    (tmp_path / "blobs").mkdir()
+    (tmp_path / "onnx").mkdir()
+    shutil.copy(ships.path / "onnx" / "model.onnx", tmp_path / "blobs" / "53aa51172d14")
+    (tmp_path / "onnx" / "model.onnx").symlink_to(tmp_path / "blobs" / "53aa51172d14")
+    linked = replace(ships, path=tmp_path)
+    source = source_of("onnx/model.onnx", linked)
+    assert (source.combination.id, source.origin) == ("onnx_model-fp32-cpu", "onnx/model.onnx")
+
+
+def test_a_file_of_the_hub_that_was_not_fetched_is_told_with_the_command(tmp_path, ships):
+    of_the_hub = replace(ships, path=tmp_path, source=f"org/name@{'0' * 40}")
+    with pytest.raises(GateError, match=f"fetch it: hf download org/name onnx/model.onnx --revision {'0' * 40} "):
+        source_of("onnx/model.onnx", of_the_hub)
+
+
 def test_the_hash_covers_the_weights_beside_a_file(ships, tmp_path):
     shutil.copytree(ships.path / "onnx", tmp_path / "onnx")
     before = source_of(str(tmp_path / "onnx" / "beside.onnx"), ships).identity
@@ -130,6 +148,10 @@ class TestFolder:
         encoder = built(f"{ships.path}::name=copy", ships, context)
         assert np.array_equal(encoder.encode(TEXTS), right[0])
         assert source_of(str(ships.path), ships).combination.id == "ships-fp32-cpu"
+
+    def test_a_version_in_its_name_is_no_suffix(self, ships, tmp_path):
+        folder = shutil.copytree(ships.path, tmp_path / "bge-small-en-v1.5")
+        assert source_of(str(folder), ships).combination.id == "bge_small_en_v1.5-fp32-cpu"
 
     def test_a_quantized_checkpoint_is_no_model_and_a_candidate(self, ships, tmp_path):
         folder = shutil.copytree(ships.path, tmp_path / "checkpoint")

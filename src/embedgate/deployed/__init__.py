@@ -67,6 +67,11 @@ def _stored(where: str) -> bool:
     return _starts("qdrant:")(where) or _ends(".parquet", ".jsonl", ".npy")(where)
 
 
+def _folder(where: str) -> bool:
+    path = Path(where).expanduser()
+    return path.is_dir() or not path.suffix  # a version may look like a suffix: bge-small-en-v1.5
+
+
 KINDS = (
     Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
@@ -76,7 +81,7 @@ KINDS = (
         _stored,
         "stored",
     ),
-    Kind("a folder that SentenceTransformer(folder) loads", lambda where: not Path(where).suffix, "folder"),
+    Kind("a folder that SentenceTransformer(folder) loads", _folder, "folder"),
 )
 
 

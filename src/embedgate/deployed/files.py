@@ -39,6 +39,9 @@ def find(spec: Spec, model: Model) -> Path:
     if path is None:
         has = [each.relative_to(model.path).as_posix() for each in shipped(model)]
         told = f"that folder has {', '.join(has)}" if has else "that folder has no such files"
+        hub_id, _, commit = model.source.partition("@")
+        if commit and not has:  # only what the model itself needs is fetched
+            told = f"fetch it: hf download {hub_id} {spec.where} --revision {commit} --local-dir FOLDER; give its path"
         raise GateError(f"{FLAG}: no {spec.where} here, and none in {model.path}", told)
     refuse_pointer(path)
     return path
@@ -64,7 +67,7 @@ def shipped(model: Model) -> list[Path]:
 
 def name_of(path: Path) -> str:
     """What a file is called: its name without the suffix; with its folder's, where the name alone tells nothing."""
-    folder = path.resolve().parent.name
+    folder = path.absolute().parent.name
     return f"{folder}_{path.stem}" if path.stem in PLAIN or folder not in USUAL else path.stem
 
 
@@ -97,8 +100,9 @@ def unfit(model: Model) -> str | None:
 
 def shown(path: Path, model: Model) -> str:
     """A path as a person reads it: of a file in the model's folder, as seen from there."""
-    resolved = path.resolve()
-    return resolved.relative_to(model.path).as_posix() if resolved.is_relative_to(model.path) else str(path)
+    # Not resolved alone: the hub's cache has links to files that lie elsewhere.
+    places = (each for each in (path.absolute(), path.resolve()) if each.is_relative_to(model.path))
+    return next((each.relative_to(model.path).as_posix() for each in places), str(path))
 
 
 def not_among(gated: Iterable[str], model: Model) -> Iterator[str]:
