@@ -10,6 +10,9 @@ import numpy as np
 import onnx
 import pytest
 from helpers import shipped
+from sentence_transformers import SentenceTransformer
+from torchao.quantization import Int8DynamicActivationInt8WeightConfig
+from transformers import TorchAoConfig
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
@@ -148,6 +151,18 @@ class TestFolder:
         encoder = built(f"{ships.path}::name=copy", ships, context)
         assert np.array_equal(encoder.encode(TEXTS), right[0])
         assert source_of(str(ships.path), ships).combination.id == "ships-fp32-cpu"
+
+    def test_a_checkpoint_of_torchao_computes_in_int8(self, ships, tmp_path, context, right):
+        config = TorchAoConfig(Int8DynamicActivationInt8WeightConfig())
+        checkpoint = SentenceTransformer(
+            str(ships.path), device="cpu", model_kwargs={"quantization_config": config}, local_files_only=True
+        )
+        checkpoint.save_pretrained(str(tmp_path / "checkpoint"))
+        assert source_of(str(tmp_path / "checkpoint"), ships).combination.id == "checkpoint-int8-cpu"
+        encoder = built(str(tmp_path / "checkpoint"), ships, context)
+        assert np.einsum("ij,ij->i", encoder.encode(TEXTS), right[0]).min() >= 0.95
+        evidence = encoder.evidence()
+        assert (evidence.products, evidence.problems) == ({"int8": 7}, ())
 
     def test_a_version_in_its_name_is_no_suffix(self, ships, tmp_path):
         folder = shutil.copytree(ships.path, tmp_path / "bge-small-en-v1.5")
