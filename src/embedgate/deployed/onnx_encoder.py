@@ -15,7 +15,7 @@ from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
 from embedgate.deployed.pipeline import Pipeline, Port, Values
 from embedgate.encoders import BuildContext, Evidence, FloatArray, Stages
-from embedgate.encoders.evidence import UNPROVEN, contradictions
+from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.onnx.graph import Graph, read_graph
 from embedgate.encoders.onnxruntime.encoder import FLOAT_PRODUCTS, GraphEncoder
 
@@ -86,7 +86,7 @@ class OnnxFileEncoder(GraphEncoder):
         products = {kind: count for kind, count in kinds.items() if count}
         own = contradictions(self._combination, found.products, found.device)
         problems = [each for each in found.problems if each not in own]
-        problems += [each for each in contradictions(self._combination, products, found.device) if each != UNPROVEN]
+        problems += contradictions(self._combination, products, found.device)
         details = {**found.details, "computes in": "float32, as ONNX Runtime does on this CPU"}
         return replace(found, products=products, problems=tuple(problems), details=details)
 

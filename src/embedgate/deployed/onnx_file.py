@@ -114,12 +114,7 @@ class OnnxFile(Source):
 
     def unavailable(self) -> str | None:
         """Why ONNX Runtime cannot run it here; see `Source.unavailable`."""
-        try:
-            module = backend_named("onnxruntime").module(self.combination.device)
-        except GateError as error:
-            return str(error)
-        reason: str | None = module.unavailable(self.combination)
-        return reason
+        return backend_named("onnxruntime").unavailable(self.combination)
 
     def unfit(self, model: Model) -> str | None:
         """Why it cannot be this model's; see `Source.unfit`."""

@@ -79,6 +79,15 @@ class Backend:
             step = f"pip install 'embedgate[{extras}]'" if extras else "reinstall embedgate"
             raise Unavailable(f"a library of {self.name} cannot be imported ({error})", step) from error
 
+    def unavailable(self, combination: Combination) -> str | None:
+        """Why it cannot run a combination here, in one line; None where it can."""
+        try:
+            module = self.module(combination.device)
+        except Unavailable as error:
+            return str(error)
+        reason: str | None = module.unavailable(combination)
+        return reason
+
     def combinations(self) -> dict[Combination, Offer]:
         """All it offers, in the order of the report."""
         return {
@@ -179,13 +188,17 @@ class Registry:
         """Judges every combination against one of them, in the place of fp32 in torch."""
         self._against = reference
 
+    def find(self, id_: str) -> Combination | None:
+        """A combination by its id, with what it is judged against; None where there is none."""
+        return next((combination for combination in self if combination.id == id_), None)
+
     def named(self, id_: str) -> Combination:
-        """A combination by its id, with what it is judged against.
+        """As `find`, of an id that must be there.
 
         Raises:
             GateError: If there is none.
         """
-        found = next((combination for combination in self if combination.id == id_), None)
+        found = self.find(id_)
         if found is None:
             raise GateError(f"there is no combination {id_!r}", f"choose from {', '.join(map(str, self))}")
         return found

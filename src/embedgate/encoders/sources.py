@@ -11,7 +11,6 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from embedgate.core.errors import Unavailable
 from embedgate.encoders import STORED_TYPES, WITHOUT_PRODUCTS, BuildContext, Encoder
 
 if TYPE_CHECKING:
@@ -89,12 +88,7 @@ class BackendSource(Source):
 
     def unavailable(self) -> str | None:
         """Why it cannot run here; see `Source.unavailable`."""
-        try:
-            module = self._backend.module(self.combination.device)
-        except Unavailable as error:
-            return str(error)
-        reason: str | None = module.unavailable(self.combination)
-        return reason
+        return self._backend.unavailable(self.combination)
 
     def unfit(self, model: Model) -> str | None:
         """Why it cannot be made of a model; see `Source.unfit`."""

@@ -218,7 +218,7 @@ def _reference(settings: Settings, model: Model, registry: Registry) -> Combinat
     if settings.incumbent is not None:
         cause = "--gate-reference and --gate-incumbent were both given, and an incumbent runs in torch's fp32"
         raise GateError(cause, "give one of them")
-    known = next((combination for combination in registry if combination.id == text), None)
+    known = registry.find(text)
     if known is None:
         source = source_of(text, model, "--gate-reference")
         registry.add_source(source)

@@ -146,7 +146,7 @@ def _trouble(error: Exception, id_: str) -> _Answer[Any]:
 
 
 def _measure(session: Session, request: _Request) -> Any:
-    combination = next((each for each in session.plan.registry if each.id == request.combination), None)
+    combination = session.plan.registry.find(request.combination)
     if combination is None:
         raise GateError(
             f"{request.combination} is not known in a fresh process",
