@@ -230,10 +230,9 @@ class Approvals:
             *((combination, "ranges", "of 8-bit codes", "", what, "") for combination, what in ranges.items()),
         ]
 
-    def changed_file(self, approved: Approved) -> str:
+    def changed_file(self, combination: Combination, approved: Approved) -> str:
         """Says that a combination is another file than the one approved; empty where it is not, or is no file."""
-        id_ = approved.entry.key.combination
-        before, now = approved.provenance.files.get(id_, ""), self._file_of(Combination.parse(id_))
+        before, now = approved.provenance.files.get(combination.id, ""), self._file_of(combination)
         if before == now or not (before and now):
             return ""
         return f"it is another file than the one approved: SHA-256 {before[:12]} -> {now[:12]}"

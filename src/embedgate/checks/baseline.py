@@ -56,7 +56,7 @@ def values(context: Context, case: Case) -> Judgement:
                 missing.append(f"{dataset} {metric}")
                 continue
             entry = approved.entry
-            files[approvals.changed_file(approved)] = None
+            files[approvals.changed_file(combination, approved)] = None
             served[approved.profile + (" (inherited)" if approved.inherited else "")] += 1
             drift = context.tolerances.drift(combination, metric, inherited=approved.inherited)
             outcome = compare_drift(scores.value, entry.value, drift)

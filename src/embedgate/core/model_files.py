@@ -36,6 +36,12 @@ SETTINGS = "config_sentence_transformers.json"
 RESTORE = "restore it, or fetch the model anew"
 
 
+def is_pointer(file: Path) -> bool:
+    """Whether a file is what stands in a large one's place in a clone without Git LFS."""
+    with file.open("rb") as stream:
+        return stream.read(len(POINTER)) == POINTER
+
+
 def fingerprint(path: Path) -> str:
     """SHA-256 over names and contents of the files an embedding depends on, hex."""
     digest = hashlib.sha256()

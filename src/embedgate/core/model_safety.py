@@ -12,12 +12,12 @@ from typing import Any
 
 from embedgate.core.errors import ModelError, one_line
 from embedgate.core.model_files import (
-    POINTER,
     RESTORE,
     ROUTERS,
     SETTINGS,
     described,
     fingerprinted_files,
+    is_pointer,
     json_of,
     router_of,
     within,
@@ -324,9 +324,8 @@ def _check_weights(folder: Path, kind: str, says_quantized: bool) -> None:
     for weights in needed:
         if not weights.is_file():
             raise ModelError(f"{weights} is missing, which {index} names", RESTORE)
-        with weights.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
+        if is_pointer(weights):
+            raise ModelError(f"{weights} is a pointer of Git LFS, not weights", "run git lfs pull in its folder")
         try:
             with safe_open(weights, "np") as tensors:
                 slices = {name: tensors.get_slice(name) for name in tensors.keys()}  # noqa: SIM118

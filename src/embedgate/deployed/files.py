@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedgate.core.errors import GateError
 from embedgate.core.model import Model
-from embedgate.core.model_files import POINTER, sha256_of
+from embedgate.core.model_files import is_pointer, sha256_of
 from embedgate.core.spec import FLAG, Spec
 
 # What stands in a file's name for a weight precision, as those who publish models write it; of ONNX Runtime's levels of
@@ -53,10 +53,8 @@ def refuse_pointer(path: Path) -> None:
     Raises:
         GateError: If it does.
     """
-    if path.is_file():
-        with path.open("rb") as stream:
-            if stream.read(len(POINTER)) == POINTER:
-                raise GateError(f"{path} is a pointer of Git LFS, not the file", "run git lfs pull in its folder")
+    if path.is_file() and is_pointer(path):
+        raise GateError(f"{path} is a pointer of Git LFS, not the file", "run git lfs pull in its folder")
 
 
 def shipped(model: Model) -> list[Path]:
