@@ -20,6 +20,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, ResourceError
 from embedgate.core.roles import Input
 from embedgate.encoders import gpu
+from embedgate.encoders.registry import Registry
 from embedgate.performance import footprint
 from embedgate.runtime import resources
 from embedgate.runtime import subprocess as fresh
@@ -413,7 +414,7 @@ def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
     monkeypatch.setattr(footprint, "measure", measure)
     monkeypatch.setattr(
         "embedgate.runtime.session.Session",
-        lambda _: SimpleNamespace(plan=SimpleNamespace(registry=[FP16]), pool=None, close=lambda: None),
+        lambda _: SimpleNamespace(plan=SimpleNamespace(registry=Registry()), pool=None, close=lambda: None),
     )
     request = tmp_path / "request.json"
     request.write_text(json.dumps({"what": "footprint", "combination": FP16.id}))
