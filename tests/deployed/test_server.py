@@ -39,7 +39,7 @@ APIS = ("openai", "base64", "tei", "ollama", "kserve")
 def tiny(tmp_path):
     """A model of as many dimensions as the server's, without a tokenizer."""
     tmp_path.joinpath("modules.json").write_text(json.dumps([{"type": "StaticEmbedding", "path": ""}]))
-    return SimpleNamespace(name="tiny", path=tmp_path, dim=DIM)
+    return SimpleNamespace(name="tiny", path=tmp_path, dim=DIM, has_folder=True)
 
 
 @pytest.fixture

@@ -82,14 +82,34 @@ def reference(plan: Plan) -> Sequence[Combination]:
     return [combination for combination in plan.combinations if combination == plan.reference]
 
 
+def live(plan: Plan) -> Sequence[Combination]:
+    """Every combination but recorded answers."""
+    return [combination for combination in plan.encoding if plan.is_live(combination)]
+
+
+def live_beside_live(plan: Plan) -> Sequence[Combination]:
+    """Every combination, where neither it nor its reference is recorded answers."""
+    return [combination for combination in live(plan) if plan.is_live(combination.reference)]
+
+
+def live_candidates(plan: Plan) -> Sequence[Combination]:
+    """Every combination but the references, where neither it nor its reference is recorded answers."""
+    return [combination for combination in live_beside_live(plan) if not combination.is_reference]
+
+
 def local(plan: Plan) -> Sequence[Combination]:
-    """Every combination but servers, whose memory, bytes and tokens no client sees."""
+    """Every combination but servers and recorded answers, whose memory, bytes and tokens nobody sees."""
     return [combination for combination in plan.encoding if plan.registry.source(combination).local]
 
 
 def local_candidates(plan: Plan) -> Sequence[Combination]:
-    """Every combination but servers and the references."""
+    """Every combination but servers, recorded answers and the references."""
     return [combination for combination in local(plan) if not combination.is_reference]
+
+
+def local_beside_local(plan: Plan) -> Sequence[Combination]:
+    """Every combination but the references, where neither it nor its reference is a server or recorded answers."""
+    return [each for each in local_candidates(plan) if plan.registry.source(each.reference).local]
 
 
 def once(_: Plan) -> Iterable[Subject]:

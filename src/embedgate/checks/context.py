@@ -15,7 +15,7 @@ from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
-from embedgate.core.errors import GateError, one_line
+from embedgate.core.errors import GateError, NotRecorded, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
@@ -176,7 +176,10 @@ class Context:
         Raises:
             GateError: If the combination cannot run.
         """
-        judgement = case.check.judge(self, case, **given)
+        try:
+            judgement = case.check.judge(self, case, **given)
+        except NotRecorded as error:
+            return case.unjudged(Diagnosis("recording", error.cause, error.action))
         try:
             return Judgement.from_json(judgement.to_json())  # plain values, whatever numpy left in it
         except (AttributeError, ValueError) as error:

@@ -53,6 +53,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "unused_prompt": roles.unused(),
         "candidates": [_candidate(source) for source in sources if source.combination in ran],
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
+        "recorded": dict(session.recorded),
         "index": index_advice(context),
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()

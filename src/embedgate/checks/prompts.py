@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 
-from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement, quoted
@@ -99,6 +99,8 @@ def as_its_role(context: Context, case: Case) -> Judgement:
 def missed_alone(context: Context, run: Run, name: str, text: str) -> Diagnosis | None:
     """That a text misses the prompt of its role alone, and not beside another, or the other way round; else None."""
     session, role = context.session, run.model.roles[name]
+    if not context.plan.is_live(run.combination.reference):
+        return None
     reference = session.run(run.combination.reference, run.model)
     if run.embeddings.dim != reference.embeddings.dim:
         return None
@@ -202,4 +204,4 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(row) for row in np.linspace(0, count - 1, min(most, count)).astype(int)]
 
 
-PROMPT = Check("prompt", as_its_role, candidates, of_roles, vocabulary=lambda: ROLES)
+PROMPT = Check("prompt", as_its_role, live_candidates, of_roles, vocabulary=lambda: ROLES)

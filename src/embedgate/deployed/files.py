@@ -59,6 +59,8 @@ def refuse_pointer(path: Path) -> None:
 
 def shipped(model: Model) -> list[Path]:
     """The files of other backends in the model's folder."""
+    if not model.has_folder:
+        return []
     found = (file for pattern in SHIPPED for file in model.path.rglob(pattern))
     return sorted(file for file in found if file.suffix != ".xml" or file.with_suffix(".bin").exists())
 

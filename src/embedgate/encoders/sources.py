@@ -9,8 +9,9 @@ from __future__ import annotations
 import importlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+from embedgate.core.model import NO_MODEL
 from embedgate.encoders import STORED_TYPES, WITHOUT_PRODUCTS, BuildContext, Encoder
 
 if TYPE_CHECKING:
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
 
 # (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.
 EncoderFactory = Callable[[Any, str], Any]
+# The texts that an encoder knows the vectors of: any; those that it was asked for when its answers were recorded; or
+# those of its own rows, which have checks of their own.
+Answers = Literal["any text", "recorded texts", "own rows"]
 
 
 class Source(ABC):
@@ -29,8 +33,7 @@ class Source(ABC):
         combination: What it is called, and what its evidence is held against.
         proves: Whether its encoder must show what its products compute in.
         takes_threads: Whether its encoder computes with as many threads as it is told.
-        answers_any_text: Whether its encoder takes any text; else it knows the vectors of its own texts alone, and has
-            checks of its own.
+        answers: The texts that its encoder knows the vectors of.
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
         local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
@@ -39,7 +42,7 @@ class Source(ABC):
     proves: bool = True
     takes_threads: bool = True
     local: bool = True
-    answers_any_text: bool = True
+    answers: Answers = "any text"
     origin: str = ""
 
     def __init__(self, combination: Combination) -> None:
@@ -92,6 +95,8 @@ class BackendSource(Source):
 
     def unfit(self, model: Model) -> str | None:
         """Why it cannot be made of a model; see `Source.unfit`."""
+        if not model.has_folder:
+            return f"nothing can be built without the model's folder (--gate-model {NO_MODEL})"
         if self.combination.is_reference:
             return None
         kinds = model.module_kinds
@@ -130,6 +135,12 @@ class HostSource(Source):
     def __init__(self, combination: Combination, factory: EncoderFactory) -> None:
         super().__init__(combination)
         self._factory = factory
+
+    def unfit(self, model: Model) -> str | None:
+        """Why it cannot be made of a model; see `Source.unfit`."""
+        if model.has_folder:
+            return None
+        return f"its factory takes the model's folder, and there is none (--gate-model {NO_MODEL})"
 
     def prepare(self) -> None:
         """Imports what runs any encoder of a host project; see `Source.prepare`."""

@@ -20,6 +20,7 @@ from embedgate.plugin.options import (
     refuse_bad_models,
     refuse_misfits,
     refuse_misuse,
+    refuse_overwriting,
 )
 from embedgate.plugin.xdist import gpu_for_next, shared
 
@@ -136,6 +137,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         with _misuse():
             refuse_bad_models(bench.plan)
             refuse_bad_files(bench.plan, bench.checks)
+            refuse_overwriting(bench.plan)
             if any(case.check.searches for case in cases):
                 refuse_misfits(bench.plan)
         places = {combination: place for place, combination in enumerate(bench.plan.combinations)}

@@ -109,6 +109,18 @@ def refuse_bad_files(plan: Plan, checks: CheckRegistry) -> None:
     load_pinned(plan.settings.baselines_folder)
 
 
+def refuse_overwriting(plan: Plan) -> None:
+    """Tells that answers were recorded already, before any test: they may have been paid for.
+
+    Raises:
+        GateError: With the first file that is there.
+    """
+    sources = (*plan.combinations, *(combination.reference for combination in plan.combinations))
+    for file in filter(None, map(plan.recording, sources)):
+        if file.exists():
+            raise GateError(f"--gate-record: {file} is there already", "give another folder, or delete the file")
+
+
 def refuse_misfits(plan: Plan) -> None:
     """Tells what cannot be searched once, before any test: dimensions, ranges, or a collection that is too large.
 

@@ -25,10 +25,13 @@ def _candidate_lines(facts: dict[str, Any]) -> list[str]:
     told = [
         f"{each['combination']} is {each['origin']}"
         + (f" (SHA-256 {each['identity']['sha256'][:12]})" if "sha256" in each["identity"] else "")
+        + (f", {each['identity']['recorded']}" if "recorded" in each["identity"] else "")
         for each in facts.get("candidates", ())
     ]
     if left := facts.get("not_gated"):
         told.append(f"not gated, in the model's folder: {', '.join(left)}; --gate-shipped gates these files, too")
+    for file, count in facts.get("recorded", {}).items():
+        told.append(f"{count:,} answers are recorded: --gate-candidate={file} judges them later")
     return told
 
 

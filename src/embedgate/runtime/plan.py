@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
-from embedgate.core.model import DEFAULT_MODEL, Model, resolve
+from embedgate.core.model import DEFAULT_MODEL, NO_MODEL, Model, resolve
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
-from embedgate.deployed import source_of, sources_of
+from embedgate.deployed import ANSWERS, source_of, sources_of
 from embedgate.deployed.files import shipped
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
@@ -55,13 +56,24 @@ class Plan:
 
     @cached_property
     def encoding(self) -> tuple[Combination, ...]:
-        """The combinations that encode any text."""
-        return tuple(each for each in self.combinations if self.registry.source(each).answers_any_text)
+        """The combinations that have vectors of the datasets' texts."""
+        return tuple(each for each in self.combinations if self.registry.source(each).answers != "own rows")
+
+    def is_live(self, combination: Combination) -> bool:
+        """Whether a combination encodes any text, here and now."""
+        return self.registry.source(combination).answers == "any text"
 
     @cached_property
     def stored(self) -> tuple[Combination, ...]:
         """The combinations that are stored vectors, and know those of their own texts alone."""
         return tuple(each for each in self.combinations if each not in self.encoding)
+
+    def recording(self, combination: Combination) -> Path | None:
+        """The file that a combination's answers are to be kept in; None where they are not."""
+        source, folder = self.registry.source(combination), self.settings.record
+        if folder is None or not source.origin or not self.is_live(combination):
+            return None
+        return folder / f"{combination}{ANSWERS[0]}"
 
     @cached_property
     def model(self) -> Model:
@@ -187,25 +199,31 @@ class Plan:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
         model, sources = None, []
-        if settings.candidates or settings.shipped or settings.reference:
+        if settings.candidates or settings.shipped or settings.reference or settings.model == NO_MODEL:
             model = _model(settings)
             found = _shipped(model) if settings.shipped else []
             sources = sources_of((*settings.candidates, *found), model)
             for source in sources:
                 registry.add_source(source)
+        globs = settings.combinations
         if model is not None and settings.reference:
             chosen = _reference(settings, model, registry)
             registry.judge_against(chosen)
             # What was measured against another reference is a baseline of its own.
             model = replace(model, name=f"{model.name}.against.{chosen}")
+            globs = globs or (() if model.has_folder else (chosen.id,))
         asked = [registry.named(source.combination.id) for source in sources]
-        globs = settings.combinations or tuple(c.id for own in asked for c in (own.reference, own))
+        globs = globs or tuple(c.id for own in asked for c in (own.reference, own))
         combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
         return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)
 
 
 def _model(settings: Settings) -> Model:
-    return resolve(settings.model, chosen_prompts(settings.prompts))
+    found = resolve(settings.model, chosen_prompts(settings.prompts))
+    if not (found.has_folder or settings.reference):
+        cause = f"--gate-model {NO_MODEL} has no weights to make a reference of"
+        raise GateError(cause, "name a server or recorded answers by --gate-reference")
+    return found
 
 
 def _reference(settings: Settings, model: Model, registry: Registry) -> Combination:
@@ -223,7 +241,9 @@ def _reference(settings: Settings, model: Model, registry: Registry) -> Combinat
         source = source_of(text, model, "--gate-reference")
         registry.add_source(source)
         known = source.combination
-    if not registry.source(known).answers_any_text:
+    if reason := registry.source(known).unfit(model):
+        raise GateError(f"--gate-reference {text}: {reason}", "name a server, recorded answers or a folder")
+    if registry.source(known).answers == "own rows":
         cause = f"--gate-reference {text} is stored vectors, which know their own texts alone"
         raise GateError(cause, "name a combination, a file, a folder or a server")
     return known

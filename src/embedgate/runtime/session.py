@@ -17,7 +17,7 @@ from embedgate import encoders
 from embedgate.core.cache import ArtefactCache, default_root
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
-from embedgate.core.errors import BuildError, GateError, ModelError, one_line
+from embedgate.core.errors import BuildError, GateError, counted, one_line
 from embedgate.core.machine import Machine, default_threads, library_versions, this_machine
 from embedgate.core.model import Model
 from embedgate.core.roles import DOCUMENT, QUERY, STS, Input, Role
@@ -34,6 +34,7 @@ from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
+from embedgate.runtime.recording import record
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
 
@@ -97,6 +98,7 @@ class Session:
         threads: Threads that every backend uses.
         cache: Where built artefacts are kept.
         pool: The encoders that are open.
+        recorded: How many answers were recorded, by the file.
     """
 
     def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None) -> None:
@@ -125,6 +127,7 @@ class Session:
         self._order: dict[Key, dict[str, Scores]] = {}
         self._golden: dict[Key, Golden] = {}
         self._generated: dict[Key, dict[Input, FloatArray]] = {}
+        self.recorded: dict[str, int] = {}
 
     @cached_property
     def machine(self) -> Machine:
@@ -188,6 +191,12 @@ class Session:
         return tuple(sorted(rows, key=lambda row: len(self.inputs[row].text), reverse=True))
 
     @cached_property
+    def ordered(self) -> tuple[Input, ...]:
+        """The texts of the approved set of generated sentences, whose order of similarities is measured."""
+        texts = dict.fromkeys(text for case in approved_set()[0] for text in case.texts)
+        return tuple(Input(text, STS) for text in texts)
+
+    @cached_property
     def exploration(self) -> Profile:
         """How long properties are looked into."""
         return PROFILES[self.plan.settings.exploration]
@@ -205,10 +214,7 @@ class Session:
         """The model's tokenizer; None where the model has none that can be loaded by itself."""
         from embedgate.encoders.onnx.tokenizer import Tokenizer
 
-        try:
-            return Tokenizer(self.plan.model)
-        except ModelError:
-            return None
+        return Tokenizer.known(self.plan.model)
 
     @cached_property
     def texts_sha256(self) -> str:
@@ -328,8 +334,7 @@ class Session:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
         if run.key not in self._order:
-            cases, _ = approved_set()
-            inputs = [Input(text, STS) for text in dict.fromkeys(text for case in cases for text in case.texts)]
+            cases, inputs = approved_set()[0], self.ordered
             reference = self.run(run.combination.reference, run.model)
             mine, theirs = (
                 Embeddings(inputs, self.embed(arm, inputs), run.model.similarity) for arm in (run, reference)
@@ -450,7 +455,7 @@ class Session:
             f"{label}: built in {built - started:.1f} s, encoded {len(inputs)} texts in {encoded - built:.1f} s "
             f"({rate:.0f}/s)"
         )
-        return Run(
+        run = Run(
             model,
             combination,
             Embeddings(inputs, matrix, model.similarity),
@@ -458,6 +463,10 @@ class Session:
             built - started,
             encoded - built,
         )
+        if inputs is self.inputs and (file := self.plan.recording(combination)):
+            self.recorded[str(file)] = record(self, run, file)
+            self.progress(f"{label}: {counted(self.recorded[str(file)], 'answer')} recorded in {file}")
+        return run
 
     def _let_go(self) -> None:
         """Closes candidates, and lets go of what they have encoded of generated texts: it would fill the memory."""

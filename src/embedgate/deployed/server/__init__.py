@@ -25,8 +25,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from embedgate.core.combination import SERVED, Combination
-from embedgate.core.errors import BuildError, GateError, ModelError, ResourceError
-from embedgate.core.model import Model
+from embedgate.core.errors import BuildError, GateError, ResourceError
+from embedgate.core.model import NO_MODEL, Model
 from embedgate.core.spec import FLAG, Spec
 from embedgate.deployed.server.address import Address
 from embedgate.deployed.server.long_texts import CUT, REFUSE
@@ -37,7 +37,6 @@ from embedgate.encoders.sources import Source
 
 if TYPE_CHECKING:
     from embedgate.deployed.server.client import Client
-    from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 KEYS = ("model", "api", "token_env", "timeout", "batch", "prompts", "long")
 # A server of which nothing is promised may move a text as far as this weight precision does.
@@ -148,14 +147,18 @@ class Server(Source):
         from embedgate.deployed.server.discovery import find, said
         from embedgate.deployed.server.encoder import ServerEncoder
         from embedgate.deployed.server.long_texts import find_out
+        from embedgate.encoders.onnx.tokenizer import Tokenizer
 
         given = self._spec.given
         route, probe = find(client, given.get("api", ""), given.get("model", ""))
         dim = probe.shape[1]
         if model.dim is not None and dim != model.dim:
             cause = f"{self.origin} gives {dim} dimensions, and {model.name} has {model.dim}"
-            raise BuildError(cause, "see which model it serves, and name it by ::model=NAME")
-        long_texts = find_out(client, route, _tokenizer(model), given.get("long", ""))
+            step = (
+                f"see which model it serves, and name it by ::model=NAME; without its folder, --gate-model {NO_MODEL}"
+            )
+            raise BuildError(cause, step)
+        long_texts = find_out(client, route, Tokenizer.known(model), given.get("long", ""))
         return ServerEncoder(
             client,
             replace(route, extra=long_texts.extra),
@@ -178,12 +181,3 @@ def _stability(combination: Combination) -> Stability:
     kind = USUAL if combination.weight_precision == SERVED else combination.weight_precision
     batch = stability_of(Combination(combination.backend, kind, combination.device)).batch
     return Stability(batch, repetition=batch)
-
-
-def _tokenizer(model: Model) -> Tokenizer | None:
-    from embedgate.encoders.onnx.tokenizer import Tokenizer
-
-    try:
-        return Tokenizer(model)
-    except ModelError:
-        return None

@@ -96,7 +96,7 @@ class StoredSource(Source):
 
     proves = False
     takes_threads = False
-    answers_any_text = False
+    answers = "own rows"
 
     def __init__(
         self, reader: Reader, spec: Spec, combination: Combination, model: Model, files: Sequence[Path]

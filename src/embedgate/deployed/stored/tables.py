@@ -54,6 +54,25 @@ def column(table: Table, asked: str, usual: Sequence[str]) -> str | None:
     return found[0] if found else None
 
 
+def require_column(table: Table, key: str, asked: str, usual: Sequence[str]) -> str:
+    """As `column`, of one that must be there.
+
+    Args:
+        table: The table.
+        key: The key of a candidate that names it.
+        asked: The column that is asked for; empty for one of a usual name.
+        usual: Names of columns, the best first.
+
+    Raises:
+        DataError: If it is not.
+    """
+    found = column(table, asked, usual)
+    if found is None:
+        what = f"no column {asked!r}" if asked else f"no column of {key}s"
+        raise DataError(f"{table.source} has {what}; it has {shown(table.columns)}", f"name it: {key}=COLUMN")
+    return found
+
+
 @dataclass(frozen=True)
 class Columns:
     """The columns that count.
@@ -79,16 +98,8 @@ class Columns:
         """
         table = Table(source, tuple(names), iter(()))
         role = "" if asked.role or ROLE not in names else ROLE
-        text = cls._one(table, "text", asked.text, TEXTS)
-        return cls(text, cls._one(table, "vector", asked.vector, VECTORS), role, asked.role or DOCUMENT)
-
-    @staticmethod
-    def _one(table: Table, key: str, asked: str, usual: Sequence[str]) -> str:
-        found = column(table, asked, usual)
-        if found is None:
-            what = f"no column {asked!r}" if asked else f"no column of {key}s"
-            raise DataError(f"{table.source} has {what}; it has {shown(table.columns)}", f"name it: {key}=COLUMN")
-        return found
+        text = require_column(table, "text", asked.text, TEXTS)
+        return cls(text, require_column(table, "vector", asked.vector, VECTORS), role, asked.role or DOCUMENT)
 
     @property
     def names(self) -> list[str]:

@@ -93,6 +93,16 @@ class Tokenizer:
         self._tokenizer = tokenizer
         self.input_names = tuple(name for name in INPUT_NAMES if name in tokenizer("probe"))
 
+    @classmethod
+    def known(cls, model: Model) -> Tokenizer | None:
+        """The tokenizer of a model; None where the model has none that can be loaded by itself."""
+        if not model.has_folder:
+            return None
+        try:
+            return cls(model)
+        except ModelError:
+            return None
+
     @property
     def max_tokens(self) -> int:
         """Longest input in tokens, special tokens included; longer texts are cut."""
