@@ -1,6 +1,6 @@
 """A TensorRT of the tests' own: it has the names of TensorRT 11.4 and runs graphs in ONNX Runtime, on memory addresses.
 
-Its plan is the graph and its profiles. What the encoder asks of it that it has not got is an AttributeError, and
+Its plan is the graph, its profiles, and the types of inputs and outputs that are not as the graph's. What the encoder asks of it that it has not got is an AttributeError, and
 `test_the_fake_has_no_name_of_its_own` holds every name it has against the list of 11.4's.
 """
 
@@ -19,7 +19,9 @@ import onnx
 import onnxruntime as ort
 import torch
 
-INT64, FLOAT32 = ctypes.c_int64, ctypes.c_float
+INT64, INT32, FLOAT32 = ctypes.c_int64, ctypes.c_int32, ctypes.c_float
+# What lies in memory for a type; of those that ctypes has not, the bits.
+MEMORY = {"INT64": INT64, "INT32": INT32, "FLOAT": FLOAT32, "HALF": ctypes.c_uint16, "BF16": ctypes.c_uint16}
 
 
 class Severity(enum.IntEnum):
@@ -56,6 +58,20 @@ class ProfilingVerbosity(enum.Enum):
 
 class NetworkDefinitionCreationFlag(enum.IntEnum):
     STRONGLY_TYPED = 1
+
+
+class DataType(enum.Enum):
+    FLOAT = 0
+    HALF = 1
+    BF16 = 2
+    INT32 = 3
+    INT64 = 4
+    BOOL = 5
+
+
+class TensorIOMode(enum.Enum):
+    INPUT = 1
+    OUTPUT = 2
 
 
 class LayerInformationFormat(enum.Enum):
@@ -199,7 +215,7 @@ class Builder:
             self._log.log(Severity.ERROR, "IBuilder::buildSerializedNetwork: Error Code 2: OutOfMemory")
             return None
         shapes = [profile._shapes for profile in config._profiles]
-        return IHostMemory(json.dumps({"graph": str(network._graph), "profiles": shapes}).encode())
+        return IHostMemory(plan_of(network._graph, shapes))
 
 
 class ExecutionContextAllocationStrategy(enum.Enum):
@@ -216,6 +232,8 @@ class EngineInspector:
         context = self.execution_context
         assert context is not None, "layers of a dynamic engine tell no types without shapes"
         assert context.infer_shapes() == []
+        if FAULTS.get("names alone"):
+            return json.dumps({"Layers": [layer["Name"] for layer in self._engine._layers(context._profile)]})
         layers = []
         for profile in self._engine._profiles:
             own = self._engine._layers(profile)
@@ -231,9 +249,24 @@ class ICudaEngine:
         found = json.loads(plan)
         self._graph = onnx.load(found["graph"])
         self._profiles = found["profiles"]
+        self._types = found["types"]
         self._session = ort.InferenceSession(found["graph"], providers=["CPUExecutionProvider"])
         self._inputs = [value.name for value in self._session.get_inputs()]
         self._outputs = [value.name for value in self._session.get_outputs()]
+
+    @property
+    def num_optimization_profiles(self) -> int:
+        return len(self._profiles)
+
+    def get_tensor_profile_shape(self, name: str, place: int) -> list[tuple[int, ...]]:
+        assert -1 in self.get_tensor_shape(name), "a profile tells nothing of an input of a fixed shape"
+        return [tuple(shape) for shape in self._profiles[place][name]]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self._inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return DataType[self._types.get(name, "INT64" if name in self._inputs else "FLOAT")]
 
     @property
     def num_io_tensors(self) -> int:
@@ -243,9 +276,8 @@ class ICudaEngine:
         return [*self._inputs, *self._outputs][place]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return tuple(
-            d if isinstance(d, int) else -1 for v in self._session.get_outputs() if v.name == name for d in v.shape
-        )
+        every = (*self._session.get_inputs(), *self._session.get_outputs())
+        return tuple(d if isinstance(d, int) else -1 for v in every if v.name == name for d in v.shape)
 
     def get_engine_stat(self, stat) -> int:
         return sum(onnx.numpy_helper.to_array(tensor).nbytes for tensor in self._graph.graph.initializer)
@@ -284,7 +316,7 @@ class ICudaEngine:
                     "Metadata": f"[ONNX Layer: {node.name}][ONNX Layer: node_linear]",
                 }
             )
-        return [{"Name": layer["Name"]} for layer in layers] if FAULTS.get("names alone") else layers
+        return layers
 
 
 class IExecutionContext:
@@ -346,13 +378,25 @@ class IExecutionContext:
             )
             ctypes.memset(memory, 255, size)
             RUNS.append(shapes["input_ids"])
-            feeds = {name: at(addresses[name], shapes[name], INT64).copy() for name in self._engine._inputs}
+            feeds = {name: self._read(name, addresses[name], shapes[name]) for name in self._engine._inputs}
             results = self._engine._session.run(self._engine._outputs, feeds)
             for name, result in zip(self._engine._outputs, results, strict=True):
-                at(addresses[name], result.shape, FLOAT32)[...] = result
+                self._write(name, addresses[name], result)
 
         CAPTURING[-1].append(run) if CAPTURING else run()
         return True
+
+    def _read(self, name, address, shape) -> np.ndarray:
+        return at(address, shape, MEMORY[self._engine.get_tensor_dtype(name).name]).astype(np.int64)
+
+    def _write(self, name, address, values) -> None:
+        kind = self._engine.get_tensor_dtype(name).name
+        memory = at(address, values.shape, MEMORY[kind])
+        if kind == "FLOAT":
+            memory[...] = values
+        else:
+            half = torch.from_numpy(values).to({"HALF": torch.float16, "BF16": torch.bfloat16}[kind])
+            memory[...] = half.view(torch.uint16).numpy()
 
 
 class Runtime:
@@ -364,6 +408,9 @@ class Runtime:
             self._log.log(
                 Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: the plan is of another device"
             )
+            return None
+        if not plan.startswith(b"{"):
+            self._log.log(Severity.ERROR, "IRuntime::deserializeCudaEngine: Error Code 1: magicTagRead == kMAGIC_TAG")
             return None
         return ICudaEngine(plan)
 
@@ -383,6 +430,17 @@ MODULE = SimpleNamespace(
         if isinstance(kind, type) and kind.__module__ == __name__
     },
 )
+
+
+def plan_of(graph: Path | None, profiles: list[dict], types: dict[str, str] | None = None) -> bytes:
+    """An engine of a graph, as it is kept in a file.
+
+    Args:
+        graph: The graph.
+        profiles: Of each profile, by input, the least, the likely and the largest shape.
+        types: By input or output, its type where it is not int64 or float32.
+    """
+    return json.dumps({"graph": str(graph), "profiles": profiles, "types": types or {}}).encode()
 
 
 def at(address: int, shape: tuple[int, ...], kind) -> np.ndarray:

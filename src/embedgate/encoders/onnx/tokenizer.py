@@ -8,6 +8,7 @@ misread.
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -50,6 +51,12 @@ class Batch(NamedTuple):
         """The inputs of the exported graph, by name."""
         return {name: value for name in INPUT_NAMES if (value := getattr(self, name)) is not None}
 
+    def parts(self, most: int) -> Iterator[Batch]:
+        """The batch, in as few and equal parts as hold so many texts at most."""
+        for rows in np.array_split(np.arange(len(self.rows)), math.ceil(len(self.rows) / most)):
+            kinds = None if self.token_type_ids is None else self.token_type_ids[rows]
+            yield Batch(self.rows[rows], self.input_ids[rows], self.attention_mask[rows], kinds)
+
 
 class Tokenizer:
     """A model's own fast tokenizer, with the length limit and lower-casing of its Sentence Transformer.
@@ -59,6 +66,9 @@ class Tokenizer:
     Args:
         model: A model whose first module is a `Transformer`.
         most: Tokens that a text is cut to, where that is fewer than the model takes; None for as many as that.
+
+    Attributes:
+        own_max_tokens: Longest input that the model takes, in tokens.
 
     Raises:
         ModelError: If the first module is no `Transformer`, or the tokenizer cannot be loaded, is slow, or has no pad
@@ -85,6 +95,7 @@ class Tokenizer:
         positions = getattr(config, "max_position_embeddings", -1)
         if "model_max_length" not in options and positions != -1:
             tokenizer.model_max_length = min(tokenizer.model_max_length, positions)
+        self.own_max_tokens = int(tokenizer.model_max_length)
         if most is not None:
             tokenizer.model_max_length = min(tokenizer.model_max_length, most)
         if settings.get("do_lower_case"):

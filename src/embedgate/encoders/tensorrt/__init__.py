@@ -9,7 +9,8 @@ Q/DQ graphs of the other backends, what is not quantized in float16. Where thing
     engine       builds an engine, or takes it from the cache
     inspection   which type every product of an engine computes in
     encoder      whether it can run here, and what is built of which graph
-    runner       runs an engine
+    loaded       loads an engine, whoever has built it
+    runner       runs an engine of embedgate's own
 
 The build half has run with `tensorrt_rtx`, which needs no GPU for it. The rest has not yet run on hardware.
 """
