@@ -41,7 +41,7 @@ from embedgate.encoders.tensorrt import library as libraries
 from embedgate.encoders.tensorrt import runner
 from embedgate.encoders.tensorrt.buckets import BOUNDS, bucket_of, buckets
 from embedgate.encoders.tensorrt.engine import build_plan, engine_of
-from embedgate.encoders.tensorrt.inspection import inspect
+from embedgate.encoders.tensorrt.inspection import inspect, inspect_unnamed
 from embedgate.encoders.tensorrt.library import Library, installed, unsupported
 from embedgate.encoders.tensorrt.runner import BATCHES_AT_ONCE, TensorRTEncoder
 from embedgate.performance.workloads import BATCH_SIZES
@@ -558,6 +558,44 @@ def test_of_the_layers_a_product_has_become_the_one_that_multiplies_counts():
 )
 def test_where_a_layer_tells_no_types_its_kernels_name_does(kernel, kind):
     assert inspected(layer("N/A due to dynamic shapes", TacticName=kernel)) == {kind: 1}
+
+
+class TestUnnamed:
+    """Engines of whose graph no name is known: every layer that multiplies counts."""
+
+    def found(self, *profiles: list[dict | str]) -> dict[str, int]:
+        return inspect_unnamed(json.dumps({"Layers": layers}) for layers in profiles).products
+
+    def test_layers_that_multiply_count_each_by_its_type(self):
+        layers = [
+            layer("Int8", Name="q", Metadata="[ONNX Layer: query/MatMul]"),
+            layer("Half", "kgen", Name="norm", Metadata="[ONNX Layer: norm]"),
+            layer("Half", Name="k", Metadata="[ONNX Layer: key/MatMul]"),
+            layer("Int8", "kgen", Name="v", Metadata="", TacticName="sm80_xmma_gemm_i8i8_i8i32_f32_tn_n"),
+            layer("Float", "Reformat", Name="gemm input", Metadata=""),
+        ]
+        assert self.found(layers) == {"int8": 2, "float16": 1}
+        assert inspect_unnamed([json.dumps({"Layers": layers})]).wider == {"[ONNX Layer: key/MatMul]": "float16"}
+
+    def test_a_layer_of_several_profiles_counts_once_at_its_widest(self):
+        unknown = "N/A due to dynamic shapes"
+        one, two = "fc", "fc [profile 1]"
+        first = [layer("Int8", Name=one, Metadata=""), layer(unknown, Name=two, Metadata="")]
+        second = [layer(unknown, Name=one, Metadata=""), layer("Half", Name=two, Metadata="")]
+        assert self.found(first, second) == {"float16": 1}
+        assert self.found(first, first) == {"int8": 1}
+
+    def test_layers_fused_of_one_name_and_other_nodes_are_several(self):
+        fused = [layer("Half", Name="__myl_Fc", Metadata=f"[ONNX Layer: {node}]") for node in ("a", "b")]
+        assert self.found(fused) == {"float16": 2}
+
+    def test_fused_attention_is_no_product_with_weights(self):
+        attention = layer("Half", "kgen", Name="mha", Metadata="[x]", TacticName="_gemm_mha_v2_0x3f")
+        named_so = layer("Int8", Name="encoder/attention/query/MatMul", Metadata="")
+        assert self.found([attention, named_so]) == {"int8": 1}
+
+    def test_names_alone_tell_nothing(self):
+        assert self.found(["encoder/layer.0/MatMul", "norm"]) == {}
 
 
 def test_a_half_engine_under_an_int8_id_is_found_out(encoder):

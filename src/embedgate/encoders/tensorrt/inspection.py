@@ -36,6 +36,10 @@ KERNELS = (
 )
 # Of the layers that a product has become, those that multiply count.
 MULTIPLIES = re.compile(r"gemm|matrixmultiply|matmul|\bfc|fcmul|fusedfc|mma", re.IGNORECASE)
+# Of these, fused attention multiplies activations with one another.
+ATTENDS = re.compile(r"mha|attention", re.IGNORECASE)
+# What the name of a layer ends with that is made again for another profile.
+PROFILE = re.compile(r"\s*\[profile \d+\]")
 # A layer of this kind may stand between two others, and multiplies nothing.
 MOVES = ("Reformat", "reformat", "Constant", "constant", "NoOp", "Shuffle", "shape_call", "move", "signal", "wait")
 
@@ -64,21 +68,55 @@ def inspect(information: Iterable[str], products: Iterable[str]) -> Inspection:
             detailed verbosity.
         products: Names of the graph's product nodes.
     """
-    layers = [
-        layer
-        for told in information
-        for layer in json.loads(told).get("Layers", ())
-        if isinstance(layer, Mapping) and layer.get("LayerType") not in MOVES
-    ]
+    layers = _layers(information)
     texts = [f"{layer.get('Metadata', '')}\n{layer.get('Name', '')}" for layer in layers]
     found = {}
     for product in products:
         named = re.compile(rf"(?<![\w./]){re.escape(product)}(?:_myl\d+_\d+)?(?![\w./])")
         mine = [layer for layer, text in zip(layers, texts, strict=True) if named.search(text)]
-        kinds = {reads(layer) for layer in _multiplying(mine) or mine}
-        # A profile tells no types of another's layers. What several tell counts as the widest.
-        known = kinds - {UNKNOWN}
-        found[product] = max(known, key=WIDTH.__getitem__) if known else UNKNOWN
+        found[product] = _widest(_multiplying(mine) or mine)
+    return _inspection(found, layers)
+
+
+def inspect_unnamed(information: Iterable[str]) -> Inspection:
+    """Finds what the products of an engine compute in, of whose graph no name is known.
+
+    Every layer that multiplies counts as a product, but for fused attention, which multiplies no weights. Where
+    TensorRT has left attention in parts, these cannot be told from products with weights, and count. What several
+    profiles tell of one layer counts once, at its widest.
+
+    Args:
+        information: As `inspect` takes it.
+    """
+    layers = _layers(information)
+    same: dict[str, list[Mapping[str, Any]]] = {}
+    for layer in _multiplying(layers):
+        if not ATTENDS.search(f"{layer.get('LayerType', '')} {layer.get('TacticName', '')}"):
+            own = str(layer.get("Metadata") or PROFILE.sub("", str(layer.get("Name", ""))))
+            same.setdefault(" ".join(own.split()), []).append(layer)
+    return _inspection({name: _widest(mine) for name, mine in same.items()}, layers)
+
+
+def _layers(information: Iterable[str]) -> list[Mapping[str, Any]]:
+    """The layers that may compute; none of an engine that tells their names alone."""
+    return [
+        layer
+        for told in information
+        for layer in json.loads(told).get("Layers", ())
+        if isinstance(layer, Mapping) and layer.get("LayerType") not in MOVES
+    ]
+
+
+def _widest(layers: Sequence[Mapping[str, Any]]) -> str:
+    """What layers compute in that are one product.
+
+    A profile tells no types of another's layers. What several tell counts as the widest.
+    """
+    known = {reads(layer) for layer in layers} - {UNKNOWN}
+    return max(known, key=WIDTH.__getitem__) if known else UNKNOWN
+
+
+def _inspection(found: Mapping[str, str], layers: Sequence[Mapping[str, Any]]) -> Inspection:
     narrowest = min(found.values(), key=lambda kind: WIDTH.get(kind, len(WIDTH)), default=UNKNOWN)
     wider = {name: kind for name, kind in found.items() if kind != narrowest}
     return Inspection(dict(Counter(found.values())), wider, len(layers))
