@@ -71,7 +71,7 @@ def test_a_sound_file_gives_the_references_embeddings(spec, ships, context, righ
     assert found.dtype == np.float32
     assert np.einsum("ij,ij->i", found, right[0]).min() >= least
     evidence = encoder.evidence()
-    assert evidence.problems == ()
+    assert (evidence.problems, evidence.notes) == ((), ())
     assert max(evidence.products, key=evidence.products.__getitem__) == kind
     assert evidence.artefact_bytes
 
@@ -82,6 +82,9 @@ def test_what_sizes_are_fixed_in_a_file_is_filled_up(ships, context, right):
     assert np.allclose(found, right[0][:4], atol=1e-5)
     # A text beyond the file's 64 tokens is cut there, and its tokens tell.
     assert [len(ids) for ids in encoder.stages(TEXTS).token_ids] == [min(64, len(ids)) for ids in right[1].token_ids]
+    assert encoder.evidence().notes == (
+        "texts of more than 64 tokens are cut, since onnx/fixed.onnx takes no longer ones",
+    )
 
 
 @pytest.mark.parametrize("spec", ["onnx/whole.onnx", "onnx/fixed.onnx", "openvino/openvino_model.xml::infers_in=fp32"])

@@ -76,7 +76,8 @@ class OnnxFileEncoder(GraphEncoder):
         ONNX Runtime multiplies in float32 on most CPUs whatever float a file is in, so a float16 file is no false
         promise: its weights are what was rounded. The details tell what it computes in.
         """
-        found, stored = super().evidence(), _stored(read_graph(self._path))
+        found = replace(super().evidence(), notes=self._pipeline.notes)
+        stored = _stored(read_graph(self._path))
         if not stored or self._device != "cpu":
             return found
         kinds = Counter(found.products)

@@ -162,7 +162,7 @@ class OpenVINOFileEncoder(OpenVINOEncoder):
 
     def evidence(self) -> Evidence:
         """Tells what really ran; of a type that OpenVINO has chosen, what to do about it."""
-        found, id_ = super().evidence(), self._combination
+        found, id_ = replace(super().evidence(), notes=self._pipeline.notes), self._combination
         if not found.problems or id_.weight_precision != "fp32" or "bfloat16" not in found.products:
             return found
         advice = "OpenVINO infers in bfloat16 where a CPU has it: write ::infers_in=fp32 and serve it so (INFERENCE_"

@@ -43,6 +43,30 @@ class Port:
     shape: tuple[int | None, ...]
 
 
+class Sizes:
+    """The shapes `[texts, tokens]` of inputs that a file takes: any, but for what it is fixed to.
+
+    Args:
+        texts: Texts that it is fixed to; None for any number.
+        tokens: Tokens that it is fixed to; None for any number.
+
+    Attributes:
+        longest: Tokens of a text that it takes at most; None where nothing but the model limits them.
+    """
+
+    def __init__(self, texts: int | None, tokens: int | None) -> None:
+        self.longest = tokens
+        self._texts = texts
+
+    def most(self, tokens: int) -> int | None:
+        """Texts of a length that it takes at once, at most; None for any number."""
+        return self._texts
+
+    def around(self, texts: int, tokens: int) -> tuple[int, int]:
+        """The shape that inputs of a shape are filled up to."""
+        return self._texts or texts, self.longest or tokens
+
+
 class Pipeline:
     """Texts in, embeddings out, by whatever runs a file.
 
@@ -52,6 +76,7 @@ class Pipeline:
         inputs: Its inputs by name.
         run: Runs it: inputs by name in, outputs by name out.
         asked: The output to use; None to choose it.
+        sizes: The shapes that it takes; None where its inputs' own say it.
 
     Attributes:
         output: The output that is used.
@@ -69,13 +94,13 @@ class Pipeline:
         inputs: Mapping[str, Port],
         run: Callable[[Mapping[str, Values]], Mapping[str, Values]],
         asked: str | None = None,
+        sizes: Sizes | None = None,
     ) -> None:
         self._file = file
         self._inputs = inputs
         self._run = run
-        self._rows, width = self._fixed(0), self._fixed(1)
-        self.tokenizer = Tokenizer(model, width)
-        self._width = width
+        self._sizes = sizes or Sizes(self._fixed(0), self._fixed(1))
+        self.tokenizer = Tokenizer(model, self._sizes.longest)
         (probe,) = self.tokenizer.batches([PROBE], 1)
         outputs = run(self._feeds(probe))
         self.output, self.found = _chosen(file, outputs, probe, asked)
@@ -87,6 +112,14 @@ class Pipeline:
     def described(self) -> dict[str, Any]:
         """What embeddings are made of, for the evidence."""
         return {"output": self.output, "then": [type(module).__name__ for module in self._modules]}
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of the verdict must know: that texts are cut which the model takes."""
+        longest, own = self.tokenizer.max_tokens, self.tokenizer.own_max_tokens
+        if longest >= own:
+            return ()
+        return (f"texts of more than {longest} tokens are cut, since {self._file} takes no longer ones",)
 
     def encode(self, texts: Sequence[str], batch_size: int) -> FloatArray:
         """Embeddings, float32 `[n, dim]`."""
@@ -116,13 +149,18 @@ class Pipeline:
         )
 
     def _batches(self, texts: Sequence[str], batch_size: int) -> Iterator[Batch]:
-        yield from self.tokenizer.batches(texts, self._rows or batch_size)
+        least, _ = self._sizes.around(1, 1)
+        for batch in self.tokenizer.batches(texts, max(batch_size, least)):
+            rows, columns = batch.input_ids.shape
+            yield from batch.parts(self._sizes.most(columns) or rows)
 
     def _output(self, batch: Batch) -> Values:
-        """The output of a batch, without what fixed sizes have added to it."""
+        """The output of a batch, without what it was filled up with."""
         values = self._run(self._feeds(batch))[self.output][: len(batch.rows)]
-        if self.found == "tokens" and self._width:
-            values = values[:, self._columns(batch)]
+        rows, columns = batch.input_ids.shape
+        width = self._sizes.around(rows, columns)[1]
+        if self.found == "tokens" and width > columns:
+            values = values[:, -columns:] if self.tokenizer.pads_left else values[:, :columns]
         return values
 
     def _feeds(self, batch: Batch) -> dict[str, Values]:
@@ -144,16 +182,12 @@ class Pipeline:
         }
 
     def _sized(self, values: Values, padding: int) -> Values:
-        """Padded to the sizes that the file is fixed to."""
+        """Filled up to the sizes that the file takes."""
         rows, columns = values.shape
-        more_rows, more = max(0, (self._rows or 0) - rows), max(0, (self._width or 0) - columns)
-        sides = (more, 0) if self.tokenizer.pads_left else (0, more)
+        texts, tokens = self._sizes.around(rows, columns)
+        sides = (tokens - columns, 0) if self.tokenizer.pads_left else (0, tokens - columns)
         wide = np.pad(values, ((0, 0), sides), constant_values=padding)
-        return np.concatenate([wide, np.repeat(wide[-1:], more_rows, axis=0)]) if more_rows else wide
-
-    def _columns(self, batch: Batch) -> slice:
-        width, columns = self._width or 0, batch.input_ids.shape[1]
-        return slice(width - columns, width) if self.tokenizer.pads_left else slice(0, columns)
+        return np.concatenate([wide, np.repeat(wide[-1:], texts - rows, axis=0)])
 
     def _fixed(self, axis: int) -> int | None:
         return next((port.shape[axis] for port in self._inputs.values() if len(port.shape) == 2), None)
