@@ -74,12 +74,13 @@ class Spec:
             raise GateError(f"{FLAG} {self.where} has {key}={found}", f"{key} is one of {', '.join(values)}")
         return found
 
-    def combination(self, name: str, weight_precision: str) -> Combination:
+    def combination(self, name: str, weight_precision: str, device: str = "cpu") -> Combination:
         """What it is called: by its keys, where they say so.
 
         Args:
             name: Its name where no key gives one; what no id can hold becomes an underscore.
             weight_precision: Its weight precision where no key promises one.
+            device: Its device where no key names one.
 
         Raises:
             GateError: If a key gives a name that no id can hold.
@@ -89,4 +90,4 @@ class Spec:
         for key, word in words.items():
             if not _WORD.fullmatch(word):
                 raise GateError(f"{FLAG} {self.where} has {key}={word}", "use letters, digits, points and underscores")
-        return Combination(words[NAME], words[PROMISE], self.one_of(DEVICE, DEVICES, "cpu"))
+        return Combination(words[NAME], words[PROMISE], self.one_of(DEVICE, DEVICES, device))

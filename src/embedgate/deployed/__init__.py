@@ -68,7 +68,7 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
     return lambda where: where.lower().endswith(suffixes)
 
 
-# How files of recorded answers end.
+# How files of recorded answers end, and engines.
 ANSWERS = (".answers.jsonl", ".answers.parquet")
 
 
@@ -81,10 +81,12 @@ def _folder(where: str) -> bool:
     return path.is_dir() or not path.suffix  # a version may look like a suffix: bge-small-en-v1.5
 
 
+ENGINES = (".engine", ".plan", ".trt")
 KINDS = (
     Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server", alone=True),
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
+    Kind(f"a TensorRT engine ({', '.join(ENGINES)})", _ends(*ENGINES), "tensorrt_file", "gpu,tensorrt"),
     Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded", alone=True),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",

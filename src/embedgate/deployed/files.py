@@ -18,6 +18,7 @@ WORDS = {
     "fp32": ("fp32", "float32", "f32"),
     "fp16": ("fp16", "float16", "f16", "o4"),
     "bf16": ("bf16", "bfloat16"),
+    "fp8": ("fp8", "float8", "e4m3"),
     "int8": ("int8", "uint8", "qint8", "quint8", "quantized", "quant", "q8"),
     "int4": ("int4", "uint4", "q4", "bnb4", "q4f16"),
 }

@@ -1,0 +1,81 @@
+"""A TensorRT engine, as it is served: from the model's folder, or from anywhere."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cached_property
+from pathlib import Path
+
+from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
+from embedgate.core.model import Model
+from embedgate.core.spec import FLAG, PROMISE, Spec
+from embedgate.deployed import files
+from embedgate.encoders import BuildContext, Encoder
+from embedgate.encoders.registry import backend_named
+from embedgate.encoders.sources import Source
+
+OUTPUT = "output"
+# Weight precisions that engines are built in, beside fp16.
+KINDS = ("fp32", "bf16", "int8", "fp8")
+
+
+def source(spec: Spec, model: Model) -> Source:
+    """What runs an engine.
+
+    Raises:
+        GateError: If there is no such file, or neither its name nor a key says what it promises.
+    """
+    spec.refuse_unknown((OUTPUT,))
+    path = files.find(spec, model)
+    origin = files.shown(path, model)
+    if not files.bytes_of([path]):
+        raise GateError(f"{origin} is empty", "build or fetch it anew")
+    promise = spec.given.get(PROMISE) or files.promise_of(path)
+    if promise is None:  # an engine tells nothing before a GPU has loaded it
+        step = f"say it: {FLAG} {spec.where}::promise=fp16, or {', '.join(KINDS)}"
+        raise GateError(f"the name of {origin} does not say what it computes in", step)
+    combination = spec.combination(files.name_of(path), promise, "cuda")
+    if combination.device != "cuda":
+        raise GateError(f"{origin}: TensorRT runs on CUDA alone", "leave out device=cpu")
+    return TensorRTFile(path, combination, origin, spec.given.get(OUTPUT))
+
+
+class TensorRTFile(Source):
+    """Runs an engine by TensorRT.
+
+    Args:
+        path: The engine's file.
+        combination: What it is called.
+        origin: The path as a person reads it.
+        output: The output to use; None to choose it.
+    """
+
+    def __init__(self, path: Path, combination: Combination, origin: str, output: str | None) -> None:
+        super().__init__(combination)
+        self.origin = origin
+        self._path = path
+        self._output = output
+
+    @cached_property
+    def identity(self) -> Mapping[str, str]:
+        """The hash of the file; see `Source.identity`."""
+        return {"sha256": files.sha256_of_all([self._path])}
+
+    def unavailable(self) -> str | None:
+        """Why TensorRT cannot run it here; see `Source.unavailable`."""
+        return backend_named("tensorrt").unavailable(self.combination)
+
+    def unfit(self, model: Model) -> str | None:
+        """Why it cannot be this model's; see `Source.unfit`."""
+        return files.unfit(model)
+
+    def prepare(self) -> None:
+        """Imports what runs it; see `Source.prepare`."""
+        backend_named("tensorrt").module(self.combination.device)
+
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Loads the file; see `Source.build`."""
+        from embedgate.deployed.tensorrt_encoder import load
+
+        return load(model, self._path, self.combination, context, self.origin, self._output)
