@@ -558,7 +558,7 @@ def test_no_sentence_transformers_folder_is_told(folder, content, message):
 
 @pytest.mark.parametrize("source", ["acme/encoder", "acme/encoder@main", "acme/encoder@v1.0", "acme/encoder@abc123"])
 def test_unpinned_hub_id_is_refused_with_the_pinned_form(source, monkeypatch):
-    monkeypatch.setattr(models, "_current_commit", lambda hub_id: "c" * 40)
+    monkeypatch.setattr(models, "current_commit", lambda hub_id: "c" * 40)
     with pytest.raises(ModelError, match=f"write acme/encoder@{'c' * 40}"):
         resolve(source)
 

@@ -133,12 +133,6 @@ def test_a_file_that_is_a_link_goes_by_its_own_name(ships, tmp_path):
     assert (source.combination.id, source.origin) == ("onnx_model-fp32-cpu", "onnx/model.onnx")
 
 
-def test_a_file_of_the_hub_that_was_not_fetched_is_told_with_the_command(tmp_path, ships):
-    of_the_hub = replace(ships, path=tmp_path, source=f"org/name@{'0' * 40}")
-    with pytest.raises(GateError, match=f"fetch it: hf download org/name onnx/model.onnx --revision {'0' * 40} "):
-        source_of("onnx/model.onnx", of_the_hub)
-
-
 def test_the_hash_covers_the_weights_beside_a_file(ships, tmp_path):
     shutil.copytree(ships.path / "onnx", tmp_path / "onnx")
     before = source_of(str(tmp_path / "onnx" / "beside.onnx"), ships).identity

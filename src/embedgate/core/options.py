@@ -17,7 +17,8 @@ import msgspec
 
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
-from embedgate.core.model import DEFAULT_MODEL, HUB_ID, NO_MODEL
+from embedgate.core.hub import HUB_ID
+from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
 from embedgate.core.spec import Spec

@@ -5,7 +5,12 @@ Each kind is one module or folder of this package, listed in `KINDS` alone. Its 
     def source(spec: Spec, model: Model) -> Source:
         '''What makes its encoder. Raises GateError where there is no such candidate.'''
 
-and imports what it runs with once that builds. See `embedgate.encoders.sources` for what a source is.
+and imports what it runs with once that builds. The module of a kind that is a file has a second one,
+
+    def beside(path: Path) -> Iterable[str]:
+        '''Names of the files that one needs beside it.'''
+
+so that they are fetched with it where the model is of the hub. See `embedgate.encoders.sources` for what a source is.
 """
 
 from __future__ import annotations
@@ -18,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import GateError
 from embedgate.core.spec import FLAG, Spec
+from embedgate.deployed.files import fetch
 
 if TYPE_CHECKING:
     from embedgate.core.model import Model
@@ -33,22 +39,23 @@ class Kind:
         fits: Whether what a spec names is of this kind, as its name tells.
         module: The module of this package that makes its sources.
         extra: The extra of embedgate that installs what it runs with; empty where the core does.
-        alone: Whether it does without the model's folder, and so without its tokenizer and modules.
+        of_model: Whether it is a file that was made of the model: it goes with the model's own tokenizer and modules, and
+            is fetched from where the model is.
     """
 
     about: str
     fits: Callable[[str], bool]
     module: str
     extra: str = ""
-    alone: bool = False
+    of_model: bool = False
 
-    def source(self, spec: Spec, model: Model) -> Source:
+    def source(self, spec: Spec, model: Model, progress: Callable[[str], None]) -> Source:
         """What makes the encoder of a candidate of this kind.
 
         Raises:
-            GateError: If there is no such candidate.
+            GateError: If there is no such candidate, or it cannot be fetched.
         """
-        if not (self.alone or model.has_folder):
+        if self.of_model and not model.has_folder:
             step = "give --gate-model the folder of the model that it was made of"
             raise GateError(f"{FLAG} {spec.where} goes with a model's own tokenizer and modules", step)
         try:
@@ -56,6 +63,8 @@ class Kind:
         except ImportError as error:
             step = f"pip install 'embedgate[{self.extra}]'" if self.extra else "reinstall embedgate"
             raise GateError(f"{FLAG} {spec.where}: a library cannot be imported ({error})", step) from error
+        if self.of_model:
+            fetch(spec, model, module.beside, progress)
         found: Source = module.source(spec, model)
         return found
 
@@ -70,6 +79,7 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
 
 # How files of recorded answers end, and engines.
 ANSWERS = (".answers.jsonl", ".answers.parquet")
+ENGINES = (".engine", ".plan", ".trt")
 
 
 def _stored(where: str) -> bool:
@@ -81,42 +91,44 @@ def _folder(where: str) -> bool:
     return path.is_dir() or not path.suffix  # a version may look like a suffix: bge-small-en-v1.5
 
 
-ENGINES = (".engine", ".plan", ".trt")
 KINDS = (
-    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server", alone=True),
-    Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx"),
-    Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino"),
-    Kind(f"a TensorRT engine ({', '.join(ENGINES)})", _ends(*ENGINES), "tensorrt_file", "gpu,tensorrt"),
-    Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded", alone=True),
+    Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
+    Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx", of_model=True),
+    Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino", of_model=True),
+    Kind(f"a TensorRT engine ({', '.join(ENGINES)})", _ends(*ENGINES), "tensorrt_file", "gpu,tensorrt", of_model=True),
+    Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded"),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
         _stored,
         "stored",
-        alone=True,
     ),
-    Kind("a folder that SentenceTransformer(folder) loads", _folder, "folder", alone=True),
+    Kind("a folder that SentenceTransformer(folder) loads", _folder, "folder"),
 )
 
 
-def source_of(text: str, model: Model, flag: str = FLAG) -> Source:
+def _quiet(_: str) -> None: ...
+
+
+def source_of(text: str, model: Model, flag: str = FLAG, progress: Callable[[str], None] = _quiet) -> Source:
     """What makes the encoder of a candidate.
 
     Args:
         text: The candidate, as `--gate-candidate` takes it.
         model: The model to gate.
         flag: The option that it was given by, for messages.
+        progress: Told what is fetched.
 
     Raises:
-        GateError: If it is of no kind that is known, or there is no such candidate.
+        GateError: If it is of no kind that is known, there is no such candidate, or it cannot be fetched.
     """
     spec = Spec.parse(text, flag)
     kind = next((kind for kind in KINDS if kind.fits(spec.where)), None)
     if kind is None:
         raise GateError(f"{flag} {spec.where} is of no kind that embedgate gates", f"give {known()}")
-    return kind.source(spec, model)
+    return kind.source(spec, model, progress)
 
 
-def sources_of(texts: Iterable[str], model: Model) -> list[Source]:
+def sources_of(texts: Iterable[str], model: Model, progress: Callable[[str], None] = _quiet) -> list[Source]:
     """What makes the encoders of candidates, each under a name of its own.
 
     Raises:
@@ -124,7 +136,7 @@ def sources_of(texts: Iterable[str], model: Model) -> list[Source]:
     """
     found: dict[Any, Source] = {}
     for text in dict.fromkeys(texts):
-        source = source_of(text, model)
+        source = source_of(text, model, progress=progress)
         if other := found.get(source.combination):
             raise GateError(
                 f"{FLAG}: {source.origin} and {other.origin} would both be {source.combination}",

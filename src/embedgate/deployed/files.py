@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from embedgate.core.errors import GateError
+from embedgate.core.hub import Repository
 from embedgate.core.model import Model
 from embedgate.core.model_files import is_pointer, sha256_of
 from embedgate.core.spec import FLAG, Spec
@@ -26,7 +27,6 @@ WORDS = {
 PLAIN = ("model",)
 # Folders whose files go by their own name.
 USUAL = ("onnx", "openvino")
-SHIPPED = ("*.onnx", "*.xml")
 
 
 def find(spec: Spec, model: Model) -> Path:
@@ -40,12 +40,40 @@ def find(spec: Spec, model: Model) -> Path:
     if path is None:
         has = [each.relative_to(model.path).as_posix() for each in shipped(model)]
         told = f"that folder has {', '.join(has)}" if has else "that folder has no such files"
-        hub_id, _, commit = model.source.partition("@")
-        if commit and not has:  # only what the model itself needs is fetched
-            told = f"fetch it: hf download {hub_id} {spec.where} --revision {commit} --local-dir FOLDER; give its path"
         raise GateError(f"{FLAG}: no {spec.where} here, and none in {model.path}", told)
     refuse_pointer(path)
     return path
+
+
+def fetch(spec: Spec, model: Model, beside: Callable[[Path], Iterable[str]], progress: Callable[[str], None]) -> None:
+    """Fetches the file that a candidate names, where the model is of the hub and neither it nor this folder has one.
+
+    Args:
+        spec: The candidate.
+        model: The model; what is fetched goes into its folder.
+        beside: Names the files that one needs beside it, which are fetched as well.
+        progress: Told what is fetched.
+
+    Raises:
+        ModelError: If there is no such file, or it cannot be fetched.
+    """
+    repository, own = Repository.of(model.source), Path(spec.where).expanduser()
+    if own.is_relative_to(model.path):
+        own = own.relative_to(model.path)
+    elif own.exists():
+        return
+    if repository is None or not stays_within(own):
+        return
+    if not (model.path / own).exists():
+        repository.fetch(own.as_posix(), progress)
+    for part in (own.parent / name for name in beside(model.path / own)):
+        if stays_within(part) and not (model.path / part).exists():
+            repository.fetch(part.as_posix(), progress)
+
+
+def stays_within(path: Path) -> bool:
+    """Whether a path below a folder cannot lead out of it by its words alone."""
+    return not path.is_absolute() and ".." not in path.parts
 
 
 def refuse_pointer(path: Path) -> None:
@@ -62,8 +90,14 @@ def shipped(model: Model) -> list[Path]:
     """The files of other backends in the model's folder."""
     if not model.has_folder:
         return []
-    found = (file for pattern in SHIPPED for file in model.path.rglob(pattern))
-    return sorted(file for file in found if file.suffix != ".xml" or file.with_suffix(".bin").exists())
+    names = {file.relative_to(model.path).as_posix() for file in model.path.rglob("*") if file.exists()}
+    return [model.path / name for name in of_other_backends(names)]
+
+
+def of_other_backends(names: Collection[str]) -> list[str]:
+    """The ONNX files and OpenVINO IRs among a model's files, sorted."""
+    irs = (name for name in names if name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)
+    return sorted((*(name for name in names if name.endswith(".onnx")), *irs))
 
 
 def name_of(path: Path) -> str:

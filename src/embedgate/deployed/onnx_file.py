@@ -56,10 +56,18 @@ def source(spec: Spec, model: Model) -> Source:
     except (DecodeError, OSError) as error:
         raise GateError(f"{origin} is no ONNX file: {one_line(error)}", ANEW) from error
     combination = spec.combination(files.name_of(path), files.promise_of(path) or _stored_in(graph))
-    return OnnxFile([path, *_beside(graph, origin)], combination, origin, spec.given.get(OUTPUT))
+    return OnnxFile([path, *_beside(graph, path, origin)], combination, origin, spec.given.get(OUTPUT))
 
 
-def _beside(graph: Graph, origin: str) -> list[Path]:
+def beside(path: Path) -> list[str]:
+    """The files of its weights beside it, as it names them; none of what is no ONNX file."""
+    try:
+        return locations(read_graph(path).proto)
+    except (DecodeError, OSError):
+        return []
+
+
+def _beside(graph: Graph, path: Path, origin: str) -> list[Path]:
     """The files of its weights beside it.
 
     Raises:
@@ -68,7 +76,9 @@ def _beside(graph: Graph, origin: str) -> list[Path]:
     found = []
     for name in locations(graph.proto):
         file = graph.folder / name
-        if not file.resolve().is_relative_to(graph.folder.resolve()):
+        # In the hub's cache, all files are links into one folder.
+        places = (graph.folder.resolve(), path.resolve().parent)
+        if not files.stays_within(Path(name)) or not any(map(file.resolve().is_relative_to, places)):
             raise GateError(f"{origin} keeps weights outside its folder: {name}", ANEW)
         if not file.is_file():
             raise GateError(f"{origin} keeps weights in {file}, which is missing", "fetch that file, too")

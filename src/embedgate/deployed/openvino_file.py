@@ -52,6 +52,11 @@ def source(spec: Spec, model: Model) -> Source:
     return OpenVINOFile(path, combination, origin, spec.given.get(OUTPUT), infers_in)
 
 
+def beside(path: Path) -> list[str]:
+    """The file of its weights."""
+    return [path.with_suffix(".bin").name]
+
+
 def _stored_in(graph: ov.Model) -> str:
     """The weight precision that a graph tells, where its file's name promises none."""
     nodes = graph.get_ops()

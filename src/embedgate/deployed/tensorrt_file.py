@@ -41,6 +41,11 @@ def source(spec: Spec, model: Model) -> Source:
     return TensorRTFile(path, combination, origin, spec.given.get(OUTPUT))
 
 
+def beside(_: Path) -> list[str]:
+    """Nothing: an engine is whole."""
+    return []
+
+
 class TensorRTFile(Source):
     """Runs an engine by TensorRT.
 

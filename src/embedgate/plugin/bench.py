@@ -50,7 +50,7 @@ class Bench:
         self.config.hook.pytest_gate_combinations(registry=registry)
         engines = EngineRegistry()
         self.config.hook.pytest_gate_engines(registry=engines)
-        return Plan.of(self.settings, registry, engines)
+        return Plan.of(self.settings, registry, engines, progress(self.config))
 
     @cached_property
     def checks(self) -> CheckRegistry:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
+from embedgate.core.hub import Repository
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL, Model, resolve
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
-from embedgate.deployed.files import shipped
+from embedgate.deployed.files import of_other_backends, shipped
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
@@ -184,10 +186,17 @@ class Plan:
         return ALL_TEXTS + "+".join(sorted(dataset.name for dataset in self.datasets))
 
     @classmethod
-    def of(cls, settings: Settings, registry: Registry, engines: EngineRegistry | None = None) -> Plan:
+    def of(
+        cls,
+        settings: Settings,
+        registry: Registry,
+        engines: EngineRegistry | None = None,
+        progress: Callable[[str], None] = lambda _: None,
+    ) -> Plan:
         """Reads the datasets, finds the candidates and selects the combinations.
 
-        Where candidates are named and no combinations, these are the candidates and their references alone.
+        Where candidates are named and no combinations, these are the candidates and their references alone. Files of
+        candidates that are fetched are told to `progress`.
 
         Raises:
             GateError: If a dataset cannot be read, two have one name, a combination is unknown, or there is no such
@@ -201,13 +210,13 @@ class Plan:
         model, sources = None, []
         if settings.candidates or settings.shipped or settings.reference or settings.model == NO_MODEL:
             model = _model(settings)
-            found = _shipped(model) if settings.shipped else []
-            sources = sources_of((*settings.candidates, *found), model)
+            found = _shipped(model, progress) if settings.shipped else []
+            sources = sources_of((*settings.candidates, *found), model, progress)
             for source in sources:
                 registry.add_source(source)
         globs = settings.combinations
         if model is not None and settings.reference:
-            chosen = _reference(settings, model, registry)
+            chosen = _reference(settings, model, registry, progress)
             registry.judge_against(chosen)
             # What was measured against another reference is a baseline of its own.
             model = replace(model, name=f"{model.name}.against.{chosen}")
@@ -226,7 +235,7 @@ def _model(settings: Settings) -> Model:
     return found
 
 
-def _reference(settings: Settings, model: Model, registry: Registry) -> Combination:
+def _reference(settings: Settings, model: Model, registry: Registry, progress: Callable[[str], None]) -> Combination:
     """What everything is judged against: a combination of that id, else a candidate of its own.
 
     Raises:
@@ -238,7 +247,7 @@ def _reference(settings: Settings, model: Model, registry: Registry) -> Combinat
         raise GateError(cause, "give one of them")
     known = registry.find(text)
     if known is None:
-        source = source_of(text, model, "--gate-reference")
+        source = source_of(text, model, "--gate-reference", progress)
         registry.add_source(source)
         known = source.combination
     if reason := registry.source(known).unfit(model):
@@ -249,13 +258,19 @@ def _reference(settings: Settings, model: Model, registry: Registry) -> Combinat
     return known
 
 
-def _shipped(model: Model) -> list[str]:
-    """The files in the model's folder, as candidates.
+def _shipped(model: Model, progress: Callable[[str], None]) -> list[str]:
+    """The files in the model's folder, as candidates; of a model of the hub, those in its repository.
 
     Raises:
-        GateError: If there is none.
+        GateError: If there is none, or the hub cannot be asked.
     """
-    found = [file.relative_to(model.path).as_posix() for file in shipped(model)]
+    repository, place = Repository.of(model.source), str(model.path)
+    if repository is not None and not repository.is_out_of_reach:
+        found, place = of_other_backends(repository.sizes), str(repository)
+    else:
+        found = [file.relative_to(model.path).as_posix() for file in shipped(model)]
+        if repository is not None:
+            progress(f"HF_HUB_OFFLINE is set: --gate-shipped gates what is in the cache of {repository.hub_id} alone")
     if not found:
-        raise GateError(f"{model.path} ships no ONNX or OpenVINO file", "leave out --gate-shipped")
+        raise GateError(f"{place} ships no ONNX or OpenVINO file", "leave out --gate-shipped")
     return found
