@@ -174,6 +174,12 @@ class TestShipped:
         )
         done.stdout.fnmatch_lines(["*model_qint8_avx512_vnni-int8-cpu*", "*openvino_model_qint8_quantized-int8-cpu*"])
 
+    def test_a_file_of_the_same_name_here_is_not_the_one_that_ships(self, gated, hub, project):
+        (project.path / "onnx").mkdir()
+        (project.path / "onnx" / "model_qint8_avx512_vnni.onnx").write_bytes(b"not a graph")
+        assert gated("--collect-only").ret == 0
+        assert "onnx/model_qint8_avx512_vnni.onnx" in hub.fetched
+
     def test_offline_it_gates_what_is_in_the_cache_and_says_so(self, gated, hub, monkeypatch):
         source_of(IR, resolve(hub.source))
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)

@@ -304,6 +304,16 @@ class TestSession:
         assert "openvino_model_qint8_quantized-int8-cpu" in told
         assert "not gated" not in told
 
+    def test_a_file_of_the_same_name_here_is_not_the_one_that_ships(self, project, few, ships):
+        """It was gated in the place of the file in the model's folder."""
+        (project.path / "onnx").mkdir()
+        (project.path / "onnx" / "model.onnx").write_bytes(b"not a graph")
+        done = project.runpytest_inprocess(
+            *("--pyargs", "embedgate.suites.test_effective", f"--gate-data={few}", "--gate-shipped", "--collect-only"),
+        )
+        assert done.ret == 0
+        done.stdout.fnmatch_lines(["*onnx_model-fp32-cpu*"])
+
     def test_another_file_under_an_approved_name_is_told(self, project, ships, few):
         suite = ("--pyargs", "embedgate.suites.test_baseline", f"--gate-data={few}", "--gate-baselines=gate")
         candidate = ("--gate-candidate=mine.onnx::name=mine",)

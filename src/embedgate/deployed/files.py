@@ -94,6 +94,13 @@ def shipped(model: Model) -> list[Path]:
     return [model.path / name for name in of_other_backends(names)]
 
 
+def spec_of(name: str, model: Model) -> str:
+    """A file in the model's folder as a candidate names it: whole where its name means another file from here."""
+    here, its = Path(name), model.path / name
+    shadowed = here.exists() and not (its.exists() and here.samefile(its))
+    return str(its) if shadowed else name
+
+
 def of_other_backends(names: Collection[str]) -> list[str]:
     """The ONNX files and OpenVINO IRs among a model's files, sorted."""
     irs = (name for name in names if name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)

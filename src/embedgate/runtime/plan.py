@@ -16,7 +16,7 @@ from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
-from embedgate.deployed.files import of_other_backends, shipped
+from embedgate.deployed.files import of_other_backends, shipped, spec_of
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
@@ -273,4 +273,4 @@ def _shipped(model: Model, progress: Callable[[str], None]) -> list[str]:
             progress(f"HF_HUB_OFFLINE is set: --gate-shipped gates what is in the cache of {repository.hub_id} alone")
     if not found:
         raise GateError(f"{place} ships no ONNX or OpenVINO file", "leave out --gate-shipped")
-    return found
+    return [spec_of(name, model) for name in found]
