@@ -39,7 +39,7 @@ class Kind:
         fits: Whether what a spec names is of this kind, as its name tells.
         module: The module of this package that makes its sources.
         extra: The extra of embedgate that installs what it runs with; empty where the core does.
-        of_model: Whether it is a file that was made of the model: it goes with the model's own tokenizer and modules, and
+        of_model: Whether it is a file that was made of the model: it goes with the model's tokenizer and modules, and
             is fetched from where the model is.
     """
 
