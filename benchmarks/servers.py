@@ -62,6 +62,11 @@ SERVERS = {
         "/v1/models",
         environ={"VLLM_CPU_KVCACHE_SPACE": "1", "VLLM_CPU_OMP_THREADS_BIND": "nobind"},
     ),
+    "triton": Server(
+        "pip install nvidia-pytriton sentence-transformers",
+        f"python {Path(__file__).with_name('triton_server.py')} {{model}} {NAME} {{port}}",
+        f"/v2/models/{NAME}/ready",
+    ),
 }
 
 
