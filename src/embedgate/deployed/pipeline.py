@@ -104,7 +104,7 @@ class Pipeline:
         (probe,) = self.tokenizer.batches([PROBE], 1)
         outputs = run(self._feeds(probe))
         self.output, self.found = _chosen(file, outputs, probe, asked)
-        self._modules = _modules_after(model, self.found, outputs[self.output].shape[-1])
+        self._modules = modules_after(model, self.found, outputs[self.output].shape[-1])
         self._kept = model.truncate_dim
         self.dim = self._finished(outputs[self.output][:1], probe)[0].shape[1]
 
@@ -197,14 +197,7 @@ class Pipeline:
         given = torch.from_numpy(np.ascontiguousarray(values, dtype=np.float32))
         features: dict[str, Any] = {name: torch.from_numpy(each) for name, each in batch.feeds.items()}
         features["token_embeddings" if self.found == "tokens" else "sentence_embedding"] = given
-        pooled = None
-        with torch.inference_mode():
-            for module in self._modules:
-                if type(module).__name__ == "Normalize":
-                    pooled = features["sentence_embedding"].numpy()
-                features = module(features)
-        finished = features["sentence_embedding"].numpy()
-        return finished if self._kept is None else finished[:, : self._kept], pooled
+        return finish(self._modules, features, self._kept)
 
 
 def _chosen(file: str, outputs: Mapping[str, Values], probe: Batch, asked: str | None) -> tuple[str, Found]:
@@ -232,7 +225,7 @@ def _chosen(file: str, outputs: Mapping[str, Values], probe: Batch, asked: str |
     )
 
 
-def _modules_after(model: Model, found: Found, width: int) -> list[torch.nn.Module]:
+def modules_after(model: Model, found: Found, width: int) -> list[torch.nn.Module]:
     """The model's modules that are left to run, loaded without the transformer's weights.
 
     A file that pools may have gone on to a dense layer: its width tells.
@@ -247,6 +240,29 @@ def _modules_after(model: Model, found: Found, width: int) -> list[torch.nn.Modu
     while rest and type(rest[0]).__name__ == "Dense" and rest[0].in_features != width == rest[0].out_features:
         rest = rest[1:]
     return rest
+
+
+def finish(
+    modules: Sequence[torch.nn.Module], features: dict[str, Any], kept: int | None
+) -> tuple[FloatArray, FloatArray | None]:
+    """Runs what is left of a model.
+
+    Args:
+        modules: What is left.
+        features: What they take, as tensors by name.
+        kept: Dimensions that embeddings are cut to; None for all.
+
+    Returns:
+        Finished embeddings, float32 `[n, dim]`; and what the model's `Normalize` takes, where it has one.
+    """
+    pooled = None
+    with torch.inference_mode():
+        for module in modules:
+            if type(module).__name__ == "Normalize":
+                pooled = features["sentence_embedding"].numpy()
+            features = module(features)
+    finished: FloatArray = features["sentence_embedding"].numpy()
+    return finished if kept is None else finished[:, :kept], pooled
 
 
 def _load(model: Model, module: Mapping[str, Any]) -> torch.nn.Module:
