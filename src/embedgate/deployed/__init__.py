@@ -96,6 +96,7 @@ KINDS = (
     Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx", of_model=True),
     Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino", of_model=True),
     Kind(f"a TensorRT engine ({', '.join(ENGINES)})", _ends(*ENGINES), "tensorrt_file", "gpu,tensorrt", of_model=True),
+    Kind("a GGUF file (.gguf)", _ends(".gguf"), "gguf", "gguf", of_model=True),
     Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded"),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",

@@ -102,9 +102,9 @@ def spec_of(name: str, model: Model) -> str:
 
 
 def of_other_backends(names: Collection[str]) -> list[str]:
-    """The ONNX files and OpenVINO IRs among a model's files, sorted."""
+    """The ONNX and GGUF files and OpenVINO IRs among a model's files, sorted."""
     irs = (name for name in names if name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)
-    return sorted((*(name for name in names if name.endswith(".onnx")), *irs))
+    return sorted((*(name for name in names if name.endswith((".onnx", ".gguf"))), *irs))
 
 
 def name_of(path: Path) -> str:
