@@ -129,6 +129,14 @@ def test_a_lost_ending_is_told_apart_from_a_new_beginning():
     assert describe_tokens(["a b"], theirs, theirs) == ""
 
 
+def test_one_of_many_texts_with_capital_letters_says_nothing_of_lower_casing():
+    texts, theirs = ["Plain", "Also Plain", "Odd\x7f"], [np.array([101, n, 9, 102]) for n in (5, 6, 7)]
+    mine = [*theirs[:2], np.array([101, 7, 8, 102])]
+    assert "1 of 3 texts, first for" in describe_tokens(texts, mine, theirs)
+    lost = [np.array([101, n, 8, 102]) for n in (3, 4, 7)]
+    assert "3 of 3 texts (plain ones only with capital letters: " in describe_tokens(texts, lost, theirs)
+
+
 def test_nan_and_other_dimensions_are_named(approved):
     broken = dataclasses.replace(approved, embeddings=np.where(np.eye(64, 384) == 1, np.nan, approved.embeddings))
     assert drifted(broken, approved, TEXTS, 1e-3).layer == "finiteness"

@@ -312,7 +312,9 @@ def _guessed(
     if all(len(a) != len(b) and a[:n] == b[:n] for n, (a, b) in zip(common, pairs, strict=True)):
         return " (they are cut at another length)"
     plain = [i for i in different if texts[i].isascii()]
-    if plain and not any(texts[i] == texts[i].lower() for i in plain):
+    capital = [text for text in texts if text.isascii() and text != text.lower()]
+    # Of a single one, its capital letters need not be the reason.
+    if 2 * len(plain) > len(capital) and not any(texts[i] == texts[i].lower() for i in plain):
         return " (plain ones only with capital letters: lower-casing was lost or added)"
     added = {len(a) - len(b) for a, b in whole}
     if len(different) == len(texts) and len(added) == 1 and added != {0}:
