@@ -95,5 +95,12 @@ class GgufFile(Source):
         from embedgate.deployed.gguf.encoder import GgufEncoder
 
         return GgufEncoder(
-            model, self._path, self._header, self.combination, context, self.origin, repacks=self._repacks, told=self._told
+            model,
+            self._path,
+            self._header,
+            self.combination,
+            context,
+            self.origin,
+            repacks=self._repacks,
+            told=self._told,
         )
