@@ -6,12 +6,16 @@ import json
 import re
 import shutil
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+import torch
 from gguf import PoolingType
 from helpers import gguf_files
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Dense
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
@@ -207,6 +211,27 @@ class TestRuns:
         assert np.einsum("ij,ij->i", encoder.encode(TEXTS), right[0]).min() >= 1 - 1e-5
         assert encoder.evidence().details["pooling"] == "mean, as the model's; the file names none"
 
+    @pytest.fixture
+    def dense(self, small, tmp_path):
+        """The small model with a dense layer after its pooling."""
+        transformer, pooling, normalize = SentenceTransformer(str(small.path), device="cpu", local_files_only=True)
+        torch.manual_seed(7)
+        modules = [transformer, pooling, Dense(384, 384), normalize]
+        SentenceTransformer(modules=modules, device="cpu").save_pretrained(str(tmp_path / "dense"))
+        return resolve(str(tmp_path / "dense"))
+
+    def test_what_follows_the_pooling_is_the_models(self, dense, write, context):
+        encoder = built(f"{write(kind='F16')}::promise=fp16", dense, context)
+        reference = torch_backend.build(dense, Combination.parse("torch-fp32-cpu"), context)
+        assert np.einsum("ij,ij->i", encoder.encode(TEXTS), reference.encode(TEXTS)).min() >= 1 - 1e-5
+        assert encoder.evidence().details["then"] == ["Dense", "Normalize"]
+
+    def test_dense_layers_in_the_file_are_not_run_twice(self, dense, write, context, monkeypatch):
+        monkeypatch.setattr(gguf_source, "read_header", lambda *asked: replace(read_header(*asked), has_dense=True))
+        encoder = built(f"{write(kind='F16')}::promise=fp16", dense, context)
+        assert encoder.evidence().details["then"] == ["Normalize"]
+        assert encoder.stages(TEXTS[:2]).token_embeddings is None
+
     def test_another_pooling_in_the_file_is_what_ships(self, write, small, context, right):
         encoder = built(write(pooling=PoolingType.CLS), small, context)
         assert np.einsum("ij,ij->i", encoder.encode(TEXTS), right[0]).max() < 0.9
@@ -255,6 +280,14 @@ class TestRuns:
     def test_a_name_that_promises_float16_is_held_to_it(self, write, small, context):
         problems = built(write("mine-f16.gguf", "F32"), small, context).evidence().problems
         assert problems == ("named fp16, but all 6 products compute in float32",)
+
+    def test_a_closed_one_embeds_nothing(self, write, small, context):
+        encoder = built(write(), small, context)
+        encoder.encode(["Hi"])
+        encoder.close()
+        encoder.close()
+        with pytest.raises(EncodeError, match=r"mine.gguf is closed already; build its encoder anew"):
+            encoder.encode(["Hi"])
 
     def test_a_text_without_a_token_is_told(self, write, small, context, monkeypatch):
         encoder = built(write(), small, context)

@@ -114,8 +114,10 @@ class GgufEncoder(Encoder):
         """Intermediate results for a few texts; see `Encoder.stages`."""
         ids = self._ids(texts)
         finished, pooled = self._finished(ids, len(ids))
-        with self._free:
-            hidden = [self._runs.hidden(each) for each in ids]
+        hidden = None
+        if not self._header.has_dense:  # llama.cpp puts each token through these as well
+            with self._free:
+                hidden = [self._runs.hidden(each) for each in ids]
         return Stages([np.asarray(each, dtype=np.int64) for each in ids], hidden, pooled, finished)
 
     def evidence(self) -> Evidence:

@@ -45,6 +45,8 @@ runs.pooled([runs.tokens(text) for text in ("Two short texts.", "try every kerne
 """
 
 _said: list[str] = []
+# Held while a file is loaded, so that what is heard is about it.
+_loads = threading.Lock()
 
 
 @llama_cpp.llama_log_callback  # type: ignore[untyped-decorator]
@@ -55,11 +57,10 @@ def _hear(level: int, text: bytes, _: Any) -> None:
 
 
 @cache
-def _started() -> threading.Lock:
-    """Starts the library, once in a process; the lock of whoever loads a file."""
+def _start() -> None:
+    """Starts the library, once in a process."""
     llama_cpp.llama_log_set(_hear, ctypes.c_void_p(0))
     llama_cpp.llama_backend_init()
-    return threading.Lock()
 
 
 class Llama:
@@ -82,7 +83,8 @@ class Llama:
         params = llama_cpp.llama_model_default_params()
         params.n_gpu_layers = 0
         params.use_extra_bufts = repacks
-        with _started():
+        with _loads:
+            _start()
             _said.clear()
             self._model: Any = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
             if not self._model:
@@ -93,7 +95,13 @@ class Llama:
         self.dim = int(llama_cpp.llama_model_n_embd_out(self._model))
 
     def tokens(self, text: str, special: bool = True) -> list[int]:
-        """Token ids of a text by the file's own tokenizer; with those that begin and end every text, unless told."""
+        """Token ids of a text by the file's own tokenizer; with those that begin and end every text, unless told.
+
+        Raises:
+            EncodeError: If the file is closed.
+        """
+        if self._model is None:
+            raise EncodeError(f"{self._origin} is closed already", "build its encoder anew")
         raw = text.encode()
         size = len(raw) + 8
         while True:
@@ -195,7 +203,7 @@ def ends_by(path: Path) -> str | None:
     With some compilers, quantized weights in AMX's layout end the process (ggml-org/llama.cpp issue 20824). That would
     be this one.
     """
-    _started()
+    _start()
     if b"AMX_INT8 = 1" not in llama_cpp.llama_print_system_info():
         return None
     done = subprocess.run([sys.executable, "-c", TRIAL, str(path)], capture_output=True, check=False)
