@@ -194,7 +194,7 @@ class TestShipped:
     def test_offline_with_nothing_in_the_cache_is_told(self, gated, offline):
         done = gated("--collect-only")
         told = "\n".join((*done.outlines, *done.errlines))
-        assert "ships no ONNX or OpenVINO file; leave out --gate-shipped" in told
+        assert "ships no ONNX, OpenVINO or GGUF file; leave out --gate-shipped" in told
 
     def test_a_hub_that_cannot_be_asked_is_told(self, gated, hub):
         hub.trouble = OSError("Name or service not known")

@@ -259,7 +259,7 @@ OPTIONS = (
     ),
     Option(
         name="shipped",
-        about="judge every ONNX and OpenVINO file in the model's folder as well",
+        about="judge every ONNX, OpenVINO and GGUF file in the model's folder as well",
         setting="shipped",
         receipt="command",
         page="docs/gate-what-you-ship.md",

@@ -272,5 +272,5 @@ def _shipped(model: Model, progress: Callable[[str], None]) -> list[str]:
         if repository is not None:
             progress(f"HF_HUB_OFFLINE is set: --gate-shipped gates what is in the cache of {repository.hub_id} alone")
     if not found:
-        raise GateError(f"{place} ships no ONNX or OpenVINO file", "leave out --gate-shipped")
+        raise GateError(f"{place} ships no ONNX, OpenVINO or GGUF file", "leave out --gate-shipped")
     return [spec_of(name, model) for name in found]
