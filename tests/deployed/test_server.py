@@ -191,6 +191,7 @@ def test_a_text_that_is_refused_is_named(status, served, tiny):
             "redirects to http://x/y,",
         ),
         ({"wait": 3.0}, {"timeout": 0.2}, "was not answered within 0.2 seconds"),
+        ({"drip": 0.1}, {"timeout": 0.3}, "was not answered within 0.3 seconds"),
         ({"refuse": lambda texts, body: Reply(None, None)}, {}, "in 4 tries (RemoteProtocolError"),
     ],
 )

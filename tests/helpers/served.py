@@ -52,6 +52,7 @@ class Served:
         extra: Further routes that can be got.
         token: What it asks for; empty for nothing.
         wait: Seconds before each answer.
+        drip: Seconds between the parts of an answer; 0 to send it whole.
         asked: Texts of each request of embeddings.
         sent: All that was posted and got, as route and headers.
     """
@@ -64,6 +65,7 @@ class Served:
     extra: dict[str, Any] = field(default_factory=dict)
     token: str = ""
     wait: float = 0.0
+    drip: float = 0.0
     asked: list[list[str]] = field(default_factory=list)
     sent: list[tuple[str, dict[str, str]]] = field(default_factory=list)
     url: str = ""
@@ -156,7 +158,12 @@ def serving(served: Served) -> Iterator[Served]:
             for name, value in {"Content-Length": str(len(content)), **reply.headers}.items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            size = 10 if served.drip else max(1, len(content))
+            for start in range(0, len(content), size):
+                self.wfile.write(content[start : start + size])
+                if served.drip:
+                    self.wfile.flush()
+                    time.sleep(served.drip)
 
         def log_message(self, *_: Any) -> None:
             pass

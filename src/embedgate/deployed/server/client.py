@@ -137,24 +137,19 @@ class Client:
         self._http.close()
 
     def _ask(self, method: str, route: str, content: bytes | None) -> Answer:
-        url = f"{self.address.root}{route}"
-        response = self._sent(method, url, content)
-        content = response.content
+        answer = self._sent(method, f"{self.address.root}{route}", content)
         if self._token:  # which some servers repeat, and messages would show
-            content = content.replace(self._token.encode(), b"***")
-        answer = Answer(f"{method} {url}", response.status_code, content, response.headers)
+            answer = replace(answer, content=answer.content.replace(self._token.encode(), b"***"))
         if answer.ok:
             return answer
         return replace(answer, said=self._shown(_reason(answer.json()) or answer.text))
 
-    def _sent(self, method: str, url: str, content: bytes | None) -> httpx.Response:
-        """The first response that another try would not mend."""
+    def _sent(self, method: str, url: str, content: bytes | None) -> Answer:
+        """The first answer that another try would not mend."""
         pauses: Iterator[float] = iter(PAUSES)
         while True:
             try:
-                response = self._http.request(
-                    method, url, content=content, headers={"Content-Type": "application/json"} if content else {}
-                )
+                answer = self._once(method, url, content)
             except httpx.TimeoutException as error:
                 limit = self._timeout if not isinstance(error, httpx.ConnectTimeout) else min(self._timeout, CONNECT)
                 cause = f"{method} {url} was not answered within {limit:g} seconds"
@@ -165,15 +160,27 @@ class Client:
                     step = "give the server a certificate that this machine trusts, or name its CA in SSL_CERT_FILE"
                     raise ResourceError(f"{url} cannot be trusted ({trouble})", step) from None
             else:
-                if response.status_code not in BUSY:
-                    return response
-                trouble = f"{response.status_code}: {self._shown(response.text)}".rstrip(": ")
-                again = _asked_pause(response.headers.get("retry-after", ""))
+                if answer.status not in BUSY:
+                    return answer
+                trouble = f"{answer.status}: {self._shown(answer.text)}".rstrip(": ")
+                again = _asked_pause(answer.headers.get("retry-after", ""))
             pause = next(pauses, None)
             if pause is None:
                 cause = f"no answer to {method} {url} in {len(PAUSES) + 1} tries ({trouble})"
                 raise ResourceError(cause, "start the server, see its log, or correct the URL")
             self._pause(max(pause, min(again, LONGEST_PAUSE)))
+
+    def _once(self, method: str, url: str, content: bytes | None) -> Answer:
+        """The answer of one try. The limit of time is the whole answer's; httpx's own is each part's."""
+        until = time.monotonic() + self._timeout
+        headers = {"Content-Type": "application/json"} if content else {}
+        with self._http.stream(method, url, content=content, headers=headers) as response:
+            parts = []
+            for part in response.iter_bytes():
+                parts.append(part)
+                if time.monotonic() > until:
+                    raise httpx.ReadTimeout("it comes part by part")
+            return Answer(f"{method} {url}", response.status_code, b"".join(parts), response.headers)
 
     def _shown(self, text: str) -> str:
         """What a server says, on one short line, without the token."""
