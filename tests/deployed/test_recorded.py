@@ -15,7 +15,7 @@ from embedgate.core.errors import DataError, GateError, NotRecorded
 from embedgate.core.model import resolve
 from embedgate.core.roles import Role
 from embedgate.deployed import source_of
-from embedgate.deployed.recorded import About, Recording, asked_as, write
+from embedgate.deployed.recorded import About, Asked, Recording, write
 from embedgate.encoders import BuildContext
 
 QUERY = Role("query", "query: ")
@@ -44,25 +44,25 @@ class TestFile:
         path, rng = tmp_path / "a.answers.jsonl", np.random.default_rng(0)
         vectors = (rng.normal(size=(50, 7)) * 10.0 ** rng.integers(-30, 30, (50, 1))).astype(np.float32)
         texts = [f"text {i}\n\u2028 \ud83d" for i in range(50)]
-        assert write(path, About("x-served-cpu"), [(("", t), v) for t, v in zip(texts, vectors, strict=True)]) == 50
+        assert write(path, About("x-served-cpu"), [(Asked(t), v) for t, v in zip(texts, vectors, strict=True)]) == 50
         found, by_role = Recording(path).answers()
         assert not by_role
-        assert np.array_equal(np.stack([found["", text] for text in texts]), vectors)
+        assert np.array_equal(np.stack([found[Asked(text)] for text in texts]), vectors)
 
     def test_whose_answers_they_are_is_kept(self, tmp_path):
         about = About(
             "x-served-cpu", "http://host", "2026-06-01T00:00:00+00:00", details={"api": "tei"}, notes=("cut",)
         )
         path = tmp_path / "a.answers.jsonl"
-        write(path, about, [(("", "text"), np.ones(2, np.float32))])
+        write(path, about, [(Asked("text"), np.ones(2, np.float32))])
         assert Recording(path).about == about
         assert about.told == "answers of http://host, recorded on 2026-06-01"
 
     def test_vectors_that_hold_nan_are_left_out(self, tmp_path):
         path = tmp_path / "a.answers.jsonl"
-        rows = [(("", "bad"), np.array([np.nan, 1], np.float32)), (("", "good"), np.ones(2, np.float32))]
+        rows = [(Asked("bad"), np.array([np.nan, 1], np.float32)), (Asked("good"), np.ones(2, np.float32))]
         assert write(path, About("x-served-cpu"), rows) == 1
-        assert [*Recording(path).answers()[0]] == [("", "good")]
+        assert [*Recording(path).answers()[0]] == [Asked("good")]
         assert Recording(path).about.combination == "x-served-cpu"
 
     def test_parquet_of_another_tool_is_read(self, tmp_path):
@@ -73,15 +73,20 @@ class TestFile:
         parquet.write_table(pa.table({"passage": ["one"], "embedding": [[1.0, 2.0]], "role": ["query"]}), path)
         found, by_role = Recording(path).answers()
         assert by_role
-        assert found["query", "one"].tolist() == [1.0, 2.0]
+        assert found[Asked("one", "query")].tolist() == [1.0, 2.0]
 
     @pytest.mark.parametrize(
         ("rows", "message"),
         [
             ([row("a"), row("b", (1.0,))], r"mine.answers.jsonl:2: a vector of 1 numbers, others have 2; record anew"),
             ([row("a"), row("b", (None, 1))], r":2: no vector of numbers"),
-            ([row("a"), row(3)], r":2: 'text' or 'role' is no text; give each vector the text that was sent"),
+            ([row("a"), row(3)], r":2: 'text' or 'route' is no text; give each vector the text it is of"),
             ([row("a"), '{"text": "b"'], r":2: invalid JSON"),
+            (
+                [row("a"), row("b", role="query")],
+                r":2: some rows have a role and some have none; give all of them one, or",
+            ),
+            ([row("a", role="passage")], r":1: there is no role 'passage'; write one of query, document, sts"),
             ([], r"mine.answers.jsonl: holds no rows"),
             (
                 ['{"text": "a"}\n'],
@@ -101,7 +106,7 @@ class TestSource:
 
     def test_its_name_is_the_recorded_ones_with_the_folders(self, tmp_path, small):
         path = tmp_path / "june" / "x-int8-cuda.answers.jsonl"
-        write(path, About("x-int8-cuda"), [(("", "text"), np.ones(2, np.float32))])
+        write(path, About("x-int8-cuda"), [(Asked("text"), np.ones(2, np.float32))])
         assert source_of(str(path), small).combination.id == "june_x-int8-cpu"  # nothing computes
         assert source_of(f"{path}::name=old,promise=fp16", small).combination.id == "old-fp16-cpu"
 
@@ -118,10 +123,13 @@ class TestEncoder:
         assert encoder.encode_as(QUERY, ["a"]).tolist() == [[1.0, 0.0]]
         assert encoder.encode(["a"]).tolist() == [[0.0, 1.0]]
 
-    def test_answers_by_role_are_known_by_it(self, file, small):
-        encoder = self.built(file(row("a", role="query"), row("a", (0.0, 1.0), role="document")), small)
+    def test_answers_by_role_are_known_by_it_and_by_the_prompt(self, file, small):
+        rows = row("query: a", role="query"), row("a", (0.0, 1.0), role="document")
+        encoder = self.built(file(*rows), small)
         assert encoder.by_role
         assert encoder.encode_as(QUERY, ["a"]).tolist() == [[1.0, 0.0]]
+        with pytest.raises(NotRecorded, match="among them 'other: a' as query"):
+            encoder.encode_as(Role("query", "other: "), ["a"])
 
     def test_what_was_not_asked_then_is_named(self, file, small):
         encoder = self.built(file(row("a")), small)
@@ -130,9 +138,15 @@ class TestEncoder:
             encoder.encode(["a", "query: a"])
 
     @pytest.mark.parametrize("by_role", [False, True])
-    def test_what_a_role_keeps_answers_by(self, by_role):
-        routed = Role("query", "query: ", route="query")
-        assert asked_as(routed, "a", by_role) == (("query", "a") if by_role else ("query", "query: a"))
+    def test_what_is_kept_of_a_role_with_a_route_is_found_again(self, tmp_path, small, by_role):
+        routed = [Role("query", "query: ", route="query"), Role("sts", route="document"), Role()]
+        vectors = np.eye(3, dtype=np.float32)
+        answers = [(Asked.by(role, "a", by_role), each) for role, each in zip(routed, vectors, strict=True)]
+        path = tmp_path / "x.answers.jsonl"
+        write(path, About(), answers)
+        encoder = self.built(path, small)
+        assert encoder.by_role == by_role
+        assert [encoder.encode_as(role, ["a"])[0].argmax() for role in routed] == [0, 1, 2]
 
 
 @pytest.fixture
@@ -214,6 +228,44 @@ class TestSession:
         result, _ = run(QUALITY, GOLDEN, *reference(f"{server.url}::model=tiny"), "--gate-record=june")
         told = "ERROR: --gate-record: june/tiny-served-cpu.answers.jsonl is there already; give another folder, or *"
         result.stderr.fnmatch_lines([told])
+        with pytest.raises(GateError, match="is there already, and may hold answers that were paid for"):
+            write(Path(june), About(), [])
+
+    def test_several_processes_are_refused(self, run, server):
+        result, _ = run(QUALITY, *reference(f"{server.url}::model=tiny"), "--gate-record=june", "-n=2")
+        result.stderr.fnmatch_lines(["ERROR: --gate-record needs one process, *: run it without -n"])
+
+    def test_answers_from_before_a_server_went_are_kept(self, run, server, monkeypatch):
+        from embedgate.runtime import recording
+
+        monkeypatch.setattr(recording, "PART", 8)
+        asked = (GOLDEN, *reference(f"{server.url}::model=tiny,batch=4"), "--gate-record=june")
+        server.refuse = lambda texts, _: servers.Reply("", 502) if "text 5" in texts else None
+        result, _ = run(*asked)
+        assert result.parseoutcomes()["errors"]
+        result.stdout.fnmatch_lines(["*16 answers from before this are kept in june/tiny-served-cpu-part.answers.jsonl"])
+        assert len(Recording(Path("june/tiny-served-cpu-part.answers.jsonl")).answers()[0]) == 16
+
+    def test_a_server_that_goes_after_the_data_is_recorded_without_the_rest(self, run, server):
+        server.refuse = lambda texts, _: servers.Reply("", 502) if max(map(len, texts)) > 100 else None
+        result, _ = run(QUALITY, GOLDEN, "-k=golden", *reference(f"{server.url}::model=tiny"), "--gate-record=short")
+        result.stdout.fnmatch_lines(["*golden and generated texts are not recorded: *502*"])
+        assert len(Recording(Path("short/tiny-served-cpu.answers.jsonl")).answers()[0]) == 24
+
+    def test_an_index_is_held_against_recorded_answers(self, run, project, file):
+        texts = [f"document number {i}" for i in range(40)]
+        vectors = stored(texts)
+        answers = "".join(row(f"passage: {t}", v.tolist()) for t, v in zip(texts, vectors, strict=True))
+        answers += "".join(row(t, v.tolist()) for t, v in zip(texts, vectors, strict=True))
+        project.path.joinpath("kept.answers.jsonl").write_text(answers, "utf-8")
+        wrong = np.random.default_rng(0).normal(size=vectors.shape).tolist()
+        for name, own in (("right", vectors.tolist()), ("wrong", wrong)):
+            index = "".join(row(t, v) for t, v in zip(texts, own, strict=True))
+            project.path.joinpath(f"{name}.jsonl").write_text(index, "utf-8")
+        asked = ("embedgate.suites.test_stored", *reference("kept.answers.jsonl"), "--gate-prompt=document=passage: ")
+        result, rows = run(*asked, "--gate-candidate=right.jsonl", "--gate-candidate=wrong.jsonl", "-k=rows_are")
+        verdicts = {name: {each["verdict"] for each in found["judgements"]} for name, found in rows.items()}
+        assert verdicts == {"right-fp32-cpu": {"pass"}, "wrong-fp32-cpu": {"fail"}}, result.stdout.str()
 
     def test_a_server_that_refuses_golden_texts_is_recorded_without_them(self, run, server, few):
         server.refuse = lambda texts, _: servers.Reply({"error": "no"}, 400) if max(map(len, texts)) > 100 else None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +15,7 @@ import numpy as np
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.drawn import Drawn, Marks, encoded_as
-from embedgate.core.errors import counted
+from embedgate.core.errors import NotRecorded, counted
 from embedgate.core.judgement import Diagnosis
 from embedgate.diagnosis.prompts import wrong_ways
 from embedgate.metrics import Matrix
@@ -76,8 +77,9 @@ def explain(context: Context, case: Case, drawn: Drawn, wrong: Sequence[int]) ->
     """
     left, found = list(wrong), []
     for finder in FINDERS:
-        if left:
-            for each in finder(context, case, drawn, left):
+        # Recorded answers say nothing of texts that a cause would have to be reproduced with.
+        with suppress(NotRecorded):
+            for each in finder(context, case, drawn, left) if left else ():
                 found.append(each)
                 left = [place for place in left if place not in set(each.places)]
     found.sort(key=lambda each: -len(each.places))

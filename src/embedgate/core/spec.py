@@ -6,13 +6,17 @@ import re
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 
-from embedgate.core.combination import Combination
+from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import GateError
 
 FLAG = "--gate-candidate"
 # The last `::` before a key; a URL may hold one of its own, as in http://[::1]:8080.
 _FORM = re.compile(r"(?P<where>.+?)(?:::(?P<keys>[a-z_]+=.*))?", re.DOTALL)
 _WORD = re.compile(r"[\w.]+")
+# Weight precisions that a candidate may promise: the words of embedgate's own combinations, and those of formats that
+# store weights in fewer bits.
+PRECISIONS = ("fp32", "fp16", "bf16", "int8")
+PRECISION = re.compile(r"fp(4|8|16|32)|bf16|amp|nf4|u?int[1-8](wo|static)?")
 # Keys that every kind of candidate takes.
 NAME, PROMISE, DEVICE = "name", "promise", "device"
 COMMON = (NAME, PROMISE, DEVICE)
@@ -74,6 +78,21 @@ class Spec:
             raise GateError(f"{FLAG} {self.where} has {key}={found}", f"{key} is one of {', '.join(values)}")
         return found
 
+    def _refuse_unknown_promise(self, default: str) -> None:
+        """Refuses a promise that no tolerance and no evidence knows: it would promise nothing.
+
+        Raises:
+            GateError: If it is one.
+        """
+        promise = self.given.get(PROMISE)
+        # What is served elsewhere need not promise anything; a file shows what it is.
+        if promise is None or promise == SERVED == default or PRECISION.fullmatch(promise):
+            return
+        step = f"write a weight precision: {', '.join(PRECISIONS)}, ..."
+        if promise == SERVED:
+            step = f"leave it out, or {step}"
+        raise GateError(f"{FLAG} {self.where} has promise={promise}, which promises nothing", step)
+
     def combination(self, name: str, weight_precision: str, device: str = "cpu") -> Combination:
         """What it is called: by its keys, where they say so.
 
@@ -90,4 +109,5 @@ class Spec:
         for key, word in words.items():
             if not _WORD.fullmatch(word):
                 raise GateError(f"{FLAG} {self.where} has {key}={word}", "use letters, digits, points and underscores")
+        self._refuse_unknown_promise(weight_precision)
         return Combination(words[NAME], words[PROMISE], self.one_of(DEVICE, DEVICES, device))

@@ -1,8 +1,8 @@
 """Recorded answers: what a candidate once gave of texts, kept in a file (`--gate-record`) and judged later.
 
-The file has an answer a line, as `{"text": ..., "vector": [...]}`: the text as it was sent, with its prompt. An answer
-that depends on how the text is used has a `role` as well. The first line says under `about` whose answers these are.
-Files of others, and Parquet, need no `about`.
+The file has an answer a line, as `{"text": ..., "vector": [...]}`: the text as the model reads it, with its prompt.
+Where answers depend on how a text is used by more than that, each has a `role`; those of a model with routes have a
+`route`. The first line says under `about` whose answers these are. Files of others, and Parquet, need no `about`.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -23,7 +23,7 @@ from embedgate.core.files import write_whole
 from embedgate.core.judgement import quoted
 from embedgate.core.model import Model
 from embedgate.core.model_files import sha256_of
-from embedgate.core.roles import PLAIN, Role
+from embedgate.core.roles import PLAIN, ROLES, Role
 from embedgate.core.spec import FLAG, Spec
 from embedgate.core.version import __version__
 from embedgate.data.rows import Table, open_table
@@ -34,19 +34,34 @@ from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stab
 from embedgate.encoders.sources import Source
 
 ABOUT = "about"
-# What an answer is kept by: a role or route, and the text as it was sent.
-Asked = tuple[str, str]
+ROUTE = "route"
+# Roles that answers may have; the empty one is plain `encode`.
+KNOWN_ROLES = ("", *ROLES)
 
 
-def asked_as(role: Role, text: str, by_role: bool) -> Asked:
-    """What the answer for a text in a role is kept by.
+class Asked(NamedTuple):
+    """What an answer is kept by.
 
-    Args:
-        role: How the text is used.
-        text: The text, without a prompt.
-        by_role: Whether answers depend on the role by more than its prompt and route.
+    Attributes:
+        text: The text as the model reads it, with its prompt.
+        role: How it was used; None where that makes no difference beyond prompt and route.
+        route: The route it took; empty for the only one.
     """
-    return (role.name, text) if by_role else (role.route, role.prompt + text)
+
+    text: str
+    role: str | None = None
+    route: str = ""
+
+    @classmethod
+    def by(cls, role: Role, text: str, by_role: bool) -> Asked:
+        """What the answer for a text in a role is kept by.
+
+        Args:
+            role: How the text is used.
+            text: The text, without a prompt.
+            by_role: Whether answers depend on the role by more than its prompt and route.
+        """
+        return cls(role.prompt + text, role.name if by_role else None, "" if by_role else role.route)
 
 
 @dataclass(frozen=True)
@@ -120,16 +135,19 @@ def write(path: Path, about: About, answers: Iterable[tuple[Asked, FloatArray]])
         How many were written.
 
     Raises:
-        GateError: If the file cannot be written.
+        GateError: If the file cannot be written, or is there already.
     """
     lines: list[str] = []
-    for (role, text), vector in answers:
+    for asked, vector in answers:
         if not np.isfinite(vector).all():
             continue
-        head = {"text": text} | ({ROLE: role} if role else {}) | ({} if lines else {ABOUT: vars(about)})
+        how = ({ROLE: asked.role} if asked.role is not None else {}) | ({ROUTE: asked.route} if asked.route else {})
+        head = {"text": asked.text, **how} | ({} if lines else {ABOUT: vars(about)})
         # As the shortest decimals that read as the same float32.
         numbers = ",".join(vector.astype(np.float32).astype(str))
         lines.append(f'{json.dumps(head, default=str)[:-1]}, "vector": [{numbers}]}}\n')
+    if path.exists():
+        raise GateError(f"{path} is there already, and may hold answers that were paid for", "give another folder")
     try:
         write_whole(path, "".join(lines).encode())
     except OSError as error:
@@ -185,24 +203,29 @@ class Recording:
         return About.read(next(table.rows)[1].get(ABOUT))
 
     def answers(self) -> tuple[dict[Asked, FloatArray], bool]:
-        """The vector of each text, float32 `[dim]`, the first where there are several; and whether they are by role.
+        """The vector of each text, float32 `[dim]`, the first where there are several; and whether they have roles.
 
         Raises:
             DataError: If a row is malformed.
         """
         table = open_table(self.path)
         text, vector = self._columns(table)
-        by_role, width = ROLE in table.columns, 0
+        by_role, width = False, 0
         found: dict[Asked, FloatArray] = {}
         for number, row in table.rows:
-            place, sent, role = table.at(number), row.get(text), row.get(ROLE) or ""
-            if not isinstance(sent, str) or not isinstance(role, str):
-                raise DataError(f"{place}: {text!r} or {ROLE!r} is no text", "give each vector the text that was sent")
+            place, read, role, route = table.at(number), row.get(text), row.get(ROLE), row.get(ROUTE) or ""
+            if not isinstance(read, str) or not isinstance(route, str):
+                raise DataError(f"{place}: {text!r} or {ROUTE!r} is no text", "give each vector the text it is of")
+            if role is not None and role not in KNOWN_ROLES:
+                raise DataError(f"{place}: there is no role {role!r}", f"write one of {', '.join(ROLES)}")
+            by_role = by_role if found else role is not None
+            if by_role != (role is not None):
+                raise DataError(f"{place}: some rows have a {ROLE} and some have none", "give all of them one, or none")
             numbers = vector_of(row.get(vector), place).astype(np.float32)
             width = width or len(numbers)
             if len(numbers) != width:
                 raise DataError(f"{place}: a vector of {len(numbers)} numbers, others have {width}", "record anew")
-            found.setdefault((role, sent), numbers)
+            found.setdefault(Asked(read, None if role is None else str(role), route), numbers)
         return found, by_role
 
     def _columns(self, table: Table) -> tuple[str, str]:
@@ -282,12 +305,12 @@ class RecordedEncoder(Encoder):
         Raises:
             NotRecorded: If a text was not asked for then.
         """
-        asked = [asked_as(role, text, self.by_role) for text in texts]
+        asked = [Asked.by(role, text, self.by_role) for text in texts]
         if missing := [each for each in asked if each not in self._answers]:
-            used = f" as {missing[0][0]}" if missing[0][0] else ""
+            used = f" as {missing[0].role}" if missing[0].role else ""
             raise NotRecorded(
                 f"{self._origin} has no answer for {len(missing)} of {counted(len(asked), 'text')}, among them "
-                f"{quoted(missing[0][1], 60)}{used}",
+                f"{quoted(missing[0].text, 60)}{used}",
                 "record answers for these data and prompts by --gate-record, or give the data that were asked for",
             )
         return np.stack([self._answers[each] for each in asked])

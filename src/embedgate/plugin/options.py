@@ -77,6 +77,8 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
             raise GateError("--gate-update needs one process: run it without -n")
     elif settings.reason:
         raise GateError("--gate-reason goes with --gate-update")
+    if settings.record is not None and getattr(config.option, "numprocesses", None):
+        raise GateError("--gate-record needs one process, or each would ask for all answers: run it without -n")
     if settings.ranges is not None and not settings.ranges.is_file():
         raise GateError(f"{settings.ranges} is missing: save ranges [2, dim] by numpy.save")
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.hub import Repository
-from embedgate.core.model import DEFAULT_MODEL, NO_MODEL, Model, resolve
+from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, Model, resolve
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.data import bundled, load
@@ -219,7 +219,7 @@ class Plan:
             chosen = _reference(settings, model, registry, progress)
             registry.judge_against(chosen)
             # What was measured against another reference is a baseline of its own.
-            model = replace(model, name=f"{model.name}.against.{chosen}")
+            model = replace(model, name=f"{model.name}{AGAINST}{chosen}")
             globs = globs or (() if model.has_folder else (chosen.id,))
         asked = [registry.named(source.combination.id) for source in sources]
         globs = globs or tuple(c.id for own in asked for c in (own.reference, own))

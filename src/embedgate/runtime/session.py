@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -34,7 +35,7 @@ from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
-from embedgate.runtime.recording import record
+from embedgate.runtime.recording import keeping, record
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
 
@@ -273,7 +274,7 @@ class Session:
         if self.has_run(combination, model):
             return self.run(combination, model)
         if key not in self._built:
-            self._built[key] = self._run(combination, model, (PROBE,))
+            self._built[key] = self._run(combination, model, (PROBE,) if self.plan.is_live(combination) else ())
         return self._built[key]
 
     def incumbent_run(self) -> Run:
@@ -447,7 +448,8 @@ class Session:
             built = time.perf_counter()
             if inputs is None:
                 inputs = self.inputs if encoder.inputs is None else encoder.inputs
-            matrix = self._encode_all(encoder, model, inputs, label)
+            with keeping(self, combination, model, encoder) if inputs is self.inputs else nullcontext(encoder) as asked:
+                matrix = self._encode_all(asked, model, inputs, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
         rate = len(inputs) / max(encoded - built, 1e-9)
@@ -480,6 +482,8 @@ class Session:
         return roles.prompted(roles.spread(texts))
 
     def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
+        if not inputs:  # of recorded answers, of which no text is known to be there
+            return np.empty((0, 0), np.float32)
         rows = self.encoding_order if inputs is self.inputs else range(len(inputs))
         encoded = self._encoding.of(encoder, model, [inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
