@@ -169,7 +169,7 @@ def clone(tmp_path_factory, minilm) -> Path:
     indexes.parquet(folder / "index.parquet", ["a text"], np.ones((1, 384), np.float32))
     (folder / "november").mkdir()
     answer = json.dumps({"text": "a text", "vector": [1.0] * 384})
-    (folder / "november/my-model-served-cpu.answers.jsonl").write_text(answer, "utf-8")
+    (folder / "november/my_model-served-cpu.answers.jsonl").write_text(answer, "utf-8")
     (folder / "onnx").mkdir()
     for name in ("model.onnx", "model_qint8_avx512_vnni.onnx"):
         shipped.no_embedding(folder / "onnx" / name)

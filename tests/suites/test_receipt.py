@@ -288,6 +288,16 @@ def say(**values: Any):
         (of("machine", gpu=None), "it was made on a machine without a GPU*"),
         (lambda r: r["trouble"].append("interrupted: early"), "its session reported an error: interrupted: early"),
         (lambda r: r["combinations"].clear(), "that session did not run it"),
+        (
+            lambda r: r["candidates"].append(
+                {"combination": COMBINATION, "origin": "m.onnx", "identity": {"sha256": "ab" * 32}}
+            ),
+            f"{COMBINATION} was another one there: m.onnx (abababababab), and here it is no file, folder or server",
+        ),
+        (
+            lambda r: r["model"].update(name="small.against.weak-int8-cuda"),
+            "it was judged against weak-int8-cuda, and here it is torch-fp32-cuda (--gate-reference)",
+        ),
         (lambda r: r["combinations"].append(3), None),
         (
             drop(("speed", "memory", "size")),

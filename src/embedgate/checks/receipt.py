@@ -170,7 +170,8 @@ class Receipts:
         try:
             rows = file.report.get("combinations", ())
             row = next((row for row in rows if row["combination"] == case.combination.id), None)
-            if findings := (*file.findings, *self._other_candidates(case.combination, file.report)):
+            others = self._other_candidates(case.combination, file.report) if file.report else ()
+            if findings := (*file.findings, *others):
                 return self._failed(case, file, findings), row is not None
             if row is None:
                 return self._failed(case, file, ["that session did not run it"]), False
@@ -240,15 +241,18 @@ class Receipts:
         return case.unjudged(Diagnosis("receipt", printable(cause), self._next))
 
 
+NO_CANDIDATE = "no file, folder or server"
+
+
 def _named(candidate: Mapping[str, Any] | None) -> str:
     """A candidate of a report in a few words."""
     if candidate is None:
-        return "built by embedgate"
+        return NO_CANDIDATE
     return f"{candidate['origin']} ({_hash(candidate['identity'])})"
 
 
 def _named_here(source: Source, identity: Mapping[str, str]) -> str:
-    return f"{source.origin} ({_hash(identity)})" if source.origin else "built by embedgate"
+    return f"{source.origin} ({_hash(identity)})" if source.origin else NO_CANDIDATE
 
 
 def _hash(identity: Mapping[str, str]) -> str:

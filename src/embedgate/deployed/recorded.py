@@ -91,17 +91,17 @@ class About:
     version: str = ""
 
     @classmethod
-    def of(cls, source: Source, model: Model, evidence: Evidence) -> About:
-        """What is to be known of answers that a source gives now."""
+    def of(cls, source: Source, model: Model, evidence: Evidence | None = None) -> About:
+        """What is to be known of answers that a source gives now, and of its evidence, where it has any."""
         return cls(
             source.combination.id,
             source.origin,
             dt.datetime.now(dt.UTC).isoformat(timespec="seconds"),
             model.name,
             dict(source.identity),
-            evidence.library,
-            dict(evidence.details),
-            tuple(evidence.notes),
+            evidence.library if evidence else "",
+            dict(evidence.details) if evidence else {},
+            tuple(evidence.notes) if evidence else (),
             __version__,
         )
 

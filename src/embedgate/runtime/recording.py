@@ -78,7 +78,7 @@ def keeping(session: Session, combination: Combination, model: Model, encoder: E
             name, end, suffix = file.name.partition(".answers.")
             part = file.with_name(f"{name}-part{end}{suffix}")
             part.unlink(missing_ok=True)
-            about = About.of(session.plan.registry.source(combination), model, encoder.evidence())
+            about = About.of(session.plan.registry.source(combination), model)  # it may be past giving evidence
             count = write(part, about, kept.answers.items())
             session.progress(f"{combination}: {counted(count, 'answer')} from before this are kept in {part}")
         raise
