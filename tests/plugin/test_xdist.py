@@ -154,6 +154,27 @@ def test_what_is_no_combination_is_left_to_pytest_xdist(pytester, dist, known, e
     assert made.has_pending
 
 
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ((), [[0, 1], [2, 3]]),
+        (("--gate-model=none", "--gate-reference=http://127.0.0.1:9"), [[0, 2], [1, 3]]),
+        (("--gate-candidate=http://127.0.0.1:9",), [[0, 2], [1, 3]]),
+        (("--gate-shipped",), [[0, 2], [1, 3]]),
+    ],
+)
+def test_candidates_are_not_dealt_singly(pytester, options, expected):
+    """Their ids stand in no registry, so that every process built every one of them."""
+    config = pytester.parseconfigure("--dist", "load", "--tx", "2*popen", *options)
+    made = config.hook.pytest_xdist_make_scheduler(config=config, log=Producer("test", enabled=False))
+    nodes = [Node(), Node()]
+    for node in nodes:
+        made.add_node(node)
+        made.add_node_collection(node, [f"{file}::t[{id_}]" for file in "ab" for id_ in ("a-b-cpu", "c-d-cpu")])
+    made.schedule()
+    assert [node.given for node in nodes] == expected
+
+
 @pytest.mark.parametrize("dist", ["loadscope", "loadfile", "worksteal", "each"])
 def test_other_ways_to_distribute_are_pytest_xdists_own(pytester, dist):
     assert scheduler(pytester.parseconfig("--dist", dist), Producer("test", enabled=False), {"a-b-cpu"}) is None

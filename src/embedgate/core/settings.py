@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from embedgate.core.model import DEFAULT_MODEL
+from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 
 # How long properties are looked into: so that a build need not wait, or through the night.
 EXPLORATIONS = ("ci", "nightly")
@@ -80,6 +80,11 @@ class Settings:
     ranges: Path | None = None
     invocation: tuple[str, ...] = ()
     folder: Path = Path()
+
+    @property
+    def asks_elsewhere(self) -> bool:
+        """Whether what is judged, or judged against, comes from elsewhere than the backends and the host project."""
+        return bool(self.candidates or self.shipped or self.reference) or self.model == NO_MODEL
 
     @property
     def baselines_folder(self) -> Path:

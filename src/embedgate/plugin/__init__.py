@@ -277,6 +277,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from embedgate.encoders.registry import Registry
     from embedgate.plugin.scheduling import scheduler
 
+    if config.stash[BENCH].settings.asks_elsewhere:  # only the processes open what is named, so no id is known here
+        return scheduler(config, log, ())
     registry = Registry()
     with _misuse():
         config.hook.pytest_gate_combinations(registry=registry)

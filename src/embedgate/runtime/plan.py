@@ -208,7 +208,7 @@ class Plan:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
         model, sources = None, []
-        if settings.candidates or settings.shipped or settings.reference or settings.model == NO_MODEL:
+        if settings.asks_elsewhere:
             model = _model(settings)
             found = _shipped(model, progress) if settings.shipped else []
             sources = sources_of((*settings.candidates, *found), model, progress)
