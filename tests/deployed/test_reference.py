@@ -57,6 +57,11 @@ class TestPlan:
         with pytest.raises(GateError, match=r"--gate-reference tourch is of no kind|no tourch here, and none in"):
             self.plan(ships, few, reference="tourch")
 
+    def test_the_same_file_as_reference_and_candidate_is_told_how_to_rename_it(self, ships, few):
+        message = "^onnx/model.onnx would be called onnx_model-fp32-cpu, which exists already; .*::name=other$"
+        with pytest.raises(GateError, match=message):
+            self.plan(ships, few, candidates=("onnx/model.onnx",), reference="onnx/model.onnx")
+
 
 class TestSession:
     @pytest.fixture

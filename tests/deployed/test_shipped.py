@@ -196,6 +196,39 @@ def test_what_names_nothing_is_refused_with_what_to_do(spec, message, ships):
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "onnx/none.onnx",
+        "onnx/model.onnx::colour=red",
+        "onnx/model.onnx::device=tpu",
+        "model.bin",
+        "vectors.npy",
+        "ftp://user:password@host/",
+        "http://user:password@host",
+        "http://host::timeout=0",
+        "http://host::token_env=EMBEDGATE_NO_SUCH_TOKEN",
+    ],
+)
+def test_a_reference_is_told_by_the_option_that_it_was_given_by(spec, ships):
+    """All told of `--gate-candidate`, which nobody had given."""
+    with pytest.raises(GateError, match=r"^--gate-reference(?!.*--gate-candidate)"):
+        source_of(spec, ships, "--gate-reference")
+
+
+@pytest.mark.parametrize(
+    ("spec", "id_"),
+    [
+        ("onnx/model.onnx::name=torch,promise=fp16", "torch-fp16-cpu, which exists already"),
+        ("onnx/model.onnx::name=torch", "torch-fp32-cpu, which is the reference"),
+    ],
+)
+def test_a_candidate_named_like_a_combination_is_told_how_to_rename_it(spec, id_, ships):
+    message = f"^onnx/model.onnx would be called {id_}; give it another name: onnx/model.onnx::name=other$"
+    with pytest.raises(GateError, match=message):
+        Registry().add_source(source_of(spec, ships))
+
+
 def test_two_candidates_of_one_name_are_refused(ships, tmp_path):
     shutil.copytree(ships.path / "onnx", tmp_path / "onnx")
     with pytest.raises(GateError, match=r"would both be onnx_model-fp32-cpu; give one a name: .*::name=other"):

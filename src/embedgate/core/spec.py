@@ -31,11 +31,13 @@ class Spec:
         text: The whole.
         where: A path, or a URL.
         given: Values by key.
+        flag: The option that it was given by, for messages.
     """
 
     text: str
     where: str
     given: Mapping[str, str]
+    flag: str = FLAG
 
     @classmethod
     def parse(cls, text: str, flag: str = FLAG) -> Spec:
@@ -55,7 +57,7 @@ class Spec:
                 shown = re.sub(r"//[^/@]*@", "//", text)  # a URL's password
                 raise GateError(f"{flag} {shown} {wrong}", "write WHERE::key=value,key=value")
             given[key] = value
-        return cls(text, found["where"], given)
+        return cls(text, found["where"], given, flag)
 
     def refuse_unknown(self, keys: Iterable[str]) -> None:
         """Refuses keys that mean nothing to the kind of candidate.
@@ -65,7 +67,7 @@ class Spec:
         """
         known = (*COMMON, *keys)
         if unknown := [key for key in self.given if key not in known]:
-            raise GateError(f"{FLAG} {self.where} has no key {unknown[0]!r}", f"its keys are {', '.join(known)}")
+            raise GateError(f"{self.flag} {self.where} has no key {unknown[0]!r}", f"its keys are {', '.join(known)}")
 
     def one_of(self, key: str, values: Collection[str], default: str) -> str:
         """The value of a key that has a few.
@@ -75,7 +77,7 @@ class Spec:
         """
         found = self.given.get(key, default)
         if found not in values:
-            raise GateError(f"{FLAG} {self.where} has {key}={found}", f"{key} is one of {', '.join(values)}")
+            raise GateError(f"{self.flag} {self.where} has {key}={found}", f"{key} is one of {', '.join(values)}")
         return found
 
     def _refuse_unknown_promise(self, default: str) -> None:

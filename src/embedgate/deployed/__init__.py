@@ -57,12 +57,12 @@ class Kind:
         """
         if self.of_model and not model.has_folder:
             step = "give --gate-model the folder of the model that it was made of"
-            raise GateError(f"{FLAG} {spec.where} goes with a model's own tokenizer and modules", step)
+            raise GateError(f"{spec.flag} {spec.where} goes with a model's own tokenizer and modules", step)
         try:
             module: Any = importlib.import_module(f"{__name__}.{self.module}")
         except ImportError as error:
             step = f"pip install 'embedgate[{self.extra}]'" if self.extra else "reinstall embedgate"
-            raise GateError(f"{FLAG} {spec.where}: a library cannot be imported ({error})", step) from error
+            raise GateError(f"{spec.flag} {spec.where}: a library cannot be imported ({error})", step) from error
         if self.of_model:
             fetch(spec, model, module.beside, progress)
         found: Source = module.source(spec, model)

@@ -11,7 +11,7 @@ from embedgate.core.errors import GateError
 from embedgate.core.hub import Repository
 from embedgate.core.model import Model
 from embedgate.core.model_files import is_pointer, sha256_of
-from embedgate.core.spec import FLAG, Spec
+from embedgate.core.spec import Spec
 
 # What stands in a file's name for a weight precision, as those who publish models write it; of ONNX Runtime's levels of
 # optimization, O4 is in float16.
@@ -40,7 +40,7 @@ def find(spec: Spec, model: Model) -> Path:
     if path is None:
         has = [each.relative_to(model.path).as_posix() for each in shipped(model)]
         told = f"that folder has {', '.join(has)}" if has else "that folder has no such files"
-        raise GateError(f"{FLAG}: no {spec.where} here, and none in {model.path}", told)
+        raise GateError(f"{spec.flag}: no {spec.where} here, and none in {model.path}", told)
     refuse_pointer(path)
     return path
 

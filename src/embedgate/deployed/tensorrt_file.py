@@ -9,7 +9,7 @@ from pathlib import Path
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.model import Model
-from embedgate.core.spec import FLAG, PROMISE, Spec
+from embedgate.core.spec import PROMISE, Spec
 from embedgate.deployed import files
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.registry import backend_named
@@ -33,7 +33,7 @@ def source(spec: Spec, model: Model) -> Source:
         raise GateError(f"{origin} is empty", "build or fetch it anew")
     promise = spec.given.get(PROMISE) or files.promise_of(path)
     if promise is None:  # an engine tells nothing before a GPU has loaded it
-        step = f"say it: {FLAG} {spec.where}::promise=fp16, or {', '.join(KINDS)}"
+        step = f"say it: {spec.flag} {spec.where}::promise=fp16, or {', '.join(KINDS)}"
         raise GateError(f"the name of {origin} does not say what it computes in", step)
     combination = spec.combination(files.name_of(path), promise, "cuda")
     if combination.device != "cuda":

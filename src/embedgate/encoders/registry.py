@@ -170,10 +170,12 @@ class Registry:
             GateError: If its combination is the reference, or is taken already.
         """
         added = source.combination
-        if added == added.default_reference:
-            raise GateError(f"{added} is the reference", "give the added combination another id")
-        if added in self:
-            raise GateError(f"{added} exists already", "give the added combination another id")
+        taken = "is the reference" if added == added.default_reference else "exists already" if added in self else ""
+        if taken and source.origin:
+            cause = f"{source.origin} would be called {added}, which {taken}"
+            raise GateError(cause, f"give it another name: {source.origin}::name=other")
+        if taken:
+            raise GateError(f"{added} {taken}", "give the added combination another id")
         self._added[added] = source
 
     def source(self, combination: Combination) -> Source:

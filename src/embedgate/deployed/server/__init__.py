@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING
 from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import BuildError, GateError, ResourceError
 from embedgate.core.model import NO_MODEL, Model
-from embedgate.core.spec import FLAG, Spec
+from embedgate.core.spec import Spec
 from embedgate.deployed.server.address import Address
 from embedgate.deployed.server.long_texts import CUT, REFUSE
 from embedgate.deployed.server.protocols import PROTOCOLS
@@ -54,7 +54,7 @@ def source(spec: Spec, _: Model) -> Source:
         GateError: If the URL or a key cannot be meant, or the token is missing; the server itself is not asked.
     """
     # First, so that no message shows a password that stands in the URL.
-    address = Address.parse(spec.where)
+    address = Address.parse(spec.where, spec.flag)
     spec.refuse_unknown(KEYS)
     for key, values in (("prompts", (BY_SERVER, BY_EMBEDGATE)), ("long", (CUT, REFUSE))):
         if key in spec.given:
@@ -76,9 +76,9 @@ def _token(spec: Spec) -> str:
         return ""
     token = os.environ.get(name, "").strip()
     if not token:
-        raise GateError(f"{FLAG} {spec.where}: the environment variable {name} is not set", "set it to the token")
+        raise GateError(f"{spec.flag} {spec.where}: the environment variable {name} is not set", "set it to the token")
     if not (token.isascii() and token.isprintable()):
-        raise GateError(f"{FLAG} {spec.where}: {name} holds what no HTTP header can", "set it to the token alone")
+        raise GateError(f"{spec.flag} {spec.where}: {name} holds what no HTTP header can", "set it to the token alone")
     return token
 
 
@@ -94,7 +94,7 @@ def _number(spec: Spec, key: str, default: float) -> float:
     except ValueError:
         found = 0.0
     if not 0 < found < float("inf") or (key == "batch" and found != int(found)):
-        raise GateError(f"{FLAG} {spec.where} has {key}={text}", f"give a positive number, such as {default:g}")
+        raise GateError(f"{spec.flag} {spec.where} has {key}={text}", f"give a positive number, such as {default:g}")
     return found
 
 

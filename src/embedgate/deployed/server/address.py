@@ -30,7 +30,7 @@ class Address:
     is_local: bool
 
     @classmethod
-    def parse(cls, text: str) -> Address:
+    def parse(cls, text: str, flag: str = FLAG) -> Address:
         """Reads a URL.
 
         Raises:
@@ -40,16 +40,16 @@ class Address:
             parts = urlsplit(text)
             port = parts.port
         except ValueError as error:
-            raise GateError(f"{FLAG} names no server: {error}", "write http://host:port") from error
+            raise GateError(f"{flag} names no server: {error}", "write http://host:port") from error
         shown = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}".rstrip("/")
         if not parts.hostname:
-            raise GateError(f"{FLAG} {shown} names no host", "write http://host:port")
+            raise GateError(f"{flag} {shown} names no host", "write http://host:port")
         if "@" in parts.netloc:
             step = "leave them out, and name the environment variable of a token: ::token_env=NAME"
-            raise GateError(f"{FLAG} {shown} was given with a user or password in the URL, which reports show", step)
+            raise GateError(f"{flag} {shown} was given with a user or password in the URL, which reports show", step)
         if parts.query or parts.fragment:
-            step = f"write {FLAG} {shown}; a token goes into ::token_env=NAME"
-            raise GateError(f"{FLAG} {shown} was given with a query or fragment, which is no part of an address", step)
+            step = f"write {flag} {shown}; a token goes into ::token_env=NAME"
+            raise GateError(f"{flag} {shown} was given with a query or fragment, which is no part of an address", step)
         end = next((each for each in ENDS if shown.endswith(each)), "")
         host = parts.hostname if port is None else f"{parts.hostname}:{port}"
         return cls(shown, shown.removesuffix(end), host, _is_local(parts.hostname))

@@ -14,7 +14,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, DataError, GateError
 from embedgate.core.model import Model
 from embedgate.core.roles import Input, Role
-from embedgate.core.spec import FLAG, Spec
+from embedgate.core.spec import Spec
 from embedgate.deployed.files import refuse_pointer, sha256_of_all
 from embedgate.deployed.stored.arrays import ArrayRows
 from embedgate.deployed.stored.qdrant import PREFIX, QdrantRows
@@ -48,7 +48,7 @@ def source(spec: Spec, model: Model) -> StoredSource:
     else:
         file = Path(spec.where).expanduser()
         if not file.is_file():
-            raise GateError(f"{FLAG}: there is no file {spec.where}", "give the file that holds the vectors")
+            raise GateError(f"{spec.flag}: there is no file {spec.where}", "give the file that holds the vectors")
         refuse_pointer(file)
         reader, name = _file_reader(spec, file, asked), file.stem
         kept = [file, *(Path(spec.given[key]).expanduser() for key in ARRAY_KEYS if key in spec.given)]
@@ -111,9 +111,11 @@ class StoredSource(Source):
         ranges = spec.given.get("ranges")
         self.ranges = Path(ranges).expanduser() if ranges else None
         if self.ranges is not None and not self.ranges.is_file():
-            raise GateError(f"{FLAG} {spec.where}: there is no file of ranges {ranges}", "save [2, dim] by numpy.save")
+            cause = f"{spec.flag} {spec.where}: there is no file of ranges {ranges}"
+            raise GateError(cause, "save [2, dim] by numpy.save")
         if self.dims is not None and model.dim is not None and self.dims >= model.dim:
-            raise GateError(f"{FLAG} {spec.where} has dims={self.dims}", f"the model has {model.dim}: give fewer")
+            step = f"the model has {model.dim}: give fewer"
+            raise GateError(f"{spec.flag} {spec.where} has dims={self.dims}", step)
         layout = reader.layout()
         asked = spec.one_of("precision", PRECISIONS, "") if "precision" in spec.given else ""
         self.precision = _precision(reader.origin, layout, asked, self.dims or model.dim)
@@ -184,7 +186,7 @@ def _whole(spec: Spec, key: str, default: int, least: int) -> int:
     if text is None:
         return default
     if not re.fullmatch(r"\d{1,9}", text) or int(text) < least:
-        raise GateError(f"{FLAG} {spec.where} has {key}={text}", f"give a whole number from {least}")
+        raise GateError(f"{spec.flag} {spec.where} has {key}={text}", f"give a whole number from {least}")
     return int(text)
 
 
