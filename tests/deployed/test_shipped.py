@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -18,12 +19,13 @@ from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError
 from embedgate.core.model import resolve
-from embedgate.core.settings import bundled_baselines
+from embedgate.core.settings import Settings, bundled_baselines
 from embedgate.deployed import source_of, sources_of
 from embedgate.deployed.files import shipped as files_of
 from embedgate.encoders import BuildContext, build
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.torch import encoder as torch_backend
+from embedgate.runtime.plan import Plan
 
 TEXTS = ["A man is playing a guitar.", "Hi", "¿Dónde está la biblioteca? 图书馆", "", "word " * 100]
 SOUND = {
@@ -336,6 +338,52 @@ class TestSession:
         assert "torch-bf16-cpu" not in told
         assert "openvino_model_qint8_quantized-int8-cpu" in told
         assert "not gated" not in told
+
+    @pytest.fixture
+    def some(self, ships, tmp_path):
+        """A model's folder with one sound file, one of a library that is not there, and one that is none."""
+        folder = shipped.copied(ships.path, tmp_path / "some")
+        shutil.copy(ships.path / "onnx" / "model.onnx", folder / "onnx")
+        (folder / "onnx" / "broken_int8.onnx").write_bytes(b"\x00not a graph")
+        (folder / "of-another.gguf").write_bytes(b"GGUF")
+        return folder
+
+    @pytest.fixture
+    def without_gguf(self, monkeypatch):
+        """The package gguf is not installed."""
+        for name in ("embedgate.deployed.gguf", "embedgate.deployed.gguf.header"):
+            monkeypatch.delitem(sys.modules, name, raising=False)
+        monkeypatch.setitem(sys.modules, "gguf", None)
+
+    def test_a_file_that_is_refused_does_not_end_the_others(self, project, few, some, without_gguf):
+        """The whole session ended before any test, over one file that cannot be read here."""
+        asked = (*("--pyargs", "embedgate.suites.test_effective", f"--gate-data={few}", "-rs"), "--gate-shipped")
+        done = project.runpytest_inprocess(*asked, f"--gate-model={some}")
+        done.assert_outcomes(passed=2, skipped=2)
+        done.stdout.fnmatch_lines_random(
+            [
+                "*--gate-shipped of-another.gguf: a library cannot be imported (*gguf*); pip install 'embedgate?gguf?'",
+                "*onnx/broken_int8.onnx is no ONNX file: *; fetch or export it anew",
+                "broken_int8-int8-cpu *skipped*",
+            ]
+        )
+        done = project.runpytest_inprocess(*asked, f"--gate-model={some}", "--gate-strict")
+        done.assert_outcomes(passed=2, errors=2)
+        assert done.ret == 1
+
+    @pytest.mark.parametrize(
+        "given",
+        [
+            {"candidates": ("onnx/model.onnx::promise=fp32",)},
+            {"candidates": ("./onnx/model.onnx",)},
+            {"candidates": ("onnx/model.onnx::name=mine",)},
+            {"reference": "onnx/model.onnx"},
+        ],
+    )
+    def test_a_file_that_is_named_itself_is_gated_once(self, some, few, without_gguf, given):
+        plan = Plan.of(Settings(model=str(some), data=(str(few),), shipped=True, **given), Registry())
+        origins = [source.origin for source in plan.candidates]
+        assert sorted(origins) == ["of-another.gguf", "onnx/broken_int8.onnx", "onnx/model.onnx"]
 
     def test_a_file_of_the_same_name_here_is_not_the_one_that_ships(self, project, few, ships):
         """It was gated in the place of the file in the model's folder."""

@@ -77,6 +77,7 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
     return lambda where: where.lower().endswith(suffixes)
 
 
+SHIPPED_FLAG = "--gate-shipped"
 # How files of recorded answers end, and engines.
 ANSWERS = (".answers.jsonl", ".answers.parquet")
 ENGINES = (".engine", ".plan", ".trt")
@@ -129,15 +130,33 @@ def source_of(text: str, model: Model, flag: str = FLAG, progress: Callable[[str
     return kind.source(spec, model, progress)
 
 
-def sources_of(texts: Iterable[str], model: Model, progress: Callable[[str], None] = _quiet) -> list[Source]:
+def shipped_source_of(text: str, model: Model, progress: Callable[[str], None] = _quiet) -> Source:
+    """As `source_of`, of a file that `--gate-shipped` found; one that is refused is there, and cannot run."""
+    try:
+        return source_of(text, model, SHIPPED_FLAG, progress)
+    except GateError as error:
+        from embedgate.deployed.refused import Refused
+
+        return Refused(Spec.parse(text, SHIPPED_FLAG), model, error)
+
+
+def sources_of(
+    texts: Iterable[str], model: Model, progress: Callable[[str], None] = _quiet, *, shipped: Iterable[str] = ()
+) -> list[Source]:
     """What makes the encoders of candidates, each under a name of its own.
+
+    Args:
+        texts: The candidates, as `--gate-candidate` takes them.
+        model: The model to gate.
+        progress: Told what is fetched.
+        shipped: The files that `--gate-shipped` found, of which one that is refused does not end the others.
 
     Raises:
         GateError: If there is no such candidate, or two have one name.
     """
     found: dict[Any, Source] = {}
-    for text in dict.fromkeys(texts):
-        source = source_of(text, model, progress=progress)
+    made = [source_of(text, model, progress=progress) for text in dict.fromkeys(texts)]
+    for source in (*made, *(shipped_source_of(text, model, progress) for text in shipped)):
         if other := found.get(source.combination):
             raise GateError(
                 f"{FLAG}: {source.origin} and {other.origin} would both be {source.combination}",

@@ -45,6 +45,16 @@ def find(spec: Spec, model: Model) -> Path:
     return path
 
 
+def place_of(spec: Spec, model: Model) -> Path:
+    """Where what a candidate names is, or would be once it is fetched; two that name one file have one place.
+
+    A link itself is not followed: in the hub's cache, files of one content are links to one.
+    """
+    own = Path(spec.where).expanduser()
+    path = own if own.exists() else model.path / own
+    return path.parent.resolve() / path.name
+
+
 def fetch(spec: Spec, model: Model, beside: Callable[[Path], Iterable[str]], progress: Callable[[str], None]) -> None:
     """Fetches the file that a candidate names, where the model is of the hub and neither it nor this folder has one.
 

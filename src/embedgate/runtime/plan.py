@@ -13,10 +13,11 @@ from embedgate.core.hub import Repository
 from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, Model, resolve
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
+from embedgate.core.spec import Spec
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
-from embedgate.deployed.files import of_other_backends, shipped, spec_of
+from embedgate.deployed.files import of_other_backends, place_of, shipped, spec_of
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
@@ -210,8 +211,8 @@ class Plan:
         model, sources = None, []
         if settings.asks_elsewhere:
             model = _model(settings)
-            found = _shipped(model, progress) if settings.shipped else []
-            sources = sources_of((*settings.candidates, *found), model, progress)
+            found = _shipped(settings, model, progress) if settings.shipped else []
+            sources = sources_of(settings.candidates, model, progress, shipped=found)
             for source in sources:
                 registry.add_source(source)
         globs = settings.combinations
@@ -258,8 +259,10 @@ def _reference(settings: Settings, model: Model, registry: Registry, progress: C
     return known
 
 
-def _shipped(model: Model, progress: Callable[[str], None]) -> list[str]:
+def _shipped(settings: Settings, model: Model, progress: Callable[[str], None]) -> list[str]:
     """The files in the model's folder, as candidates; of a model of the hub, those in its repository.
+
+    Those that are named by themselves are left out.
 
     Raises:
         GateError: If there is none, or the hub cannot be asked.
@@ -273,4 +276,7 @@ def _shipped(model: Model, progress: Callable[[str], None]) -> list[str]:
             progress(f"HF_HUB_OFFLINE is set: --gate-shipped gates what is in the cache of {repository.hub_id} alone")
     if not found:
         raise GateError(f"{place} ships no ONNX, OpenVINO or GGUF file", "leave out --gate-shipped")
-    return [spec_of(name, model) for name in found]
+    given = (*settings.candidates, *filter(None, [settings.reference]))
+    named = {place_of(Spec.parse(text), model) for text in given}
+    texts = [spec_of(name, model) for name in found]
+    return [text for text in texts if place_of(Spec.parse(text), model) not in named]
