@@ -68,11 +68,56 @@ def test_every_protocol_is_found_and_gives_each_text_its_vector(api, tiny):
     assert found.library == library.get(api, "tests")
 
 
-@pytest.mark.parametrize("end", ["/", "/v1", "/v1/embeddings", "/embeddings", "/v3"])
+@pytest.mark.parametrize("end", ["/", "/v1", "/v1/embeddings", "/v2", "/v3"])
 def test_a_url_may_end_with_its_version_or_route(end, served, tiny):
     encoder = source_of(served.url + end, tiny).build(tiny, None)
     assert encoder.evidence().details["url"] == f"{served.url}/v1/embeddings"
     assert encoder.evidence().details["model"] == NAME
+
+
+@pytest.mark.parametrize(
+    ("end", "keys", "api"),
+    [
+        ("/embed", "", "tei"),
+        ("/api/embed", f"::model={NAME}", "ollama"),
+        ("/v1/embeddings", "", "openai"),
+        (f"/v2/models/{NAME}/infer", "", "kserve"),
+        ("/embed", "::api=openai", "openai"),
+    ],
+)
+def test_a_route_in_the_url_is_the_one_that_is_gated(end, keys, api, tiny):
+    """A server with several routes was gated at the first that it had."""
+    description = Served(api="kserve").got(f"/v2/models/{NAME}").body
+    speaks = Served(others=("tei", "ollama", "kserve"), extra={f"/v2/models/{NAME}": description})
+    with serving(speaks) as served:
+        encoder = source_of(f"{served.url}{end}{keys}", tiny).build(tiny, None)
+        np.testing.assert_allclose(encoder.encode(TEXTS), stored(TEXTS), atol=1e-7)
+        found = encoder.evidence().details
+    assert found["api"] == api
+    posted = {route for route, headers in served.sent if "Content-Length" in headers}
+    assert posted == {"/v1/embeddings" if api == "openai" else end}
+
+
+def test_a_route_in_the_url_that_is_not_there_is_told(served, tiny):
+    message = rf"{served.url}/embed has no route of embeddings \(tried /embed\); .*::api=openai, tei, ollama or kserve$"
+    with pytest.raises(GateError, match=message):
+        source_of(f"{served.url}/embed", tiny).build(tiny, None)
+    assert {route for route, _ in served.sent} == {"/embed"}
+
+
+@pytest.mark.parametrize(
+    ("url", "api", "root", "route"),
+    [
+        ("http://host/mine/api/embed", "", "http://host/mine", "/api/embed"),
+        ("http://host/mine/api/embed", "tei", "http://host/mine/api", "/embed"),
+        ("http://host/reembed", "", "http://host/reembed", ""),
+        ("http://host/v2/models/a/infer", "", "http://host", "/v2/models/{model}/infer"),
+        ("http://host/v3", "", "http://host", ""),
+    ],
+)
+def test_a_url_is_split_into_server_and_route(url, api, root, route):
+    address = Address.parse(url, api=api)
+    assert (address.root, address.route, address.url) == (root, route, url)
 
 
 def test_names_follow_the_address_and_keys(tiny):

@@ -45,6 +45,7 @@ class Served:
     Attributes:
         embed: Computes.
         api: Its protocol.
+        others: Protocols that it speaks as well.
         name: The model's name.
         dim: Dimensions that its description tells.
         refuse: Of texts and the body of the request, a reply in the place of vectors; None where it takes them.
@@ -59,6 +60,7 @@ class Served:
 
     embed: Embed = stored
     api: str = "openai"
+    others: tuple[str, ...] = ()
     name: str = NAME
     refuse: Callable[[list[str], dict[str, Any]], Reply | None] = lambda texts, body: None
     tamper: Callable[[Any], Any] = lambda body: body
@@ -100,29 +102,28 @@ class Served:
             "ollama": "/api/embed",
             "kserve": f"/v2/models/{self.name}/infer",
         }
-        if route != routes[self.api]:
+        api = next((each for each in (self.api, *self.others) if routes[each] == route), None)
+        if api is None:
             return Reply({"detail": "Not Found"}, 404)
-        if self.api in ("openai", "base64", "ollama") and body.get("model") != self.name:
+        if api in ("openai", "base64", "ollama") and body.get("model") != self.name:
             return Reply({"error": {"message": f"The model `{body.get('model')}` does not exist."}}, 404)
-        texts = body["inputs"][0]["data"] if self.api == "kserve" else body.get("input", body.get("inputs"))
+        texts = body["inputs"][0]["data"] if api == "kserve" else body.get("input", body.get("inputs"))
         self.asked.append(texts)
         if refusal := self.refuse(texts, body):
             return refusal
-        if self.api == "tei" and len(texts) > 16:
+        if api == "tei" and len(texts) > 16:
             return Reply({"error": f"batch size {len(texts)} > maximum allowed batch size 16"}, 422)
-        return Reply(self.tamper(self._written(self.embed(texts))))
+        return Reply(self.tamper(self._written(self.embed(texts), api)))
 
-    def _written(self, rows: np.ndarray) -> Any:
-        if self.api == "kserve":
+    def _written(self, rows: np.ndarray, api: str) -> Any:
+        if api == "kserve":
             outputs = [{"name": "sentence_embedding", "shape": list(rows.shape), "data": rows.ravel().tolist()}]
             return {"outputs": outputs}
-        if self.api == "tei":
+        if api == "tei":
             return rows.tolist()
-        if self.api == "ollama":
+        if api == "ollama":
             return {"embeddings": rows.tolist()}
-        coded = [
-            base64.b64encode(row.astype("<f4").tobytes()).decode() if self.api == "base64" else row for row in rows
-        ]
+        coded = [base64.b64encode(row.astype("<f4").tobytes()).decode() if api == "base64" else row for row in rows]
         return {
             "data": [{"index": i, "embedding": r if isinstance(r, str) else r.tolist()} for i, r in enumerate(coded)]
         }

@@ -54,7 +54,7 @@ def source(spec: Spec, _: Model) -> Source:
         GateError: If the URL or a key cannot be meant, or the token is missing; the server itself is not asked.
     """
     # First, so that no message shows a password that stands in the URL.
-    address = Address.parse(spec.where, spec.flag)
+    address = Address.parse(spec.where, spec.flag, spec.given.get("api", ""))
     spec.refuse_unknown(KEYS)
     for key, values in (("prompts", (BY_SERVER, BY_EMBEDGATE)), ("long", (CUT, REFUSE))):
         if key in spec.given:

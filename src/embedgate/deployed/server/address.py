@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import ipaddress
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from embedgate.core.errors import GateError
 from embedgate.core.spec import FLAG
+from embedgate.deployed.server.protocols import MODEL, PROTOCOLS, Protocol
 
-# How URLs end that name a version or a route and not the server; the first that fits is taken off.
-ENDS = ("/v1/embeddings", "/v3/embeddings", "/api/embed", "/embeddings", "/embed", "/v1", "/v2", "/v3")
+# What stands in a URL for the name of a model.
+_NAME = r"(?P<model>[^/]+)"
+# A version with which routes begin: a URL that ends with it names no route.
+_VERSION = re.compile(r"/v\d+")
 
 
 @dataclass(frozen=True)
@@ -20,18 +25,27 @@ class Address:
     Attributes:
         url: The URL as the user gave it, without a slash at its end.
         root: What routes are joined to.
+        route: The route that the URL ends with, as its protocol writes it; empty where it names none.
+        model: The model's name that stands in that route; empty where none does.
         host: Host and port, as a person reads them.
         is_local: Whether it is this machine, to which no proxy leads.
     """
 
     url: str
     root: str
+    route: str
+    model: str
     host: str
     is_local: bool
 
     @classmethod
-    def parse(cls, text: str, flag: str = FLAG) -> Address:
+    def parse(cls, text: str, flag: str = FLAG, api: str = "") -> Address:
         """Reads a URL.
+
+        Args:
+            text: The URL.
+            flag: The option that it was given by, for messages.
+            api: The protocol, whose routes are looked for first; empty for any.
 
         Raises:
             GateError: If it is none, or holds what could be a secret, which messages would show.
@@ -50,9 +64,27 @@ class Address:
         if parts.query or parts.fragment:
             step = f"write {flag} {shown}; a token goes into ::token_env=NAME"
             raise GateError(f"{flag} {shown} was given with a query or fragment, which is no part of an address", step)
-        end = next((each for each in ENDS if shown.endswith(each)), "")
+        end, route, model = _end(shown, api)
         host = parts.hostname if port is None else f"{parts.hostname}:{port}"
-        return cls(shown, shown.removesuffix(end), host, _is_local(parts.hostname))
+        return cls(shown, shown.removesuffix(end), route, model, host, _is_local(parts.hostname))
+
+
+def _end(url: str, api: str) -> tuple[str, str, str]:
+    """What a URL ends with beside the server: the text, the route that it is, and the model's name in it."""
+    if found := _route(url, [kind for kind in PROTOCOLS if api in ("", kind.name)]):
+        return found
+    if found := _route(url, PROTOCOLS):  # of another protocol than the one that is to be asked
+        return found[0], "", ""
+    versions = {each[0] for kind in PROTOCOLS for route in kind.routes if (each := _VERSION.match(route))}
+    return next((each for each in versions if url.endswith(each)), ""), "", ""
+
+
+def _route(url: str, kinds: Iterable[type[Protocol]]) -> tuple[str, str, str] | None:
+    """As `_end`, of the longest of these protocols' routes that fits; None where none does."""
+    routes = (route for kind in kinds for route in kind.routes)
+    tried = ((re.search(f"{re.escape(each).replace(re.escape(MODEL), _NAME)}$", url), each) for each in routes)
+    fits = [(found[0], route, found.groupdict().get("model", "")) for found, route in tried if found]
+    return max(fits, key=lambda fit: len(fit[0]), default=None)
 
 
 def _is_local(host: str) -> bool:

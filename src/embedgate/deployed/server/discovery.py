@@ -10,7 +10,7 @@ from embedgate.core.errors import BuildError
 from embedgate.core.judgement import shorten
 from embedgate.deployed.server.answers import vectors
 from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
-from embedgate.deployed.server.protocols import PROTOCOLS, Protocol
+from embedgate.deployed.server.protocols import MODEL, PROTOCOLS, Protocol
 from embedgate.encoders import FloatArray
 from embedgate.encoders.loading import PROBE
 
@@ -49,20 +49,23 @@ def find(client: Client, api: str, model: str) -> tuple[Route, FloatArray]:
         api: The protocol; empty to find it.
         model: The model's name at the server; empty to find it.
 
+    Where the URL ends with a route, only that one is asked.
+
     Raises:
         GateError: If there is none, or it does not answer with a vector.
     """
     refused: list[Answer] = []
     missing: list[str] = []
+    address, model = client.address, model or client.address.model
     for kind in (each for each in PROTOCOLS if api in ("", each.name)):
-        for path in kind.routes:
+        for path in (each for each in kind.routes if address.route in ("", each)):
             protocol = kind()
             named = model or _only(client, protocol, path)
-            if not named and "{model}" in path:
+            if not named and MODEL in path:
                 if api:
-                    raise BuildError(f"{client.address.url} needs the model's name", "give it: ::model=NAME")
+                    raise BuildError(f"{address.url} needs the model's name", "give it: ::model=NAME")
                 continue
-            if not _prepared(client, protocol, named, needed=bool(api)):
+            if not _prepared(client, protocol, named, needed=bool(api or address.route)):
                 continue
             route = Route(protocol, path.format(model=named), named)
             answer = route.ask(client, [PROBE])
@@ -75,9 +78,10 @@ def find(client: Client, api: str, model: str) -> tuple[Route, FloatArray]:
     if refused:
         raise BuildError(refused[0].told, _step(client, model))
     tried = ", ".join(missing) or "nothing"
+    *others, last = (kind.name for kind in PROTOCOLS)
     raise BuildError(
-        f"{client.address.url} has no route of embeddings (tried {tried})",
-        "correct the URL, start the server for embeddings, or name its protocol: ::api=openai, tei, ollama or kserve",
+        f"{address.url} has no route of embeddings (tried {tried})",
+        f"correct the URL, start the server for embeddings, or name its protocol: ::api={', '.join(others)} or {last}",
     )
 
 

@@ -1,7 +1,7 @@
 """The languages that servers of embeddings speak.
 
 To add one, write a class with the interface of `Protocol`, and list it in `PROTOCOLS`: the order there is the order in
-which a server's is looked for. Nothing else names one.
+which a server's is looked for. Nothing else names one (docs/add-a-candidate.md).
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ import numpy as np
 
 from embedgate.core.errors import BuildError
 
+# What stands in a route for the model's name at the server.
+MODEL = "{model}"
 # Gets a route and gives its JSON; None where there is none.
 Get = Callable[[str], Any]
 
