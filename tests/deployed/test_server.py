@@ -332,6 +332,24 @@ def test_a_type_that_contradicts_the_promise_is_told(tiny):
         assert built(served, tiny, promise="fp16").evidence().problems == ()
 
 
+@pytest.mark.parametrize("status", [429, 503, None])
+@pytest.mark.parametrize("api", ["openai", "tei", "ollama"])
+def test_what_a_server_does_not_say_of_itself_is_not_needed(status, api, tiny):
+    """One that gives embeddings was an error, since `GET /info` was not answered."""
+    silent = dict.fromkeys(("/info", "/version", "/api/version", "/v2", "/"), Reply("", status, {"Retry-After": "60"}))
+    with serving(Served(api=api, extra=silent)) as served:
+        encoder = built(served, tiny)
+        np.testing.assert_allclose(encoder.encode(TEXTS), stored(TEXTS), atol=1e-7)
+    assert encoder.evidence().library == ("tests" if api == "openai" else "unknown server")
+
+
+def test_a_refusal_is_told_where_models_cannot_be_listed(tiny):
+    refuses = Served(refuse=lambda texts, body: Reply({"error": "out of order"}, 400))
+    refuses.extra["/api/tags"] = Reply(None, None)
+    with serving(refuses), pytest.raises(GateError, match=r"answered 400: out of order; see the server's log"):
+        built(refuses, tiny, model=NAME)
+
+
 # Faults that show under load alone, and the variation that sees each.
 LOADED = {
     "sound": (lambda: stored, None),

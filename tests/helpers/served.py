@@ -50,7 +50,7 @@ class Served:
         dim: Dimensions that its description tells.
         refuse: Of texts and the body of the request, a reply in the place of vectors; None where it takes them.
         tamper: Changes the body of a success.
-        extra: Further routes that can be got.
+        extra: Further routes that can be got; a `Reply` is sent as it is.
         token: What it asks for; empty for nothing.
         wait: Seconds before each answer.
         drip: Seconds between the parts of an answer; 0 to send it whole.
@@ -92,6 +92,8 @@ class Served:
             },
         }
         found = {**names[self.api], **self.extra}.get(route)
+        if isinstance(found, Reply):
+            return found
         return Reply({"detail": "Not Found"}, 404) if found is None else Reply(found)
 
     def posted(self, route: str, body: dict[str, Any]) -> Reply:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -106,12 +106,19 @@ class Client:
         )
 
     def get(self, route: str) -> Answer:
-        """Gets a route that a server may have or not, such as `/info`.
+        """Gets a route that a server may have or not, such as `/v1/models`.
 
         Raises:
             ResourceError: If the server does not answer.
         """
-        return self._ask("GET", route, None)
+        return self._ask("GET", route, None, PAUSES)
+
+    def glance(self, route: str) -> Answer | None:
+        """Gets a route that nothing depends on, such as `/info`, in one try; None where that gives no answer."""
+        try:
+            return self._ask("GET", route, None, ())
+        except ResourceError:
+            return None
 
     def post(self, route: str, body: Mapping[str, Any]) -> Answer:
         """Posts JSON to a route.
@@ -120,7 +127,7 @@ class Client:
             ResourceError: If the server does not answer, lets nobody in, or sends elsewhere.
         """
         # In ASCII, which holds whatever Python does: half of a surrogate pair has no UTF-8.
-        answer = self._ask("POST", route, json.dumps(body).encode("ascii"))
+        answer = self._ask("POST", route, json.dumps(body).encode("ascii"), PAUSES)
         if 300 <= answer.status < 400:
             to = self._shown(answer.headers.get("location", "nowhere").partition("?")[0])
             raise ResourceError(f"{answer.asked} redirects to {to}, and redirects are not followed", "give that URL")
@@ -136,17 +143,17 @@ class Client:
         """Closes its connections."""
         self._http.close()
 
-    def _ask(self, method: str, route: str, content: bytes | None) -> Answer:
-        answer = self._sent(method, f"{self.address.root}{route}", content)
+    def _ask(self, method: str, route: str, content: bytes | None, pauses: Sequence[float]) -> Answer:
+        answer = self._sent(method, f"{self.address.root}{route}", content, pauses)
         if self._token:  # which some servers repeat, and messages would show
             answer = replace(answer, content=answer.content.replace(self._token.encode(), b"***"))
         if answer.ok:
             return answer
         return replace(answer, said=self._shown(_reason(answer.json()) or answer.text))
 
-    def _sent(self, method: str, url: str, content: bytes | None) -> Answer:
-        """The first answer that another try would not mend."""
-        pauses: Iterator[float] = iter(PAUSES)
+    def _sent(self, method: str, url: str, content: bytes | None, pauses: Sequence[float]) -> Answer:
+        """The first answer that another try would not mend; there is one more try than there are pauses."""
+        left = iter(pauses)
         while True:
             try:
                 answer = self._once(method, url, content)
@@ -164,9 +171,9 @@ class Client:
                     return answer
                 trouble = f"{answer.status}: {self._shown(answer.text)}".rstrip(": ")
                 again = _asked_pause(answer.headers.get("retry-after", ""))
-            pause = next(pauses, None)
+            pause = next(left, None)
             if pause is None:
-                cause = f"no answer to {method} {url} in {len(PAUSES) + 1} tries ({trouble})"
+                cause = f"no answer to {method} {url} in {len(pauses) + 1} tries ({trouble})"
                 raise ResourceError(cause, "start the server, see its log, or correct the URL")
             self._pause(max(pause, min(again, LONGEST_PAUSE)))
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedgate.core.errors import BuildError
+from embedgate.core.errors import BuildError, ResourceError
 from embedgate.core.judgement import shorten
 from embedgate.deployed.server.answers import vectors
 from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
@@ -117,7 +117,10 @@ def _models(client: Client, protocol: Protocol, path: str) -> list[str]:
 
 def _step(client: Client, model: str) -> str:
     """What to do about a refusal: names the models that the server lists, where the one asked for is none of them."""
-    names = [name for kind in PROTOCOLS for path in kind.routes for name in _models(client, kind(), path)]
+    try:
+        names = [name for kind in PROTOCOLS for path in kind.routes for name in _models(client, kind(), path)]
+    except ResourceError:  # the refusal itself is what is to be told
+        names = []
     if names and model not in names:
         return f"it serves {shorten(', '.join(dict.fromkeys(names)))}: say which by ::model=NAME"
     return "see the server's log; name model= or api= where they are not found right"
@@ -173,7 +176,8 @@ def _names(client: Client, info: Mapping[str, Any], owner: str) -> Iterator[str]
     server = _object(client, "/v2")
     yield f"{_word(server.get('name'))} {_word(server.get('version'))}".strip()
     yield owner
-    yield _word(client.get("/").headers.get("server"))
+    front = client.glance("/")
+    yield _word(front.headers.get("server")) if front else ""
 
 
 def _owner(client: Client, route: Route) -> str:
@@ -187,7 +191,9 @@ def _owner(client: Client, route: Route) -> str:
 
 
 def _object(client: Client, route: str) -> dict[str, Any]:
-    found = _json(client, route)
+    """The JSON object at a route that nothing depends on; empty where there is none."""
+    answer = client.glance(route)
+    found = answer.json() if answer and answer.ok else None
     return found if isinstance(found, dict) else {}
 
 
