@@ -332,6 +332,21 @@ def test_a_type_that_contradicts_the_promise_is_told(tiny):
         assert built(served, tiny, promise="fp16").evidence().problems == ()
 
 
+def test_an_answer_of_no_vectors_is_told_of_kserve(tiny):
+    with serving(Served(api="kserve")) as served:
+        encoder = built(served, tiny, model=NAME)
+        served.tamper = lambda body: {"outputs": [{**body["outputs"][0], "shape": [0, DIM], "data": []}]}
+        with pytest.raises(EncodeError, match=r"JSON of another form than kserve's \(ValueError: no vectors\)"):
+            encoder.encode(["a"])
+
+
+def test_a_compression_that_cannot_be_read_is_told(served, tiny):
+    encoder = built(served, tiny)
+    served.refuse = lambda texts, body: Reply(b"no gzip", 200, {"Content-Encoding": "gzip"})
+    with pytest.raises(ResourceError, match=r"/v1/embeddings answered in a compression that cannot be read: .*; see"):
+        encoder.encode(["a"])
+
+
 @pytest.mark.parametrize("status", [429, 503, None])
 @pytest.mark.parametrize("api", ["openai", "tei", "ollama"])
 def test_what_a_server_does_not_say_of_itself_is_not_needed(status, api, tiny):

@@ -161,6 +161,9 @@ class Client:
                 limit = self._timeout if not isinstance(error, httpx.ConnectTimeout) else min(self._timeout, CONNECT)
                 cause = f"{method} {url} was not answered within {limit:g} seconds"
                 raise ResourceError(cause, "see the server's log, or allow more: ::timeout=SECONDS") from None
+            except httpx.DecodingError as error:
+                cause = f"{method} {url} answered in a compression that cannot be read: {self._shown(str(error))}"
+                raise ResourceError(cause, "see the server's log, and what stands between") from None
             except httpx.TransportError as error:
                 trouble, again = f"{type(error).__name__}: {self._shown(str(error))}", 0.0
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):

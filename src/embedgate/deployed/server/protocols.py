@@ -154,6 +154,8 @@ class KServe(Protocol):
         """Vectors cut out of one flat list; see `Protocol.rows`."""
         found = [each for each in answer["outputs"] if each["name"] == self._output][0]  # noqa: RUF015 - IndexError
         count, *_ = found["shape"]
+        if not count:
+            raise ValueError("no vectors")
         width = len(found["data"]) // count
         if count * width != len(found["data"]) or found["shape"] != [count, width]:
             raise ValueError(f"{len(found['data'])} numbers of shape {found['shape']}")
