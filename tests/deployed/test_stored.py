@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 
@@ -128,6 +129,7 @@ def made(tmp_path_factory, encoder, older, texts, vectors) -> dict[str, str]:
     keep("upgraded", changed(vectors, slice(20), load(older).encode_document(texts[:20])))
     keep("copied", changed(vectors, slice(30, 50), vectors[30]))
     keep("broken", changed(changed(vectors, slice(5, 15), np.nan), slice(40, 45), 0))
+    keep("beyond", changed(vectors.astype(np.float64), slice(5), 1e300))
     keep("signs", np.sign(vectors))
     keep("several", changed(changed(vectors, slice(30), queries[:30]), 50, np.nan))
     return found
@@ -166,7 +168,7 @@ class TestSound:
     @pytest.mark.parametrize("name", ["lines", "matrix", "points", "both", "short", "short_unit", "few_lines"])
     def test_other_stores_are_green(self, ask, name):
         assert ask(name).value == 1
-        assert ask(name).verdict == "inconclusive" if name == "few_lines" else "pass"
+        assert ask(name).verdict == ("inconclusive" if name == "few_lines" else "pass")
         assert ask(name, "kept_at_10").verdict == "pass"
 
     def test_float16_is_green(self, ask):
@@ -268,6 +270,11 @@ class TestFaults:
     def test_what_costs_no_search_is_green_there(self, ask):
         """The model compares by cosine."""
         assert ask("long", "kept_at_10").verdict == "pass"
+
+    def test_numbers_beyond_float32_are_told_and_warn_of_nothing(self, ask):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")
+            assert "5 rows hold NaN or infinity" in ask("beyond").diagnosis.cause
 
     def test_rows_and_their_texts_are_told(self, ask, texts):
         judgement = ask("mixed")

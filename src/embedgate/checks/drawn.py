@@ -182,11 +182,13 @@ class DrawnRows:
             cause = f"{source.origin} holds {has} numbers a vector, {source.precision} codes of this model have {width}"
             raise GateError(cause, "gate the model that they were made with, or say dims=")
         floors = context.tolerances
+        with np.errstate(over="ignore"):  # what is beyond float32 is infinite, which its check tells
+            vectors = rows.codes.astype(np.float32)
         found = Drawn(
             source,
             rows,
             count,
-            rows.codes.astype(np.float32),
+            vectors,
             today,
             self._ranges(source, reference, dims),
             reference.model.similarity,

@@ -22,6 +22,8 @@ from embedgate.metrics import Matrix
 
 # Rows that each fault is tried on before it is made of all.
 PROBES = 32
+# Rows that are compared with all others at a time.
+BLOCK = 256
 # Rows by which vectors may have moved against their texts.
 SHIFTS = (1, -1, 2, -2, 3, -3)
 # Rows that are named.
@@ -81,7 +83,8 @@ def explain(context: Context, case: Case, drawn: Drawn, wrong: Sequence[int]) ->
         with suppress(NotRecorded):
             for each in finder(context, case, drawn, left) if left else ():
                 found.append(each)
-                left = [place for place in left if place not in set(each.places)]
+                explained = set(each.places)
+                left = [place for place in left if place not in explained]
     found.sort(key=lambda each: -len(each.places))
     return found + ([_unknown(drawn, left)] if left else [])
 
@@ -113,8 +116,9 @@ def copies(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[
     owners: defaultdict[bytes, list[int]] = defaultdict(list)
     for place, code in enumerate(drawn.rows.codes):
         owners[code.tobytes()].append(place)
+    wrong = set(left)
     for places in owners.values():
-        mine = tuple(place for place in places if place in set(left))
+        mine = tuple(place for place in places if place in wrong)
         if mine and len({drawn.today[place].tobytes() for place in places}) > 1:
             about = f"hold one and the same vector, as {counted(len(places), 'row')} of those drawn do"
             yield Explained("codes", about, f"look for a buffer that was written again; {EMBED}", mine)
@@ -172,14 +176,16 @@ def shifted(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
             about = f"hold the vectors of the texts {counted(abs(by), 'row')} further {'down' if by > 0 else 'up'}"
             step = "look for a line that only one side has, such as a header; then join texts and vectors again"
             yield Explained("order", about, step, tuple(found))
-            rest = [place for place in rest if place not in found]
+            moved_here = set(found)
+            rest = [place for place in rest if place not in moved_here]
 
 
 def exchanged(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
     """Vectors that belong to the texts of other rows among those drawn."""
     right = drawn.as_stored(drawn.today)
-    scores = _unit(drawn.vectors[list(left)]) @ _unit(right).T
-    owners = dict(zip(left, scores.argmax(axis=1).tolist(), strict=True))
+    mine, theirs = _unit(drawn.vectors[list(left)]), _unit(right).T
+    nearest = [(mine[start : start + BLOCK] @ theirs).argmax(axis=1) for start in range(0, len(mine), BLOCK)]
+    owners = dict(zip(left, np.concatenate(nearest).tolist(), strict=True))
     hit = drawn.points_at(right[list(owners.values())], left)
     found = tuple(_where(hit, left))
     if found:
@@ -209,7 +215,8 @@ def prompts(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
                     "embed documents by encode_document, queries by encode_query; where all are queries, say role=query"
                 )
                 yield Explained("prompt", about, step, found)
-                mine = [place for place in mine if place not in found]
+                explained = set(found)
+                mine = [place for place in mine if place not in explained]
 
 
 def of_the_incumbent(context: Context, _: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
