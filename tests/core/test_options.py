@@ -166,6 +166,32 @@ def test_paths_of_the_ini_file_are_taken_from_its_folder(settings, below):
     assert receipt_words(found) == [*words, "--gate-ranges=../ranges.npy"]
 
 
+def test_paths_in_a_candidate_of_the_ini_file_are_taken_from_its_folder_key_by_key(settings, below):
+    """Only the whole was: the file of texts was looked for where pytest was called, and so was Qdrant's folder."""
+    elsewhere = below.path / "elsewhere"
+    below.makeini(
+        "[pytest]\ngate_candidate =\n    vectors.npy::texts=texts.txt,role=query,ranges=./ranges.npy\n"
+        f"    {elsewhere}/vectors.npy::texts=texts.txt,ranges={elsewhere}/ranges.npy\n"
+        "    qdrant:./qd#docs::text=body\n    qdrant:http://host:6333#docs\n    onnx/model.onnx::name=mine\n"
+        "    http://host/v1::model=texts.txt\ngate_reference = mine::name=it\n"
+    )
+    below.makefile(".npy", vectors="")
+    below.mkdir("qd")
+    below.mkdir("mine")
+    found = settings()
+    assert found.candidates == (
+        "../vectors.npy::texts=../texts.txt,role=query,ranges=../ranges.npy",
+        f"{elsewhere}/vectors.npy::texts=../texts.txt,ranges={elsewhere}/ranges.npy",
+        "qdrant:../qd#docs::text=body",
+        "qdrant:http://host:6333#docs",
+        "onnx/model.onnx::name=mine",
+        "http://host/v1::model=texts.txt",
+    )
+    assert found.reference == "../mine::name=it"
+    given = "qdrant:qd#docs::ranges=ranges.npy"
+    assert settings(f"--gate-candidate={given}").candidates == (given,)
+
+
 def test_paths_of_the_command_line_are_taken_from_where_it_is_called(settings, below):
     below.makeini("[pytest]\ngate_baselines = gate\n")
     found = settings("--gate-baselines=gate", "--gate-model=mine", "--gate-receipt=h200.json")

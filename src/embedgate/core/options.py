@@ -45,6 +45,7 @@ class Option:
         repeatable: Whether it can be given several times.
         gather: Makes one value of those of a repeatable option.
         path: Whether a text, seen from a folder, names a file or folder; None where none does.
+        rebase: A text that does so, as seen from here; told the folder and the option's flag as well.
         ini: Whether it has a twin in the ini file.
         receipt: `command` where the command that makes a receipt repeats it; `vectors` where a receipt notes it as
             well, since it says how stored vectors are judged.
@@ -60,6 +61,7 @@ class Option:
     repeatable: bool = False
     gather: Callable[[Iterable[Any]], Any] = tuple
     path: Callable[[str, Path], bool] | None = None
+    rebase: Callable[[str, Path, str], str] = lambda text, folder, _: _from_here(text, folder)
     ini: bool = True
     receipt: Literal["", "command", "vectors"] = ""
     page: str = ""
@@ -120,11 +122,15 @@ class Option:
         return [f"{self.flag}={each}" for each in (value if self.repeatable else (value,))]
 
     def _one(self, text: str, folder: Path) -> Any:
-        path = Path(text).expanduser()
-        if self.path and not path.is_absolute() and folder != Path.cwd() and self.path(text, folder):
-            # As seen from here, which is shorter and holds on another machine as well.
-            text = os.path.relpath(folder / path)
+        if self.path and folder != Path.cwd() and self.path(text, folder):
+            text = self.rebase(text, folder, self.flag)
         return self.parse(text, self.flag)
+
+
+def _from_here(text: str, folder: Path) -> str:
+    """A path that is seen from a folder, as seen from here: shorter than a whole one, and good elsewhere as well."""
+    path = Path(text).expanduser()
+    return text if path.is_absolute() else os.path.relpath(folder / path)
 
 
 def _path(text: str, _: str) -> Path:
@@ -179,10 +185,13 @@ def _names_model_folder(text: str, folder: Path) -> bool:
     return not hub_id or (folder / text).is_dir()
 
 
-def _names_candidate_file(text: str, folder: Path) -> bool:
-    """Whether a text names a file or folder that is there; what is not may be in the model's folder."""
-    where = Spec.parse(text).where
-    return "://" not in where and (folder / where).exists()
+def _candidate_from_here(text: str, folder: Path, flag: str) -> str:
+    """A candidate with its paths as seen from here; a path to nothing stays, since it may be in the model's folder."""
+
+    def path(where: str) -> str:
+        return _from_here(where, folder) if (folder / where).exists() else where
+
+    return Spec.parse(text, flag).moved(path, lambda file: _from_here(file, folder))
 
 
 def _names_data_file(text: str, _: Path) -> bool:
@@ -234,7 +243,8 @@ OPTIONS = (
         setting="candidates",
         parse=_candidate,
         repeatable=True,
-        path=_names_candidate_file,
+        path=_names_file,
+        rebase=_candidate_from_here,
         receipt="command",
         page="docs/gate-what-you-ship.md",
     ),
@@ -244,7 +254,8 @@ OPTIONS = (
         about="what to judge against in the place of torch's fp32: a combination's id, or a file, folder or server",
         setting="reference",
         parse=_candidate,
-        path=_names_candidate_file,
+        path=_names_file,
+        rebase=_candidate_from_here,
         receipt="command",
         page="docs/gate-what-you-ship.md#another-reference",
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 
 from embedgate.core.combination import SERVED, Combination
@@ -21,6 +21,10 @@ PRECISION = re.compile(r"fp(4|8|16|32)|bf16|amp|nf4|u?int[1-8](wo|static)?")
 NAME, PROMISE, DEVICE = "name", "promise", "device"
 COMMON = (NAME, PROMISE, DEVICE)
 DEVICES = ("cpu", "cuda")
+# Keys whose value is a file, of any kind of candidate.
+FILE_KEYS = ("texts", "ranges")
+# What stands before a folder that is a store of Qdrant's, and after it before the collection's name.
+QDRANT, COLLECTION = "qdrant:", "#"
 
 
 @dataclass(frozen=True)
@@ -58,6 +62,21 @@ class Spec:
                 raise GateError(f"{flag} {shown} {wrong}", "write WHERE::key=value,key=value")
             given[key] = value
         return cls(text, found["where"], given, flag)
+
+    def moved(self, path: Callable[[str], str], file: Callable[[str], str]) -> str:
+        """It as text, with its paths changed.
+
+        Args:
+            path: Changes the path of the candidate itself; not called for a URL.
+            file: Changes the file that a key names.
+        """
+        before, place, after = "", self.where, ""
+        if self.where.startswith(QDRANT):
+            before, (place, *after_place) = QDRANT, self.where.removeprefix(QDRANT).rsplit(COLLECTION, 1)
+            after = "".join(COLLECTION + name for name in after_place)
+        where = before + (place if "://" in place else path(place)) + after
+        given = {key: file(value) if key in FILE_KEYS else value for key, value in self.given.items()}
+        return where + "::" * bool(given) + ",".join(f"{key}={value}" for key, value in given.items())
 
     def refuse_unknown(self, keys: Iterable[str]) -> None:
         """Refuses keys that mean nothing to the kind of candidate.

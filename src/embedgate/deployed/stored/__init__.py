@@ -14,10 +14,10 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, DataError, GateError
 from embedgate.core.model import Model
 from embedgate.core.roles import Input, Role
-from embedgate.core.spec import Spec
+from embedgate.core.spec import COLLECTION, QDRANT, Spec
 from embedgate.deployed.files import refuse_pointer, sha256_of_all
 from embedgate.deployed.stored.arrays import ArrayRows
-from embedgate.deployed.stored.qdrant import PREFIX, QdrantRows
+from embedgate.deployed.stored.qdrant import QdrantRows
 from embedgate.deployed.stored.rows import KNOWN_ROLES, Layout, Reader, Rows
 from embedgate.deployed.stored.tables import Asked, JsonRows, ParquetRows
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability
@@ -41,9 +41,9 @@ def source(spec: Spec, model: Model) -> StoredSource:
     spec.refuse_unknown((*KEYS, *(ARRAY_KEYS if is_array else TABLE_KEYS)))
     role = spec.one_of("role", KNOWN_ROLES, "") if "role" in spec.given else ""
     asked = Asked(spec.given.get("text", ""), spec.given.get("vector", ""), role)
-    if spec.where.startswith(PREFIX):
+    if spec.where.startswith(QDRANT):
         reader: Reader = QdrantRows(spec.where, asked)
-        name = spec.where.rpartition("#")[2]
+        name = spec.where.rpartition(COLLECTION)[2]
         kept: list[Path] = []
     else:
         file = Path(spec.where).expanduser()

@@ -16,13 +16,13 @@ import numpy as np
 
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
+from embedgate.core.spec import COLLECTION, QDRANT
 from embedgate.data import columns
 from embedgate.data.rows import Table, shown
 from embedgate.deployed.stored.rows import TEXTS, Layout, Reader, Rows, role_of, vectors_of
 from embedgate.deployed.stored.tables import Asked, column
 
-PREFIX = "qdrant:"
-FORM = "write qdrant:FOLDER#COLLECTION"
+FORM = f"write {QDRANT}FOLDER{COLLECTION}COLLECTION"
 # Points per request.
 BATCH = 1024
 PATIENCE = 60
@@ -40,7 +40,7 @@ class QdrantRows(Reader):
     """
 
     def __init__(self, where: str, asked: Asked) -> None:
-        self._place, _, self._collection = where.removeprefix(PREFIX).rpartition("#")
+        self._place, _, self._collection = where.removeprefix(QDRANT).rpartition(COLLECTION)
         if not self._place or not self._collection:
             raise DataError(f"{where} names no collection", FORM)
         self.origin = where
