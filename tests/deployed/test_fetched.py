@@ -168,6 +168,7 @@ class TestShipped:
 
     def test_every_file_of_the_repository_is_fetched_and_gated(self, gated, hub):
         done = gated("--collect-only")
+        assert hub.listed == 1  # it was listed once more for each file
         assert hub.fetched == ["onnx/model_qint8_avx512_vnni.onnx", IR, f"{IR.removesuffix('xml')}bin"]
         done.stdout.fnmatch_lines(
             ["*fetching onnx/model_qint8_avx512_vnni.onnx of acme/encoder (* MB)", "*fetching openvino/*.xml of *"]

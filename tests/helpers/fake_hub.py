@@ -9,6 +9,8 @@ from types import SimpleNamespace
 
 from huggingface_hub.errors import LocalEntryNotFoundError
 
+from embedgate.core.hub import known
+
 HUB_ID, COMMIT = "acme/encoder", "a" * 40
 OTHER = ("onnx", "openvino")
 
@@ -24,6 +26,7 @@ class Hub:
     def __init__(self, remote: Path, cache: Path) -> None:
         self.remote = remote
         self.fetched: list[str] = []
+        self.listed = 0
         self.trouble: Exception | None = None
         self._blobs, self._snapshot = cache / "blobs", cache / "snapshots" / COMMIT
         self._blobs.mkdir(parents=True)
@@ -32,6 +35,7 @@ class Hub:
 
     def patch(self, monkeypatch) -> None:
         """Has huggingface_hub ask this hub, with a network."""
+        known.cache_clear()  # another test's hub has the same name
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.snapshot_download", self.snapshot_download)
         monkeypatch.setattr("huggingface_hub.hf_hub_download", self.hf_hub_download)
@@ -48,6 +52,7 @@ class Hub:
         assert (hub_id, revision, recursive) == (HUB_ID, COMMIT, True)
         if self.trouble:
             raise self.trouble
+        self.listed += 1
         yield SimpleNamespace(path="onnx", tree_id="0")
         for name in self._names():
             yield SimpleNamespace(path=name, size=(self.remote / name).stat().st_size)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 
 from embedgate.core.errors import ModelError
@@ -38,7 +38,7 @@ class Repository:
         """
         hub_id, _, commit = source.partition("@")
         pinned = HUB_ID.fullmatch(hub_id) and COMMIT.fullmatch(commit) and not Path(source).expanduser().is_dir()
-        return cls(hub_id, commit) if pinned else None
+        return known(hub_id, commit) if pinned else None
 
     def __str__(self) -> str:
         return f"{self.hub_id}@{self.commit}"
@@ -110,6 +110,12 @@ class Repository:
             hf_hub_download(self.hub_id, name, revision=self.commit)
         except Exception as error:
             raise ModelError(f"{name} of {self} cannot be fetched: {_said(error)}", by_hand) from error
+
+
+@cache
+def known(hub_id: str, commit: str) -> Repository:
+    """A repository, one and the same in a process: a commit never changes, and its files are listed once."""
+    return Repository(hub_id, commit)
 
 
 def current_commit(hub_id: str) -> str:
