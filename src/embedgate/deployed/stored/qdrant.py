@@ -76,7 +76,6 @@ class QdrantRows(Reader):
             raise DataError(f"{self.origin} has one vector, which has no name", f"leave out vector={self._vector}")
         if params is None or params.multivector_config is not None:
             raise DataError(f"{self.origin} has no single dense vector per point", "give a collection that has")
-        self.normalises = params.distance == "Cosine"
         if not self._ids:
             raise DataError(f"{self.origin}: holds no points", "give the collection that holds the vectors")
         return Layout(params.size, np.dtype(np.float32), len(self._ids))

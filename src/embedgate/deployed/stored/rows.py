@@ -39,11 +39,6 @@ class Rows:
     def __len__(self) -> int:
         return len(self.inputs)
 
-    @property
-    def texts(self) -> list[str]:
-        """The texts."""
-        return [each.text for each in self.inputs]
-
 
 @dataclass(frozen=True)
 class Layout:
@@ -66,12 +61,10 @@ class Reader(ABC):
     Attributes:
         origin: What the store is called in messages.
         library: What reads it, with its version.
-        normalises: Whether the store makes every vector it takes one of length 1.
     """
 
     origin: str
     library: str
-    normalises: bool = False
 
     @abstractmethod
     def layout(self) -> Layout:
