@@ -167,6 +167,47 @@ class TestFolder:
         folder = shutil.copytree(ships.path, tmp_path / "bge-small-en-v1.5")
         assert source_of(str(folder), ships).combination.id == "bge_small_en_v1.5-fp32-cpu"
 
+    def checkpoint(self, ships, folder, quantization):
+        shutil.copytree(ships.path, folder)
+        config = json.loads((folder / "config.json").read_text("utf-8"))
+        (folder / "config.json").write_text(json.dumps({**config, "quantization_config": quantization}), "utf-8")
+        return folder
+
+    @pytest.mark.parametrize(
+        ("quantization", "word"),
+        [
+            ({"quant_method": "bitsandbytes", "load_in_8bit": True}, "int8"),
+            ({"quant_method": "bitsandbytes", "load_in_4bit": True, "bnb_4bit_quant_type": "nf4"}, "nf4"),
+            ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Int4WeightOnlyConfig"}}}, "int4"),
+            ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Float8WeightOnlyConfig"}}}, "fp8wo"),
+            ({"quant_method": "torchao", "quant_type": {"default": {"_type": "Int8WeightOnlyConfig"}}}, "int8wo"),
+            ({"quant_method": "fp8", "activation_scheme": "dynamic"}, "fp8"),
+            ({"quant_method": "hqq", "quant_config": {"weight_quant_params": {"nbits": 4}}}, "int4"),
+            ({"quant_method": "gptq", "bits": 4}, "int4"),
+            ({"quant_method": "quanto", "weights": "int8", "activations": None}, "int8wo"),
+        ],
+    )
+    def test_what_a_checkpoint_is_quantized_to_is_read_from_its_config(self, ships, tmp_path, quantization, word):
+        """All but 4 bits of bitsandbytes and GPTQ were called int8."""
+        folder = self.checkpoint(ships, tmp_path / "checkpoint", quantization)
+        assert source_of(str(folder), ships).combination.id == f"checkpoint-{word}-cpu"
+
+    @pytest.mark.parametrize(
+        "quantization", [{"quant_method": "higgs"}, {"bits": 4}, {"quant_method": "torchao", "quant_type": "int8"}]
+    )
+    def test_what_is_not_known_to_be_quantized_to_is_asked_for(self, ships, tmp_path, quantization):
+        folder = self.checkpoint(ships, tmp_path / "checkpoint", quantization)
+        method = quantization.get("quant_method", "no quant_method")
+        message = rf"checkpoint/config.json does not say .* quantized to \({method}\); say it: ::promise=int8, or what"
+        with pytest.raises(GateError, match=message):
+            source_of(str(folder), ships)
+        assert source_of(f"{folder}::promise=int4", ships).combination.id == "checkpoint-int4-cpu"
+
+    def test_a_folder_promises_what_its_whole_name_says(self, ships, tmp_path):
+        """The end of it was taken for a suffix, as there is a version in it."""
+        folder = shutil.copytree(ships.path, tmp_path / "bge-small-en-v1.5-int8")
+        assert source_of(str(folder), ships).combination.id == "bge_small_en_v1.5_int8-int8-cpu"
+
     def test_a_quantized_checkpoint_is_no_model_and_a_candidate(self, ships, tmp_path):
         folder = shutil.copytree(ships.path, tmp_path / "checkpoint")
         config = json.loads((folder / "config.json").read_text("utf-8"))

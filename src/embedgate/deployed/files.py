@@ -124,8 +124,9 @@ def name_of(path: Path) -> str:
 
 
 def promise_of(path: Path) -> str | None:
-    """The weight precision that a file's name promises; None where it promises none."""
-    words = set(re.split(r"[^a-z0-9]+", path.stem.lower()))
+    """The weight precision that the name of a file or folder promises; None where it promises none."""
+    name = path.name if path.is_dir() else path.stem  # a folder's may have a version: bge-small-en-v1.5-int8
+    words = set(re.split(r"[^a-z0-9]+", name.lower()))
     return next((kind for kind, known in WORDS.items() if words.intersection(known)), None)
 
 
