@@ -7,7 +7,7 @@ Keys, beside those that every candidate takes:
 | key | says | default |
 | --- | --- | --- |
 | `model` | the model's name at the server | the one that it lists |
-| `api` | the protocol: `openai`, `tei`, `ollama` or `kserve` | found by trying |
+| `api` | the protocol, by its name in `protocols` | the URL's route, else found by trying |
 | `token_env` | the environment variable that holds the bearer token | no token |
 | `timeout` | seconds that an answer may take | 60 |
 | `batch` | texts in a request, at most | 32, or what the server takes |

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,14 +10,12 @@ from embedgate.core.errors import BuildError, ResourceError
 from embedgate.core.judgement import shorten
 from embedgate.deployed.server.answers import vectors
 from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
-from embedgate.deployed.server.protocols import MODEL, PROTOCOLS, Protocol
+from embedgate.deployed.server.protocols import MODEL, PROTOCOLS, Protocol, Said, word
 from embedgate.encoders import FloatArray
 from embedgate.encoders.loading import PROBE
 
 # What a server that says nothing of itself is called.
 UNKNOWN = "unknown server"
-# Types as servers name them, and the weight precisions that they are.
-TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
 
 
 @dataclass(frozen=True)
@@ -132,62 +130,27 @@ def _json(client: Client, route: str) -> Any:
     return answer.json() if answer.ok else None
 
 
-@dataclass(frozen=True)
-class Said:
-    """What a server says of itself.
-
-    Attributes:
-        library: Its name and version.
-        details: What else a person would want to see.
-        most: Texts that a request may have; None where it tells no limit.
-        weight_precision: What it says that the model computes in; empty where it does not.
-    """
-
-    library: str
-    details: Mapping[str, Any]
-    most: int | None = None
-    weight_precision: str = ""
-
-
 def said(client: Client, route: Route) -> Said:
-    """Asks a server about itself, wherever servers tell it."""
-    details: dict[str, Any] = {}
-    info = _object(client, "/info")
-    owner = _owner(client, route)
-    if owner:
-        details["owned by"] = owner
-    names = [name for name in _names(client, info, owner) if name]
-    for key in ("model_id", "model_sha", "model_dtype", "max_input_length", "max_client_batch_size"):
-        if info.get(key) is not None:
-            details[key] = info[key] if isinstance(info[key], int) else shorten(str(info[key]))
-    most = info.get("max_client_batch_size")
-    kind = TYPES.get(str(info.get("model_dtype")), "")
-    return Said(names[0] if names else UNKNOWN, details, most if isinstance(most, int) and most > 0 else None, kind)
+    """Asks a server about itself, wherever servers of any protocol tell it.
 
-
-def _names(client: Client, info: Mapping[str, Any], owner: str) -> Iterator[str]:
-    """What a server may be called, the most telling first."""
-    if "max_client_batch_size" in info:
-        yield f"text-embeddings-inference {_word(info.get('version'))}".strip()
-    if version := _word(_object(client, "/version").get("version")):
-        yield f"{owner or 'version'} {version}"
-    if version := _word(_object(client, "/api/version").get("version")):
-        yield f"ollama {version}"
-    server = _object(client, "/v2")
-    yield f"{_word(server.get('name'))} {_word(server.get('version'))}".strip()
-    yield owner
+    It may be asked in another protocol than its own, as TEI by OpenAI's.
+    """
+    told = []
+    for kind in PROTOCOLS:
+        asked_at = route.path if isinstance(route.protocol, kind) else ""
+        told.append(kind().said(lambda path: _object(client, path), asked_at, route.model))
     front = client.glance("/")
-    yield _word(front.headers.get("server")) if front else ""
-
-
-def _owner(client: Client, route: Route) -> str:
-    """Who serves the model, as the list of models says."""
-    if route.protocol.name != "openai":
-        return ""
-    found = _object(client, route.path.replace("embeddings", "models")).get("data")
-    listed = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
-    mine = next((each for each in listed if each.get("id") == route.model), listed[0] if listed else {})
-    return _word(mine.get("owned_by"))
+    names = [each.library for each in told] + [each.owner for each in told]
+    names.append(word(front.headers.get("server")) if front else "")
+    details: dict[str, Any] = {}
+    for each in told:
+        details |= each.details
+    return Said(
+        next(filter(None, names), UNKNOWN),
+        details=details,
+        most=next((each.most for each in told if each.most), None),
+        weight_precision=next((each.weight_precision for each in told if each.weight_precision), ""),
+    )
 
 
 def _object(client: Client, route: str) -> dict[str, Any]:
@@ -195,7 +158,3 @@ def _object(client: Client, route: str) -> dict[str, Any]:
     answer = client.glance(route)
     found = answer.json() if answer and answer.ok else None
     return found if isinstance(found, dict) else {}
-
-
-def _word(found: Any) -> str:
-    return shorten(found, 60) if isinstance(found, str) else ""

@@ -13,8 +13,9 @@ from embedgate.core.judgement import quoted
 from embedgate.core.roles import Role
 from embedgate.deployed.server.answers import vectors
 from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
-from embedgate.deployed.server.discovery import Route, Said
+from embedgate.deployed.server.discovery import Route
 from embedgate.deployed.server.long_texts import LongTexts
+from embedgate.deployed.server.protocols import Said
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE
 

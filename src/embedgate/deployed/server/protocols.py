@@ -10,16 +10,41 @@ import base64
 import binascii
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
 import numpy as np
 
 from embedgate.core.errors import BuildError
+from embedgate.core.judgement import shorten
 
 # What stands in a route for the model's name at the server.
 MODEL = "{model}"
 # Gets a route and gives its JSON; None where there is none.
 Get = Callable[[str], Any]
+# Gets a route and gives its JSON object; empty where there is none.
+GetObject = Callable[[str], Mapping[str, Any]]
+# Types as servers name them, and the weight precisions that they are.
+TYPES = {"float32": "fp32", "float16": "fp16", "bfloat16": "bf16"}
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a server says of itself.
+
+    Attributes:
+        library: Its name and version; empty where it does not say.
+        owner: Who serves the model; empty where it does not say.
+        details: What else a person would want to see.
+        most: Texts that a request may have; None where it tells no limit.
+        weight_precision: What it says that the model computes in; empty where it does not.
+    """
+
+    library: str = ""
+    owner: str = ""
+    details: Mapping[str, Any] = field(default_factory=dict)
+    most: int | None = None
+    weight_precision: str = ""
 
 
 class Protocol(ABC):
@@ -45,6 +70,16 @@ class Protocol(ABC):
         Raises:
             BuildError: If the server has nothing that embeddings can be asked of.
         """
+
+    def said(self, get: GetObject, route: str, model: str) -> Said:
+        """What a server says of itself where those whose own this protocol is say it.
+
+        Args:
+            get: Gets what may be there or not.
+            route: Where it is asked in this protocol; empty where it is asked in another.
+            model: The model's name at the server.
+        """
+        return Said()
 
     @abstractmethod
     def body(self, texts: Sequence[str], model: str) -> dict[str, Any]:
@@ -72,6 +107,13 @@ class OpenAI(Protocol):
         found = get(route.replace("embeddings", "models"))
         return [str(each["id"]) for each in found["data"] if "id" in each]
 
+    def said(self, get: GetObject, route: str, model: str) -> Said:
+        """Its version at `/version`, and who owns the model; see `Protocol.said`."""
+        owner = _owner(get(route.replace("embeddings", "models")).get("data"), model) if route else ""
+        version = word(get("/version").get("version"))
+        library = f"{owner or 'version'} {version}" if version else ""
+        return Said(library, owner, {"owned by": owner} if owner else {})
+
     def body(self, texts: Sequence[str], model: str) -> dict[str, Any]:
         """The request; see `Protocol.body`."""
         named = {"model": model} if model else {}
@@ -88,6 +130,19 @@ class TEI(Protocol):
     name = "tei"
     routes = ("/embed",)
     cuts: ClassVar[Mapping[str, Any]] = {"truncate": True}
+
+    def said(self, get: GetObject, route: str, model: str) -> Said:
+        """What stands at `/info`; see `Protocol.said`."""
+        info = get("/info")
+        library = ""
+        if "max_client_batch_size" in info:
+            library = f"text-embeddings-inference {word(info.get('version'))}".strip()
+        keys = ("model_id", "model_sha", "model_dtype", "max_input_length", "max_client_batch_size")
+        told = {key: info[key] for key in keys if info.get(key) is not None}
+        details = {key: each if isinstance(each, int) else shorten(str(each)) for key, each in told.items()}
+        most = info.get("max_client_batch_size")
+        most = most if isinstance(most, int) and most > 0 else None
+        return Said(library, details=details, most=most, weight_precision=TYPES.get(str(info.get("model_dtype")), ""))
 
     def body(self, texts: Sequence[str], model: str) -> dict[str, Any]:
         """The request; see `Protocol.body`."""
@@ -107,6 +162,11 @@ class Ollama(Protocol):
     def models(self, get: Get, route: str) -> list[str]:
         """Names at `/api/tags`; see `Protocol.models`."""
         return [str(each["name"]) for each in get("/api/tags")["models"]]
+
+    def said(self, get: GetObject, route: str, model: str) -> Said:
+        """Its version at `/api/version`; see `Protocol.said`."""
+        version = word(get("/api/version").get("version"))
+        return Said(f"ollama {version}" if version else "")
 
     def body(self, texts: Sequence[str], model: str) -> dict[str, Any]:
         """The request; see `Protocol.body`."""
@@ -144,6 +204,11 @@ class KServe(Protocol):
         (self._input, self._rank) = inputs[0]
         self._output = next((each for each in outputs if "sentence" in each), outputs[0])
 
+    def said(self, get: GetObject, route: str, model: str) -> Said:
+        """Name and version at `/v2`; see `Protocol.said`."""
+        server = get("/v2")
+        return Said(f"{word(server.get('name'))} {word(server.get('version'))}".strip())
+
     def body(self, texts: Sequence[str], model: str) -> dict[str, Any]:
         """The request; see `Protocol.body`."""
         shape = [len(texts)] + [1] * (self._rank - 1)
@@ -163,6 +228,18 @@ class KServe(Protocol):
 
 
 PROTOCOLS: tuple[type[Protocol], ...] = (OpenAI, TEI, Ollama, KServe)
+
+
+def word(found: Any) -> str:
+    """A short text; empty for what is none."""
+    return shorten(found, 60) if isinstance(found, str) else ""
+
+
+def _owner(found: Any, model: str) -> str:
+    """Who owns a model, as a list of models says, or who owns the first where it is not among them."""
+    listed = [each for each in found if isinstance(each, dict)] if isinstance(found, list) else []
+    mine = next((each for each in listed if each.get("id") == model), listed[0] if listed else {})
+    return word(mine.get("owned_by"))
 
 
 def _listed(found: Any) -> list[Any]:
