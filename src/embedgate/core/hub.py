@@ -9,12 +9,11 @@ from functools import cache, cached_property
 from pathlib import Path
 
 from embedgate.core.errors import ModelError
+from embedgate.core.formats import shipped_among, shipped_names
 from embedgate.core.model_files import FINGERPRINTED, OTHER_FORMATS
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
-# Files that are named where one of them is missing.
-FORMATS = (".gguf", ".onnx", ".xml")
 
 
 @dataclass(frozen=True)
@@ -103,8 +102,8 @@ class Repository:
         if self.is_out_of_reach:
             raise ModelError(f"{name} of {self} is not in the cache, and HF_HUB_OFFLINE is set", by_hand)
         if name not in self.sizes:
-            has = sorted(each for each in self.sizes if each.endswith(FORMATS))
-            raise ModelError(f"{self} has no {name}", f"it has {', '.join(has) or 'no ONNX, OpenVINO or GGUF file'}")
+            has = ", ".join(shipped_among(self.sizes)) or f"no {shipped_names()} file"
+            raise ModelError(f"{self} has no {name}", f"it has {has}")
         progress(f"fetching {name} of {self.hub_id} ({self.sizes[name] / 1e6:,.1f} MB)")
         try:
             hf_hub_download(self.hub_id, name, revision=self.commit)

@@ -1,6 +1,7 @@
 """Candidates that embedgate does not build: what `--gate-candidate` names.
 
-Each kind is one module or folder of this package, listed in `KINDS` alone. Its module has one function,
+Each kind is one module or folder of this package, listed in `KINDS` alone; how files of a model are called stands in
+`embedgate.core.formats`. Its module has one function,
 
     def source(spec: Spec, model: Model) -> Source:
         '''What makes its encoder. Raises GateError where there is no such candidate.'''
@@ -22,7 +23,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import GateError
-from embedgate.core.spec import FLAG, Spec
+from embedgate.core.formats import GGUF, ONNX, OPENVINO, TENSORRT, Format
+from embedgate.core.spec import FLAG, QDRANT, Spec
 from embedgate.deployed.files import fetch
 
 if TYPE_CHECKING:
@@ -78,13 +80,12 @@ def _ends(*suffixes: str) -> Callable[[str], bool]:
 
 
 SHIPPED_FLAG = "--gate-shipped"
-# How files of recorded answers end, and engines.
+# How files of recorded answers end.
 ANSWERS = (".answers.jsonl", ".answers.parquet")
-ENGINES = (".engine", ".plan", ".trt")
 
 
 def _stored(where: str) -> bool:
-    return _starts("qdrant:")(where) or _ends(".parquet", ".jsonl", ".npy")(where)
+    return _starts(QDRANT)(where) or _ends(".parquet", ".jsonl", ".npy")(where)
 
 
 def _folder(where: str) -> bool:
@@ -92,13 +93,21 @@ def _folder(where: str) -> bool:
     return path.is_dir() or not path.suffix  # a version may look like a suffix: bge-small-en-v1.5
 
 
+def _of_model(about: str, form: Format, module: str, extra: str) -> Kind:
+    beside = f", its {form.beside} beside it" if form.beside else ""
+    told = f"{about} ({', '.join(form.suffixes)}{beside})"
+    return Kind(told, _ends(*form.suffixes), module, extra, of_model=True)
+
+
+# The first that fits counts. Recorded answers stand before stored vectors, which end in the same way; a folder stands
+# last, as its name says nothing.
 KINDS = (
     Kind("a server's URL (http://, https://)", _starts("http://", "https://"), "server"),
-    Kind("an ONNX file (.onnx)", _ends(".onnx"), "onnx_file", "onnx", of_model=True),
-    Kind("an OpenVINO IR (.xml, its .bin beside it)", _ends(".xml"), "openvino_file", "openvino", of_model=True),
-    Kind(f"a TensorRT engine ({', '.join(ENGINES)})", _ends(*ENGINES), "tensorrt_file", "gpu,tensorrt", of_model=True),
-    Kind("a GGUF file (.gguf)", _ends(".gguf"), "gguf", "gguf", of_model=True),
-    Kind("recorded answers (.answers.jsonl, .answers.parquet)", _ends(*ANSWERS), "recorded"),
+    _of_model("an ONNX file", ONNX, "onnx_file", "onnx"),
+    _of_model("an OpenVINO IR", OPENVINO, "openvino_file", "openvino"),
+    _of_model("a TensorRT engine", TENSORRT, "tensorrt_file", "gpu,tensorrt"),
+    _of_model("a GGUF file", GGUF, "gguf", "gguf"),
+    Kind(f"recorded answers ({', '.join(ANSWERS)})", _ends(*ANSWERS), "recorded"),
     Kind(
         "stored vectors with their texts (.parquet, .jsonl; .npy with texts=FILE; qdrant:FOLDER#COLLECTION)",
         _stored,

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from embedgate.core.errors import GateError
+from embedgate.core.formats import shipped_among
 from embedgate.core.hub import Repository
 from embedgate.core.model import Model
 from embedgate.core.model_files import is_pointer, sha256_of
@@ -101,7 +102,7 @@ def shipped(model: Model) -> list[Path]:
     if not model.has_folder:
         return []
     names = {file.relative_to(model.path).as_posix() for file in model.path.rglob("*") if file.exists()}
-    return [model.path / name for name in of_other_backends(names)]
+    return [model.path / name for name in shipped_among(names)]
 
 
 def spec_of(name: str, model: Model) -> str:
@@ -109,12 +110,6 @@ def spec_of(name: str, model: Model) -> str:
     here, its = Path(name), model.path / name
     shadowed = here.exists() and not (its.exists() and here.samefile(its))
     return str(its) if shadowed else name
-
-
-def of_other_backends(names: Collection[str]) -> list[str]:
-    """The ONNX and GGUF files and OpenVINO IRs among a model's files, sorted."""
-    irs = (name for name in names if name.endswith(".xml") and f"{name.removesuffix('.xml')}.bin" in names)
-    return sorted((*(name for name in names if name.endswith((".onnx", ".gguf"))), *irs))
 
 
 def name_of(path: Path) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
+from embedgate.core.formats import shipped_among, shipped_names
 from embedgate.core.hub import Repository
 from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, Model, resolve
 from embedgate.core.roles import chosen_prompts
@@ -17,7 +18,7 @@ from embedgate.core.spec import Spec
 from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
-from embedgate.deployed.files import of_other_backends, place_of, shipped, spec_of
+from embedgate.deployed.files import place_of, shipped, spec_of
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
@@ -269,13 +270,13 @@ def _shipped(settings: Settings, model: Model, progress: Callable[[str], None]) 
     """
     repository, place = Repository.of(model.source), str(model.path)
     if repository is not None and not repository.is_out_of_reach:
-        found, place = of_other_backends(repository.sizes), str(repository)
+        found, place = shipped_among(repository.sizes), str(repository)
     else:
         found = [file.relative_to(model.path).as_posix() for file in shipped(model)]
         if repository is not None:
             progress(f"HF_HUB_OFFLINE is set: --gate-shipped gates what is in the cache of {repository.hub_id} alone")
     if not found:
-        raise GateError(f"{place} ships no ONNX, OpenVINO or GGUF file", "leave out --gate-shipped")
+        raise GateError(f"{place} ships no {shipped_names()} file", "leave out --gate-shipped")
     given = (*settings.candidates, *filter(None, [settings.reference]))
     named = {place_of(Spec.parse(text), model) for text in given}
     texts = [spec_of(name, model) for name in found]
