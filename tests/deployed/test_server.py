@@ -26,6 +26,7 @@ from embedgate.core.roles import Role
 from embedgate.deployed import source_of
 from embedgate.deployed.server.address import Address
 from embedgate.deployed.server.client import Client
+from embedgate.deployed.server.protocols import PROTOCOLS, Protocol
 from embedgate.encoders import Stability
 from embedgate.properties.explore import Profile
 from embedgate.properties.invariance import Subject, look_into
@@ -118,6 +119,38 @@ def test_a_route_in_the_url_that_is_not_there_is_told(served, tiny):
 def test_a_url_is_split_into_server_and_route(url, api, root, route):
     address = Address.parse(url, api=api)
     assert (address.root, address.route, address.url) == (root, route, url)
+
+
+class Vectorize(Protocol):
+    """The protocol of docs/add-a-candidate.md."""
+
+    name = "vectorize"
+    routes = ("/vectorize",)
+
+    def body(self, texts, model):
+        return {"texts": list(texts)}
+
+    def rows(self, answer):
+        return list(enumerate(answer["vectors"]))
+
+
+def test_a_protocol_is_one_class_and_one_entry(served, tiny, monkeypatch):
+    monkeypatch.setattr("embedgate.deployed.server.protocols.PROTOCOLS", added := (*PROTOCOLS, Vectorize))
+    for module in ("address", "discovery"):
+        monkeypatch.setattr(f"embedgate.deployed.server.{module}.PROTOCOLS", added)
+    monkeypatch.setattr("embedgate.deployed.server.PROTOCOLS", added)
+
+    def posted(route, body):
+        vectors = stored(body["texts"]).tolist() if route == "/vectorize" else None
+        return Reply({"vectors": vectors}) if vectors else Reply({"detail": "Not Found"}, 404)
+
+    served.posted = posted
+    for url in (served.url, f"{served.url}/vectorize", f"{served.url}::api=vectorize"):
+        encoder = source_of(url, tiny).build(tiny, None)
+        np.testing.assert_allclose(encoder.encode(TEXTS), stored(TEXTS), atol=1e-7)
+        assert encoder.evidence().details["api"] == "vectorize"
+    with pytest.raises(GateError, match=r"::api=openai, tei, ollama, kserve or vectorize$"):
+        source_of(f"{served.url}/embed", tiny).build(tiny, None)
 
 
 def test_names_follow_the_address_and_keys(tiny):

@@ -11,7 +11,8 @@ and imports what it runs with once that builds. The module of a kind that is a f
     def beside(path: Path) -> Iterable[str]:
         '''Names of the files that one needs beside it.'''
 
-so that they are fetched with it where the model is of the hub. See `embedgate.encoders.sources` for what a source is.
+so that they are fetched with it where the model is of the hub. See `embedgate.encoders.sources` for what a source is,
+and docs/add-a-candidate.md.
 """
 
 from __future__ import annotations
