@@ -112,7 +112,7 @@ class Spec:
         step = f"write a weight precision: {', '.join(PRECISIONS)}, ..."
         if promise == SERVED:
             step = f"leave it out, or {step}"
-        raise GateError(f"{FLAG} {self.where} has promise={promise}, which promises nothing", step)
+        raise GateError(f"{self.flag} {self.where} has promise={promise}, which promises nothing", step)
 
     def combination(self, name: str, weight_precision: str, device: str = "cpu") -> Combination:
         """What it is called: by its keys, where they say so.
@@ -129,6 +129,8 @@ class Spec:
         words = {NAME: self.given.get(NAME, own), PROMISE: self.given.get(PROMISE, weight_precision)}
         for key, word in words.items():
             if not _WORD.fullmatch(word):
-                raise GateError(f"{FLAG} {self.where} has {key}={word}", "use letters, digits, points and underscores")
+                raise GateError(
+                    f"{self.flag} {self.where} has {key}={word}", "use letters, digits, points and underscores"
+                )
         self._refuse_unknown_promise(weight_precision)
         return Combination(words[NAME], words[PROMISE], self.one_of(DEVICE, DEVICES, device))

@@ -24,7 +24,7 @@ from embedgate.core.judgement import quoted
 from embedgate.core.model import Model
 from embedgate.core.model_files import sha256_of
 from embedgate.core.roles import PLAIN, ROLES, Role
-from embedgate.core.spec import FLAG, Spec
+from embedgate.core.spec import Spec
 from embedgate.core.version import __version__
 from embedgate.data.rows import Table, open_table
 from embedgate.deployed import files
@@ -164,7 +164,7 @@ def source(spec: Spec, _: Model) -> Source:
     spec.refuse_unknown(("text", "vector"))
     path = Path(spec.where).expanduser()
     if not path.is_file():
-        raise GateError(f"{FLAG}: there is no file {spec.where}", "record answers by --gate-record FOLDER")
+        raise GateError(f"{spec.flag}: there is no file {spec.where}", "record answers by --gate-record FOLDER")
     files.refuse_pointer(path)
     recording = Recording(path, spec.given.get("text", ""), spec.given.get("vector", ""))
     about = recording.about
