@@ -16,7 +16,7 @@ _WORD = re.compile(r"[\w.]+")
 # Weight precisions that a candidate may promise: the words of embedgate's own combinations, and those of formats that
 # store weights in fewer bits.
 PRECISIONS = ("fp32", "fp16", "bf16", "int8")
-PRECISION = re.compile(r"fp(4|8|16|32)|bf16|amp|nf4|u?int[1-8](wo|static)?")
+PRECISION = re.compile(r"(mx|nv)?fp(4|8|16|32)(wo)?|bf16|amp|nf4|u?int[1-8](wo|static)?")
 # Keys that every kind of candidate takes.
 NAME, PROMISE, DEVICE = "name", "promise", "device"
 COMMON = (NAME, PROMISE, DEVICE)
