@@ -9,7 +9,7 @@ from embedgate.core.errors import GateError
 from embedgate.core.spec import Spec
 
 
-@pytest.mark.parametrize("word", ["fp32", "bf16", "int8", "int8wo", "int8static", "int4", "uint8", "nf4", "fp8", "amp"])
+@pytest.mark.parametrize("word", ["fp32", "bf16", "int8", "int8wo", "int8static", "int4", "uint8", "nf4", "fp8wo", "mxfp4", "amp"])
 def test_a_weight_precision_is_promised(word):
     assert Spec.parse(f"model.onnx::promise={word}").combination("model", "fp32").weight_precision == word
 
