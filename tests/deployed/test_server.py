@@ -21,6 +21,7 @@ from helpers.served import (
     stored,
 )
 
+from embedgate.core.combination import Combination
 from embedgate.core.errors import EncodeError, GateError, ResourceError
 from embedgate.core.roles import Role
 from embedgate.deployed import source_of
@@ -30,6 +31,7 @@ from embedgate.deployed.server.protocols import PROTOCOLS, Protocol
 from embedgate.encoders import Stability
 from embedgate.properties.explore import Profile
 from embedgate.properties.invariance import Subject, look_into
+from embedgate.runtime import resources
 
 TEXTS = [f"text number {number}" for number in range(40)]
 QUICK = Profile(rounds=1, cases=1, texts=1, batches=1)
@@ -421,3 +423,25 @@ def test_faults_under_load_are_seen(fault, variation, tiny, monkeypatch):
     else:
         assert outcome.violation is not None
         assert outcome.violation.layer == ("order" if fault == "mixed up" else "unknown")
+
+
+def test_a_text_that_ends_the_connection_is_named_and_others_are_answered(served, tiny):
+    encoder = built(served, tiny)
+    served.refuse = lambda texts, body: Reply("", None) if "poison" in texts else None
+    with pytest.raises(EncodeError, match=r"and it answers others; the text was 'poison'; see the server's log"):
+        encoder.encode(["one", "two", "poison", "three"])
+    np.testing.assert_allclose(encoder.encode(["one"]), stored(["one"]), atol=1e-6)
+
+
+def test_what_a_server_says_of_its_memory_is_not_this_process_own(served, tiny):
+    served.tamper = lambda body: {"error": {"message": "CUDA out of memory"}}
+    with pytest.raises(EncodeError, match=r"answered with JSON of another form .*CUDA out of memory") as raised:
+        built(served, tiny)
+    assert resources.told(raised.value.anew(), Combination("tiny", "served", "cpu"), "building") is None
+
+
+def test_a_server_that_takes_no_more_is_told_so(served, tiny):
+    encoder = built(served, tiny)
+    served.refuse = lambda texts, body: Reply({"error": "slow down"}, 429)
+    with pytest.raises(ResourceError, match=r"in 4 tries \(429: .*slow down.*\); it takes no more requests for now"):
+        encoder.encode(["one"])

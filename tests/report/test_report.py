@@ -312,6 +312,14 @@ def test_checks_of_ones_own_can_be_of_one_file_or_of_what_is_approved():
     ]
 
 
+def test_wrong_rows_of_a_green_index_are_told():
+    found = collected(judgement("stored", details=("1 row holds NaN: row 5 'a'",)))
+    told = "acme-int8-cpu: tolerated: 1 row holds NaN: row 5 'a'"
+    assert summarise(found).remarks == [told]
+    assert told in terminal.render(summarise(found))
+    assert summarise(collected(judgement("mine", details=("12 MB",)))).remarks == []
+
+
 def test_numbers_that_json_has_not_are_null(tmp_path):
     endless = judgement("search speed", observed=1.2, low=1.1, high=float("inf"), value=float("nan"))
     run = RunFacts(Evidence("cpu", 1, 0, {}, "acme 1", {"scale": float("-inf")}), 0.1, 0.1, 9, 16)

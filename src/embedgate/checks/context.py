@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -30,6 +31,8 @@ from embedgate.runtime.session import Run, Session
 Part = TypeVar("Part")
 
 PROBES = 16
+# What helps where nobody here sees how vectors were made.
+ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 
 
 class Context:
@@ -206,6 +209,8 @@ class Context:
                 Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
                 [each.text for each in probes],
             )
+            if not self.plan.registry.source(combination).local and self._diagnoses[combination].layer == "unknown":
+                self._diagnoses[combination] = replace(self._diagnoses[combination], next_step=ELSEWHERE)
         return self._diagnoses[combination]
 
     def close(self) -> None:

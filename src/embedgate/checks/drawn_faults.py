@@ -17,7 +17,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.drawn import Drawn, Marks, encoded_as
 from embedgate.core.errors import NotRecorded, counted
 from embedgate.core.judgement import Diagnosis
-from embedgate.diagnosis.prompts import wrong_ways
+from embedgate.diagnosis.prompts import Way, usual_ways, wrong_ways
 from embedgate.metrics import Matrix
 
 # Rows that each fault is tried on before it is made of all.
@@ -201,16 +201,16 @@ def prompts(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
     for role in dict.fromkeys(drawn.rows.inputs[place].role for place in left):
         mine = [place for place in left if drawn.rows.inputs[place].role == role]
 
-        def taken(places: Sequence[int], way: int, role: str = role) -> list[int]:
+        def taken(places: Sequence[int], way: Way) -> list[int]:
             texts = [drawn.rows.inputs[place].text for place in places]
-            wrong = encoded_as(context, case, wrong_ways(roles, role)[way].role, texts)
+            wrong = encoded_as(context, case, way.role, way.texts(texts))
             hit = drawn.points_at(drawn.as_stored(wrong), places)
             return _where(hit, places)
 
-        for way, named in enumerate(wrong_ways(roles, role)):
+        for way in (*wrong_ways(roles, role), *usual_ways(roles, role)):
             probes = _spread(mine)
             if probes and taken(probes, way) and (found := tuple(taken(mine, way))):
-                about = f"were embedded as if a {role} {named.about}"
+                about = f"were embedded as if a {role} {way.about}"
                 step = (
                     "embed documents by encode_document, queries by encode_query; where all are queries, say role=query"
                 )

@@ -53,21 +53,19 @@ def rows(context: Context, case: Case) -> Judgement:
         f"{_noted(drawn)}"
     )
     why = explain(context, case, drawn, wrong) if wrong else []
-    if why:
-        message += f"; {'; '.join(each.line(drawn) for each in why)}" if found.verdict != "fail" else ""
+    told = tuple(each.line(drawn) for each in why)
+    if why and found.verdict == "inconclusive":
+        message += f"; {'; '.join(told)}"
 
     def worst() -> list[WorstText]:
         order = sorted(wrong, key=lambda place: np.nan_to_num(cosines[place], nan=-1.0))[:WORST]
         return [WorstText(drawn.rows.inputs[i].text, 1.0, float(np.nan_to_num(cosines[i], nan=-1.0))) for i in order]
 
-    return case.compared(
-        found,
-        message,
-        float(near.mean()),
-        diagnose=lambda: _diagnosis(why, drawn),
-        worst=worst,
-        details=tuple(each.line(drawn) for each in why[1:]),
+    judged = case.compared(
+        found, message, float(near.mean()), diagnose=lambda: _diagnosis(why, drawn), worst=worst, details=told[1:]
     )
+    # Few enough to be tolerated, and wrong all the same: whoever keeps the index wants to know them.
+    return replace(judged, details=told) if found.verdict == "pass" else judged
 
 
 def finds(context: Context, case: Case) -> Judgement:

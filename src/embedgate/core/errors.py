@@ -51,6 +51,10 @@ class EncodeError(GateError):
     """An encoder that gave something else than one vector per text."""
 
 
+class AnswerError(EncodeError):
+    """A server that answered something else than one vector per text: the trouble it tells of is its own."""
+
+
 class NotRecorded(GateError):
     """Texts that recorded answers say nothing of."""
 

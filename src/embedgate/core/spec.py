@@ -11,7 +11,7 @@ from embedgate.core.errors import GateError
 
 FLAG = "--gate-candidate"
 # The last `::` before a key; a URL may hold one of its own, as in http://[::1]:8080.
-_FORM = re.compile(r"(?P<where>.+?)(?:::(?P<keys>[a-z_]+=.*))?", re.DOTALL)
+_FORM = re.compile(r"(?P<where>.+?)(?:::(?P<keys>[a-z_]+(?:=.*)?|,.*))?", re.DOTALL)
 _WORD = re.compile(r"[\w.]+")
 # Weight precisions that a candidate may promise: the words of embedgate's own combinations, and those of formats that
 # store weights in fewer bits.

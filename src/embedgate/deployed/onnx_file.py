@@ -55,6 +55,8 @@ def source(spec: Spec, model: Model) -> Source:
         graph = read_graph(path)
     except (DecodeError, OSError) as error:
         raise GateError(f"{origin} is no ONNX file: {one_line(error)}", ANEW) from error
+    if not graph.proto.graph.node:
+        raise GateError(f"{origin} is no ONNX file: it holds no graph", ANEW)
     combination = spec.combination(files.name_of(path), files.promise_of(path) or _stored_in(graph))
     return OnnxFile([path, *_beside(graph, path, origin)], combination, origin, spec.given.get(OUTPUT))
 

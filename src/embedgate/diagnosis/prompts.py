@@ -24,6 +24,15 @@ SOME = 2
 # Of two ways that end near each other, quantization may bring a text nearer to the other one, and not so much nearer.
 NOISE = 2.0
 
+# Prompts that E5, Nomic and BGE are trained with.
+USUAL = (
+    "query: ",
+    "passage: ",
+    "search_query: ",
+    "search_document: ",
+    "Represent this sentence for searching relevant passages: ",
+)
+
 Matrix = npt.NDArray[np.float32]
 
 
@@ -75,6 +84,14 @@ def wrong_ways(roles: Roles, name: str) -> tuple[Way, ...]:
         if not way.same_as(right) and not any(way.same_as(other.role, other.behind) for other in found):
             found.append(way)
     return tuple(found)
+
+
+def usual_ways(roles: Roles, name: str) -> tuple[Way, ...]:
+    """Ways in which the prompts of widely used models end up before texts of another one."""
+    right = roles[name]
+    ways = (Way(f"comes with {prompt!r} in front", replace(right, prompt=prompt)) for prompt in USUAL)
+    known = wrong_ways(roles, name)
+    return tuple(way for way in ways if not way.same_as(right) and not any(way.same_as(each.role) for each in known))
 
 
 class Taken(NamedTuple):

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import BuildError, ModelError, Unavailable, one_line
+from embedgate.core.errors import BuildError, EncodeError, ModelError, Unavailable, one_line
 from embedgate.core.roles import Input, Role
 
 if TYPE_CHECKING:
@@ -275,13 +275,14 @@ def build(model: Model, combination: Combination, context: BuildContext, registr
     Raises:
         Unavailable: If this machine or installation cannot run it.
         BuildError: If it should run here, but did not build.
+        EncodeError: If it was tried with a text, and gave something else than a vector.
     """
     source = registry.source(combination)
     try:
         if reason := source.unavailable():
             raise Unavailable(f"{combination} cannot run here: {reason}")
         return source.build(model, context)
-    except (Unavailable, BuildError):
+    except (Unavailable, BuildError, EncodeError):
         raise
     except ModelError as error:
         raise BuildError(error.cause, error.action) from error

@@ -21,6 +21,8 @@ SCHEMA = 1
 # The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.
 HEADLINE = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
 CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
+# The check whose green judgements have details as well: rows that are wrong, and few enough.
+STORED_ROWS = "stored"
 
 
 @dataclass(frozen=True)
@@ -224,8 +226,10 @@ class Summary:
 
     @property
     def remarks(self) -> list[str]:
-        """What a reader of the verdicts must know of how combinations were asked, one line each."""
-        return [f"{row.combination}: {note}" for row in self.ran if row.run for note in row.run.evidence.notes]
+        """What a reader must know beside verdicts: how combinations were asked, and what was wrong and tolerated."""
+        asked = [f"{row.combination}: {note}" for row in self.ran if row.run for note in row.run.evidence.notes]
+        rows = [j for j in self.judgements("pass") if j.check == STORED_ROWS]
+        return asked + [f"{j.combination}: tolerated: {line}" for j in rows for line in j.details]
 
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict, those that failed as expected apart."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from embedgate.core.combination import Combination
-from embedgate.core.errors import ResourceError, Unavailable, one_line
+from embedgate.core.errors import AnswerError, ResourceError, Unavailable, one_line
 from embedgate.encoders import gpu
 
 Kind = Literal["memory", "host memory", "context"]
@@ -28,6 +28,8 @@ def kind_of(error: BaseException) -> Kind | None:
 
     A CUDA error breaks this process's context unless the GPU still answers: a wrong argument does not.
     """
+    if isinstance(error, AnswerError):
+        return None
     chain = [each for each in _chain(error) if not isinstance(each, Unavailable)]
     texts = [str(each) for each in chain]
     if any(isinstance(each, MemoryError) for each in chain) or any(map(_HOST_OUT_OF_MEMORY.search, texts)):

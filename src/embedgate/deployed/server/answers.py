@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from embedgate.core.errors import EncodeError, counted, one_line
+from embedgate.core.errors import AnswerError, counted, one_line
 from embedgate.core.judgement import shorten
 from embedgate.deployed.server.client import SHOWN, Answer
 from embedgate.deployed.server.protocols import Protocol
@@ -25,7 +25,7 @@ def vectors(answer: Answer, protocol: Protocol, count: int, dim: int | None = No
         dim: Dimensions of each; None for as many as the first has.
 
     Raises:
-        EncodeError: If it holds something else.
+        AnswerError: If it holds something else.
     """
     found, start = answer.json(), shorten(answer.text[: 2 * SHOWN], SHOWN)
     if found is None:
@@ -59,7 +59,7 @@ def _numbers(answer: Answer, row: Any) -> FloatArray:
     """A vector as numbers.
 
     Raises:
-        EncodeError: If it is none, such as JSON's null in the place of NaN.
+        AnswerError: If it is none, such as JSON's null in the place of NaN.
     """
     try:
         vector = np.asarray(row)
@@ -74,5 +74,5 @@ def _numbers(answer: Answer, row: Any) -> FloatArray:
         return vector.astype(np.float32)
 
 
-def _wrong(answer: Answer, what: str, step: str = LOOK) -> EncodeError:
-    return EncodeError(f"{answer.asked} answered with {what}", step)
+def _wrong(answer: Answer, what: str, step: str = LOOK) -> AnswerError:
+    return AnswerError(f"{answer.asked} answered with {what}", step)

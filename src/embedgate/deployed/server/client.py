@@ -76,6 +76,10 @@ class Answer:
             return None
 
 
+class Dropped(ResourceError):
+    """A connection that ended without an answer: the server is gone, or what it was asked made it end this one."""
+
+
 class Client:
     """Asks one server. Several threads may use it at once.
 
@@ -166,18 +170,27 @@ class Client:
                 raise ResourceError(cause, "see the server's log, and what stands between") from None
             except httpx.TransportError as error:
                 trouble, again = f"{type(error).__name__}: {self._shown(str(error))}", 0.0
+                dropped, busy = not isinstance(error, httpx.ConnectError), False
+                if "WRONG_VERSION_NUMBER" in str(error):
+                    raise ResourceError(
+                        f"{url} speaks no TLS ({trouble})", "write http:// in the place of https://"
+                    ) from None
                 if "CERTIFICATE_VERIFY_FAILED" in str(error):
                     step = "give the server a certificate that this machine trusts, or name its CA in SSL_CERT_FILE"
                     raise ResourceError(f"{url} cannot be trusted ({trouble})", step) from None
             else:
                 if answer.status not in BUSY:
                     return answer
+                dropped, busy = False, answer.status == BUSY[0]
                 trouble = f"{answer.status}: {self._shown(answer.text)}".rstrip(": ")
                 again = _asked_pause(answer.headers.get("retry-after", ""))
             pause = next(left, None)
             if pause is None:
                 cause = f"no answer to {method} {url} in {len(pauses) + 1} tries ({trouble})"
-                raise ResourceError(cause, "start the server, see its log, or correct the URL")
+                step = "start the server, see its log, or correct the URL"
+                if busy:
+                    step = "it takes no more requests for now: raise its limit, or come back later"
+                raise (Dropped if dropped else ResourceError)(cause, step)
             self._pause(max(pause, min(again, LONGEST_PAUSE)))
 
     def _once(self, method: str, url: str, content: bytes | None) -> Answer:

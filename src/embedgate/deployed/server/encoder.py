@@ -8,16 +8,17 @@ from typing import Any
 import numpy as np
 
 from embedgate.core.combination import Combination
-from embedgate.core.errors import EncodeError, ResourceError
+from embedgate.core.errors import AnswerError, ResourceError
 from embedgate.core.judgement import quoted
 from embedgate.core.roles import Role
 from embedgate.deployed.server.answers import vectors
-from embedgate.deployed.server.client import NO_ROUTE, Answer, Client
+from embedgate.deployed.server.client import NO_ROUTE, Answer, Client, Dropped
 from embedgate.deployed.server.discovery import Route
 from embedgate.deployed.server.long_texts import LongTexts
 from embedgate.deployed.server.protocols import Said
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stability
 from embedgate.encoders.evidence import UNKNOWN_DEVICE
+from embedgate.encoders.loading import PROBE
 
 # Threads that ask a server at once, where it is tried how it takes that: as many as its queue can mix up.
 CALLERS = 16
@@ -119,6 +120,14 @@ class ServerEncoder(Encoder):
         """The answer for a few texts. Where it is refused, halves are asked for, down to the text that is to blame."""
         try:
             answer = self._route.ask(self._client, texts)
+        except Dropped as error:
+            if len(texts) > 1:
+                return self._halved(texts)
+            if self._answers():
+                cause = f"{error.cause}, and it answers others; the text was {quoted(texts[0], 60)}"
+                raise AnswerError(cause, "see the server's log: this text ends what answers it") from None
+            self._gone(error)
+            raise
         except ResourceError as error:
             self._gone(error)
             raise
@@ -130,12 +139,22 @@ class ServerEncoder(Encoder):
             raise changed
         if len(texts) == 1:
             raise _refusal(answer, texts[0])
-        half = (len(texts) + 1) // 2
-        found = np.concatenate([self._asked(texts[:half]), self._asked(texts[half:])])
-        self._batch = min(self._batch, half)  # each half is taken, the whole is not
+        found = self._halved(texts)
+        self._batch = min(self._batch, (len(texts) + 1) // 2)  # each half is taken, the whole is not
         return found
 
+    def _halved(self, texts: list[str]) -> FloatArray:
+        half = (len(texts) + 1) // 2
+        return np.concatenate([self._asked(texts[:half]), self._asked(texts[half:])])
 
-def _refusal(answer: Answer, text: str) -> EncodeError:
+    def _answers(self) -> bool:
+        """Whether it answers a text that it has answered before."""
+        try:
+            return self._route.ask(self._client, [PROBE]).ok
+        except ResourceError:
+            return False
+
+
+def _refusal(answer: Answer, text: str) -> AnswerError:
     cause = f"{answer.told}; the text was {quoted(text, 60)}"
-    return EncodeError(cause, "see the server's log: what it refuses, its users cannot embed")
+    return AnswerError(cause, "see the server's log: what it refuses, its users cannot embed")
