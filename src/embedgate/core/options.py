@@ -239,7 +239,7 @@ OPTIONS = (
     Option(
         name="candidate",
         metavar="WHERE",
-        about="a file, a folder or a server to judge in the place of combinations: WHERE::key=value,key=value",
+        about="a file, folder, server, index or recorded answers to judge in place of combinations: WHERE::key=value",
         setting="candidates",
         parse=_candidate,
         repeatable=True,
@@ -251,7 +251,7 @@ OPTIONS = (
     Option(
         name="reference",
         metavar="WHERE|COMBINATION",
-        about="what to judge against in the place of torch's fp32: a combination's id, or a file, folder or server",
+        about="what to judge against in the place of torch's fp32: a combination's id, or a candidate as above",
         setting="reference",
         parse=_candidate,
         path=_names_file,
