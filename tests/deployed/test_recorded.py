@@ -244,9 +244,9 @@ class TestSession:
         result, _ = run(*asked)
         assert result.parseoutcomes()["errors"]
         result.stdout.fnmatch_lines(
-            ["*16 answers from before this are kept in june/tiny-served-cpu-part.answers.jsonl"]
+            ["*16 answers from before this are kept in june/tiny-served-cpu-part1.answers.jsonl"]
         )
-        assert len(Recording(Path("june/tiny-served-cpu-part.answers.jsonl")).answers()[0]) == 16
+        assert len(Recording(Path("june/tiny-served-cpu-part1.answers.jsonl")).answers()[0]) == 16
 
     def test_a_server_that_goes_after_the_data_is_recorded_without_the_rest(self, run, server):
         server.refuse = lambda texts, _: servers.Reply("", 502) if max(map(len, texts)) > 100 else None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -76,11 +77,11 @@ def keeping(session: Session, combination: Combination, model: Model, encoder: E
     except BaseException:  # Ctrl-C, too: the answers may have been paid for
         if kept.answers:
             name, end, suffix = file.name.partition(".answers.")
-            part = file.with_name(f"{name}-part{end}{suffix}")
-            part.unlink(missing_ok=True)
+            numbered = (file.with_name(f"{name}-part{number}{end}{suffix}") for number in count(1))
+            part = next(each for each in numbered if not each.exists())
             about = About.of(session.plan.registry.source(combination), model)  # it may be past giving evidence
-            count = write(part, about, kept.answers.items())
-            session.progress(f"{combination}: {counted(count, 'answer')} from before this are kept in {part}")
+            written = write(part, about, kept.answers.items())
+            session.progress(f"{combination}: {counted(written, 'answer')} from before this are kept in {part}")
         raise
 
 
