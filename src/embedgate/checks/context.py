@@ -204,13 +204,14 @@ class Context:
         if combination not in self._diagnoses:
             reference = session.run(combination.reference)
             probes = _probes(run, reference)
-            self._diagnoses[combination] = diagnose(
+            found = diagnose(
                 Arm(run.embeddings, run.evidence, session.stages(run, probes)),
                 Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
                 [each.text for each in probes],
             )
-            if not self.plan.registry.source(combination).local and self._diagnoses[combination].layer == "unknown":
-                self._diagnoses[combination] = replace(self._diagnoses[combination], next_step=ELSEWHERE)
+            if found.layer == "unknown" and not self.plan.registry.source(combination).local:
+                found = replace(found, next_step=ELSEWHERE)
+            self._diagnoses[combination] = found
         return self._diagnoses[combination]
 
     def close(self) -> None:

@@ -12,7 +12,7 @@ from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
 from embedgate.core.roles import Role
 from embedgate.deployed.files import not_among
-from embedgate.encoders.sources import Source
+from embedgate.encoders.sources import described
 from embedgate.report.facts import names_together
 
 
@@ -51,7 +51,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         ],
         "texts": len(session.inputs),
         "unused_prompt": roles.unused(),
-        "candidates": [_candidate(source) for source in sources if source.combination in ran],
+        "candidates": [described(source) for source in sources if source.combination in ran],
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
         "index": index_advice(context),
@@ -60,10 +60,6 @@ def facts_of(context: Context) -> dict[str, Any]:
         ],
         "seconds": session.seconds(),
     }
-
-
-def _candidate(source: Source) -> dict[str, Any]:
-    return {"combination": source.combination.id, "origin": source.origin, "identity": dict(source.identity)}
 
 
 def _prompt(role: Role) -> dict[str, Any]:

@@ -26,7 +26,7 @@ from embedgate.core.machine import library_versions, profile
 from embedgate.core.model import AGAINST
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings
-from embedgate.encoders.sources import Source
+from embedgate.encoders.sources import described
 from embedgate.report import receipt
 from embedgate.report.summary import SCHEMA
 from embedgate.runtime.plan import Plan
@@ -161,9 +161,9 @@ class Receipts:
             yield f"it was judged against {was or usual}, and here it is {now or usual} (--gate-reference)"
         for each in dict.fromkeys((combination, combination.reference)):
             source, known = self._plan.registry.source(each), there.get(each.id)
-            mine = dict(source.identity) if source.origin else {}
-            if mine != (known["identity"] if known else {}) and (known or each == combination):
-                yield f"{each} was another one there: {_named(known)}, and here it is {_named_here(source, mine)}"
+            mine = described(source) if source.origin else None
+            if _identity(mine) != _identity(known) and (known or each == combination):
+                yield f"{each} was another one there: {_named(known)}, and here it is {_named(mine)}"
 
     def _held(self, case: Case, file: _File) -> tuple[Judgement, bool]:
         """Judges what a receipt says of a combination, and tells whether it is about it at all."""
@@ -248,15 +248,14 @@ def _named(candidate: Mapping[str, Any] | None) -> str:
     """A candidate of a report in a few words."""
     if candidate is None:
         return NO_CANDIDATE
-    return f"{candidate['origin']} ({_hash(candidate['identity'])})"
+    identity = _identity(candidate)
+    told = identity.get("sha256", "")[:12] or ", ".join(f"{key} {value}" for key, value in identity.items())
+    return f"{candidate['origin']} ({told})"
 
 
-def _named_here(source: Source, identity: Mapping[str, str]) -> str:
-    return f"{source.origin} ({_hash(identity)})" if source.origin else NO_CANDIDATE
-
-
-def _hash(identity: Mapping[str, str]) -> str:
-    return identity.get("sha256", "")[:12] or ", ".join(f"{key} {value}" for key, value in identity.items())
+def _identity(candidate: Mapping[str, Any] | None) -> Mapping[str, str]:
+    found: Mapping[str, str] = candidate["identity"] if candidate else {}
+    return found
 
 
 def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
-from functools import cached_property
 from pathlib import Path
 
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, one_line
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
 from embedgate.deployed import files
+from embedgate.deployed.backend_file import BackendFile
 from embedgate.encoders import BuildContext, Encoder
 from embedgate.encoders.onnx.graph import Graph, locations, read_graph, tensor_bytes
-from embedgate.encoders.registry import backend_named
 from embedgate.encoders.sources import Source
 
 # Which output to use, where a file has several.
@@ -103,38 +100,10 @@ def _stored_in(graph: Graph) -> str:
     return STORED.get(max(size, key=size.__getitem__, default=0), "fp32")
 
 
-class OnnxFile(Source):
-    """Runs an ONNX file by ONNX Runtime.
+class OnnxFile(BackendFile):
+    """Runs an ONNX file by ONNX Runtime; see `BackendFile`."""
 
-    Args:
-        parts: The file, and those of its weights.
-        combination: What it is called.
-        origin: The path as a person reads it.
-        output: The output to use; None to choose it.
-    """
-
-    def __init__(self, parts: Sequence[Path], combination: Combination, origin: str, output: str | None) -> None:
-        super().__init__(combination)
-        self.origin = origin
-        self._parts = parts
-        self._output = output
-
-    @cached_property
-    def identity(self) -> Mapping[str, str]:
-        """The hash of the file and of the weights beside it; see `Source.identity`."""
-        return {"sha256": files.sha256_of_all(self._parts)}
-
-    def unavailable(self) -> str | None:
-        """Why ONNX Runtime cannot run it here; see `Source.unavailable`."""
-        return backend_named("onnxruntime").unavailable(self.combination)
-
-    def unfit(self, model: Model) -> str | None:
-        """Why it cannot be this model's; see `Source.unfit`."""
-        return files.unfit(model)
-
-    def prepare(self) -> None:
-        """Imports ONNX Runtime; see `Source.prepare`."""
-        backend_named("onnxruntime").module(self.combination.device)
+    backend = "onnxruntime"
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Loads the file; see `Source.build`."""

@@ -14,10 +14,10 @@ from embedgate.core.errors import BuildError
 from embedgate.core.model import Model
 from embedgate.deployed.pipeline import Pipeline, Port, Sizes, Values
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
-from embedgate.encoders.evidence import UNPROVEN, contradictions
+from embedgate.encoders.evidence import UNPROVEN
 from embedgate.encoders.gpu.stream import CudaStream, Gpu, this_gpu
 from embedgate.encoders.registry import stability_of
-from embedgate.encoders.tensorrt.inspection import UNKNOWN, inspect_unnamed
+from embedgate.encoders.tensorrt.inspection import inspect_unnamed
 from embedgate.encoders.tensorrt.library import Library, installed
 from embedgate.encoders.tensorrt.loaded import EngineEncoder
 
@@ -144,9 +144,9 @@ class TensorRTFileEncoder(EngineEncoder):
         """Layers that multiply by the type they compute in, as the engine inspector tells it of every profile."""
         profiles = self._profiles.all
         found = inspect_unnamed(self._inspected(place, profile.likely) for place, profile in enumerate(profiles))
-        problems = contradictions(self._combination, found.products, self._stream.device)
-        if not found.products.keys() - {UNKNOWN}:
-            problems = (*problems, UNPROVEN, SILENT)
+        problems = self._problems(found.products)
+        if UNPROVEN in problems:
+            problems = (*problems, SILENT)
         return Evidence(
             device=self._stream.device,
             threads=self._threads,

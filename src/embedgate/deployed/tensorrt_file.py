@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
 
-from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.model import Model
 from embedgate.core.spec import PROMISE, Spec
 from embedgate.deployed import files
+from embedgate.deployed.backend_file import BackendFile
 from embedgate.encoders import BuildContext, Encoder
-from embedgate.encoders.registry import backend_named
 from embedgate.encoders.sources import Source
 
 OUTPUT = "output"
@@ -38,7 +35,7 @@ def source(spec: Spec, model: Model) -> Source:
     combination = spec.combination(files.name_of(path), promise, "cuda")
     if combination.device != "cuda":
         raise GateError(f"{origin}: TensorRT runs on CUDA alone", "leave out device=cpu")
-    return TensorRTFile(path, combination, origin, spec.given.get(OUTPUT))
+    return TensorRTFile([path], combination, origin, spec.given.get(OUTPUT))
 
 
 def beside(_: Path) -> list[str]:
@@ -46,41 +43,13 @@ def beside(_: Path) -> list[str]:
     return []
 
 
-class TensorRTFile(Source):
-    """Runs an engine by TensorRT.
+class TensorRTFile(BackendFile):
+    """Runs an engine by TensorRT; see `BackendFile`."""
 
-    Args:
-        path: The engine's file.
-        combination: What it is called.
-        origin: The path as a person reads it.
-        output: The output to use; None to choose it.
-    """
-
-    def __init__(self, path: Path, combination: Combination, origin: str, output: str | None) -> None:
-        super().__init__(combination)
-        self.origin = origin
-        self._path = path
-        self._output = output
-
-    @cached_property
-    def identity(self) -> Mapping[str, str]:
-        """The hash of the file; see `Source.identity`."""
-        return {"sha256": files.sha256_of_all([self._path])}
-
-    def unavailable(self) -> str | None:
-        """Why TensorRT cannot run it here; see `Source.unavailable`."""
-        return backend_named("tensorrt").unavailable(self.combination)
-
-    def unfit(self, model: Model) -> str | None:
-        """Why it cannot be this model's; see `Source.unfit`."""
-        return files.unfit(model)
-
-    def prepare(self) -> None:
-        """Imports what runs it; see `Source.prepare`."""
-        backend_named("tensorrt").module(self.combination.device)
+    backend = "tensorrt"
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Loads the file; see `Source.build`."""
         from embedgate.deployed.tensorrt_encoder import load
 
-        return load(model, self._path, self.combination, context, self.origin, self._output)
+        return load(model, self._parts[0], self.combination, context, self.origin, self._output)

@@ -77,6 +77,11 @@ class Source(ABC):
         """
 
 
+def described(source: Source) -> dict[str, Any]:
+    """What tells a candidate from others, as reports have it: its id, where it comes from, and its identity."""
+    return {"combination": source.combination.id, "origin": source.origin, "identity": dict(source.identity)}
+
+
 class BackendSource(Source):
     """A combination that one of embedgate's backends builds of the model.
 

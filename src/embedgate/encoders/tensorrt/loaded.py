@@ -13,8 +13,10 @@ from torch import Tensor
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, EncodeError
 from embedgate.encoders import Encoder
+from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.gpu.stream import CudaStream
 from embedgate.encoders.tensorrt.engine import logger
+from embedgate.encoders.tensorrt.inspection import UNKNOWN
 from embedgate.encoders.tensorrt.library import Library
 
 # Types of tensors that torch has as well, as TensorRT names them.
@@ -106,6 +108,11 @@ class EngineEncoder(Encoder):
     def _called(self) -> str:
         """The library and its version, as evidence names them."""
         return str(self._library).replace("_", "-")
+
+    def _problems(self, products: Mapping[str, int]) -> tuple[str, ...]:
+        """What contradicts its id, as `Evidence.problems` tells it."""
+        found = contradictions(self._combination, products, self._stream.device)
+        return found if products.keys() - {UNKNOWN} else (*found, UNPROVEN)
 
     def _type_of(self, name: str) -> str:
         """A tensor's type, as TensorRT names it."""

@@ -13,7 +13,6 @@ from torch import Tensor
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, EncodeError, one_line
 from embedgate.encoders import Evidence, FloatArray, Stages
-from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.gpu.stream import WARM_UPS, CudaStream
 from embedgate.encoders.onnx.export import graph_stages
 from embedgate.encoders.onnx.graph import product_names, read_graph
@@ -100,9 +99,6 @@ class TensorRTEncoder(EngineEncoder):
         """Products by the type they compute in, as the engine inspector tells it of every layer and profile."""
         told = [self._inspected(place, each.likely_shape) for place, each in enumerate(self._made.buckets)]
         found = inspect(told, product_names(read_graph(self._made.graph).proto))
-        problems = contradictions(self._combination, found.products, self._stream.device)
-        if not found.products.keys() - {"unknown"}:
-            problems = (*problems, UNPROVEN)
         record = self._made.record
         return Evidence(
             device=self._stream.device,
@@ -122,7 +118,7 @@ class TensorRTEncoder(EngineEncoder):
                 **({"no CUDA graphs": self._no_graphs} if self._no_graphs else {}),
                 **self._details,
             },
-            problems=problems,
+            problems=self._problems(found.products),
             artefact_bytes=record["plan_bytes"],
         )
 
