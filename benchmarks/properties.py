@@ -1,7 +1,7 @@
 """How fast are properties looked into, and what is met on the way? Prints the tables of `docs/properties.md`.
 
-    python benchmarks/properties.py                                 # as CI looks, about five minutes
-    python benchmarks/properties.py --exploration nightly --seed 1  # as long as `nightly`, some hours
+    python benchmarks/properties.py                           # as usual, about five minutes
+    python benchmarks/properties.py --depth nightly --seed 1  # as long as `nightly`, some hours
     python benchmarks/properties.py --combination 'torch-*'
 
 For every combination: generated cases per second, reversed orders, the furthest a similarity moved, and the
@@ -20,9 +20,10 @@ from separation import BAD, per_tensor
 from embedgate.checks import Context
 from embedgate.core.cache import default_root
 from embedgate.core.combination import Combination
+from embedgate.core.depth import DEPTHS, STANDARD
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Judgement
-from embedgate.core.settings import EXPLORATIONS, Settings
+from embedgate.core.settings import Settings
 from embedgate.encoders.registry import Registry
 from embedgate.metrics.ordering import margins
 from embedgate.properties.explore import PROFILES
@@ -40,7 +41,7 @@ RELATION_CASES = 6_000
 def main() -> None:
     """Looks, measures and prints."""
     parser = argparse.ArgumentParser(description="properties of every combination, as tables")
-    parser.add_argument("--exploration", choices=EXPLORATIONS, default="ci")
+    parser.add_argument("--depth", choices=DEPTHS, default=STANDARD)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--combination", action="append", default=[], metavar="GLOB")
     chosen = parser.parse_args()
@@ -50,7 +51,7 @@ def main() -> None:
         combinations=tuple(chosen.combination),
         data=("pairs",),
         cache=default_root(),
-        exploration=chosen.exploration,
+        depth=chosen.depth,
         seed=chosen.seed,
     )
     context = Context(Plan.of(settings, registry), progress=print)
@@ -63,7 +64,7 @@ def main() -> None:
         found = {name: context.ask("invariance", combination, name) for name in VARIATIONS}
         moves.append([combination.id, *(shown(judgement) for judgement in found.values()), declared(found)])
         print("| " + " | ".join(rows[-1]) + " |\n| " + " | ".join(moves[-1]) + " |")
-    cases = PROFILES[chosen.exploration].rounds * PROFILES[chosen.exploration].cases
+    cases = PROFILES[chosen.depth].rounds * PROFILES[chosen.depth].cases
     print(f"\n{cases} cases per combination\n")
     table(
         ("combination", "cases/s", "reversed of 600", "largest reversed margin", "largest move of a similarity"), rows

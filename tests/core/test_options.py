@@ -107,7 +107,7 @@ def test_each_kind_of_option_is_read(settings, pytester):
         ("--gate-seed=-1", "--gate-seed must be a whole number from 0, not '-1'"),
         ("--gate-corpus-size=99", "--gate-corpus-size must be a whole number from 100, not '99'"),
         ("--gate-dims=1.5", "--gate-dims must be a whole number from 1, not '1.5'"),
-        ("--gate-exploration=long", "--gate-exploration must be ci or nightly, not 'long'"),
+        ("--gate-depth=long", "--gate-depth must be quick, standard or nightly, not 'long'"),
         ("--gate-example=one", '--gate-example is no JSON: Expecting value at column 1; write it such as ["one'),
         ('--gate-example={"a": 1}', '--gate-example: expected `array`, got `object`; write it such as ["one'),
     ],

@@ -663,7 +663,7 @@ import embedgate.plugin.noise as noise
 from embedgate.performance.workloads import WORKLOADS
 
 noise.PROCESSES = 2
-noise.workloads = lambda exploration: (WORKLOADS["batch_8_short"],)
+noise.workloads = lambda depth: (WORKLOADS["batch_8_short"],)
 """
 
 

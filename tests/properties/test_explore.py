@@ -8,8 +8,8 @@ import pytest
 from hypothesis import Phase, settings
 from hypothesis import strategies as st
 
+from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import BuildError
-from embedgate.core.settings import EXPLORATIONS
 from embedgate.properties.explore import PROFILES, look, smallest
 from embedgate.sentences.strategies import cases
 
@@ -133,5 +133,5 @@ def test_random_numbers_of_the_host_project_go_on_as_before():
 
 
 def test_every_profile_can_be_asked_for():
-    assert set(PROFILES) == set(EXPLORATIONS)
-    assert PROFILES["nightly"].rounds * PROFILES["nightly"].cases > 100 * PROFILES["ci"].cases
+    assert list(PROFILES) == list(DEPTHS)
+    assert PROFILES["nightly"].rounds * PROFILES["nightly"].cases > 100 * PROFILES["standard"].cases

@@ -265,7 +265,7 @@ def test_expected_failure_of_a_property(project):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--gate-exploration", "weekly"], "--gate-exploration must be ci or nightly, not 'weekly'"),
+        (["--gate-depth", "weekly"], "--gate-depth must be quick, standard or nightly, not 'weekly'"),
         (["--gate-seed", "-1"], "--gate-seed must be a whole number from 0"),
         (["--gate-example", "x"], "--gate-example is no JSON"),
         (["--gate-example", "[1]"], "--gate-example: [0]: expected `str`, got `int`"),
@@ -325,7 +325,7 @@ def test_the_host_projects_hypothesis_profile_is_left_alone(project):
 def test_nightly_looks_in_rounds_and_prints_the_seed_that_found_it(project, monkeypatch):
     monkeypatch.setitem(explore.PROFILES, "nightly", explore.Profile(rounds=2, cases=30, texts=10, batches=1))
     project.makeconftest(FORGETTING)
-    options = (ORDERING, "-k", "test_keeps_the_order", "--gate-exploration", "nightly")
+    options = (ORDERING, "-k", "test_keeps_the_order", "--gate-depth", "nightly")
     result = run(project, *options, combination="acme-*")
     result.assert_outcomes(failed=1)
     (seed,) = set(re.findall(r"--gate-seed=(\d+)", "\n".join(lines_of(result, "reproduce: "))))

@@ -194,7 +194,7 @@ class TestStorages:
         assert made.ask("search.kept", POSITIVE, "float16").verdict == "pass"
         assert made.ask("search.kept", POSITIVE, str(Storage("int8", float_queries=True))).value > 0.95
         assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
-        names = {name for name, _, _ in made.of(StoredVectors).measured(made.session.run(POSITIVE))}
+        names = {name for name, _, _ in made.of(StoredVectors).known(made.session.run(POSITIVE))}
         assert "few@float16" in names
         assert names <= made.of(StoredVectors).complete(made.session.run(POSITIVE)), "what is known is complete"
         made.close()

@@ -21,34 +21,35 @@ from embedgate.checks.search_speed import SEARCH_SPEED
 from embedgate.checks.speed import SPEED
 from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
 
-# In the order of the report.
+# In the order in which they are asked of a combination, within the phase of each, and told in reports: what says most
+# comes first.
 CHECKS: tuple[Check, ...] = (
     EFFECTIVE,
+    GOLDEN,
     PROMPT,
-    RETENTION,
     AGREEMENT,
+    RETENTION,
+    SAME_TOKENS,
+    ODD_TEXTS,
+    ANY_TEXTS,
     MARGINS,
     SIMILARITIES,
     ORDER_KEPT,
     INVARIANCE,
-    ODD_TEXTS,
-    ANY_TEXTS,
-    SAME_TOKENS,
-    GOLDEN,
+    SIZE,
+    PRODUCTS_KEPT,
+    ROWS,
+    FOUND,
+    UPGRADE,
     BASELINE,
     SPEED,
     MEMORY_KEPT,
-    PRODUCTS_KEPT,
-    SIZE,
     CODES,
     STORED,
     STORED_RANKS,
     MIXTURE,
     ENGINE,
     SEARCH_SPEED,
-    ROWS,
-    FOUND,
-    UPGRADE,
     RECEIPT,
 )
 

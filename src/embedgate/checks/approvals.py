@@ -81,14 +81,14 @@ class Approvals:
         return found.find(combination.id, dataset, metric) if found else None
 
     def measure(self, run: Run) -> dict[Approvable, Scores]:
-        """Everything there is to measure of a run, by dataset, its hash and metric, as baselines are keyed.
+        """Everything that the depth measures of a run, by dataset, its hash and metric, as baselines are keyed.
 
         Raises:
             ValueError: If it holds NaN, or has a dimension of its own: nothing can be approved of it.
         """
         if not run.combination.is_reference:
             self._session.order(run)  # while its encoder is open
-        self._context.of(StoredVectors).measured(run)
+        self._context.of(StoredVectors).measure(run)
         return self.measured(run)
 
     def measured(self, run: Run) -> dict[Approvable, Scores]:
@@ -107,8 +107,9 @@ class Approvals:
         return found | self._context.of(StoredVectors).known(run)
 
     def stale_keys(self) -> list[Key]:
-        """Approved values of what this session ran that it did not measure."""
-        return [key for runs in self._by_profile(self._finished()).values() for key in self._stale_keys(runs)]
+        """Approved values of what this session ran that it did not measure; none where its depth does not ask."""
+        asked = [run for run in self._finished() if self._context.asks("baseline", run.combination)]
+        return [key for runs in self._by_profile(asked).values() for key in self._stale_keys(runs)]
 
     def _stale_keys(self, runs: Sequence[Run]) -> list[Key]:
         """Approved values of runs of one hardware profile that were not measured."""
@@ -119,17 +120,17 @@ class Approvals:
         if found is None:
             return []
         plan, stored = self._context.plan, self._context.of(StoredVectors)
-        measured = [
-            Key(run.combination.id, dataset, metric, sha256)
-            for run in runs
-            for dataset, sha256, metric in self._measured_or_nothing(run)
-        ]
-        names = {plan.texts_name, *(dataset.name for dataset in plan.datasets)}
-        names |= {name for run in runs for name in stored.complete(run)}
-        # A combination of which nothing could be measured (NaN) leaves what was approved of it as it is.
-        stale = found.stale(measured, {key.combination for key in measured}, names)
-        ordered = {key.combination for key in measured if key.dataset == ORDERING}
-        return [entry.key for entry in (*stale, *found.stale(measured, ordered, {ORDERING}))]
+        stale: list[Key] = []
+        for run in runs:
+            id_ = run.combination.id
+            measured = [Key(id_, dataset, metric, sha256) for dataset, sha256, metric in self._measured_or_nothing(run)]
+            if not measured:  # NaN: what was approved of it is left as it is
+                continue
+            # Of the order of generated sentences, and of each storage, what was measured was measured as a whole.
+            names = {plan.texts_name, *(dataset.name for dataset in plan.datasets), *stored.complete(run)}
+            names |= {ORDERING} & {key.dataset for key in measured}
+            stale += [entry.key for entry in found.stale(measured, {id_}, names)]
+        return stale
 
     def update(self) -> list[tuple[str, ...]]:
         """Approves what this session measured; the difference as rows of a table.

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth, reaches
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
 # Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Stored vectors
 # are a family of their own, since there are many, and whoever stores float32 needs none of them.
 Family: TypeAlias = Literal["quality", "search", "time"]
+
+# The parts of a session, one after the other, each over combination after combination: what ran and how good it is
+# comes before what takes minutes. An encoder is open in the first alone; what encodes later has it built again.
+Phase: TypeAlias = Literal["quality", "budgets", "searches"]
+PHASES: tuple[Phase, ...] = get_args(Phase)
 
 # Check, dataset and metric, as a judgement has them.
 Place: TypeAlias = tuple[str, str, str]
@@ -144,6 +150,8 @@ class Check:
         over: What it is asked about each of them.
         asked: Whether a session asks it at all.
         unavailable: Why it cannot be asked about a subject here; None where it can.
+        depth: The least depth of a session that asks it; a function where the combination or the subject decides.
+        phase: The part of a session in which it is asked; in it, checks have the order of `embedgate.checks.CHECKS`.
         family: The checks that it shares a level with; None where it is not judged statistically.
         approved: Whether it holds values against approved ones, so that details of a `pass` tell what is better.
         shared: Whether what it holds values against is one file for all combinations.
@@ -161,6 +169,8 @@ class Check:
     over: Callable[[Plan], Iterable[Subject]] = once
     asked: Callable[[Plan], bool] = always
     unavailable: Callable[[Plan, Subject], Missing | None] = anywhere
+    depth: Depth | Callable[[Plan, Combination, Subject], Depth] = STANDARD
+    phase: Phase = "quality"
     family: Family | None = None
     approved: bool = False
     shared: bool = False
@@ -182,7 +192,7 @@ class Check:
         return self.family == "search" or self.kind == "search speed"
 
     def cases(self, plan: Plan) -> list[Case]:
-        """Everything that a session asks by it, combination after combination."""
+        """Everything there is to ask by it, combination after combination, at whatever depth."""
         if not self.asked(plan) or not (asked := self.of(plan)):
             return []
         subjects = tuple(self.over(plan))
@@ -207,6 +217,13 @@ class Case:
     def id(self) -> str:
         """Its name in the id of a test, for example `torch-bf16-cpu-pairs-spearman`."""
         return "-".join(filter(None, (self.combination.id, self.subject.id)))
+
+    def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
+        """Whether a session of a depth asks it: of the plan's own where none is given."""
+        least = self.check.depth
+        if callable(least):
+            least = least(plan, self.combination, self.subject)
+        return reaches(depth or plan.settings.depth, least)
 
     @property
     def place(self) -> Place:

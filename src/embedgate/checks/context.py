@@ -173,6 +173,11 @@ class Context:
         """
         return self.judge(self.checks.case(self.plan, name, combination, subject), **given)
 
+    def asks(self, name: str, combination: Combination) -> bool:
+        """Whether a session of this depth asks a check of a combination, whatever else was left out."""
+        cases = self.checks.named(name).cases(self.plan)
+        return any(case.combination == combination and case.is_within(self.plan) for case in cases)
+
     def judge(self, case: Case, **given: object) -> Judgement:
         """The judgement of a case.
 

@@ -60,4 +60,4 @@ def _not_quantized(run: Run, reference: Run) -> list[str]:
     return []
 
 
-EFFECTIVE = Check("effective", effective)
+EFFECTIVE = Check("effective", effective, depth="quick")

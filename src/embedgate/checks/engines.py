@@ -156,6 +156,7 @@ ENGINE = Check(
     reference,
     indexes,
     unavailable=cannot_run,
+    phase="searches",
     family="search",
     in_receipts=False,
     vocabulary=_known_indexes,

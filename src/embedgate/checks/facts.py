@@ -33,6 +33,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "libraries": session.libraries_of(whose),
         "threads": session.threads,
         "batch_size": settings.batch_size,
+        "depth": settings.depth,
         "strict": settings.strict,
         "alpha": context.alpha,
         "family": context.families.get("quality", 1),

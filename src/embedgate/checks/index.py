@@ -201,7 +201,23 @@ def draw(context: Context, case: Case) -> None:
     context.of(DrawnRows).of(case)
 
 
-ROWS = Check("stored.rows", rows, indexes, of_rows, family="search", before=draw, vocabulary=lambda: (ROWS_KEPT,))
+ROWS = Check(
+    "stored.rows",
+    rows,
+    indexes,
+    of_rows,
+    depth="quick",
+    family="search",
+    before=draw,
+    vocabulary=lambda: (ROWS_KEPT,),
+)
 FOUND = Check(
-    "stored.search", finds, indexes, of_search, family="search", before=draw, vocabulary=lambda: (KEPT, RECALL)
+    "stored.search",
+    finds,
+    indexes,
+    of_search,
+    depth="quick",
+    family="search",
+    before=draw,
+    vocabulary=lambda: (KEPT, RECALL),
 )

@@ -214,6 +214,6 @@ def _within(
     return case.passed(shown, value=first, details=tuple(stale))
 
 
-MEMORY_KEPT = Check("memory", memory, local, approved=True)
-SIZE = Check("size", size, local, approved=True)
-PRODUCTS_KEPT = Check("products", products, local_candidates, approved=True)
+MEMORY_KEPT = Check("memory", memory, local, phase="budgets", approved=True)
+SIZE = Check("size", size, local, depth="quick", approved=True)
+PRODUCTS_KEPT = Check("products", products, local_candidates, depth="quick", approved=True)

@@ -161,8 +161,12 @@ def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[st
     return (f"lost most in slices: {shown}; {overall:+.4f} overall",) if lost else ()
 
 
-RETENTION = Check("retention", retention, candidates, of_datasets, family="quality", vocabulary=lambda: METRICS)
-AGREEMENT = Check("agreement", agreement, candidates, of_all_texts, family="quality", vocabulary=lambda: METRICS)
+RETENTION = Check(
+    "retention", retention, candidates, of_datasets, depth="quick", family="quality", vocabulary=lambda: METRICS
+)
+AGREEMENT = Check(
+    "agreement", agreement, candidates, of_all_texts, depth="quick", family="quality", vocabulary=lambda: METRICS
+)
 ORDER_KEPT = Check(
     "ordering.kept", order_kept, candidates, of_order, family="quality", reproduces=True, vocabulary=lambda: METRICS
 )
@@ -172,6 +176,7 @@ UPGRADE = Check(
     of_the_model,
     of_datasets,
     asked=lambda plan: plan.settings.incumbent is not None,
+    depth="quick",
     family="quality",
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,

@@ -20,6 +20,7 @@ from packaging.version import InvalidVersion, Version
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, reaches
 from embedgate.core.errors import GateError, counted
 from embedgate.core.judgement import Diagnosis, Judgement, printable
 from embedgate.core.machine import library_versions, profile
@@ -132,6 +133,8 @@ class Receipts:
             yield f"{other[0]}, and --gate-strict is on"
         if section["update"]:
             yield "it is of a session that approved what it measured (--gate-update), so nothing was held against it"
+        if not reaches(section["depth"], STANDARD):
+            yield f"it was judged at the depth {section['depth']}, and a receipt must hold what {STANDARD} asks"
         if (named := section["named_profile"]) and named != settings.profile:
             yield f"it was held against the hardware profile {named} by --gate-profile, not its machine's own"
         if (stored := section.get("stored", [])) != (own := receipt.stored_options(settings)):
@@ -315,6 +318,7 @@ RECEIPT = Check(
     verify,
     demanded,
     asked=lambda plan: bool(plan.settings.receipts),
+    depth="quick",
     shared=True,
     builds=False,
     in_receipts=False,

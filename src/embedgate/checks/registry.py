@@ -7,6 +7,7 @@ from difflib import get_close_matches
 
 from embedgate.checks.check import Case, Check, Place
 from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD
 from embedgate.core.errors import GateError
 from embedgate.report.summary import KnownChecks
 from embedgate.runtime.plan import Plan
@@ -86,11 +87,16 @@ class CheckRegistry:
         Args:
             plan: What was asked for.
             combination: The combination.
-            of_receipts: Whether to leave out what a receipt need not hold.
+            of_receipts: Whether to leave out what a receipt need not hold: what is asked at greater depths, too.
         """
-        return {
-            (check.kind, subject.dataset, subject.metric)
+        found = (
+            Case(check, combination, subject)
             for check in self
             if check.builds and (check.in_receipts or not of_receipts) and combination in check.of(plan)
             for subject in check.over(plan)
-        }
+        )
+        return {case.place for case in found if not of_receipts or case.is_within(plan, STANDARD)}
+
+    def whole(self, plan: Plan) -> list[Case]:
+        """Everything there is to ask that runs a combination, in the order of the report, at whatever depth."""
+        return [case for check in self if check.builds for case in check.cases(plan)]

@@ -109,6 +109,7 @@ SEARCH_SPEED = Check(
     reference,
     loads,
     unavailable=cannot_run,
+    phase="searches",
     family="time",
     approved=True,
     in_receipts=False,

@@ -13,6 +13,7 @@ from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, 
 from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.plain import to_plain
@@ -29,7 +30,7 @@ from embedgate.performance.paired import (
     reference_seconds,
 )
 from embedgate.performance.timing import Timing, figures_of
-from embedgate.performance.workloads import WORKLOADS, Workload, workloads
+from embedgate.performance.workloads import USUAL, WORKLOADS, Workload, workloads
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.subprocess import FreshProcess
 
@@ -58,7 +59,7 @@ class Turns:
     def to_record(self, combination: Combination, levels: Levels) -> dict[str, list[Row]]:
         """Turns of every workload in one fresh process, which is asked once."""
         if combination not in self._recorded:
-            asked = {load.id: Aim(None, levels) for load in workloads(self._context.settings.exploration)}
+            asked = {load.id: Aim(None, levels) for load in workloads(self._context.settings.depth)}
             self._recorded[combination] = self.fresh.rows(combination, asked)
         return self._recorded[combination]
 
@@ -68,9 +69,14 @@ def fresh_process(context: Context) -> FreshProcess:
     return FreshProcess(context.settings.invocation, context.settings.folder)
 
 
-def timed(plan: Plan) -> Iterable[Subject]:
+def timed(_: Plan) -> Iterable[Subject]:
     """Each workload that is timed."""
-    return (Subject.named(load.id, load) for load in workloads(plan.settings.exploration))
+    return (Subject.named(load.id, load) for load in WORKLOADS.values())
+
+
+def usual_first(_: Plan, __: Combination, subject: Subject) -> Depth:
+    """Usual workloads at the depth of a pull request, the others through the night."""
+    return STANDARD if subject.id in USUAL else "nightly"
 
 
 def not_measured(case: Case, benchmark: Benchmark) -> Judgement:
@@ -178,4 +184,14 @@ def _budgets(context: Context, combination: Combination, load: Workload) -> list
     ]
 
 
-SPEED = Check("speed", speed, live_candidates, timed, family="time", approved=True, vocabulary=lambda: WORKLOADS)
+SPEED = Check(
+    "speed",
+    speed,
+    live_candidates,
+    timed,
+    depth=usual_first,
+    phase="budgets",
+    family="time",
+    approved=True,
+    vocabulary=lambda: WORKLOADS,
+)

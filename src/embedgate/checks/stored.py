@@ -275,24 +275,25 @@ class StoredVectors:
         ranges, threads = reference.ranges[None], self._session.threads
         return mixed(candidate.vectors, reference.vectors, ranges, reference.truth, threads)
 
-    def measured(self, run: Run) -> dict[Approvable, Scores]:
-        """Everything measured of a run's stored vectors, as baselines are keyed; nothing where none can be searched.
-
-        What tells too many documents not apart in one storage is left out, since its own check says so.
+    def measure(self, run: Run) -> None:
+        """Measures whatever the session's depth asks of a run's stored vectors; nothing where none can be searched.
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
             ValueError: If it has other dimensions than the reference, or tells too many documents not apart.
         """
         if self._plan.collection is None or self._plan.search_unavailable:
-            return {}
-        self._measure(run)
-        if not run.combination.is_reference:
+            return
+        if self._context.asks("search.kept", run.combination):
+            self._measure(run)
+        if self._context.asks("mixed", run.combination):
             self.mixed(run)
-        return self.known(run)
 
     def known(self, run: Run) -> dict[Approvable, Scores]:
-        """As `measured`, of what a check has asked for already."""
+        """Everything measured so far of a run's stored vectors, as baselines are keyed.
+
+        What tells too many documents not apart in one storage is left out, since its own check says so.
+        """
         hashes = {dataset.name: dataset.sha256 for dataset in self._plan.datasets}
         found: dict[Approvable, Scores] = {}
         if self._plan.collection is not None:

@@ -10,6 +10,8 @@ import numpy as np
 from embedgate.checks.check import Case, Check, Missing, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
+from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
@@ -60,6 +62,12 @@ def mixtures(plan: Plan) -> Iterable[Subject]:
     if plan.collection is not None:
         for mixture in MIXTURES.values():
             yield Subject(mixture.id, stored_name(plan.collection.name, mixture.id), MIXED_KEPT, mixture)
+
+
+def not_built_first(plan: Plan, combination: Combination, _: Subject) -> Depth:
+    """Standard for the reference and for what embedgate did not build, nightly for the others."""
+    own = not combination.is_reference and not plan.registry.source(combination).origin
+    return "nightly" if own else STANDARD
 
 
 def codes(context: Context, case: Case) -> Judgement:
@@ -261,15 +269,39 @@ CODES = Check(
     codes,
     over=precisions,
     unavailable=unavailable,
+    depth=not_built_first,
+    phase="searches",
     family="search",
     vocabulary=lambda: EMBEDDING_PRECISIONS,
 )
 STORED = Check(
-    "search.kept", keeps, over=storages, unavailable=unavailable, family="search", vocabulary=lambda: METRICS
+    "search.kept",
+    keeps,
+    over=storages,
+    unavailable=unavailable,
+    depth=not_built_first,
+    phase="searches",
+    family="search",
+    vocabulary=lambda: METRICS,
 )
 STORED_RANKS = Check(
-    "search.ranks", ranks, over=judged_storages, unavailable=unavailable, family="search", vocabulary=lambda: METRICS
+    "search.ranks",
+    ranks,
+    over=judged_storages,
+    unavailable=unavailable,
+    depth=not_built_first,
+    phase="searches",
+    family="search",
+    vocabulary=lambda: METRICS,
 )
 MIXTURE = Check(
-    "mixed", mixes, candidates, mixtures, unavailable=unavailable, family="search", vocabulary=lambda: METRICS
+    "mixed",
+    mixes,
+    candidates,
+    mixtures,
+    unavailable=unavailable,
+    depth="nightly",
+    phase="searches",
+    family="search",
+    vocabulary=lambda: METRICS,
 )

@@ -15,12 +15,13 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
 from embedgate.core.hub import HUB_ID
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.roles import parse_prompt
-from embedgate.core.settings import EXPLORATIONS, FRESH_OPTION, Settings
+from embedgate.core.settings import FRESH_OPTION, Settings
 from embedgate.core.spec import Spec
 
 # The pages that hold a table; and what stands around it there, so that it can be found.
@@ -151,9 +152,9 @@ def _whole(text: str, flag: str, *, least: int = 1) -> int:
     return number
 
 
-def _exploration(text: str, flag: str) -> str:
-    if text not in EXPLORATIONS:
-        raise GateError(f"{flag} must be {' or '.join(EXPLORATIONS)}, not {text!r}")
+def _depth(text: str, flag: str) -> str:
+    if text not in DEPTHS:
+        raise GateError(f"{flag} must be {', '.join(DEPTHS[:-1])} or {DEPTHS[-1]}, not {text!r}")
     return text
 
 
@@ -339,12 +340,12 @@ OPTIONS = (
         page="docs/budgets.md#budgets",
     ),
     Option(
-        name="exploration",
-        metavar="NAME",
-        about=f"how many examples to try of each property: {' or '.join(EXPLORATIONS)}",
-        setting="exploration",
-        parse=_exploration,
-        page="docs/properties.md#how-long-it-looks",
+        name="depth",
+        metavar="|".join(DEPTHS),
+        about="how much to ask: for a push, for a pull request, or all there is",
+        setting="depth",
+        parse=_depth,
+        page="docs/checks.md#depths",
     ),
     Option(
         name="seed",

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 
-# How long properties are looked into: so that a build need not wait, or through the night.
-EXPLORATIONS = ("ci", "nightly")
 # The option that makes of pytest a fresh process to measure in: the file that says what, see
 # `embedgate.runtime.subprocess`.
 FRESH_OPTION = "--gate-fresh"
@@ -40,8 +39,8 @@ class Settings:
         report: Folder for `report.json` and `report.md`; None for none.
         receipts: Reports of sessions on a GPU that CUDA combinations are held against; empty where none is asked for.
         cache: Folder of built artefacts; None for the user's cache folder.
-        exploration: How long properties are looked into, one of `EXPLORATIONS`.
-        seed: What generated texts are drawn from, and the order of texts of like length; None for the profile's own.
+        depth: How much of all there is to ask is asked.
+        seed: What generated texts are drawn from, and the order of texts of like length; None for the depth's own.
         examples: Examples, each of one to three texts, that every property is tried on first.
         corpus_size: How many vectors stored ones are searched among; None for the usual number.
         dims: Numbers of dimensions to truncate stored vectors to; empty for those the model says it is trained for.
@@ -71,7 +70,7 @@ class Settings:
     report: Path | None = None
     receipts: tuple[Path, ...] = ()
     cache: Path | None = None
-    exploration: str = "ci"
+    depth: Depth = STANDARD
     seed: int | None = None
     examples: tuple[tuple[str, ...], ...] = ()
     corpus_size: int | None = None

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
+from embedgate.core.depth import Depth
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import load_bundled
 
@@ -80,9 +81,9 @@ class Workload:
 WORKLOADS = {w.id: w for w in (Workload(size, length) for size in BATCH_SIZES for length in LENGTHS)}
 
 
-def workloads(exploration: str) -> tuple[Workload, ...]:
-    """Returns the workloads that are timed: a few that are usual, or through the night all."""
-    return tuple(WORKLOADS[name] for name in USUAL) if exploration == "ci" else tuple(WORKLOADS.values())
+def workloads(depth: Depth) -> tuple[Workload, ...]:
+    """Returns the workloads that are timed at a depth: a few that are usual, or through the night all."""
+    return tuple(WORKLOADS.values()) if depth == "nightly" else tuple(WORKLOADS[name] for name in USUAL)
 
 
 @lru_cache(maxsize=len(LENGTHS))

@@ -14,6 +14,7 @@ from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, is_empty, progress
+from embedgate.plugin.course import places
 from embedgate.plugin.options import (
     declare,
     refuse_bad_files,
@@ -124,7 +125,7 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
 
 @pytest.hookimpl(trylast=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Runs combination after combination, each built once, the reference first."""
+    """Leaves out what the depth does not ask, and runs what matters first first: see `embedgate.plugin.course`."""
     bench = config.stash[BENCH]
     if bench.misuse:
         raise pytest.UsageError(bench.misuse)
@@ -140,13 +141,27 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             refuse_overwriting(bench.plan)
             if any(case.check.searches for case in cases):
                 refuse_misfits(bench.plan)
-        places = {combination: place for place, combination in enumerate(bench.plan.combinations)}
+            _leave_out(config, items)
+        place = places(bench.plan.combinations, bench.checks)
+        items.sort(key=lambda item: place(case_of(item)))
 
-        def place(item: pytest.Item) -> int:
-            case = case_of(item)
-            return places.get(case.combination, len(places)) if case and case.check.in_rows else len(places)
 
-        items.sort(key=place)
+def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselects what is asked at greater depths alone.
+
+    Raises:
+        GateError: If that is all there was.
+    """
+    bench = config.stash[BENCH]
+    beyond = [item for item in items if (case := case_of(item)) and not case.is_within(bench.plan)]
+    if not beyond:
+        return
+    if len(beyond) == len(items):
+        cause = f"nothing that was chosen is asked at the depth {bench.settings.depth}"
+        raise GateError(cause, "give a greater one by --gate-depth; docs/checks.md says which check is asked at which")
+    config.hook.pytest_deselected(items=beyond)
+    left = {*map(id, beyond)}
+    items[:] = [item for item in items if id(item) not in left]
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
@@ -195,12 +210,14 @@ def pytest_runtest_makereport(
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     """Hangs what a test found on its report, on which it also reaches the controller of pytest-xdist."""
     report = yield
-    case = case_of(item)
+    case, bench = case_of(item), item.config.stash[BENCH]
+    if case is not None:
+        bench.course.took(case, call.when, call.duration)
     if case is None or (report.passed and report.when != "call"):
         return report  # nothing was asked, or nothing was found
     from embedgate.report.summary import record_of
 
-    bench, in_rows = item.config.stash[BENCH], case.check.in_rows
+    in_rows = case.check.in_rows
     run = bench.session.finished_run(case.combination) if bench.session and in_rows else None
     what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else str(report.longrepr)
     judgement = item.stash.get(JUDGEMENT, None) if report.when == "call" else None
@@ -257,7 +274,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
             with _told(collector):
                 collector.changes = context.of(Approvals).update()
         with _told(collector):
-            collector.facts = {**facts_of(context), "asked": bench.asked}
+            collector.facts = {**facts_of(context), "checks": bench.coverage, "asked": bench.asked}
     finally:
         context.close()
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from embedgate.core.judgement import Judgement
+from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
 
@@ -93,6 +94,22 @@ class Bench:
 
         config, option = self.config, self.config.option
         return Invocation(config.invocation_params.dir, config.rootpath, config.args, option.markexpr, option.keyword)
+
+    @cached_property
+    def course(self) -> Course:
+        """How far the session is; made once all tests are collected."""
+        return Course(self.selected, progress(self.config))
+
+    @property
+    def coverage(self) -> dict[str, int]:
+        """How many checks were asked, and how many there are of the combinations of which any was.
+
+        Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given.
+        """
+        asked = {(c.check.name, c.combination, c.subject.id) for c in self.selected if c.check.builds}
+        combinations = {combination for _, combination, _ in asked}
+        whole = [case for case in self.checks.whole(self.plan) if case.combination in combinations]
+        return {"asked": len(asked), "whole": len(whole)}
 
     @property
     def asked(self) -> dict[str, dict[str, int]]:

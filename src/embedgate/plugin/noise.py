@@ -87,7 +87,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
     """
     settings = plan.settings
     tolerances = tolerances_of(plan)
-    loads = workloads(settings.exploration)
+    loads = workloads(settings.depth)
     asked = plan.encoding if settings.combinations else (plan.combinations[0].reference,)
     levels = Levels.of(tolerances.alpha, len(loads) * len(asked))
     fresh = FreshProcess(settings.invocation, settings.folder)

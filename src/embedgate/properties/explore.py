@@ -10,6 +10,7 @@ from hypothesis import HealthCheck, Phase, Verbosity, given, seed, settings
 from hypothesis.errors import Flaky
 from hypothesis.strategies import SearchStrategy
 
+from embedgate.core.depth import Depth
 from embedgate.core.errors import GateError
 
 T = TypeVar("T")
@@ -33,8 +34,9 @@ class Profile:
     batches: int
 
 
-PROFILES = {
-    "ci": Profile(rounds=1, cases=100, texts=100, batches=2),
+PROFILES: dict[Depth, Profile] = {
+    "quick": Profile(rounds=1, cases=50, texts=50, batches=1),
+    "standard": Profile(rounds=1, cases=100, texts=100, batches=2),
     "nightly": Profile(rounds=40, cases=2_000, texts=1_000, batches=12),
 }
 

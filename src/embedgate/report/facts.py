@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from embedgate.core.errors import counted
+
 _BOTH = " + "
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -13,6 +15,15 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 def names_together(names: Iterable[str | None]) -> str:
     """Names that stand for one thing, such as hardware profiles, each once."""
     return _BOTH.join(dict.fromkeys(filter(None, names)))
+
+
+def depth_line(facts: dict[str, Any]) -> str:
+    """How much was asked, of how much; empty where that is not known."""
+    if not (checks := facts.get("checks")):
+        return ""
+    whole = counted(checks["whole"], "check")
+    share = f"all {whole}" if checks["asked"] == checks["whole"] else f"partial: {checks['asked']} of {whole}"
+    return f"depth: {facts['depth']}, {share}"
 
 
 def lines(facts: dict[str, Any]) -> list[str]:

@@ -7,7 +7,7 @@ from jinja2 import Environment, PackageLoader
 from embedgate.core.judgement import megabytes, printable, shorten
 from embedgate.report import columns, pareto, stored
 from embedgate.report.columns import COMBINATION, VERDICT
-from embedgate.report.facts import lines
+from embedgate.report.facts import depth_line, lines
 from embedgate.report.summary import CHANGE_HEADINGS, Summary
 
 TEMPLATE = "report.html.jinja"
@@ -24,6 +24,7 @@ def render(summary: Summary) -> str:
     return template.render(
         summary=summary,
         facts=summary.facts,
+        depth=depth_line(summary.facts),
         remarks=[*summary.remarks, *lines(summary.facts)],
         table=columns.table(summary),
         COMBINATION=COMBINATION,

@@ -6,11 +6,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from urllib.parse import quote
 
-from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, megabytes, printable, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import columns, stored
 from embedgate.report.columns import COMBINATION, VERDICT, Table
+from embedgate.report.facts import depth_line
 from embedgate.report.facts import lines as fact_lines
 from embedgate.report.records import ExpectedFailure
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
@@ -42,6 +42,8 @@ def render(summary: Summary) -> str:
             f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts.",
             "",
         ]
+    if line := depth_line(facts):
+        lines += [f"{line.capitalize()}.", ""]
     if summary.ran:
         table = columns.table(summary)
         lines += _table(table.headings, _cells(table))
@@ -66,12 +68,9 @@ def render(summary: Summary) -> str:
             "",
         ]
     errors = [row for row in summary.rows if row.verdict == "error"]
-    if errors or summary.skipped or summary.unjudged or summary.left_out:
+    if errors or summary.skipped or summary.not_judged or summary.left_out:
         lines += ["### Not judged", ""]
-        lines += [
-            f"- {counted(len(found), 'check')}: {escape('; '.join(filter(None, reason)))}"
-            for reason, found in summary.unjudged.items()
-        ]
+        lines += [f"- {escape(line)}" for line in summary.not_judged]
         lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in errors]
         for reason, names in summary.skipped.items():
             lines.append(f"- {', '.join(f'`{name}`' for name in names)} (skipped): {escape(reason)}")

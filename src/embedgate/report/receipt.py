@@ -101,6 +101,7 @@ def section(
         "files": files,
         "commit": git_commit(invocation.folder),
         "update": settings.update,
+        "depth": settings.depth,
         "named_profile": settings.profile or "",
         "markers": invocation.markers,
         "keywords": invocation.keywords,

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from embedgate.core.combination import Combination
+from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement
 from embedgate.core.plain import finite
 from embedgate.core.version import __version__
@@ -204,13 +205,35 @@ class Summary:
         return [f"{j.combination}: {line}" for j in passed if j.check in self.known.approved for line in j.details]
 
     @property
-    def unjudged(self) -> dict[tuple[str, str], list[Judgement]]:
-        """Inconclusive judgements of what could not be judged, by the reason and what to do about it."""
-        found: dict[tuple[str, str], list[Judgement]] = {}
-        for judgement in self.judgements("inconclusive"):
-            if judgement.unjudged and judgement.diagnosis:
-                found.setdefault((judgement.diagnosis.cause, judgement.diagnosis.next_step), []).append(judgement)
-        return found
+    def not_judged(self) -> list[str]:
+        """What could not be judged: a line for all budgets that nothing approved judges, then one for each reason."""
+        return [*filter(None, [self._budgets_line()]), *self._unjudged_lines()]
+
+    def _budgets_line(self) -> str:
+        """How many budgets nothing approved judges, why, and what to do about it; empty where there is none."""
+        budgets = [j.diagnosis for j in self.judgements("inconclusive") if self._lacks_budget(j) and j.diagnosis]
+        causes = Counter(diagnosis.cause for diagnosis in budgets)
+        if not budgets:
+            return ""
+        why = "; ".join(causes if len(causes) == 1 else (f"{cause} ({count})" for cause, count in causes.items()))
+        steps = dict.fromkeys(filter(None, (diagnosis.next_step for diagnosis in budgets)))
+        them = "1 budget was" if len(budgets) == 1 else f"{len(budgets):,} budgets were"
+        return "; ".join((f"{them} not judged: {why}", *steps))
+
+    def _unjudged_lines(self) -> list[str]:
+        found: Counter[tuple[str, str]] = Counter()
+        for j in self.judgements("inconclusive"):
+            if j.unjudged and j.diagnosis and not self._lacks_budget(j):
+                found[j.diagnosis.cause, j.diagnosis.next_step] += 1
+        return [
+            f"{counted(count, 'check')} not judged: {'; '.join(filter(None, reason))}"
+            for reason, count in found.items()
+        ]
+
+    def _lacks_budget(self, judgement: Judgement) -> bool:
+        """Whether nothing that was approved judges it here, though it is held against approved values."""
+        layer = judgement.diagnosis.layer if judgement.diagnosis else ""
+        return judgement.unjudged and judgement.check in self.known.approved and layer == "baseline"
 
     @property
     def expected(self) -> list[ExpectedFailure]:

@@ -82,6 +82,8 @@ def _head(console: Console, summary: Summary) -> None:
         ),
         soft_wrap=True,
     )
+    if line := facts.depth_line(known):
+        console.print(line, soft_wrap=True)
 
 
 def _chips(machine: Mapping[str, Any]) -> str:
@@ -127,10 +129,7 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"    {printable(f'{failure.why} {failure.link}')}", style="yellow"))
     for reason, count in summary.left_out.items():
         lines.append(Text(f"{_checks(count)} skipped: {reason}", style="dim"))
-    for (cause, step), found in summary.unjudged.items():
-        lines.append(
-            Text(f"{_checks(len(found))} not judged: {'; '.join(filter(None, (cause, step)))}", style="yellow")
-        )
+    lines += [Text(line, style="yellow") for line in summary.not_judged]
     for j in summary.verified:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]

@@ -148,6 +148,11 @@ class EncoderPool:
         self._close(self.candidates)
         _free()
 
+    def close_others(self, combination: Combination) -> None:
+        """Closes the candidates that are open, where another one is among them: it would take a share of the cores."""
+        if any(key[1] != combination for key in self.candidates):
+            self.close_candidates()
+
     def give_back(self, combination: Combination) -> None:
         """Closes what a combination holds, and what is only there to be timed; all of it is built again when needed."""
         self._close_subject()

@@ -200,15 +200,15 @@ class Session:
     @cached_property
     def exploration(self) -> Profile:
         """How long properties are looked into."""
-        return PROFILES[self.plan.settings.exploration]
+        return PROFILES[self.plan.settings.depth]
 
     @cached_property
     def seed(self) -> int:
-        """The seed of generated texts: the one given; else 0 under `ci`, and another one each time under `nightly`."""
+        """The seed of generated texts: the one given; else 0, and another one each time at the depth `nightly`."""
         settings = self.plan.settings
         if settings.seed is not None:
             return settings.seed
-        return 0 if settings.exploration == "ci" else random.SystemRandom().randrange(2**32)
+        return random.SystemRandom().randrange(2**32) if settings.depth == "nightly" else 0
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
