@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from helpers import stub_devices
 
@@ -21,11 +23,11 @@ def case(name: str, combination: Combination, subject: str = "") -> Case:
 
 
 class TestOrder:
-    @pytest.fixture(scope="class")
+    @pytest.fixture
     def ordered(self) -> list[Case]:
         plan = Plan.of(Settings(combinations=("torch-fp32-cpu", "torch-?f16-cpu"), data=("pairs",)), Registry())
         place = places(plan.combinations, CHECKS)
-        return sorted(reversed(CHECKS.whole(plan)), key=place)
+        return sorted(CHECKS.whole(plan)[::-1], key=place)
 
     def test_quality_of_all_comes_before_what_takes_time_and_searches(self, ordered):
         phases = list(dict.fromkeys((each.check.phase, each.combination) for each in ordered))
@@ -138,10 +140,8 @@ class TestSession:
             """Says of itself that it computes in another type."""
 
             def evidence(self):
-                found = super().evidence()
-                if self.combination == FP16:
-                    found.problems.append("36 products compute in float32")
-                return found
+                problems = ("36 products compute in float32",) if self.combination == FP16 else ()
+                return replace(super().evidence(), problems=problems)
 
         return stub_devices.install(monkeypatch, Liar, gpu=None)
 

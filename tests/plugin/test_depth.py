@@ -15,8 +15,10 @@ from embedgate.core.depth import DEPTHS, Depth
 from embedgate.core.settings import Settings
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import HostSource
+from embedgate.performance.footprint import Footprint
 from embedgate.performance.workloads import USUAL, WORKLOADS, workloads
 from embedgate.runtime.plan import Plan
+from embedgate.runtime.subprocess import FreshProcess
 
 CHECKS = CheckRegistry()
 REFERENCE, OWN, GIVEN = (Combination.parse(id_) for id_ in ("torch-fp32-cpu", "torch-bf16-cpu", "mine-int8-cpu"))
@@ -56,7 +58,12 @@ SEARCHES = {"codes", "search.kept", "search.ranks"}
 class TestWhatIsAsked:
     def test_quick_asks_what_ran_and_how_good_and_small_it_is(self, plan):
         assert asked(plan, "quick", OWN).keys() == QUICK
-        assert asked(plan, "quick", REFERENCE).keys() == QUICK - {"contract.tokens", "agreement", "retention", "products"}
+        assert asked(plan, "quick", REFERENCE).keys() == QUICK - {
+            "contract.tokens",
+            "agreement",
+            "retention",
+            "products",
+        }
         variations = {case.subject.id for case in asked(plan, "quick", OWN)["invariance"]}
         assert variations == {"batch_size", "order", "padding", "neighbours"}
 
@@ -67,7 +74,9 @@ class TestWhatIsAsked:
 
     def test_nightly_asks_all_there_is(self, plan):
         assert asked(plan, "nightly", OWN).keys() == STANDARD | SEARCHES | {"mixed"}
-        every = [case for found in map(asked, [plan] * 3, ["nightly"] * 3, plan.combinations) for case in found.values()]
+        every = [
+            case for found in map(asked, [plan] * 3, ["nightly"] * 3, plan.combinations) for case in found.values()
+        ]
         assert sum(map(len, every)) == len(CHECKS.whole(plan))
 
     def test_only_the_night_times_all_workloads(self, plan):
@@ -79,7 +88,9 @@ class TestWhatIsAsked:
         assert len(workloads("nightly")) == 12
 
     def test_each_depth_asks_all_that_the_one_before_asks(self, plan):
-        found = [{(c.combination, c.id, c.check.name) for c in CHECKS.whole(plan) if c.is_within(plan, d)} for d in DEPTHS]
+        found = [
+            {(c.combination, c.id, c.check.name) for c in CHECKS.whole(plan) if c.is_within(plan, d)} for d in DEPTHS
+        ]
         assert found[0] < found[1] < found[2]
 
     def test_receipts_and_upgrades_are_asked_at_any_depth(self):
@@ -124,7 +135,7 @@ class TestSession:
 
     def test_every_report_says_the_depth_and_how_much_of_the_whole_was_asked(self, project, few):
         """The whole is the same whatever -k, the depth or the suites left out."""
-        chosen = (*given(few), "-k", "tokens or is_what_its_id_says")
+        chosen = (*given(few), "-k", "reads_the_same_tokens or is_what_its_id_says")
         result = project.runpytest_inprocess(*chosen, "--gate-depth=quick", "--gate-report=out")
         assert said(result)[:2] == ("quick", 3)
         whole = said(result)[2]
@@ -132,7 +143,10 @@ class TestSession:
         assert (report["depth"], report["checks"]) == ("quick", {"asked": 3, "whole": whole})
         assert report["receipt"]["depth"] == "quick"
         for kind in ("md", "html"):
-            assert f"Depth: quick, partial: 3 of {whole} checks." in project.path.joinpath(f"out/report.{kind}").read_text()
+            assert (
+                f"Depth: quick, partial: 3 of {whole} checks."
+                in project.path.joinpath(f"out/report.{kind}").read_text()
+            )
         one = [word if word != "embedgate.suites" else "embedgate.suites.test_effective" for word in given(few)]
         assert said(project.runpytest_inprocess(*one)) == ("standard", 2, whole)
         alone = [word for word in one if "bf16" not in word]
@@ -141,11 +155,13 @@ class TestSession:
     def test_what_no_chosen_test_asks_at_this_depth_is_told(self, project, few):
         result = project.runpytest_inprocess(*given(few), "--gate-depth=quick", "-k", "keeps_its_speed")
         assert result.ret == pytest.ExitCode.USAGE_ERROR
-        result.stderr.fnmatch_lines(["ERROR: nothing that was chosen is asked at the depth quick; give a greater one *"])
+        result.stderr.fnmatch_lines(
+            ["ERROR: nothing that was chosen is asked at the depth quick; give a greater one *"]
+        )
 
     def test_the_ini_file_says_the_depth_and_the_command_line_has_the_last_word(self, project, few):
         with project.path.joinpath("tox.ini").open("a") as file:
-            file.write("gate_depth = quick\n")
+            file.write("\ngate_depth = quick\n")
         chosen = (*given(few), "-k", "is_what_its_id_says")
         assert said(project.runpytest_inprocess(*chosen))[0] == "quick"
         assert said(project.runpytest_inprocess(*chosen, "--gate-depth=standard"))[0] == "standard"
@@ -160,6 +176,32 @@ class TestSession:
 def test_processes_count_the_same_checks_once(project, few, warm):
     install = f"import sys\nsys.path.insert(0, {str(TESTS)!r})\nimport pytest\nfrom helpers import stub_devices\n"
     project.makeconftest(install + "stub_devices.install(pytest.MonkeyPatch(), gpu=None)\n")
-    chosen = (*given(few), "--gate-depth=quick", "-k", "tokens or is_what_its_id_says")
+    chosen = (*given(few), "--gate-depth=quick", "-k", "reads_the_same_tokens or is_what_its_id_says")
     together = project.runpytest_subprocess(*chosen, "-n", "2")
     assert said(together)[:2] == ("quick", 3)
+
+
+@pytest.mark.usefixtures("stubs", "few_cases")
+class TestFirstRun:
+    """On a machine that approved no budget."""
+
+    BUDGETS = ("-k", "what_was_approved or its_size or its_products or its_memory", "--gate-baselines=gate")
+
+    @pytest.fixture(autouse=True)
+    def footprint(self, monkeypatch):
+        found = Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
+        monkeypatch.setattr(FreshProcess, "footprint", lambda *_: found)
+
+    def test_it_is_green_and_one_line_says_how_many_budgets_were_not_judged_and_why(self, project, few):
+        first = ("-k", "what_was_approved", "--gate-baselines=gate", "--gate-update", "--gate-reason=first")
+        assert project.runpytest_inprocess(*given(few), *first).ret == 0
+        result = project.runpytest_inprocess(*given(few), *self.BUDGETS)
+        assert result.ret == 0
+        lines = [line for line in result.outlines if "not judged" in line]
+        assert len(lines) == 1
+        assert re.match(r"5 budgets were not judged: no budget is approved for .*; approve it by: pytest ", lines[0])
+
+    def test_where_nothing_at_all_is_approved_it_fails_and_says_how_to(self, project, few):
+        result = project.runpytest_inprocess(*given(few), *self.BUDGETS)
+        assert {"failed": 4, "passed": 5}.items() < result.parseoutcomes().items()
+        result.stdout.fnmatch_lines(["*next step: approve what you see by: pytest*", "5 budgets were not judged: *"])

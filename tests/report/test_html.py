@@ -88,7 +88,7 @@ def test_it_shows_speed_latency_and_memory(summary):
 def test_what_is_not_judged_leaves_the_row_as_it_is_and_is_told_once(summary):
     rows = {row.combination: row.verdict for row in summary.rows}
     assert rows["acme-int8-cpu"] == "fail"
-    assert len(summary.unjudged) == 1
+    assert len(summary.not_judged) == 1
     alone = Collector(records=list(_only_unjudged()))
     found = summarise(alone)
     # Nothing at all was judged of this one.
@@ -97,7 +97,7 @@ def test_what_is_not_judged_leaves_the_row_as_it_is_and_is_told_once(summary):
     assert (summarise(partly).rows[0].verdict, summarise(partly).verdict) == ("pass", "inconclusive")
     partly.facts = {"strict": True}
     assert summarise(partly).rows[0].verdict == "inconclusive"
-    assert "1 checks" in html.render(found)
+    assert "1 budget was not judged: no budget is approved; approve it" in html.render(found)
 
 
 def _only_unjudged():

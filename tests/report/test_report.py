@@ -13,7 +13,7 @@ from helpers.paths import ROOT
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import columns, files, html, markdown, stored, terminal
+from embedgate.report import columns, facts, files, html, markdown, stored, terminal
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record, RunFacts
@@ -342,3 +342,56 @@ def test_a_column_more_is_in_every_table(monkeypatch):
         assert "owels: how many there are" in page
     monkeypatch.setattr(columns, "COLUMNS", (*columns.COLUMNS, replace(added, shows=lambda *_: False, heading="x")))
     assert columns.table(summarise(collected(failure()))).headings[-1] == "vowels"
+
+
+def budget(
+    name: str, cause: str, layer: str = "baseline", step: str = "approve it by: pytest --gate-update"
+) -> Judgement:
+    return judgement(name, "inconclusive", metric="x", diagnosis=Diagnosis(layer, cause, step))
+
+
+ELSEWHERE = "budgets hold on the machine that approved them alone, and this is another"
+
+
+def test_budgets_that_nothing_approved_judges_are_told_in_one_line():
+    off = budget("speed", "pytest-benchmark is disabled", "time", "run without --benchmark-disable")
+    found = [budget("speed", ELSEWHERE), budget("memory", ELSEWHERE), budget("search speed", ELSEWHERE), off]
+    told = f"3 budgets were not judged: {ELSEWHERE}; approve it by: pytest --gate-update"
+    other = "1 check not judged: pytest-benchmark is disabled; run without --benchmark-disable"
+    summary = summarise(collected(*found, judgement("effective")))
+    assert summary.not_judged == [told, other]
+    for page in (terminal.render(summary, width=200), html.render(summary)):
+        assert page.count(told) == page.count(other) == 1
+    assert markdown.render(summary).count("budgets were not judged") == 1
+    assert (summary.rows[0].verdict, summary.verdict) == ("pass", "inconclusive"), "nothing is red"
+
+
+def test_several_reasons_for_which_budgets_are_not_judged_stand_in_that_line():
+    found = [budget("size", "no budget is approved for cpu"), budget("speed", ELSEWHERE), budget("memory", ELSEWHERE)]
+    (told,) = summarise(collected(*found)).not_judged
+    causes = f"no budget is approved for cpu (1); {ELSEWHERE} (2)"
+    assert told == f"3 budgets were not judged: {causes}; approve it by: pytest --gate-update"
+    (alone,) = summarise(collected(found[0])).not_judged
+    assert alone.startswith("1 budget was not judged: no budget is approved for cpu; approve")
+
+
+@pytest.mark.parametrize(
+    ("known", "told"),
+    [
+        ({"asked": 12, "whole": 115}, "depth: quick, partial: 12 of 115 checks"),
+        ({"asked": 1391, "whole": 1391}, "depth: quick, all 1,391 checks"),
+        ({"asked": 1, "whole": 1}, "depth: quick, all 1 check"),
+    ],
+)
+def test_the_depth_is_told_with_how_much_was_asked(known, told):
+    assert facts.depth_line({"depth": "quick", "checks": known}) == told
+
+
+def test_no_depth_is_told_where_nothing_ran():
+    assert facts.depth_line({}) == ""
+    assert "depth:" not in terminal.render(summarise(collected(failure())))
+
+
+def test_processes_that_share_the_work_know_the_same_number_of_checks():
+    mine = {"machine": {"gpu": None}, "profile": "cpu", "seconds": {"total": 1.0}, "checks": {"asked": 2, "whole": 9}}
+    assert facts.facts_together(mine, dict(mine))["checks"] == {"asked": 2, "whole": 9}

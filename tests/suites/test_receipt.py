@@ -24,11 +24,12 @@ from embedgate.report.records import Record
 from embedgate.report.summary import summarise
 
 COMBINATION = "acme-fp16-cuda"
-# All that is judged of it; with the upgrade, which nothing asks for, the tests beside the receipt's.
-CHECKS = 76
+# All that the usual depth judges of it, and all there is.
+CHECKS = 48
+WHOLE = 84
 # Besides, seven tests that ask nothing here: of the reference that is not asked for, of a dataset of retrieval, of
 # prompts that the model does not have, and of an index that is not given.
-OTHERS = CHECKS + 7
+OTHERS = WHOLE + 7
 # Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
 CONFTEST = '''
 import os
@@ -284,6 +285,8 @@ def say(**values: Any):
             "it was measured with versions that embedgate does not take: torch 1.0 (not >=*",
         ),
         (of("receipt", update=True), "it is of a session that approved what it measured*"),
+        (of("receipt", depth="quick"), "it was judged at the depth quick, and a receipt must hold what standard asks"),
+        (of("receipt", depth="nightly"), None),
         (of("receipt", named_profile="acme-box"), "it was held against the hardware profile acme-box by*"),
         (of("machine", gpu=None), "it was made on a machine without a GPU*"),
         (lambda r: r["trouble"].append("interrupted: early"), "its session reported an error: interrupted: early"),
@@ -303,7 +306,7 @@ def say(**values: Any):
             drop(("speed", "memory", "size")),
             f"not judged there: 6 of {CHECKS} checks: memory, size, speed batch_1_medium, *",
         ),
-        (drop(("golden",)), f"not judged there: 1 of {CHECKS} checks: golden"),
+        (drop(("golden",)), f"not judged there: 1 of {CHECKS} checks: golden; *"),
         (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cpu"), "it ran on cpu there, not on CUDA"),
         (say(run={}), "it ran on unknown there, not on CUDA"),
         (fail, "failed there: keeps 80.00%"),
@@ -460,7 +463,7 @@ def test_one_file_that_is_missing_is_told_once(project):
     again = 'registry.add("acme-int8-cuda", None)\n    registry.add("acme-fp16-cuda"'
     project.path.joinpath("conftest.py").write_text(text.replace('registry.add("acme-fp16-cuda"', again))
     result = verify(project, "--gate-combination", "acme-int8-cuda", files=("nowhere.json",))
-    result.assert_outcomes(failed=2, deselected=OTHERS + CHECKS)
+    result.assert_outcomes(failed=2, deselected=OTHERS + WHOLE)
     shown = result.stdout.str().partition("= embedgate =")[2]
     assert shown.count("there is no receipt at") == 1
     assert f"also {COMBINATION}" in shown
@@ -478,7 +481,7 @@ def test_a_receipt_of_few_checks_is_red(project, warm_python):
     done = on_gpu(warm_python, project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
     assert done.returncode == 0, done.stdout
     report = json.loads(project.path.joinpath("few/report.json").read_text())
-    assert report["receipt"]["asked"] == {COMBINATION: {"collected": CHECKS, "deselected": CHECKS - 1}}
+    assert report["receipt"]["asked"] == {COMBINATION: {"collected": WHOLE, "deselected": WHOLE - 1}}
     report["machine"]["gpu"] = "NVIDIA H200"
     write(project, seal(report))
     result = verify(project)
@@ -486,7 +489,7 @@ def test_a_receipt_of_few_checks_is_red(project, warm_python):
     result.stdout.fnmatch_lines(
         [
             f"*h200.json: not judged there: {CHECKS - 1} of {CHECKS} checks: agreement texts:mine cosine_mean, *; "
-            f"deselected: {CHECKS - 1} (-m 'gpu', -k 'test_is_what_its_id_says')"
+            f"deselected: {WHOLE - 1} (-m 'gpu', -k 'test_is_what_its_id_says', depth standard)"
         ]
     )
 

@@ -130,7 +130,7 @@ def test_an_update_of_a_part_leaves_the_rest_as_it_is(project):
         "--gate-reason",
         "first",
     )
-    both = ("--gate-combination", "onnxruntime-fp32-cpu")
+    both = ("--gate-combination", "onnxruntime-fp32-cpu", "--gate-depth=nightly")  # which searches of candidates, too
     done = project.runpytest_inprocess(*SUITE, *both, *approve, "-k", "finds_what_float32 or mixes")
     done.assert_outcomes(passed=2 * 17 + 6)
     (file,) = (project.path / "gate").glob("*/*.json")

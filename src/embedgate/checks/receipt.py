@@ -225,6 +225,7 @@ class Receipts:
             shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
             asked = section["asked"].get(combination.id, {})
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
+            chosen.append(f"depth {section['depth']}")
             left_out = asked.get("deselected", 0)
             why = f"; deselected: {left_out} ({', '.join(chosen)})" if left_out else ""
             yield f"not judged there: {len(missing)} of {counted(len(wanted), 'check')}: {shown}{why}"
