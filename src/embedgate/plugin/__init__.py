@@ -139,9 +139,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             refuse_bad_models(bench.plan)
             refuse_bad_files(bench.plan, bench.checks)
             refuse_overwriting(bench.plan)
-            if any(case.check.searches for case in cases):
-                refuse_misfits(bench.plan)
             _leave_out(config, items)
+            if any(case.check.searches for item in items if (case := case_of(item))):
+                refuse_misfits(bench.plan)
         place = places(bench.plan.combinations, bench.checks)
         items.sort(key=lambda item: place(case_of(item)))
 
