@@ -20,6 +20,8 @@ from embedgate.encoders.registry import EncoderFactory, Registry
 
 if TYPE_CHECKING:
     from embedgate.checks import Check, Context
+    from embedgate.checks.context import Needs
+    from embedgate.runtime.plan import Plan
     from embedgate.vectors.engines.base import EngineFactory
 
 
@@ -197,6 +199,7 @@ def context_with(cache, model) -> Callable[..., Context]:
         family: int = 40,
         added_engines: Mapping[str, EngineFactory] = {},
         added_checks: Sequence[Check] = (),
+        needs: Callable[[Plan], Needs | None] = lambda _: None,
         **options,
     ) -> Context:
         registry = Registry()
@@ -210,6 +213,6 @@ def context_with(cache, model) -> Callable[..., Context]:
             checks.add(check)
         settings = Settings(**{"model": str(model.path), "cache": cache, **options})
         plan = Plan.of(settings, registry, engines)
-        return Context(plan, checks, families={"quality": family})
+        return Context(plan, checks, families={"quality": family}, needs=needs(plan))
 
     return make

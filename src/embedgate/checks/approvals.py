@@ -163,7 +163,9 @@ class Approvals:
 
     def _finished(self) -> list[Run]:
         """The runs of which something can be approved: stored vectors are judged by what they are alone."""
-        return [run for run in self._session.finished() if run.combination in self._context.plan.encoding]
+        encoding = self._context.plan.encoding
+        # Where a part of the texts decided, nothing was measured that could be held against what was approved.
+        return [run for run in self._session.finished() if run.combination in encoding and self._session.is_whole(run)]
 
     def _to_approve(self, run: Run) -> list[Entry]:
         """Returns the entries that an update approves of a run."""

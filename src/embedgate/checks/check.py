@@ -160,6 +160,7 @@ class Check:
         in_rows: Whether its judgements belong to the combination's row of a report.
         in_receipts: Whether a receipt must hold it.
         reproduces: Whether a failure tells the command that asks it again.
+        whole: Whether it needs every text of the datasets, so that no part of them may decide about the combination.
         vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
     """
 
@@ -179,6 +180,7 @@ class Check:
     in_rows: bool = True
     in_receipts: bool = True
     reproduces: bool = False
+    whole: bool = False
     vocabulary: Callable[[], Iterable[str]] = tuple
 
     @property
@@ -290,6 +292,7 @@ class Case:
         diagnose: Callable[[], Diagnosis] | None = None,
         worst: Callable[[], Sequence[WorstText]] = tuple,
         details: tuple[str, ...] = (),
+        items: int | None = None,
     ) -> Judgement:
         """A judgement that a comparison came to, which says what its verdict hangs on.
 
@@ -301,7 +304,10 @@ class Case:
             diagnose: Names the cause of a failure; None where that is left to others.
             worst: Finds the texts that lost most in a failure.
             details: Further lines below a failure.
+            items: How many items there are, where a part of them may have decided.
         """
+        if items is not None and found.n < items:
+            message += f"; {found.n} of {items} items decide"
         red = found.verdict == "fail"
         if red:
             message += f"; even the better end of the interval is {found.high:.4f}"
@@ -320,6 +326,7 @@ class Case:
             high=found.high,
             limit=found.limit,
             n=found.n,
+            items=items,
             smallest_detectable_loss=found.smallest_detectable_loss,
             items_needed=found.items_needed,
             diagnosis=diagnose() if red and diagnose is not None else None,

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -16,6 +16,7 @@ from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
+from embedgate.core.embeddings import Embeddings
 from embedgate.core.errors import GateError, NotRecorded, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
@@ -35,6 +36,40 @@ PROBES = 16
 ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 
 
+@dataclass(frozen=True)
+class Needs:
+    """Which texts the combinations of a session must encode.
+
+    Attributes:
+        early: The combinations that a part of the texts may decide about.
+        searched: The combinations whose stored vectors are searched; None for all.
+    """
+
+    early: frozenset[Combination] = frozenset()
+    searched: frozenset[Combination] | None = None
+
+    @classmethod
+    def of(cls, plan: Plan, cases: Iterable[Case]) -> Needs:
+        """The needs of what a session asks.
+
+        Args:
+            plan: What was asked for.
+            cases: What the session asks.
+        """
+        whole, searched = set[Combination](), set[Combination]()
+        for case in cases:
+            both = (case.combination, case.combination.reference)
+            if case.check.whole:
+                whole.update(both)
+            if case.check.searches:
+                searched.update(both)
+        runs = {each for combination in plan.encoding for each in (combination, combination.reference)}
+        # What is approved or recorded is so over all texts.
+        early = () if plan.settings.update or not plan.settings.stops_early else runs - whole - searched
+        may = (each for each in early if plan.is_live(each) and plan.recording(each) is None)
+        return cls(frozenset(may), frozenset(searched))
+
+
 class Context:
     """The context that every check is handed; one for a session.
 
@@ -44,7 +79,7 @@ class Context:
         plan: What was asked for.
         checks: The checks there are.
         progress: Called with a short line at each long step.
-        families: How many checks of each family the session asks; red verdicts are corrected for it.
+        needs: Which texts combinations must encode; all of them where it is not known what the session asks.
         invocation: How pytest was called.
         command: The words that call pytest for the same places.
 
@@ -62,6 +97,7 @@ class Context:
         *,
         progress: Callable[[str], None] = lambda _: None,
         families: Mapping[Family, int] | None = None,
+        needs: Needs | None = None,
         invocation: Invocation | None = None,
         command: Sequence[str] = ("pytest",),
     ) -> None:
@@ -71,13 +107,14 @@ class Context:
         self.command = tuple(command)
         self._progress = progress
         self.families = families or {}
+        self._needs = needs or Needs()
         self._parts: dict[Callable[[Context], object], object] = {}
         self._diagnoses: dict[Combination, Diagnosis] = {}
 
     @cached_property
     def session(self) -> Session:
         """The runs; made when a check first needs one."""
-        session = Session(self.plan, self._progress)
+        session = Session(self.plan, self._progress, early=self._needs.early, searched=self._needs.searched)
         for what in interrupted(session.cache.root):
             cut_short = f"an earlier session ended abruptly (native crash or kill) in {what}"
             self._progress(f"{cut_short}; run that combination alone")
@@ -208,10 +245,11 @@ class Context:
         session, combination = self.session, run.combination
         if combination not in self._diagnoses:
             reference = session.run(combination.reference)
-            probes = _probes(run, reference)
+            mine, theirs = session.side_by_side(run)
+            probes = _probes(mine, theirs)
             found = diagnose(
-                Arm(run.embeddings, run.evidence, session.stages(run, probes)),
-                Arm(reference.embeddings, reference.evidence, session.stages(reference, probes)),
+                Arm(mine, run.evidence, session.stages(run, probes)),
+                Arm(theirs, reference.evidence, session.stages(reference, probes)),
                 [each.text for each in probes],
             )
             if found.layer == "unknown" and not self.plan.registry.source(combination).local:
@@ -250,12 +288,12 @@ def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
     return Expectations.load(file, checks=checks.kinds, metrics=checks.vocabulary)
 
 
-def _probes(run: Run, reference: Run) -> list[Input]:
+def _probes(mine: Embeddings, theirs: Embeddings) -> list[Input]:
     """A few texts that show where two runs part: the ones that moved most, and some of every length."""
-    inputs = run.embeddings.inputs
+    inputs = mine.inputs
     spread = np.linspace(0, len(inputs) - 1, min(PROBES // 2, len(inputs))).astype(int)
-    if run.embeddings.dim == reference.embeddings.dim:
-        cosines = (run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1)
+    if mine.dim == theirs.dim:
+        cosines = (mine.normalised * theirs.normalised).sum(axis=1)
         moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
     else:
         moved = spread

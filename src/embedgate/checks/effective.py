@@ -6,7 +6,8 @@ import numpy as np
 
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
-from embedgate.core.combination import SERVED
+from embedgate.core.combination import SERVED, Combination
+from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.encoders.evidence import UNPROVEN
 from embedgate.runtime.session import Run
@@ -32,7 +33,7 @@ def effective(context: Context, case: Case) -> Judgement:
     if not np.isfinite(run.embeddings.matrix).all():
         problems.append(context.diagnose(run).cause)
     elif not case.combination.is_reference:
-        problems.extend(_not_quantized(run, context.reference_run(case)))
+        problems.extend(_not_quantized(case.combination, *context.session.side_by_side(run)))
     if problems:
         details = (*problems[1:], f"evidence: {evidence.library}, products with weights: {shown}")
         diagnosis = Diagnosis("evidence", problems[0], NEXT_STEP)
@@ -45,12 +46,12 @@ def is_sound(context: Context, run: Run) -> bool:
     return effective(context, Case(EFFECTIVE, run.combination)).verdict == "pass"
 
 
-def _not_quantized(run: Run, reference: Run) -> list[str]:
+def _not_quantized(combination: Combination, mine: Embeddings, theirs: Embeddings) -> list[str]:
     """Tells what shows that a reduced weight precision is really the reference in disguise."""
-    weight_precision, kind = run.combination.weight_precision, reference.combination.weight_precision
-    if weight_precision in (*NO_PROMISE, kind) or run.embeddings.matrix.shape != reference.embeddings.matrix.shape:
+    weight_precision, kind = combination.weight_precision, combination.reference.weight_precision
+    if weight_precision in (*NO_PROMISE, kind) or mine.matrix.shape != theirs.matrix.shape or not len(mine):
         return []
-    difference = float(np.abs(run.embeddings.matrix - reference.embeddings.matrix).max())
+    difference = float(np.abs(mine.matrix - theirs.matrix).max())
     if difference == 0:
         return [f"every embedding is bit-identical to the {kind} reference's, so nothing ran in {weight_precision}"]
     if weight_precision.startswith("int") and difference < NOT_QUANTIZED:

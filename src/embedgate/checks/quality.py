@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
@@ -13,10 +15,11 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Dataset
-from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, metrics_of
+from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
 from embedgate.metrics.compatibility import advise
 from embedgate.metrics.evaluate import item_text
-from embedgate.metrics.statistics import compare, compare_floor
+from embedgate.metrics.sequential import levels
+from embedgate.metrics.statistics import Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.sentences import approved_set
@@ -63,13 +66,21 @@ def upgrade(context: Context, case: Case) -> Judgement:
 
 def agreement(context: Context, case: Case) -> Judgement:
     """Whether a combination's embeddings stay near the reference's, text by text."""
-    run, metric = context.run(case), case.subject.metric
+    run, metric, session = context.run(case), case.subject.metric, context.session
     floor = context.tolerances.floor(case.combination, metric)
+    samples = session.samples(run)
+    if METRICS[metric].quantile == 0 and len(samples) > 1:
+        # A least item has no interval: the more are looked at, the better, and those that are encoded cost nothing.
+        samples = (None,) if session.is_whole(run) else (tuple(session.side_by_side(run)[0].inputs), None)
+    sizes = [len(session.judged if sample is None else sample) for sample in samples]
     try:
-        scores = context.session.agreement(run)[metric]
+        for sample, look in zip(samples, _looks(context, case, sizes), strict=True):
+            scores = session.agreement(run, sample)[metric]
+            found = compare_floor(scores, floor, metric=metric, alpha=look.alpha, family=look.family)
+            if found.verdict == "pass":
+                break
     except ValueError as error:  # NaN, or a dimension of its own
         return case.unmeasured(error, context.diagnose(run))
-    found = compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
     message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
 
     def worst() -> list[WorstText]:
@@ -77,7 +88,14 @@ def agreement(context: Context, case: Case) -> Judgement:
         order = np.argsort(items)[:WORST]
         return [WorstText(run.embeddings.inputs[int(i)].text, 1.0, float(items[i])) for i in order]
 
-    return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run), worst=worst)
+    return case.compared(
+        found,
+        message,
+        scores.value,
+        diagnose=lambda: context.diagnose(run),
+        worst=worst,
+        items=sizes[-1] if len(sizes) > 1 else None,
+    )
 
 
 def order_kept(context: Context, case: Case) -> Judgement:
@@ -107,26 +125,34 @@ def index_advice(context: Context) -> str | None:
 
 def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str) -> Judgement:
     """Whether a run keeps another's quality on a dataset."""
-    run, metric = context.run(case), case.subject.metric
+    run, metric, session = context.run(case), case.subject.metric, context.session
     dataset: Dataset = case.subject.about
-    try:
-        mine = context.session.scores(run, dataset)[metric]
-    except NotFinite as error:
-        return case.unmeasured(error, context.diagnose(run))
-    try:
-        theirs = context.session.scores(other, dataset)[metric]
-        found = compare(
-            mine,
-            theirs,
-            tolerance,
-            alpha=context.alpha,
-            family=context.family(case),
-            unit_loss=METRICS[metric].unit_loss,
-        )
-    except ValueError as error:
-        # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
-        cause = f"{metric} on {dataset.name} cannot be judged: {error}"
-        return case.failed(Diagnosis("dataset", cause, "give data on which the reference scores above chance"))
+    parts = session.parts(run, dataset)
+    looks = _looks(context, case, [len(part) for part in parts])
+
+    def paired(part: Dataset, look: Look) -> tuple[Scores, Scores, Comparison]:
+        mine, theirs = session.scores(run, part)[metric], session.scores(other, part)[metric]
+        loss = METRICS[metric].unit_loss
+        found = compare(mine, theirs, tolerance, alpha=look.alpha, family=look.family, unit_loss=loss)
+        return mine, theirs, found
+
+    for part, look in zip(parts[:-1], looks, strict=False):
+        with suppress(ValueError):  # what so few cannot be judged by, all of them may
+            mine, theirs, found = paired(part, look)
+            if found.verdict == "pass":
+                break
+    else:
+        part = dataset
+        try:
+            session.scores(run, dataset)
+        except NotFinite as error:
+            return case.unmeasured(error, context.diagnose(run))
+        try:
+            mine, theirs, found = paired(dataset, looks[-1])
+        except ValueError as error:
+            # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
+            cause = f"{metric} on {dataset.name} cannot be judged: {error}"
+            return case.failed(Diagnosis("dataset", cause, "give data on which the reference scores above chance"))
     message = (
         f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
         f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
@@ -148,8 +174,35 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
         # Between two models, layers differ everywhere.
         diagnose=None if other.model is not run.model else lambda: context.diagnose(run),
         worst=worst,
-        details=_worst_slices(dataset, change),
+        details=_worst_slices(part, change),
+        items=len(dataset) if len(parts) > 1 else None,
     )
+
+
+@dataclass(frozen=True)
+class Look:
+    """How sure a look at some of the items must be.
+
+    Attributes:
+        alpha: Level of the lower end of its interval, which must stay within the tolerance to pass.
+        family: What the level of the upper end is divided by: that end is the same at every look, since only the last
+            one can be red.
+    """
+
+    alpha: float
+    family: float
+
+
+def _looks(context: Context, case: Case, sizes: Sequence[int]) -> list[Look]:
+    """How sure each look must be, for all of them together to err as seldom as one.
+
+    Args:
+        context: What the session judges by.
+        case: What is judged.
+        sizes: How many items each look has, ascending; the last has all.
+    """
+    family = context.family(case)
+    return [Look(alpha, family * alpha / context.alpha) for alpha in levels(context.alpha, tuple(sizes))]
 
 
 def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:
@@ -181,5 +234,6 @@ UPGRADE = Check(
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,
     in_receipts=False,
+    whole=True,
     vocabulary=lambda: METRICS,
 )

@@ -91,7 +91,9 @@ class StoredVectors:
         """How documents are grown: as the combination's reference has their neighbours."""
         reference = combination.reference
         if reference not in self._recipes:
-            embeddings = self._session.run(reference).embeddings
+            run = self._session.run(reference)
+            self._session.encode_more(run, self._session.searched_documents)
+            embeddings = run.embeddings
             try:
                 self._recipes[reference] = Recipe.of(
                     embeddings.normalised[embeddings.rows(self._session.searched_documents)]
@@ -148,9 +150,11 @@ class StoredVectors:
         self._timing = None
 
     def _grown(self, run: Run) -> Searched:
+        session = self._session
+        session.encode_more(run, (*session.searched_documents, *session.searched_queries))
         require_finite(run.embeddings.matrix)
         self._plan.require_searchable(run.embeddings.dim)
-        session, collection, combination = self._session, self.collection, run.combination
+        collection, combination = self.collection, run.combination
         given = self._context.settings.ranges is not None
         documents = grow(
             run.embeddings.matrix[run.embeddings.rows(session.searched_documents)],

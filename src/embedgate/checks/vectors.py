@@ -174,9 +174,7 @@ def mixes(context: Context, case: Case) -> Judgement:
         f"{case.subject.about.about(reference.id)} {scores.value:.2%} of the ten that "
         f"{reference} finds alone, {floor:.2%} is required"
     )
-    return _in_collection(
-        context, case, found, message, lambda: _strangers(run, context.reference_run(case)) or context.diagnose(run)
-    )
+    return _in_collection(context, case, found, message, lambda: _strangers(context, run) or context.diagnose(run))
 
 
 def by_floor(context: Context, case: Case, scores: Scores, floor: float, metric: str = KEPT) -> Comparison:
@@ -239,14 +237,15 @@ def _calibrate_again(context: Context) -> str:
     return f"give data of more texts; then approve ranges by: {context.record_command}"
 
 
-def _strangers(run: Run, reference: Run) -> Diagnosis | None:
-    """That two runs' vectors have nothing to do with each other, where so it is."""
-    cosine = float((run.embeddings.normalised * reference.embeddings.normalised).sum(axis=1).mean())
+def _strangers(context: Context, run: Run) -> Diagnosis | None:
+    """That a run's vectors have nothing to do with its reference's, where so it is."""
+    mine, theirs = context.session.side_by_side(run)
+    cosine = float((mine.normalised * theirs.normalised).sum(axis=1).mean())
     if cosine >= SAME_SPACE:
         return None
     cause = (
         f"queries and documents come from different models: the mean cosine of the same text across "
-        f"{run.combination} and {reference.combination} is {cosine:.3f}"
+        f"{run.combination} and {run.combination.reference} is {cosine:.3f}"
     )
     return Diagnosis("scores", cause, "embed queries and documents with one model; an upgrade embeds everything again")
 

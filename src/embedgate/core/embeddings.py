@@ -52,6 +52,25 @@ class Embeddings:
         """Number of dimensions."""
         return int(self.matrix.shape[1])
 
+    def only(self, inputs: Sequence[Input]) -> Embeddings:
+        """The embeddings of some of the texts; itself where these are all of them, in their order."""
+        if len(inputs) == len(self.inputs) and list(inputs) == self.inputs:
+            return self
+        return Embeddings(inputs, self.matrix[self.rows(inputs)], self.similarity)
+
+    def with_more(self, inputs: Sequence[Input], matrix: npt.NDArray[np.float32], order: Sequence[Input]) -> Embeddings:
+        """The embeddings with those of other texts.
+
+        Args:
+            inputs: The other texts.
+            matrix: Their embeddings, float32 `[n, dim]`.
+            order: All texts there may be, in the order that the embeddings are to have.
+        """
+        rows = {each: row for row, each in enumerate((*self.inputs, *inputs))}
+        kept = [each for each in order if each in rows]
+        both = np.concatenate([self.matrix, np.asarray(matrix, dtype=np.float32)])
+        return Embeddings(kept, both[[rows[each] for each in kept]], self.similarity)
+
     def rows(self, inputs: Sequence[Input]) -> npt.NDArray[np.intp]:
         """Row numbers of texts in their roles."""
         return np.fromiter((self._row[each] for each in inputs), dtype=np.intp, count=len(inputs))

@@ -71,7 +71,8 @@ class Judgement:
         high: Its upper end, which must stay beyond the limit to fail (one-sided, corrected for the family); of `speed`,
             which must stay within the limit to pass.
         limit: The least that is tolerated; of budgets (`speed`, `memory`, `size`), the most.
-        n: Number of items.
+        n: Number of items that decided.
+        items: Number of items there are; None where no part of them might decide.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
         items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
         diagnosis: The layer of the cause, for a failure; why nothing could be judged, for what is `unjudged`.
@@ -93,6 +94,7 @@ class Judgement:
     high: float | None = None
     limit: float | None = None
     n: int | None = None
+    items: int | None = None
     smallest_detectable_loss: float | None = None
     items_needed: int | None = None
     diagnosis: Diagnosis | None = None

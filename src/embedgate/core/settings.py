@@ -81,6 +81,11 @@ class Settings:
     folder: Path = Path()
 
     @property
+    def stops_early(self) -> bool:
+        """Whether a verdict that is certain may be reached on a part of the items."""
+        return self.depth != "nightly"
+
+    @property
     def asks_elsewhere(self) -> bool:
         """Whether what is judged, or judged against, comes from elsewhere than the backends and the host project."""
         return bool(self.candidates or self.shipped or self.reference) or self.model == NO_MODEL

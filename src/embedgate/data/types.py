@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from itertools import chain
-from typing import ClassVar, Literal
+from typing import Any, ClassVar, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -40,6 +40,8 @@ class Dataset(ABC):
     """Texts with labels.
 
     Attributes:
+        by_item: The fields that have an entry per item, where an item can be scored without the others: then a part of
+            the items is a dataset as well. Empty where it cannot, as where documents are ranked or clusters found.
         name: Short name, fit for a file name.
         source: The file, folder, bundled name or hub id it was read from, for messages.
         version: As its card or hub commit says; empty where there is neither.
@@ -50,6 +52,7 @@ class Dataset(ABC):
 
     kind: ClassVar[Kind]
     roles: ClassVar[tuple[str, ...]]
+    by_item: ClassVar[tuple[str, ...]] = ()
     name: str
     source: str
     version: str
@@ -64,6 +67,28 @@ class Dataset(ABC):
     def texts(self) -> tuple[str, ...]:
         """Every unique text, in the order of its first use."""
         return tuple(dict.fromkeys(each.text for each in self.inputs()))
+
+    def part(self, items: Sequence[int]) -> Dataset:
+        """A dataset of some of the items, in the order given; of one whose items cannot be scored alone, itself.
+
+        Args:
+            items: Numbers of the items.
+
+        Raises:
+            DataError: If these items alone cannot be measured, as where all have one grade.
+        """
+        if not self.by_item:
+            return self
+        place = {item: place for place, item in enumerate(items)}
+        slices = {name: tuple(place[row] for row in rows if row in place) for name, rows in self.slices.items()}
+        fields: dict[str, Any] = {name: _taken(getattr(self, name), items) for name in self.by_item}
+        return replace(self, **fields, slices={name: rows for name, rows in slices.items() if rows})
+
+    def inputs_of(self, items: Sequence[int]) -> tuple[Input, ...]:
+        """Every unique text of some of the items, as `inputs`; of a dataset whose items cannot be scored alone, all."""
+        texts = (getattr(self, name) for name in self.by_item)
+        parts = [_taken(values, items) for values in texts if not isinstance(values, np.ndarray)]
+        return _unique(self.roles[0], *parts) if parts else self.inputs()
 
     @abstractmethod
     def __len__(self) -> int:
@@ -86,6 +111,7 @@ class Similarity(Dataset):
 
     kind = "similarity"
     roles = (STS,)
+    by_item = ("first", "second", "grades")
     first: tuple[str, ...]
     second: tuple[str, ...]
     grades: npt.NDArray[np.float64]
@@ -179,6 +205,7 @@ class Triplets(Dataset):
 
     kind = "triplets"
     roles = (PAIR_CLASSIFICATION,)
+    by_item = ("anchors", "positives", "negatives")
     anchors: tuple[str, ...]
     positives: tuple[str, ...]
     negatives: tuple[str, ...]
@@ -193,3 +220,7 @@ class Triplets(Dataset):
 
 def _unique(role: str, *texts: Iterable[str]) -> tuple[Input, ...]:
     return tuple(Input(text, role) for text in dict.fromkeys(chain(*texts)))
+
+
+def _taken(values: Any, items: Sequence[int]) -> Any:
+    return values[list(items)] if isinstance(values, np.ndarray) else tuple(values[item] for item in items)

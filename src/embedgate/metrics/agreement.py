@@ -15,7 +15,12 @@ FEWEST_TEXTS = 3
 
 
 def evaluate(
-    candidate: Matrix, reference: Matrix, seed: int = 0, cap: int = 2000, similarity: Similarity = COSINE
+    candidate: Matrix,
+    reference: Matrix,
+    seed: int = 0,
+    cap: int = 2000,
+    similarity: Similarity = COSINE,
+    rows: npt.NDArray[np.intp] | None = None,
 ) -> dict[str, Scores]:
     """How near a combination's embeddings stay to the reference's.
 
@@ -25,11 +30,12 @@ def evaluate(
         seed: What the texts whose neighbours are looked up are drawn from, where there are more than `cap`.
         cap: The most texts whose neighbours are looked up; each among all `n` texts.
         similarity: How the model compares them; it decides which texts are neighbours.
+        rows: Which texts to compare; None for all. Their neighbours are looked up among all.
 
     Returns:
-        `cosine_mean`, `cosine_p01` and `cosine_min` of the cosine of each text's two embeddings, items float64 `[n]`;
-        `top10_overlap`, per text the share of its ten nearest other texts in the reference that are among its ten
-        nearest in the combination, and `neighbour_rank_correlation`, per text Spearman's correlation of the two
+        `cosine_mean`, `cosine_p01` and `cosine_min` of the cosine of each compared text's two embeddings, items float64
+        `[n]`; `top10_overlap`, per text the share of its ten nearest other texts in the reference that are among its
+        ten nearest in the combination, and `neighbour_rank_correlation`, per text Spearman's correlation of the two
         similarities to its 50 nearest texts in the reference, items float64 `[min(n, cap)]`. Both look at fewer
         neighbours where there are fewer texts.
 
@@ -46,9 +52,10 @@ def evaluate(
         raise ValueError(f"{texts} texts have no neighbours to compare; {FEWEST_TEXTS} are the fewest")
     require_finite(candidate, "embeddings")
     require_finite(reference, "reference embeddings")
-    rows = np.arange(texts)
-    if texts > cap:
-        rows = np.sort(np.random.default_rng(seed).choice(texts, cap, replace=False))
+    compared = np.arange(texts) if rows is None else np.sort(rows)
+    rows = compared
+    if len(rows) > cap:
+        rows = np.sort(np.random.default_rng(seed).choice(rows, cap, replace=False))
     overlap, correlation = [], []
     pairs = zip(*(similarities(arm[rows], arm, similarity) for arm in (reference, candidate)), strict=True)
     for (queries, wanted), (_, got) in pairs:
@@ -61,7 +68,8 @@ def evaluate(
                 np.take_along_axis(wanted, neighbours, axis=1), np.take_along_axis(got, neighbours, axis=1)
             )
         )
-    unit = [arm if similarity is COSINE else normalised(arm) for arm in (candidate, reference)]
+    arms = (candidate[compared], reference[compared])
+    unit = [arm if similarity is COSINE else normalised(arm) for arm in arms]
     cosines = np.einsum("ij,ij->i", unit[0].astype(np.float64), unit[1].astype(np.float64))
     return {
         "cosine_mean": mean_of(cosines),

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from embedgate.core.embeddings import Embeddings
-from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS
+from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
 from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
 from embedgate.metrics import LENGTH_KEPT, Scores, agreement, clustering, ordering, retrieval, similarity, triplets
 from embedgate.sentences import Case
@@ -37,17 +37,24 @@ def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
     raise TypeError(f"no metric knows the dataset type {type(dataset).__name__}")
 
 
-def measure_agreement(candidate: Embeddings, reference: Embeddings, *, lengths: bool) -> dict[str, Scores]:
+def measure_agreement(
+    candidate: Embeddings, reference: Embeddings, *, lengths: bool, sample: Sequence[Input] | None = None
+) -> dict[str, Scores]:
     """Scores of the comparison with the reference over all texts both have, by name.
 
     Args:
         candidate: The combination's embeddings.
         reference: The reference's.
         lengths: Whether to compare their lengths as well: the model does not normalise.
+        sample: The texts to compare, whose neighbours are looked up among all; None for all.
     """
-    found = agreement.evaluate(candidate.at(reference.inputs), reference.compared, similarity=reference.similarity)
+    rows = None if sample is None else reference.rows(sample)
+    found = agreement.evaluate(
+        candidate.at(reference.inputs), reference.compared, similarity=reference.similarity, rows=rows
+    )
     if lengths:
-        found[LENGTH_KEPT] = agreement.lengths(candidate.matrix[candidate.rows(reference.inputs)], reference.matrix)
+        compared = reference.inputs if sample is None else sample
+        found[LENGTH_KEPT] = agreement.lengths(*(arm.matrix[arm.rows(compared)] for arm in (candidate, reference)))
     return found
 
 

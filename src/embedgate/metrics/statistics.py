@@ -139,7 +139,7 @@ def compare(
     tolerance: float,
     *,
     alpha: float,
-    family: int = 1,
+    family: float = 1,
     unit_loss: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -203,7 +203,7 @@ def compare_floor(
     *,
     metric: str,
     alpha: float,
-    family: int = 1,
+    family: float = 1,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Comparison:
@@ -319,7 +319,7 @@ def _quantile_interval(scores: Scores, quantile: float, alpha_low: float, alpha_
     return Interval(-1.0 if low is None else low, 1.0 if high is None else high)
 
 
-def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: int) -> Comparison:
+def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: float) -> Comparison:
     from scipy.stats import norm
 
     n = len(scores.items)
@@ -351,7 +351,7 @@ def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> I
     return Interval(float(low), float(high))
 
 
-def _compare_share(scores: Scores, floor: float, alpha: float, family: int) -> Comparison:
+def _compare_share(scores: Scores, floor: float, alpha: float, family: float) -> Comparison:
     n, share = len(scores.items), scores.value
     ends = _share_interval(scores.items, alpha, alpha / family)
     wrong = (1 - share) + 1 / n  # one more, so that none at all does not claim certainty
@@ -396,7 +396,7 @@ def _verdict(ends: Interval, limit: float) -> Verdict:
     return "pass" if ends.low >= limit else "fail" if ends.high < limit else "inconclusive"
 
 
-def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alpha: float, family: int) -> int | None:
+def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alpha: float, family: float) -> int | None:
     """At how many items the interval's end would meet the limit, all else as observed.
 
     Args:

@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,6 +35,7 @@ from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
+from embedgate.runtime.portions import Portions
 from embedgate.runtime.recording import keeping, record
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
@@ -59,7 +60,8 @@ class Run:
     Attributes:
         model: The model.
         combination: The combination.
-        embeddings: Embeddings of every unique text and role of the session.
+        embeddings: Embeddings of every unique text and role of the session; where a part of them may decide, of those
+            that were needed by now.
         evidence: What really ran.
         build_seconds: Wall time from the model folder to a ready encoder.
         encode_seconds: Wall time of encoding them.
@@ -92,6 +94,8 @@ class Session:
     Args:
         plan: What was asked for, and on which data.
         progress: Called with a short line at each long step.
+        early: The combinations that a part of the texts may decide about: the others are encoded when needed.
+        searched: The combinations whose stored vectors are searched; None for all.
 
     Attributes:
         plan: What was asked for.
@@ -102,7 +106,14 @@ class Session:
         recorded: How many answers were recorded, by the file.
     """
 
-    def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        progress: Callable[[str], None] = lambda _: None,
+        *,
+        early: Collection[Combination] = (),
+        searched: Collection[Combination] | None = None,
+    ) -> None:
         settings = plan.settings
         self.plan = plan
         self.progress = progress
@@ -118,13 +129,15 @@ class Session:
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+        self._early = frozenset(early)
+        self._searched = None if searched is None else frozenset(searched)
         self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
         self._runs: dict[Key, Run | GateError] = {}
         self._built: dict[Key, Run] = {}
-        self._scores: dict[Key, dict[str, dict[str, Scores]]] = {}
-        self._agreement: dict[Key, dict[str, Scores]] = {}
+        self._scores: dict[Key, dict[tuple[str, int], dict[str, Scores]]] = {}
+        self._agreement: dict[Key, dict[int, dict[str, Scores]]] = {}
         self._order: dict[Key, dict[str, Scores]] = {}
         self._golden: dict[Key, Golden] = {}
         self._generated: dict[Key, dict[Input, FloatArray]] = {}
@@ -157,12 +170,32 @@ class Session:
         return gpu.versions()
 
     @cached_property
-    def inputs(self) -> tuple[Input, ...]:
+    def judged(self) -> tuple[Input, ...]:
         """Every unique text and role of the datasets, longest first, so that batches hold texts of like length."""
         unique = dict.fromkeys(each for dataset in self.plan.datasets for each in dataset.inputs())
-        if self.plan.collection is not None and not self.plan.search_unavailable:
-            unique.update(dict.fromkeys((*self.searched_documents, *self.searched_queries)))
         return tuple(sorted(unique, key=lambda each: len(each.text), reverse=True))
+
+    @cached_property
+    def inputs(self) -> tuple[Input, ...]:
+        """As `judged`, with those of the collection that is searched: of a model with prompts, these are others."""
+        if self.plan.collection is None or self.plan.search_unavailable:
+            return self.judged
+        unique = dict.fromkeys((*self.judged, *self.searched_documents, *self.searched_queries))
+        return tuple(sorted(unique, key=lambda each: len(each.text), reverse=True))
+
+    def _at_first(self, combination: Combination, model: Model) -> tuple[Input, ...]:
+        """The texts that are encoded at first: all, or what must be there where a part of them may decide."""
+        if model is self.plan.model and self.stops_early(combination):
+            return self._first
+        searches = self._searched is None or combination in self._searched
+        # What is recorded must serve any check; and whoever judges by records has no more than these.
+        keeps = self.plan.recording(combination) is not None or not self.plan.is_live(combination)
+        return self.inputs if searches or keeps else self.judged
+
+    @cached_property
+    def _first(self) -> tuple[Input, ...]:
+        first = set(self.portions.first)
+        return tuple(each for each in self.judged if each in first)
 
     @cached_property
     def searched_documents(self) -> tuple[Input, ...]:
@@ -181,15 +214,35 @@ class Session:
         return tuple(each if each.role in same else Input(each.text, role) for each in inputs)
 
     @cached_property
-    def encoding_order(self) -> tuple[int, ...]:
-        """Which of `inputs` is encoded when: a seed of one's own shuffles texts of like length among the batches.
+    def portions(self) -> Portions:
+        """The parts of the datasets that may decide."""
+        return Portions(self.plan.datasets, self.plan.settings.seed or 0)
+
+    def stops_early(self, combination: Combination) -> bool:
+        """Whether a part of the texts may decide about a combination of the model to gate."""
+        return combination in self._early
+
+    def parts(self, run: Run, dataset: Dataset) -> tuple[Dataset, ...]:
+        """The parts of a dataset that may decide about a run, each within the next; the last is the dataset itself."""
+        return self.portions.of(dataset) if self.stops_early(run.combination) else (dataset,)
+
+    def samples(self, run: Run) -> tuple[tuple[Input, ...] | None, ...]:
+        """The texts over which a run may be compared with its reference, each within the next; None for all."""
+        return (*self.portions.samples[:-1], None) if self.stops_early(run.combination) else (None,)
+
+    def is_whole(self, run: Run) -> bool:
+        """Whether a run has encoded all texts of the datasets."""
+        return run.combination not in self._early or all(each in run.embeddings for each in self.judged)
+
+    def _encoding_order(self, inputs: Sequence[Input]) -> tuple[int, ...]:
+        """Which of the texts is encoded when: a seed of one's own shuffles texts of like length among the batches.
 
         What is measured keeps the order of `inputs`, and so the sample of them whose neighbours are looked up.
         """
-        rows = list(range(len(self.inputs)))
+        rows = list(range(len(inputs)))
         if self.plan.settings.seed:
             random.Random(self.plan.settings.seed).shuffle(rows)
-        return tuple(sorted(rows, key=lambda row: len(self.inputs[row].text), reverse=True))
+        return tuple(sorted(rows, key=lambda row: len(inputs[row].text), reverse=True))
 
     @property
     def ordered(self) -> tuple[Input, ...]:
@@ -310,23 +363,57 @@ class Session:
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
-        known = self._scores.setdefault(run.key, {})
-        if dataset.name not in known:
-            known[dataset.name] = measure(dataset, run.embeddings)
-        return known[dataset.name]
+        known, key = self._scores.setdefault(run.key, {}), (dataset.name, len(dataset))
+        if key not in known:
+            self.encode_more(run, dataset.inputs())
+            known[key] = measure(dataset, run.embeddings)
+        return known[key]
 
-    def agreement(self, run: Run) -> dict[str, Scores]:
-        """A run's agreement with the reference of its device over all texts, by metric, measured once.
+    def agreement(self, run: Run, sample: Sequence[Input] | None = None) -> dict[str, Scores]:
+        """A run's agreement with the reference of its device, by metric, measured once.
+
+        Args:
+            run: The run.
+            sample: The texts to compare, whose neighbours are looked up among all that the run has encoded by then;
+                None for all texts, where a part of them may decide, too.
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
-        if run.key not in self._agreement:
-            reference = self.run(run.combination.reference, run.model)
-            self._agreement[run.key] = measure_agreement(
-                run.embeddings, reference.embeddings, lengths=not run.model.normalises
-            )
-        return self._agreement[run.key]
+        known, key = self._agreement.setdefault(run.key, {}), len(sample or ())
+        if key not in known:
+            self.encode_more(run, self.judged if sample is None else sample)
+            mine, theirs = self.side_by_side(run)
+            known[key] = measure_agreement(mine, theirs, lengths=not run.model.normalises, sample=sample)
+        return known[key]
+
+    def side_by_side(self, run: Run) -> tuple[Embeddings, Embeddings]:
+        """A run's embeddings and its reference's, of the datasets' texts that both have."""
+        mine, theirs = run.embeddings, self.run(run.combination.reference, run.model).embeddings
+        both = [each for each in theirs.inputs if each in mine and each in self._among_judged]
+        return mine.only(both), theirs.only(both)
+
+    @cached_property
+    def _among_judged(self) -> frozenset[Input]:
+        return frozenset(self.judged)
+
+    def encode_more(self, run: Run, inputs: Sequence[Input]) -> None:
+        """Encodes those of the texts that a run has not encoded yet, and its reference neither.
+
+        Raises:
+            GateError: If they cannot be encoded.
+        """
+        missing = [each for each in inputs if each not in run.embeddings]
+        if not missing or run.model is not self.plan.model or not self.plan.is_live(run.combination):
+            return
+        if not run.combination.is_reference:
+            self.encode_more(self.run(run.combination.reference, run.model), inputs)
+        label = f"{run.combination}"
+        encoder, started = self.encoder(run), time.perf_counter()
+        matrix = self._encode_all(encoder, run.model, missing, label)
+        run.encode_seconds += time.perf_counter() - started
+        run.embeddings = run.embeddings.with_more(missing, matrix, self.inputs)
+        self.progress(f"{label}: encoded {len(missing)} texts more, {len(run.embeddings)} in all")
 
     def order(self, run: Run) -> dict[str, Scores]:
         """A run's scores of the order of similarities of the approved set of generated sentences, measured once.
@@ -367,7 +454,7 @@ class Session:
 
     def has_measured(self, run: Run) -> bool:
         """Whether anything has been measured of a run's embeddings."""
-        return bool(self._scores.get(run.key)) or run.key in self._agreement
+        return bool(self._scores.get(run.key)) or bool(self._agreement.get(run.key))
 
     def embed(self, run: Run, inputs: Sequence[Input]) -> FloatArray:
         """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session and role.
@@ -446,9 +533,12 @@ class Session:
             started = time.perf_counter()
             encoder = self.pool.open(model, combination)
             built = time.perf_counter()
-            if inputs is None:
-                inputs = self.inputs if encoder.inputs is None else encoder.inputs
-            with keeping(self, combination, model, encoder) if inputs is self.inputs else nullcontext(encoder) as asked:
+            if inputs is None and encoder.inputs is not None:
+                inputs = encoder.inputs
+            elif inputs is None:
+                inputs = self._at_first(combination, model)
+            keeps = inputs is self.inputs and self.plan.recording(combination) is not None
+            with keeping(self, combination, model, encoder) if keeps else nullcontext(encoder) as asked:
                 matrix = self._encode_all(asked, model, inputs, label)
             encoded = time.perf_counter()
             evidence = encoder.evidence()
@@ -484,7 +574,7 @@ class Session:
     def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
         if not inputs:  # of recorded answers, of which no text is known to be there
             return np.empty((0, 0), np.float32)
-        rows = self.encoding_order if inputs is self.inputs else range(len(inputs))
+        rows = self._encoding_order(inputs)
         encoded = self._encoding.of(encoder, model, [inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
