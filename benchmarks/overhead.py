@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from embedgate import encoders
-from embedgate.runtime.subprocess import FreshProcess
+from embedgate.runtime.subprocess import FreshProcesses, Worker
 
 ROUNDS = 10
 JOB = ("suites", "-m", "cpu", "-q", "-p", "no:cacheprovider")
@@ -68,7 +68,7 @@ def main_job(arguments: list[str]) -> None:
         return encoder
 
     encoders.build = building(build_timed)
-    FreshProcess._ask = fresh(FreshProcess._ask)
+    FreshProcesses._open, Worker._answer = fresh(FreshProcesses._open), fresh(Worker._answer)
     started = time.perf_counter()
     pytest.main(arguments)
     wall = time.perf_counter() - started

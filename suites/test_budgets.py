@@ -5,16 +5,16 @@ import pytest
 pytestmark = pytest.mark.budget
 
 
-@pytest.mark.gate("speed")
-def test_keeps_its_speed(benchmark, uphold):
-    """Its share of the reference's time, both timed in turns, for batches of several sizes and lengths."""
-    uphold(benchmark=benchmark)
-
-
 @pytest.mark.gate("memory")
 def test_keeps_its_memory(uphold):
     """Memory once loaded and at its peak in a fresh process, and none that stays with every batch."""
     uphold()
+
+
+@pytest.mark.gate("speed")
+def test_keeps_its_speed(benchmark, uphold):
+    """Its share of the reference's time, both timed in turns, for batches of several sizes and lengths."""
+    uphold(benchmark=benchmark)
 
 
 @pytest.mark.gate("products")

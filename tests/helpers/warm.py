@@ -1,7 +1,7 @@
 """Python that has imported torch already, for tests that start processes: they call it instead of `sys.executable`.
 
 Importing torch and Sentence Transformers takes a process some ten seconds. A server imports them once. For each call
-of the command it forks a process, which gets the arguments, folder, environment and streams of the call. The command
+of the command it forks a process, which gets the arguments, folder, environment, streams and other handles of the call. The command
 passes signals on, and ends as the process does. Linux alone has all that this needs.
 
 Two things differ from a process of its own: functions registered with `atexit` do not run, and what Python or a library
@@ -12,6 +12,7 @@ reads from the environment when it starts is the server's. A test of either star
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import runpy
@@ -40,11 +41,18 @@ def told(**how):
         sys.exit(ENDED)
     return int.from_bytes(said, "big", **how)
 
+def inherited(number):
+    try:
+        return os.get_inheritable(number)
+    except OSError:
+        return False
+
+handles = [0, 1, 2, *(n for n in map(int, os.listdir("/proc/self/fd")) if n > 2 and inherited(n))]
 server = socket.socket(socket.AF_UNIX)
-call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ)]).encode()
+call = json.dumps([sys.argv[1:], os.getcwd(), dict(os.environ), handles]).encode()
 try:
     server.connect({place!r})
-    socket.send_fds(server, [len(call).to_bytes(8, "big")], [0, 1, 2])
+    socket.send_fds(server, [len(call).to_bytes(8, "big")], handles)
     server.sendall(call)
     process = told()
 except OSError:
@@ -107,13 +115,17 @@ def _serve(listener: socket.socket, command: str) -> None:
 def _answer(connection: socket.socket) -> None:
     """Forks the process that was called, and tells how it ended; returns in neither."""
     signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    size, streams, *_ = socket.recv_fds(connection, 8, 3)
+    size, streams, *_ = socket.recv_fds(connection, 8, 250)
     with connection.makefile("rb") as said:
-        arguments, folder, environment = json.loads(said.read(int.from_bytes(size, "big")))
+        arguments, folder, environment, numbers = json.loads(said.read(int.from_bytes(size, "big")))
     process = os.fork()
     if process == 0:
         connection.close()
-        for number, stream in enumerate(streams):
+        # Above all numbers, so that none is overwritten before it is in its place.
+        spare = [fcntl.fcntl(stream, fcntl.F_DUPFD, max(numbers) + 1) for stream in streams]
+        for stream in {*streams}.difference(numbers):
+            os.close(stream)
+        for number, stream in zip(numbers, spare, strict=True):
             os.dup2(stream, number)
             os.close(stream)
         status = _become(arguments, folder, environment)

@@ -6,6 +6,7 @@ import json
 import mmap
 import re
 import sys
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from itertools import cycle
 from pathlib import Path
@@ -20,18 +21,20 @@ from embedgate.approved.baseline import Approved, Entry, Key, Provenance
 from embedgate.checks import Case, Context, Subject
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.budgets import ELSEWHERE
-from embedgate.checks.speed import SPEED, fresh_process
+from embedgate.checks.speed import SPEED, fresh_processes
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BaselineError, BuildError
+from embedgate.core.errors import BaselineError, GateError
 from embedgate.encoders import Evidence, custom
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint, timing
 from embedgate.performance.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.performance.host import Watch
-from embedgate.performance.paired import TO_RECORD
+from embedgate.performance.paired import TO_RECORD, Blocks
+from embedgate.performance.timing import Timing
 from embedgate.performance.workloads import LATENCY, WORKLOADS, workloads
 from embedgate.plugin import noise
 from embedgate.runtime.pool import EncoderPool
+from embedgate.runtime.subprocess import Arms, FreshProcesses
 
 ACME = Combination.parse("acme-int8-cpu")
 BATCH_32, BATCH_8 = "batch_32_medium", "batch_8_short"
@@ -39,12 +42,9 @@ MB = 10**6
 
 
 class Acme:
-    """An encoder that takes no time of its own: the tests' clock asks it what a call took."""
-
-    last = 0.0
+    """An encoder that takes no time of its own: a fresh process asks it what a call takes."""
 
     def encode(self, texts, batch_size=32):
-        Acme.last = Acme.cost(len(texts))
         return np.ones((len(texts), 384), dtype=np.float32)
 
     @staticmethod
@@ -56,13 +56,6 @@ class Acme:
 
 
 Acme.shown = Evidence("cpu", 1, 60 * MB, {"int8": 36}, "acme 1", artefact_bytes=61 * MB)
-
-
-class Still(Bare):
-    """A reference that costs the tests no time; on their clock, each of its calls takes a second."""
-
-    def encode(self, texts, batch_size=32):
-        return None
 
 
 class Benchmark:
@@ -80,24 +73,32 @@ class Benchmark:
 
 
 class Fresh:
-    """A fresh process, in which nothing is slower unless a test says so."""
+    """Fresh processes: the first times what Acme takes; in another one nothing is slower unless a test says so."""
 
-    def __init__(self, rows=None, footprints=()):
+    def __init__(self, rows=None, footprints=(), other_threads=None):
         self._rows = rows or (lambda load: 0.4)
         self._footprints = list(footprints)
-        self.asked = 0
+        self._other_threads = other_threads
+        self.others = 0
 
-    def rows(self, combination, asked):
-        self.asked += 1
-        return {name: [self._row(name) for _ in range(32)] for name in asked}
+    def arms(self, combination, load):
+        blocks = Blocks(lambda: [1.0 for _ in load.calls], lambda: [Acme.cost(len(call)) for call in load.calls])
+        return Arms(blocks, 1, self._other_threads, 0.1)
+
+    def footprint(self, combination):
+        return self._footprints.pop(0) if len(self._footprints) > 1 else self._footprints[0]
+
+    @contextmanager
+    def another(self, combination):
+        self.others += 1
+        yield SimpleNamespace(
+            rows=lambda asked: {name: [self._row(name) for _ in range(32)] for name in asked},
+            footprint=lambda: self.footprint(combination),
+        )
 
     def _row(self, load):
         calls, each = len(WORKLOADS[load].calls), self._rows(load)
         return (1.0 * calls, each * calls, each * calls, 1.0 * calls)
-
-    def footprint(self, combination):
-        self.asked += 1
-        return self._footprints.pop(0) if len(self._footprints) > 1 else self._footprints[0]
 
 
 @pytest.fixture(scope="module")
@@ -111,17 +112,6 @@ def context(context_with, few, minilm):
 @pytest.fixture
 def speeds(monkeypatch):
     """Sets what the candidate's calls take, of the one second that the reference's take: `(texts) -> seconds`."""
-
-    def clock_of(device):
-        def seconds(call):
-            Acme.last = 0.0
-            call()
-            return Acme.last or 1.0
-
-        return seconds
-
-    monkeypatch.setattr(timing, "clock_of", clock_of)
-    monkeypatch.setattr(timing.Timing, "tokenise_seconds", lambda self, load: 0.1)
 
     def set_cost(cost):
         monkeypatch.setattr(Acme, "cost", staticmethod(cost))
@@ -167,20 +157,15 @@ def budgets(context):
             entry = Entry(Key(combination.id, dataset, metric, sha256_of(name)), value, min(value, high), high, 64, 1)
             return Approved(entry, "cpu" if inherited else profile_name, inherited, was, Path("a.json"))
 
-        def timed(role, *asked):
-            return session.pool.timed(role, *asked) if role == "candidate" else Still()
-
         settings = replace(context.settings, update=update, profile=profile_name, invocation=())
         made = Context(replace(context.plan, settings=settings), families={"time": 44})
         machine = replace(session.machine, gpu=now)
-        made.__dict__["session"] = Changed(
-            session, pool=Changed(session.pool, timed=timed), machine_of=lambda combination: machine
-        )
+        made.__dict__["session"] = Changed(session, machine_of=lambda combination: machine)
         context.kept = {}
         made.provide(
             Approvals, SimpleNamespace(find=find, keep=lambda entry: context.kept.update({entry.key.metric: entry}))
         )
-        made.provide(fresh_process, fresh or Fresh())
+        made.provide(fresh_processes, fresh or Fresh())
         return Asked(made)
 
     return make
@@ -230,7 +215,7 @@ class TestSpeed:
         found = budgets(APPROVED, fresh).speed(ACME, BATCH_32, Benchmark())
         assert found.verdict == "pass"
         assert "takes 0.400 of the reference's time for batches of 32, medium" in found.message
-        assert (found.n, fresh.asked) == (8, 0)
+        assert (found.n, fresh.others) == (8, 0)
 
     def test_a_sleep_of_12_percent_is_red_in_every_workload(self, budgets, speeds):
         speeds(lambda texts: 0.4 * 1.12)
@@ -242,7 +227,7 @@ class TestSpeed:
             assert "0.400 approved" in found.message
             assert found.diagnosis.layer == "time"
             assert "pytest --gate-update" in found.diagnosis.next_step
-            assert "in a fresh process" in found.details[0]
+            assert "in another fresh process" in found.details[0]
 
     def test_a_slowdown_at_batch_1_alone_is_red_there_and_nowhere_else(self, budgets, speeds):
         speeds(lambda texts: 0.48 if texts == 1 else 0.4)
@@ -250,19 +235,19 @@ class TestSpeed:
         verdicts = {load.id: checks.speed(ACME, load.id, Benchmark()).verdict for load in workloads("ci")}
         assert verdicts == {load.id: "fail" if load.id == LATENCY else "pass" for load in workloads("ci")}
 
-    def test_what_a_fresh_process_does_not_confirm_is_not_red(self, budgets, speeds):
+    def test_what_another_process_does_not_confirm_is_not_red(self, budgets, speeds):
         speeds(lambda texts: 0.5)
         found = budgets(APPROVED, Fresh(lambda load: 0.4)).speed(ACME, BATCH_32, Benchmark())
         assert found.verdict == "inconclusive"
         assert not found.unjudged
-        assert "in a fresh process does not confirm that it is slower" in found.message
+        assert "in another fresh process does not confirm that it is slower" in found.message
 
-    def test_what_a_fresh_process_leaves_open_is_not_red(self, budgets, speeds):
+    def test_what_another_process_leaves_open_is_not_red(self, budgets, speeds):
         speeds(lambda texts: 0.5)
         ratios = cycle([0.3, 0.6])
         found = budgets(APPROVED, Fresh(lambda load: next(ratios))).speed(ACME, BATCH_32, Benchmark())
         assert found.verdict == "inconclusive"
-        assert "0.300 to 0.600 in a fresh process does not confirm that it is slower" in found.message
+        assert "0.300 to 0.600 in another fresh process does not confirm that it is slower" in found.message
 
     def test_the_slack_is_beyond_the_upper_end_of_what_was_approved(self, budgets, speeds):
         speeds(lambda texts: 0.43)
@@ -347,7 +332,7 @@ class TestSpeed:
         checks = budgets({}, fresh, update=True)
         for load in workloads("ci"):
             assert checks.speed(ACME, load.id, Benchmark()).verdict == "pass"
-        assert fresh.asked == 1
+        assert fresh.others == 1
         entry = recorded(context, f"time_{BATCH_32}")
         assert (entry.low, entry.high) == (pytest.approx(0.4), pytest.approx(0.44))
         assert entry.value == pytest.approx(np.sqrt(0.4 * 0.44))
@@ -387,9 +372,13 @@ class TestSpeed:
         assert latency == {name: pytest.approx(400) for name in ("p50", "p50_at_most", "p95", "p95_at_most")}
 
     def test_a_host_projects_encoder_with_threads_of_its_own_is_told_of(self, context, budgets, speeds, monkeypatch):
+        found = budgets({}, Fresh(other_threads=64)).speed(ACME, BATCH_32, Benchmark())
+        assert any("it says that it ran with 64 threads, the reference with 1" in note for note in found.details)
+        times = Timing(context.session.pool)
+        monkeypatch.setattr(Acme, "shown", replace(Acme.shown, threads=times.threads))
+        assert times.other_threads(ACME) is None
         monkeypatch.setattr(Acme, "shown", replace(Acme.shown, threads=64))
-        found = budgets({}).speed(ACME, BATCH_32, Benchmark())
-        assert any("it says that it ran with 64 threads" in note for note in found.details)
+        assert times.other_threads(ACME) == 64
 
 
 SMALL = Footprint(70 * MB, 100 * MB, 0, None, 1.0, 0.5, 0.1)
@@ -400,7 +389,7 @@ class TestMemory:
     def test_what_was_approved_is_green(self, context, budgets):
         fresh = Fresh(footprints=[SMALL])
         found = budgets(WITHIN, fresh).memory(ACME)
-        assert (found.verdict, fresh.asked) == ("pass", 1)
+        assert (found.verdict, fresh.others) == ("pass", 0)
         assert found.message == "70.0 MB once loaded, 1.2 times its weights; 100.0 MB at its peak (batches of 32, long)"
         assert context.session.run(ACME).footprint.loaded == 70 * MB
 
@@ -649,6 +638,7 @@ def clock_of(device):
 timing.clock_of = clock_of
 
 from embedgate.runtime.pool import EncoderPool
+from embedgate.runtime.subprocess import Arms, FreshProcesses
 
 class Still:
     def encode_as(self, role, texts, batch_size=32):
@@ -732,7 +722,7 @@ class TestFreshProcess:
         slow.stdout.fnmatch_lines(
             [
                 "*takes 0.560 of the reference's time for batches of 32, medium, its budget is 0.520*",
-                "*interval 0.560 to 0.560, and 0.560 to 0.560 in a fresh process*",
+                "*interval 0.560 to 0.560, and 0.560 to 0.560 in another fresh process*",
             ]
         )
         again = project.runpytest_inprocess(*common, "--gate-update", "--gate-reason", "slower", *where)
@@ -754,14 +744,13 @@ class TestFreshProcess:
         )
         assert "passed" not in found.stdout.str()
 
-    def test_a_combination_that_no_conftest_at_the_root_adds_is_told(self, project):
+    @pytest.mark.parametrize("forks", [True, False])
+    def test_a_combination_that_no_conftest_at_the_root_adds_is_told(self, project, forks):
         project.makeconftest("")
-        request = project.path / "request.json"
-        request.write_text(json.dumps({"what": "footprint", "combination": "acme-int8-cpu"}))
-        assert project.runpytest_inprocess(f"--gate-fresh={request}").ret == 0
-        answer = json.loads(request.with_suffix(".answer").read_text())
-        assert answer["cause"] == "acme-int8-cpu is not known in a fresh process"
-        assert "conftest.py" in answer["action"]
+        known = pytest.raises(GateError, match="acme-int8-cpu is not known in a fresh process")
+        with closing(FreshProcesses((), project.path, forks)) as fresh, known as told:
+            fresh.footprint(ACME)
+        assert "conftest.py" in told.value.action
 
     def test_without_pytest_benchmark_speed_is_not_measured_and_red_under_strict(self, project, few):
         project.makeconftest(CONFTEST)
@@ -773,14 +762,6 @@ class TestFreshProcess:
         strict = project.runpytest_inprocess(*arguments, "--gate-strict")
         strict.assert_outcomes(failed=4)
         strict.stdout.fnmatch_lines(["*not measured for batches of 32, medium*"])
-
-
-def test_a_fresh_process_that_cannot_be_started_says_why(tmp_path, monkeypatch):
-    from embedgate.runtime.subprocess import FreshProcess
-
-    monkeypatch.setattr(sys, "executable", str(tmp_path / "python"))
-    with pytest.raises(BuildError, match="no fresh process could be started"):
-        FreshProcess((), tmp_path).footprint(ACME)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells mappings apart")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gc
-import json
 import re
 import weakref
 from types import SimpleNamespace
@@ -15,7 +14,6 @@ import torch
 from helpers import stub_devices
 from helpers.stub_devices import Stub
 
-from embedgate.checks.speed import Turns
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, ResourceError
 from embedgate.core.roles import Input
@@ -23,8 +21,9 @@ from embedgate.encoders import gpu
 from embedgate.encoders.registry import Registry
 from embedgate.performance import footprint
 from embedgate.runtime import resources
-from embedgate.runtime import subprocess as fresh
 from embedgate.runtime.guard import Guard
+from embedgate.runtime.messages import FootprintOf
+from embedgate.runtime.worker import Measuring
 
 CPU, FP32, FP16, BF16 = map(
     Combination.parse, ("torch-bf16-cpu", "torch-fp32-cuda", "torch-fp16-cuda", "torch-bf16-cuda")
@@ -314,9 +313,10 @@ def test_while_being_timed_it_is_an_error_and_both_arms_are_closed(context, cuda
     monkeypatch.setattr(timing, "clock_of", lambda device: lambda call: float(len(call())))
     before = len(alive())
     load = next(iter(timing_workloads().values()))
-    found.of(Turns).timing.blocks(FP16, load)
+    times = timing.Timing(found.session.pool)
+    times.blocks(FP16, load)
     assert len(alive()) == before + 2
-    blocks = found.of(Turns).timing.blocks(FP16, load)
+    blocks = times.blocks(FP16, load)
     monkeypatch.setattr(Greedy, "raises", {FP16: TORCH})
     with pytest.raises(ResourceError, match="ran out of the GPU's memory while encoding"):
         blocks.take(1)
@@ -407,21 +407,15 @@ class TestContext:
         assert session.run(BF16).combination == BF16
 
 
-def test_a_fresh_process_tells_it_too(tmp_path, monkeypatch):
+def test_a_fresh_process_tells_it_too(monkeypatch):
     def measure(session, combination):
         raise BuildError(f"{combination} could not be built: OutOfMemoryError: CUDA out of memory.") from TORCH
 
     monkeypatch.setattr(footprint, "measure", measure)
-    monkeypatch.setattr(
-        "embedgate.runtime.session.Session",
-        lambda _: SimpleNamespace(plan=SimpleNamespace(registry=Registry()), pool=None, close=lambda: None),
-    )
-    request = tmp_path / "request.json"
-    request.write_text(json.dumps({"what": "footprint", "combination": FP16.id}))
-    fresh.answer(None, request)
-    found = json.loads(request.with_suffix(".answer").read_text())
-    assert found["cause"] == "torch-fp16-cuda ran out of the GPU's memory while being measured in a fresh process"
-    assert "lower --gate-batch-size" in found["action"]
+    session = SimpleNamespace(plan=SimpleNamespace(registry=Registry()), pool=None)
+    found = Measuring(session).answer(FootprintOf(FP16.id))
+    assert found.cause == "torch-fp16-cuda ran out of the GPU's memory while being measured in a fresh process"
+    assert "lower --gate-batch-size" in found.action
 
 
 @pytest.mark.parametrize(

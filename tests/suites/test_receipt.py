@@ -76,7 +76,7 @@ def pytest_gate_combinations(registry):
 if "PRETEND_GPU" in os.environ:
     from embedgate import encoders
     from embedgate.performance.footprint import Footprint
-    from embedgate.runtime.subprocess import FreshProcess
+    from embedgate.runtime.subprocess import FreshProcesses
 
     build = encoders.build
 
@@ -89,7 +89,7 @@ if "PRETEND_GPU" in os.environ:
 
     encoders.build = pretend
     encoders.unavailable = lambda *_: None
-    FreshProcess.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
+    FreshProcesses.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
 '''
 WORDS = "sea dog sun ice oak fig bus jar pen owl elm fox gem hut ink kit log map net oar".split()
 

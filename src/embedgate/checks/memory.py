@@ -9,14 +9,14 @@ from embedgate.approved.baseline import Entry, Key
 from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.check import Case, Check, local, local_candidates
 from embedgate.checks.context import Context
-from embedgate.checks.speed import fresh_process
+from embedgate.checks.speed import fresh_processes
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.judgement import megabytes as mb
 from embedgate.encoders.evidence import promised
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint
-from embedgate.performance.footprint import BATCH, PEAK_WORKLOAD
+from embedgate.performance.footprint import BATCH, PEAK_WORKLOAD, Footprint
 
 # Memory that stays after every batch counts as a leak from this share of the bytes of a batch's own embeddings.
 LEAK = 0.25
@@ -42,7 +42,7 @@ TELL = "give it evidence() (docs/add-a-backend.md)"
 
 def memory(context: Context, case: Case) -> Judgement:
     """Whether a combination stays within its memory in a fresh process, and keeps none with every batch."""
-    run, fresh = context.run(case), context.of(fresh_process)
+    run, fresh = context.run(case), context.of(fresh_processes)
     found = run.footprint = fresh.footprint(case.combination)
     weights = run.evidence.weight_bytes
     times = f", {found.loaded / weights:.1f} times its weights" if weights else ""
@@ -50,16 +50,18 @@ def memory(context: Context, case: Case) -> Judgement:
     if found.device_peak is not None:
         shown += f"; {mb(found.device_peak)} of the GPU's"
     shown = "; ".join((shown, *found.notes))
+
+    def anew() -> Footprint:
+        with fresh.another(case.combination) as worker:
+            return worker.footprint()
+
     largest = LEAK * BATCH * run.embeddings.dim * 4
     if found.growth > largest:
-        kept = min(found.growth, fresh.footprint(case.combination).growth)
+        kept = min(found.growth, anew().growth)
         if kept > largest:
             cause = f"keeps {kept / 1e3:.0f} kB of memory with every batch of {BATCH} new texts"
             step = "look for what holds on to texts, tensors or embeddings after encode returns"
             return case.failed(Diagnosis("memory", cause, step), value=float(kept), limit=largest, details=(shown,))
-
-    def anew(name: str) -> float:
-        return float(getattr(fresh.footprint(case.combination), name))
 
     def advice(excess: float) -> str:
         if weights and excess > 0.8 * weights:
@@ -70,7 +72,9 @@ def memory(context: Context, case: Case) -> Judgement:
         Measured(name, f"memory_{name}", label, getattr(found, name), NOISE_BYTES[name])
         for name, label in MEMORY.items()
     ]
-    return _within(context, case, "memory", footprint.sha256(), measured, shown, advice, anew)
+    return _within(
+        context, case, "memory", footprint.sha256(), measured, shown, advice, lambda name: float(getattr(anew(), name))
+    )
 
 
 def size(context: Context, case: Case) -> Judgement:

@@ -29,10 +29,10 @@ from embedgate.performance.paired import (
     ratios,
     reference_seconds,
 )
-from embedgate.performance.timing import Timing, figures_of
+from embedgate.performance.timing import figures_of, spare_threads
 from embedgate.performance.workloads import USUAL, WORKLOADS, Workload, workloads
 from embedgate.runtime.plan import Plan
-from embedgate.runtime.subprocess import FreshProcess
+from embedgate.runtime.subprocess import FreshProcesses
 
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
@@ -42,31 +42,25 @@ DISABLED = (
 )
 
 
-class Turns:
-    """The turns that a session times: here, and again in fresh processes.
-
-    Attributes:
-        timing: Builds and times both arms in this process.
-        fresh: Measures in a process of its own.
-    """
+class SecondTurns:
+    """The turns that are recorded beside those of the first process: each combination's in another one."""
 
     def __init__(self, context: Context) -> None:
         self._context = context
-        self.timing = Timing(context.session.pool)
-        self.fresh = context.of(fresh_process)
-        self._recorded: dict[Combination, dict[str, list[Row]]] = {}
+        self._known: dict[Combination, dict[str, list[Row]]] = {}
 
-    def to_record(self, combination: Combination, levels: Levels) -> dict[str, list[Row]]:
-        """Turns of every workload in one fresh process, which is asked once."""
-        if combination not in self._recorded:
+    def of(self, combination: Combination, levels: Levels) -> dict[str, list[Row]]:
+        """Turns of every workload, measured once."""
+        if combination not in self._known:
             asked = {load.id: Aim(None, levels) for load in workloads(self._context.settings.depth)}
-            self._recorded[combination] = self.fresh.rows(combination, asked)
-        return self._recorded[combination]
+            with self._context.of(fresh_processes).another(combination) as worker:
+                self._known[combination] = worker.rows(asked)
+        return self._known[combination]
 
 
-def fresh_process(context: Context) -> FreshProcess:
-    """Measures in a fresh process, which is called as this one was."""
-    return FreshProcess(context.settings.invocation, context.settings.folder)
+def fresh_processes(context: Context) -> FreshProcesses:
+    """Measures in fresh processes, which are called as this one was."""
+    return FreshProcesses(context.settings.invocation, context.settings.folder)
 
 
 def timed(_: Plan) -> Iterable[Subject]:
@@ -104,13 +98,14 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         return case.untrusted(error)
     first, levels = budgets[0], _levels(context, case)
     aim = aim_at(first.limit, levels, records=updates)
-    turns, watch = context.of(Turns), Watch()
-    blocks = turns.timing.blocks(combination, load)
+    fresh = context.of(fresh_processes)
+    arms = fresh.arms(combination, load)
+    blocks, watch = arms.blocks, Watch(beside=arms.pid)
     found = compare(blocks, aim, benchmark=benchmark)
     notes = watch.notes(reference_seconds(blocks.rows))
-    if (threads := turns.timing.other_threads(combination)) is not None:
-        notes = (*notes, f"it says that it ran with {threads} threads, the reference with {turns.timing.threads}")
-    figures = figures_of(load, blocks, found, turns.timing, notes)
+    if arms.other_threads is not None:
+        notes = (*notes, f"it says that it ran with {arms.other_threads} threads, the reference with {arms.threads}")
+    figures = figures_of(load, blocks, found, arms.threads, arms.tokenise_seconds, notes)
     run.speed[load.id] = figures
     benchmark.extra_info.update(to_plain(figures))
     judged = measured(
@@ -124,7 +119,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         reference="reference",
     )
     if updates:
-        rows = turns.to_record(combination, levels)[load.id]
+        rows = context.of(SecondTurns).of(combination, levels)[load.id]
         for budget in budgets:
             key = Key(combination.id, BUDGET, budget.metric, load.sha256)
             # Between two processes, a ratio differs by more than within one.
@@ -137,7 +132,8 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
 
     def hold(budget: TimeBudget) -> Judgement:
         def again() -> npt.NDArray[np.float64]:
-            rows = turns.fresh.rows(combination, {load.id: Aim(budget.limit, levels)})
+            with fresh.another(combination) as worker:
+                rows = worker.rows({load.id: Aim(budget.limit, levels)})
             return budget.values(rows[load.id])
 
         return held(
@@ -146,7 +142,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
             budget.values(blocks.rows),
             again,
             levels=levels,
-            where="in a fresh process",
+            where="in another fresh process",
             step="profile its encode",
             record=context.record_command,
             remembers="or does it remember texts? The same ones are timed again and again",
@@ -169,7 +165,7 @@ def _levels(context: Context, case: Case) -> Levels:
 
 def _budgets(context: Context, combination: Combination, load: Workload) -> list[TimeBudget]:
     """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
-    slack, threads = context.tolerances.slack(combination, load.slack), context.of(Turns).timing.threads
+    slack, threads = context.tolerances.slack(combination, load.slack), spare_threads(context.session.threads)
     name, calls = f"{load.id}_threads_{threads}", len(load.calls)
     kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
         (f"time_{name}", f"takes {{}} of the reference's time for {load}", ratios)

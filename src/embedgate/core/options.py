@@ -419,7 +419,7 @@ OPTIONS = (
         without="the user's cache folder",
         path=_names_file,
     ),
-    Option(name=FRESH_OPTION.removeprefix(_PREFIX), about="", metavar="FILE", ini=False),
+    Option(name=FRESH_OPTION.removeprefix(_PREFIX), about="", metavar="PIPE", ini=False),
 )
 
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 
-# The option that makes of pytest a fresh process to measure in: the file that says what, see
-# `embedgate.runtime.subprocess`.
+# The option that makes of pytest a fresh process to measure in: what it is to be, and its end of the pipe, see
+# `embedgate.runtime.worker`.
 FRESH_OPTION = "--gate-fresh"
 
 

@@ -18,7 +18,7 @@ import math
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -63,12 +63,14 @@ class Blocks:
         rows: The seconds of each turn of each block so far: `[block][reference, candidate, candidate, reference]`.
         calls: The seconds of each call of the candidate's second turn of each block, and of the reference's that follow
             one of its own: those that find their own weights in the caches.
+        elsewhere: Whether turns run in another process, which keeps them undisturbed itself.
     """
 
     reference: Turn
     candidate: Turn
     rows: list[Row] = field(default_factory=list)
     calls: dict[str, list[float]] = field(default_factory=lambda: {"reference": [], "candidate": []})
+    elsewhere: bool = False
     _open: list[Sequence[float]] = field(default_factory=list)
 
     def before(self) -> None:
@@ -96,7 +98,7 @@ class Blocks:
 
     def take(self, blocks: int, benchmark: Benchmark | None = None) -> None:
         """Takes that many blocks more, the candidate's turns timed by pytest-benchmark as well where it is given."""
-        with _undisturbed():
+        with nullcontext() if self.elsewhere else undisturbed():
             if benchmark is not None:
                 benchmark.pedantic(self.turn, setup=self.before, teardown=self.after, rounds=2 * blocks)
                 return
@@ -244,11 +246,16 @@ def upper_end(values: npt.ArrayLike, level: float) -> float:
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """Keeps Python's collector and tracers out of turns: the first would hit one arm with what both have left."""
+def undisturbed(*, collect: bool = True) -> Iterator[None]:
+    """Keeps Python's collector and tracers out of turns: the first would hit one arm with what both have left.
+
+    Args:
+        collect: Whether garbage is collected before.
+    """
     was_on = gc.isenabled()
     tracing, profiling = sys.gettrace(), sys.getprofile()
-    gc.collect()
+    if collect:
+        gc.collect()
     gc.disable()
     sys.settrace(None)
     sys.setprofile(None)

@@ -126,18 +126,28 @@ class Timing:
         return min(found)
 
 
-def figures_of(load: Workload, blocks: Blocks, found: Ratio, timing: Timing, notes: Sequence[str]) -> SpeedFigures:
-    """Returns the figures that were measured of a workload."""
+def figures_of(
+    load: Workload, blocks: Blocks, found: Ratio, threads: int, tokenise: float | None, notes: Sequence[str]
+) -> SpeedFigures:
+    """Returns the figures that were measured of a workload.
+
+    Args:
+        load: The workload.
+        blocks: Its turns.
+        found: The ratio they came to.
+        threads: Threads of both arms.
+        tokenise: Seconds that tokenising the texts of a turn takes; None where that is not known.
+        notes: What disturbed them.
+    """
     mine = float(np.median(candidate_seconds(blocks.rows)))
     theirs = float(np.median(reference_seconds(blocks.rows)))
-    tokenise = timing.tokenise_seconds(load)
     latency = {arm: _latency(calls) if load.id == LATENCY else None for arm, calls in blocks.calls.items()}
     return SpeedFigures(
         ratio=found.median,
         low=found.low,
         high=found.high if math.isfinite(found.high) else None,
         blocks=found.blocks,
-        threads=timing.threads,
+        threads=threads,
         texts_per_second=load.texts / mine,
         reference_texts_per_second=load.texts / theirs,
         ms_per_text=1e3 * mine / load.texts,

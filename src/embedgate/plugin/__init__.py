@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -78,9 +77,9 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     try:
         with _misuse():
             if request is not None:
-                from embedgate.runtime.subprocess import answer
+                from embedgate.runtime.worker import answer
 
-                answer(bench.plan, Path(request))
+                answer(bench.plan, request)
             else:
                 from embedgate.plugin.noise import tell
 

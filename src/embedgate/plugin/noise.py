@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
@@ -21,7 +22,7 @@ from embedgate.performance.paired import LOOKS, TO_RECORD, Aim, Levels, Row, rat
 from embedgate.performance.timing import spare_threads
 from embedgate.performance.workloads import WORKLOADS, workloads
 from embedgate.runtime.plan import Plan
-from embedgate.runtime.subprocess import FreshProcess
+from embedgate.runtime.subprocess import FreshProcesses
 
 PROCESSES = 5
 # How many standard deviations between processes a slack covers, and the least there is.
@@ -90,20 +91,21 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
     loads = workloads(settings.depth)
     asked = plan.encoding if settings.combinations else (plan.combinations[0].reference,)
     levels = Levels.of(tolerances.alpha, len(loads) * len(asked))
-    fresh = FreshProcess(settings.invocation, settings.folder)
     watch = Watch()
     console = Console(width=120)
     proposed: dict[str, float] = {}
-    for combination in asked:
-        processes = []
-        for number in range(1, PROCESSES + 1):
-            progress(f"{combination}: process {number} of {PROCESSES}")
-            processes.append(fresh.rows(combination, {load.id: Aim(None, levels) for load in loads}))
-        found = {load.id: Noise.of([rows[load.id] for rows in processes]) for load in loads}
-        console.print(_table(combination, found, tolerances, levels))
-        for name, noise in found.items():
-            kind = WORKLOADS[name].slack
-            proposed[kind] = max(proposed.get(kind, 0.0), noise.slack)
+    with closing(FreshProcesses(settings.invocation, settings.folder)) as fresh:
+        for combination in asked:
+            processes = []
+            for number in range(1, PROCESSES + 1):
+                progress(f"{combination}: process {number} of {PROCESSES}")
+                with fresh.another(combination) as worker:
+                    processes.append(worker.rows({load.id: Aim(None, levels) for load in loads}))
+            found = {load.id: Noise.of([rows[load.id] for rows in processes]) for load in loads}
+            console.print(_table(combination, found, tolerances, levels))
+            for name, noise in found.items():
+                kind = WORKLOADS[name].slack
+                proposed[kind] = max(proposed.get(kind, 0.0), noise.slack)
     for note in watch.notes():
         console.print(note, style="yellow")
     threads = counted(spare_threads(settings.threads or default_threads()), "thread")

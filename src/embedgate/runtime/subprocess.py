@@ -1,169 +1,358 @@
-"""Measures in a fresh process: pytest once more with the same arguments, which measures instead of testing.
+"""Measures in fresh processes, one for each combination: what a session has done before, and keeps, disturbs nothing.
 
-Conftests and plugins are loaded as in the process that asks, so a host project's own combinations are there as well.
+Where the system can fork (Linux), one process imports what all need, once in a session, and each fresh process is a
+copy of it. Elsewhere, and for what computes on a GPU, each is started anew. `embedgate.runtime.worker` is what runs
+inside.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from multiprocessing import Pipe, reduction
+from multiprocessing.connection import Connection
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar
+from typing import IO, Any, TypeVar
 
 import msgspec
 
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError, GateError, one_line
-from embedgate.core.files import read_json, to_json, write_whole
+from embedgate.core.errors import BuildError, GateError
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.performance.footprint import Footprint
-from embedgate.performance.paired import Aim, Row
-from embedgate.performance.workloads import WORKLOADS
-from embedgate.runtime import resources
-
-if TYPE_CHECKING:
-    from embedgate.runtime.plan import Plan
-    from embedgate.runtime.session import Session
+from embedgate.performance.paired import Aim, Blocks, Row
+from embedgate.performance.workloads import Workload
+from embedgate.runtime.messages import Answer, Arm, ArmsBuilt, ArmsOf, FootprintOf, Request, RowsOf, TurnOf
+from embedgate.runtime.worker import ALONE, END, FORK, FORKS, READY, WORKER, kill
 
 # For starting and building, and again for each workload.
 TIMEOUT_SECONDS = 600
-ALONE = "run this combination alone; it may need more memory or time than there is"
-
+# What a process may take to release what it holds.
+ENDING_SECONDS = 10
+CAN_FORK = sys.platform == "linux"
 
 T = TypeVar("T")
 
 
-class _Request(msgspec.Struct):
-    what: Literal["footprint", "rows"]
-    combination: str
-    workloads: dict[str, Aim] = {}
-
-
-class _Answer(msgspec.Struct, Generic[T]):
-    """The result that was found; or what prevented it, and what to do."""
-
-    found: T | None = None
-    cause: str = ""
-    action: str = ""
-
-
-@dataclass(frozen=True)
-class FreshProcess:
-    """Starts a process for each measurement.
+@dataclass
+class _Process:
+    """A process that was started, and the pipe to it.
 
     Attributes:
-        arguments: What pytest was called with.
-        folder: Where it was called.
+        pid: Its number.
+        pipe: This end of the pipe.
+        log: What it prints.
+        wait: Waits until it has ended; its exit status, or less than zero where a signal killed it.
+        leave: Waits a while for it to end by itself, where closing its end of the pipe is not the last that it does.
     """
 
-    arguments: Sequence[str]
-    folder: Path
+    pid: int
+    pipe: Connection
+    log: IO[bytes]
+    wait: Callable[[], int]
+    leave: Callable[[], object] = lambda: None
 
-    def footprint(self, combination: Combination) -> Footprint:
-        """Memory and cold start of a combination.
+    def said(self) -> str:
+        """The line that tells an error, or else the last one."""
+        self.log.seek(0)
+        printed = self.log.read().decode("utf-8", errors="replace")
+        lines = [line.strip() for line in printed.splitlines() if line.strip()]
+        told = [line for line in lines if "error:" in line.lower() and "usage:" not in line]
+        return (told or lines or ["it printed nothing"])[-1]
+
+    def end(self) -> None:
+        """Has it release what it holds, and ends it."""
+        with suppress(OSError, EOFError):
+            self.pipe.send_bytes(END)
+            if self.pipe.poll(ENDING_SECONDS):
+                self.pipe.recv_bytes()  # raises, since the other end is closed
+        self.leave()
+        self.kill()
+
+    def kill(self) -> int:
+        """Ends it at once; its exit status."""
+        with suppress(OSError):
+            self.pipe.close()
+        kill(self.pid)
+        status = self.wait()
+        self.log.close()
+        return status
+
+
+class Worker:
+    """A fresh process that serves one combination.
+
+    Args:
+        combination: The combination.
+        process: The process.
+
+    Attributes:
+        pid: Its number.
+        used: Whether it has measured anything.
+        closed: Whether it has ended.
+    """
+
+    def __init__(self, combination: Combination, process: _Process) -> None:
+        self.combination = combination
+        self.pid = process.pid
+        self.used = False
+        self.closed = False
+        self._process = process
+
+    def footprint(self) -> Footprint:
+        """Memory and cold start of the combination; to be asked before anything else.
 
         Raises:
             GateError: If it cannot be measured.
         """
-        return self._ask(_Request("footprint", combination.id), Footprint)
+        return self._ask(FootprintOf(self.combination.id), Footprint)
 
-    def rows(self, combination: Combination, workloads: Mapping[str, Aim]) -> dict[str, list[Row]]:
-        """Turns of a combination and its reference, as in `embedgate.performance.paired.Blocks.rows`, by workload.
+    def rows(self, workloads: Mapping[str, Aim]) -> dict[str, list[Row]]:
+        """Turns of the combination and its reference, by workload.
 
         Args:
-            combination: The combination.
             workloads: By the id of a workload, what is asked about it.
 
         Raises:
             GateError: If it cannot be measured.
         """
-        return self._ask(_Request("rows", combination.id, dict(workloads)), dict[str, list[Row]])
+        request = RowsOf(self.combination.id, dict(workloads))
+        return self._ask(request, dict[str, list[Row]], 1 + len(workloads))
 
-    def _ask(self, request: _Request, form: type[T]) -> T:
-        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
-            file = Path(folder) / "request.json"
-            write_whole(file, to_json(msgspec.to_builtins(request)).encode())
-            # First, since whatever comes after a `--` of the user's is a path.
-            command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={file}", *self.arguments]
-            timeout = TIMEOUT_SECONDS * (1 + len(request.workloads))
-            try:
-                done = subprocess.run(
-                    command,
-                    cwd=self.folder,
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    encoding="utf-8",
-                    errors="replace",
-                    timeout=timeout,
-                    check=False,
-                )
-            except subprocess.TimeoutExpired as error:
-                raise BuildError(
-                    f"{request.combination} took more than {timeout // 60} minutes in a fresh process", ALONE
-                ) from error
-            except OSError as error:
-                raise BuildError(f"no fresh process could be started: {error}") from error
-            answer: type[_Answer[T]] = _Answer[form]  # type: ignore[valid-type]
-            found = read_json(file.with_suffix(".answer"), answer, BuildError, ALONE)
-            if found is None:
-                how = f"was killed by signal {-done.returncode}" if done.returncode < 0 else "ended without an answer"
-                said = _error_of(done.stderr) or _error_of(done.stdout) or "it printed nothing"
-                raise BuildError(f"the fresh process of {request.combination} {how}: {said}", ALONE)
-        if found.found is None:
-            raise GateError(found.cause, found.action)
-        return found.found
+    def arms(self, load: Workload) -> Arms:
+        """The combination and its reference, built and warm, to take turns on a workload.
+
+        Raises:
+            GateError: If one of them cannot be built or does not encode.
+        """
+        built = self._ask(ArmsOf(self.combination.id, load.id), ArmsBuilt, 2)
+        blocks = Blocks(lambda: self._turn("reference"), lambda: self._turn("candidate"), elsewhere=True)
+        return Arms(blocks, built.threads, built.other_threads, built.tokenise_seconds, self.pid)
+
+    def close(self) -> None:
+        """Ends it."""
+        if not self.closed:
+            self.closed = True
+            self._process.end()
+
+    def _turn(self, arm: Arm) -> list[float]:
+        return self._ask(TurnOf(arm), list[float])
+
+    def _ask(self, request: Request, form: type[T], times: int = 1) -> T:
+        self.used = True
+        try:
+            answer: Answer[T] = msgspec.json.decode(self._answer(request, TIMEOUT_SECONDS * times), type=Answer[form])  # type: ignore[valid-type]
+            if answer.found is None:
+                raise GateError(answer.cause, answer.action)
+        except GateError:
+            self.close()  # what it has built is of no known state
+            raise
+        except BaseException:  # what it would still say belongs to nothing that is asked later
+            self._kill()
+            raise
+        return answer.found
+
+    def _answer(self, request: Request, timeout: float) -> bytes:
+        process = self._process
+        try:
+            process.pipe.send_bytes(msgspec.json.encode(request))
+            if process.pipe.poll(timeout):
+                return process.pipe.recv_bytes()
+        except (EOFError, OSError) as error:
+            raise self._ended() from error
+        self._kill()
+        raise BuildError(f"{self.combination} took more than {timeout // 60:.0f} minutes in a fresh process", ALONE)
+
+    def _ended(self) -> BuildError:
+        said = self._process.said()
+        return died(self.combination, self._kill(), said)
+
+    def _kill(self) -> int:
+        self.closed = True
+        return self._process.kill()
 
 
-def answer(plan: Plan, file: Path) -> None:
-    """Does the work of a fresh process: measures as asked, and writes the answer beside the request."""
-    from embedgate.runtime.session import Session
+@dataclass(frozen=True)
+class Arms:
+    """A combination and its reference in a fresh process, built and warm.
 
-    request = read_json(file, _Request, GateError)
-    if request is None:
-        raise GateError(
-            f"there is no request at {file}", f"leave {FRESH_OPTION} to embedgate, which starts itself by it"
-        )
-    session = Session(plan)
+    Attributes:
+        blocks: Takes their turns.
+        threads: Threads that both were built with.
+        other_threads: Threads that the candidate tells of, where it was to have others; else None.
+        tokenise_seconds: What tokenising the texts of a turn takes; None where the model's tokenizer is not known.
+        pid: The process, whose time is this session's own.
+    """
+
+    blocks: Blocks
+    threads: int
+    other_threads: int | None = None
+    tokenise_seconds: float | None = None
+    pid: int | None = None
+
+
+@dataclass
+class FreshProcesses:
+    """The fresh processes of a session, of which one is kept: the one that serves the combination at hand.
+
+    Attributes:
+        arguments: What pytest was called with.
+        folder: Where it was called.
+        forks: Whether processes are copies of one that was started before, where nothing speaks against it.
+    """
+
+    arguments: Sequence[str]
+    folder: Path
+    forks: bool = CAN_FORK
+    _kept: Worker | None = field(default=None, init=False)
+    _source: _Process | None = field(default=None, init=False)
+
+    def footprint(self, combination: Combination) -> Footprint:
+        """Memory and cold start of a combination, in a process that has built nothing before.
+
+        Raises:
+            GateError: If it cannot be measured.
+        """
+        return self._of(combination, unused=True).footprint()
+
+    def arms(self, combination: Combination, load: Workload) -> Arms:
+        """A combination and its reference, built and warm, to take turns on a workload.
+
+        Raises:
+            GateError: If one of them cannot be built or does not encode.
+        """
+        return self._of(combination).arms(load)
+
+    @contextmanager
+    def another(self, combination: Combination) -> Iterator[Worker]:
+        """A process that shares nothing with the one that is kept, and ends with the context.
+
+        Raises:
+            GateError: If none can be started.
+        """
+        worker = self._open(combination)
+        try:
+            yield worker
+        finally:
+            worker.close()
+
+    def close(self) -> None:
+        """Ends all of them."""
+        if self._kept is not None:
+            self._kept.close()
+        if self._source is not None:
+            self._source.end()
+        self._kept = self._source = None
+
+    def _of(self, combination: Combination, *, unused: bool = False) -> Worker:
+        kept = self._kept
+        if kept is not None and kept.combination == combination and not kept.closed and not (unused and kept.used):
+            return kept
+        if kept is not None:
+            kept.close()
+        self._kept = None  # where no other can be opened, either
+        self._kept = self._open(combination)
+        return self._kept
+
+    def _open(self, combination: Combination) -> Worker:
+        if self.forks and combination.device != "cuda":
+            process = self._forked(combination)
+            if process is not None:
+                return Worker(combination, process)
+        process = self._started(WORKER, combination)
+        _first_word(process, combination)
+        return Worker(combination, process)
+
+    def _forked(self, combination: Combination) -> _Process | None:
+        """A copy of the process that forks, which is started where there is none; None where it had better not."""
+        if self._source is None:
+            source = self._started(FORKS, combination)
+            if _first_word(source, combination) != READY:
+                self.forks = False
+                source.kill()
+                return None
+            self._source = source
+        source, log = self._source, _log()
+        mine, theirs = Pipe()
+        try:
+            source.pipe.send_bytes(FORK)
+            for handle in (theirs.fileno(), log.fileno()):
+                reduction.send_handle(source.pipe, handle, source.pid)
+            pid = int(source.pipe.recv_bytes())
+        except (EOFError, OSError) as error:
+            self._source = None
+            said = source.said()
+            raise died(combination, source.kill(), said) from error
+        finally:
+            theirs.close()
+
+        def wait() -> int:
+            with suppress(EOFError, OSError):
+                source.pipe.send_bytes(str(pid).encode())
+                return int(source.pipe.recv_bytes())
+            return -1  # it ended with the process that forked it
+
+        process = _Process(pid, mine, log, wait)
+        _first_word(process, combination)
+        return process
+
+    def _started(self, kind: str, combination: Combination) -> _Process:
+        """Pytest once more, with the same arguments."""
+        mine, theirs = Pipe()
+        log = _log()
+        handle = theirs.fileno()
+        # First, since whatever comes after a `--` of the user's is a path.
+        command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={kind}:{handle}", *self.arguments]
+        given: dict[str, Any] = {"pass_fds": [handle], "start_new_session": True}
+        if os.name == "nt":
+            os.set_handle_inheritable(handle, True)  # type: ignore[attr-defined]
+            given = {"close_fds": False}
+        try:
+            started = subprocess.Popen(
+                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **given
+            )
+        except OSError as error:
+            mine.close()
+            raise BuildError(f"no fresh process could be started: {error}") from error
+        finally:
+            theirs.close()
+
+        def leave() -> None:
+            with suppress(subprocess.TimeoutExpired):
+                started.wait(ENDING_SECONDS)
+
+        return _Process(started.pid, mine, log, started.wait, leave)
+
+
+def _log() -> IO[bytes]:
+    """A file for what a process prints, gone once it is closed."""
+    return tempfile.TemporaryFile()
+
+
+def _first_word(process: _Process, combination: Combination) -> bytes:
+    """What a process says once it is ready."""
     try:
-        found = _Answer(_measure(session, request))
-    except Exception as error:
-        found = _trouble(error, request.combination)
-    finally:
-        session.close()
-    write_whole(file.with_suffix(".answer"), to_json(msgspec.to_builtins(found)).encode())
+        if process.pipe.poll(TIMEOUT_SECONDS):
+            return process.pipe.recv_bytes()
+    except (EOFError, OSError) as error:
+        said = process.said()
+        raise died(combination, process.kill(), said) from error
+    process.kill()
+    raise BuildError(f"{combination} took more than {TIMEOUT_SECONDS // 60} minutes in a fresh process", ALONE)
 
 
-def _trouble(error: Exception, id_: str) -> _Answer[Any]:
-    """Makes an answer of what went wrong; memory that ran out is told as such."""
-    told: GateError | None = resources.told(error, Combination.parse(id_), "being measured in a fresh process")
-    if told is None:
-        known = error if isinstance(error, GateError) else None
-        told = known or GateError(f"{id_} failed in a fresh process: {one_line(error)}", ALONE)
-    return _Answer(None, told.cause, told.action)
+def died(combination: Combination, status: int, said: str) -> BuildError:
+    """The error of a process that ended early.
 
-
-def _measure(session: Session, request: _Request) -> Any:
-    combination = session.plan.registry.find(request.combination)
-    if combination is None:
-        raise GateError(
-            f"{request.combination} is not known in a fresh process",
-            "add it in the conftest.py of the folder that pytest is called in, or in a plugin",
-        )
-    if request.what == "footprint":
-        from embedgate.performance.footprint import measure
-
-        return measure(session.pool, combination)
-    from embedgate.performance.timing import Timing
-
-    timing = Timing(session.pool)
-    return {name: timing.rows(combination, WORKLOADS[name], aim) for name, aim in request.workloads.items()}
-
-
-def _error_of(output: str) -> str:
-    """The line that tells an error, or else the last one."""
-    lines = [line.strip() for line in output.splitlines() if line.strip()]
-    told = [line for line in lines if "error:" in line.lower() and "usage:" not in line]
-    return (told or lines or [""])[-1]
+    Args:
+        combination: What it was to measure.
+        status: Its exit status; less than zero where a signal killed it.
+        said: The last that it printed.
+    """
+    how = f"was killed by signal {-status}" if status < 0 else "ended without an answer"
+    return BuildError(f"the fresh process of {combination} {how}: {said}", ALONE)
