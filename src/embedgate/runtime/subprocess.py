@@ -35,6 +35,8 @@ TIMEOUT_SECONDS = 600
 # What a process may take to release what it holds.
 ENDING_SECONDS = 10
 CAN_FORK = sys.platform == "linux"
+# Keeps the allocator of pyarrow, which transformers imports, from starting a thread as it is imported: it needs none.
+WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 
 T = TypeVar("T")
 
@@ -308,13 +310,14 @@ class FreshProcesses:
         handle = theirs.fileno()
         # First, since whatever comes after a `--` of the user's is a path.
         command = [sys.executable, "-m", "pytest", f"{FRESH_OPTION}={kind}:{handle}", *self.arguments]
+        environment = {**(WITHOUT_THREADS if kind == FORKS else {}), **os.environ}
         given: dict[str, Any] = {"pass_fds": [handle], "start_new_session": True}
         if os.name == "nt":
             os.set_handle_inheritable(handle, True)  # type: ignore[attr-defined]
             given = {"close_fds": False}
         try:
             started = subprocess.Popen(
-                command, cwd=self.folder, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **given
+                command, cwd=self.folder, env=environment, stdin=subprocess.DEVNULL, stdout=log, stderr=log, **given
             )
         except OSError as error:
             mine.close()
