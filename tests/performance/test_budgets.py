@@ -529,10 +529,12 @@ def test_growth_is_the_least_of_the_spans_of_new_texts_of_known_shapes():
         readings = iter(reading for kept in kept_in_span for reading in (0, kept * BATCHES))
         return growth_per_batch(Encoder(), texts, lambda: next(readings))
 
-    assert growth(9000, 8000, 1000, 0, 1000) == 0
+    assert growth(0, 0, 2000, 1000, 5000) == 1000
     assert len(set(encoded)) == len(encoded) == BATCH * BATCHES * (SETTLING + SPANS)
     assert {tuple(sorted(text.split())) for text in encoded} == {tuple(sorted(text.split())) for text in texts}
-    assert growth(0, 0, 2000, 1000, 5000) == 1000
+    encoded.clear()
+    assert growth(0, 8000, 1000, 0) == 0
+    assert len(encoded) == BATCH * BATCHES * (SETTLING + 2), "once nothing stays in a span, nothing stays in every one"
 
 
 def test_the_peak_is_of_this_process_and_not_of_the_one_that_started_it(project):

@@ -133,6 +133,8 @@ def measure(bench: Workbench, combination: Combination) -> Footprint:
 def growth_per_batch(encoder: Encoder, texts: Sequence[str], memory: Callable[[], int] | None = None) -> int:
     """Bytes that stay after every batch: the least over a few spans, since an allocator grows in one and not in all.
 
+    It ends with the first span in which nothing stays, once memory has settled: no other could make it less.
+
     Args:
         encoder: Encodes.
         texts: What batches are made of, `BATCH * BATCHES` of them.
@@ -146,6 +148,8 @@ def growth_per_batch(encoder: Encoder, texts: Sequence[str], memory: Callable[[]
             batch = [_reordered(text, span) for text in texts[start : start + BATCH]]
             encoder.encode(batch, batch_size=BATCH)
         found.append((memory() - before) // BATCHES)
+        if span >= SETTLING and found[-1] <= 0:
+            break
     return max(0, min(found[SETTLING:]))
 
 
