@@ -63,7 +63,14 @@ def row(draw: Callable[..., Arms], n: int, loss: float, unit_loss: float | None)
             if comparison.verdict in verdicts:
                 verdicts[comparison.verdict] += 1
     shares = (f"{verdicts[each] / SESSIONS:.1%}" for each in ("pass", "fail") for verdicts in (found, once))
-    return [draw.__name__.replace("_", " "), str(n), f"{loss:.0%}", *shares, f"{np.mean(used):.0%}", f"{median(used):.0%}"]
+    return [
+        draw.__name__.replace("_", " "),
+        str(n),
+        f"{loss:.0%}",
+        *shares,
+        f"{np.mean(used):.0%}",
+        f"{median(used):.0%}",
+    ]
 
 
 def simulate() -> None:
@@ -74,7 +81,9 @@ def simulate() -> None:
             for loss in LOSSES:
                 table.add_row(*row(draw, n, loss, unit_loss))
     console = Console(width=120)
-    console.print(f"tolerance {TOLERANCE:.0%}, alpha {ALPHA:.0%}, family of {FAMILY}, {SESSIONS} sessions, {DRAWS} draws")
+    console.print(
+        f"tolerance {TOLERANCE:.0%}, alpha {ALPHA:.0%}, family of {FAMILY}, {SESSIONS} sessions, {DRAWS} draws"
+    )
     console.print(table)
 
 

@@ -18,9 +18,11 @@ import embedgate
 from embedgate.approved import baseline as store_module
 from embedgate.approved import store as stores
 from embedgate.approved.baseline import BaselineStore, Change, Entry, Found, Key, Provenance, format_changes, read
+from embedgate.approved.sessions import ApprovedSession
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import machine_id, profile, this_machine
 from embedgate.core.model import Model
+from embedgate.performance.probe import Probe
 
 AMX = profile("cpu-x86_64-amx")
 CPU = profile("cpu")
@@ -195,6 +197,64 @@ def test_the_committed_files_are_read_and_written_alike() -> None:
         baseline = read(file)
         assert baseline is not None
         assert store_module.render(baseline) == file.read_text("utf-8")
+
+
+PROBE = Probe(1, 140.0, bf16=4.2, fp16=None, int8=7.4, small=115.0, gain=1.0)
+PROBED = dataclasses.replace(PROVENANCE, probe=PROBE)
+
+
+def session(value: float, *before: ApprovedSession) -> Entry:
+    sessions = (*before, ApprovedSession(0, value))
+    return dataclasses.replace(entry(value, metric="time_x", dataset="budget"), sessions=sessions)
+
+
+def test_sessions_come_back_with_what_their_machines_compute(store: BaselineStore) -> None:
+    update(store, session(1 / 3), provenance=PROBED)
+    first = found(store).find(INT8, "budget", "time_x")
+    assert first.entry.sessions == (ApprovedSession(1, 0.333333),)
+    other = dataclasses.replace(PROBED, probe=dataclasses.replace(PROBE, bf16=4.4))
+    update(store, session(0.35, *first.entry.sessions), provenance=other, reason="another day")
+    second = found(store).find(INT8, "budget", "time_x")
+    assert second.entry.sessions == (ApprovedSession(1, 0.333333), ApprovedSession(2, 0.35))
+    assert [probe.bf16 for probe in second.probes] == [4.2, 4.4]
+    file = found(store).file
+    assert '"sessions": [[1, 0.333333], [2, 0.35]]}' in file.read_text("utf-8")
+    assert '"schema": 2' in file.read_text("utf-8")
+    assert store_module.render(read(file)) == file.read_text("utf-8")
+
+
+def test_a_file_from_before_sessions_were_kept_is_read_and_stays_as_it_is(store: BaselineStore) -> None:
+    update(store, entry(0.1), entry(0.4, metric="time_x", dataset="budget"))
+    before = found(store).file.read_text("utf-8")
+    assert '"schema": 1' in before
+    assert "sessions" not in before
+    assert "probe" not in before
+    old = found(store).find(INT8, "budget", "time_x")
+    assert (old.entry.sessions, old.probes, old.provenance.probe) == ((), (), None)
+    update(store, session(0.4), provenance=PROBED)
+    after = found(store).file.read_text("utf-8")
+    assert after.replace('"schema": 2', '"schema": 1').startswith(before.partition(' "entries"')[0].rstrip("\n ],"))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "cause"),
+    [
+        ("[[1, 0.8]]", "[[2, 0.8]]", "entries[0].sessions[0] must begin with an approval's number, 1 to 1"),
+        ("[[1, 0.8]]", "[[1, 0.0]]", "entries[0].sessions[0] must have a positive value"),
+        ("[[1, 0.8]]", "[[1]]", "entries[0].sessions[0]: expected `array` of length 2"),
+        ('"bf16": 4.2', '"bf16": -4.2', "approvals[0].provenance.probe.bf16: expected `float` > 0.0"),
+        ('"bf16": 4.2', '"bf17": 4.2', "unknown key approvals[0].provenance.probe.bf17"),
+    ],
+)
+def test_a_damaged_session_or_probe_is_refused(store: BaselineStore, old: str, new: str, cause: str) -> None:
+    update(store, session(0.8), provenance=PROBED)
+    file = found(store).file
+    text = file.read_text("utf-8")
+    assert old in text
+    file.write_text(text.replace(old, new), "utf-8")
+    with pytest.raises(BaselineError) as caught:
+        read(file)
+    assert f"{file} is corrupt: {cause}" in str(caught.value)
 
 
 def test_provenance_tells_the_machine() -> None:
@@ -421,7 +481,7 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
             " is corrupt: approvals[0].provenance.libraries[...]: expected `str`, got `float`",
         ),
         (lambda text: text.replace('"fingerprint": "a', '"weights": "a'), " is corrupt: unknown key model.weights"),
-        (lambda text: text.replace('"schema": 1', '"schema": 0'), " is corrupt: schema must be 1"),
+        (lambda text: text.replace('"schema": 1', '"schema": 0'), " is corrupt: schema must be 1 to 2"),
     ],
 )
 def test_a_damaged_file_is_refused(store: BaselineStore, damage: Callable[[str], str], cause: str) -> None:
@@ -448,11 +508,11 @@ def test_bytes_that_are_no_text_are_refused(store: BaselineStore) -> None:
 def test_a_file_of_a_newer_embedgate_is_refused(store: BaselineStore) -> None:
     file = store.file("cpu", "MiniLM")
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"schema": 2, "other": "form"}))
+    file.write_text(json.dumps({"schema": 3, "other": "form"}))
     with pytest.raises(BaselineError) as caught:
         store.find(AMX, MODEL)
     assert str(caught.value) == (
-        f"{file} was written by a newer embedgate (schema 2, this one reads 1); upgrade embedgate"
+        f"{file} was written by a newer embedgate (schema 3, this one reads 2); upgrade embedgate"
     )
 
 

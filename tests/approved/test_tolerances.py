@@ -5,7 +5,15 @@ from pathlib import Path
 import pytest
 from helpers.paths import ROOT
 
-from embedgate.approved.tolerances import FLOOR_METRICS, SHARES, STORED_FLOORS, TASK_METRICS, Tolerances
+from embedgate.approved.tolerances import (
+    FLOOR_METRICS,
+    PRODUCTS,
+    SHARES,
+    STORED_FLOORS,
+    TASK_METRICS,
+    Promise,
+    Tolerances,
+)
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.encoders.registry import Registry
@@ -74,6 +82,29 @@ def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) 
     assert tolerances.golden_move(STATIC) == 0.3
     assert (tolerances.slack(BF16, "latency"), tolerances.slack(BF16, "time")) == (0.02, 0.04)
     assert tolerances.slack(STATIC, "latency") == 0.08
+
+
+def test_speed_is_promised_where_the_file_says_so(tmp_path: Path) -> None:
+    assert load(tmp_path, WHOLE).promise(BF16, "time") is None
+    tables = "[weight_precision.bf16.promise]\ntime = 1.0\n"
+    tables += "[combination.torch-bf16-cpu.promise]\ntime = inf\nlatency = 0.8\nproducts = 3\n"
+    text = WHOLE.replace("[weight_precision.bf16]\n", "[weight_precision.bf16]\nstability = {}\n") + tables
+    tolerances = load(tmp_path, text)
+    other = Combination.parse("openvino-bf16-cpu")
+    assert tolerances.promise(other, "time") == Promise(1.0, PRODUCTS)
+    assert tolerances.promise(other, "latency") is None
+    assert tolerances.promise(BF16, "time") == Promise(float("inf"), 3.0)
+    assert tolerances.promise(BF16, "latency") == Promise(0.8, 3.0)
+    with pytest.raises(GateError, match=r"promise\.latency: expected `float` > 0\.0; .* a promise any number above 0"):
+        load(tmp_path, text.replace("0.8", "0.0"))
+
+
+def test_the_committed_file_promises_nothing_of_what_is_kept_for_its_memory() -> None:
+    tolerances = Tolerances.load(COMMITTED)
+    promising = {each.id for each in Registry() if tolerances.promise(each, "time")}
+    assert "onnxruntime-int8-cpu" in promising
+    assert not {id_ for id_ in promising if id_.startswith(("bitsandbytes", "torchao")) or "fp32" in id_}
+    assert all(id_.endswith("-cpu") for id_ in promising)
 
 
 def test_an_inherited_baseline_has_a_drift_of_its_own(tmp_path: Path) -> None:

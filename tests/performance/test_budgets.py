@@ -18,9 +18,12 @@ import pytest
 from helpers.bare import UNPROMPTED, Bare
 
 from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.sessions import NOT_KNOWN, ApprovedSession, Spread
+from embedgate.approved.tolerances import Promise
 from embedgate.checks import Case, Context, Subject
 from embedgate.checks.approvals import Approvals
-from embedgate.checks.budgets import ELSEWHERE
+from embedgate.checks.budgets import ELSEWHERE, NO_PROBE
+from embedgate.checks.machine import again, probe
 from embedgate.checks.speed import SPEED, fresh_processes
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, GateError
@@ -30,6 +33,7 @@ from embedgate.performance import footprint, timing
 from embedgate.performance.footprint import BATCH, BATCHES, SETTLING, SPANS, Footprint, growth_per_batch
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import TO_RECORD, Blocks
+from embedgate.performance.probe import Probe
 from embedgate.performance.timing import Timing
 from embedgate.performance.workloads import LATENCY, WORKLOADS, workloads
 from embedgate.plugin import noise
@@ -37,6 +41,7 @@ from embedgate.runtime.pool import EncoderPool
 from embedgate.runtime.subprocess import Arms, FreshProcesses
 
 ACME = Combination.parse("acme-int8-cpu")
+PROBE = Probe(1, 100.0, bf16=3.1, fp16=1.0, int8=4.0, small=150.0, gain=1.0)
 BATCH_32, BATCH_8 = "batch_32_medium", "batch_8_short"
 MB = 10**6
 
@@ -141,6 +146,11 @@ def budgets(context):
         broken=False,
         sha256_of=sha256_of,
         now=None,
+        probes=(PROBE,),
+        here=PROBE,
+        second=None,
+        sessions=(),
+        spread=NOT_KNOWN,
         **changed,
     ):
         was = Provenance.of(session.machine, threads=session.threads, batch_size=32, libraries={}, commit="")
@@ -154,8 +164,9 @@ def budgets(context):
             if name not in approved:
                 return None
             value, high = approved[name] if isinstance(approved[name], tuple) else (approved[name],) * 2
-            entry = Entry(Key(combination.id, dataset, metric, sha256_of(name)), value, min(value, high), high, 64, 1)
-            return Approved(entry, "cpu" if inherited else profile_name, inherited, was, Path("a.json"))
+            key = Key(combination.id, dataset, metric, sha256_of(name))
+            entry = Entry(key, value, min(value, high), high, 64, 1, sessions)
+            return Approved(entry, "cpu" if inherited else profile_name, inherited, was, Path("a.json"), probes)
 
         settings = replace(context.settings, update=update, profile=profile_name, invocation=())
         made = Context(replace(context.plan, settings=settings), families={"time": 44})
@@ -163,8 +174,15 @@ def budgets(context):
         made.__dict__["session"] = Changed(session, machine_of=lambda combination: machine)
         context.kept = {}
         made.provide(
-            Approvals, SimpleNamespace(find=find, keep=lambda entry: context.kept.update({entry.key.metric: entry}))
+            Approvals,
+            SimpleNamespace(
+                find=find,
+                keep=lambda entry: context.kept.update({entry.key.metric: entry}),
+                spread=lambda combination, alike: spread,
+            ),
         )
+        made.provide(probe, here)
+        made.provide(again, here if second is None else second)
         made.provide(fresh_processes, fresh or Fresh())
         return Asked(made)
 
@@ -275,8 +293,12 @@ class TestSpeed:
     @pytest.mark.parametrize(
         ("changed", "cause"),
         [
-            ({"machine": "another"}, ELSEWHERE),
-            ({"machine": ""}, ELSEWHERE),
+            (
+                {"here": replace(PROBE, bf16=1.0)},
+                "budgets of time were approved on another machine "
+                "(its bf16 products are 3.1 times as fast as fp32's, here 1)",
+            ),
+            ({"probes": ()}, NO_PROBE),
             ({"threads": 77}, "budgets were approved with 77 threads, and this session uses"),
             ({"inherited": True}, "budgets are approved for cpu and not for cpu-x86_64-test"),
             ({"sha256_of": lambda _: "0" * 64}, "the timed texts have changed since budgets were approved"),
@@ -288,6 +310,38 @@ class TestSpeed:
         assert (found.verdict, found.unjudged) == ("inconclusive", True)
         assert cause in found.message
         assert found.observed == pytest.approx(9.9)
+
+    @pytest.mark.parametrize(
+        ("changed", "slower", "verdict"),
+        [
+            ({"machine": "another", "cpu": "of another name"}, 1.0, "pass"),
+            ({"machine": "another"}, 1.12, "fail"),
+            ({"here": replace(PROBE, bf16=3.5, gflops=50.0)}, 1.12, "fail"),
+            ({"here": replace(PROBE, int8=1.0), "second": PROBE}, 1.12, "fail"),
+        ],
+    )
+    def test_a_machine_that_computes_alike_judges_whatever_its_name_is(self, budgets, speeds, changed, slower, verdict):
+        speeds(lambda texts: 0.4 * slower)
+        checks = budgets(APPROVED, Fresh(lambda load: 0.4 * slower), **changed)
+        assert checks.speed(ACME, BATCH_32, Benchmark()).verdict == verdict
+
+    def test_sessions_that_lay_apart_widen_the_budget_to_what_was_seen(self, budgets, speeds):
+        speeds(lambda texts: 0.424)
+        fresh, one = Fresh(lambda load: 0.424), (ApprovedSession(1, 0.4),)
+        assert budgets(APPROVED, fresh, sessions=one).speed(ACME, BATCH_32, Benchmark()).verdict == "fail"
+        seen = (*one, ApprovedSession(2, 0.416), ApprovedSession(3, 0.39))
+        found = budgets(APPROVED, fresh, sessions=seen, spread=Spread.of([seen] * 12))
+        passed = found.speed(ACME, BATCH_32, Benchmark())
+        assert passed.verdict == "pass", passed.message
+        assert 0.424 < passed.limit < 0.46
+
+    def test_ten_percent_are_found_where_sessions_lie_a_percent_apart(self, budgets, speeds):
+        speeds(lambda texts: 0.44)
+        seen = tuple(ApprovedSession(n, 0.4 * value) for n, value in enumerate((1.0, 1.01, 0.99, 1.01, 0.99), 1))
+        checks = budgets(APPROVED, Fresh(lambda load: 0.44), sessions=seen, spread=Spread.of([seen] * 12))
+        found = checks.speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "fail"
+        assert "0.400 approved in 5 sessions, 4% slack" in found.message
 
     @pytest.mark.parametrize(
         ("changed", "verdict", "cause"),
@@ -338,15 +392,30 @@ class TestSpeed:
         assert entry.value == pytest.approx(np.sqrt(0.4 * 0.44))
         assert (entry.n, entry.key.dataset_sha256) == (TO_RECORD + 32, WORKLOADS[BATCH_32].sha256)
 
-    def test_an_update_leaves_a_budget_that_still_holds_as_it_is(self, context, budgets, speeds):
-        """Else each update would widen it by a little."""
+    def test_an_update_adds_a_session_to_those_that_it_is_like(self, context, budgets, speeds):
         speeds(lambda texts: 0.41)
-        checks = budgets(APPROVED, Fresh(lambda load: 0.41), update=True)
+        one = (ApprovedSession(1, 0.4),)
+        checks = budgets(APPROVED, Fresh(lambda load: 0.41), update=True, sessions=one)
         checks.speed(ACME, BATCH_32, Benchmark())
-        assert recorded(context, f"time_{BATCH_32}").value == 0.4
-        speeds(lambda texts: 0.44)
-        budgets(APPROVED, Fresh(lambda load: 0.44), update=True).speed(ACME, BATCH_32, Benchmark())
-        assert recorded(context, f"time_{BATCH_32}").value == pytest.approx(0.44)
+        entry = recorded(context, f"time_{BATCH_32}")
+        assert [each.approval for each in entry.sessions] == [1, 0]
+        assert [each.value for each in entry.sessions] == pytest.approx([0.4, 0.41])
+        assert (entry.value, entry.low, entry.high) == pytest.approx((np.sqrt(0.4 * 0.41), 0.4, 0.41))
+
+    @pytest.mark.parametrize("took", [0.3, 0.44])
+    def test_an_update_replaces_what_a_session_is_unlike(self, context, budgets, speeds, took):
+        """Slower or faster: a change, as the reason says."""
+        speeds(lambda texts: took)
+        checks = budgets(APPROVED, Fresh(lambda load: took), update=True, sessions=(ApprovedSession(1, 0.4),))
+        checks.speed(ACME, BATCH_32, Benchmark())
+        assert [each.value for each in recorded(context, f"time_{BATCH_32}").sessions] == pytest.approx([took])
+
+    def test_an_update_on_another_machine_replaces_its_sessions(self, context, budgets, speeds):
+        speeds(lambda texts: 0.4)
+        other = replace(PROBE, int8=1.0)
+        checks = budgets(APPROVED, update=True, sessions=(ApprovedSession(1, 0.4),), here=other)
+        checks.speed(ACME, BATCH_32, Benchmark())
+        assert recorded(context, f"time_{BATCH_32}").sessions == (ApprovedSession(0, pytest.approx(0.4)),)
 
     @pytest.mark.parametrize(("load", "took"), [(BATCH_32, "400.000"), (LATENCY, "400.000")])
     def test_milliseconds_are_a_budget_where_the_profile_names_a_gpu(self, budgets, speeds, load, took):
@@ -379,6 +448,65 @@ class TestSpeed:
         assert times.other_threads(ACME) is None
         monkeypatch.setattr(Acme, "shown", replace(Acme.shown, threads=64))
         assert times.other_threads(ACME) == 64
+
+
+AS_FAST = Promise(1.0, 2.0)
+
+
+class TestPromise:
+    """Slower than fp32 is a finding without any baseline."""
+
+    @pytest.fixture
+    def promised(self, budgets, speeds):
+        """Asks about an encoder that takes so long, where tolerances promise that it is faster."""
+
+        def ask(took, again=None, *, promise=AS_FAST, load=BATCH_32, **changed):
+            speeds(lambda texts: took)
+            fresh = Fresh(lambda _: took if again is None else again)
+            checks = budgets({}, fresh, **changed)
+            checks.context.__dict__["tolerances"] = Changed(
+                checks.context.tolerances, promise=lambda combination, what: promise
+            )
+            return checks.speed(ACME, load, Benchmark()), fresh
+
+        return ask
+
+    @pytest.mark.parametrize("load", [BATCH_32, LATENCY])
+    def test_what_is_slower_than_fp32_is_red(self, promised, load):
+        found, _ = promised(1.12, load=load)
+        assert found.verdict == "fail"
+        assert found.message == f"slower than fp32: takes 1.120 of the reference's time for {WORKLOADS[load]}"
+        assert (found.diagnosis.layer, found.limit) == ("time", 1.0)
+        assert "[combination.acme-int8-cpu.promise] in" in found.diagnosis.next_step
+        assert found.details[0] == "interval from 1.120, and from 1.120 in another fresh process"
+
+    def test_what_is_faster_is_green(self, promised):
+        found, fresh = promised(0.9)
+        assert found.unjudged, "by nothing but the missing baseline"
+        assert fresh.others == 0
+
+    def test_what_a_fresh_process_does_not_confirm_is_not_red(self, promised):
+        found, fresh = promised(1.12, 0.99)
+        assert found.unjudged
+        assert fresh.others == 1
+
+    @pytest.mark.parametrize(
+        "changed",
+        [
+            {"promise": None},
+            {"here": replace(PROBE, int8=1.9)},
+            {"here": replace(PROBE, int8=None)},
+            {"promise": Promise(1.0, 4.5)},
+        ],
+    )
+    def test_it_is_off_where_nothing_is_promised_or_this_machine_cannot_keep_it(self, promised, changed):
+        found, fresh = promised(1.12, **changed)
+        assert found.unjudged
+        assert fresh.others == 0
+
+    def test_a_promise_of_ones_own_may_be_stricter(self, promised):
+        found, _ = promised(0.9, promise=Promise(0.8, 2.0))
+        assert found.message.startswith("slower than promised (0.8 of the reference's time): takes 0.900")
 
 
 SMALL = Footprint(70 * MB, 100 * MB, 0, None, 1.0, 0.5, 0.1)
@@ -436,9 +564,23 @@ class TestMemory:
         assert found.verdict == "fail"
         assert "memory of the device: 500.0 MB, its budget is 440.0 MB" in found.message
 
-    def test_another_machine_judges_nothing(self, budgets):
-        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, loaded=999 * MB)]), machine="another").memory(ACME)
+    @pytest.mark.parametrize(
+        "changed", [{"flags": ("avx2",)}, {"machine": "another"}, {"machine": "another", "libraries": {"torch": "1.0"}}]
+    )
+    def test_another_machine_judges_nothing(self, budgets, changed):
+        found = budgets(WITHIN, Fresh(footprints=[replace(SMALL, loaded=999 * MB)]), **changed).memory(ACME)
         assert found.unjudged
+        assert ELSEWHERE in found.message
+
+    def test_a_machine_with_the_same_libraries_and_instruction_sets_judges(self, context, budgets):
+        """However fast it computes."""
+        grown = Fresh(footprints=[replace(SMALL, loaded=999 * MB)])
+        same = {"machine": "another", "libraries": context.session.libraries, "probes": ()}
+        assert budgets(WITHIN, grown, **same).memory(ACME).verdict == "fail"
+
+    def test_a_library_that_takes_more_since_its_upgrade_is_red_on_the_machine_that_approved(self, budgets):
+        grown = Fresh(footprints=[replace(SMALL, loaded=999 * MB)])
+        assert budgets(WITHIN, grown, libraries={"torch": "1.0"}).memory(ACME).verdict == "fail"
 
 
 class TestSize:
@@ -711,6 +853,9 @@ class TestFreshProcess:
         entries = json.loads(file.read_text("utf-8"))["entries"]
         assert {entry["dataset"] for entry in entries} == {"budget"}  # quality was not looked at
         assert {entry["value"] for entry in entries} == {0.5}
+        assert [entry["sessions"] for entry in entries] == [[[1, 0.5]]] * 4
+        approvals = json.loads(file.read_text("utf-8"))["approvals"]
+        assert approvals[0]["provenance"]["probe"]["gflops"] > 0
         same = project.runpytest_inprocess(*common, "--benchmark-json", "times.json", "--gate-report=out", *where)
         same.assert_outcomes(passed=4)
         times = json.loads(project.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]
@@ -734,6 +879,7 @@ class TestFreshProcess:
             "who approves a slowdown has not looked at quality"
         )
         assert {entry["value"] for entry in entries} == {0.56}
+        assert [entry["sessions"] for entry in entries] == [[[2, 0.56]]] * 4, "a change replaces"
 
     @pytest.mark.slow("--gate-noise measures in several processes and runs no test")
     def test_noise_is_measured_process_by_process_and_runs_no_test(self, project, monkeypatch):

@@ -51,8 +51,8 @@ class TestOrder:
             "size",
             "products",
             "baseline",
-            "speed",
             "memory",
+            "speed",
             "codes",
             "search.kept",
             "mixed",
@@ -151,12 +151,12 @@ class TestSession:
     ):
         """`-x` ends with it; the line of each combination says which it is."""
         from embedgate.core.errors import BuildError
-        from embedgate.runtime.subprocess import FreshProcess
+        from embedgate.runtime.subprocess import FreshProcesses
 
         def broken(*_):
             raise BuildError("no fresh process")
 
-        monkeypatch.setattr(FreshProcess, "footprint", broken)
+        monkeypatch.setattr(FreshProcesses, "footprint", broken)
         given = (f"--gate-data={few}", "--gate-combination=torch-?p16-cpu", "--gate-combination=torch-bf16-cpu")
         chosen = ("-k", "keeps_its_memory or is_what_its_id_says", "-x", "-v")
         done = project.runpytest_inprocess(*SESSION, *given, *chosen)

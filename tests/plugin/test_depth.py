@@ -18,7 +18,7 @@ from embedgate.encoders.sources import HostSource
 from embedgate.performance.footprint import Footprint
 from embedgate.performance.workloads import USUAL, WORKLOADS, workloads
 from embedgate.runtime.plan import Plan
-from embedgate.runtime.subprocess import FreshProcess
+from embedgate.runtime.subprocess import FreshProcesses
 
 CHECKS = CheckRegistry()
 REFERENCE, OWN, GIVEN = (Combination.parse(id_) for id_ in ("torch-fp32-cpu", "torch-bf16-cpu", "mine-int8-cpu"))
@@ -190,7 +190,7 @@ class TestFirstRun:
     @pytest.fixture(autouse=True)
     def footprint(self, monkeypatch):
         found = Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
-        monkeypatch.setattr(FreshProcess, "footprint", lambda *_: found)
+        monkeypatch.setattr(FreshProcesses, "footprint", lambda *_: found)
 
     def test_it_is_green_and_one_line_says_how_many_budgets_were_not_judged_and_why(self, project, few):
         first = ("-k", "what_was_approved", "--gate-baselines=gate", "--gate-update", "--gate-reason=first")

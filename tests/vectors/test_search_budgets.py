@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -38,14 +39,15 @@ class Budgets:
     def __init__(self, ratio: float | None) -> None:
         self.ratio, self.kept = ratio, {}
 
-    def find(self, combination, metric, sha256):
+    def time(self, combination, budget, sha256, *, alike):
+        assert budget.metric.startswith(alike)
         if self.ratio is None:
-            return None, "no budget is approved for here"
+            return replace(budget, missing="no budget is approved for here")
         provenance = Provenance("cpu", (), None, "os", "3", 1, 32, {}, "0", "", "")
-        entry = Entry(Key(combination.id, "budget", metric, sha256), self.ratio, self.ratio, self.ratio, 16)
-        return Approved(entry, "here", False, provenance, Path("file")), ""
+        entry = Entry(Key(combination.id, "budget", budget.metric, sha256), self.ratio, self.ratio, self.ratio, 16)
+        return replace(budget, approved=Approved(entry, "here", False, provenance, Path("file")))
 
-    def keep(self, entry, approved, slack):
+    def keep_time(self, entry, budget):
         self.kept[entry.key.metric] = entry
 
 

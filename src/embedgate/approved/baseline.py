@@ -15,6 +15,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from embedgate.approved.sessions import ApprovedSession
 from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore, short, utc_now
 from embedgate.core.errors import BaselineError
 from embedgate.core.files import MOST, read_json, strict, to_json
@@ -23,8 +24,9 @@ from embedgate.core.machine import HardwareProfile, Machine, in_ci, machine_id
 from embedgate.core.model import Model
 from embedgate.core.version import __version__
 from embedgate.metrics import ALL_TEXTS, CORPUS
+from embedgate.performance.probe import Probe
 
-SCHEMA = 1
+SCHEMA = 2
 
 Whole = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
 Place = tuple[str, str, str]
@@ -58,6 +60,8 @@ class Entry:
         high: Upper end of its confidence interval.
         n: Number of items.
         approval: Number of the approval it was recorded with; 0 before it is recorded.
+        sessions: Of a budget of time, what each session measured that approved it, oldest first; `value` is then their
+            geometric mean, and the interval holds all of theirs.
     """
 
     key: Key
@@ -66,6 +70,7 @@ class Entry:
     high: float
     n: int
     approval: int = field(default=0, compare=False)
+    sessions: tuple[ApprovedSession, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -86,6 +91,7 @@ class Provenance:
         machine: What tells this very machine from others, see `embedgate.core.machine.machine_id`; empty where that was
             not kept yet.
         files: SHA-256 of the file that a combination was, by its id, hex; of those alone that embedgate did not build.
+        probe: What the machine computes how fast; None where no budget of time was approved.
     """
 
     cpu: str
@@ -100,6 +106,7 @@ class Provenance:
     commit: str
     machine: str = ""
     files: Mapping[str, str] = field(default_factory=dict)
+    probe: Probe | None = None
 
     @classmethod
     def of(
@@ -111,6 +118,7 @@ class Provenance:
         libraries: Mapping[str, str],
         commit: str,
         files: Mapping[str, str] | None = None,
+        probe: Probe | None = None,
     ) -> Provenance:
         """The provenance of measurements taken on a machine with this embedgate."""
         return cls(
@@ -126,6 +134,7 @@ class Provenance:
             commit=commit,
             machine=machine_id(),
             files=dict(files or {}),
+            probe=probe,
         )
 
 
@@ -199,6 +208,7 @@ class Approved:
         inherited: Whether that is another profile than the session's.
         provenance: Where the measurement comes from.
         file: The file it was read from.
+        probes: What the machines of the entry's sessions computed how fast, where that was kept.
     """
 
     entry: Entry
@@ -206,6 +216,7 @@ class Approved:
     inherited: bool
     provenance: Provenance
     file: Path
+    probes: tuple[Probe, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -255,8 +266,11 @@ class Found:
         """As `get`, whatever the dataset's hash was."""
         for each in self.chain():
             if entry := each.baseline.entries.get((combination, dataset, metric)):
-                provenance = each.baseline.approvals[entry.approval - 1].provenance
-                return Approved(entry, each.profile, each.inherited, provenance, each.file)
+                approvals = each.baseline.approvals
+                provenance = approvals[entry.approval - 1].provenance
+                probes = [approvals[session.approval - 1].provenance.probe for session in entry.sessions]
+                known = tuple(probe for probe in probes if probe is not None)
+                return Approved(entry, each.profile, each.inherited, provenance, each.file, known)
         return None
 
     def has_other_texts(self, combination: str, dataset: str) -> bool:
@@ -370,7 +384,7 @@ class BaselineStore(Store[Baseline]):
             entries = dict(kept)
             for place, entry in new.items():
                 if kept.get(place) != entry:
-                    entries[place] = replace(entry, approval=number)
+                    entries[place] = _recorded(entry, number)
             changes = _changes(old.entries, entries)
             if changes or old.fingerprint != model.fingerprint:
                 approval = Approval(number, utc_now(), who, " ".join(reason.split()), len(changes), provenance)
@@ -412,8 +426,8 @@ def read(file: Path) -> Baseline | None:
     form = read_json(file, _File, BaselineError, restore(file), newest=SCHEMA)
     if form is None:
         return None
-    if form.schema != SCHEMA:
-        raise corrupt(file, f"is corrupt: schema must be {SCHEMA}")
+    if not 1 <= form.schema <= SCHEMA:
+        raise corrupt(file, f"is corrupt: schema must be 1 to {SCHEMA}")
     approvals = tuple(map(_approval, form.approvals))
     for index, approval in enumerate(approvals, start=1):
         if approval.number != index:
@@ -427,6 +441,12 @@ def read(file: Path) -> Baseline | None:
             raise corrupt(file, f"{where}.metric has an entry already, for the same combination and dataset")
         if not 1 <= entry.approval <= len(approvals):
             raise corrupt(file, f"{where}.approval must be the number of an approval, 1 to {len(approvals)}")
+        for place, session in enumerate(entry.sessions):
+            if not 1 <= session.approval <= len(approvals):
+                numbers = f"an approval's number, 1 to {len(approvals)}"
+                raise corrupt(file, f"{where}.sessions[{place}] must begin with {numbers}")
+            if not 0 < session.value < math.inf:
+                raise corrupt(file, f"{where}.sessions[{place}] must have a positive value")
         entries[_place(entry.key)] = entry
     return Baseline(form.model.name, form.model.source, form.model.fingerprint, entries, approvals)
 
@@ -434,7 +454,7 @@ def read(file: Path) -> Baseline | None:
 def render(baseline: Baseline) -> str:
     """The text of a baseline file; equal content gives equal text."""
     head = {
-        "schema": SCHEMA,
+        "schema": _schema(baseline),
         "model": msgspec.structs.asdict(_Model(baseline.model_name, baseline.model_source, baseline.fingerprint)),
         "approvals": [_approval_record(approval) for approval in baseline.approvals],
     }
@@ -451,16 +471,30 @@ def _approval_record(approval: Approval) -> dict[str, Any]:
     # One text, so that the flags stand on one line.
     provenance["flags"] = " ".join(approval.provenance.flags)
     provenance["libraries"] = dict(sorted(approval.provenance.libraries.items()))
-    for later in ("machine", "files"):
+    for later in ("machine", "files", "probe"):
         if not provenance[later]:
             del provenance[later]  # files from before it was kept stay as they are
     return record
+
+
+def _schema(baseline: Baseline) -> int:
+    """The oldest schema that holds it, so that files of portable values stay as they are."""
+    probed = any(approval.provenance.probe for approval in baseline.approvals)
+    return SCHEMA if probed or any(entry.sessions for entry in baseline.entries.values()) else 1
+
+
+def _recorded(entry: Entry, number: int) -> Entry:
+    """The entry with the number of the approval that it was recorded with, and its newest session as well."""
+    sessions = tuple(replace(each, approval=each.approval or number) for each in entry.sessions)
+    return replace(entry, approval=number, sessions=sessions)
 
 
 def _approval(form: Any) -> Approval:
     fields = msgspec.structs.asdict(form)
     provenance = msgspec.structs.asdict(form.provenance)
     provenance["flags"] = tuple(provenance["flags"].split())
+    if form.provenance.probe is not None:
+        provenance["probe"] = Probe(**msgspec.structs.asdict(form.provenance.probe))
     return Approval(**{**fields, "provenance": Provenance(**provenance)})
 
 
@@ -477,7 +511,8 @@ def _rounded(entry: Entry) -> Entry:
             f"{key.metric} of {key.combination} on {key.dataset} is {value} [{low}, {high}]",
             "only finite numbers can be a baseline; find out why the measurement failed",
         )
-    return replace(entry, value=value, low=low, high=high)
+    sessions = tuple(replace(each, value=float(f"{each.value:.6g}")) for each in entry.sessions)
+    return replace(entry, value=value, low=low, high=high, sessions=sessions)
 
 
 def _changes(old: Mapping[Place, Entry], new: Mapping[Place, Entry]) -> tuple[Change, ...]:
@@ -494,7 +529,7 @@ class _Model(msgspec.Struct, forbid_unknown_fields=True):
     fingerprint: str
 
 
-class _Entry(msgspec.Struct, forbid_unknown_fields=True):
+class _Entry(msgspec.Struct, forbid_unknown_fields=True, omit_defaults=True):
     combination: str
     dataset: str
     metric: str
@@ -503,6 +538,7 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
     n: Whole
     approval: Whole
     dataset_sha256: str
+    sessions: tuple[tuple[Whole, float], ...] = ()
 
     @classmethod
     def of(cls, entry: Entry) -> _Entry:
@@ -516,14 +552,16 @@ class _Entry(msgspec.Struct, forbid_unknown_fields=True):
             entry.n,
             entry.approval,
             key.dataset_sha256,
+            tuple((each.approval, each.value) for each in entry.sessions),
         )
 
     def entry(self) -> Entry:
         key = Key(self.combination, self.dataset, self.metric, self.dataset_sha256)
-        return Entry(key, self.value, *self.interval, self.n, self.approval)
+        sessions = tuple(ApprovedSession(*each) for each in self.sessions)
+        return Entry(key, self.value, *self.interval, self.n, self.approval, sessions)
 
 
-_Approval = strict(Approval, provenance=strict(Provenance, flags=str))
+_Approval = strict(Approval, provenance=strict(Provenance, flags=str, probe=strict(Probe) | None))
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):

@@ -38,8 +38,11 @@ STORED = (*STORED_FLOORS, GRAPH_FLOOR, *STORED_LOSSES)
 GOLDEN = ("move",)
 STABILITY = ("batch", "repetition")
 SLACK = ("time", "latency", "search", "memory", "bytes")
+PROMISE = ("time", "latency", "products")
+# How many times as fast as float32 products those of a type must be for what is promised of it to count.
+PRODUCTS = 2.0
 
-SHARES = "a tolerance is a share: at least 0 and below 1 (alpha above 0), so 1% is 0.01"
+SHARES = "a tolerance is a share: at least 0 and below 1 (alpha above 0; a promise any number above 0), so 1% is 0.01"
 
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
@@ -49,6 +52,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "golden": GOLDEN,
     "stability": STABILITY,
     "budget": SLACK,
+    "promise": PROMISE,
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
@@ -60,9 +64,23 @@ _TRUNCATED = re.compile(r"\d+d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Level = Annotated[float, msgspec.Meta(gt=0, lt=1)]
+Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 Table = Mapping[str, float]
 Scope = Mapping[str, Table]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """How fast a combination is meant to be.
+
+    Attributes:
+        most: The largest share of the reference's time.
+        products: How many times as fast as float32 products those in its type must be here for that to count.
+    """
+
+    most: float
+    products: float
 
 
 @dataclass(frozen=True)
@@ -147,6 +165,16 @@ class Tolerances:
         """
         return self._required("budget", combination, what)
 
+    def promise(self, combination: Combination, what: str) -> Promise | None:
+        """How fast a combination is meant to be, with no baseline at all; None where it promises nothing.
+
+        Args:
+            combination: The combination.
+            what: `time`, or `latency` (time at batch 1).
+        """
+        most, products = (self._find("promise", combination, name) for name in (what, "products"))
+        return None if most is None else Promise(most, PRODUCTS if products is None else products)
+
     def drift(self, combination: Combination, metric: str, inherited: bool) -> float:
         """Largest acceptable absolute difference to the approved baseline's value.
 
@@ -215,13 +243,15 @@ def _form(
 ) -> Any:
     """The type of a file of tolerances, in which every key is known; `default` answers every question."""
 
-    def numbers(keys: Iterable[str], required: Collection[str] = ()) -> Any:
-        return table("Numbers", dict.fromkeys(keys, Share), required)
+    def numbers(keys: Iterable[str], required: Collection[str] = (), kind: Any = Share) -> Any:
+        return table("Numbers", dict.fromkeys(keys, kind), required)
 
     needed = {name: {ALL} & {*keys} or {*keys} - LATER.get(name, set()) for name, keys in _TABLES.items()}
-    del needed["stability"]  # without it, what an encoder declares holds
-    default = {name: numbers(keys, needed.get(name, ())) for name, keys in _TABLES.items()}
-    scope = table("Scope", {name: numbers(keys) for name, keys in _TABLES.items()})
+    for name in ("stability", "promise"):  # without them, what an encoder declares holds, and nothing is promised
+        del needed[name]
+    kinds = {"promise": Positive}
+    default = {name: numbers(keys, needed.get(name, ()), kinds.get(name, Share)) for name, keys in _TABLES.items()}
+    scope = table("Scope", {name: numbers(keys, (), kinds.get(name, Share)) for name, keys in _TABLES.items()})
     named = raw.get("stored")
     truncated = (
         name for name in (named if isinstance(named, dict) else ()) if _TRUNCATED.sub("", name, count=1) in _storages()

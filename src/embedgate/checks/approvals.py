@@ -18,10 +18,12 @@ from embedgate.approved.baseline import (
 )
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
+from embedgate.approved.sessions import Spread
 from embedgate.approved.store import utc_now
 from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.context import Context
 from embedgate.checks.effective import is_sound
+from embedgate.checks.machine import probe
 from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
@@ -79,6 +81,20 @@ class Approvals:
         """
         found = self.baseline(combination)
         return found.find(combination.id, dataset, metric) if found else None
+
+    def spread(self, combination: Combination, alike: str) -> Spread:
+        """How far approved sessions lie apart, over the entries of a combination's own profile.
+
+        Args:
+            combination: The combination.
+            alike: How the metrics begin that count.
+
+        Raises:
+            BaselineError: As `baseline`.
+        """
+        found = self.baseline(combination)
+        entries = found.baseline.entries.values() if found else ()
+        return Spread.of(entry.sessions for entry in entries if entry.key.metric.startswith(alike))
 
     def measure(self, run: Run) -> dict[Approvable, Scores]:
         """Everything that the depth measures of a run, by dataset, its hash and metric, as baselines are keyed.
@@ -199,6 +215,7 @@ class Approvals:
             libraries=session.libraries_of(whose),
             commit=git_commit(),
             files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
+            probe=self._context.of(probe) if whose.device == "cpu" and any(each.sessions for each in entries) else None,
         )
         changes = self._store.update(
             profile,

@@ -3,25 +3,30 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.approved.baseline import Approved, Entry, Key
+from embedgate.approved.sessions import NOT_KNOWN, ApprovedSession, Spread, log_mean, with_one_more
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
+from embedgate.checks.machine import again, probe
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import machine_id
 from embedgate.metrics import BUDGET
 from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, upper_end
+from embedgate.performance.probe import difference
 
-# Told in one line for all budgets of a session, so it names none.
-ELSEWHERE = "budgets of time and memory hold on the machine that approved them alone, and this is another"
+# Told in one line for all budgets of a session, so they name none.
+ELSEWHERE = "budgets of memory and of a GPU's time hold on the machine that approved them alone, and this is another"
+OTHER_SPEED = "budgets of time were approved on another machine ({})"
+NO_PROBE = "budgets of time were approved before embedgate kept what their machine computes how fast"
 # So many times faster than approved, an encoder probably no longer encodes.
 REMEMBERS = 5
 
@@ -34,27 +39,70 @@ class TimeBudget:
         metric: Its name in the baseline.
         shown: What is held against it, where `{}` is a value.
         values: From the rows of blocks to what is held, a value per block.
+        slack: By how much the budget is wider at least, as a share.
+        level: How often one more session may lie beyond what several have approved.
         approved: What was approved; None where nothing was for a machine like this one.
         missing: Why there is none.
-        slack: By how much the budget is wider, as a share.
+        spread: How far sessions lie apart, from this budget's and those like it.
     """
 
     metric: str
     shown: str
     values: Callable[[Sequence[Row]], npt.NDArray[np.float64]]
-    approved: Approved | None
-    missing: str
     slack: float
+    level: float
+    approved: Approved | None = None
+    missing: str = ""
+    spread: Spread = NOT_KNOWN
 
     @property
     def limit(self) -> float | None:
         """The most that is within budget."""
-        return self.approved.entry.high * (1 + self.slack) if self.approved else None
+        return math.exp(self._centre + self._width) if self.approved else None
+
+    @property
+    def _sessions(self) -> tuple[ApprovedSession, ...]:
+        assert self.approved is not None, "there is a budget"
+        entry = self.approved.entry
+        return entry.sessions or (ApprovedSession(entry.approval, entry.value),)
+
+    @property
+    def _centre(self) -> float:
+        return log_mean(self._sessions)
+
+    @property
+    def _width(self) -> float:
+        """How far the limit lies beyond the centre, as logarithms; one session has its own interval between."""
+        assert self.approved is not None, "there is a budget"
+        sessions, entry = self._sessions, self.approved.entry
+        width = self.spread.width(len(sessions), self.slack, self.level)
+        if len(sessions) > 1:
+            return width
+        return max(width, math.log1p(self.slack) + math.log(entry.high) - self._centre)
+
+    def with_session(self, entry: Entry) -> Entry:
+        """The entry with what another session measured; that alone where it is no session like those that approved.
+
+        It is like them within the budget's width around the first session, on both sides: what approves a budget again
+        and again widens it to what was seen, and never moves it away from where it began.
+        """
+        session = ApprovedSession(0, entry.value)
+        alone = replace(entry, sessions=(session,))
+        if self.approved is None or abs(math.log(entry.value / self._sessions[0].value)) > self._width:
+            return alone
+        was, sessions = self.approved.entry, with_one_more(self._sessions, session)
+        low, high = min(was.low, entry.low), max(was.high, entry.high)
+        return replace(entry, value=math.exp(log_mean(sessions)), low=low, high=high, sessions=sessions)
 
     def told(self, value: float) -> str:
         """A value and its budget, in words."""
-        assert self.approved is not None, "what has no budget is not held against one"
-        approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
+        sessions = self._sessions
+        if len(sessions) > 1:
+            wide = math.expm1(self._width)
+            approved = f"{math.exp(self._centre):.3f} approved in {len(sessions)} sessions, {wide:.0%} slack"
+        else:
+            assert self.approved is not None, "what has no budget is not held against one"
+            approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
         return f"{self.shown.format(f'{value:.3f}')}, its budget is {self.limit:.3f} ({approved})"
 
 
@@ -64,17 +112,50 @@ class ApprovedBudgets:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def find(
-        self, combination: Combination, metric: str, sha256: str, portable: bool = False
-    ) -> tuple[Approved | None, str]:
-        """Returns what was approved for a machine like this one, or why there is none.
+    def time(self, combination: Combination, budget: TimeBudget, sha256: str, *, alike: str) -> TimeBudget:
+        """Returns a budget with what was approved of it for a machine that computes as this one, or why nothing was.
 
-        What a combination takes depends on the machine more than what it computes, and machines of one name differ: so
-        nothing counts elsewhere but what is `portable`. Another number of threads has another memory.
+        Args:
+            combination: The combination.
+            budget: The budget, of which nothing is known yet.
+            sha256: What identifies what is timed.
+            alike: How the names of budgets begin whose sessions vary alike.
 
         Raises:
             BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
         """
+        found, missing = self._find(combination, budget.metric, sha256)
+        if found is None:
+            return replace(budget, missing=missing)
+        gpu = self._context.session.machine_of(combination).gpu
+        other = self._other_speed(found) if gpu is None else self._other_gpu(found, gpu)
+        if other:
+            return replace(budget, missing=other)
+        return replace(budget, approved=found, spread=self._context.of(Approvals).spread(combination, alike))
+
+    def memory(self, combination: Combination, metric: str, sha256: str) -> tuple[Approved | None, str]:
+        """As `time`, of memory: it depends on libraries and instruction sets, and on no clock.
+
+        Raises:
+            BaselineError: As `time`.
+        """
+        found, missing = self._find(combination, metric, sha256)
+        if found is None:
+            return None, missing
+        gpu = self._context.session.machine_of(combination).gpu
+        other = self._other_kind(found) if gpu is None else self._other_gpu(found, gpu)
+        return (None, other) if other else (found, "")
+
+    def portable(self, combination: Combination, metric: str) -> tuple[Approved | None, str]:
+        """As `time`, of what is the same on every machine.
+
+        Raises:
+            BaselineError: As `time`.
+        """
+        return self._approved(combination, metric, "")
+
+    def _approved(self, combination: Combination, metric: str, sha256: str) -> tuple[Approved | None, str]:
+        """Whatever was approved of the same texts, or why nothing."""
         try:
             found = self._context.of(Approvals).find(combination, BUDGET, metric)
         except BaselineError:
@@ -85,25 +166,59 @@ class ApprovedBudgets:
             return None, f"no budget is approved for {self._context.profile_of(combination)}"
         if found.entry.key.dataset_sha256 != sha256:
             return None, "the timed texts have changed since budgets were approved"
-        if portable:
-            return found, ""
-        session, was = self._context.session, found.provenance
-        machine = session.machine_of(combination)
+        return found, ""
+
+    def _find(self, combination: Combination, metric: str, sha256: str) -> tuple[Approved | None, str]:
+        """What was approved for this profile and number of threads, or why nothing."""
+        found, missing = self._approved(combination, metric, sha256)
+        if found is None:
+            return None, missing
+        threads = self._context.session.threads
         if found.inherited:
             return None, f"budgets are approved for {found.profile} and not for {self._context.profile_of(combination)}"
-        if was.machine != machine_id():
-            return None, ELSEWHERE
-        if machine.gpu is not None and was.gpu != machine.gpu:
-            return None, f"budgets are approved for {was.gpu or 'another GPU'}, and this is {machine.gpu}"
-        if was.threads != session.threads:
-            return None, f"budgets were approved with {was.threads} threads, and this session uses {session.threads}"
+        if found.provenance.threads != threads:
+            was = found.provenance.threads
+            return None, f"budgets were approved with {was} threads, and this session uses {threads}"
         return found, ""
+
+    def _other_speed(self, found: Approved) -> str:
+        """Tells what the machines that approved a time do otherwise than this one."""
+        if not found.probes:
+            return NO_PROBE
+        told = difference(self._context.of(probe), found.probes) and difference(self._context.of(again), found.probes)
+        return OTHER_SPEED.format(told) if told else ""
+
+    def _other_gpu(self, found: Approved, gpu: str) -> str:
+        was = found.provenance
+        if was.machine != machine_id():
+            return ELSEWHERE
+        return "" if was.gpu == gpu else f"budgets are approved for {was.gpu or 'another GPU'}, and this is {gpu}"
+
+    def _other_kind(self, found: Approved) -> str:
+        """Whether memory was approved where it may be another: with other instruction sets, or on another system.
+
+        On the machine that approved it, a library's new version is judged: it may be what takes more.
+        """
+        was, session = found.provenance, self._context.session
+        machine = session.machine
+        if was.flags == machine.flags and was.machine == machine_id():
+            return ""
+        same = (was.flags, was.os, was.python) == (machine.flags, machine.os, machine.python)
+        return "" if same and _computing(was.libraries) == _computing(session.libraries) else ELSEWHERE
 
     def keep(self, entry: Entry, approved: Approved | None, slack: float) -> None:
         """Keeps an entry to be approved; the old one where it still says the same, so that no budget creeps."""
         was = approved.entry if approved and not approved.inherited else None
         same = was is not None and was.low * (1 - slack) <= entry.value <= was.high * (1 + slack)
         self._context.of(Approvals).keep(was if was is not None and same else entry)
+
+    def keep_time(self, entry: Entry, budget: TimeBudget) -> None:
+        """Keeps what a session measured of a time to be approved, beside the sessions that have approved it."""
+        self._context.of(Approvals).keep(budget.with_session(entry))
+
+
+def _computing(libraries: Mapping[str, str]) -> dict[str, str]:
+    return {name: version for name, version in libraries.items() if name != "embedgate"}
 
 
 def aim_at(limit: float | None, levels: Levels, *, records: bool) -> Aim:

@@ -121,7 +121,7 @@ def products(context: Context, case: Case) -> Judgement:
     shown = f"{found.get(kind, 0)} of {total} products with weights compute in {kind}"
     budgets = context.of(ApprovedBudgets)
     try:
-        approved, missing = budgets.find(combination, PRODUCTS, "", portable=True)
+        approved, missing = budgets.portable(combination, PRODUCTS)
     except BaselineError as error:
         return case.untrusted(error)
     if context.settings.update:
@@ -188,7 +188,10 @@ def _within(
     first = float(next(each.value for each in measured if each.value is not None))
     for each in measured:
         try:
-            approved, missing = budgets.find(combination, each.metric, sha256, portable=again is None)
+            if again is None:
+                approved, missing = budgets.portable(combination, each.metric)
+            else:
+                approved, missing = budgets.memory(combination, each.metric, sha256)
         except BaselineError as error:
             return case.untrusted(error)
         value = each.value

@@ -49,13 +49,13 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     except UNMEASURED as error:
         return case.unmeasured(error, context.diagnose(run))
     metric = f"time_{load.id}_vectors_{stored.collection.size}_threads_{timing.threads}"
-    budgets, sha256 = context.of(ApprovedBudgets), stored.collection.sha256
+    shown, slack = f"takes {{}} of float32's time for {load}", context.tolerances.slack(combination, "search")
+    budgets, sha256, family = context.of(ApprovedBudgets), stored.collection.sha256, context.family(case)
+    budget, levels = TimeBudget(metric, shown, ratios, slack, context.alpha / family), Levels.of(context.alpha, family)
     try:
-        approved, missing = budgets.find(combination, metric, sha256)
+        budget = budgets.time(combination, budget, sha256, alike=f"time_{load.engine}-")
     except BaselineError as error:
         return case.untrusted(error)
-    slack, levels = context.tolerances.slack(combination, "search"), Levels.of(context.alpha, context.family(case))
-    budget = TimeBudget(metric, f"takes {{}} of float32's time for {load}", ratios, approved, missing, slack)
     updates = context.settings.update
     aim = aim_at(budget.limit, levels, records=updates)
     blocks = timing.blocks(load)
@@ -76,10 +76,10 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     if updates:
         arms = [ratios(each.rows) for each in (blocks, _again(timing, load, aim))]
         key = Key(combination.id, BUDGET, metric, sha256)
-        budgets.keep(kept_interval(key, arms, context.alpha), approved, slack)
+        budgets.keep_time(kept_interval(key, arms, context.alpha), budget)
         return replace(judged, message=f"{judged.message}; to be recorded")
-    if approved is None:
-        return not_approved(judged, missing, context.record_command)
+    if budget.approved is None:
+        return not_approved(judged, budget.missing, context.record_command)
     return held(
         judged,
         budget,

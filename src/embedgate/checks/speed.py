@@ -12,6 +12,7 @@ from embedgate.approved.baseline import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context
+from embedgate.checks.promise import slower_than_promised
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.errors import BaselineError
@@ -93,7 +94,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         return not_measured(case, benchmark)
     updates = context.settings.update
     try:
-        budgets = _budgets(context, combination, load)
+        budgets = _budgets(context, case, load)
     except BaselineError as error:
         return case.untrusted(error)
     first, levels = budgets[0], _levels(context, case)
@@ -124,23 +125,26 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
             key = Key(combination.id, BUDGET, budget.metric, load.sha256)
             # Between two processes, a ratio differs by more than within one.
             entry = kept_interval(key, [budget.values(arm) for arm in (blocks.rows, rows)], context.alpha)
-            context.of(ApprovedBudgets).keep(entry, budget.approved, budget.slack)
+            context.of(ApprovedBudgets).keep_time(entry, budget)
         return replace(judged, message=f"{judged.message}; to be recorded")
+
+    def again(limit: float | None) -> list[Row]:
+        with fresh.another(combination) as worker:
+            return worker.rows({load.id: Aim(limit, levels)})[load.id]
+
+    slower = slower_than_promised(context, case, judged, found, lambda limit: ratios(again(limit)), levels)
+    if slower is not None:
+        return replace(slower, details=(*slower.details, *notes))
     missing = next((budget.missing for budget in budgets if budget.approved is None), "")
     if missing:
         return not_approved(judged, missing, context.record_command, notes)
 
     def hold(budget: TimeBudget) -> Judgement:
-        def again() -> npt.NDArray[np.float64]:
-            with fresh.another(combination) as worker:
-                rows = worker.rows({load.id: Aim(budget.limit, levels)})
-            return budget.values(rows[load.id])
-
         return held(
             judged,
             budget,
             budget.values(blocks.rows),
-            again,
+            lambda: budget.values(again(budget.limit)),
             levels=levels,
             where="in another fresh process",
             step="profile its encode",
@@ -159,12 +163,17 @@ def _named_machine(context: Context, combination: Combination) -> bool:
 
 def _levels(context: Context, case: Case) -> Levels:
     """How sure to be: every workload has the same share of alpha, and where it has two budgets, they share that."""
-    budgets = 2 if _named_machine(context, case.combination) else 1
-    return Levels.of(context.alpha, context.family(case) * budgets)
+    return Levels.of(context.alpha, _judged(context, case))
 
 
-def _budgets(context: Context, combination: Combination, load: Workload) -> list[TimeBudget]:
+def _judged(context: Context, case: Case) -> int:
+    """How many budgets of time a session judges."""
+    return context.family(case) * (2 if _named_machine(context, case.combination) else 1)
+
+
+def _budgets(context: Context, case: Case, load: Workload) -> list[TimeBudget]:
     """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
+    combination, level = case.combination, context.alpha / _judged(context, case)
     slack, threads = context.tolerances.slack(combination, load.slack), spare_threads(context.session.threads)
     name, calls = f"{load.id}_threads_{threads}", len(load.calls)
     kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
@@ -175,7 +184,12 @@ def _budgets(context: Context, combination: Combination, load: Workload) -> list
         kinds.append((f"milliseconds_{name}", shown, lambda rows: 1e3 * candidate_seconds(rows) / calls))
     approved = context.of(ApprovedBudgets)
     return [
-        TimeBudget(metric, shown, values, *approved.find(combination, metric, load.sha256), slack)
+        approved.time(
+            combination,
+            TimeBudget(metric, shown, values, slack, level),
+            load.sha256,
+            alike=f"{metric.partition('_')[0]}_batch_",
+        )
         for metric, shown, values in kinds
     ]
 
