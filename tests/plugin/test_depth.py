@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 
 import pytest
 from helpers import stub_devices
@@ -70,7 +71,16 @@ class TestWhatIsAsked:
     def test_standard_asks_no_search_of_what_embedgate_builds_itself(self, plan):
         assert asked(plan, "standard", OWN).keys() == STANDARD
         assert asked(plan, "standard", GIVEN).keys() == STANDARD | SEARCHES
-        assert asked(plan, "standard", REFERENCE).keys() >= SEARCHES | {"engine", "search speed"}
+        mine = asked(plan, "standard", REFERENCE)
+        assert mine.keys() >= SEARCHES | {"engine"}
+        assert {case.subject.about.kind for case in mine["engine"]} == {"exact"}
+        assert "search speed" not in mine
+
+    def test_standard_asks_of_engines_whatever_was_asked_for(self, plan):
+        chosen = replace(plan, settings=replace(plan.settings, engines=("faiss-*",)))
+        mine = asked(chosen, "standard", REFERENCE)
+        assert {case.subject.about.kind for case in mine["engine"]} == {"exact", "hnsw"}
+        assert mine["search speed"]
 
     def test_nightly_asks_all_there_is(self, plan):
         assert asked(plan, "nightly", OWN).keys() == STANDARD | SEARCHES | {"mixed"}

@@ -13,6 +13,8 @@ from embedgate.checks.check import Case, Check, Missing, Subject, reference
 from embedgate.checks.context import Context
 from embedgate.checks.stored import UNMEASURED, Searched, StoredVectors
 from embedgate.checks.vectors import by_floor, unavailable
+from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.metrics import KEPT, Matrix, mean_of
@@ -40,6 +42,12 @@ def indexes(plan: Plan) -> Iterable[Subject]:
                 yield Subject.named(index.id, index)
             else:
                 yield Subject(index.id, stored_name(plan.collection.name, index.engine), KEPT, index)
+
+
+def exact_first(plan: Plan, _: Combination, subject: Subject) -> Depth:
+    """Exact indexes, those of a host project and whatever was asked for at standard; embedgate's graphs by night."""
+    index: EngineCase = subject.about
+    return "nightly" if index.kind == "hnsw" and not plan.settings.engines else STANDARD
 
 
 def cannot_run(plan: Plan, subject: Subject) -> Missing | None:
@@ -156,6 +164,7 @@ ENGINE = Check(
     reference,
     indexes,
     unavailable=cannot_run,
+    depth=exact_first,
     phase="searches",
     family="search",
     in_receipts=False,

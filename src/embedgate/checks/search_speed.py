@@ -12,6 +12,8 @@ from embedgate.checks.context import Context
 from embedgate.checks.engines import cannot_run
 from embedgate.checks.speed import not_measured
 from embedgate.checks.stored import UNMEASURED, StoredVectors
+from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Judgement
 from embedgate.core.plain import to_plain
@@ -29,6 +31,12 @@ CAP_SECONDS = 10.0
 def loads(plan: Plan) -> Iterable[Subject]:
     """Each search that is timed."""
     return (Subject.named(load.id, load) for load in plan.search_loads) if plan.collection is not None else ()
+
+
+def added_first(plan: Plan, _: Combination, subject: Subject) -> Depth:
+    """Searches of a host project's engines, and of those that were asked for, at standard; the others by night."""
+    load: SearchLoad = subject.about
+    return STANDARD if plan.settings.engines or not load.case.kind else "nightly"
 
 
 def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
@@ -109,6 +117,7 @@ SEARCH_SPEED = Check(
     reference,
     loads,
     unavailable=cannot_run,
+    depth=added_first,
     phase="searches",
     family="time",
     approved=True,

@@ -26,17 +26,19 @@ class Profile:
         cases: Sentence cases per round.
         texts: Texts of any kind per round.
         batches: Batches that are encoded again per round, for each variation.
+        trials: How often each of the callers that call at once asks for its texts.
     """
 
     rounds: int
     cases: int
     texts: int
     batches: int
+    trials: int = 4
 
 
 PROFILES: dict[Depth, Profile] = {
-    "quick": Profile(rounds=1, cases=50, texts=50, batches=1),
-    "standard": Profile(rounds=1, cases=100, texts=100, batches=2),
+    "quick": Profile(rounds=1, cases=50, texts=50, batches=1, trials=2),
+    "standard": Profile(rounds=1, cases=100, texts=100, batches=2, trials=2),
     "nightly": Profile(rounds=40, cases=2_000, texts=1_000, batches=12),
 }
 

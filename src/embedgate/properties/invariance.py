@@ -33,8 +33,6 @@ Texts = tuple[str, ...]
 BATCH = 32
 # More than the usual batch size, beyond which some encoders begin to split.
 CROWD = 64
-# How often each of the callers that call at once asks for its texts.
-TRIALS = 4
 # Seconds that callers get beyond twenty times what they take one after the other, before they count as blocked.
 PATIENCE = 30.0
 # Two embeddings nearer than this share of how far one has moved are the same one.
@@ -70,7 +68,12 @@ class Subject:
         encoder: The encoder.
         second: Builds the second one, with another number of threads; called when it is first needed.
         beyond_limit: A text that the model's limit of length cuts; None where it has no limit.
+
+    Attributes:
+        trials: How often each of the callers that call at once asks for its texts.
     """
+
+    trials = 1
 
     def __init__(self, encoder: Encoder, second: Callable[[], Encoder], beyond_limit: str | None) -> None:
         self.encoder = encoder
@@ -146,6 +149,7 @@ def look_into(
     """
     variation = VARIATIONS[name]
     limit = stability.repetition if variation.exact else stability.batch
+    subject.trials = profile.trials
     worst: float | None = None
 
     def violation(texts: Texts) -> Violation | None:
@@ -299,7 +303,7 @@ def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
     def call(number: int) -> None:
         try:
             together.wait()
-            found[number] = [ask(number) for _ in range(TRIALS)]
+            found[number] = [ask(number) for _ in range(subject.trials)]
         except Exception as error:
             failures.append(error)
 
@@ -307,7 +311,7 @@ def _concurrency(subject: Subject, texts: Texts) -> Iterator[Pair]:
     callers = [threading.Thread(target=call, args=(number,), daemon=True) for number in range(len(parts))]
     for caller in callers:
         caller.start()
-    until = time.monotonic() + PATIENCE + 20 * TRIALS * serial
+    until = time.monotonic() + PATIENCE + 20 * subject.trials * serial
     for caller in callers:
         caller.join(max(0.0, until - time.monotonic()))
     if failures:
