@@ -129,3 +129,26 @@ class TestNeeds:
     def test_an_update_and_the_night_need_all(self, context_with, few, options):
         found = self.needs(context_with(data=(str(few),), **options), ("retention", "mine-spearman"))
         assert found.early == frozenset()
+
+    def test_budgets_alone_need_no_text(self, context_with, few):
+        context = context_with(data=(str(few),))
+        found = self.needs(context, ("speed", "batch_32_medium"), ("memory", ""), ("size", ""), ("products", ""))
+        assert {"torch-bf16-cpu", "torch-fp32-cpu"} <= {each.id for each in found.none}
+        assert Combination.parse("torch-bf16-cpu") not in self.needs(context, ("size", ""), ("effective", "")).none
+
+
+def test_what_no_check_needs_a_text_of_encodes_none_until_one_is_needed(context_with, few):
+    combination = Combination.parse("torch-bf16-cpu")
+    context = context_with(
+        data=(str(few),),
+        combinations=(combination.id,),
+        needs=lambda plan: Needs(none=frozenset({combination, plan.reference}), searched=frozenset()),
+    )
+    assert context.ask("products", combination).n is None
+    session = context.session
+    run = session.run(combination)
+    assert len(run.embeddings) == 1
+    assert not session.is_whole(run)
+    assert context.ask("agreement", combination, "cosine_mean").n == len(session.judged)
+    assert session.is_whole(run)
+    context.close()

@@ -337,3 +337,15 @@ def test_update_keeps_what_was_approved_of_a_combination_that_now_holds_nan(proj
     monkeypatch.setenv("TURN_TO_NAN", "1")
     approve(project, *both, combination="acme-int8-cpu")
     assert json.loads(recorded(project).read_text())["entries"] == before
+
+
+@pytest.mark.parametrize(("given", "wanted"), [((), 3), (("--gate-threads=5",), 5)])
+def test_processes_of_pytest_xdist_share_the_cores(pytester, monkeypatch, given, wanted):
+    from embedgate.core import machine
+    from embedgate.plugin.options import settings_of
+
+    monkeypatch.setattr(machine, "default_threads", lambda: 6)
+    config = pytester.parseconfig(*given)
+    assert settings_of(config).threads == (5 if given else None)
+    config.workerinput = {"workercount": 2}
+    assert settings_of(config).threads == wanted

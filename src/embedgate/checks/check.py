@@ -161,6 +161,7 @@ class Check:
         in_receipts: Whether a receipt must hold it.
         reproduces: Whether a failure tells the command that asks it again.
         whole: Whether it needs every text of the datasets, so that no part of them may decide about the combination.
+        encodes: Whether it needs any text of the datasets at all; one that asks of memory or time alone needs none.
         vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
     """
 
@@ -181,6 +182,7 @@ class Check:
     in_receipts: bool = True
     reproduces: bool = False
     whole: bool = False
+    encodes: bool = True
     vocabulary: Callable[[], Iterable[str]] = tuple
 
     @property

@@ -42,10 +42,12 @@ class Needs:
 
     Attributes:
         early: The combinations that a part of the texts may decide about.
+        none: The combinations of which nothing is asked that needs a text, such as budgets alone.
         searched: The combinations whose stored vectors are searched; None for all.
     """
 
     early: frozenset[Combination] = frozenset()
+    none: frozenset[Combination] = frozenset()
     searched: frozenset[Combination] | None = None
 
     @classmethod
@@ -56,18 +58,22 @@ class Needs:
             plan: What was asked for.
             cases: What the session asks.
         """
-        whole, searched = set[Combination](), set[Combination]()
+        whole, searched, encoding = set[Combination](), set[Combination](), set[Combination]()
         for case in cases:
             both = (case.combination, case.combination.reference)
+            if case.check.encodes:
+                encoding.update(both)
             if case.check.whole:
                 whole.update(both)
             if case.check.searches:
                 searched.update(both)
         runs = {each for combination in plan.encoding for each in (combination, combination.reference)}
         # What is approved or recorded is so over all texts.
-        early = () if plan.settings.update or not plan.settings.stops_early else runs - whole - searched
-        may = (each for each in early if plan.is_live(each) and plan.recording(each) is None)
-        return cls(frozenset(may), frozenset(searched))
+        free = {each for each in runs if plan.is_live(each) and plan.recording(each) is None}
+        if plan.settings.update:
+            free = set()
+        early = free - whole - searched if plan.settings.stops_early else set[Combination]()
+        return cls(frozenset(early), frozenset(free - encoding), frozenset(searched))
 
 
 class Context:
@@ -114,7 +120,8 @@ class Context:
     @cached_property
     def session(self) -> Session:
         """The runs; made when a check first needs one."""
-        session = Session(self.plan, self._progress, early=self._needs.early, searched=self._needs.searched)
+        needs = self._needs
+        session = Session(self.plan, self._progress, early=needs.early, none=needs.none, searched=needs.searched)
         for what in interrupted(session.cache.root):
             cut_short = f"an earlier session ended abruptly (native crash or kill) in {what}"
             self._progress(f"{cut_short}; run that combination alone")

@@ -203,5 +203,6 @@ SPEED = Check(
     phase="budgets",
     family="time",
     approved=True,
+    encodes=False,
     vocabulary=lambda: WORKLOADS,
 )

@@ -54,6 +54,12 @@ def settings_of(config: pytest.Config) -> Settings:
             given, folder = config.getini(option.ini_name), ini_folder
         if given not in (None, ""):
             found[option.setting] = option.read(given, folder)
+    workers = getattr(config, "workerinput", {}).get("workercount", 1)
+    if workers > 1 and "threads" not in found:
+        from embedgate.core.machine import default_threads
+
+        # Processes that each use all cores would wait for each other.
+        found["threads"] = max(1, default_threads() // workers)
     return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 
 

@@ -95,6 +95,7 @@ class Session:
         plan: What was asked for, and on which data.
         progress: Called with a short line at each long step.
         early: The combinations that a part of the texts may decide about: the others are encoded when needed.
+        none: The combinations of which nothing is asked that needs a text of the datasets.
         searched: The combinations whose stored vectors are searched; None for all.
 
     Attributes:
@@ -112,6 +113,7 @@ class Session:
         progress: Callable[[str], None] = lambda _: None,
         *,
         early: Collection[Combination] = (),
+        none: Collection[Combination] = (),
         searched: Collection[Combination] | None = None,
     ) -> None:
         settings = plan.settings
@@ -130,6 +132,7 @@ class Session:
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
         self._early = frozenset(early)
+        self._none = frozenset(none)
         self._searched = None if searched is None else frozenset(searched)
         self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
@@ -185,6 +188,8 @@ class Session:
 
     def _at_first(self, combination: Combination, model: Model) -> tuple[Input, ...]:
         """The texts that are encoded at first: all, or what must be there where a part of them may decide."""
+        if model is self.plan.model and combination in self._none:
+            return (PROBE,)
         if model is self.plan.model and self.stops_early(combination):
             return self._first
         searches = self._searched is None or combination in self._searched
@@ -232,7 +237,8 @@ class Session:
 
     def is_whole(self, run: Run) -> bool:
         """Whether a run has encoded all texts of the datasets."""
-        return run.combination not in self._early or all(each in run.embeddings for each in self.judged)
+        partial = run.combination in self._early or run.combination in self._none
+        return not partial or all(each in run.embeddings for each in self.judged)
 
     def _encoding_order(self, inputs: Sequence[Input]) -> tuple[int, ...]:
         """Which of the texts is encoded when: a seed of one's own shuffles texts of like length among the batches.
