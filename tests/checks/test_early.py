@@ -83,6 +83,7 @@ def test_a_lossy_encoder_is_red_on_all_items_and_as_by_one_look(judged):
         assert mine.value == pytest.approx(other.value, abs=1e-5)
         assert mine.high == pytest.approx(other.high, abs=1e-5), "the end that makes it red is that of one look"
         assert mine.diagnosis.layer == other.diagnosis.layer
+        assert [each.text for each in mine.worst] == [each.text for each in other.worst]
 
 
 def test_what_is_lost_beyond_the_part_is_found_where_the_part_was_not_certain(judged):

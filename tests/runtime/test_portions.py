@@ -66,3 +66,15 @@ def test_samples_take_the_same_share_of_every_dataset():
         assert len(own & set(some[-1])) / len(own) == pytest.approx(1 / 3, abs=0.08)  # triplets share texts
     assert isinstance(bundled[3], Triplets)
     assert set(some[-1]) <= set(everything)
+
+
+def test_a_sample_that_holds_all_texts_already_is_no_look_of_its_own():
+    many = pairs(5000)
+    dataset = Similarity(
+        name="few texts", source="here", version="", sha256="cd",
+        first=tuple(f"one {i % 700}" for i in range(5000)), second=tuple(f"other {i % 700}" for i in range(5000)),
+        grades=many.grades,
+    )  # fmt: skip
+    sizes = [len(sample) for sample in Portions([dataset]).samples]
+    assert sizes == sorted(set(sizes))
+    assert sizes[-1] == 1400

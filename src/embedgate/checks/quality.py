@@ -84,9 +84,9 @@ def agreement(context: Context, case: Case) -> Judgement:
     message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
 
     def worst() -> list[WorstText]:
-        items = context.session.agreement(run)[metric if metric == LENGTH_KEPT else "cosine_mean"].items
-        order = np.argsort(items)[:WORST]
-        return [WorstText(run.embeddings.inputs[int(i)].text, 1.0, float(items[i])) for i in order]
+        items = session.agreement(run)[metric if metric == LENGTH_KEPT else "cosine_mean"].items
+        inputs = session.side_by_side(run)[0].inputs
+        return [WorstText(inputs[int(i)].text, 1.0, float(items[i])) for i in np.argsort(items)[:WORST]]
 
     return case.compared(
         found,

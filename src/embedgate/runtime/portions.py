@@ -45,11 +45,16 @@ class Portions:
 
     @cached_property
     def samples(self) -> tuple[tuple[Input, ...], ...]:
-        """Random texts of all datasets together, each sample within the next; the last is all of them."""
+        """Random texts of all datasets together, each sample a part of the next; the last is all of them."""
         everything = _unique(each for dataset in self._datasets for each in dataset.inputs())
         steps = len(looks(len(everything)))
-        shares = (GROWTH**-step for step in range(steps - 1, 0, -1))
-        return (*(self._sample(share) for share in shares), everything)
+        found: list[tuple[Input, ...]] = []
+        for each in (*(self._sample(GROWTH**-step) for step in range(steps - 1, 0, -1)), everything):
+            # Where many items share few texts, some of the items may hold all of these already.
+            while found and len(found[-1]) >= len(each):
+                found.pop()
+            found.append(each)
+        return tuple(found)
 
     def _some(self, dataset: Dataset) -> Iterable[Dataset]:
         order = self._order(dataset, len(dataset)) if dataset.by_item else []
