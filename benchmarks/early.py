@@ -25,9 +25,9 @@ from embedgate.metrics.sequential import levels, looks
 from embedgate.metrics.statistics import compare
 
 ALPHA, FAMILY, TOLERANCE = 0.05, 20, 0.05
-SESSIONS, DRAWS = 2000, 1000
-ITEMS = (702, 5000)
-LOSSES = (0.05, 0.04, 0.03, 0.02, 0.01, 0.0, 0.08)
+SESSIONS, DRAWS = 1000, 1000
+ITEMS = (702,)
+LOSSES = (0.05, 0.04, 0.03, 0.02, 0.0, 0.08)
 
 Arms = tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]
 

@@ -66,7 +66,6 @@ def test_a_sound_encoder_passes_on_a_part(judged):
     assert least.n == encoded[0], "of a least item, all that are encoded are looked at"
 
 
-@pytest.mark.slow("what is red is judged on all items, and as by one look")
 def test_a_lossy_encoder_is_red_on_all_items_and_as_by_one_look(judged):
     def noise(path, _):
         def tamper(found, texts):
