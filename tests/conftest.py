@@ -20,8 +20,8 @@ from embedgate.encoders.registry import EncoderFactory, Registry
 
 if TYPE_CHECKING:
     from embedgate.checks import Check, Context
-    from embedgate.checks.context import Needs
     from embedgate.runtime.plan import Plan
+    from embedgate.runtime.portions import Needs
     from embedgate.vectors.engines.base import EngineFactory
 
 

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from helpers.faults import Wrapped, sound
 
-from embedgate.checks.context import Needs
+from embedgate.checks.context import needs_of
 from embedgate.core.combination import Combination
+from embedgate.runtime.portions import Needs
 
 PAIRS = 620
 WORDS = "red blue green small large old new quick slow warm cold bright dark round flat tall".split()
@@ -109,7 +110,7 @@ class TestNeeds:
     def needs(self, context, *names):
         combination = Combination.parse("torch-bf16-cpu")
         cases = [context.checks.case(context.plan, name, combination, subject) for name, subject in names]
-        return Needs.of(context.plan, cases)
+        return needs_of(context.plan, cases)
 
     def test_quality_alone_needs_a_part(self, context_with, few):
         context = context_with(data=(str(few),))

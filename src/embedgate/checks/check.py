@@ -160,8 +160,8 @@ class Check:
         in_rows: Whether its judgements belong to the combination's row of a report.
         in_receipts: Whether a receipt must hold it.
         reproduces: Whether a failure tells the command that asks it again.
-        whole: Whether it needs every text of the datasets, so that no part of them may decide about the combination.
-        encodes: Whether it needs any text of the datasets at all; one that asks of memory or time alone needs none.
+        texts: Which texts of the datasets it needs: all, so that no part of them may decide about the combination,
+            some, or none, where it asks of memory or time alone.
         vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
     """
 
@@ -181,8 +181,7 @@ class Check:
     in_rows: bool = True
     in_receipts: bool = True
     reproduces: bool = False
-    whole: bool = False
-    encodes: bool = True
+    texts: Literal["none", "some", "all"] = "some"
     vocabulary: Callable[[], Iterable[str]] = tuple
 
     @property

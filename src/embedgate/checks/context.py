@@ -5,7 +5,7 @@ from __future__ import annotations
 import shlex
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TypeVar
 
@@ -27,6 +27,7 @@ from embedgate.diagnosis.layers import Arm, diagnose
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
 from embedgate.runtime.plan import Plan
+from embedgate.runtime.portions import EVERYTHING, Needs
 from embedgate.runtime.session import Run, Session
 
 Part = TypeVar("Part")
@@ -36,44 +37,29 @@ PROBES = 16
 ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 
 
-@dataclass(frozen=True)
-class Needs:
+def needs_of(plan: Plan, cases: Iterable[Case]) -> Needs:
     """Which texts the combinations of a session must encode.
 
-    Attributes:
-        early: The combinations that a part of the texts may decide about.
-        none: The combinations of which nothing is asked that needs a text, such as budgets alone.
-        searched: The combinations whose stored vectors are searched; None for all.
+    Args:
+        plan: What was asked for.
+        cases: What the session asks.
     """
-
-    early: frozenset[Combination] = frozenset()
-    none: frozenset[Combination] = frozenset()
-    searched: frozenset[Combination] | None = None
-
-    @classmethod
-    def of(cls, plan: Plan, cases: Iterable[Case]) -> Needs:
-        """The needs of what a session asks.
-
-        Args:
-            plan: What was asked for.
-            cases: What the session asks.
-        """
-        whole, searched, encoding = set[Combination](), set[Combination](), set[Combination]()
-        for case in cases:
-            both = (case.combination, case.combination.reference)
-            if case.check.encodes:
-                encoding.update(both)
-            if case.check.whole:
-                whole.update(both)
-            if case.check.searches:
-                searched.update(both)
-        runs = {each for combination in plan.encoding for each in (combination, combination.reference)}
-        # What is approved or recorded is so over all texts.
-        free = {each for each in runs if plan.is_live(each) and plan.recording(each) is None}
-        if plan.settings.update:
-            free = set()
-        early = free - whole - searched if plan.settings.stops_early else set[Combination]()
-        return cls(frozenset(early), frozenset(free - encoding), frozenset(searched))
+    whole, searched, encoding = set[Combination](), set[Combination](), set[Combination]()
+    for case in cases:
+        both = (case.combination, case.combination.reference)
+        if case.check.texts != "none":
+            encoding.update(both)
+        if case.check.texts == "all":
+            whole.update(both)
+        if case.check.searches:
+            searched.update(both)
+    runs = {each for combination in plan.encoding for each in (combination, combination.reference)}
+    # What is approved or recorded is so over all texts.
+    free = {each for each in runs if plan.is_live(each) and plan.recording(each) is None}
+    if plan.settings.update:
+        free = set()
+    early = free - whole - searched if plan.settings.stops_early else set[Combination]()
+    return Needs(frozenset(early), frozenset(free - encoding), frozenset(searched))
 
 
 class Context:
@@ -113,15 +99,14 @@ class Context:
         self.command = tuple(command)
         self._progress = progress
         self.families = families or {}
-        self._needs = needs or Needs()
+        self._needs = needs or EVERYTHING
         self._parts: dict[Callable[[Context], object], object] = {}
         self._diagnoses: dict[Combination, Diagnosis] = {}
 
     @cached_property
     def session(self) -> Session:
         """The runs; made when a check first needs one."""
-        needs = self._needs
-        session = Session(self.plan, self._progress, early=needs.early, none=needs.none, searched=needs.searched)
+        session = Session(self.plan, self._progress, self._needs)
         for what in interrupted(session.cache.root):
             cut_short = f"an earlier session ended abruptly (native crash or kill) in {what}"
             self._progress(f"{cut_short}; run that combination alone")

@@ -221,6 +221,6 @@ def _within(
     return case.passed(shown, value=first, details=tuple(stale))
 
 
-MEMORY_KEPT = Check("memory", memory, local, phase="budgets", approved=True, encodes=False)
-SIZE = Check("size", size, local, depth="quick", approved=True, encodes=False)
-PRODUCTS_KEPT = Check("products", products, local_candidates, depth="quick", approved=True, encodes=False)
+MEMORY_KEPT = Check("memory", memory, local, phase="budgets", approved=True, texts="none")
+SIZE = Check("size", size, local, depth="quick", approved=True, texts="none")
+PRODUCTS_KEPT = Check("products", products, local_candidates, depth="quick", approved=True, texts="none")

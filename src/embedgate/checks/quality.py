@@ -234,6 +234,6 @@ UPGRADE = Check(
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,
     in_receipts=False,
-    whole=True,
+    texts="all",
     vocabulary=lambda: METRICS,
 )

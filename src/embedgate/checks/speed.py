@@ -203,6 +203,6 @@ SPEED = Check(
     phase="budgets",
     family="time",
     approved=True,
-    encodes=False,
+    texts="none",
     vocabulary=lambda: WORKLOADS,
 )

@@ -66,7 +66,7 @@ class Bench:
     def context(self) -> Context:
         """The context that checks judge by; made once all tests are collected."""
         from embedgate.checks import Context
-        from embedgate.checks.context import Needs
+        from embedgate.checks.context import needs_of
 
         families = Counter(case.check.family for case in self.selected if case.check.family)
         return Context(
@@ -74,7 +74,7 @@ class Bench:
             self.checks,
             progress=progress(self.config),
             families=families,
-            needs=Needs.of(self.plan, self.selected),
+            needs=needs_of(self.plan, self.selected),
             invocation=self.invocation,
             command=self._command,
         )

@@ -9,14 +9,35 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError
 from embedgate.core.roles import Input
 from embedgate.data.types import Dataset
 from embedgate.metrics.sequential import GROWTH, looks
+
+
+@dataclass(frozen=True)
+class Needs:
+    """Which texts the combinations of a session must encode; all of them where nothing is said.
+
+    Attributes:
+        early: The combinations that a part of the texts may decide about: the others are encoded when needed.
+        none: The combinations of which nothing is asked that needs a text of the datasets, such as budgets alone.
+        searched: The combinations whose stored vectors are searched; None for all.
+    """
+
+    early: frozenset[Combination] = frozenset()
+    none: frozenset[Combination] = frozenset()
+    searched: frozenset[Combination] | None = None
+
+
+# Where it is not known what a session asks.
+EVERYTHING = Needs()
 
 
 class Portions:

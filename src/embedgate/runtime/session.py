@@ -6,7 +6,7 @@ import hashlib
 import os
 import random
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -35,7 +35,7 @@ from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
-from embedgate.runtime.portions import Portions
+from embedgate.runtime.portions import EVERYTHING, Needs, Portions
 from embedgate.runtime.recording import keeping, record
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
@@ -94,9 +94,7 @@ class Session:
     Args:
         plan: What was asked for, and on which data.
         progress: Called with a short line at each long step.
-        early: The combinations that a part of the texts may decide about: the others are encoded when needed.
-        none: The combinations of which nothing is asked that needs a text of the datasets.
-        searched: The combinations whose stored vectors are searched; None for all.
+        needs: Which texts combinations must encode.
 
     Attributes:
         plan: What was asked for.
@@ -107,15 +105,7 @@ class Session:
         recorded: How many answers were recorded, by the file.
     """
 
-    def __init__(
-        self,
-        plan: Plan,
-        progress: Callable[[str], None] = lambda _: None,
-        *,
-        early: Collection[Combination] = (),
-        none: Collection[Combination] = (),
-        searched: Collection[Combination] | None = None,
-    ) -> None:
+    def __init__(self, plan: Plan, progress: Callable[[str], None] = lambda _: None, needs: Needs = EVERYTHING) -> None:
         settings = plan.settings
         self.plan = plan
         self.progress = progress
@@ -131,9 +121,7 @@ class Session:
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self._early = frozenset(early)
-        self._none = frozenset(none)
-        self._searched = None if searched is None else frozenset(searched)
+        self._needs = needs
         self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
@@ -188,11 +176,12 @@ class Session:
 
     def _at_first(self, combination: Combination, model: Model) -> tuple[Input, ...]:
         """The texts that are encoded at first: all, or what must be there where a part of them may decide."""
-        if model is self.plan.model and combination in self._none:
-            return (PROBE,)
-        if model is self.plan.model and self.stops_early(combination):
-            return self._first
-        searches = self._searched is None or combination in self._searched
+        if model is self.plan.model:
+            if combination in self._needs.none:
+                return (PROBE,)
+            if self.stops_early(combination):
+                return self._first
+        searches = self._needs.searched is None or combination in self._needs.searched
         # What is recorded must serve any check; and whoever judges by records has no more than these.
         keeps = self.plan.recording(combination) is not None or not self.plan.is_live(combination)
         return self.inputs if searches or keeps else self.judged
@@ -225,7 +214,7 @@ class Session:
 
     def stops_early(self, combination: Combination) -> bool:
         """Whether a part of the texts may decide about a combination of the model to gate."""
-        return combination in self._early
+        return combination in self._needs.early
 
     def parts(self, run: Run, dataset: Dataset) -> tuple[Dataset, ...]:
         """The parts of a dataset that may decide about a run, each within the next; the last is the dataset itself."""
@@ -237,7 +226,7 @@ class Session:
 
     def is_whole(self, run: Run) -> bool:
         """Whether a run has encoded all texts of the datasets."""
-        partial = run.combination in self._early or run.combination in self._none
+        partial = run.combination in self._needs.early or run.combination in self._needs.none
         return not partial or all(each in run.embeddings for each in self.judged)
 
     def _encoding_order(self, inputs: Sequence[Input]) -> tuple[int, ...]:
@@ -404,7 +393,7 @@ class Session:
         return frozenset(self.judged)
 
     def encode_more(self, run: Run, inputs: Sequence[Input]) -> None:
-        """Encodes those of the texts that a run has not encoded yet, and its reference neither.
+        """Encodes those of the texts that a run has not encoded yet; its reference first, where that has not, either.
 
         Raises:
             GateError: If they cannot be encoded.
