@@ -179,6 +179,41 @@ def test_what_interrupts_a_measurement_ends_its_process(fresh, pids):
     assert gone(worker.pid, *pids())
 
 
+def test_what_interrupts_a_fork_ends_what_is_forked_from(fresh, pids, monkeypatch):
+    """The answer that was not read would be taken for the next copy's."""
+    fresh.footprint(ACME)
+    source = fresh._source
+    with monkeypatch.context() as patch:
+        patch.setattr(fresh_processes.reduction, "send_handle", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt), fresh.another(ACME):
+            pass
+    until(lambda: gone(source.pid))
+    with fresh.another(ACME) as worker:
+        assert fresh._source.pid != source.pid
+        assert not gone(worker.pid)
+
+
+def test_a_process_that_ends_by_itself_is_no_crash(fresh, project):
+    """Though its end of the pipe is closed before it has ended."""
+    slowly = "import atexit, time\natexit.register(time.sleep, 1)\nraise ValueError('no licence')\n"
+    project.makeconftest(slowly)
+    fresh.forks = False
+    with pytest.raises(BuildError) as caught:
+        fresh.footprint(ACME)
+    assert "killed by signal" not in str(caught.value)
+    assert "ended without an answer" in str(caught.value)
+
+
+def test_a_fresh_process_leaves_the_log_file_of_a_host_alone(fresh, project, pids):
+    log = project.path / "log.txt"
+    project.makeini(project.path.joinpath("tox.ini").read_text() + f"\nlog_file = {log}\n")
+    log.write_text("what the session has logged", "utf-8")
+    for fresh.forks in (True, False):
+        with fresh.another(ACME) as worker:
+            worker.footprint()
+        assert log.read_text("utf-8") == "what the session has logged"
+
+
 SESSION = """
 import sys, time
 from pathlib import Path

@@ -171,6 +171,7 @@ class Worker:
         raise BuildError(f"{self.combination} took more than {timeout // 60:.0f} minutes in a fresh process", ALONE)
 
     def _ended(self) -> BuildError:
+        self._process.leave()  # its pipe may be closed before it has ended: killed now, it would seem to have crashed
         said = self._process.said()
         return died(self.combination, self._kill(), said)
 
@@ -288,8 +289,13 @@ class FreshProcesses:
             pid = int(source.pipe.recv_bytes())
         except (EOFError, OSError) as error:
             self._source = None
+            source.leave()
             said = source.said()
             raise died(combination, source.kill(), said) from error
+        except BaseException:  # whose copy the next answer is about would not be known
+            self._source = None
+            source.kill()
+            raise
         finally:
             theirs.close()
 
@@ -343,6 +349,7 @@ def _first_word(process: _Process, combination: Combination) -> bytes:
         if process.pipe.poll(TIMEOUT_SECONDS):
             return process.pipe.recv_bytes()
     except (EOFError, OSError) as error:
+        process.leave()
         said = process.said()
         raise died(combination, process.kill(), said) from error
     process.kill()

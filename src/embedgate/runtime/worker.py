@@ -61,7 +61,7 @@ def answer(plan: Plan, told: str) -> None:
     try:
         if os.name == "posix":
             os.set_inheritable(int(handle), False)
-        pipe = Connection(int(handle))
+        pipe = _end_of_pipe(int(handle))
     except (ValueError, OSError) as error:
         step = f"leave {FRESH_OPTION} to embedgate, which starts itself by it"
         raise GateError(f"there is no session at {told}", step) from error
@@ -71,6 +71,14 @@ def answer(plan: Plan, told: str) -> None:
         else:
             pipe.send_bytes(READY)
             _serve(session, pipe, _watched(pipe))
+
+
+def _end_of_pipe(handle: int) -> Connection:
+    if sys.platform == "win32":
+        from multiprocessing.connection import PipeConnection
+
+        return PipeConnection(handle)  # type: ignore[return-value]
+    return Connection(handle)
 
 
 def _fork_as_asked(session: Session, pipe: Connection) -> None:
@@ -111,9 +119,9 @@ def kill(process: int) -> None:
         with suppress(OSError):
             os.kill(process, signal.SIGTERM)
         return
-    # It leads none yet where it has only just started.
+    # It leads none yet where it has only just started; macOS refuses to signal a group that has ended.
     for end in (os.killpg, os.kill):
-        with suppress(ProcessLookupError):
+        with suppress(ProcessLookupError, PermissionError):
             end(process, signal.SIGKILL)
 
 
