@@ -315,7 +315,7 @@ class TestSession:
         assert context.ask("stored.rows", stored).verdict == "pass"
         assert not context.session.has_run(context.plan.reference, context.plan.model)
         run = context.session.run(context.plan.reference)
-        assert len(run.embeddings) == len(context.session.inputs)
+        assert len(run.embeddings) == len(context.session.texts.inputs)
         assert context.session.run_of_own(context.plan.reference) is run
 
     def test_what_was_read_is_their_evidence(self, context):

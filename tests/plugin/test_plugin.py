@@ -346,6 +346,7 @@ def test_processes_of_pytest_xdist_share_the_cores(pytester, monkeypatch, given,
 
     monkeypatch.setattr(machine, "default_threads", lambda: 6)
     config = pytester.parseconfig(*given)
-    assert settings_of(config).threads == (5 if given else None)
+    assert settings_of(config).threads_here == (5 if given else 6)
     config.workerinput = {"workercount": 2}
-    assert settings_of(config).threads == wanted
+    assert settings_of(config).threads_here == wanted
+    assert settings_of(config).threads_alone == (5 if given else 6), "a fresh process has nothing of them beside it"

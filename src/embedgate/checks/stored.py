@@ -92,11 +92,11 @@ class StoredVectors:
         reference = combination.reference
         if reference not in self._recipes:
             run = self._session.run(reference)
-            self._session.encode_more(run, self._session.searched_documents)
+            self._session.encode_more(run, self._session.texts.searched_documents)
             embeddings = run.embeddings
             try:
                 self._recipes[reference] = Recipe.of(
-                    embeddings.normalised[embeddings.rows(self._session.searched_documents)]
+                    embeddings.normalised[embeddings.rows(self._session.texts.searched_documents)]
                 )
             except NotFinite:
                 raise
@@ -151,23 +151,23 @@ class StoredVectors:
 
     def _grown(self, run: Run) -> Searched:
         session = self._session
-        session.encode_more(run, (*session.searched_documents, *session.searched_queries))
+        session.encode_more(run, (*session.texts.searched_documents, *session.texts.searched_queries))
         require_finite(run.embeddings.matrix)
         self._plan.require_searchable(run.embeddings.dim)
         collection, combination = self.collection, run.combination
         given = self._context.settings.ranges is not None
         documents = grow(
-            run.embeddings.matrix[run.embeddings.rows(session.searched_documents)],
+            run.embeddings.matrix[run.embeddings.rows(session.texts.searched_documents)],
             self._recipe(combination),
             collection.size,
             folder=session.cache.root / "corpora" / f"{run.model.name}-{combination}-{collection.size}",
             progress=lambda line: session.progress(f"{combination}: {line}"),
         )
         similarity = run.embeddings.similarity
-        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(session.searched_queries)], documents, similarity)
+        raw = Vectors(run.embeddings.matrix[run.embeddings.rows(session.texts.searched_queries)], documents, similarity)
         if similarity is COSINE and float(np.abs(np.linalg.norm(run.embeddings.matrix, axis=1) - 1).max()) > UNIT:
             documents = normalised(documents)
-        vectors = Vectors(run.embeddings.at(session.searched_queries), documents, similarity)
+        vectors = Vectors(run.embeddings.at(session.texts.searched_queries), documents, similarity)
         ranges, origin, calibrated = self._ranges(run, vectors)
         if not given:
             self.ranges[combination] = ranges[None]

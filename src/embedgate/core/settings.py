@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 
-from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 
 # The option that makes of pytest a fresh process to measure in: what it is to be, and its end of the pipe, see
@@ -31,6 +31,7 @@ class Settings:
         profile: Name of the hardware profile; None to detect it.
         baselines: Folder of the approved baselines, tolerances and expected failures.
         threads: Threads every backend uses; None for all usable cores.
+        processes: Processes of pytest-xdist that share the cores, each with a session of its own.
         batch_size: Texts per batch.
         update: Whether to record what is measured as the new baseline.
         reason: Why, where `update`.
@@ -62,6 +63,7 @@ class Settings:
     profile: str | None = None
     baselines: Path | None = None
     threads: int | None = None
+    processes: int = 1
     batch_size: int = 32
     update: bool = False
     reason: str = ""
@@ -83,7 +85,17 @@ class Settings:
     @property
     def stops_early(self) -> bool:
         """Whether a verdict that is certain may be reached on a part of the items."""
-        return self.depth != "nightly"
+        return self.depth != NIGHTLY
+
+    @property
+    def threads_alone(self) -> int:
+        """Threads of a fresh process, beside which nothing else of the session is at work."""
+        return self.threads or _cores()
+
+    @property
+    def threads_here(self) -> int:
+        """Threads of a session: processes that each use all cores would wait for each other."""
+        return self.threads or max(1, _cores() // self.processes)
 
     @property
     def asks_elsewhere(self) -> bool:
@@ -113,3 +125,9 @@ def own_or_bundled(folder: Path, name: str) -> Path:
 def bundled_baselines() -> Path:
     """The folder of embedgate's own baselines: `baselines/` in a checkout."""
     return Path(str(resources.files("embedgate.baselines")))
+
+
+def _cores() -> int:
+    from embedgate.core.machine import default_threads  # which imports what no help page needs
+
+    return default_threads()

@@ -54,12 +54,7 @@ def settings_of(config: pytest.Config) -> Settings:
             given, folder = config.getini(option.ini_name), ini_folder
         if given not in (None, ""):
             found[option.setting] = option.read(given, folder)
-    workers = getattr(config, "workerinput", {}).get("workercount", 1)
-    if workers > 1 and "threads" not in found:
-        from embedgate.core.machine import default_threads
-
-        # Processes that each use all cores would wait for each other.
-        found["threads"] = max(1, default_threads() // workers)
+    found["processes"] = getattr(config, "workerinput", {}).get("workercount", 1)
     return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 
 
@@ -115,6 +110,17 @@ def refuse_bad_files(plan: Plan, checks: CheckRegistry) -> None:
     tolerances_of(plan)
     expectations_of(plan, checks)
     load_pinned(plan.settings.baselines_folder)
+
+
+def refuse_without_benchmark(config: pytest.Config) -> None:
+    """Tells that what times is not there once, before any test.
+
+    Raises:
+        GateError: If pytest-benchmark was left out.
+    """
+    if not config.pluginmanager.hasplugin("benchmark"):
+        cause = "budgets of time are timed by pytest-benchmark, whose plugin is not loaded"
+        raise GateError(cause, "leave out -p no:benchmark, or budgets: -m 'not budget'")
 
 
 def refuse_overwriting(plan: Plan) -> None:

@@ -102,7 +102,7 @@ def record(session: Session, run: Run, file: Path) -> int:
         GateError: If the file cannot be written.
     """
     encoder, roles = session.encoder(run), run.model.roles
-    inputs = [*run.embeddings.inputs, *roles.spread(load_golden()[0]), *session.ordered]
+    inputs = [*run.embeddings.inputs, *roles.spread(load_golden()[0]), *session.texts.ordered]
     try:
         vectors = session.embed(run, inputs)
     except GateError as error:  # whoever asks for them next is told the same

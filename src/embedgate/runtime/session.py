@@ -17,11 +17,12 @@ import numpy as np
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache, default_root
 from embedgate.core.combination import Combination
+from embedgate.core.depth import NIGHTLY
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.errors import BuildError, GateError, counted, one_line
-from embedgate.core.machine import Machine, default_threads, library_versions, this_machine
+from embedgate.core.machine import Machine, library_versions, this_machine
 from embedgate.core.model import Model
-from embedgate.core.roles import DOCUMENT, QUERY, STS, Input, Role
+from embedgate.core.roles import Input, Role
 from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
@@ -35,8 +36,9 @@ from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
-from embedgate.runtime.portions import EVERYTHING, Needs, Portions
+from embedgate.runtime.portions import EVERYTHING, Needs
 from embedgate.runtime.recording import keeping, record
+from embedgate.runtime.texts import PROBE, Texts
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
 
@@ -46,9 +48,6 @@ if TYPE_CHECKING:
     from embedgate.performance.footprint import Footprint
     from embedgate.properties.invariance import Subject
     from embedgate.vectors.figures import IndexFigures, SearchFigures
-
-# What an encoder is asked first of all, where no other text is at hand.
-PROBE = Input("one text")
 
 LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_distributions())
 
@@ -99,6 +98,7 @@ class Session:
     Attributes:
         plan: What was asked for.
         progress: Called with a short line at each long step.
+        texts: Which texts are encoded, and when.
         threads: Threads that every backend uses.
         cache: Where built artefacts are kept.
         pool: The encoders that are open.
@@ -109,7 +109,7 @@ class Session:
         settings = plan.settings
         self.plan = plan
         self.progress = progress
-        self.threads = settings.threads or default_threads()
+        self.threads = settings.threads_here
         self.cache = ArtefactCache(settings.cache or default_root())
         self.pool = EncoderPool(
             lambda: plan.model,
@@ -121,7 +121,7 @@ class Session:
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self._needs = needs
+        self.texts = Texts(plan, needs)
         self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
@@ -160,90 +160,17 @@ class Session:
     def _gpu_versions(self) -> dict[str, str]:
         return gpu.versions()
 
-    @cached_property
-    def judged(self) -> tuple[Input, ...]:
-        """Every unique text and role of the datasets, longest first, so that batches hold texts of like length."""
-        unique = dict.fromkeys(each for dataset in self.plan.datasets for each in dataset.inputs())
-        return tuple(sorted(unique, key=lambda each: len(each.text), reverse=True))
-
-    @cached_property
-    def inputs(self) -> tuple[Input, ...]:
-        """As `judged`, with those of the collection that is searched: of a model with prompts, these are others."""
-        if self.plan.collection is None or self.plan.search_unavailable:
-            return self.judged
-        unique = dict.fromkeys((*self.judged, *self.searched_documents, *self.searched_queries))
-        return tuple(sorted(unique, key=lambda each: len(each.text), reverse=True))
-
-    def _at_first(self, combination: Combination, model: Model) -> tuple[Input, ...]:
-        """The texts that are encoded at first: all, or what must be there where a part of them may decide."""
-        if model is self.plan.model:
-            if combination in self._needs.none:
-                return (PROBE,)
-            if self.stops_early(combination):
-                return self._first
-        searches = self._needs.searched is None or combination in self._needs.searched
-        # What is recorded must serve any check; and whoever judges by records has no more than these.
-        keeps = self.plan.recording(combination) is not None or not self.plan.is_live(combination)
-        return self.inputs if searches or keeps else self.judged
-
-    @cached_property
-    def _first(self) -> tuple[Input, ...]:
-        first = set(self.portions.first)
-        return tuple(each for each in self.judged if each in first)
-
-    @cached_property
-    def searched_documents(self) -> tuple[Input, ...]:
-        """The documents of the collection, as their embeddings are kept."""
-        return self._used_as(DOCUMENT, self.plan.collection.documents if self.plan.collection else ())
-
-    @cached_property
-    def searched_queries(self) -> tuple[Input, ...]:
-        """The queries of the collection, as their embeddings are kept."""
-        return self._used_as(QUERY, self.plan.collection.queries if self.plan.collection else ())
-
-    def _used_as(self, role: str, inputs: Sequence[Input]) -> tuple[Input, ...]:
-        """Texts in a role: as they are encoded anyway, where that makes the same embedding; else anew."""
-        roles = self.plan.model.roles
-        same = {each.role for each in inputs if roles[each.role].same_as(roles[role])}
-        return tuple(each if each.role in same else Input(each.text, role) for each in inputs)
-
-    @cached_property
-    def portions(self) -> Portions:
-        """The parts of the datasets that may decide."""
-        return Portions(self.plan.datasets, self.plan.settings.seed or 0)
-
-    def stops_early(self, combination: Combination) -> bool:
-        """Whether a part of the texts may decide about a combination of the model to gate."""
-        return combination in self._needs.early
-
     def parts(self, run: Run, dataset: Dataset) -> tuple[Dataset, ...]:
         """The parts of a dataset that may decide about a run, each within the next; the last is the dataset itself."""
-        return self.portions.of(dataset) if self.stops_early(run.combination) else (dataset,)
+        return self.texts.portions.of(dataset) if self.texts.stops_early(run.combination) else (dataset,)
 
     def samples(self, run: Run) -> tuple[tuple[Input, ...] | None, ...]:
         """The texts over which a run may be compared with its reference, each within the next; None for all."""
-        return (*self.portions.samples[:-1], None) if self.stops_early(run.combination) else (None,)
+        return (*self.texts.portions.samples[:-1], None) if self.texts.stops_early(run.combination) else (None,)
 
     def is_whole(self, run: Run) -> bool:
         """Whether a run has encoded all texts of the datasets."""
-        partial = run.combination in self._needs.early or run.combination in self._needs.none
-        return not partial or all(each in run.embeddings for each in self.judged)
-
-    def _encoding_order(self, inputs: Sequence[Input]) -> tuple[int, ...]:
-        """Which of the texts is encoded when: a seed of one's own shuffles texts of like length among the batches.
-
-        What is measured keeps the order of `inputs`, and so the sample of them whose neighbours are looked up.
-        """
-        rows = list(range(len(inputs)))
-        if self.plan.settings.seed:
-            random.Random(self.plan.settings.seed).shuffle(rows)
-        return tuple(sorted(rows, key=lambda row: len(inputs[row].text), reverse=True))
-
-    @property
-    def ordered(self) -> tuple[Input, ...]:
-        """The texts of the approved set of generated sentences, whose order of similarities is measured."""
-        texts = dict.fromkeys(text for case in approved_set()[0] for text in case.texts)
-        return tuple(Input(text, STS) for text in texts)
+        return not self.texts.in_part(run.combination) or all(each in run.embeddings for each in self.texts.judged)
 
     @cached_property
     def exploration(self) -> Profile:
@@ -256,7 +183,7 @@ class Session:
         settings = self.plan.settings
         if settings.seed is not None:
             return settings.seed
-        return random.SystemRandom().randrange(2**32) if settings.depth == "nightly" else 0
+        return random.SystemRandom().randrange(2**32) if settings.depth == NIGHTLY else 0
 
     @cached_property
     def tokenizer(self) -> Tokenizer | None:
@@ -277,7 +204,7 @@ class Session:
         return BuildContext(
             threads=self.threads,
             cache=self.cache,
-            calibration_texts=Unjudged(calibration, (each.text for each in self.inputs), self._as_read),
+            calibration_texts=Unjudged(calibration, (each.text for each in self.texts.inputs), self._as_read),
             calibration_sha256=digest,
             progress=self.progress,
             batch_size=self.plan.settings.batch_size,
@@ -369,15 +296,15 @@ class Session:
 
         Args:
             run: The run.
-            sample: The texts to compare, whose neighbours are looked up among all that the run has encoded by then;
-                None for all texts, where a part of them may decide, too.
+            sample: The texts to compare; None for all texts, where a part of them may decide, too. Of neighbours, a
+                sample tells nothing: they are looked up among all that the run has encoded by then.
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
         known, key = self._agreement.setdefault(run.key, {}), len(sample or ())
         if key not in known:
-            self.encode_more(run, self.judged if sample is None else sample)
+            self.encode_more(run, self.texts.judged if sample is None else sample)
             mine, theirs = self.side_by_side(run)
             known[key] = measure_agreement(mine, theirs, lengths=not run.model.normalises, sample=sample)
         return known[key]
@@ -390,7 +317,7 @@ class Session:
 
     @cached_property
     def _among_judged(self) -> frozenset[Input]:
-        return frozenset(self.judged)
+        return frozenset(self.texts.judged)
 
     def encode_more(self, run: Run, inputs: Sequence[Input]) -> None:
         """Encodes those of the texts that a run has not encoded yet; its reference first, where that has not, either.
@@ -407,7 +334,7 @@ class Session:
         encoder, started = self.encoder(run), time.perf_counter()
         matrix = self._encode_all(encoder, run.model, missing, label)
         run.encode_seconds += time.perf_counter() - started
-        run.embeddings = run.embeddings.with_more(missing, matrix, self.inputs)
+        run.embeddings = run.embeddings.with_more(missing, matrix, self.texts.inputs)
         self.progress(f"{label}: encoded {len(missing)} texts more, {len(run.embeddings)} in all")
 
     def order(self, run: Run) -> dict[str, Scores]:
@@ -417,7 +344,7 @@ class Session:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
         if run.key not in self._order:
-            cases, inputs = approved_set()[0], self.ordered
+            cases, inputs = approved_set()[0], self.texts.ordered
             reference = self.run(run.combination.reference, run.model)
             mine, theirs = (
                 Embeddings(inputs, self.embed(arm, inputs), run.model.similarity) for arm in (run, reference)
@@ -531,8 +458,8 @@ class Session:
             if inputs is None and encoder.inputs is not None:
                 inputs = encoder.inputs
             elif inputs is None:
-                inputs = self._at_first(combination, model)
-            keeps = inputs is self.inputs and self.plan.recording(combination) is not None
+                inputs = self.texts.at_first(combination, model)
+            keeps = inputs is self.texts.inputs and self.plan.recording(combination) is not None
             with keeping(self, combination, model, encoder) if keeps else nullcontext(encoder) as asked:
                 matrix = self._encode_all(asked, model, inputs, label)
             encoded = time.perf_counter()
@@ -550,7 +477,7 @@ class Session:
             built - started,
             encoded - built,
         )
-        if inputs is self.inputs and (file := self.plan.recording(combination)):
+        if inputs is self.texts.inputs and (file := self.plan.recording(combination)):
             self.recorded[str(file)] = record(self, run, file)
             self.progress(f"{label}: {counted(self.recorded[str(file)], 'answer')} recorded in {file}")
         return run
@@ -569,7 +496,7 @@ class Session:
     def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
         if not inputs:  # of recorded answers, of which no text is known to be there
             return np.empty((0, 0), np.float32)
-        rows = self._encoding_order(inputs)
+        rows = self.texts.encoding_order(inputs)
         encoded = self._encoding.of(encoder, model, [inputs[row] for row in rows], label)
         matrix = np.empty_like(encoded)
         matrix[list(rows)] = encoded
