@@ -1,11 +1,13 @@
 """A verdict that is certain is reached on a part of the items; one that is not, and every red one, on all of them."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from helpers.faults import Wrapped, sound
 
+from embedgate.checks import Case, Check
 from embedgate.checks.context import needs_of
 from embedgate.core.combination import Combination
 from embedgate.runtime.portions import Needs
@@ -43,14 +45,11 @@ def judged(context_with, many):
         combination = Combination.parse("mine-int8-cpu")
         found = [
             context.ask("retention", combination, "many-spearman"),
-            *(
-                context.ask("agreement", combination, metric)
-                for metric in ("cosine_mean", "cosine_min", "top10_overlap")
-            ),
+            *(context.ask("agreement", combination, metric) for metric in ("cosine_mean", "cosine_min")),
         ]
         session = context.session
         encoded = len(session.run(combination).embeddings), len(session.run(combination.reference).embeddings)
-        everything = len(session.judged)
+        everything = len(session.texts.judged)
         context.close()
         return found, encoded, everything
 
@@ -58,8 +57,8 @@ def judged(context_with, many):
 
 
 def test_a_sound_encoder_passes_on_a_part(judged):
-    (kept, mean, least, overlap), encoded, everything = judged(sound)
-    assert {each.verdict for each in (kept, mean, least, overlap)} == {"pass"}
+    (kept, mean, least), encoded, everything = judged(sound)
+    assert {each.verdict for each in (kept, mean, least)} == {"pass"}
     assert (kept.n, kept.items) == (PAIRS // 3, PAIRS)
     assert f"{PAIRS // 3} of {PAIRS} items decide" in kept.message
     assert mean.n < mean.items == everything
@@ -77,14 +76,35 @@ def test_a_lossy_encoder_is_red_on_all_items_and_as_by_one_look(judged):
 
     found, encoded, everything = judged(noise)
     whole, _, _ = judged(noise, needs=lambda plan: None)
-    assert [each.verdict for each in found] == ["fail"] * 4
-    assert [each.n for each in found] == [PAIRS, everything, everything, everything]
+    assert [each.verdict for each in found] == ["fail"] * 3
+    assert [each.n for each in found] == [PAIRS, everything, everything]
     assert encoded == (everything, everything)
     for mine, other in zip(found, whole, strict=True):
         assert mine.value == pytest.approx(other.value, abs=1e-5)
         assert mine.high == pytest.approx(other.high, abs=1e-5), "the end that makes it red is that of one look"
         assert mine.diagnosis.layer == other.diagnosis.layer
         assert [each.text for each in mine.worst] == [each.text for each in other.worst]
+
+
+@pytest.mark.parametrize("metric", ["top10_overlap", "neighbour_rank_correlation"])
+def test_neighbours_are_looked_up_among_all_texts(context_with, many, metric):
+    """Among fewer texts, neighbours lie farther apart and are kept more easily."""
+    combination = Combination.parse("mine-int8-cpu")
+    early = frozenset({combination, combination.reference})
+    context = context_with(
+        {"mine-int8-cpu": sound},
+        data=(str(many),),
+        combinations=(combination.id,),
+        needs=lambda _: Needs(early=early, searched=frozenset()),
+    )
+    case = context.checks.case(context.plan, "agreement", combination, metric)
+    assert not case.is_within(context.plan, "quick")
+    judged = context.judge(case)
+    everything = len(context.session.texts.judged)
+    assert judged.verdict == "pass"
+    assert len(context.session.run(combination).embeddings) == everything
+    assert judged.n == min(2000, everything)
+    context.close()
 
 
 def test_what_is_lost_beyond_the_part_is_found_where_the_part_was_not_certain(judged):
@@ -117,6 +137,28 @@ class TestNeeds:
         found = self.needs(context, ("retention", "mine-spearman"), ("effective", ""))
         assert {Combination.parse("torch-bf16-cpu"), context.plan.reference} <= found.early
         assert found.searched == frozenset()
+
+    def test_beside_what_has_all_texts_the_reference_needs_all(self, context_with, few, tmp_path):
+        """Else all of them would be compared with a part, and be judged as by one look at all."""
+        context = context_with({"acme-int8-cpu": sound}, data=(str(few),), combinations=("acme-int8-cpu",))
+        acme = Combination.parse("acme-int8-cpu")
+        cases = [context.checks.case(context.plan, "agreement", acme, "cosine_mean")]
+        assert {acme, acme.reference} <= needs_of(context.plan, cases).early
+        recorded = SimpleNamespace(
+            encoding=context.plan.encoding,
+            settings=context.plan.settings,
+            is_live=lambda combination: combination != acme,
+            recording=lambda _: None,
+        )
+        assert needs_of(recorded, cases).early.isdisjoint({acme, acme.reference})
+
+    def test_a_check_of_a_host_needs_all_unless_it_says_otherwise(self, context_with, few):
+        context = context_with(data=(str(few),))
+        combination = Combination.parse("torch-bf16-cpu")
+        assert needs_of(context.plan, [Case(Check("extent", print), combination)]).early.isdisjoint(
+            {combination, combination.reference}
+        )
+        assert combination in needs_of(context.plan, [Case(Check("extent", print, texts="some"), combination)]).early
 
     def test_what_is_held_against_a_baseline_needs_all(self, context_with, few):
         found = self.needs(context_with(data=(str(few),)), ("retention", "mine-spearman"), ("baseline", ""))
@@ -151,6 +193,6 @@ def test_what_no_check_needs_a_text_of_encodes_none_until_one_is_needed(context_
     run = session.run(combination)
     assert len(run.embeddings) == 1
     assert not session.is_whole(run)
-    assert context.ask("agreement", combination, "cosine_mean").n == len(session.judged)
+    assert context.ask("agreement", combination, "cosine_mean").n == len(session.texts.judged)
     assert session.is_whole(run)
     context.close()

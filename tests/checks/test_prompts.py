@@ -236,5 +236,5 @@ def test_the_session_tells_the_prompts(context):
     from embedgate.report.facts import lines
 
     context.ask("prompt", Combination.parse("byrole-fp32-cpu"), "query")
-    (line,) = lines(facts_of(context))
+    (line,) = [line for line in lines(facts_of(context)) if "prompt" in line]
     assert line == "prompts of parcels: document 'passage of text: ' (document), query 'search query: ' (query)"

@@ -59,6 +59,8 @@ def needs_of(plan: Plan, cases: Iterable[Case]) -> Needs:
     if plan.settings.update:
         free = set()
     early = free - whole - searched if plan.settings.stops_early else set[Combination]()
+    # What has all texts at once, such as recorded answers, is compared over all of them.
+    early -= {each.reference for each in runs - early}
     return Needs(frozenset(early), frozenset(free - encoding), frozenset(searched))
 
 

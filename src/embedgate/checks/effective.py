@@ -61,4 +61,4 @@ def _not_quantized(combination: Combination, mine: Embeddings, theirs: Embedding
     return []
 
 
-EFFECTIVE = Check("effective", effective, depth="quick")
+EFFECTIVE = Check("effective", effective, depth="quick", texts="some")

@@ -209,6 +209,7 @@ ROWS = Check(
     depth="quick",
     family="search",
     before=draw,
+    texts="some",
     vocabulary=lambda: (ROWS_KEPT,),
 )
 FOUND = Check(
@@ -219,5 +220,6 @@ FOUND = Check(
     depth="quick",
     family="search",
     before=draw,
+    texts="some",
     vocabulary=lambda: (KEPT, RECALL),
 )

@@ -204,4 +204,4 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(row) for row in np.linspace(0, count - 1, min(most, count)).astype(int)]
 
 
-PROMPT = Check("prompt", as_its_role, live_candidates, of_roles, depth="quick", vocabulary=lambda: ROLES)
+PROMPT = Check("prompt", as_its_role, live_candidates, of_roles, depth="quick", texts="some", vocabulary=lambda: ROLES)

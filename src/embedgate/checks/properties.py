@@ -247,7 +247,13 @@ def one(metric: str) -> Callable[[Plan], Iterable[Subject]]:
 
 
 MARGINS = Check(
-    "ordering.margin", keeps_order, live_candidates, one(MARGIN), reproduces=True, vocabulary=lambda: (MARGIN,)
+    "ordering.margin",
+    keeps_order,
+    live_candidates,
+    one(MARGIN),
+    reproduces=True,
+    texts="some",
+    vocabulary=lambda: (MARGIN,),
 )
 SIMILARITIES = Check(
     "ordering.similarity",
@@ -255,6 +261,7 @@ SIMILARITIES = Check(
     live_candidates,
     one(SIMILARITY),
     reproduces=True,
+    texts="some",
     vocabulary=lambda: (SIMILARITY,),
 )
 INVARIANCE = Check(
@@ -264,6 +271,7 @@ INVARIANCE = Check(
     variations,
     depth=telling_first,
     reproduces=True,
+    texts="some",
     vocabulary=lambda: invariance.VARIATIONS,
 )
 ODD_TEXTS = Check(
@@ -273,10 +281,17 @@ ODD_TEXTS = Check(
     canaries,
     depth="quick",
     reproduces=True,
+    texts="some",
     vocabulary=lambda: CANARIES,
 )
 ANY_TEXTS = Check(
-    "contract.any", is_sound_for_any, live_beside_live, one(ANY_TEXT), reproduces=True, vocabulary=lambda: (ANY_TEXT,)
+    "contract.any",
+    is_sound_for_any,
+    live_beside_live,
+    one(ANY_TEXT),
+    reproduces=True,
+    texts="some",
+    vocabulary=lambda: (ANY_TEXT,),
 )
 SAME_TOKENS = Check(
     "contract.tokens",
@@ -285,5 +300,6 @@ SAME_TOKENS = Check(
     one(TOKENS),
     depth="quick",
     reproduces=True,
+    texts="some",
     vocabulary=lambda: (TOKENS,),
 )

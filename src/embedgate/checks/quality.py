@@ -13,6 +13,7 @@ import numpy.typing as npt
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
@@ -46,6 +47,11 @@ def of_order(_: Plan) -> Iterable[Subject]:
     return (Subject(metric, ORDERING, metric) for metric in metrics_of("ordering"))
 
 
+def by_text_first(_: Plan, __: Combination, subject: Subject) -> Depth:
+    """Quick for what is judged text by text, standard for neighbours, which all texts together decide."""
+    return STANDARD if METRICS[subject.metric].among_all else "quick"
+
+
 def of_the_model(plan: Plan) -> Sequence[Combination]:
     """The reference, whether it was asked for or not."""
     return (plan.reference,)
@@ -68,11 +74,11 @@ def agreement(context: Context, case: Case) -> Judgement:
     """Whether a combination's embeddings stay near the reference's, text by text."""
     run, metric, session = context.run(case), case.subject.metric, context.session
     floor = context.tolerances.floor(case.combination, metric)
-    samples = session.samples(run)
+    samples = (None,) if METRICS[metric].among_all else session.samples(run)
     if METRICS[metric].quantile == 0 and len(samples) > 1:
         # A least item has no interval: the more are looked at, the better, and those that are encoded cost nothing.
         samples = (None,) if session.is_whole(run) else (tuple(session.side_by_side(run)[0].inputs), None)
-    sizes = [len(session.judged if sample is None else sample) for sample in samples]
+    sizes = [len(session.texts.judged if sample is None else sample) for sample in samples]
     try:
         for sample, look in zip(samples, _looks(context, case, sizes), strict=True):
             scores = session.agreement(run, sample)[metric]
@@ -215,13 +221,34 @@ def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[st
 
 
 RETENTION = Check(
-    "retention", retention, candidates, of_datasets, depth="quick", family="quality", vocabulary=lambda: METRICS
+    "retention",
+    retention,
+    candidates,
+    of_datasets,
+    depth="quick",
+    family="quality",
+    texts="some",
+    vocabulary=lambda: METRICS,
 )
 AGREEMENT = Check(
-    "agreement", agreement, candidates, of_all_texts, depth="quick", family="quality", vocabulary=lambda: METRICS
+    "agreement",
+    agreement,
+    candidates,
+    of_all_texts,
+    depth=by_text_first,
+    family="quality",
+    texts="some",
+    vocabulary=lambda: METRICS,
 )
 ORDER_KEPT = Check(
-    "ordering.kept", order_kept, candidates, of_order, family="quality", reproduces=True, vocabulary=lambda: METRICS
+    "ordering.kept",
+    order_kept,
+    candidates,
+    of_order,
+    family="quality",
+    reproduces=True,
+    texts="some",
+    vocabulary=lambda: METRICS,
 )
 UPGRADE = Check(
     "upgrade",
@@ -234,6 +261,5 @@ UPGRADE = Check(
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,
     in_receipts=False,
-    texts="all",
     vocabulary=lambda: METRICS,
 )

@@ -323,4 +323,5 @@ RECEIPT = Check(
     shared=True,
     builds=False,
     in_receipts=False,
+    texts="none",
 )

@@ -106,6 +106,8 @@ class Metric:
             metric whose items lose by degrees. See `embedgate.metrics.statistics`.
         quantile: For a metric that is a quantile of its items, which one, 0 for the least; None for any other. An
             interval of a quantile is made otherwise. See `embedgate.metrics.statistics`.
+        among_all: Whether an item's score depends on which other texts there are: among fewer ones, neighbours lie
+            farther apart and are kept more easily, so a part of the texts says nothing of all.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Metric:
     heading: str = ""
     unit_loss: float | None = None
     quantile: float | None = None
+    among_all: bool = False
 
 
 METRICS: dict[str, Metric] = {
@@ -139,11 +142,12 @@ METRICS: dict[str, Metric] = {
             "agreement",
             "mean share that the lesser length is of the greater; of models that do not normalise",
         ),
-        Metric("top10_overlap", "agreement", "share of the reference's ten nearest texts kept"),
+        Metric("top10_overlap", "agreement", "share of the reference's ten nearest texts kept", among_all=True),
         Metric(
             "neighbour_rank_correlation",
             "agreement",
             "rank correlation of a text's similarities to its nearest texts in the reference with the reference's",
+            among_all=True,
         ),
         Metric(KEPT, "stored", "share of what exact float32 search finds that is still found"),
         Metric(ROWS_KEPT, "stored", "share of an index's rows that hold the model's own vectors", unit_loss=1.0),
