@@ -5,8 +5,8 @@
     python benchmarks/sessions.py --simulate
 
 With `--take`, adds that many sessions to the file, each once without and once beside a process that keeps a core busy.
-A session is two fresh processes, as one that measures and one that confirms; each probes the machine, and times every
-workload of every combination. More sessions of another day can be added to the same file.
+A session is two fresh processes, as one that measures and one that confirms; each probes the machine, and times the
+usual workloads of every combination. More sessions of another day can be added to the same file.
 
 Then it resamples: draws sessions that approve, as `--gate-update` does, and one other that is judged, as the gate does
 with its confirmation; as it is, and with all times of the combinations 10% longer.
@@ -45,7 +45,9 @@ from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 
 COMBINATIONS = ("onnxruntime-int8-cpu", "torch-bf16-cpu")
-APPROVE, TRIALS, SLOWER = (1, 3, 5), 300, 1.10
+# As many as the main job times on most CPUs.
+SIMULATED = tuple(f"simulated{number}-int8-cpu" for number in range(10))
+APPROVE, TRIALS, SLOWER = (1, 2, 3, 5), 300, 1.10
 # Standard deviations, as logarithms: of processes and blocks as `pytest --gate-noise` measured them, and of sessions.
 PROCESS, BLOCK, EFFECTS = 0.003, 0.015, (0.005, 0.01, 0.015, 0.02, 0.03)
 NOBODY = Provenance("", (), None, "", "", 1, 1, {}, "", "")
@@ -111,18 +113,22 @@ def approved(sessions: Sequence[Taken]) -> dict[Name, TimeBudget]:
     """The budgets that sessions approve, one after the other."""
     budgets: dict[Name, TimeBudget] = {}
     for name in sessions[0].arms:
-        slack = SLACK[WORKLOADS[name[1]].slack]
+        slack = SLACK[_slack(name[1])]
         budgets[name] = TimeBudget(f"time_{name[1]}", "{}", ratios, slack, ALPHA / FAMILY)
     for session in sessions:
         entries: dict[Name, Entry] = {}
         for name, arms in session.arms.items():
             entry = kept_interval(Key(name[0], "budget", name[1], ""), arms, ALPHA)
             entries[name] = budgets[name].with_session(entry)
-        spread = Spread.of(entry.sessions for entry in entries.values())
         for name, entry in entries.items():
+            alike = (own.sessions for (_, load), own in entries.items() if _slack(load) == _slack(name[1]))
             found = Approved(entry, "", False, NOBODY, Path())
-            budgets[name] = replace(budgets[name], approved=found, spread=spread)
+            budgets[name] = replace(budgets[name], approved=found, spread=Spread.of(alike))
     return budgets
+
+
+def _slack(load: str) -> str:
+    return WORKLOADS[load].slack
 
 
 def verdict(budget: TimeBudget, arms: Sequence[Any], slower: float) -> str:
@@ -155,7 +161,7 @@ def simulated(effect: float, random: np.random.Generator) -> list[Taken]:
             (id_, load): [
                 0.4 * np.exp(session + random.normal(0, PROCESS) + random.normal(0, BLOCK, 32)) for _ in range(2)
             ]
-            for id_ in COMBINATIONS
+            for id_ in SIMULATED
             for load in USUAL
             for session in (random.normal(0, effect),)
         }

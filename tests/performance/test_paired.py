@@ -199,7 +199,7 @@ def test_workloads_cover_every_batch_size_and_length_by_texts_of_that_length():
     assert {(w.batch_size, w.length) for w in workloads("nightly")} == {
         (size, length) for size in (1, 8, 32, 128) for length in LENGTHS
     }
-    assert {w.length for w in workloads("ci")} == set(LENGTHS)
+    assert {w.batch_size for w in workloads("standard")} == {1, 32}
     for load in WORKLOADS.values():
         lengths = [len(text) for call in load.calls for text in call]
         assert all(len(call) == load.batch_size for call in load.calls)

@@ -82,12 +82,12 @@ class Approvals:
         found = self.baseline(combination)
         return found.find(combination.id, dataset, metric) if found else None
 
-    def spread(self, combination: Combination, alike: str) -> Spread:
+    def spread(self, combination: Combination, alike: tuple[str, ...]) -> Spread:
         """How far approved sessions lie apart, over the entries of a combination's own profile.
 
         Args:
             combination: The combination.
-            alike: How the metrics begin that count.
+            alike: How those metrics begin that count.
 
         Raises:
             BaselineError: As `baseline`.

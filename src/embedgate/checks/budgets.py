@@ -20,7 +20,7 @@ from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import machine_id
 from embedgate.metrics import BUDGET
-from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, upper_end
+from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, ratios, upper_end
 from embedgate.performance.probe import difference
 
 # Told in one line for all budgets of a session, so they name none.
@@ -61,6 +61,11 @@ class TimeBudget:
         return math.exp(self._centre + self._width) if self.approved else None
 
     @property
+    def is_ratio(self) -> bool:
+        """Whether the ratio to the reference's time is held, by which blocks are taken until it is certain."""
+        return self.values is ratios
+
+    @property
     def _sessions(self) -> tuple[ApprovedSession, ...]:
         assert self.approved is not None, "there is a budget"
         entry = self.approved.entry
@@ -96,13 +101,14 @@ class TimeBudget:
 
     def told(self, value: float) -> str:
         """A value and its budget, in words."""
-        sessions = self._sessions
+        assert self.approved is not None, "what has no budget is not held against one"
+        sessions, high = self._sessions, self.approved.entry.high
         if len(sessions) > 1:
             wide = math.expm1(self._width)
             approved = f"{math.exp(self._centre):.3f} approved in {len(sessions)} sessions, {wide:.0%} slack"
         else:
-            assert self.approved is not None, "what has no budget is not held against one"
-            approved = f"{self.approved.entry.high:.3f} approved, {self.slack:.0%} slack"
+            wide = math.exp(self._centre + self._width) / high - 1
+            approved = f"{high:.3f} approved, {wide:.0%} slack"
         return f"{self.shown.format(f'{value:.3f}')}, its budget is {self.limit:.3f} ({approved})"
 
 
@@ -112,14 +118,14 @@ class ApprovedBudgets:
     def __init__(self, context: Context) -> None:
         self._context = context
 
-    def time(self, combination: Combination, budget: TimeBudget, sha256: str, *, alike: str) -> TimeBudget:
+    def time(self, combination: Combination, budget: TimeBudget, sha256: str, *, alike: tuple[str, ...]) -> TimeBudget:
         """Returns a budget with what was approved of it for a machine that computes as this one, or why nothing was.
 
         Args:
             combination: The combination.
             budget: The budget, of which nothing is known yet.
             sha256: What identifies what is timed.
-            alike: How the names of budgets begin whose sessions vary alike.
+            alike: How the names of those budgets begin whose sessions vary alike.
 
         Raises:
             BaselineError: If the baseline cannot be trusted; not where a new one is being recorded.
@@ -169,16 +175,16 @@ class ApprovedBudgets:
         return found, ""
 
     def _find(self, combination: Combination, metric: str, sha256: str) -> tuple[Approved | None, str]:
-        """What was approved for this profile and number of threads, or why nothing."""
+        """What was approved for this profile and for the threads of fresh processes, or why nothing."""
         found, missing = self._approved(combination, metric, sha256)
         if found is None:
             return None, missing
-        threads = self._context.session.threads
+        threads = self._context.settings.threads_alone
         if found.inherited:
             return None, f"budgets are approved for {found.profile} and not for {self._context.profile_of(combination)}"
         if found.provenance.threads != threads:
             was = found.provenance.threads
-            return None, f"budgets were approved with {was} threads, and this session uses {threads}"
+            return None, f"budgets were approved with {was} threads, and they are measured with {threads} here"
         return found, ""
 
     def _other_speed(self, found: Approved) -> str:

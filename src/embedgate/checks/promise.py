@@ -8,12 +8,13 @@ from dataclasses import replace
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.approved.tolerances import Promise
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.machine import probe
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.encoders.evidence import promised
-from embedgate.performance.paired import Aim, Levels, Ratio, hold
+from embedgate.performance.paired import TO_RECORD, Aim, Levels, Ratio, hold
 from embedgate.performance.workloads import Workload
 
 # What the probe calls the types that products are promised in.
@@ -41,9 +42,8 @@ def slower_than_promised(
         again: Measures once more, held against a limit: the ratios, a value per block.
         levels: How sure to be.
     """
-    combination, load = case.combination, case.subject.about
-    promise = context.tolerances.promise(combination, load.slack)
-    if promise is None or found.low <= promise.most or combination.reference.weight_precision != "fp32":
+    load, promise = case.subject.about, _promise(context, case)
+    if promise is None or found.low <= promise.most:
         return None
     if not _computes(context, case, promise.products):
         return None
@@ -54,11 +54,31 @@ def slower_than_promised(
     both = f"interval from {found.low:.3f}, and from {confirmed.low:.3f} in another fresh process"
     step = (
         "see which kernels ran (evidence in report.json), and what encode does beside its products; "
-        f"where it is not meant to be faster: [combination.{combination}.promise] in "
+        f"where it is not meant to be faster: [combination.{case.combination}.promise] in "
         f"{context.settings.tolerances_to_edit}"
     )
     limit, layer = promise.most, Diagnosis("time", told, step)
     return replace(judged, verdict="fail", message=told, limit=limit, diagnosis=layer, details=(both,))
+
+
+def is_suspect(context: Context, case: Case, found: Ratio) -> bool:
+    """Whether a combination seems slower than it promises, in too few blocks for an interval of any level.
+
+    Args:
+        context: What the session judges by.
+        case: The combination and workload.
+        found: The ratio of the times.
+    """
+    promise = _promise(context, case)
+    return promise is not None and found.median > promise.most and found.blocks < TO_RECORD
+
+
+def _promise(context: Context, case: Case) -> Promise | None:
+    """What a combination promises of its time beside fp32's; None where it is held against another reference."""
+    combination = case.combination
+    if combination.reference.weight_precision != "fp32":
+        return None
+    return context.tolerances.promise(combination, case.subject.about.slack)
 
 
 def _computes(context: Context, case: Case, times: float) -> bool:

@@ -13,7 +13,7 @@ from embedgate.checks.engines import cannot_run
 from embedgate.checks.speed import not_measured
 from embedgate.checks.stored import UNMEASURED, StoredVectors
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Judgement
 from embedgate.core.plain import to_plain
@@ -36,7 +36,7 @@ def loads(plan: Plan) -> Iterable[Subject]:
 def added_first(plan: Plan, _: Combination, subject: Subject) -> Depth:
     """Searches of a host project's engines, and of those that were asked for, at standard; the others by night."""
     load: SearchLoad = subject.about
-    return STANDARD if plan.settings.engines or not load.case.kind else "nightly"
+    return STANDARD if plan.settings.engines or not load.case.kind else NIGHTLY
 
 
 def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
@@ -61,7 +61,7 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     budgets, sha256, family = context.of(ApprovedBudgets), stored.collection.sha256, context.family(case)
     budget, levels = TimeBudget(metric, shown, ratios, slack, context.alpha / family), Levels.of(context.alpha, family)
     try:
-        budget = budgets.time(combination, budget, sha256, alike=f"time_{load.engine}-")
+        budget = budgets.time(combination, budget, sha256, alike=(f"time_{load.engine}-",))
     except BaselineError as error:
         return case.untrusted(error)
     updates = context.settings.update

@@ -12,15 +12,17 @@ from embedgate.approved.baseline import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context
-from embedgate.checks.promise import slower_than_promised
+from embedgate.checks.promise import is_suspect, slower_than_promised
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.plain import to_plain
 from embedgate.metrics import BUDGET
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import (
+    LOOKS,
+    TO_RECORD,
     Aim,
     Benchmark,
     Levels,
@@ -31,7 +33,7 @@ from embedgate.performance.paired import (
     reference_seconds,
 )
 from embedgate.performance.timing import figures_of, spare_threads
-from embedgate.performance.workloads import USUAL, WORKLOADS, Workload, workloads
+from embedgate.performance.workloads import WORKLOADS, Workload, workloads
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.subprocess import FreshProcesses
 
@@ -71,7 +73,7 @@ def timed(_: Plan) -> Iterable[Subject]:
 
 def usual_first(_: Plan, __: Combination, subject: Subject) -> Depth:
     """Usual workloads at the depth of a pull request, the others through the night."""
-    return STANDARD if subject.id in USUAL else "nightly"
+    return STANDARD if subject.about in workloads(STANDARD) else NIGHTLY
 
 
 def not_measured(case: Case, benchmark: Benchmark) -> Judgement:
@@ -99,10 +101,14 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         return case.untrusted(error)
     first, levels = budgets[0], _levels(context, case)
     aim = aim_at(first.limit, levels, records=updates)
+    if any(budget.approved and not budget.is_ratio for budget in budgets):
+        aim = Aim(None, levels, LOOKS[-1])  # no look at ratios tells when that is certain
     fresh = context.of(fresh_processes)
     arms = fresh.arms(combination, load)
     blocks, watch = arms.blocks, Watch(beside=arms.pid)
     found = compare(blocks, aim, benchmark=benchmark)
+    if not updates and is_suspect(context, case, found):
+        found = compare(blocks, replace(aim, blocks=TO_RECORD), looks=(TO_RECORD,))
     notes = watch.notes(reference_seconds(blocks.rows))
     if arms.other_threads is not None:
         notes = (*notes, f"it says that it ran with {arms.other_threads} threads, the reference with {arms.threads}")
@@ -130,21 +136,20 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
 
     def again(limit: float | None) -> list[Row]:
         with fresh.another(combination) as worker:
-            return worker.rows({load.id: Aim(limit, levels)})[load.id]
+            return worker.rows({load.id: Aim(limit, levels, LOOKS[-1])})[load.id]
 
     slower = slower_than_promised(context, case, judged, found, lambda limit: ratios(again(limit)), levels)
     if slower is not None:
         return replace(slower, details=(*slower.details, *notes))
-    missing = next((budget.missing for budget in budgets if budget.approved is None), "")
-    if missing:
-        return not_approved(judged, missing, context.record_command, notes)
 
     def hold(budget: TimeBudget) -> Judgement:
+        if budget.approved is None:
+            return not_approved(judged, budget.missing, context.record_command, notes)
         return held(
             judged,
             budget,
             budget.values(blocks.rows),
-            lambda: budget.values(again(budget.limit)),
+            lambda: budget.values(again(budget.limit if budget.is_ratio else None)),
             levels=levels,
             where="in another fresh process",
             step="profile its encode",
@@ -176,6 +181,7 @@ def _budgets(context: Context, case: Case, load: Workload) -> list[TimeBudget]:
     combination, level = case.combination, context.alpha / _judged(context, case)
     slack, threads = context.tolerances.slack(combination, load.slack), spare_threads(context.session.threads)
     name, calls = f"{load.id}_threads_{threads}", len(load.calls)
+    alike = [each.id for each in WORKLOADS.values() if each.slack == load.slack]
     kinds: list[tuple[str, str, Callable[[Sequence[Row]], npt.NDArray[np.float64]]]] = [
         (f"time_{name}", f"takes {{}} of the reference's time for {load}", ratios)
     ]
@@ -188,7 +194,7 @@ def _budgets(context: Context, case: Case, load: Workload) -> list[TimeBudget]:
             combination,
             TimeBudget(metric, shown, values, slack, level),
             load.sha256,
-            alike=f"{metric.partition('_')[0]}_batch_",
+            alike=tuple(f"{metric.partition('_')[0]}_{name}_" for name in alike),
         )
         for metric, shown, values in kinds
     ]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from itertools import islice
 
-from embedgate.core.depth import Depth
+from embedgate.core.depth import NIGHTLY, Depth
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import load_bundled
 
@@ -18,12 +18,12 @@ LENGTHS = {"short": 28, "medium": 65, "long": 220}
 # The workload that stands for all in tables and plots.
 HEADLINE = "batch_32_medium"
 LATENCY = "batch_1_medium"
-# Every batch size that is usual in serving and every length, each once; the other eight are for the night.
-USUAL = (LATENCY, "batch_8_short", "batch_8_long", HEADLINE)
+# A query alone, and documents in batches; the other ten are for the night.
+USUAL = (LATENCY, HEADLINE)
 # The datasets the texts are of, by name: one more dataset would change what every budget is about.
 DATASETS = ("pairs", "passages", "topics", "triplets")
 # Single texts are encoded this often in a turn: one would be as short as what disturbs it, and the first look must
-# hold enough of them for a p95 (`paired.enough_for`).
+# hold enough of them for a p95 (`core.quantiles.at_most`).
 CALLS_ALONE = 9
 
 
@@ -83,7 +83,7 @@ WORKLOADS = {w.id: w for w in (Workload(size, length) for size in BATCH_SIZES fo
 
 def workloads(depth: Depth) -> tuple[Workload, ...]:
     """Returns the workloads that are timed at a depth: a few that are usual, or through the night all."""
-    return tuple(WORKLOADS.values()) if depth == "nightly" else tuple(WORKLOADS[name] for name in USUAL)
+    return tuple(WORKLOADS.values()) if depth == NIGHTLY else tuple(WORKLOADS[name] for name in USUAL)
 
 
 @lru_cache(maxsize=len(LENGTHS))

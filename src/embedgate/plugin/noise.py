@@ -12,11 +12,11 @@ from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
+from embedgate.approved.sessions import COVERED
 from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.context import tolerances_of
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
-from embedgate.core.machine import default_threads
 from embedgate.performance.host import Watch
 from embedgate.performance.paired import LOOKS, TO_RECORD, Aim, Levels, Row, ratios
 from embedgate.performance.timing import spare_threads
@@ -25,8 +25,7 @@ from embedgate.runtime.plan import Plan
 from embedgate.runtime.subprocess import FreshProcesses
 
 PROCESSES = 5
-# How many standard deviations between processes a slack covers, and the least there is.
-COVERED = 3.0
+# The least slack there is.
 LEAST_SLACK = 0.02
 # Of a median's standard error to that of a mean, for a normal distribution.
 MEDIAN = math.sqrt(math.pi / 2)
@@ -108,7 +107,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
                 proposed[kind] = max(proposed.get(kind, 0.0), noise.slack)
     for note in watch.notes():
         console.print(note, style="yellow")
-    threads = counted(spare_threads(settings.threads or default_threads()), "thread")
+    threads = counted(spare_threads(settings.threads_alone), "thread")
     console.print(f"timed with {threads}, {TO_RECORD} blocks in each of {PROCESSES} processes")
     console.print(f"slack that covers {COVERED:g} standard deviations between processes, for tolerances.toml:\n")
     console.print("# two of the numbers of [default.budget]", markup=False)
