@@ -13,7 +13,9 @@ from helpers.paths import TESTS
 from embedgate.checks import Case, CheckRegistry
 from embedgate.core.combination import Combination
 from embedgate.core.depth import DEPTHS, Depth
+from embedgate.core.machine import this_machine
 from embedgate.core.settings import Settings
+from embedgate.encoders import registry as registry_module
 from embedgate.encoders.registry import Registry
 from embedgate.encoders.sources import HostSource
 from embedgate.performance.footprint import Footprint
@@ -114,6 +116,55 @@ class TestWhatIsAsked:
         assert "mixed" in {kind for kind, _, _ in CHECKS.places(plan, OWN)}, "a failure of it can be expected"
 
 
+AVX2 = ("avx2", "f16c", "fma")
+
+
+@pytest.fixture
+def cpu(monkeypatch):
+    """Gives this machine's CPU other instruction sets."""
+
+    def has(*flags: str) -> None:
+        monkeypatch.setattr(registry_module, "this_machine", lambda: replace(this_machine(), flags=flags))
+
+    return has
+
+
+class TestEmulated:
+    """Combinations whose types the CPU has no instructions for."""
+
+    @pytest.fixture
+    def all_there_is(self) -> Plan:
+        return Plan.of(Settings(data=("pairs",)), Registry())
+
+    @pytest.mark.parametrize(
+        ("flags", "left"),
+        [
+            (AVX2, ["torch-bf16-cpu", "torch-fp16-cpu", "torch-amp-cpu", "torchao-int8-cpu"]),
+            ((*AVX2, "avx512_bf16", "avx512_vnni"), ["torch-fp16-cpu"]),
+            ((*AVX2, "amx_bf16", "amx_int8", "avx512_fp16"), []),
+            (("asimd", "asimddp", "asimdhp", "bf16"), []),
+            (("asimd",), ["torch-bf16-cpu", "torch-fp16-cpu", "torch-amp-cpu", "torchao-int8-cpu"]),
+            ((), []),  # the system does not tell
+        ],
+    )
+    def test_are_left_to_the_night(self, all_there_is, cpu, flags, left):
+        cpu(*flags)
+        assert [combination.id for combination in all_there_is.by_night] == left
+        for combination in all_there_is.by_night:
+            assert asked(all_there_is, "quick", combination) == asked(all_there_is, "standard", combination) == {}
+            assert asked(all_there_is, "nightly", combination)["retention"]
+        assert asked(all_there_is, "quick", REFERENCE)
+
+    def test_are_asked_where_they_were_named(self, all_there_is, cpu, plan):
+        cpu(*AVX2)
+        assert plan.by_night == ()
+        assert asked(plan, "standard", OWN).keys() == STANDARD
+
+    def test_the_reference_is_always_asked(self, all_there_is, cpu):
+        cpu("sse4_2")
+        assert REFERENCE not in all_there_is.by_night
+
+
 @pytest.fixture
 def stubs(monkeypatch):
     return stub_devices.install(monkeypatch, gpu=None)
@@ -137,10 +188,11 @@ class TestSession:
         for depth in DEPTHS:
             result = project.runpytest_inprocess(*given(few), f"--gate-depth={depth}", "--collect-only", "-q")
             timed[depth] = sum("test_keeps_its_speed" in line for line in result.outlines)
-            (some, whole, left_out) = re.findall(r"(\d+)/(\d+) tests collected \((\d+) des", result.stdout.str())[0]
+            told = r"(\d+)(?:/(\d+))? tests collected(?: \((\d+) des)?"
+            ((some, whole, left_out),) = re.findall(told, result.stdout.str())
             chosen.append(int(some))
-            assert int(some) + int(left_out) == int(whole)
-        assert timed == {"quick": 0, "standard": 4, "nightly": 12}
+            assert int(some) + int(left_out or 0) == int(whole or some)
+        assert timed == {"quick": 0, "standard": 2, "nightly": 12}
         assert chosen == sorted({*chosen})
 
     def test_every_report_says_the_depth_and_how_much_of_the_whole_was_asked(self, project, few):
@@ -168,6 +220,53 @@ class TestSession:
         result.stderr.fnmatch_lines(
             ["ERROR: nothing that was chosen is asked at the depth quick; give a greater one *"]
         )
+
+    def test_what_the_cpu_emulates_is_left_out_and_named(self, project, few, cpu):
+        cpu(*AVX2, "avx512_bf16", "avx512_vnni")
+        every = [word for word in given(few) if "combination" not in word]
+        chosen = (*every, "--gate-depth=quick", "-k", "is_what_its_id_says and torch")
+        result = project.runpytest_inprocess(*chosen, "--gate-report=out")
+        line = "left to the night, since this CPU has no instructions for their types: torch-fp16-cpu; "
+        assert f"{line}--gate-combination asks for them at any depth" in result.stdout.str()
+        report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
+        assert report["by_night"] == ["torch-fp16-cpu"]
+        ran = {row["combination"] for row in report["combinations"]}
+        assert {"torch-fp32-cpu", "torch-bf16-cpu"} <= ran
+        assert "torch-fp16-cpu" not in ran
+        for more in ("--gate-depth=nightly", "--gate-combination=torch-*-cpu"):
+            result = project.runpytest_inprocess(*chosen, more, "--gate-report=out")
+            assert "left to the night" not in result.stdout.str()
+            report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
+            assert "torch-fp16-cpu" in {row["combination"] for row in report["combinations"]}
+
+    def test_where_only_what_the_cpu_emulates_was_chosen_the_way_to_ask_it_is_told(self, project, few, cpu):
+        cpu(*AVX2)
+        every = [word for word in given(few) if "combination" not in word]
+        result = project.runpytest_inprocess(*every, "-k", "torch-fp16-cpu")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        told = (
+            "*at the depth standard, since this CPU has no instructions for the types of torch-fp16-cpu; name them by *"
+        )
+        result.stderr.fnmatch_lines([told])
+
+    def test_without_pytest_benchmark_the_way_to_leave_budgets_out_is_told(self, project, few):
+        chosen = [word for word in given(few) if word != "--benchmark-disable"]
+        result = project.runpytest_subprocess(*chosen, "-p", "no:benchmark", "-k", "keeps_its_speed")
+        assert result.ret == pytest.ExitCode.USAGE_ERROR
+        result.stderr.fnmatch_lines(["*timed by pytest-benchmark, whose plugin is not loaded; leave out -p no:bench*"])
+
+    def test_stepwise_leaves_out_what_ran_before_the_failure_alone(self, project, few):
+        """Its order is that of the session, and not that of the suites' files."""
+        chosen = [word for word in given(few) if word not in ("-p", "no:cacheprovider")]
+        chosen += ["-k", "is_what_its_id_says or is_what_was_approved", "--gate-baselines=gate", "--stepwise", "-q"]
+        first = project.runpytest_inprocess(*chosen, "--collect-only")
+        order = [line.partition("::")[2] for line in first.outlines if "::" in line]
+        assert [name.partition("[")[0] for name in order] == [
+            *["test_is_what_its_id_says", "test_is_what_was_approved"] * 2
+        ]
+        project.runpytest_inprocess(*chosen).assert_outcomes(passed=1, failed=1)
+        again = project.runpytest_inprocess(*chosen, "--collect-only")
+        assert [line.partition("::")[2] for line in again.outlines if "::" in line] == order[1:]
 
     def test_the_ini_file_says_the_depth_and_the_command_line_has_the_last_word(self, project, few):
         with project.path.joinpath("tox.ini").open("a") as file:

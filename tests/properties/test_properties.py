@@ -15,7 +15,6 @@ import numpy as np
 import onnxruntime as ort
 import pytest
 import torch
-from helpers.emulated import emulated
 from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
 from tokenizers.processors import TemplateProcessing
@@ -28,6 +27,7 @@ from embedgate.encoders import Stability
 from embedgate.encoders.lengths import of_length
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import encoder as onnxruntime
+from embedgate.encoders.registry import is_emulated
 from embedgate.properties import invariance
 from embedgate.properties.contract import CANARIES, HUGE
 from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
@@ -429,7 +429,7 @@ def test_a_sound_encoder_keeps_every_property(context, name):
 @pytest.mark.parametrize(
     "name",
     [
-        pytest.param(BF16.id, marks=pytest.mark.skipif(emulated(BF16), reason="this CPU emulates bfloat16")),
+        pytest.param(BF16.id, marks=pytest.mark.skipif(is_emulated(BF16), reason="this CPU emulates bfloat16")),
         "onnxruntime-int8-cpu",
     ],
 )

@@ -6,15 +6,14 @@ import json
 from typing import Any
 
 import pytest
-from helpers.emulated import emulated
 
 from embedgate.core.combination import Combination
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.data.cards import bundled_folder
-from embedgate.encoders.registry import offers
+from embedgate.encoders.registry import is_emulated, offers
 
 ON_CPU = tuple(combination for combination in offers() if combination.device == "cpu")
-EMULATED = tuple(combination for combination in ON_CPU if emulated(combination))
+EMULATED = tuple(combination for combination in ON_CPU if is_emulated(combination))
 # Exported fp32 is judged in tests/encoders, and below by every suite on the small model.
 REAL = tuple(c for c in ON_CPU if c not in EMULATED and (c.is_reference or c.weight_precision != "fp32"))
 

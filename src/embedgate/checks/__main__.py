@@ -7,7 +7,7 @@ from pathlib import Path
 
 from embedgate.checks import CHECKS, Check
 from embedgate.checks.check import PHASES
-from embedgate.core.depth import DEPTHS, MEANT_FOR, STANDARD
+from embedgate.core.depth import DEPTHS, MEANT_FOR, NIGHTLY, STANDARD
 
 PAGE = "docs/checks.md"
 HEAD = """# Checks
@@ -33,6 +33,11 @@ anything was, whatever the depth, `-k`, `-m` or the suites that you gave left ou
 | depth | is for |
 | --- | --- |
 """
+EMULATED = f"""
+A CPU without instructions for a type, such as float16, computes it by way of another one, several times as slowly as
+float32. Such combinations would take most of a session, so they are left to `{NIGHTLY}`, and the report names them.
+`--gate-combination` asks for them at any depth.
+"""
 PHASE = f"""
 ## Order
 
@@ -56,7 +61,7 @@ def page(checks: tuple[Check, ...] = CHECKS) -> str:
         for check in checks
     )
     depths = ((f"`{depth}`", MEANT_FOR[depth]) for depth in DEPTHS)
-    return HEAD + TABLE + _rows(rows) + DEPTH + _rows(depths) + PHASE
+    return HEAD + TABLE + _rows(rows) + DEPTH + _rows(depths) + EMULATED + PHASE
 
 
 def _rows(rows: Iterable[tuple[str, ...]]) -> str:

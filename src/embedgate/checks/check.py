@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD, Depth, reaches
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth, reaches
 from embedgate.core.errors import GateError
 from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
 
@@ -160,8 +160,9 @@ class Check:
         in_rows: Whether its judgements belong to the combination's row of a report.
         in_receipts: Whether a receipt must hold it.
         reproduces: Whether a failure tells the command that asks it again.
-        texts: Which texts of the datasets it needs: all, so that no part of them may decide about the combination,
-            some, or none, where it asks of memory or time alone.
+        texts: Which texts of the datasets it needs: all, so that no part of them may decide about the combination;
+            some, where it encodes what it lacks (`Session.encode_more`) or brings texts of its own; or none, where it
+            asks of memory or time alone.
         vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
     """
 
@@ -181,7 +182,7 @@ class Check:
     in_rows: bool = True
     in_receipts: bool = True
     reproduces: bool = False
-    texts: Literal["none", "some", "all"] = "some"
+    texts: Literal["none", "some", "all"] = "all"
     vocabulary: Callable[[], Iterable[str]] = tuple
 
     @property
@@ -223,6 +224,17 @@ class Case:
 
     def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
         """Whether a session of a depth asks it: of the plan's own where none is given."""
+        asks = reaches(depth or plan.settings.depth, NIGHTLY)
+        return asks or (self._is_asked(plan, depth) and not self._is_emulated(plan))
+
+    def waits_for_its_type(self, plan: Plan) -> bool:
+        """Whether a session would ask it, did the CPU not emulate its combination."""
+        return self._is_emulated(plan) and self._is_asked(plan) and not self.is_within(plan)
+
+    def _is_emulated(self, plan: Plan) -> bool:
+        return self.check.builds and self.combination in plan.by_night
+
+    def _is_asked(self, plan: Plan, depth: Depth | None = None) -> bool:
         least = self.check.depth
         if callable(least):
             least = least(plan, self.combination, self.subject)

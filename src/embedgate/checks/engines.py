@@ -14,7 +14,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import UNMEASURED, Searched, StoredVectors
 from embedgate.checks.vectors import by_floor, unavailable
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.errors import BuildError, GateError, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.metrics import KEPT, Matrix, mean_of
@@ -47,7 +47,7 @@ def indexes(plan: Plan) -> Iterable[Subject]:
 def exact_first(plan: Plan, _: Combination, subject: Subject) -> Depth:
     """Exact indexes, those of a host project and whatever was asked for at standard; embedgate's graphs by night."""
     index: EngineCase = subject.about
-    return "nightly" if index.kind == "hnsw" and not plan.settings.engines else STANDARD
+    return NIGHTLY if index.kind == "hnsw" and not plan.settings.engines else STANDARD
 
 
 def cannot_run(plan: Plan, subject: Subject) -> Missing | None:

@@ -10,6 +10,7 @@ from embedgate.checks.approvals import Approvals
 from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
+from embedgate.core.depth import NIGHTLY
 from embedgate.core.roles import Role
 from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import described
@@ -34,6 +35,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "threads": session.threads,
         "batch_size": settings.batch_size,
         "depth": settings.depth,
+        "by_night": [] if settings.depth == NIGHTLY else [combination.id for combination in plan.by_night],
         "strict": settings.strict,
         "alpha": context.alpha,
         "family": context.families.get("quality", 1),
@@ -50,7 +52,7 @@ def facts_of(context: Context) -> dict[str, Any]:
             }
             for d in plan.datasets
         ],
-        "texts": len(session.inputs),
+        "texts": len(session.texts.inputs),
         "unused_prompt": roles.unused(),
         "candidates": [described(source) for source in sources if source.combination in ran],
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),

@@ -11,7 +11,7 @@ from embedgate.checks.check import Case, Check, Missing, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
@@ -67,7 +67,7 @@ def mixtures(plan: Plan) -> Iterable[Subject]:
 def not_built_first(plan: Plan, combination: Combination, _: Subject) -> Depth:
     """Standard for the reference and for what embedgate did not build, nightly for the others."""
     own = not combination.is_reference and not plan.registry.source(combination).origin
-    return "nightly" if own else STANDARD
+    return NIGHTLY if own else STANDARD
 
 
 def codes(context: Context, case: Case) -> Judgement:
@@ -299,7 +299,7 @@ MIXTURE = Check(
     candidates,
     mixtures,
     unavailable=unavailable,
-    depth="nightly",
+    depth=NIGHTLY,
     phase="searches",
     family="search",
     vocabulary=lambda: METRICS,

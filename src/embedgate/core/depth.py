@@ -15,6 +15,7 @@ Depth: TypeAlias = Literal["quick", "standard", "nightly"]
 DEPTHS: tuple[Depth, ...] = get_args(Depth)
 # What most sessions ask, and what a receipt must hold.
 STANDARD: Depth = "standard"
+NIGHTLY: Depth = "nightly"
 # What each is for.
 MEANT_FOR: Mapping[Depth, str] = {
     "quick": "every push: what ran, whether it is as good and as small; nothing is timed, and no collection is grown",

@@ -21,6 +21,7 @@ from embedgate.plugin.options import (
     refuse_misfits,
     refuse_misuse,
     refuse_overwriting,
+    refuse_without_benchmark,
 )
 from embedgate.plugin.xdist import gpu_for_next, shared
 
@@ -72,6 +73,8 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     request = config.getoption(FRESH_OPTION)
     if request is None and not config.getoption("--gate-noise"):
         return None
+    if request is not None:
+        config.option.log_file = os.devnull  # or a fresh process would empty the host's
     config._do_configure()
     bench = config.stash[BENCH]
     try:
@@ -122,14 +125,20 @@ def pytest_deselected(items: Sequence[pytest.Item]) -> None:
             item.config.stash[BENCH].deselected.append(case)
 
 
-@pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leaves out what the depth does not ask, and runs what matters first first: see `embedgate.plugin.course`."""
+@pytest.hookimpl(wrapper=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> Generator[None, None, None]:
+    """Leaves out what the depth does not ask, and runs what matters first first: see `embedgate.plugin.course`.
+
+    The order is there before other plugins see the tests, since `--stepwise` leaves out those before the last failure,
+    and after them, since `-k`, `-m` and the depth decide which combinations there are.
+    """
     bench = config.stash[BENCH]
     if bench.misuse:
         raise pytest.UsageError(bench.misuse)
     # What there is nothing to ask of is no skipped test but no test.
     items[:] = [item for item in items if not is_empty(item)]
+    _in_order(bench, items)
+    yield
     cases = [case for item in items if (case := case_of(item))]
     if bench.settings.receipts and items and all(case.check.name != "receipt" for case in cases):
         raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
@@ -141,7 +150,15 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
             _leave_out(config, items)
             if any(case.check.searches for item in items if (case := case_of(item))):
                 refuse_misfits(bench.plan)
-        place = places(bench.plan.combinations, bench.checks)
+            if any(case.check.family == "time" for item in items if (case := case_of(item))):
+                refuse_without_benchmark(config)
+        _in_order(bench, items)
+
+
+def _in_order(bench: Bench, items: list[pytest.Item]) -> None:
+    if any(case_of(item) for item in items):
+        with _misuse():
+            place = places(bench.plan.combinations, bench.checks)
         items.sort(key=lambda item: place(case_of(item)))
 
 
@@ -157,6 +174,12 @@ def _leave_out(config: pytest.Config, items: list[pytest.Item]) -> None:
         return
     if len(beyond) == len(items):
         cause = f"nothing that was chosen is asked at the depth {bench.settings.depth}"
+        emulated = dict.fromkeys(
+            c.combination for item in beyond if (c := case_of(item)) and c.waits_for_its_type(bench.plan)
+        )
+        if emulated:
+            cause += f", since this CPU has no instructions for the types of {', '.join(map(str, emulated))}"
+            raise GateError(cause, "name them by --gate-combination, or give --gate-depth=nightly")
         raise GateError(cause, "give a greater one by --gate-depth; docs/checks.md says which check is asked at which")
     config.hook.pytest_deselected(items=beyond)
     left = {*map(id, beyond)}

@@ -27,8 +27,16 @@ def depth_line(facts: dict[str, Any]) -> str:
 
 
 def lines(facts: dict[str, Any]) -> list[str]:
-    """What a person is to know of a session beside its verdicts: which candidates it judged, and which prompts."""
-    return [*_candidate_lines(facts), *_prompt_lines(facts)]
+    """What a person is to know of a session beside its verdicts: what it left out, its candidates, and prompts."""
+    return [*_night_lines(facts), *_candidate_lines(facts), *_prompt_lines(facts)]
+
+
+def _night_lines(facts: dict[str, Any]) -> list[str]:
+    """Which combinations were left out, since the CPU emulates them."""
+    if not (left := facts.get("by_night")):
+        return []
+    cause = "since this CPU has no instructions for their types"
+    return [f"left to the night, {cause}: {', '.join(left)}; --gate-combination asks for them at any depth"]
 
 
 def _candidate_lines(facts: dict[str, Any]) -> list[str]:

@@ -156,7 +156,8 @@ class Summary:
         """Per dataset and metric, the smallest loss it can tell from none, the median over the combinations."""
         losses: dict[tuple[str, str], list[float]] = {}
         for j in (j for row in self.rows for j in row.judgements if j.check == "retention" and j.metric in METRICS):
-            if j.smallest_detectable_loss is not None:
+            # A part that decides says nothing of what all items could tell.
+            if j.smallest_detectable_loss is not None and (j.items is None or j.n == j.items):
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
         return {key: statistics.median(values) for key, values in losses.items()}
 

@@ -19,7 +19,7 @@ from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
 from embedgate.deployed.files import place_of, shipped, spec_of
-from embedgate.encoders.registry import Registry
+from embedgate.encoders.registry import Registry, is_emulated
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.vectors.collection import Collection
@@ -66,6 +66,16 @@ class Plan:
     def is_live(self, combination: Combination) -> bool:
         """Whether a combination encodes any text, here and now."""
         return self.registry.source(combination).answers == "any text"
+
+    @cached_property
+    def by_night(self) -> tuple[Combination, ...]:
+        """The combinations that this CPU emulates, and that were not asked for: they would take most of a session.
+
+        They are asked at the depth `nightly` alone.
+        """
+        if self.settings.combinations:
+            return ()
+        return tuple(each for each in self.combinations if not each.is_reference and is_emulated(each))
 
     @cached_property
     def stored(self) -> tuple[Combination, ...]:

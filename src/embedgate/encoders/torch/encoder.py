@@ -16,6 +16,7 @@ from embedgate.encoders import BuildContext, Encoder, Evidence
 from embedgate.encoders.evidence import promised
 from embedgate.encoders.loading import PROBE, load
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder, without_cuda
+from embedgate.encoders.torch import BACKEND
 
 STORED = {
     "fp32": torch.float32,
@@ -25,13 +26,6 @@ STORED = {
     "compile": torch.float16,
 }
 
-# Instruction sets that multiply matrices of the type, by the names Linux gives x86-64's and aarch64's.
-NATIVE: dict[str, set[str]] = {
-    "fp32": {"avx2", "avx512f", "asimd"},
-    "fp16": {"avx512_fp16", "amx_fp16", "asimdhp"},
-    "bf16": {"avx512_bf16", "amx_bf16", "bf16"},
-    "amp": {"avx512_bf16", "amx_bf16", "bf16"},
-}
 COMPILED_ON_CUDA = Combination("torch", "compile", "cuda")
 
 
@@ -63,7 +57,7 @@ def build(model: Model, combination: Combination, context: BuildContext) -> Enco
         threads=context.threads,
         dtype=STORED[kind],
         autocast=getattr(torch, str(promised(combination))) if kind == "amp" else None,
-        details=_native(kind) if combination.device == "cpu" else {},
+        details=_native(combination) if combination.device == "cpu" else {},
     )
     if combination.is_reference and (problems := encoder.evidence().problems):
         raise BuildError(f"the reference is not float32 throughout: {problems[0]}", "restore torch's defaults")
@@ -96,5 +90,6 @@ def _compiled() -> tuple[int, int]:
     return counters["stats"]["unique_graphs"], sum(counters["graph_break"].values())
 
 
-def _native(kind: str) -> dict[str, Any]:
-    return {"native instructions": sorted(NATIVE[kind].intersection(this_machine().flags))}
+def _native(combination: Combination) -> dict[str, Any]:
+    native = BACKEND.combinations()[combination].native
+    return {"native instructions": sorted(native.intersection(this_machine().flags))}

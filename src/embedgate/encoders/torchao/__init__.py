@@ -14,11 +14,13 @@ from embedgate.encoders.registry import Backend, Offer
 
 # The last bits of float32 sums depend on the batch, and move activations across a step of int8.
 STEPS = Stability(batch=0.25)
+# Instruction sets that multiply bytes.
+BYTES = frozenset({"avx512_vnni", "amx_int8", "asimddp"})
 
 BACKEND = Backend(
     "torchao",
     offers={
-        "cpu": (Offer("int8", "int8", STEPS),),
+        "cpu": (Offer("int8", "int8", STEPS, native=BYTES),),
         "cuda": (
             Offer("int8", "int8", STEPS, least_capability=(7, 5)),
             Offer("fp8", "float8_e4m3fn", STEPS, least_capability=(8, 9)),
