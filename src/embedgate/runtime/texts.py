@@ -99,7 +99,7 @@ class Texts:
             random.Random(self._plan.settings.seed).shuffle(rows)
         return tuple(sorted(rows, key=lambda row: len(inputs[row].text), reverse=True))
 
-    @cached_property
+    @property
     def ordered(self) -> tuple[Input, ...]:
         """The texts of the approved set of generated sentences, whose order of similarities is measured."""
         texts = dict.fromkeys(text for case in approved_set()[0] for text in case.texts)
