@@ -3,8 +3,8 @@
     python benchmarks/depths.py [--rounds 5] [--depth quick ...] [--candidate ID ...] [--file times.jsonl]
 
 `quick` judges one candidate beside the reference, any other depth every combination of this CPU. Each run is a process
-of its own, imports included, and the depths take turns. Artefacts are in the cache: a run that is not counted makes
-them. Runs are added to the file, so that a table can be made of several occasions.
+of its own, imports included, and the depths take turns. Have it run once before, so that artefacts are in the cache.
+Runs are added to the file, so that a table can be made of several occasions.
 """
 
 from __future__ import annotations
@@ -99,13 +99,12 @@ def main() -> None:
     parser.add_argument("--file", type=Path, default=Path("depths.jsonl"))
     asked = parser.parse_args()
     runs = commands(asked.depth or ["quick", STANDARD], asked.candidate or [*CANDIDATES])
-    for number in range(asked.rounds + 1):
+    for number in range(1, asked.rounds + 1):
         for depth, judged, options in runs:
             found = timed(depth, judged, options)
             print(f"round {number}: {depth}, {judged}: {found['wall']:.0f} s, exit {found['exit']}", flush=True)
-            if number:
-                with asked.file.open("a", encoding="utf-8") as stream:
-                    stream.write(json.dumps(found, allow_nan=False) + "\n")
+            with asked.file.open("a", encoding="utf-8") as stream:
+                stream.write(json.dumps(found, allow_nan=False) + "\n")
     print(table([json.loads(line) for line in asked.file.read_text("utf-8").splitlines()]))
 
 
