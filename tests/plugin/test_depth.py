@@ -62,6 +62,8 @@ class TestWhatIsAsked:
     def test_quick_asks_what_ran_and_how_good_and_small_it_is(self, plan):
         assert asked(plan, "quick", OWN).keys() == QUICK
         assert asked(plan, "quick", REFERENCE).keys() == QUICK - {
+            "contract.odd",
+            "invariance",
             "contract.tokens",
             "agreement",
             "retention",

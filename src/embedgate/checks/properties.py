@@ -231,9 +231,14 @@ def variations(_: Plan) -> Iterable[Subject]:
     return map(Subject.named, invariance.VARIATIONS)
 
 
-def telling_first(_: Plan, __: Combination, subject: Subject) -> Depth:
-    """Quick for the variations that find most, standard for the others."""
-    return "quick" if subject.id in TELLING else STANDARD
+def telling_first(plan: Plan, combination: Combination, subject: Subject) -> Depth:
+    """Quick for the variations that find most, standard for the others and for the reference."""
+    return candidates_first(plan, combination, subject) if subject.id in TELLING else STANDARD
+
+
+def candidates_first(_: Plan, combination: Combination, __: Subject) -> Depth:
+    """Quick for what is judged, standard for the reference."""
+    return STANDARD if combination.is_reference else "quick"
 
 
 def canaries(_: Plan) -> Iterable[Subject]:
@@ -279,7 +284,7 @@ ODD_TEXTS = Check(
     is_sound,
     live_beside_live,
     canaries,
-    depth="quick",
+    depth=candidates_first,
     reproduces=True,
     texts="some",
     vocabulary=lambda: CANARIES,
