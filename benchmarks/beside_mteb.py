@@ -87,7 +87,7 @@ def with_embedgate(source: str) -> dict[str, float]:
 
     def build_timed(*args: Any) -> Any:
         encoder = build(*args)
-        encoder.encode = encoding(encoder.encode)
+        encoder.encode, encoder.encode_as = encoding(encoder.encode), encoding(encoder.encode_as)
         return encoder
 
     encoders.build = build_timed

@@ -64,7 +64,7 @@ def main_job(arguments: list[str]) -> None:
 
     def build_timed(*args: Any) -> Any:
         encoder = build(*args)
-        encoder.encode = encoding(encoder.encode)
+        encoder.encode, encoder.encode_as = encoding(encoder.encode), encoding(encoder.encode_as)
         return encoder
 
     encoders.build = building(build_timed)
