@@ -1,6 +1,7 @@
 """Expected failures say why, and neither one that matches nothing nor one that passes again goes unnoticed."""
 
 from collections.abc import Mapping
+from datetime import date
 from pathlib import Path
 
 import pytest
@@ -46,6 +47,31 @@ def test_an_entry_is_matched_by_its_globs(tmp_path: Path) -> None:
         ("onnxruntime-int8-cpu", "pairs", "agreement", "spearman"),
     ):
         assert expectations.match(*other, VNNI, "fail") is None
+
+
+def test_an_entry_holds_until_its_last_day(tmp_path: Path) -> None:
+    expectations = load(tmp_path, ENTRY)
+    file = expectations.path
+    file.write_text(file.read_text("utf-8") + "\nexpires = 2026-12-31\n", "utf-8")
+    for day, holds in ((date(2026, 12, 31), True), (date(2027, 1, 1), False)):
+        found = Expectations.load(file, **NAMES)
+        found.today = day
+        assert (found.match(*INT8, VNNI, "fail") is not None) == holds
+        assert bool(found.expired()) != holds
+    (entry,) = found.expired()
+    assert str(found.complaint(entry)) == (
+        f"{file}: entry 1 (onnxruntime-int8*-cpu, pairs, retention *) has expired on 2026-12-31; "
+        "mend the cause, or decide anew: give it a later day"
+    )
+    again = Expectations.load(file, **NAMES)
+    again.today = date(2027, 1, 1)
+    again.match(*INT8, VNNI, "pass")
+    assert again.expired() == [], "what passes is to be removed, whatever its day"
+
+
+def test_what_is_under_investigation_needs_a_last_day(tmp_path: Path) -> None:
+    with pytest.raises(GateError, match="entry 1: what is under investigation needs a last day; set expires = "):
+        load(tmp_path, {**ENTRY, "kind": "under-investigation"})
 
 
 def test_metric_and_profile_narrow_an_entry(tmp_path: Path) -> None:

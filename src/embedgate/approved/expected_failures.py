@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, date, datetime
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
@@ -35,6 +36,7 @@ class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     link: Words
     metric: Words = "*"
     profile: Words = "*"
+    expires: date | None = None
 
 
 class Expected(_Record, frozen=True):
@@ -49,6 +51,7 @@ class Expected(_Record, frozen=True):
         link: Where this is followed, http or https.
         metric: Glob over metrics.
         profile: Glob over hardware profiles; a profile that inherits from a matching one matches too.
+        expires: The last day on which it holds; None for no end. What is under investigation has one.
         position: Place in the file, from 1.
     """
 
@@ -84,10 +87,12 @@ class Expectations:
     Attributes:
         path: The file they were read from.
         entries: Its entries, in its order.
+        today: The day, in UTC: an entry that has expired expects nothing.
     """
 
     path: Path
     entries: Sequence[Expected] = ()
+    today: date = field(default_factory=lambda: datetime.now(UTC).date())
     _met: dict[Expected, set[Verdict]] = field(default_factory=dict)
 
     @classmethod
@@ -124,7 +129,10 @@ class Expectations:
         found = [e for e in self.entries if e.matches(combination, dataset, check, metric, profile)]
         for entry in found:
             self._met.setdefault(entry, set()).add(verdict)
-        return found[0] if found else None
+        return next((entry for entry in found if not self._has_expired(entry)), None)
+
+    def _has_expired(self, entry: Expected) -> bool:
+        return entry.expires is not None and entry.expires < self.today
 
     def unmatched(
         self, combinations: Collection[str], datasets: Collection[str], profiles: Mapping[str, HardwareProfile]
@@ -157,6 +165,10 @@ class Expectations:
     def no_longer_failing(self) -> list[Expected]:
         """Entries about checks that all passed; each is to be removed."""
         return [entry for entry in self.entries if self._met.get(entry) == {"pass"}]
+
+    def expired(self) -> list[Expected]:
+        """Entries that no longer hold, about checks that still fail."""
+        return [entry for entry in self.entries if self._has_expired(entry) and self._met.get(entry, set()) - {"pass"}]
 
     def complaints(
         self,
@@ -198,12 +210,17 @@ class Expectations:
         if all_datasets:
             wrong += [e for e in self.entries if not any(fnmatchcase(dataset, e.dataset) for dataset in datasets)]
         wrong += filter(settled, (*self.unmatched(subjects, datasets, profiles), *self.no_longer_failing()))
+        wrong += self.expired()
         return [str(self.complaint(entry)) for entry in dict.fromkeys(wrong)]
 
     def complaint(self, entry: Expected) -> GateError:
-        """The error for an entry of `unmatched`, `without_effect` or `no_longer_failing`."""
-        what = "no longer fails" if entry in self._met else "matches nothing"
-        return GateError(f"{self.path}: {entry.subject} {what}", "remove it, or correct its globs")
+        """The error for an entry of `unmatched`, `without_effect`, `no_longer_failing` or `expired`."""
+        what, step = "matches nothing", "remove it, or correct its globs"
+        if self._met.get(entry) == {"pass"}:
+            what = "no longer fails"
+        elif entry in self._met:
+            what, step = f"has expired on {entry.expires}", "mend the cause, or decide anew: give it a later day"
+        return GateError(f"{self.path}: {entry.subject} {what}", step)
 
 
 class _File(msgspec.Struct, forbid_unknown_fields=True):
@@ -220,4 +237,8 @@ def _entry(
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))
     if not _LINK.fullmatch(found.link):
         raise GateError(f"{where}: {found.link!r} is no link", "give the address of the issue that follows it")
+    if found.kind == "under-investigation" and found.expires is None:
+        raise GateError(
+            f"{where}: what is under investigation needs a last day", "set expires = 2026-12-31, for example"
+        )
     return Expected(**msgspec.structs.asdict(found), position=position)
