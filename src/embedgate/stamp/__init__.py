@@ -1,0 +1,312 @@
+"""Stamps of indexes: which model made an index's vectors, so that a query of another one is noticed before users do.
+
+A stamp is a small JSON file that lies beside an index. It names the model, and holds a dozen canary texts with the
+vectors that the index's maker gives of them. Whoever embeds queries gives the same texts again, and `check` compares.
+Neither writing nor checking one imports torch here: vectors come from the caller.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections import defaultdict
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.core.errors import GateError, counted
+from embedgate.core.files import read_json, to_json, write_whole
+from embedgate.core.roles import DOCUMENT, QUERY
+
+SCHEMA = 1
+# What a canary's cosine is at least where the same model embeds it, in whatever weight precision is usual in serving.
+LEAST_COSINE = 0.99
+# How far lengths may be from 1 where the model normalises.
+UNIT = 1e-2
+# Two vectors nearer than this are one.
+SAME = 0.9999
+ACTION = "embed queries by what made the index, or embed the index anew"
+
+Vector = npt.NDArray[np.float32]
+# Embeds texts in a role, `query` or `document`: anything that NumPy can make `[n, dim]` of.
+Embed = Callable[[Sequence[str], str], npt.ArrayLike]
+
+# As a query or a document each: what tokenizers, prompts, pooling and limits of length treat otherwise.
+CANARIES: Mapping[str, tuple[str, ...]] = {
+    QUERY: (
+        "how do i reset my password",
+        "What is the capital of France?",
+        "best hiking boots for wide feet under 150 dollars",
+        "ERR_CONNECTION_TIMED_OUT nginx upstream 504",
+        "Wie lange dauert die Lieferung nach Österreich?",
+        "北京明天会下雨吗",
+    ),
+    DOCUMENT: (
+        "To reset your password, open Settings, choose Security, and follow the link that we send you.",
+        "Paris is the capital and the largest city of France, on the river Seine.",
+        "Gateway timeouts (504) mean that the upstream did not answer in time: raise proxy_read_timeout.",
+        "SKU 4411-B; 2,499.00 EUR; 12-month warranty; ships in 3-5 days \N{PACKAGE}",
+        "Die Lieferung nach Österreich dauert drei bis fünf Werktage.",
+        " ".join(f"Section {number} says that the party named above keeps its obligations." for number in range(1, 25)),
+    ),
+}
+
+
+@dataclass(frozen=True)
+class Canary:
+    """A text, how it is used, and its vector in the index's space.
+
+    Attributes:
+        text: The text.
+        role: `query` or `document`.
+        vector: Its embedding as the index's maker gave it, float32 `[dim]`.
+    """
+
+    text: str
+    role: str
+    vector: Vector
+
+
+@dataclass(frozen=True)
+class Stamp:
+    """What an index's vectors were made by.
+
+    Attributes:
+        model: Name of the model.
+        source: As it was asked for: a folder, or a hub id with its commit.
+        fingerprint: SHA-256 over its weights, tokenizer and module configs, hex.
+        combination: What ran it, by its id.
+        similarity: How embeddings are compared: `cosine`, `dot`, `euclidean` or `manhattan`.
+        dim: Dimensions of a vector.
+        normalised: Whether every vector has length 1.
+        embedding_precision: How the index stores vectors: `float32`, `int8`, `uint8`, `binary`, `ubinary`.
+        prompts: What stands before a text, by its role.
+        least_cosine: What a canary's cosine must be at least.
+        canaries: The texts.
+        made: When, in UTC, ISO 8601 to the second.
+        embedgate: The version that made it.
+    """
+
+    model: str
+    source: str
+    fingerprint: str
+    combination: str
+    similarity: str
+    dim: int
+    normalised: bool
+    embedding_precision: str
+    prompts: Mapping[str, str]
+    least_cosine: float
+    canaries: tuple[Canary, ...]
+    made: str = ""
+    embedgate: str = ""
+
+
+@dataclass(frozen=True)
+class Checked:
+    """What came of a check.
+
+    Attributes:
+        problems: What differs, a line each; empty where the vectors fit the index.
+        cosines: Each canary's cosine, in the stamp's order; empty where they cannot be compared.
+    """
+
+    problems: tuple[str, ...]
+    cosines: tuple[float, ...] = field(default=())
+
+    @property
+    def fits(self) -> bool:
+        """Whether the vectors fit the index."""
+        return not self.problems
+
+    def require(self) -> None:
+        """Raises where they do not.
+
+        Raises:
+            GateError: With the first problem.
+        """
+        if self.problems:
+            raise GateError(self.problems[0], ACTION)
+
+
+def check(stamp: Stamp | Path | str, embed: Embed) -> Checked:
+    """Compares what embeds queries today with what made an index.
+
+    Args:
+        stamp: The stamp, or its file.
+        embed: Embeds texts in a role: `(texts, role) -> [n, dim]`.
+
+    Raises:
+        GateError: If the stamp's file cannot be read.
+    """
+    stamp = stamp if isinstance(stamp, Stamp) else read(Path(stamp))
+    rows: dict[int, Vector] = {}
+    for role in dict.fromkeys(canary.role for canary in stamp.canaries):
+        places = [place for place, canary in enumerate(stamp.canaries) if canary.role == role]
+        found = np.asarray(embed([stamp.canaries[place].text for place in places], role), dtype=np.float32)
+        if found.ndim != 2 or len(found) != len(places):
+            return Checked((f"{counted(len(places), 'text')} gave an array of shape {list(found.shape)}",))
+        if found.shape[1] != stamp.dim:
+            return Checked((f"vectors have {found.shape[1]} dimensions, the index's have {stamp.dim}",))
+        rows.update(zip(places, found, strict=True))
+    mine = np.stack([rows[place] for place in range(len(rows))])
+    theirs = np.stack([canary.vector for canary in stamp.canaries])
+    if not np.isfinite(mine).all():
+        return Checked(("a vector holds NaN or infinity",))
+    cosines = _cosines(mine, theirs)
+    own = np.diag(cosines)
+    return Checked(tuple(_problems(stamp, mine, cosines)), tuple(map(float, own)))
+
+
+def _problems(stamp: Stamp, mine: Vector, cosines: npt.NDArray[np.float64]) -> list[str]:
+    own = np.diag(cosines)
+    far = own < stamp.least_cosine
+    found = []
+    if far.any() and (cosines.max(axis=1)[far] > SAME).all():
+        found.append(f"{counted(int(far.sum()), 'text')} got the vector of another text: answers are mixed up")
+    elif far.any():
+        roles: dict[str, list[bool]] = defaultdict(list)
+        for canary, lost in zip(stamp.canaries, far, strict=True):
+            roles[canary.role].append(bool(lost))
+        lost_roles = [role for role, lost in roles.items() if any(lost)]
+        kept_roles = [role for role, lost in roles.items() if not any(lost)]
+        least = f"the least cosine is {own.min():.4f}, {stamp.least_cosine:g} is required"
+        if kept_roles:
+            prompts = ", ".join(f"{role} {stamp.prompts.get(role, '')!r}" for role in lost_roles)
+            what = f"texts as a {' or '.join(lost_roles)} are embedded otherwise, others alike"
+            found.append(f"{what}: {least}; prompts of the index: {prompts}")
+        else:
+            share = counted(int(far.sum()), "text")
+            found.append(f"{share} of {len(far)} are embedded otherwise than in the index of {stamp.model}: {least}")
+    lengths = np.linalg.norm(mine.astype(np.float64), axis=1)
+    if stamp.normalised and (np.abs(lengths - 1) > UNIT).any():
+        found.append(f"vectors have lengths of {lengths.min():.3g} to {lengths.max():.3g}, the index's have 1")
+    elif not stamp.normalised and stamp.similarity != "cosine":
+        theirs = np.linalg.norm(np.stack([canary.vector for canary in stamp.canaries]).astype(np.float64), axis=1)
+        ratio = lengths / np.maximum(theirs, np.finfo(np.float64).tiny)
+        if (np.abs(ratio - 1) > UNIT).any():
+            found.append(f"vectors have {ratio.min():.3g} to {ratio.max():.3g} times the lengths of the index's")
+    return found
+
+
+def read(path: Path) -> Stamp:
+    """Reads a stamp.
+
+    Raises:
+        GateError: If it is missing, corrupt, or not as it was written.
+    """
+    step = "restore it, or make it anew: embedgate stamp"
+    form = read_json(path, _File, GateError, step, newest=SCHEMA)
+    if form is None:
+        raise GateError(f"there is no stamp at {path}", "make one where the index is made: embedgate stamp")
+    stamp = form.stamp()
+    if form.sha256 != _File.of(stamp).sha256:
+        raise GateError(f"{path} is not as it was written: its checksum is wrong", step)
+    if not stamp.canaries or any(canary.vector.shape != (stamp.dim,) for canary in stamp.canaries):
+        raise GateError(f"{path} is corrupt: its canaries have not {stamp.dim} dimensions", step)
+    return stamp
+
+
+def write(stamp: Stamp, path: Path) -> None:
+    """Writes a stamp.
+
+    Raises:
+        GateError: If it cannot be written.
+    """
+    try:
+        write_whole(path, (to_json(msgspec.to_builtins(_File.of(stamp)), indent=1, ensure_ascii=False) + "\n").encode())
+    except OSError as error:
+        raise GateError(f"{path} cannot be written: {error}") from error
+
+
+def _cosines(mine: Vector, theirs: Vector) -> npt.NDArray[np.float64]:
+    """Cosines of each of mine with each of theirs, float64 `[n, n]`; 0 of a vector of zeros."""
+
+    def unit(rows: Vector) -> npt.NDArray[np.float64]:
+        wide = rows.astype(np.float64)
+        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
+        unit_rows: npt.NDArray[np.float64] = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
+        return unit_rows
+
+    found: npt.NDArray[np.float64] = unit(mine) @ unit(theirs).T
+    return found
+
+
+class _Canary(msgspec.Struct, forbid_unknown_fields=True):
+    text: str
+    role: str
+    # Base64 of little-endian float32.
+    vector: str
+
+
+class _File(msgspec.Struct, forbid_unknown_fields=True):
+    schema: int
+    model: str
+    source: str
+    fingerprint: str
+    combination: str
+    similarity: str
+    dim: Annotated[int, msgspec.Meta(ge=1)]
+    normalised: bool
+    embedding_precision: str
+    prompts: dict[str, str]
+    least_cosine: float
+    made: str
+    embedgate: str
+    canaries: list[_Canary]
+    sha256: str = ""
+
+    @classmethod
+    def of(cls, stamp: Stamp) -> _File:
+        form = cls(
+            SCHEMA,
+            stamp.model,
+            stamp.source,
+            stamp.fingerprint,
+            stamp.combination,
+            stamp.similarity,
+            stamp.dim,
+            stamp.normalised,
+            stamp.embedding_precision,
+            dict(stamp.prompts),
+            stamp.least_cosine,
+            stamp.made,
+            stamp.embedgate,
+            [_Canary(each.text, each.role, _packed(each.vector)) for each in stamp.canaries],
+        )
+        plain = to_json(msgspec.to_builtins(form), sort_keys=True)
+        form.sha256 = hashlib.sha256(plain.encode()).hexdigest()
+        return form
+
+    def stamp(self) -> Stamp:
+        return Stamp(
+            self.model,
+            self.source,
+            self.fingerprint,
+            self.combination,
+            self.similarity,
+            self.dim,
+            self.normalised,
+            self.embedding_precision,
+            self.prompts,
+            self.least_cosine,
+            tuple(Canary(each.text, each.role, _unpacked(each.vector)) for each in self.canaries),
+            self.made,
+            self.embedgate,
+        )
+
+
+def _packed(vector: Vector) -> str:
+    return base64.b64encode(np.asarray(vector, dtype="<f4").tobytes()).decode()
+
+
+def _unpacked(text: str) -> Vector:
+    try:
+        return np.array(np.frombuffer(base64.b64decode(text, validate=True), dtype="<f4"), dtype=np.float32)
+    except ValueError:
+        return np.empty(0, np.float32)
