@@ -6,6 +6,8 @@ import json
 
 import pytest
 
+from embedgate.plugin import NOT_JUDGED
+
 CONFTEST = """
 import pytest
 
@@ -59,6 +61,7 @@ def written(project, few, found):
         (["pass", "inconclusive"], "inconclusive", "fail"),
         (["pass", "unjudged"], "inconclusive", "fail"),
         (["pass", "error"], "fail", "fail"),
+        (["fail", "error"], "fail", "fail"),
         (["pass", "broken"], "fail", "fail"),
         (["pass", "skipped"], "pass", "pass"),
         (["skipped"], "skipped", "skipped"),
@@ -75,8 +78,15 @@ def test_the_report_is_red_where_pytest_is(project, few, found, verdict, under_s
     result = project.runpytest(*arguments, *(["--gate-strict"] if strict else []))
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert report["verdict"] == (under_strict if strict else verdict)
-    assert (result.ret == pytest.ExitCode.TESTS_FAILED) == (report["verdict"] == "fail")
+    infrastructure = NOT_JUDGED if found == ["pass", "error"] else pytest.ExitCode.TESTS_FAILED
+    assert result.ret == (infrastructure if report["verdict"] == "fail" else pytest.ExitCode.OK)
     assert len(report["expected_failures"]) == found.count("expected")
+
+
+def test_a_test_of_the_hosts_own_that_fails_is_no_infrastructure(project, few):
+    arguments = written(project, few, ["pass", "error"])
+    project.makepyfile(test_own="def test_own():\n    assert False\n")
+    assert project.runpytest(*arguments).ret == pytest.ExitCode.TESTS_FAILED
 
 
 @pytest.mark.slow("a crashed process is red in the report too")

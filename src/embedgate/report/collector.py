@@ -22,6 +22,7 @@ class Collector:
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
         strict: Whether inconclusive and unavailable are red.
+        others_failed: How many tests failed that ask no check.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -29,6 +30,18 @@ class Collector:
     changes: list[tuple[str, ...]] | None = None
     trouble: list[str] = field(default_factory=list)
     strict: bool = False
+    others_failed: int = 0
+
+    @property
+    def lost_nothing(self) -> bool:
+        """Whether all that is red could not be judged, such as what could not be built: no quality was lost."""
+        red = {"fail", "inconclusive"} if self.strict else {"fail"}
+        # A test that fails after its judgement, by an assertion of its own, is the host's to explain.
+        lost = any(
+            record.judgement and (record.judgement.verdict in red or record.error) and not record.expected
+            for record in self.records
+        )
+        return any(record.error for record in self.records) and not (lost or self.trouble or self.others_failed)
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries, and which test a process of pytest-xdist crashed in."""
@@ -42,3 +55,5 @@ class Collector:
                 self.trouble.append(f"{report.nodeid} found what no report can hold: {error}")
         elif report.when == CRASHED:
             self.trouble.append(f"{report.longrepr}; run that test alone")
+        elif getattr(report, "failed", False):
+            self.others_failed += 1
