@@ -79,6 +79,20 @@ def test_approve_then_stay_green(project):
     assert "torch-bf16-cpu" in project.path.joinpath("out/report.md").read_text()
 
 
+def test_junit_has_values_limits_and_verdicts(project):
+    from xml.etree import ElementTree
+
+    approve(project)
+    run(project, "--junit-xml=junit.xml", "-k", "keeps_the_reference_quality")
+    (case,) = ElementTree.parse(project.path / "junit.xml").iter("testcase")
+    found = {each.get("name"): each.get("value") for each in case.iter("property")}
+    assert found["gate_combination"] == "torch-bf16-cpu"
+    assert (found["gate_check"], found["gate_dataset"], found["gate_metric"]) == ("retention", "mine", "spearman")
+    assert found["gate_verdict"] in ("pass", "inconclusive")
+    assert {"gate_value", "gate_reference_value", "gate_observed", "gate_low", "gate_limit", "gate_n"} <= found.keys()
+    assert 0 < float(found["gate_value"]) <= 1
+
+
 def test_missing_baseline_fails_and_names_the_command(project):
     result = run(project)
     result.assert_outcomes(passed=7, failed=1)

@@ -112,6 +112,13 @@ class Judgement:
         """The subject of the judgement, in a few words, for example `pairs spearman`."""
         return " ".join(word for word in (self.dataset, self.metric) if word) or self.check
 
+    def figures(self) -> dict[str, Any]:
+        """What it is about, its verdict, and the numbers that decided: as JUnit's properties have them."""
+        words = ("check", "combination", "dataset", "metric", "verdict")
+        numbers = ("value", "reference_value", "observed", "low", "high", "limit", "n")
+        found = {name: getattr(self, name) for name in (*words, *numbers)}
+        return {name: value for name, value in found.items() if value not in (None, "")}
+
     def to_json(self) -> dict[str, Any]:
         """As a dict of plain values."""
         found: dict[str, Any] = to_plain(self)
