@@ -31,7 +31,8 @@ from typing import Any
 import numpy as np
 from budgets import ALPHA, FAMILY, SLACK, neighbour, rate
 
-from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.baseline import Approved
+from embedgate.approved.entries import Entry, Key, Provenance
 from embedgate.approved.sessions import Spread
 from embedgate.checks.budgets import TimeBudget, kept_interval
 from embedgate.core.combination import Combination

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
+from embedgate.approved.form import Identified
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tensors import TensorApproval
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import profile
-from embedgate.core.model import Model
 from embedgate.vectors.codes import Ranges
 
 AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
-MODEL = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
+MODEL = Identified("MiniLM", "acme/MiniLM@1", "a" * 64)
 APPROVAL = TensorApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"numpy": "2.4.6"})
 
 
@@ -49,7 +49,7 @@ def test_an_update_leaves_others_and_what_is_the_same(tmp_path):
 def test_other_weights_have_other_ranges(tmp_path):
     store = RangesStore(tmp_path)
     store.update(CPU, MODEL, {"torch-fp32-cpu": ranges()}, APPROVAL)
-    other = replace(MODEL, fingerprint="b" * 64)
+    other = msgspec.structs.replace(MODEL, fingerprint="b" * 64)
     with pytest.raises(BaselineError, match="recorded for another model"):
         store.find(CPU, other, "torch-fp32-cpu")
     assert store.update(CPU, other, {"acme-int8-cpu": ranges()}, APPROVAL) == {

@@ -11,23 +11,25 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from helpers.paths import ROOT, TESTS
 
 import embedgate
 from embedgate.approved import baseline as store_module
 from embedgate.approved import store as stores
-from embedgate.approved.baseline import BaselineStore, Change, Entry, Found, Key, Provenance, format_changes, read
+from embedgate.approved.baseline import BaselineStore, Found, format_changes
+from embedgate.approved.entries import Change, Entry, Key, Provenance, Ran
+from embedgate.approved.form import Identified, read
 from embedgate.approved.sessions import ApprovedSession
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import machine_id, profile, this_machine
-from embedgate.core.model import Model
 from embedgate.performance.probe import Probe
 
 AMX = profile("cpu-x86_64-amx")
 CPU = profile("cpu")
-MODEL = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
-OTHER_WEIGHTS = dataclasses.replace(MODEL, fingerprint="b" * 64)
+MODEL = Identified("MiniLM", "acme/MiniLM@1", "a" * 64)
+OTHER_WEIGHTS = msgspec.structs.replace(MODEL, fingerprint="b" * 64)
 SHA256 = "c" * 64
 INT8, BF16 = "onnxruntime-int8-cpu", "torch-bf16-cpu"
 RECORD = "pytest --gate-update --gate-reason TEXT"
@@ -164,12 +166,12 @@ def test_a_changed_value_changes_one_line_of_the_entries(store: BaselineStore) -
     update(store, entry(0.25, BF16), entry(0.1), reason="new kernel")
     after = file.read_text().partition('"entries"')[2].splitlines()
     assert [line for line in before if line not in after] == [
-        '  {"combination": "torch-bf16-cpu", "dataset": "passages", "metric": "ndcg_at_10", "value": 0.2, '
-        f'"interval": [0.19, 0.21], "n": 250, "approval": 1, "dataset_sha256": "{SHA256}"}}'
+        '  {"value": 0.2, "interval": [0.19, 0.21], "n": 250, "combination": "torch-bf16-cpu", "dataset": "passages", '
+        f'"metric": "ndcg_at_10", "dataset_sha256": "{SHA256}", "approval": 1}}'
     ]
     assert [line for line in after if line not in before] == [
-        '  {"combination": "torch-bf16-cpu", "dataset": "passages", "metric": "ndcg_at_10", "value": 0.25, '
-        f'"interval": [0.24, 0.26], "n": 250, "approval": 2, "dataset_sha256": "{SHA256}"}}'
+        '  {"value": 0.25, "interval": [0.24, 0.26], "n": 250, "combination": "torch-bf16-cpu", "dataset": "passages", '
+        f'"metric": "ndcg_at_10", "dataset_sha256": "{SHA256}", "approval": 2}}'
     ]
 
 
@@ -219,21 +221,89 @@ def test_sessions_come_back_with_what_their_machines_compute(store: BaselineStor
     assert [probe.bf16 for probe in second.probes] == [4.2, 4.4]
     file = found(store).file
     assert '"sessions": [[1, 0.333333], [2, 0.35]]}' in file.read_text("utf-8")
-    assert '"schema": 2' in file.read_text("utf-8")
+    assert '"schema": 3' in file.read_text("utf-8")
     assert store_module.render(read(file)) == file.read_text("utf-8")
 
 
-def test_a_file_from_before_sessions_were_kept_is_read_and_stays_as_it_is(store: BaselineStore) -> None:
-    update(store, entry(0.1), entry(0.4, metric="time_x", dataset="budget"))
-    before = found(store).file.read_text("utf-8")
-    assert '"schema": 1' in before
-    assert "sessions" not in before
-    assert "probe" not in before
-    old = found(store).find(INT8, "budget", "time_x")
-    assert (old.entry.sessions, old.probes, old.provenance.probe) == ((), (), None)
-    update(store, session(0.4), provenance=PROBED)
-    after = found(store).file.read_text("utf-8")
-    assert after.replace('"schema": 2', '"schema": 1').startswith(before.partition(' "entries"')[0].rstrip("\n ],"))
+@pytest.mark.parametrize(("schema", "probe"), [(1, None), (2, PROBE)])
+def test_files_of_earlier_schemas_are_read(store: BaselineStore, schema: int, probe: Probe | None) -> None:
+    """Each approval had its whole provenance, with commit and probe, and an entry began with what it is about."""
+    provenance = dataclasses.replace(PROVENANCE, probe=probe)
+    update(store, session(0.4) if probe else entry(0.4, metric="time_x", dataset="budget"), provenance=provenance)
+    now, file = found(store), found(store).file
+    form = json.loads(file.read_text("utf-8"))
+    assert (form.pop("schema"), form["approvals"][0].get("probe") is None) == (3, probe is None)
+    (approval,) = form["approvals"]
+    approval["provenance"] |= {name: approval.pop(name) for name in ("commit", "probe") if name in approval}
+    form["entries"] = [dict(sorted(each.items())) for each in form["entries"]]
+    file.write_text(json.dumps({"schema": schema, **form}), "utf-8")
+    assert found(store).baseline == now.baseline
+    assert (
+        found(store).find(INT8, "budget", "time_x").entry.sessions == now.find(INT8, "budget", "time_x").entry.sessions
+    )
+
+
+def test_what_approvals_share_stands_once(store: BaselineStore) -> None:
+    update(store, entry(0.1))
+    update(store, entry(0.2), provenance=dataclasses.replace(PROVENANCE, commit="e" * 40, ran=Ran("octocat", "today")))
+    update(store, entry(0.3), provenance=dataclasses.replace(PROVENANCE, libraries={"torch": "2.14.0"}))
+    update(store, entry(0.4))
+    records = json.loads(found(store).file.read_text("utf-8"))["approvals"]
+    assert [each["provenance"] if isinstance(each["provenance"], int) else "own" for each in records] == [
+        "own",
+        1,
+        "own",
+        1,
+    ]
+    assert records[1]["ran"] == {"who": "octocat", "when": "today", "url": ""}
+    assert [each["commit"][0] for each in records] == ["d", "e", "d", "d"]
+    kept = [approval.provenance for approval in found(store).baseline.approvals]
+    assert kept[1] == dataclasses.replace(PROVENANCE, commit="e" * 40, ran=Ran("octocat", "today"))
+    assert kept[3] == PROVENANCE
+    file = found(store).file
+    file.write_text(file.read_text("utf-8").replace('"provenance": 1', '"provenance": 2', 1), "utf-8")
+    with pytest.raises(BaselineError, match=r"approvals\[1\].provenance must be the number of an approval before it"):
+        read(file)
+
+
+FILES = {"model.safetensors": "1", "tokenizer.json": "2", "config.json": "3"}
+
+
+@pytest.mark.parametrize(
+    ("files", "tensors", "told"),
+    [
+        (FILES | {"model.safetensors": "9"}, "other", "other weights (model.safetensors) ("),
+        (
+            FILES | {"model.safetensors": "9", "config.json": "9"},
+            "other",
+            "other weights (model.safetensors) and another config.json (",
+        ),
+        (
+            FILES | {"tokenizer.json": "9", "config.json": "9"},
+            "same",
+            "another config.json and another tokenizer.json (",
+        ),
+        (
+            FILES | {"model.safetensors": "9"},
+            "same",
+            "weights that were saved anew, every tensor the same (model.safetensors) (",
+        ),
+        (
+            {"model-1.safetensors": "1", "tokenizer.json": "2"},
+            "other",
+            "other weights (model-1.safetensors, model.safetensors) and no config.json (",
+        ),
+        ({}, "", "other weights (model.safetensors), no config.json and no tokenizer.json ("),
+        (FILES | {"special.json": "4"}, "same", "a new special.json ("),
+    ],
+)
+def test_what_another_model_has_otherwise_is_named(
+    store: BaselineStore, files: dict[str, str], tensors: str, told: str
+) -> None:
+    update(store, entry(), model=msgspec.structs.replace(MODEL, files=FILES, tensors="same"))
+    with pytest.raises(BaselineError) as caught:
+        store.find(AMX, msgspec.structs.replace(OTHER_WEIGHTS, files=files, tensors=tensors))
+    assert f"was recorded for another model: {told}" in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -242,8 +312,8 @@ def test_a_file_from_before_sessions_were_kept_is_read_and_stays_as_it_is(store:
         ("[[1, 0.8]]", "[[2, 0.8]]", "entries[0].sessions[0] must begin with an approval's number, 1 to 1"),
         ("[[1, 0.8]]", "[[1, 0.0]]", "entries[0].sessions[0] must have a positive value"),
         ("[[1, 0.8]]", "[[1]]", "entries[0].sessions[0]: expected `array` of length 2"),
-        ('"bf16": 4.2', '"bf16": -4.2', "approvals[0].provenance.probe.bf16: expected `float` > 0.0"),
-        ('"bf16": 4.2', '"bf17": 4.2', "unknown key approvals[0].provenance.probe.bf17"),
+        ('"bf16": 4.2', '"bf16": -4.2', "approvals[0].probe.bf16: expected `float` > 0.0"),
+        ('"bf16": 4.2', '"bf17": 4.2', "unknown key approvals[0].probe.bf17"),
     ],
 )
 def test_a_damaged_session_or_probe_is_refused(store: BaselineStore, old: str, new: str, cause: str) -> None:
@@ -431,7 +501,7 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
         (lambda _: "\0" * 10, ":1:1 is no JSON: Expecting value"),
         (lambda _: "[" * 100_000, " is corrupt: "),
         (lambda text: "<<<<<<< HEAD\n" + text, ":1:1 is no JSON: Expecting value"),
-        (lambda text: text[: text.index('"combination"') - 1], ":33:3 is no JSON: Expecting value"),
+        (lambda text: text[: text.index('"value"') - 1], ":33:3 is no JSON: Expecting value"),
         (lambda _: "[]", " is corrupt: expected `object`, got `array`"),
         (lambda text: text.replace('"value": 0.8', '"value": NaN', 1), " is corrupt: it holds NaN, which is no number"),
         (
@@ -481,7 +551,7 @@ def damaged(store: BaselineStore, damage: Callable[[str], str]) -> str:
             " is corrupt: approvals[0].provenance.libraries[...]: expected `str`, got `float`",
         ),
         (lambda text: text.replace('"fingerprint": "a', '"weights": "a'), " is corrupt: unknown key model.weights"),
-        (lambda text: text.replace('"schema": 1', '"schema": 0'), " is corrupt: schema must be 1 to 2"),
+        (lambda text: text.replace('"schema": 3', '"schema": 0'), " is corrupt: schema must be 1 to 3"),
     ],
 )
 def test_a_damaged_file_is_refused(store: BaselineStore, damage: Callable[[str], str], cause: str) -> None:
@@ -508,18 +578,18 @@ def test_bytes_that_are_no_text_are_refused(store: BaselineStore) -> None:
 def test_a_file_of_a_newer_embedgate_is_refused(store: BaselineStore) -> None:
     file = store.file("cpu", "MiniLM")
     file.parent.mkdir(parents=True)
-    file.write_text(json.dumps({"schema": 3, "other": "form"}))
+    file.write_text(json.dumps({"schema": 4, "other": "form"}))
     with pytest.raises(BaselineError) as caught:
         store.find(AMX, MODEL)
     assert str(caught.value) == (
-        f"{file} was written by a newer embedgate (schema 3, this one reads 2); upgrade embedgate"
+        f"{file} was written by a newer embedgate (schema 4, this one reads 3); upgrade embedgate"
     )
 
 
 @pytest.mark.parametrize("name", ["..", ".hidden", "", "a/b", "/etc/passwd", "a\\b", "a\n"])
 def test_a_name_that_leads_elsewhere_is_refused(store: BaselineStore, name: str) -> None:
     with pytest.raises(BaselineError) as caught:
-        store.find(AMX, dataclasses.replace(MODEL, name=name))
+        store.find(AMX, msgspec.structs.replace(MODEL, name=name))
     assert str(caught.value) == (
         f"{name!r} cannot name a baseline; use letters, digits, '_', '-' and '.', not '.' first"
     )

@@ -16,9 +16,9 @@ import pytest
 from helpers.paths import ROOT
 from safetensors.numpy import save
 
-from embedgate.approved.baseline import read
 from embedgate.approved.examples import load_pinned
 from embedgate.approved.expected_failures import Expectations
+from embedgate.approved.form import read
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tolerances import Tolerances

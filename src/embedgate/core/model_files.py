@@ -51,6 +51,35 @@ def fingerprint(path: Path) -> str:
     return digest.hexdigest()
 
 
+def digests(path: Path) -> dict[str, str]:
+    """SHA-256 of each file that the fingerprint is over, hex, by its path in the folder."""
+    return {file.relative_to(path).as_posix(): sha256_of(file) for file in fingerprinted_files(path)}
+
+
+def tensors_sha256(path: Path) -> str:
+    """SHA-256 over a model's weights, whatever the order, the files or the metadata they are stored with, hex.
+
+    Of each module's folder, the tensors of all safetensors files count together: in one file or in several.
+    """
+    places: dict[tuple[str, str], tuple[Path, int, dict[str, Any]]] = {}
+    for file in fingerprinted_files(path, "*.safetensors"):
+        with file.open("rb") as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = json.loads(stream.read(length))
+        module = file.parent.relative_to(path).as_posix()
+        for name, tensor in header.items():
+            if name != "__metadata__":
+                places[module, name] = file, 8 + length, tensor
+    digest = hashlib.sha256()
+    for (module, name), (file, data, tensor) in sorted(places.items()):
+        first, last = tensor["data_offsets"]
+        digest.update(f"{module}\0{name}\0{tensor['dtype']}\0{tensor['shape']}\0".encode())
+        with file.open("rb") as stream:
+            stream.seek(data + first)
+            digest.update(stream.read(last - first))
+    return digest.hexdigest()
+
+
 def described(path: Path) -> Iterator[tuple[Path, str, Path]]:
     """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too.
 

@@ -33,6 +33,16 @@ class Weightless(Model):
         """There is none; see `Model.has_folder`."""
         return False
 
+    @cached_property
+    def files(self) -> dict[str, str]:
+        """There are none; see `Model.files`."""
+        return {}
+
+    @cached_property
+    def tensors(self) -> str:
+        """Nobody here knows; see `Model.tensors`."""
+        return ""
+
     @property
     def normalises(self) -> bool:
         """It is not known to; see `Model.normalises`."""

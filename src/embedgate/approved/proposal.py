@@ -1,0 +1,235 @@
+"""What a session measured of one hardware profile, ready to be approved: by itself, or from its report.
+
+A report carries proposals as JSON values, so that what CI measured can be approved elsewhere without a second run.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+import numpy as np
+from safetensors import SafetensorError
+from safetensors.numpy import load, save
+
+from embedgate.approved.baseline import BaselineStore, format_changes, require_decision, shown
+from embedgate.approved.entries import Change, Entry, Key, Provenance
+from embedgate.approved.form import EntryForm, Identified, ProvenanceForm, provenance_of, provenance_record
+from embedgate.approved.golden import GoldenStore
+from embedgate.approved.ranges import RangesStore
+from embedgate.approved.store import utc_now
+from embedgate.approved.tensors import TensorApproval, TensorFile, TensorStore
+from embedgate.core.errors import BaselineError, one_line
+from embedgate.core.machine import profile as profile_named
+from embedgate.diagnosis.golden import Golden
+from embedgate.vectors.codes import Ranges
+
+# What is approved of a model on a hardware profile, by the end of its file's name.
+SUFFIXES = (BaselineStore.suffix, GoldenStore.suffix, RangesStore.suffix)
+Choice = Callable[[Key], bool]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What was measured of a model on one hardware profile.
+
+    Attributes:
+        profile: Name of the hardware profile.
+        model: The model.
+        provenance: Where it was measured.
+        entries: The measurements.
+        stale: Entries that should have been measured again, and were not: approving removes them.
+        golden: What became of the golden texts, by combination.
+        golden_sha256: Hash of the golden texts, hex.
+        ranges: Ranges of 8-bit codes, by combination.
+        before: SHA-256 of the approved files when it was measured, hex, by the ends of their names; those that were not
+            there are left out.
+    """
+
+    profile: str
+    model: Identified
+    provenance: Provenance
+    entries: tuple[Entry, ...]
+    stale: tuple[Key, ...] = ()
+    golden: Mapping[str, Golden] = field(default_factory=dict)
+    golden_sha256: str = ""
+    ranges: Mapping[str, Ranges] = field(default_factory=dict)
+    before: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is nothing in it to approve."""
+        return not (self.entries or self.golden or self.ranges)
+
+    def only(self, chosen: Choice | None, combination: Callable[[str], bool]) -> Proposal:
+        """What a person chose of it.
+
+        Args:
+            chosen: Which entries; None for all of the combinations.
+            combination: Whether a combination was chosen, by its id. Golden texts and ranges are of a combination as a
+                whole, and are left out where only some of its entries were chosen.
+        """
+
+        def of(key: Key) -> bool:
+            return combination(key.combination) and (chosen is None or chosen(key))
+
+        def whole(found: Mapping[str, T]) -> dict[str, T]:
+            return {id_: each for id_, each in found.items() if chosen is None and combination(id_)}
+
+        entries = tuple(entry for entry in self.entries if of(entry.key))
+        stale = tuple(filter(of, self.stale))
+        return replace(self, entries=entries, stale=stale, golden=whole(self.golden), ranges=whole(self.ranges))
+
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values."""
+        return {
+            "profile": self.profile,
+            "model": msgspec.to_builtins(self.model),
+            "provenance": provenance_record(self.provenance),
+            "entries": [msgspec.to_builtins(EntryForm.of(entry)) for entry in self.entries],
+            "stale": [asdict(key) for key in self.stale],
+            "golden": _packed(GoldenStore(Path()), self.golden),
+            "golden_sha256": self.golden_sha256,
+            "ranges": _packed(RangesStore(Path()), self.ranges),
+            "before": dict(self.before),
+        }
+
+    @classmethod
+    def from_json(cls, value: Any, where: str) -> Proposal:
+        """What a report says.
+
+        Args:
+            value: The JSON values.
+            where: Where they stand, for the error.
+
+        Raises:
+            BaselineError: If they are no proposal.
+        """
+        step = "give a report.json as embedgate wrote it"
+        try:
+            form = msgspec.convert(value, _Form)
+            stale = tuple(Key(**key) for key in form.stale)
+            golden = _unpacked(GoldenStore(Path()), form.golden)
+            ranges = _unpacked(RangesStore(Path()), form.ranges)
+        except (msgspec.ValidationError, SafetensorError, ValueError, TypeError) as error:
+            raise BaselineError(f"{where} holds nothing that can be approved: {one_line(error)}", step) from error
+        entries = tuple(each.entry() for each in form.entries)
+        provenance = provenance_of(form.provenance)
+        return cls(
+            form.profile,
+            form.model,
+            provenance,
+            entries,
+            stale,
+            golden,
+            form.golden_sha256,
+            ranges,
+            form.before,
+        )
+
+
+class _Form(msgspec.Struct, forbid_unknown_fields=True):
+    profile: str
+    model: Identified
+    provenance: ProvenanceForm  # type: ignore[valid-type]
+    entries: list[EntryForm]
+    stale: list[dict[str, str]]
+    golden: str
+    golden_sha256: str
+    ranges: str
+    before: dict[str, str]
+
+
+def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
+    """SHA-256 of what is approved of a model on a hardware profile, hex, by the ends of the files' names."""
+    found = {}
+    for suffix in SUFFIXES:
+        file = folder / profile / f"{model}{suffix}"
+        if file.is_file():
+            content = file.read_bytes()
+            # As in a receipt: git may have given it other ends of lines.
+            content = content.replace(b"\r\n", b"\n") if suffix == BaselineStore.suffix else content
+            found[suffix] = hashlib.sha256(content).hexdigest()
+    return found
+
+
+def approve(
+    proposals: Sequence[Proposal], folder: Path, *, reason: str, who: str, in_ci_allowed: bool = False
+) -> list[tuple[str, ...]]:
+    """Approves what was measured, as the baselines of its hardware profiles.
+
+    Args:
+        proposals: What was measured.
+        folder: The folder of baselines.
+        reason: Why, in the approving person's words.
+        who: Name and address of that person, see `embedgate.core.machine.git_identity`.
+        in_ci_allowed: Whether it may write where the environment says that this is CI.
+
+    Returns:
+        What changed, as rows of a table: combination, dataset, metric, old value, new value, difference.
+
+    Raises:
+        BaselineError: If it cannot be recorded. Where an old file cannot be trusted, none is touched; each file is
+            written as a whole or not at all.
+    """
+    require_decision(reason, in_ci_allowed=in_ci_allowed)
+    baselines, golden, ranges = BaselineStore(folder), GoldenStore(folder), RangesStore(folder)
+    for each in proposals:
+        baselines.read(baselines.file(each.profile, each.model.name))
+        for store in (golden, ranges):
+            store.check(profile_named(each.profile), each.model)
+    rows: list[tuple[str, ...]] = []
+    for each in proposals:
+        profile, model = profile_named(each.profile), each.model
+        changes: tuple[Change, ...] = ()
+        if each.entries:
+            changes = baselines.update(
+                profile,
+                model,
+                each.entries,
+                reason=reason,
+                who=who,
+                provenance=each.provenance,
+                remove=each.stale,
+                in_ci_allowed=in_ci_allowed,
+            )
+        approval = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
+        kept = golden.update(profile, model, each.golden, approval, each.golden_sha256) if each.golden else {}
+        taken = ranges.update(profile, model, each.ranges, approval) if each.ranges else {}
+        rows += [
+            (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
+            for combination, dataset, metric, old, new, delta in format_changes(changes)
+        ]
+        rows += _told(kept, "golden", "tokens and embeddings") + _told(taken, "ranges", "of 8-bit codes")
+    return rows
+
+
+def _told(changed: Mapping[str, str], subject: str, about: str) -> list[tuple[str, ...]]:
+    return [(combination, subject, about, "", what, "") for combination, what in changed.items()]
+
+
+def _packed(store: TensorStore[Any], values: Mapping[str, Any]) -> str:
+    """Tensors as text; empty where there are none."""
+    if not values:
+        return ""
+    tensors = {f"{id_}/{name}": part for id_, value in values.items() for name, part in store.pack(value).items()}
+    return base64.b64encode(save({name: np.ascontiguousarray(part) for name, part in tensors.items()})).decode()
+
+
+def _unpacked(store: TensorStore[Any], text: str) -> dict[str, Any]:
+    """What tensors as text say, by combination.
+
+    Raises:
+        ValueError: If they are none of the store's.
+    """
+    if not text:
+        return {}
+    content = TensorFile("", "", {}, load(base64.b64decode(text, validate=True)))
+    ids = dict.fromkeys(key.partition("/")[0] for key in content.tensors)
+    return {id_: store.unpack(content.of(id_)) for id_ in ids}
