@@ -78,5 +78,5 @@ class TestSession:
                 *("--gate-model=none", f"--gate-reference={one.url}::model=tiny", f"--gate-data={few}"),
                 f"--gate-candidate={other.url}::model=other",
             )
-        result.assert_outcomes(passed=2, deselected=31)
+        result.assert_outcomes(passed=2, deselected=30)
         result.stdout.fnmatch_lines(["none.against.tiny-served-cpu *", "tiny-served-cpu *", "other-served-cpu *pass*"])

@@ -17,7 +17,8 @@ import numpy as np
 import pytest
 from helpers.bare import UNPROMPTED, Bare
 
-from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.baseline import Approved
+from embedgate.approved.entries import Entry, Key, Provenance
 from embedgate.approved.sessions import NOT_KNOWN, ApprovedSession, Spread
 from embedgate.approved.tolerances import Promise
 from embedgate.checks import Case, Context, Subject
@@ -883,7 +884,7 @@ class TestFreshProcess:
         assert {entry["value"] for entry in entries} == {0.5}
         assert [entry["sessions"] for entry in entries] == [[[1, 0.5]]] * 2
         approvals = json.loads(file.read_text("utf-8"))["approvals"]
-        assert approvals[0]["provenance"]["probe"]["gflops"] > 0
+        assert approvals[0]["probe"]["gflops"] > 0
         same = project.runpytest_inprocess(*common, "--benchmark-json", "times.json", "--gate-report=out", *where)
         same.assert_outcomes(passed=2)
         times = json.loads(project.path.joinpath("times.json").read_text("utf-8"))["benchmarks"]

@@ -11,7 +11,8 @@ import pytest
 from helpers.paths import ROOT
 from helpers.timed import Timed
 
-from embedgate.approved.baseline import Approved, Entry, Key, Provenance
+from embedgate.approved.baseline import Approved
+from embedgate.approved.entries import Entry, Key, Provenance
 from embedgate.approved.tolerances import Tolerances
 from embedgate.checks import Case, Context, Subject
 from embedgate.checks.budgets import ApprovedBudgets

@@ -5,29 +5,21 @@ from __future__ import annotations
 from collections.abc import Sequence
 from contextlib import suppress
 
-from embedgate.approved.baseline import (
-    Approved,
-    BaselineStore,
-    Entry,
-    Found,
-    Key,
-    Provenance,
-    format_changes,
-    read,
-    shown,
-)
+from embedgate.approved.baseline import Approved, BaselineStore, Found
+from embedgate.approved.entries import Entry, Key, Provenance, Ran
+from embedgate.approved.form import Identified
 from embedgate.approved.golden import GoldenStore
+from embedgate.approved.proposal import Proposal, approve, files_of
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.sessions import Spread
 from embedgate.approved.store import utc_now
-from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.context import Context
 from embedgate.checks.effective import is_sound
 from embedgate.checks.machine import probe
 from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
-from embedgate.core.machine import HardwareProfile, git_commit, git_identity
+from embedgate.core.machine import HardwareProfile, git_commit, git_identity, run_url, who_runs
 from embedgate.data import load_golden
 from embedgate.metrics import ORDERING, Scores
 from embedgate.metrics.statistics import interval
@@ -149,33 +141,39 @@ class Approvals:
         return stale
 
     def update(self) -> list[tuple[str, ...]]:
-        """Approves what this session measured; the difference as rows of a table.
-
-        Combinations that did not run, hold NaN, or are not what their id says are left out. So is quality where the
-        session asked for budgets alone: who approves a slowdown has not looked at it. Each hardware profile has files
-        of its own.
+        """Approves what `proposals` has; the difference as rows of a table. Each hardware profile has files of its own.
 
         Raises:
             BaselineError: If it cannot be recorded. Where an old file cannot be trusted, none is touched; each file is
                 written as a whole or not at all.
         """
-        model = self._context.plan.model
-        sound = [run for run in self._finished() if is_sound(self._context, run)]
-        if not sound and (ran := self._finished()):
+        settings, proposals = self._context.settings, self.proposals()
+        if not proposals and (ran := self._finished()) and not any(is_sound(self._context, run) for run in ran):
             cause = f"{', '.join(run.combination.id for run in ran)} is not what its id says, so nothing is approved"
             raise BaselineError(cause, "run test_is_what_its_id_says, which names what really ran")
-        entries = {run.combination: self._to_approve(run) for run in sound}
-        by_profile = self._by_profile([run for run in sound if entries[run.combination]])
-        if not by_profile:
+        if not proposals:
             raise BaselineError("nothing was measured that could be approved", "see why the combinations did not run")
-        for profile in by_profile:
-            read(self._store.file(profile.name, model.name))
-            self.golden.check(profile, model)
-            self.ranges.check(profile, model)
-        rows = []
-        for profile, runs in by_profile.items():
-            rows += self._update(profile, runs, [entry for run in runs for entry in entries[run.combination]])
-        return rows
+        return approve(
+            proposals,
+            settings.baselines_folder,
+            reason=settings.reason,
+            who=git_identity(),
+            in_ci_allowed=settings.update_in_ci,
+        )
+
+    def proposals(self) -> list[Proposal]:
+        """What this session measured that can be approved, by hardware profile; of what was asked for alone.
+
+        Combinations that did not run, hold NaN, or are not what their id says are left out. Who asked for one metric
+        has not looked at another, nor has who asked for budgets alone looked at quality.
+        """
+        sound = [run for run in self._finished() if is_sound(self._context, run)]
+        entries = {run.combination: self._to_approve(run) for run in sound}
+        made = (
+            self._proposal(profile, runs, [entry for run in runs for entry in entries[run.combination]])
+            for profile, runs in self._by_profile(sound).items()
+        )
+        return [proposal for proposal in made if not proposal.is_empty]
 
     def _finished(self) -> list[Run]:
         """The runs of which something can be approved: stored vectors are judged by what they are alone."""
@@ -184,71 +182,71 @@ class Approvals:
         return [run for run in self._session.finished() if run.combination in encoding and self._session.is_whole(run)]
 
     def _to_approve(self, run: Run) -> list[Entry]:
-        """Returns the entries that an update approves of a run."""
+        """Returns the entries that may be approved of a run."""
         id_ = run.combination.id
-        entries = list(self._kept.get(id_, {}).values())
-        measured = self._session.has_measured(run) or self._context.of(StoredVectors).known(run)
-        budgets_alone = entries and not (id_ in self._asked or measured)
-        if not budgets_alone:
-            self._asked.add(id_)
-            entries += self._entries(run)
-        return entries
-
-    def _entries(self, run: Run) -> list[Entry]:
-        entries = []
+        asked = {
+            (case.subject.dataset, case.subject.metric)
+            for case in self._context.cases
+            if case.combination == run.combination
+        }
+        found = list(self._kept.get(id_, {}).values())
+        alone = id_ not in self._asked
+        if alone and not (self._context.settings.update and any(dataset for dataset, _ in asked)):
+            return found  # budgets alone: nothing else need be measured
         for (dataset, sha256, metric), scores in self._measured_or_nothing(run).items():
-            bounds = interval(scores, self._context.alpha, metric=metric)
-            key = Key(run.combination.id, dataset, metric, sha256)
-            entries.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))
-        return entries
+            if not alone or (dataset, metric) in asked:
+                bounds = interval(scores, self._context.alpha, metric=metric)
+                key = Key(id_, dataset, metric, sha256)
+                found.append(Entry(key, scores.value, bounds.low, bounds.high, len(scores.items)))
+        return found
 
-    def _update(self, profile: HardwareProfile, runs: Sequence[Run], entries: list[Entry]) -> list[tuple[str, ...]]:
-        """Approves runs of one hardware profile; the difference as rows of a table."""
-        session, settings, model = self._session, self._context.settings, self._context.plan.model
+    def _proposal(self, profile: HardwareProfile, runs: Sequence[Run], entries: list[Entry]) -> Proposal:
+        """What runs of one hardware profile measured."""
+        session, context, model = self._session, self._context, self._context.plan.model
         # Where a person named one profile for all, its machine is the one with the GPU.
         whose = next((run.combination for run in runs if run.combination.device == "cuda"), runs[0].combination)
         finished = self._by_profile(self._finished())[profile]
-        provenance = Provenance.of(
-            session.machine_of(whose),
-            threads=session.threads,
-            batch_size=settings.batch_size,
-            libraries=session.libraries_of(whose),
-            commit=git_commit(),
-            files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
-            probe=self._context.of(probe) if whose.device == "cpu" and any(each.sessions for each in entries) else None,
-        )
-        changes = self._store.update(
-            profile,
-            model,
-            entries,
-            reason=settings.reason,
-            who=git_identity(),
-            provenance=provenance,
-            remove=[key for key in self._stale_keys(finished) if key.combination in self._asked],
-            in_ci_allowed=settings.update_in_ci,
-        )
-        approval = TensorApproval(utc_now(), git_identity(), settings.reason, session.libraries_of(whose))
-        taken = {run.combination.id: own for run in runs if (own := session.known_golden(run)) is not None}
-        finite = {id_: found for id_, found in taken.items() if found.finite}
-        golden = self.golden.update(profile, model, finite, approval, load_golden()[1])
+        golden = {
+            run.combination.id: own
+            for run in runs
+            if self._was_asked(run, "golden") and (own := session.known_golden(run)) is not None and own.finite
+        }
         # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.
-        in_use = self._context.of(StoredVectors).ranges
-        calibrated = {
+        in_use = context.of(StoredVectors).ranges
+        ranges = {
             run.combination.id: found
             for run in runs
-            if (found := in_use.get(run.combination)) is not None
+            if self._was_asked(run, "codes")
+            and (found := in_use.get(run.combination)) is not None
             and found.vectors >= FEWEST_CALIBRATION
-            and run.combination.id in self._asked
         }
-        ranges = self.ranges.update(profile, model, calibrated, approval)
-        return [
-            *(
-                (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
-                for combination, dataset, metric, old, new, delta in format_changes(changes)
+        on_cpu = whose.device == "cpu"
+        return Proposal(
+            profile.name,
+            Identified(model.name, model.source, model.fingerprint, model.tensors, dict(model.files)),
+            Provenance.of(
+                session.machine_of(whose),
+                threads=session.threads,
+                batch_size=context.settings.batch_size,
+                libraries=session.libraries_of(whose),
+                commit=git_commit(),
+                files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
+                probe=context.of(probe) if on_cpu and any(each.sessions for each in entries) else None,
+                ran=None if context.settings.update else Ran(who_runs(), utc_now(), run_url()),
             ),
-            *((combination, "golden", "tokens and embeddings", "", what, "") for combination, what in golden.items()),
-            *((combination, "ranges", "of 8-bit codes", "", what, "") for combination, what in ranges.items()),
-        ]
+            tuple(entries),
+            tuple(key for key in self._stale_keys(finished) if key.combination in self._asked),
+            golden,
+            load_golden()[1],
+            ranges,
+            files_of(context.settings.baselines_folder, profile.name, model.name),
+        )
+
+    def _was_asked(self, run: Run, kind: str) -> bool:
+        """Whether a session asked for all that a run measures, or for a kind of check of it."""
+        if run.combination.id in self._asked:
+            return True
+        return any(case.check.kind == kind and case.combination == run.combination for case in self._context.cases)
 
     def changed_file(self, combination: Combination, approved: Approved) -> str:
         """Says that a combination is another file than the one approved; empty where it is not, or is no file."""

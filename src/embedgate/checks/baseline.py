@@ -37,6 +37,8 @@ def values(context: Context, case: Case) -> Judgement:
     except BaselineError as error:
         return case.untrusted(error)
     if found is None:
+        with suppress(ValueError):
+            approvals.measure(run)  # or its report could not be approved
         return _never_approved(context, case, "baseline")
     try:
         measured = approvals.measure(run)

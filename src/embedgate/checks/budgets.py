@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.baseline import Approved, Entry, Key
+from embedgate.approved.baseline import Approved
+from embedgate.approved.entries import Entry, Key
 from embedgate.approved.sessions import NOT_KNOWN, ApprovedSession, Spread, log_mean, with_one_more
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.check import Case

@@ -73,6 +73,7 @@ class Context:
         plan: What was asked for.
         checks: The checks there are.
         progress: Called with a short line at each long step.
+        cases: What the session asks.
         needs: Which texts combinations must encode; all of them where it is not known what the session asks.
         invocation: How pytest was called.
         command: The words that call pytest for the same places.
@@ -80,6 +81,7 @@ class Context:
     Attributes:
         plan: What was asked for.
         checks: The checks there are.
+        cases: What the session asks.
         invocation: How pytest was called.
         command: The words that call pytest for the same places.
     """
@@ -91,6 +93,7 @@ class Context:
         *,
         progress: Callable[[str], None] = lambda _: None,
         families: Mapping[Family, int] | None = None,
+        cases: Sequence[Case] | None = None,
         needs: Needs | None = None,
         invocation: Invocation | None = None,
         command: Sequence[str] = ("pytest",),
@@ -100,6 +103,7 @@ class Context:
         self.invocation = invocation or Invocation()
         self.command = tuple(command)
         self._progress = progress
+        self.cases = tuple(cases or ())
         self.families = families or {}
         self._needs = needs or EVERYTHING
         self._parts: dict[Callable[[Context], object], object] = {}

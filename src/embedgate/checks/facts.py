@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import datetime as dt
+import os
 from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 from embedgate.checks.approvals import Approvals
@@ -34,6 +36,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "libraries": session.libraries_of(whose),
         "threads": session.threads,
         "batch_size": settings.batch_size,
+        "baselines": "" if settings.baselines is None else Path(os.path.relpath(settings.baselines)).as_posix(),
         "depth": settings.depth,
         "by_night": [] if settings.depth == NIGHTLY else [combination.id for combination in plan.by_night],
         "strict": settings.strict,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from embedgate.approved.baseline import Entry, Key
+from embedgate.approved.entries import Entry, Key
 from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.check import Case, Check, local, local_candidates
 from embedgate.checks.context import Context
@@ -124,9 +124,9 @@ def products(context: Context, case: Case) -> Judgement:
         approved, missing = budgets.portable(combination, PRODUCTS)
     except BaselineError as error:
         return case.untrusted(error)
+    entry = Entry(Key(combination.id, BUDGET, PRODUCTS, ""), share, share, share, total)
+    budgets.keep(entry, approved, 0.0)
     if context.settings.update:
-        entry = Entry(Key(combination.id, BUDGET, PRODUCTS, ""), share, share, share, total)
-        budgets.keep(entry, approved, 0.0)
         return case.passed(f"{shown}; to be recorded", value=share, observed=share)
     record = context.record_command
     if approved is None:
@@ -198,9 +198,9 @@ def _within(
         if value is None:
             unknown = f"{each.label}: approved, and no longer reported" if approved else unknown
             continue
+        entry = Entry(Key(combination.id, BUDGET, each.metric, sha256), value, value, value, 1)
+        budgets.keep(entry, approved, slack)
         if updates:
-            entry = Entry(Key(combination.id, BUDGET, each.metric, sha256), value, value, value, 1)
-            budgets.keep(entry, approved, slack)
             continue
         if approved is None:
             unknown = missing

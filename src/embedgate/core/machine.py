@@ -199,6 +199,17 @@ def git_identity(folder: Path | None = None) -> str:
     return f"{name} <{email}>" if name and email else name or email
 
 
+def who_runs() -> str:
+    """Whoever a session runs for: as CI names them, else as git's config does; empty where neither is known."""
+    return os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN") or git_identity()
+
+
+def run_url() -> str:
+    """Where the run of a session can be looked at, on GitHub or GitLab; empty elsewhere."""
+    server, repository, run = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
+    return f"{server}/{repository}/actions/runs/{run}" if run else os.environ.get("CI_JOB_URL", "")
+
+
 def git_commit(folder: Path | None = None) -> str:
     """The commit checked out in a folder (the current one), 40 hex digits, and `-dirty` where tracked files differ.
 

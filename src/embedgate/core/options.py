@@ -19,7 +19,7 @@ from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
 from embedgate.core.hub import HUB_ID
-from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
+from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, PLAIN_NAME
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import FRESH_OPTION, Settings
 from embedgate.core.spec import Spec
@@ -158,6 +158,13 @@ def _depth(text: str, flag: str) -> str:
     return text
 
 
+def _name(text: str, flag: str) -> str:
+    if not PLAIN_NAME.fullmatch(text) or AGAINST in text:
+        step = "use letters, digits, '_', '-' and '.', not '.' first"
+        raise GateError(f"{flag} cannot be {text!r}, since it names files", step)
+    return text
+
+
 def _example(text: str, flag: str) -> tuple[str, ...]:
     form: Any = Texts
     found: tuple[str, ...] = parse_json(text, form, GateError, flag, 'write it such as ["one text", "another"]')
@@ -209,6 +216,16 @@ OPTIONS = (
         setting="model",
         path=_names_model_folder,
         receipt="command",
+    ),
+    Option(
+        name="name",
+        metavar="NAME",
+        about="the name of the model's baselines, so that each version of it can have a folder of another name",
+        setting="name",
+        without="its folder's, or the hub's",
+        parse=_name,
+        receipt="command",
+        page="docs/baselines.md",
     ),
     Option(
         name="incumbent",

@@ -20,6 +20,7 @@ class Settings:
 
     Attributes:
         model: The model to gate: a folder, `org/name@<commit>`, or the bundled one.
+        name: The name of its baselines; None for its own.
         incumbent: The model it is to replace; None where there is none.
         prompts: Prompts of the model to gate in place of its own, each as `ROLE=NAME` or `ROLE=TEXT`.
         combinations: Globs over combination ids; empty for all.
@@ -52,6 +53,7 @@ class Settings:
     """
 
     model: str = DEFAULT_MODEL
+    name: str | None = None
     incumbent: str | None = None
     prompts: tuple[str, ...] = ()
     combinations: tuple[str, ...] = ()

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 
+# The exit status where something could not be judged, and nothing that was judged is red; pytest's own end at 5.
+NOT_JUDGED = 6
+
 MARKERS = {
     "gate(check)": "asks a check of embedgate's, by its name, of every combination that it is about",
     "cpu": "runs on the CPU",
@@ -276,6 +279,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
             collector.trouble += bench.complaints()
     if collector.trouble and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
+    if session.exitstatus == pytest.ExitCode.TESTS_FAILED and collector.lost_nothing:
+        session.exitstatus = NOT_JUDGED
 
 
 def _finish(bench: Bench, session: pytest.Session) -> None:
@@ -297,6 +302,9 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
                 collector.changes = context.of(Approvals).update()
         with _told(collector):
             collector.facts = {**facts_of(context), "checks": bench.coverage, "asked": bench.asked}
+        if not bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            with _told(collector):
+                collector.facts["approvable"] = [each.to_json() for each in context.of(Approvals).proposals()]
     finally:
         context.close()
 

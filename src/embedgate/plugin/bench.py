@@ -74,6 +74,7 @@ class Bench:
             self.checks,
             progress=progress(self.config),
             families=families,
+            cases=self.selected,
             needs=needs_of(self.plan, self.selected),
             invocation=self.invocation,
             command=self._command,

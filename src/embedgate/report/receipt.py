@@ -125,18 +125,28 @@ def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation
         profiles: The hardware profiles whose baselines count on CUDA.
         invocation: How pytest was called: a host project's combinations are in its `conftest.py`.
     """
-    package, suites, fixtures = (
-        Path(str(resources.files(name))) for name in ("embedgate", "embedgate.suites", "embedgate.fixtures")
-    )
     return {
-        **code_groups(package, suites, fixtures),
-        "calibration": load_calibration()[1],
-        "golden": load_golden()[1],
+        **_installed(),
         **{name: _digest({name: own_or_bundled(baselines, name)}) for name in ("tolerances.toml", PINNED)},
         EXPECTED: _digest({EXPECTED: baselines / EXPECTED}),
         "approved": _digest(_approved(baselines, model, profiles)),
         CONFTEST: _digest(_conftests(invocation)),
     }
+
+
+def other_code(report: Mapping[str, Any]) -> list[str]:
+    """The groups of embedgate's own code and texts that are others here than where a report was made."""
+    there = report[SECTION]["files"]
+    return [name for name, digest in _installed().items() if there.get(name) != digest]
+
+
+def _installed() -> dict[str, str]:
+    """SHA-256 of what is embedgate's own in this installation, by group."""
+    package, suites, fixtures = (
+        Path(str(resources.files(name))) for name in ("embedgate", "embedgate.suites", "embedgate.fixtures")
+    )
+    texts = {"calibration": load_calibration()[1], "golden": load_golden()[1]}
+    return {**code_groups(package, suites, fixtures), **texts}
 
 
 def code_groups(package: Path, suites: Path, fixtures: Path) -> dict[str, str]:
@@ -168,24 +178,25 @@ def checksum(report: Mapping[str, Any]) -> str:
     return hashlib.sha256(to_json(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def read(path: Path, schema: int) -> dict[str, Any]:
+def read(path: Path, schema: int, called: str = "receipt") -> dict[str, Any]:
     """Reads a receipt and checks that it is whole.
 
     Args:
         path: A `report.json`.
         schema: The schema it must have.
+        called: What it is to its reader, for messages.
 
     Raises:
         GateError: If it is missing, no JSON, of another schema, no receipt, or not as it was written.
     """
     report = read_json(path, Any, GateError, "give a report.json, as it was written")
     if report is None:
-        raise GateError(f"there is no receipt at {path}")
+        raise GateError(f"there is no {called} at {path}")
     if not isinstance(report, dict) or report.get("schema") != schema:
         found = report.get("schema") if isinstance(report, dict) else None
         raise GateError(f"{path} has the schema {found!r}, and this embedgate reads {schema}")
     if not isinstance(report.get(SECTION), dict):
-        raise GateError(f"{path} is no receipt: it has no section {SECTION!r}, as if nothing had been judged")
+        raise GateError(f"{path} is no {called}: it has no section {SECTION!r}, as if nothing had been judged")
     if report[SECTION].get(CHECKSUM) != checksum(report):
         raise GateError(f"{path} is not as it was written: its checksum is wrong")
     return report

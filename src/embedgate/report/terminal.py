@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from typing import Any, Literal
@@ -65,9 +65,25 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     for trouble in summary.trouble:
         console.print(Text(trouble, style="bold red"), soft_wrap=True)
     if summary.changes is not None:
-        console.print(_changes(summary.changes))
+        console.print(_changes(summary.changes, f"baseline: {counted(len(summary.changes), 'value')} changed"))
     console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
     return out.getvalue()
+
+
+def changes(rows: Sequence[tuple[str, ...]], title: str, width: int = LEAST_WIDTH) -> str:
+    """Changes of baselines, as text.
+
+    Args:
+        rows: As `embedgate.approved.proposal.approve` returns them.
+        title: What stands above them.
+        width: Columns of the terminal.
+    """
+    out = StringIO()
+    console = Console(file=out, width=max(width, LEAST_WIDTH), highlight=False)
+    console.print(Text(title), soft_wrap=True)
+    if rows:
+        console.print(_changes(rows, ""))
+    return out.getvalue().rstrip("\n")
 
 
 def _head(console: Console, summary: Summary) -> None:
@@ -164,9 +180,8 @@ def _once_per_cause(judgements: list[Judgement], shared: Collection[str]) -> lis
     return told
 
 
-def _changes(changes: list[tuple[str, ...]]) -> RichTable:
-    title = f"baseline: {counted(len(changes), 'value')} changed"
-    table = RichTable(title=title, box=None, pad_edge=False, title_justify="left")
+def _changes(changes: Sequence[tuple[str, ...]], title: str) -> RichTable:
+    table = RichTable(title=title or None, box=None, pad_edge=False, title_justify="left")
     for heading in CHANGE_HEADINGS:
         table.add_column(heading)
     for row in changes:

@@ -244,7 +244,7 @@ def _model(settings: Settings) -> Model:
     if not (found.has_folder or settings.reference):
         cause = f"--gate-model {NO_MODEL} has no weights to make a reference of"
         raise GateError(cause, "name a server or recorded answers by --gate-reference")
-    return found
+    return replace(found, name=settings.name) if settings.name else found
 
 
 def _reference(settings: Settings, model: Model, registry: Registry, progress: Callable[[str], None]) -> Combination:

@@ -374,10 +374,6 @@ class Session:
         """As `golden`, where they have been encoded."""
         return self._golden.get(run.key)
 
-    def has_measured(self, run: Run) -> bool:
-        """Whether anything has been measured of a run's embeddings."""
-        return bool(self._scores.get(run.key)) or bool(self._agreement.get(run.key))
-
     def embed(self, run: Run, inputs: Sequence[Input]) -> FloatArray:
         """Embeddings of any texts by a run's encoder, float32 `[n, dim]`; each is encoded once per session and role.
 

@@ -1,0 +1,43 @@
+"""The command `embedgate`: what is no test. Each subcommand is a module with `declare(parser)` and `run(options)`."""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import sys
+from collections.abc import Sequence
+
+from embedgate.core.errors import GateError
+from embedgate.core.version import __version__
+
+# In the order of the help.
+SUBCOMMANDS = {
+    "approve": "approve what a report measured, without a second run",
+    "stamp": "write what an index's queries are held against: canary texts and their vectors",
+}
+# As argparse ends, and pytest where it was called wrongly.
+MISUSE = 2
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a subcommand; its exit status.
+
+    Args:
+        arguments: What follows the command; the process's own where None.
+    """
+    parser = argparse.ArgumentParser(prog="embedgate", description="What is no test of embedgate's.")
+    parser.add_argument("--version", action="version", version=f"embedgate {__version__}")
+    chosen = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
+    for name, about in SUBCOMMANDS.items():
+        own = chosen.add_parser(name, help=about, description=f"{about[:1].upper()}{about[1:]}.")
+        _module(name).declare(own)
+    options = parser.parse_args(arguments)
+    try:
+        return int(_module(options.subcommand).run(options))
+    except GateError as error:
+        print(f"embedgate {options.subcommand}: {error}", file=sys.stderr)
+        return MISUSE
+
+
+def _module(name: str):  # type: ignore[no-untyped-def]
+    return importlib.import_module(f"{__name__}.{name}")

@@ -1,0 +1,118 @@
+"""`embedgate approve`: approves what a report measured elsewhere, such as in CI, without a second run."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from fnmatch import fnmatchcase
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from embedgate.approved.entries import Key
+from embedgate.approved.proposal import SUFFIXES, Proposal, approve, files_of
+from embedgate.core.errors import BaselineError, GateError, counted
+from embedgate.core.machine import git_identity
+from embedgate.core.settings import bundled_baselines
+from embedgate.core.version import __version__
+from embedgate.report.receipt import other_code, read
+from embedgate.report.summary import SCHEMA
+from embedgate.report.terminal import changes
+
+PROPOSALS = "approvable"
+
+
+def declare(parser: argparse.ArgumentParser) -> None:
+    """Adds what can be given."""
+    parser.add_argument("report", type=Path, help="a report.json, as embedgate wrote it")
+    parser.add_argument("--reason", required=True, help="why the baseline changes")
+    parser.add_argument("--baselines", type=Path, help="folder of the approved values (default: embedgate's own)")
+    for what in ("combination", "dataset", "metric"):
+        parser.add_argument(
+            f"--{what}", action="append", default=[], metavar="GLOB", help=f"of this {what} alone (repeatable)"
+        )
+    parser.add_argument("--in-ci", action="store_true", help="allow it where the environment says that this is CI")
+    parser.add_argument("--dry-run", action="store_true", help="show what would change, and change nothing")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Approves.
+
+    Raises:
+        GateError: If the report is not whole, of another checkout, or there is nothing in it to approve.
+    """
+    report = read(options.report, SCHEMA, "report to approve")
+    folder = options.baselines or _folder_of(report)
+    found = [Proposal.from_json(each, str(options.report)) for each in report.get(PROPOSALS, ())]
+    _refuse_unfit(report, options.report, found, folder)
+    chosen = [each for proposal in found if not (each := _chosen(proposal, options)).is_empty]
+    if not chosen:
+        if found:
+            cause = f"nothing in {options.report} is of the combinations, datasets and metrics that were given"
+            raise BaselineError(cause, "see those that it holds")
+        cause = f"{options.report} holds nothing to approve"
+        raise BaselineError(
+            cause, "ask test_baseline.py, at --gate-depth=standard, and let the session come to its end"
+        )
+    with _copy_of(folder) if options.dry_run else nullcontext(folder) as place:
+        rows = approve(chosen, place, reason=options.reason, who=git_identity(), in_ci_allowed=options.in_ci)
+    did = "would change" if options.dry_run else "changed"
+    print(changes(rows, f"baseline: {counted(len(rows), 'value')} {did} in {folder}, as measured {_where(chosen)}"))
+    if any(row["run"].get("speed") for row in report["combinations"]):
+        print("budgets of time take two processes and are approved by pytest --gate-update alone")
+    return 0
+
+
+def _folder_of(report: Mapping[str, Any]) -> Path:
+    """The folder of baselines that a session judged by, as seen from where it was called."""
+    return Path(report["baselines"]) if report.get("baselines") else bundled_baselines()
+
+
+def _refuse_unfit(report: Mapping[str, Any], path: Path, proposals: Sequence[Proposal], folder: Path) -> None:
+    """Refuses a report that was measured by other code, or against other baselines than there are now.
+
+    Raises:
+        GateError: If it was.
+    """
+    step = "check out what it was made of, or measure again"
+    if others := other_code(report):
+        cause = f"{path} was measured by another embedgate: other {', '.join(others)}"
+        raise GateError(f"{cause} (its version is {report['embedgate']}, this one's {__version__})", step)
+    for each in proposals:
+        now = files_of(folder, each.profile, each.model.name)
+        changed = [suffix for suffix in SUFFIXES if now.get(suffix) != each.before.get(suffix)]
+        if changed:
+            files = ", ".join(f"{folder / each.profile / each.model.name}{suffix}" for suffix in changed)
+            raise BaselineError(f"{files} changed since {path} was measured", step)
+
+
+def _chosen(proposal: Proposal, options: argparse.Namespace) -> Proposal:
+    def matches(text: str, globs: Sequence[str]) -> bool:
+        return not globs or any(fnmatchcase(text, glob) for glob in globs)
+
+    def entry(key: Key) -> bool:
+        return matches(key.dataset, options.dataset) and matches(key.metric, options.metric)
+
+    some = entry if options.dataset or options.metric else None
+    return proposal.only(some, lambda combination: matches(combination, options.combination))
+
+
+@contextmanager
+def _copy_of(folder: Path) -> Iterator[Path]:
+    with TemporaryDirectory() as scratch:
+        copy = Path(scratch, folder.name)
+        if folder.is_dir():
+            shutil.copytree(folder, copy)
+        yield copy
+
+
+def _where(proposals: Sequence[Proposal]) -> str:
+    """Who measured, when and where."""
+    told = dict.fromkeys(
+        " ".join(filter(None, ("by", ran.who or "an unknown person", "on", ran.when, ran.url)))
+        for proposal in proposals
+        if (ran := proposal.provenance.ran) is not None
+    )
+    return " and ".join(told)

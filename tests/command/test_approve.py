@@ -1,0 +1,222 @@
+"""`embedgate approve`: what a report measured is approved as the session itself would have approved it."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from helpers import stub_devices
+
+from embedgate.approved.proposal import Proposal
+from embedgate.command import main
+from embedgate.core.errors import BaselineError
+from embedgate.report import receipt
+
+SUITES = [f"embedgate.suites.test_{name}" for name in ("baseline", "effective", "golden")]
+ASKED = ("-p", "no:cacheprovider", "--pyargs", *SUITES, "-m", "cpu", "--gate-baselines=gate")
+COMBINATIONS = ("--gate-combination=torch-fp32-cpu", "--gate-combination=torch-bf16-cpu")
+
+
+@pytest.fixture(autouse=True)
+def stubs(monkeypatch, few_cases):
+    stub_devices.install(monkeypatch, gpu=None)
+    for name in ("CI", "GITHUB_ACTOR", "GITHUB_RUN_ID", "GITLAB_USER_LOGIN", "CI_JOB_URL"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def measured(project, few, monkeypatch):
+    """Runs a session that approves nothing, and gives its outcome; `approve` approves what it has measured."""
+    monkeypatch.chdir(project.path)
+
+    def run(*options: str):
+        return project.runpytest_inprocess(*ASKED, f"--gate-data={few}", *COMBINATIONS, "--gate-report=out", *options)
+
+    return run
+
+
+def approve(*options: str) -> int:
+    return main(["approve", "out/report.json", "--reason", "as CI measured it", *options])
+
+
+def entries() -> dict[tuple[str, str, str], dict]:
+    (file,) = Path("gate").glob("*/*.json")
+    found = json.loads(file.read_text("utf-8"))["entries"]
+    return {(each["combination"], each["dataset"], each["metric"]): each for each in found}
+
+
+def approvals() -> list[dict]:
+    (file,) = Path("gate").glob("*/*.json")
+    return json.loads(file.read_text("utf-8"))["approvals"]
+
+
+def test_what_a_report_measured_is_approved_without_a_second_run(measured, monkeypatch, capsys):
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    for name, value in (("SERVER_URL", "https://github.com"), ("REPOSITORY", "acme/search"), ("RUN_ID", "7")):
+        monkeypatch.setenv(f"GITHUB_{name}", value)
+    first = measured()
+    assert first.ret == pytest.ExitCode.TESTS_FAILED
+    for name in ("GITHUB_ACTOR", "GITHUB_RUN_ID"):
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_COUNT", "2")
+    for place, (key, value) in enumerate((("user.name", "Ada"), ("user.email", "ada@example.org"))):
+        monkeypatch.setenv(f"GIT_CONFIG_KEY_{place}", key)
+        monkeypatch.setenv(f"GIT_CONFIG_VALUE_{place}", value)
+    capsys.readouterr()
+    assert approve() == 0
+    told = capsys.readouterr().out
+    assert "changed in gate, as measured by octocat on 20" in told
+    assert "https://github.com/acme/search/actions/runs/7" in told
+    (one,) = approvals()
+    assert (one["who"], one["reason"]) == ("Ada <ada@example.org>", "as CI measured it")
+    assert one["ran"] == {
+        "who": "octocat",
+        "when": one["ran"]["when"],
+        "url": "https://github.com/acme/search/actions/runs/7",
+    }
+    assert measured().ret == pytest.ExitCode.OK
+
+
+def test_it_approves_what_the_session_itself_would_have(measured, few, project):
+    measured()
+    assert approve() == 0
+    from_report = {place: {**each, "approval": 1} for place, each in entries().items()}
+    golden = next(Path("gate").glob("*/*.golden.safetensors"))
+    kept = golden.read_bytes()
+    for file in Path("gate").glob("*/*"):
+        file.unlink()
+    measured("--gate-update", "--gate-reason=by itself")
+    assert entries() == from_report
+    from safetensors.numpy import load
+
+    mine, theirs = load(kept), load(golden.read_bytes())
+    assert mine.keys() == theirs.keys()
+    assert all((mine[name] == theirs[name]).all() for name in mine)
+
+
+def test_what_was_chosen_is_approved_and_nothing_else(measured):
+    measured()
+    assert approve("--combination", "torch-bf16-*", "--dataset", "mine") == 0
+    assert {(combination, dataset) for combination, dataset, _ in entries()} == {("torch-bf16-cpu", "mine")}
+    assert not [*Path("gate").glob("*/*.golden.safetensors")], "golden texts are of a combination as a whole"
+    measured()
+    before = entries()
+    assert approve("--metric", "cosine_*") == 0
+    assert entries().keys() - before.keys() == {
+        ("torch-bf16-cpu", "texts:mine", f"cosine_{name}") for name in ("mean", "min", "p01")
+    }
+    assert all(entries()[place] == each for place, each in before.items())
+
+
+def test_equal_values_keep_their_first_approval(measured, capsys):
+    measured()
+    assert approve() == 0
+    measured()
+    capsys.readouterr()
+    assert approve() == 0
+    assert "0 values changed in gate" in capsys.readouterr().out
+    assert len(approvals()) == 1
+
+
+def test_a_dry_run_shows_what_would_change_and_changes_nothing(measured, capsys):
+    measured()
+    capsys.readouterr()
+    assert approve("--dry-run") == 0
+    told = capsys.readouterr().out
+    assert "would change in gate" in told
+    assert "torch-bf16-cpu" in told
+    assert not Path("gate").exists()
+
+
+def test_a_report_that_was_edited_is_refused(measured, capsys):
+    measured()
+    file = Path("out/report.json")
+    file.write_text(file.read_text("utf-8").replace('"value": 1.0', '"value": 2.0', 1), "utf-8")
+    assert approve() == 2
+    assert "out/report.json is not as it was written: its checksum is wrong" in capsys.readouterr().err
+    assert not Path("gate").exists()
+
+
+def test_a_report_of_another_embedgate_is_refused(measured, capsys, monkeypatch):
+    measured()
+    monkeypatch.setattr(receipt, "_installed", lambda: {"embedgate": "0" * 64, "suites": "1" * 64})
+    assert approve() == 2
+    assert "was measured by another embedgate: other embedgate, suites" in capsys.readouterr().err
+
+
+def test_a_report_from_before_the_baseline_changed_is_refused(measured, capsys):
+    measured()
+    assert approve("--metric", "spearman") == 0
+    assert approve() == 2
+    (file,) = Path("gate").glob("*/*.json")
+    assert f"{file} changed since out/report.json was measured" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (("-k", "is_what_its_id_says"), "out/report.json holds nothing to approve; ask test_baseline.py"),
+        (("--gate-update", "--gate-reason=x"), "out/report.json holds nothing to approve"),
+    ],
+)
+def test_what_there_is_nothing_to_approve_of_is_told(measured, capsys, options, told):
+    measured(*options)
+    assert approve() == 2
+    assert told in capsys.readouterr().err
+
+
+def test_what_was_not_measured_is_told(measured, capsys):
+    measured()
+    assert approve("--combination", "onnxruntime-*") == 2
+    assert "nothing in out/report.json is of the combinations" in capsys.readouterr().err
+
+
+def test_it_is_refused_in_ci_unless_it_is_allowed(measured, capsys, monkeypatch):
+    measured()
+    monkeypatch.setenv("CI", "true")
+    assert approve() == 2
+    assert "baselines are not updated in CI" in capsys.readouterr().err
+    assert approve("--in-ci") == 0
+
+
+def test_a_missing_report_is_told_in_one_line(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert approve() == 2
+    assert capsys.readouterr().err == "embedgate approve: there is no report to approve at out/report.json\n"
+
+
+def test_a_proposal_of_another_form_is_refused():
+    with pytest.raises(BaselineError, match=r"a\.json holds nothing that can be approved: "):
+        Proposal.from_json({"profile": "cpu"}, "a.json")
+
+
+def test_an_update_approves_what_was_asked_for_alone(measured):
+    """A metric that was not asked for may have lost, and nobody has looked at it."""
+    quality = "embedgate.suites.test_quality"
+    measured("--pyargs", quality, "-k", "cosine_mean", "--gate-update", "--gate-reason=looked at one")
+    assert entries().keys() == {("torch-bf16-cpu", "texts:mine", "cosine_mean")}
+    assert not [*Path("gate").glob("*/*.safetensors")]
+
+
+def test_a_name_of_its_own_keeps_baselines_over_folders(measured, model, project):
+    other = project.path / "v2"
+    other.symlink_to(model.path, target_is_directory=True)
+    measured("--gate-name=search", "--gate-update", "--gate-reason=first")
+    assert [file.name for file in Path("gate").glob("*/*.json")] == ["search.json"]
+    assert measured("--gate-name=search", f"--gate-model={other}").ret == pytest.ExitCode.OK
+    assert measured(f"--gate-model={other}").ret == pytest.ExitCode.TESTS_FAILED
+    bad = measured("--gate-name=../search")
+    bad.stderr.fnmatch_lines(["*--gate-name cannot be '../search', since it names files; use letters*"])
+
+
+def test_the_command_is_there_and_imports_neither_torch_nor_pytest(tmp_path):
+    code = "import sys; from embedgate.command import main\ntry: main(['--help'])\nexcept SystemExit: pass\n"
+    code += "assert not {'torch', 'pytest', 'sentence_transformers'} & {*sys.modules}, 'heavy'"
+    environment = {**os.environ, "COLUMNS": "200"}
+    found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False, env=environment)
+    assert found.returncode == 0, found.stderr
+    assert "approve what a report measured, without a second run" in found.stdout
