@@ -179,8 +179,10 @@ class TestCommand:
         ("options", "told"),
         [
             (("--least-cosine", "1.5"), "--least-cosine must be above 0 and at most 1, not 1.5"),
-            (("--combination", "acme-int8-cpu"), "no combination matches 'acme-int8-cpu'"),
+            (("--combination", "acme-int8-cpu"), "there is no combination 'acme-int8-cpu'"),
             (("--combination", "torch-bf16-cpu", "--candidate", "x"), "--combination and --candidate were both given"),
+            (("--combination", "torch-*"), "there is no combination 'torch-*'"),
+            (("--model", "none"), "a stamp names the model, and none was given"),
             (("--prompt", "query"), "--prompt"),
             (("--model", "nowhere"), "no model folder at 'nowhere'"),
         ],

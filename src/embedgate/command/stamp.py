@@ -10,12 +10,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from embedgate.core.errors import GateError
-from embedgate.core.model import DEFAULT_MODEL
+from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import Settings
 from embedgate.core.version import __version__
-from embedgate.stamp import CANARIES, LEAST_COSINE, Canary, Stamp, check, write
+from embedgate.stamp import CANARIES, LEAST_COSINE, UNIT, Canary, Stamp, check, write
 
 if TYPE_CHECKING:
     from embedgate.encoders import FloatArray
@@ -50,6 +52,8 @@ def run(options: argparse.Namespace) -> int:
 
     if not 0 < options.least_cosine <= 1:
         raise GateError(f"--least-cosine must be above 0 and at most 1, not {options.least_cosine:g}")
+    if options.model == NO_MODEL:
+        raise GateError("a stamp names the model, and none was given", "give its folder, or a hub id with its commit")
     if options.combination and options.candidate:
         raise GateError("--combination and --candidate were both given", "give one of them")
     for text in options.prompt:
@@ -61,7 +65,10 @@ def run(options: argparse.Namespace) -> int:
         candidates=(options.candidate,) if options.candidate else (),
         data=("pairs",),
     )
-    plan = Plan.of(settings, Registry(), progress=_progress)
+    registry = Registry()
+    if options.combination:
+        registry.named(options.combination)  # and no glob, which may match several
+    plan = Plan.of(settings, registry, progress=_progress)
     combination = plan.combinations[-1]
     if not plan.is_live(combination):
         raise GateError(f"{combination} knows its own texts alone", "name what embeds texts: a folder, file or server")
@@ -103,7 +110,8 @@ def stamp_of(session: Session, own: Run, embedding_precision: str, least_cosine:
         combination=own.combination.id,
         similarity=model.similarity.name,
         dim=len(canaries[0].vector),
-        normalised=model.normalises,
+        # A server may leave the model's last step out: what the index holds counts.
+        normalised=model.normalises and all(abs(np.linalg.norm(each.vector) - 1) <= UNIT for each in canaries),
         embedding_precision=embedding_precision,
         prompts={role: model.roles[role].prompt for role in CANARIES},
         least_cosine=least_cosine,

@@ -84,7 +84,8 @@ class Stamp:
         similarity: How embeddings are compared: `cosine`, `dot`, `euclidean` or `manhattan`.
         dim: Dimensions of a vector.
         normalised: Whether every vector has length 1.
-        embedding_precision: How the index stores vectors: `float32`, `int8`, `uint8`, `binary`, `ubinary`.
+        embedding_precision: How the index stores vectors, for people to read: `float32`, `float16`, `int8`, `uint8`,
+            `binary`, `ubinary`.
         prompts: What stands before a text, by its role.
         least_cosine: What a canary's cosine must be at least.
         canaries: The texts.
