@@ -22,7 +22,7 @@ class Collector:
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
         strict: Whether inconclusive and unavailable are red.
-        others_failed: How many tests failed that ask no check.
+        others_failed: How much failed that asks no check, such as a test of the host's own, or as it was torn down.
     """
 
     records: list[Record] = field(default_factory=list)
@@ -35,13 +35,13 @@ class Collector:
     @property
     def lost_nothing(self) -> bool:
         """Whether all that is red could not be judged, such as what could not be built: no quality was lost."""
-        red = {"fail", "inconclusive"} if self.strict else {"fail"}
         # A test that fails after its judgement, by an assertion of its own, is the host's to explain.
         lost = any(
-            record.judgement and (record.judgement.verdict in red or record.error) and not record.expected
+            record.judgement and (record.judgement.verdict == "fail" or record.error) and not record.expected
             for record in self.records
         )
-        return any(record.error for record in self.records) and not (lost or self.trouble or self.others_failed)
+        failed = lost or self.trouble or self.others_failed
+        return any(record.error for record in self.records) and not failed and not self.strict
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries, and which test a process of pytest-xdist crashed in."""
@@ -55,5 +55,9 @@ class Collector:
                 self.trouble.append(f"{report.nodeid} found what no report can hold: {error}")
         elif report.when == CRASHED:
             self.trouble.append(f"{report.longrepr}; run that test alone")
-        elif getattr(report, "failed", False):
+        if getattr(report, "failed", False) and (plain is None or report.when == "teardown"):
             self.others_failed += 1
+
+    def pytest_collectreport(self, report: Any) -> None:
+        """Counts what could not be collected."""
+        self.others_failed += bool(report.failed)
