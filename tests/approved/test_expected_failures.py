@@ -60,7 +60,7 @@ def test_an_entry_holds_until_its_last_day(tmp_path: Path) -> None:
         assert bool(found.expired()) != holds
     (entry,) = found.expired()
     assert str(found.complaint(entry)) == (
-        f"{file}: entry 1 (onnxruntime-int8*-cpu, pairs, retention *) has expired on 2026-12-31; "
+        f"{file}: entry 1 (onnxruntime-int8*-cpu, pairs, retention *) has expired after 2026-12-31; "
         "mend the cause, or decide anew: give it a later day"
     )
     again = Expectations.load(file, **NAMES)

@@ -168,7 +168,7 @@ class Expectations:
 
     def expired(self) -> list[Expected]:
         """Entries that no longer hold, about checks that still fail."""
-        return [entry for entry in self.entries if self._has_expired(entry) and self._met.get(entry, set()) - {"pass"}]
+        return [entry for entry in self.entries if self._has_expired(entry) and "fail" in self._met.get(entry, ())]
 
     def complaints(
         self,
@@ -219,7 +219,7 @@ class Expectations:
         if self._met.get(entry) == {"pass"}:
             what = "no longer fails"
         elif entry in self._met:
-            what, step = f"has expired on {entry.expires}", "mend the cause, or decide anew: give it a later day"
+            what, step = f"has expired after {entry.expires}", "mend the cause, or decide anew: give it a later day"
         return GateError(f"{self.path}: {entry.subject} {what}", step)
 
 
