@@ -401,7 +401,7 @@ def test_an_update_in_ci_is_refused_unless_allowed(store: BaselineStore, monkeyp
         update(store, entry())
     assert str(caught.value) == (
         "baselines are not updated in CI, where nobody sees the difference; "
-        "record them on your own machine and commit them, or allow it: --gate-update-in-ci"
+        "record them on your own machine and commit them, or allow it: --gate-update-in-ci, --in-ci of approve"
     )
     assert not store.folder.exists()
     update(store, entry(), in_ci_allowed=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -200,6 +201,73 @@ def test_an_update_approves_what_was_asked_for_alone(measured):
     measured("--pyargs", quality, "-k", "cosine_mean", "--gate-update", "--gate-reason=looked at one")
     assert entries().keys() == {("torch-bf16-cpu", "texts:mine", "cosine_mean")}
     assert not [*Path("gate").glob("*/*.safetensors")]
+
+
+@pytest.fixture
+def other_model(model, tmp_path):
+    """The small model with another of its weights."""
+    from safetensors.numpy import load_file, save_file
+
+    folder = tmp_path / "small"
+    shutil.copytree(model.path, folder)
+    (weights,) = folder.glob("*.safetensors")
+    tensors = load_file(weights)
+    name = sorted(tensors)[0]
+    save_file({**tensors, name: tensors[name] + 1}, weights, {"format": "pt"})
+    return folder
+
+
+def test_a_model_that_changed_is_approved_as_by_an_update(measured, other_model):
+    name = "--gate-name=search"
+    measured(name, "--gate-update", "--gate-reason=first")
+    changed = measured(name, f"--gate-model={other_model}")
+    changed.stdout.fnmatch_lines(["*was recorded for another model: other weights (model.safetensors)*"])
+    assert approve("--metric", "spearman") == 2, "nothing else of the file would count any more"
+    assert approve() == 0
+    from_report = {place: {**each, "approval": 0} for place, each in entries().items()}
+    kept = sorted(file.name for file in Path("gate").glob("*/*"))
+    for file in Path("gate").glob("*/*"):
+        file.unlink()
+    measured(name, f"--gate-model={other_model}", "--gate-update", "--gate-reason=by itself")
+    assert {place: {**each, "approval": 0} for place, each in entries().items()} == from_report
+    assert sorted(file.name for file in Path("gate").glob("*/*")) == kept
+    assert measured(name, f"--gate-model={other_model}").ret == pytest.ExitCode.OK
+
+
+def test_a_part_of_a_changed_model_is_not_approved_by_an_update(measured, other_model):
+    measured("--gate-name=search", "--gate-update", "--gate-reason=first")
+    before = entries()
+    part = ("--pyargs", "embedgate.suites.test_quality", "-k", "cosine_mean")
+    found = measured("--gate-name=search", f"--gate-model={other_model}", *part, "--gate-update", "--gate-reason=one")
+    found.stdout.fnmatch_lines(
+        ["*of which nothing counts for this one; approve all that was measured, not a part of it*"]
+    )
+    assert entries() == before
+
+
+def test_processes_of_one_session_make_one_approval(measured, monkeypatch):
+    measured()
+    file = Path("out/report.json")
+    report = json.loads(file.read_text("utf-8"))
+    (one,) = report["approvable"]
+    halves = [[each for each in one["entries"] if (each["metric"] < "d") == low] for low in (True, False)]
+    report["approvable"] = [{**one, "entries": half} for half in halves]
+    del report["receipt"]["sha256"]
+    file.write_text(json.dumps(receipt.seal(report)), "utf-8")
+    assert approve() == 0
+    assert len(approvals()) == 1
+    assert len(entries()) == len(one["entries"])
+
+
+def test_a_report_that_was_made_in_another_folder_asks_for_the_folder(measured, monkeypatch, capsys, project):
+    inner = project.mkdir("service")
+    monkeypatch.chdir(inner)
+    measured("--gate-baselines=../gate", f"--rootdir={project.path}")
+    monkeypatch.chdir(project.path)
+    (report,) = project.path.rglob("report.json")
+    assert main(["approve", str(report), "--reason", "x"]) == 2
+    assert "name the folder as seen from here: --baselines DIR" in capsys.readouterr().err
+    assert main(["approve", str(report), "--reason", "x", "--baselines", "gate"]) == 0
 
 
 def test_a_name_of_its_own_keeps_baselines_over_folders(measured, model, project):

@@ -226,7 +226,7 @@ def require_decision(reason: str, *, in_ci_allowed: bool) -> None:
     if not in_ci_allowed and in_ci():
         raise BaselineError(
             "baselines are not updated in CI, where nobody sees the difference",
-            "record them on your own machine and commit them, or allow it: --gate-update-in-ci",
+            "record them on your own machine and commit them, or allow it: --gate-update-in-ci, --in-ci of approve",
         )
 
 

@@ -29,6 +29,8 @@ from embedgate.core.machine import profile as profile_named
 from embedgate.diagnosis.golden import Golden
 from embedgate.vectors.codes import Ranges
 
+# The section of a report that holds proposals.
+SECTION = "approvable"
 # What is approved of a model on a hardware profile, by the end of its file's name.
 SUFFIXES = (BaselineStore.suffix, GoldenStore.suffix, RangesStore.suffix)
 Choice = Callable[[Key], bool]
@@ -50,6 +52,7 @@ class Proposal:
         ranges: Ranges of 8-bit codes, by combination.
         before: SHA-256 of the approved files when it was measured, hex, by the ends of their names; those that were not
             there are left out.
+        whole: Whether it has all that its combinations measure.
     """
 
     profile: str
@@ -61,6 +64,7 @@ class Proposal:
     golden_sha256: str = ""
     ranges: Mapping[str, Ranges] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
+    whole: bool = True
 
     @property
     def is_empty(self) -> bool:
@@ -84,7 +88,22 @@ class Proposal:
 
         entries = tuple(entry for entry in self.entries if of(entry.key))
         stale = tuple(filter(of, self.stale))
-        return replace(self, entries=entries, stale=stale, golden=whole(self.golden), ranges=whole(self.ranges))
+        golden, ranges = whole(self.golden), whole(self.ranges)
+        kept = self.whole and len(entries) == len(self.entries)
+        return replace(self, entries=entries, stale=stale, golden=golden, ranges=ranges, whole=kept)
+
+    def with_more(self, other: Proposal) -> Proposal:
+        """With what another process of the same session measured on the same hardware profile."""
+        files = {**self.provenance.files, **other.provenance.files}
+        return replace(
+            self,
+            provenance=replace(self.provenance, files=files),
+            entries=(*self.entries, *other.entries),
+            stale=(*self.stale, *other.stale),
+            golden={**self.golden, **other.golden},
+            ranges={**self.ranges, **other.ranges},
+            whole=self.whole and other.whole,
+        )
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values."""
@@ -98,6 +117,7 @@ class Proposal:
             "golden_sha256": self.golden_sha256,
             "ranges": _packed(RangesStore(Path()), self.ranges),
             "before": dict(self.before),
+            "whole": self.whole,
         }
 
     @classmethod
@@ -131,6 +151,7 @@ class Proposal:
             form.golden_sha256,
             ranges,
             form.before,
+            form.whole,
         )
 
 
@@ -144,6 +165,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     golden_sha256: str
     ranges: str
     before: dict[str, str]
+    whole: bool
 
 
 def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
@@ -180,13 +202,20 @@ def approve(
     """
     require_decision(reason, in_ci_allowed=in_ci_allowed)
     baselines, golden, ranges = BaselineStore(folder), GoldenStore(folder), RangesStore(folder)
+    others = set()
     for each in proposals:
-        baselines.read(baselines.file(each.profile, each.model.name))
+        file = baselines.file(each.profile, each.model.name)
+        old = baselines.read(file)
         for store in (golden, ranges):
             store.check(profile_named(each.profile), each.model)
+        if old is not None and old.fingerprint != each.model.fingerprint:
+            if not each.whole:
+                cause = f"{file} was recorded for another model, of which nothing counts for this one"
+                raise BaselineError(cause, "approve all that was measured, not a part of it")
+            others.add(each.profile)
     rows: list[tuple[str, ...]] = []
     for each in proposals:
-        profile, model = profile_named(each.profile), each.model
+        profile, model, changed = profile_named(each.profile), each.model, each.profile in others
         changes: tuple[Change, ...] = ()
         if each.entries:
             changes = baselines.update(
@@ -200,8 +229,10 @@ def approve(
                 in_ci_allowed=in_ci_allowed,
             )
         approval = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
-        kept = golden.update(profile, model, each.golden, approval, each.golden_sha256) if each.golden else {}
-        taken = ranges.update(profile, model, each.ranges, approval) if each.ranges else {}
+        kept = (
+            golden.update(profile, model, each.golden, approval, each.golden_sha256) if each.golden or changed else {}
+        )
+        taken = ranges.update(profile, model, each.ranges, approval) if each.ranges or changed else {}
         rows += [
             (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
             for combination, dataset, metric, old, new, delta in format_changes(changes)

@@ -28,6 +28,10 @@ RECORD = "pytest --gate-update --gate-reason TEXT"
 LOCK_SECONDS = 10.0
 
 
+class OtherModelError(BaselineError):
+    """What was approved is about another model."""
+
+
 class Known(Protocol):
     """A model, as far as it decides what approved things are about: `Model`, or what a report says of one."""
 
@@ -147,7 +151,7 @@ def require_same_model(
         BaselineError: If it is about another one, which says in what they differ.
     """
     if fingerprint != model.fingerprint:
-        raise BaselineError(
+        raise OtherModelError(
             f"{file} was recorded for another model: {_difference(files or {}, tensors, model)} "
             f"(fingerprint {short(fingerprint)}, this model's is {short(model.fingerprint)})",
             f"gate the model it was recorded for, or record this one: {RECORD}",

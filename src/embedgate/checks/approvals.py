@@ -21,6 +21,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.machine import HardwareProfile, git_commit, git_identity, run_url, who_runs
 from embedgate.data import load_golden
+from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores
 from embedgate.metrics.statistics import interval
 from embedgate.runtime.session import Run
@@ -99,6 +100,11 @@ class Approvals:
         self._context.of(StoredVectors).measure(run)
         return self.measured(run)
 
+    def measure_anyway(self, run: Run) -> None:
+        """Measures what nothing approved can be held against, so that a report of it can be approved."""
+        with suppress(ValueError, BaselineError):
+            self.measure(run)
+
     def measured(self, run: Run) -> dict[Approvable, Scores]:
         """As `measure`, but of what takes an open encoder or a search only what a check has asked for already."""
         session, plan = self._session, self._context.plan
@@ -167,13 +173,20 @@ class Approvals:
         Combinations that did not run, hold NaN, or are not what their id says are left out. Who asked for one metric
         has not looked at another, nor has who asked for budgets alone looked at quality.
         """
+        if self._context.settings.ranges is not None:
+            return []  # 8-bit values by ranges of others are no baseline
         sound = [run for run in self._finished() if is_sound(self._context, run)]
         entries = {run.combination: self._to_approve(run) for run in sound}
-        made = (
+        worth = [run for run in sound if entries[run.combination] or self._golden(run)]
+        return [
             self._proposal(profile, runs, [entry for run in runs for entry in entries[run.combination]])
-            for profile, runs in self._by_profile(sound).items()
-        )
-        return [proposal for proposal in made if not proposal.is_empty]
+            for profile, runs in self._by_profile(worth).items()
+        ]
+
+    def _golden(self, run: Run) -> Golden | None:
+        """What became of a run's golden texts, where that was asked and can be approved."""
+        own = self._session.known_golden(run) if self._was_asked(run, "golden") else None
+        return own if own is not None and own.finite else None
 
     def _finished(self) -> list[Run]:
         """The runs of which something can be approved: stored vectors are judged by what they are alone."""
@@ -205,12 +218,9 @@ class Approvals:
         session, context, model = self._session, self._context, self._context.plan.model
         # Where a person named one profile for all, its machine is the one with the GPU.
         whose = next((run.combination for run in runs if run.combination.device == "cuda"), runs[0].combination)
-        finished = self._by_profile(self._finished())[profile]
-        golden = {
-            run.combination.id: own
-            for run in runs
-            if self._was_asked(run, "golden") and (own := session.known_golden(run)) is not None and own.finite
-        }
+        asked = [run for run in self._finished() if run.combination.id in self._asked]
+        finished = self._by_profile(asked).get(profile, ())
+        golden = {run.combination.id: own for run in runs if (own := self._golden(run)) is not None}
         # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.
         in_use = context.of(StoredVectors).ranges
         ranges = {
@@ -235,11 +245,12 @@ class Approvals:
                 ran=None if context.settings.update else Ran(who_runs(), utc_now(), run_url()),
             ),
             tuple(entries),
-            tuple(key for key in self._stale_keys(finished) if key.combination in self._asked),
+            tuple(self._stale_keys(finished)) if finished else (),
             golden,
             load_golden()[1],
             ranges,
             files_of(context.settings.baselines_folder, profile.name, model.name),
+            whole=all(run.combination.id in self._asked for run in runs),
         )
 
     def _was_asked(self, run: Run, kind: str) -> bool:

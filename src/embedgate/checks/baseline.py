@@ -35,10 +35,10 @@ def values(context: Context, case: Case) -> Judgement:
     try:
         found = approvals.baseline(combination)
     except BaselineError as error:
+        approvals.measure_anyway(run)
         return case.untrusted(error)
     if found is None:
-        with suppress(ValueError):
-            approvals.measure(run)  # or its report could not be approved
+        approvals.measure_anyway(run)
         return _never_approved(context, case, "baseline")
     try:
         measured = approvals.measure(run)

@@ -36,7 +36,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "libraries": session.libraries_of(whose),
         "threads": session.threads,
         "batch_size": settings.batch_size,
-        "baselines": "" if settings.baselines is None else Path(os.path.relpath(settings.baselines)).as_posix(),
+        "baselines": _from_here(settings.baselines),
         "depth": settings.depth,
         "by_night": [] if settings.depth == NIGHTLY else [combination.id for combination in plan.by_night],
         "strict": settings.strict,
@@ -66,6 +66,16 @@ def facts_of(context: Context) -> dict[str, Any]:
         ],
         "seconds": session.seconds(),
     }
+
+
+def _from_here(folder: Path | None) -> str:
+    """A folder as seen from here; empty for none."""
+    if folder is None:
+        return ""
+    try:
+        return Path(os.path.relpath(folder)).as_posix()
+    except ValueError:  # of Windows, from one drive to another
+        return folder.as_posix()
 
 
 def _prompt(role: Role) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.check import Case, Check, local, local_candidates
 from embedgate.checks.context import Context
 from embedgate.checks.speed import fresh_processes
+from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.judgement import megabytes as mb
@@ -120,11 +121,12 @@ def products(context: Context, case: Case) -> Judgement:
     share = found.get(kind, 0) / total
     shown = f"{found.get(kind, 0)} of {total} products with weights compute in {kind}"
     budgets = context.of(ApprovedBudgets)
+    entry = Entry(Key(combination.id, BUDGET, PRODUCTS, ""), share, share, share, total)
     try:
         approved, missing = budgets.portable(combination, PRODUCTS)
     except BaselineError as error:
+        budgets.keep(entry, None, 0.0)
         return case.untrusted(error)
-    entry = Entry(Key(combination.id, BUDGET, PRODUCTS, ""), share, share, share, total)
     budgets.keep(entry, approved, 0.0)
     if context.settings.update:
         return case.passed(f"{shown}; to be recorded", value=share, observed=share)
@@ -193,13 +195,15 @@ def _within(
             else:
                 approved, missing = budgets.memory(combination, each.metric, sha256)
         except BaselineError as error:
+            for kept in measured:
+                if kept.value is not None:
+                    budgets.keep(_entry(combination, kept, sha256), None, slack)
             return case.untrusted(error)
         value = each.value
         if value is None:
             unknown = f"{each.label}: approved, and no longer reported" if approved else unknown
             continue
-        entry = Entry(Key(combination.id, BUDGET, each.metric, sha256), value, value, value, 1)
-        budgets.keep(entry, approved, slack)
+        budgets.keep(_entry(combination, each, sha256), approved, slack)
         if updates:
             continue
         if approved is None:
@@ -219,6 +223,11 @@ def _within(
     if unknown:
         return case.unjudged(Diagnosis("baseline", unknown, f"approve it by: {record}"), shown, value=first)
     return case.passed(shown, value=first, details=tuple(stale))
+
+
+def _entry(combination: Combination, measured: Measured, sha256: str) -> Entry:
+    value = float(measured.value or 0)
+    return Entry(Key(combination.id, BUDGET, measured.metric, sha256), value, value, value, 1)
 
 
 MEMORY_KEPT = Check("memory", memory, local, phase="budgets", approved=True, texts="none")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from embedgate.approved.ranges import RangesStore
+from embedgate.approved.store import OtherModelError
 from embedgate.approved.tensors import ApprovedTensors
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
@@ -200,8 +201,9 @@ class StoredVectors:
         store = RangesStore(self._context.settings.baselines_folder)
         try:
             return store.find(self._context.profile_of(combination), self._plan.model, combination.id)
-        except BaselineError:
-            if self._context.settings.update:  # new ones are being recorded
+        except BaselineError as error:
+            # New ones are being recorded; or none counts, and what is measured may be approved from the report.
+            if self._context.settings.update or isinstance(error, OtherModelError):
                 return None
             raise
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 from embedgate.approved.entries import Key
-from embedgate.approved.proposal import SUFFIXES, Proposal, approve, files_of
+from embedgate.approved.proposal import SECTION, SUFFIXES, Proposal, approve, files_of
 from embedgate.core.errors import BaselineError, GateError, counted
 from embedgate.core.machine import git_identity
 from embedgate.core.settings import bundled_baselines
@@ -20,8 +20,6 @@ from embedgate.core.version import __version__
 from embedgate.report.receipt import other_code, read
 from embedgate.report.summary import SCHEMA
 from embedgate.report.terminal import changes
-
-PROPOSALS = "approvable"
 
 
 def declare(parser: argparse.ArgumentParser) -> None:
@@ -45,7 +43,7 @@ def run(options: argparse.Namespace) -> int:
     """
     report = read(options.report, SCHEMA, "report to approve")
     folder = options.baselines or _folder_of(report)
-    found = [Proposal.from_json(each, str(options.report)) for each in report.get(PROPOSALS, ())]
+    found = _together(Proposal.from_json(each, str(options.report)) for each in report.get(SECTION, ()))
     _refuse_unfit(report, options.report, found, folder)
     chosen = [each for proposal in found if not (each := _chosen(proposal, options)).is_empty]
     if not chosen:
@@ -56,8 +54,9 @@ def run(options: argparse.Namespace) -> int:
         raise BaselineError(
             cause, "ask test_baseline.py, at --gate-depth=standard, and let the session come to its end"
         )
+    allowed = options.in_ci or options.dry_run
     with _copy_of(folder) if options.dry_run else nullcontext(folder) as place:
-        rows = approve(chosen, place, reason=options.reason, who=git_identity(), in_ci_allowed=options.in_ci)
+        rows = approve(chosen, place, reason=options.reason, who=git_identity(), in_ci_allowed=allowed)
     did = "would change" if options.dry_run else "changed"
     print(changes(rows, f"baseline: {counted(len(rows), 'value')} {did} in {folder}, as measured {_where(chosen)}"))
     if any(row["run"].get("speed") for row in report["combinations"]):
@@ -66,8 +65,27 @@ def run(options: argparse.Namespace) -> int:
 
 
 def _folder_of(report: Mapping[str, Any]) -> Path:
-    """The folder of baselines that a session judged by, as seen from where it was called."""
-    return Path(report["baselines"]) if report.get("baselines") else bundled_baselines()
+    """The folder of baselines that a session judged by, as seen from where it was called.
+
+    Raises:
+        GateError: If that is none of this folder's: it was called elsewhere.
+    """
+    if not report.get("baselines"):
+        return bundled_baselines()
+    folder = Path(report["baselines"])
+    if folder.is_absolute() or ".." in folder.parts:
+        cause = f"the report judged by {folder}, as seen from where pytest was called"
+        raise GateError(cause, "name the folder as seen from here: --baselines DIR")
+    return folder
+
+
+def _together(proposals: Iterable[Proposal]) -> list[Proposal]:
+    """Proposals of one hardware profile as one: each process of pytest-xdist makes its own."""
+    found: dict[tuple[str, str], Proposal] = {}
+    for each in proposals:
+        key = each.profile, each.model.name
+        found[key] = found[key].with_more(each) if key in found else each
+    return list(found.values())
 
 
 def _refuse_unfit(report: Mapping[str, Any], path: Path, proposals: Sequence[Proposal], folder: Path) -> None:
@@ -83,6 +101,8 @@ def _refuse_unfit(report: Mapping[str, Any], path: Path, proposals: Sequence[Pro
     for each in proposals:
         now = files_of(folder, each.profile, each.model.name)
         changed = [suffix for suffix in SUFFIXES if now.get(suffix) != each.before.get(suffix)]
+        if changed and not (folder / each.profile).is_dir():
+            raise BaselineError(f"there is nothing of {each.profile} in {folder}", "name the folder: --baselines DIR")
         if changed:
             files = ", ".join(f"{folder / each.profile / each.model.name}{suffix}" for suffix in changed)
             raise BaselineError(f"{files} changed since {path} was measured", step)

@@ -116,7 +116,8 @@ class Judgement:
         """What it is about, its verdict, and the numbers that decided: as JUnit's properties have them."""
         words = ("check", "combination", "dataset", "metric", "verdict")
         numbers = ("value", "reference_value", "observed", "low", "high", "limit", "n")
-        found = {name: getattr(self, name) for name in (*words, *numbers)}
+        plain = self.to_json()
+        found = {name: plain[name] for name in (*words, *numbers)}
         return {name: value for name, value in found.items() if value not in (None, "")}
 
     def to_json(self) -> dict[str, Any]:

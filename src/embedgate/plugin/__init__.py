@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 
-# The exit status where something could not be judged, and nothing that was judged is red; pytest's own end at 5.
-NOT_JUDGED = 6
+# The exit status where something could not be judged, and nothing that was judged is red; those below are pytest's.
+NOT_JUDGED = 10
 
 MARKERS = {
     "gate(check)": "asks a check of embedgate's, by its name, of every combination that it is about",
@@ -287,6 +287,7 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
     """Approves where asked to, gathers the facts, and releases what was opened; nothing where nothing was judged."""
     if not bench.has_context:
         return
+    from embedgate.approved.proposal import SECTION
     from embedgate.checks.approvals import Approvals
     from embedgate.checks.facts import facts_of
 
@@ -302,9 +303,10 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
                 collector.changes = context.of(Approvals).update()
         with _told(collector):
             collector.facts = {**facts_of(context), "checks": bench.coverage, "asked": bench.asked}
-        if not bench.settings.update and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+        reports = bench.settings.report is not None and not bench.settings.update
+        if reports and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             with _told(collector):
-                collector.facts["approvable"] = [each.to_json() for each in context.of(Approvals).proposals()]
+                collector.facts[SECTION] = [each.to_json() for each in context.of(Approvals).proposals()]
     finally:
         context.close()
 

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.approved.examples import FILE_NAME as PINNED
+from embedgate.approved.proposal import SUFFIXES
 from embedgate.core.errors import GateError
 from embedgate.core.files import read_json, to_json
 from embedgate.core.machine import git_commit, profile
@@ -24,8 +25,6 @@ from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings, own_or_bundled
 from embedgate.data import load_calibration, load_golden
 
-# What is approved of a model on a hardware profile, by the end of its file's name.
-APPROVED = (".json", ".golden.safetensors", ".ranges.safetensors")
 SECTION = "receipt"
 CHECKSUM = "sha256"
 CODE = (".py", ".toml", ".jinja", ".jsonl")
@@ -217,7 +216,7 @@ def _approved(baselines: Path, model: str, profiles: Sequence[str]) -> dict[str,
         f"{name}/{file.name}": file
         for own in profiles
         for name in profile(own).chain
-        for file in (baselines / name / f"{model}{kind}" for kind in APPROVED)
+        for file in (baselines / name / f"{model}{kind}" for kind in SUFFIXES)
     }
 
 
