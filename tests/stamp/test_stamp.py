@@ -80,6 +80,7 @@ def test_lists_are_vectors_too(stamp):
         ),
         (lambda texts, role: np.nan * embed(texts, role), "a vector holds NaN or infinity"),
         (lambda texts, role: embed(texts, role)[0], "6 texts gave an array of shape [16]"),
+        (lambda texts, role: [[1.0], [1.0, 2.0]], "6 texts gave no array of numbers: "),
         (lambda texts, role: embed(texts, role)[:-1], "6 texts gave an array of shape [5, 16]"),
     ],
 )

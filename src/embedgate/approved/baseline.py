@@ -222,7 +222,7 @@ def require_decision(reason: str, *, in_ci_allowed: bool) -> None:
         BaselineError: If there is no reason, or this is CI.
     """
     if not reason.strip():
-        raise BaselineError("a baseline is not updated without a reason", "say why: --gate-reason TEXT")
+        raise BaselineError("a baseline is not updated without a reason", "say why")
     if not in_ci_allowed and in_ci():
         raise BaselineError(
             "baselines are not updated in CI, where nobody sees the difference",

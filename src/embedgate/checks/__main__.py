@@ -28,7 +28,8 @@ DEPTH = f"""
 `--gate-depth` says how much a session asks. Each depth asks all that the one above it asks, and more: the table names
 the least depth that asks a check. Reports say the depth, and how many checks of the whole were asked:
 `depth: {STANDARD}, partial: 812 of 1,391 checks`. The whole is all that can be asked of those combinations of which
-anything was, whatever the depth, `-k`, `-m` or the suites that you gave left out.
+anything was, whatever the depth, `-k`, `-m` or the suites that you gave left out. What a session
+did not reach, since `-x` or Ctrl-C ended it, counts as asked.
 
 | depth | is for |
 | --- | --- |

@@ -21,12 +21,15 @@ from embedgate.report.receipt import other_code, read
 from embedgate.report.summary import SCHEMA
 from embedgate.report.terminal import changes
 
+# What to do where the report's baselines are no longer those that there are.
+AGAIN = "measure again; a report is approved once, with all that is chosen of it in one command"
+
 
 def declare(parser: argparse.ArgumentParser) -> None:
     """Adds what can be given."""
     parser.add_argument("report", type=Path, help="a report.json, as embedgate wrote it")
     parser.add_argument("--reason", required=True, help="why the baseline changes")
-    parser.add_argument("--baselines", type=Path, help="folder of the approved values (default: embedgate's own)")
+    parser.add_argument("--baselines", type=Path, help="folder of the approved values (default: that of the report)")
     for what in ("combination", "dataset", "metric"):
         parser.add_argument(
             f"--{what}", action="append", default=[], metavar="GLOB", help=f"of this {what} alone (repeatable)"
@@ -49,7 +52,7 @@ def run(options: argparse.Namespace) -> int:
     if not chosen:
         if found:
             cause = f"nothing in {options.report} is of the combinations, datasets and metrics that were given"
-            raise BaselineError(cause, "see those that it holds")
+            raise BaselineError(cause, "see those that it holds by --dry-run, without these")
         cause = f"{options.report} holds nothing to approve"
         raise BaselineError(
             cause, "ask test_baseline.py, at --gate-depth=standard, and let the session come to its end"
@@ -105,7 +108,7 @@ def _refuse_unfit(report: Mapping[str, Any], path: Path, proposals: Sequence[Pro
             raise BaselineError(f"there is nothing of {each.profile} in {folder}", "name the folder: --baselines DIR")
         if changed:
             files = ", ".join(f"{folder / each.profile / each.model.name}{suffix}" for suffix in changed)
-            raise BaselineError(f"{files} changed since {path} was measured", step)
+            raise BaselineError(f"{files} changed since {path} was measured", AGAIN)
 
 
 def _chosen(proposal: Proposal, options: argparse.Namespace) -> Proposal:

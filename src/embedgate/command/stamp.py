@@ -56,6 +56,8 @@ def run(options: argparse.Namespace) -> int:
         raise GateError("a stamp names the model, and none was given", "give its folder, or a hub id with its commit")
     if options.combination and options.candidate:
         raise GateError("--combination and --candidate were both given", "give one of them")
+    if options.out.is_dir():
+        raise GateError(f"--out {options.out} is a folder", "name the file in it")
     for text in options.prompt:
         parse_prompt(text, "--prompt")
     settings = Settings(

@@ -462,8 +462,8 @@ class Session:
             evidence = encoder.evidence()
         rate = len(inputs) / max(encoded - built, 1e-9)
         self.progress(
-            f"{label}: built in {built - started:.1f} s, encoded {len(inputs)} texts in {encoded - built:.1f} s "
-            f"({rate:.0f}/s)"
+            f"{label}: built in {built - started:.1f} s, "
+            f"encoded {counted(len(inputs), 'text')} in {encoded - built:.1f} s ({rate:.0f}/s)"
         )
         run = Run(
             model,

@@ -19,7 +19,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import GateError, counted
+from embedgate.core.errors import GateError, counted, one_line
 from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.core.roles import DOCUMENT, QUERY
 
@@ -149,9 +149,14 @@ def check(stamp: Stamp | Path | str, embed: Embed) -> Checked:
     rows: dict[int, Vector] = {}
     for role in dict.fromkeys(canary.role for canary in stamp.canaries):
         places = [place for place, canary in enumerate(stamp.canaries) if canary.role == role]
-        found = np.asarray(embed([stamp.canaries[place].text for place in places], role), dtype=np.float32)
+        given = embed([stamp.canaries[place].text for place in places], role)
+        try:
+            found = np.asarray(given, dtype=np.float32)
+        except (ValueError, TypeError) as error:
+            return Checked((f"{counted(len(places), 'text')} gave no array of numbers: {one_line(error)}",))
         if found.ndim != 2 or len(found) != len(places):
-            return Checked((f"{counted(len(places), 'text')} gave an array of shape {list(found.shape)}",))
+            shape = f"{list(found.shape)}, not [{len(places)}, {stamp.dim}]"
+            return Checked((f"{counted(len(places), 'text')} gave an array of shape {shape}",))
         if found.shape[1] != stamp.dim:
             return Checked((f"vectors have {found.shape[1]} dimensions, the index's have {stamp.dim}",))
         rows.update(zip(places, found, strict=True))
