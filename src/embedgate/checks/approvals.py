@@ -26,6 +26,7 @@ from embedgate.metrics import ORDERING, Scores
 from embedgate.metrics.statistics import interval
 from embedgate.runtime.session import Run
 from embedgate.sentences import approved_set
+from embedgate.vectors.codes import Ranges
 
 
 class Approvals:
@@ -177,7 +178,7 @@ class Approvals:
             return []  # 8-bit values by ranges of others are no baseline
         sound = [run for run in self._finished() if is_sound(self._context, run)]
         entries = {run.combination: self._to_approve(run) for run in sound}
-        worth = [run for run in sound if entries[run.combination] or self._golden(run)]
+        worth = [run for run in sound if entries[run.combination] or self._golden(run) or self._ranges(run)]
         return [
             self._proposal(profile, runs, [entry for run in runs for entry in entries[run.combination]])
             for profile, runs in self._by_profile(worth).items()
@@ -187,6 +188,14 @@ class Approvals:
         """What became of a run's golden texts, where that was asked and can be approved."""
         own = self._session.known_golden(run) if self._was_asked(run, "golden") else None
         return own if own is not None and own.finite else None
+
+    def _ranges(self, run: Run) -> Ranges | None:
+        """The ranges of a run's 8-bit codes that are in use, where that was asked and they can be approved.
+
+        To change them is to store every vector anew. Too few vectors have none worth approving.
+        """
+        found = self._context.of(StoredVectors).ranges.get(run.combination) if self._was_asked(run, "codes") else None
+        return found if found is not None and found.vectors >= FEWEST_CALIBRATION else None
 
     def _finished(self) -> list[Run]:
         """The runs of which something can be approved: stored vectors are judged by what they are alone."""
@@ -221,15 +230,7 @@ class Approvals:
         asked = [run for run in self._finished() if run.combination.id in self._asked]
         finished = self._by_profile(asked).get(profile, ())
         golden = {run.combination.id: own for run in runs if (own := self._golden(run)) is not None}
-        # Those in use: to change them is to store every vector anew. Too few vectors have none worth approving.
-        in_use = context.of(StoredVectors).ranges
-        ranges = {
-            run.combination.id: found
-            for run in runs
-            if self._was_asked(run, "codes")
-            and (found := in_use.get(run.combination)) is not None
-            and found.vectors >= FEWEST_CALIBRATION
-        }
+        ranges = {run.combination.id: kept for run in runs if (kept := self._ranges(run)) is not None}
         on_cpu = whose.device == "cpu"
         return Proposal(
             profile.name,
