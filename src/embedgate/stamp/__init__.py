@@ -8,6 +8,7 @@ Neither writing nor checking one imports torch here: vectors come from the calle
 from __future__ import annotations
 
 import base64
+import dataclasses
 import hashlib
 from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
@@ -20,8 +21,9 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import GateError, counted, one_line
-from embedgate.core.files import read_json, to_json, write_whole
+from embedgate.core.files import read_json, strict, to_json, write_whole
 from embedgate.core.roles import DOCUMENT, QUERY
+from embedgate.core.similarity import normalised
 
 SCHEMA = 1
 # What a canary's cosine is at least where the same model embeds it, in whatever weight precision is usual in serving.
@@ -164,12 +166,11 @@ def check(stamp: Stamp | Path | str, embed: Embed) -> Checked:
     theirs = np.stack([canary.vector for canary in stamp.canaries])
     if not np.isfinite(mine).all():
         return Checked(("a vector holds NaN or infinity",))
-    cosines = _cosines(mine, theirs)
-    own = np.diag(cosines)
-    return Checked(tuple(_problems(stamp, mine, cosines)), tuple(map(float, own)))
+    cosines = normalised(mine) @ normalised(theirs).T
+    return Checked(tuple(_problems(stamp, mine, theirs, cosines)), tuple(map(float, np.diag(cosines))))
 
 
-def _problems(stamp: Stamp, mine: Vector, cosines: npt.NDArray[np.float64]) -> list[str]:
+def _problems(stamp: Stamp, mine: Vector, theirs: Vector, cosines: Vector) -> list[str]:
     own = np.diag(cosines)
     far = own < stamp.least_cosine
     found = []
@@ -193,8 +194,8 @@ def _problems(stamp: Stamp, mine: Vector, cosines: npt.NDArray[np.float64]) -> l
     if stamp.normalised and (np.abs(lengths - 1) > UNIT).any():
         found.append(f"vectors have lengths of {lengths.min():.3g} to {lengths.max():.3g}, the index's have 1")
     elif not stamp.normalised and stamp.similarity != "cosine":
-        theirs = np.linalg.norm(np.stack([canary.vector for canary in stamp.canaries]).astype(np.float64), axis=1)
-        ratio = lengths / np.maximum(theirs, np.finfo(np.float64).tiny)
+        kept = np.linalg.norm(theirs.astype(np.float64), axis=1)
+        ratio = lengths / np.maximum(kept, np.finfo(np.float64).tiny)
         if (np.abs(ratio - 1) > UNIT).any():
             found.append(f"vectors have {ratio.min():.3g} to {ratio.max():.3g} times the lengths of the index's")
     return found
@@ -230,81 +231,29 @@ def write(stamp: Stamp, path: Path) -> None:
         raise GateError(f"{path} cannot be written: {error}") from error
 
 
-def _cosines(mine: Vector, theirs: Vector) -> npt.NDArray[np.float64]:
-    """Cosines of each of mine with each of theirs, float64 `[n, n]`; 0 of a vector of zeros."""
-
-    def unit(rows: Vector) -> npt.NDArray[np.float64]:
-        wide = rows.astype(np.float64)
-        lengths = np.linalg.norm(wide, axis=1, keepdims=True)
-        unit_rows: npt.NDArray[np.float64] = np.divide(wide, lengths, out=np.zeros_like(wide), where=lengths > 0)
-        return unit_rows
-
-    found: npt.NDArray[np.float64] = unit(mine) @ unit(theirs).T
-    return found
+_Canary = strict(Canary, vector=str)
+_Stamp = strict(Stamp, dim=Annotated[int, msgspec.Meta(ge=1)], canaries=list[_Canary])  # type: ignore[valid-type]
 
 
-class _Canary(msgspec.Struct, forbid_unknown_fields=True):
-    text: str
-    role: str
-    # Base64 of little-endian float32.
-    vector: str
+class _File(_Stamp, kw_only=True, forbid_unknown_fields=True):  # type: ignore[call-arg, misc, valid-type]
+    """A stamp's file; vectors are in base64, of little-endian float32."""
 
-
-class _File(msgspec.Struct, forbid_unknown_fields=True):
     schema: int
-    model: str
-    source: str
-    fingerprint: str
-    combination: str
-    similarity: str
-    dim: Annotated[int, msgspec.Meta(ge=1)]
-    normalised: bool
-    embedding_precision: str
-    prompts: dict[str, str]
-    least_cosine: float
-    made: str
-    embedgate: str
-    canaries: list[_Canary]
     sha256: str = ""
 
     @classmethod
     def of(cls, stamp: Stamp) -> _File:
-        form = cls(
-            SCHEMA,
-            stamp.model,
-            stamp.source,
-            stamp.fingerprint,
-            stamp.combination,
-            stamp.similarity,
-            stamp.dim,
-            stamp.normalised,
-            stamp.embedding_precision,
-            dict(stamp.prompts),
-            stamp.least_cosine,
-            stamp.made,
-            stamp.embedgate,
-            [_Canary(each.text, each.role, _packed(each.vector)) for each in stamp.canaries],
-        )
+        fields = {each.name: getattr(stamp, each.name) for each in dataclasses.fields(stamp)}
+        canaries = [_Canary(each.text, each.role, _packed(each.vector)) for each in stamp.canaries]
+        form = cls(**fields | {"prompts": dict(stamp.prompts), "canaries": canaries}, schema=SCHEMA)
         plain = to_json(msgspec.to_builtins(form), sort_keys=True)
         form.sha256 = hashlib.sha256(plain.encode()).hexdigest()
         return form
 
     def stamp(self) -> Stamp:
-        return Stamp(
-            self.model,
-            self.source,
-            self.fingerprint,
-            self.combination,
-            self.similarity,
-            self.dim,
-            self.normalised,
-            self.embedding_precision,
-            self.prompts,
-            self.least_cosine,
-            tuple(Canary(each.text, each.role, _unpacked(each.vector)) for each in self.canaries),
-            self.made,
-            self.embedgate,
-        )
+        fields = {each.name: getattr(self, each.name) for each in dataclasses.fields(Stamp)}
+        canaries = tuple(Canary(each.text, each.role, _unpacked(each.vector)) for each in self.canaries)
+        return Stamp(**fields | {"canaries": canaries})
 
 
 def _packed(vector: Vector) -> str:
