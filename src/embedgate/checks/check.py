@@ -224,21 +224,17 @@ class Case:
 
     def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
         """Whether a session of a depth asks it: of the plan's own where none is given."""
-        asks = reaches(depth or plan.settings.depth, NIGHTLY)
-        return asks or (self._is_asked(plan, depth) and not self._is_emulated(plan))
+        emulated = self.check.builds and self.combination in plan.by_night
+        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self._least_depth(plan))
 
     def waits_for_its_type(self, plan: Plan) -> bool:
         """Whether a session would ask it, did the CPU not emulate its combination."""
-        return self._is_emulated(plan) and self._is_asked(plan) and not self.is_within(plan)
+        return reaches(plan.settings.depth, self._least_depth(plan)) and not self.is_within(plan)
 
-    def _is_emulated(self, plan: Plan) -> bool:
-        return self.check.builds and self.combination in plan.by_night
-
-    def _is_asked(self, plan: Plan, depth: Depth | None = None) -> bool:
+    def _least_depth(self, plan: Plan) -> Depth:
+        """The least depth that asks it, whatever the CPU."""
         least = self.check.depth
-        if callable(least):
-            least = least(plan, self.combination, self.subject)
-        return reaches(depth or plan.settings.depth, least)
+        return least(plan, self.combination, self.subject) if callable(least) else least
 
     @property
     def place(self) -> Place:
