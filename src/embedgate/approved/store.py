@@ -20,7 +20,7 @@ from embedgate.core.cache import default_root
 from embedgate.core.errors import BaselineError
 from embedgate.core.files import write_whole
 from embedgate.core.machine import HardwareProfile
-from embedgate.core.model import PLAIN_NAME
+from embedgate.core.model import PLAIN_NAME, PLAIN_NAME_STEP
 
 # How the names of weights end.
 WEIGHTS = ".safetensors"
@@ -102,9 +102,7 @@ class Store(ABC, Generic[C]):
         """
         for name in (profile, model_name):
             if not PLAIN_NAME.fullmatch(name):
-                raise BaselineError(
-                    f"{name!r} cannot name a baseline", "use letters, digits, '_', '-' and '.', not '.' first"
-                )
+                raise BaselineError(f"{name!r} cannot name a baseline", PLAIN_NAME_STEP)
         file = self.folder / profile / f"{model_name}{self.suffix}"
         if not file.resolve().is_relative_to(self.folder.resolve()):
             raise BaselineError(f"{file} leads out of {self.folder}", "replace the link by a folder or file")

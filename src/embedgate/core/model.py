@@ -39,6 +39,7 @@ DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 
 # What can name a file, and a model's baselines.
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
+PLAIN_NAME_STEP = "use letters, digits, '_', '-' and '.', not '.' first"
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 
 

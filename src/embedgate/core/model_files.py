@@ -45,9 +45,8 @@ def is_pointer(file: Path) -> bool:
 def fingerprint(path: Path) -> str:
     """SHA-256 over names and contents of the files an embedding depends on, hex."""
     digest = hashlib.sha256()
-    for file in fingerprinted_files(path):
-        digest.update(file.relative_to(path).as_posix().encode() + b"\0")
-        digest.update(sha256_of(file).encode() + b"\0")
+    for name, sha256 in digests(path).items():
+        digest.update(f"{name}\0{sha256}\0".encode())
     return digest.hexdigest()
 
 

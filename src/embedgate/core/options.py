@@ -19,7 +19,7 @@ from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
 from embedgate.core.hub import HUB_ID
-from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, PLAIN_NAME
+from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, PLAIN_NAME, PLAIN_NAME_STEP
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import FRESH_OPTION, Settings
 from embedgate.core.spec import Spec
@@ -160,8 +160,7 @@ def _depth(text: str, flag: str) -> str:
 
 def _name(text: str, flag: str) -> str:
     if not PLAIN_NAME.fullmatch(text) or AGAINST in text:
-        step = "use letters, digits, '_', '-' and '.', not '.' first"
-        raise GateError(f"{flag} cannot be {text!r}, since it names files", step)
+        raise GateError(f"{flag} cannot be {text!r}, since it names files", PLAIN_NAME_STEP)
     return text
 
 
