@@ -24,7 +24,6 @@ from embedgate.core.depth import DEPTHS, STANDARD
 
 CANDIDATES = ("onnxruntime-int8-cpu", "torch-bf16-cpu")
 REFERENCE = "torch-fp32-cpu"
-PARTS = ("build", "encode", "judge_and_rest")
 
 
 def commands(depths: list[str], candidates: list[str]) -> list[tuple[str, str, list[str]]]:
@@ -79,7 +78,7 @@ def table(runs: list[dict[str, Any]]) -> str:
     ]
     for (depth, judged), group in groups.items():
         walls = sorted(run["wall"] for run in group)
-        build, encode, _ = (median(run["seconds"][part] for run in group) for part in PARTS)
+        build, encode = (median(run["seconds"][part] for run in group) for part in ("build", "encode"))
         rest = median(run["wall"] - run["seconds"]["build"] - run["seconds"]["encode"] for run in group)
         checks = group[-1]["checks"]
         what = judged if depth == "quick" else f"{group[-1]['combinations']} combinations"

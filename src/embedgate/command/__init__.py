@@ -6,6 +6,7 @@ import argparse
 import importlib
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from embedgate.core.errors import GateError
 from embedgate.core.version import __version__
@@ -39,5 +40,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return MISUSE
 
 
-def _module(name: str):  # type: ignore[no-untyped-def]
+def _module(name: str) -> Any:
     return importlib.import_module(f"{__name__}.{name}")
