@@ -29,10 +29,10 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
-floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9 }
+floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9, mixed_kept_at_10 = 0.8, length_kept = 0.9 }
 order = { margin = 0.1, similarity = 0.2 }
 golden = { move = 0.3 }
-budget = { time = 0.04, latency = 0.08, memory = 0.1, bytes = 0.01 }
+budget = { time = 0.04, latency = 0.08, search = 0.2, memory = 0.1, bytes = 0.01 }
 drift = { all = 0.002 }
 drift_inherited = { all = 0.01, spearman = 0.015 }
 [weight_precision.bf16]
@@ -48,10 +48,22 @@ drift = { all = 0.005 }
 """
 
 
-def load(folder: Path, text: str, known: list[Combination] | None = None) -> Tolerances:
+STORED = """
+[stored.default]
+kept_at_10 = 0.95
+graph_kept_at_10 = 0.9
+within_ranges = 0.99
+rows_kept = 0.98
+ndcg_at_10 = 0.02
+recall_at_10 = 0.03
+"""
+
+
+def load(folder: Path, text: str, known: list[Combination] | None = None, over: Path | None = None) -> Tolerances:
+    """Tolerances of a file; a whole one has the usual tables of stored vectors, where it has none."""
     file = folder / "tolerances.toml"
-    file.write_text(text)
-    return Tolerances.load(file, known)
+    file.write_text(text if over or "[stored" in text else text + STORED)
+    return Tolerances.load(file, known, over=over)
 
 
 def test_the_most_special_number_counts(tmp_path: Path) -> None:
@@ -214,13 +226,52 @@ def test_the_committed_file_starts_from_mlperf() -> None:
     assert tolerances.retention(FP32, "spearman") < 0.001
 
 
-class TestStored:
-    def test_what_older_files_do_not_say_is_embedgates_own(self, tmp_path):
-        assert load(tmp_path, WHOLE + self.TABLES).stored("float32", "rows_kept") == 0.99
+class TestOver:
+    """A project's file holds what differs from embedgate's."""
 
+    def test_what_it_does_not_say_is_embedgates(self, tmp_path):
+        own, bundled = load(tmp_path, "", over=COMMITTED), Tolerances.load(COMMITTED)
+        assert own.numbers == bundled.numbers
+        assert own.differences == []
+        assert own.tables_apart(bundled, INT8) == set()
+        assert bundled.differences == []
+
+    def test_a_number_replaces_one(self, tmp_path):
+        own, bundled = load(tmp_path, "[default.floor]\ncosine_min = 0.7\n", over=COMMITTED), Tolerances.load(COMMITTED)
+        other = Combination.parse("torch-int4-cpu")
+        assert own.floor(other, "cosine_min") == 0.7
+        assert own.floor(other, "cosine_mean") == bundled.floor(other, "cosine_mean")
+        assert own.floor(INT8, "cosine_min") == bundled.floor(INT8, "cosine_min"), "int8 has a table of its own"
+        assert own.differences == ["default.floor.cosine_min: 0.9 -> 0.7 (looser)"]
+
+    def test_all_replaces_the_table(self, tmp_path):
+        own = load(tmp_path, "[weight_precision.int8.retention]\nall = 0.005\n", over=COMMITTED)
+        assert own.retention(INT8, "recall_at_10") == own.retention(INT8, "spearman") == 0.005
+        assert "weight_precision.int8.retention.all: 0.01 -> 0.005 (stricter)" in own.differences
+        assert "weight_precision.int8.retention.recall_at_10: 0.03 -> unset" in own.differences
+
+    def test_a_looser_share_of_what_is_stored_is_the_lower_one(self, tmp_path):
+        text = "[stored.int8]\nkept_at_10 = 0.5\nndcg_at_10 = 0.04\n"
+        assert load(tmp_path, text, over=COMMITTED).differences == [
+            "stored.int8.kept_at_10: 0.65 -> 0.5 (looser)",
+            "stored.int8.ndcg_at_10: 0.05 -> 0.04 (stricter)",
+        ]
+
+    def test_the_tables_that_differ_for_a_combination_are_named(self, tmp_path):
+        text = "alpha = 0.1\n[combination.onnxruntime-int8-cpu.floor]\ncosine_min = 0.7\n"
+        own, bundled = load(tmp_path, text, over=COMMITTED), Tolerances.load(COMMITTED)
+        assert own.tables_apart(bundled, INT8) == {"alpha", "floor"}
+        assert own.tables_apart(bundled, BF16) == {"alpha"}
+
+    def test_a_misspelt_key_is_refused(self, tmp_path):
+        with pytest.raises(GateError, match=r"unknown key default\.flor; did you mean floor\?"):
+            load(tmp_path, "[default.flor]\ncosine_min = 0.7\n", over=COMMITTED)
+
+
+class TestStored:
     TABLES = """
 [stored]
-default = { kept_at_10 = 0.95, graph_kept_at_10 = 0.9, within_ranges = 0.99, ndcg_at_10 = 0.02, recall_at_10 = 0.03 }
+default = { kept_at_10 = 0.95, graph_kept_at_10 = 0.9, within_ranges = 0.99, rows_kept = 0.98, ndcg_at_10 = 0.02, recall_at_10 = 0.03 }
 int8 = { kept_at_10 = 0.6 }
 int8-rescore4 = { kept_at_10 = 0.97 }
 truncated = { kept_at_10 = 0.7 }
@@ -240,20 +291,9 @@ truncated = { kept_at_10 = 0.7 }
         assert {storage: tolerances.stored(storage, "kept_at_10") for storage in asked} == asked
         assert tolerances.stored("int8", "ndcg_at_10") == 0.02
 
-    def test_a_file_from_before_they_were_judged_has_embedgates_own(self, tmp_path):
-        tolerances, own = load(tmp_path, WHOLE), Tolerances.load(COMMITTED)
-        assert tolerances.floor(INT8, "mixed_kept_at_10") == own.floor(INT8, "mixed_kept_at_10")
-        assert tolerances.slack(INT8, "search") == own.slack(INT8, "search")
-        assert tolerances.slack(STATIC, "latency") == 0.08, "what it sets is its own"
-
     def test_an_engine_has_its_own_floor_or_the_default(self, tmp_path):
         """Whatever its name begins with."""
         assert load(tmp_path, WHOLE + self.TABLES).engine("int8-acme") == 0.95
-
-    def test_a_file_without_them_has_embedgates_own(self, tmp_path):
-        assert load(tmp_path, WHOLE).stored("int8", "kept_at_10") == Tolerances.load(COMMITTED).stored(
-            "int8", "kept_at_10"
-        )
 
     @pytest.mark.parametrize(
         ("wrong", "message"),

@@ -65,6 +65,12 @@ class Expected(_Record, frozen=True):
         """The entry's subject, in a few words, for messages."""
         return f"entry {self.position} ({self.combination}, {self.dataset}, {self.check} {self.metric})"
 
+    def to_json(self) -> dict[str, Any]:
+        """As JSON values, as the file has them."""
+        found: dict[str, Any] = msgspec.to_builtins(self)
+        del found["position"]
+        return found
+
     def on(self, profile: HardwareProfile) -> bool:
         """Whether it is about a hardware profile."""
         return any(fnmatchcase(name, self.profile) for name in profile.chain)

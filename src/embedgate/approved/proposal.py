@@ -25,6 +25,7 @@ from embedgate.approved.ranges import RangesStore
 from embedgate.approved.store import utc_now
 from embedgate.approved.tensors import TensorApproval, TensorFile, TensorStore
 from embedgate.core.errors import BaselineError, one_line
+from embedgate.core.files import portable_content
 from embedgate.core.machine import profile as profile_named
 from embedgate.diagnosis.golden import Golden
 from embedgate.vectors.codes import Ranges
@@ -174,10 +175,7 @@ def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
     for suffix in SUFFIXES:
         file = folder / profile / f"{model}{suffix}"
         if file.is_file():
-            content = file.read_bytes()
-            # As in a receipt: git may have given it other ends of lines.
-            content = content.replace(b"\r\n", b"\n") if suffix == BaselineStore.suffix else content
-            found[suffix] = hashlib.sha256(content).hexdigest()
+            found[suffix] = hashlib.sha256(portable_content(file)).hexdigest()
     return found
 
 

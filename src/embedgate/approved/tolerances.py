@@ -1,14 +1,15 @@
 """Tolerances: the human decisions about how much loss is acceptable, read from `tolerances.toml`.
 
 A number is looked up from special to general: the combination's own table, its weight precision's, the default; and in
-each the metric's own number before `all`. The file's header says what each table means.
+each the metric's own number before `all`. The header of embedgate's own file says what each table means. The file of a
+project holds what differs from that, and lies over it.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -18,10 +19,9 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.files import convert, read_toml, table
 from embedgate.core.judgement import ORDER
-from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
 from embedgate.encoders.registry import Registry
-from embedgate.metrics import KEPT, LENGTH_KEPT, METRICS, MIXED_KEPT, ROWS_KEPT, STORED_LOSSES
+from embedgate.metrics import KEPT, METRICS, STORED_LOSSES
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, STORAGES
 
 ALL = "all"
@@ -56,10 +56,6 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
-# What `default` need not set, since files from before it was judged do not: numbers by table.
-LATER = {"floor": {MIXED_KEPT, LENGTH_KEPT}, "budget": {"search"}}
-# The same of `stored.default`.
-LATER_STORED = {ROWS_KEPT}
 _TRUNCATED = re.compile(r"\d+d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
@@ -68,6 +64,8 @@ Positive = Annotated[float, msgspec.Meta(gt=0)]
 
 Table = Mapping[str, float]
 Scope = Mapping[str, Table]
+# By their places, for example `default.retention.all`.
+Numbers = Mapping[str, float]
 
 
 @dataclass(frozen=True)
@@ -90,6 +88,8 @@ class Tolerances:
     Attributes:
         path: The file they were read from.
         alpha: Level of the statistical tests: how often a loss beyond the tolerance may pass.
+        numbers: Every number that holds, by its place in the file, for example `default.retention.all`.
+        beneath: Those of the file that it lies over; empty where it lies over none.
     """
 
     path: Path
@@ -99,35 +99,69 @@ class Tolerances:
     _combinations: Mapping[str, Scope]
     _upgrade: Table
     _stored: Mapping[str, Table]
+    numbers: Numbers = field(default_factory=dict)
+    beneath: Numbers = field(default_factory=dict)
 
     @classmethod
-    def load(cls, path: Path, known: Iterable[Combination] | None = None, engines: Iterable[str] = ()) -> Tolerances:
+    def load(
+        cls,
+        path: Path,
+        known: Iterable[Combination] | None = None,
+        engines: Iterable[str] = (),
+        *,
+        over: Path | None = None,
+    ) -> Tolerances:
         """Reads a file of tolerances and checks every key and number in it.
 
         Args:
             path: The TOML file.
             known: The combinations there are, to find a misspelt id or weight precision; embedgate's own where None.
             engines: Names of engines that a host project adds, which can have tables of `stored` of their own.
+            over: The file that holds where this one says nothing; None where this one answers every question.
 
         Raises:
-            GateError: If the file is missing, no TOML, or has an unknown key or a number that is no tolerance.
+            GateError: If a file is missing, no TOML, or has an unknown key or a number that is no tolerance.
         """
-        combinations = list(Registry() if known is None else known)
-        raw = _raw(path, "copy embedgate's own baselines/tolerances.toml there")
-        form = _form({c.id for c in combinations}, {c.weight_precision for c in combinations}, engines, raw)
+        combinations, beneath = list(Registry() if known is None else known), _raw(over) if over else {}
+        raw = _raw(path)
+        names = {c.id for c in combinations}, {c.weight_precision for c in combinations}
+        form = _form(*names, engines, raw, whole=over is None)
         try:
-            top = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
+            own = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
         except GateError as error:
             raise GateError(error.cause, error.action or SHARES) from error
+        top = _laid_over(own, beneath)
         return cls(
             path=path,
             alpha=top["alpha"],
-            _default=_with_later(top[DEFAULT]),
+            _default=top[DEFAULT],
             _weight_precisions=top.get("weight_precision", {}),
             _combinations=top.get("combination", {}),
             _upgrade=top["upgrade"],
-            _stored=_stored_with_later(top["stored"]) if "stored" in top else _own()["stored"],
+            _stored=top["stored"],
+            numbers=_flat(top),
+            beneath=_flat(beneath),
         )
+
+    @property
+    def differences(self) -> list[str]:
+        """What a project's file sets otherwise than embedgate's, a number each; none of embedgate's own file."""
+        return changed_numbers(self.beneath, self.numbers) if self.beneath else []
+
+    def tables_apart(self, other: Tolerances, combination: Combination) -> set[str]:
+        """The tables that answer otherwise for a combination than those of other tolerances do.
+
+        Args:
+            other: The others.
+            combination: The combination.
+
+        Returns:
+            Of a scope's tables those that differ, and `alpha`, `upgrade` and `stored` where these do.
+        """
+        apart = {table for table in _TABLES if self._scopes(combination, table) != other._scopes(combination, table)}
+        whole = {"alpha": self.alpha, "upgrade": self._upgrade, "stored": self._stored}
+        theirs = {"alpha": other.alpha, "upgrade": other._upgrade, "stored": other._stored}
+        return apart | {name for name, value in whole.items() if value != theirs[name]}
 
     def retention(self, combination: Combination, metric: str) -> float:
         """Largest loss against the reference that is acceptable, as a share of the reference's value."""
@@ -213,42 +247,92 @@ class Tolerances:
         return found
 
     def _find(self, table: str, combination: Combination, metric: str) -> float | None:
-        scopes = (
-            self._combinations.get(combination.id, {}),
-            self._weight_precisions.get(combination.weight_precision, {}),
-            self._default,
-        )
-        for scope in scopes:
-            numbers = scope.get(table, {})
+        for numbers in self._scopes(combination, table):
             for key in (metric, ALL):
                 if key in numbers:
                     return numbers[key]
         return None
 
+    def _scopes(self, combination: Combination, table: str) -> list[Table]:
+        """The numbers of one table that count for a combination, from special to general."""
+        scopes = (
+            self._combinations.get(combination.id, {}),
+            self._weight_precisions.get(combination.weight_precision, {}),
+            self._default,
+        )
+        return [scope.get(table, {}) for scope in scopes]
 
-def _raw(path: Path, if_missing: str) -> dict[str, Any]:
-    found = read_toml(path, dict[str, Any], GateError)
-    if found is None:
-        raise GateError(f"{path} is missing", if_missing)
+
+def changed_numbers(before: Numbers, now: Numbers) -> list[str]:
+    """Numbers that are not as they were, a line each, which says where they are looser or stricter.
+
+    Args:
+        before: The numbers before, as `Tolerances.numbers` has them.
+        now: The numbers now.
+    """
+    return [
+        _changed(name, before.get(name), now.get(name))
+        for name in dict.fromkeys((*before, *now))
+        if before.get(name) != now.get(name)
+    ]
+
+
+def _changed(name: str, before: float | None, now: float | None) -> str:
+    if before is None or now is None:
+        was = "unset" if before is None else f"{before:g}"
+        return f"{name}: {was} -> {'unset' if now is None else f'{now:g}'}"
+    looser = (now < before) if _is_floor(name) else (now > before)
+    return f"{name}: {before:g} -> {now:g} ({'looser' if looser else 'stricter'})"
+
+
+def _is_floor(name: str) -> bool:
+    """Whether a number is the least that is tolerated, not the most."""
+    *tables, key = name.split(".")
+    return "floor" in tables or (tables[0] == "stored" and key not in STORED_LOSSES)
+
+
+def _laid_over(own: Mapping[str, Any], beneath: Mapping[str, Any]) -> dict[str, Any]:
+    """A table with what another holds where it says nothing; `all` says something about every key of its table."""
+    both = {name: (value, beneath.get(name)) for name, value in own.items()}
+    laid = {
+        name: _laid_over(value, under) if isinstance(value, dict) and isinstance(under, dict) and ALL not in value
+        else value
+        for name, (value, under) in both.items()
+    }  # fmt: skip
+    return {**beneath, **laid}
+
+
+def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
+    """Every number by its place."""
+    found: dict[str, float] = {}
+    for name, value in tables.items():
+        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
     return found
 
 
-def _own() -> dict[str, Any]:
-    """Embedgate's own tolerances."""
-    return _raw(bundled_baselines() / "tolerances.toml", "reinstall embedgate")
+def _raw(path: Path) -> dict[str, Any]:
+    found = read_toml(path, dict[str, Any], GateError)
+    if found is None:
+        raise GateError(f"{path} is missing", "copy embedgate's own baselines/tolerances.toml there")
+    return found
 
 
 def _form(
-    combinations: Collection[str], weight_precisions: Collection[str], engines: Iterable[str], raw: Mapping[str, Any]
+    combinations: Collection[str],
+    weight_precisions: Collection[str],
+    engines: Iterable[str],
+    raw: Mapping[str, Any],
+    *,
+    whole: bool,
 ) -> Any:
-    """The type of a file of tolerances, in which every key is known; `default` answers every question."""
+    """The type of a file of tolerances, in which every key is known; a whole one's `default` answers every question."""
 
     def numbers(keys: Iterable[str], required: Collection[str] = (), kind: Any = Share) -> Any:
         return table("Numbers", dict.fromkeys(keys, kind), required)
 
-    needed = {name: {ALL} & {*keys} or {*keys} - LATER.get(name, set()) for name, keys in _TABLES.items()}
-    for name in ("stability", "promise"):  # without them, what an encoder declares holds, and nothing is promised
-        del needed[name]
+    # Without stability or a promise, what an encoder declares holds, and nothing is promised.
+    required = {name: keys for name, keys in _TABLES.items() if whole and name not in ("stability", "promise")}
+    needed = {name: {ALL} & {*keys} or {*keys} for name, keys in required.items()}
     kinds = {"promise": Positive}
     default = {name: numbers(keys, needed.get(name, ()), kinds.get(name, Share)) for name, keys in _TABLES.items()}
     scope = table("Scope", {name: numbers(keys, (), kinds.get(name, Share)) for name, keys in _TABLES.items()})
@@ -258,30 +342,17 @@ def _form(
     )
     stored = {
         **dict.fromkeys((TRUNCATED, *_storages(), *engines, *truncated), numbers(STORED)),
-        DEFAULT: numbers(STORED, {*STORED} - LATER_STORED),
+        DEFAULT: numbers(STORED, STORED if whole else ()),
     }
     tables = {
         "alpha": Level,
-        "upgrade": numbers((ALL, *TASK_METRICS), (ALL,)),
+        "upgrade": numbers((ALL, *TASK_METRICS), (ALL,) if whole else ()),
         DEFAULT: table("Default", default, needed),
         "weight_precision": table("WeightPrecisions", dict.fromkeys(weight_precisions, scope)),
         "combination": table("Combinations", dict.fromkeys(combinations, scope)),
-        "stored": table("Stored", stored, (DEFAULT,)),
+        "stored": table("Stored", stored, (DEFAULT,) if whole else ()),
     }
-    return table("Tolerances", tables, ("alpha", "upgrade", DEFAULT))
-
-
-def _with_later(default: Scope) -> Scope:
-    """The default scope with embedgate's own numbers for what a file from before it was judged does not set."""
-    own = _own()[DEFAULT]
-    later = {name: {key: own[name][key] for key in keys} | dict(default[name]) for name, keys in LATER.items()}
-    return {**default, **later}
-
-
-def _stored_with_later(stored: Mapping[str, Table]) -> dict[str, Table]:
-    """The same of the tables of stored vectors."""
-    own = _own()["stored"][DEFAULT]
-    return {**stored, DEFAULT: {key: own[key] for key in LATER_STORED} | dict(stored[DEFAULT])}
+    return table("Tolerances", tables, ("alpha", "upgrade", DEFAULT, "stored") if whole else ())
 
 
 def _storages() -> set[str]:

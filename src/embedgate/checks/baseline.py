@@ -143,5 +143,18 @@ def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> s
     return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
 
 
-GOLDEN = Check("golden", golden, depth="quick", texts="some")
-BASELINE = Check("baseline", values, approved=True, shared=True)
+GOLDEN = Check(
+    "golden",
+    golden,
+    depth="quick",
+    approved=True,
+    texts="some",
+    tolerances=("golden",),
+)
+BASELINE = Check(
+    "baseline",
+    values,
+    approved=True,
+    shared=True,
+    tolerances=("drift", "drift_inherited"),
+)

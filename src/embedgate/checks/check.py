@@ -163,6 +163,7 @@ class Check:
         texts: Which texts of the datasets it needs: all, so that no part of them may decide about the combination;
             some, where it encodes what it lacks (`Session.encode_more`) or brings texts of its own; or none, where it
             asks of memory or time alone.
+        tolerances: The tables of tolerances that it judges by, besides `alpha`; None for any, as of a host project's.
         vocabulary: What its judgements may have for a metric, whatever the data: expected failures can be about these.
     """
 
@@ -183,6 +184,7 @@ class Check:
     in_receipts: bool = True
     reproduces: bool = False
     texts: Literal["none", "some", "all"] = "all"
+    tolerances: tuple[str, ...] | None = None
     vocabulary: Callable[[], Iterable[str]] = tuple
 
     @property

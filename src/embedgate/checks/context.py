@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
@@ -22,7 +23,7 @@ from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
 from embedgate.core.roles import Input
-from embedgate.core.settings import Settings, own_or_bundled
+from embedgate.core.settings import Settings, bundled_baselines
 from embedgate.diagnosis.layers import Arm, diagnose
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
@@ -31,8 +32,10 @@ from embedgate.runtime.portions import EVERYTHING, Needs
 from embedgate.runtime.session import Run, Session
 
 Part = TypeVar("Part")
+Maker = TypeVar("Maker", bound=Callable[..., object])
 
 PROBES = 16
+_MEASURES = "_embedgate_measures"
 # What helps where nobody here sees how vectors were made.
 ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 
@@ -64,6 +67,12 @@ def needs_of(plan: Plan, cases: Iterable[Case]) -> Needs:
     return Needs(frozenset(early), frozenset(free - encoding), frozenset(searched))
 
 
+def measuring(part: Maker) -> Maker:
+    """Marks a part that measures, whatever was approved: judging by another bar has nothing measured twice."""
+    setattr(part, _MEASURES, True)
+    return part
+
+
 class Context:
     """The context that every check is handed; one for a session.
 
@@ -77,6 +86,8 @@ class Context:
         needs: Which texts combinations must encode; all of them where it is not known what the session asks.
         invocation: How pytest was called.
         command: The words that call pytest for the same places.
+        beside: The context that judges what is measured by another bar; None where there is none.
+        anew: Parts that measure, and that this bar has measure otherwise than the other.
 
     Attributes:
         plan: What was asked for.
@@ -97,8 +108,12 @@ class Context:
         needs: Needs | None = None,
         invocation: Invocation | None = None,
         command: Sequence[str] = ("pytest",),
+        beside: Context | None = None,
+        anew: Collection[Callable[..., object]] = (),
     ) -> None:
         self.plan = plan
+        self._beside = beside
+        self._anew = anew
         self.checks = checks or CheckRegistry()
         self.invocation = invocation or Invocation()
         self.command = tuple(command)
@@ -112,6 +127,8 @@ class Context:
     @cached_property
     def session(self) -> Session:
         """The runs; made when a check first needs one."""
+        if self._beside is not None:
+            return self._beside.session
         session = Session(self.plan, self._progress, self._needs)
         for what in interrupted(session.cache.root):
             cut_short = f"an earlier session ended abruptly (native crash or kill) in {what}"
@@ -120,8 +137,8 @@ class Context:
 
     @property
     def has_session(self) -> bool:
-        """Whether a check has needed a run."""
-        return "session" in self.__dict__
+        """Whether a check has needed a run, here or beside."""
+        return "session" in self.__dict__ or (self._beside is not None and self._beside.has_session)
 
     @property
     def settings(self) -> Settings:
@@ -166,6 +183,8 @@ class Context:
         Args:
             part: A class that is made from a context. Where it has `close()`, that is called when the session ends.
         """
+        if self._beside is not None and part not in self._anew and getattr(part, _MEASURES, False):
+            return self._beside.of(part)
         if part not in self._parts:
             self._parts[part] = part(self)
         return self._parts[part]  # type: ignore[return-value]
@@ -255,10 +274,31 @@ class Context:
             self._diagnoses[combination] = found
         return self._diagnoses[combination]
 
+    def by(self, baselines: Path, anew: Collection[Callable[..., object]] = ()) -> Context:
+        """The context that judges the same runs by the tolerances and approved values of another folder.
+
+        Args:
+            baselines: The folder.
+            anew: Parts that measure otherwise there.
+        """
+        settings = replace(self.settings, baselines=baselines)
+        return Context(
+            replace(self.plan, settings=settings, found=self.plan.model),
+            self.checks,
+            progress=self._progress,
+            families=self.families,
+            cases=self.cases,
+            needs=self._needs,
+            invocation=self.invocation,
+            command=self.command,
+            beside=self,
+            anew=anew,
+        )
+
     def close(self) -> None:
         """Releases encoders, indexes and whatever checks hold."""
         with ExitStack() as closing:  # what raises keeps no other from being closed
-            if self.has_session:
+            if self.has_session and self._beside is None:
                 closing.callback(self.session.close)
             for part in self._parts.values():
                 if callable(close := getattr(part, "close", None)):
@@ -272,8 +312,10 @@ def tolerances_of(plan: Plan) -> Tolerances:
     Raises:
         GateError: If the file is malformed.
     """
-    file = own_or_bundled(plan.settings.baselines_folder, "tolerances.toml")
-    return Tolerances.load(file, plan.registry, plan.engines.added)
+    own, bundled = (folder / "tolerances.toml" for folder in (plan.settings.baselines_folder, bundled_baselines()))
+    if own == bundled or not own.is_file():
+        return Tolerances.load(bundled, plan.registry, plan.engines.added)
+    return Tolerances.load(own, plan.registry, plan.engines.added, over=bundled)
 
 
 def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:

@@ -61,4 +61,10 @@ def _not_quantized(combination: Combination, mine: Embeddings, theirs: Embedding
     return []
 
 
-EFFECTIVE = Check("effective", effective, depth="quick", texts="some")
+EFFECTIVE = Check(
+    "effective",
+    effective,
+    depth="quick",
+    texts="some",
+    tolerances=(),
+)

@@ -168,5 +168,6 @@ ENGINE = Check(
     phase="searches",
     family="search",
     in_receipts=False,
+    tolerances=("stored",),
     vocabulary=_known_indexes,
 )

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.checks.approvals import Approvals
+from embedgate.checks.base import BaseBar
 from embedgate.checks.context import Context
 from embedgate.checks.quality import index_advice
 from embedgate.core.combination import Combination
@@ -61,6 +62,9 @@ def facts_of(context: Context) -> dict[str, Any]:
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
         "index": index_advice(context),
+        "tolerances": context.tolerances.differences,
+        "exceptions": [each.to_json() for each in context.expectations.entries],
+        "base": context.of(BaseBar).facts(),
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
         ],

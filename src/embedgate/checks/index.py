@@ -210,6 +210,7 @@ ROWS = Check(
     family="search",
     before=draw,
     texts="some",
+    tolerances=("stored", "floor"),
     vocabulary=lambda: (ROWS_KEPT,),
 )
 FOUND = Check(
@@ -221,5 +222,6 @@ FOUND = Check(
     family="search",
     before=draw,
     texts="some",
+    tolerances=("stored", "floor"),
     vocabulary=lambda: (KEPT, RECALL),
 )

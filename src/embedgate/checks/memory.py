@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from embedgate.approved.entries import Entry, Key
 from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.check import Case, Check, local, local_candidates
-from embedgate.checks.context import Context
+from embedgate.checks.context import Context, measuring
 from embedgate.checks.speed import fresh_processes
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
@@ -41,10 +41,29 @@ ROUNDED = 5e-6
 TELL = "give it evidence() (docs/add-a-backend.md)"
 
 
+@measuring
+class Footprints:
+    """What combinations take in a fresh process, each measured once."""
+
+    def __init__(self, context: Context) -> None:
+        self._context = context
+        self._known: dict[Combination, Footprint] = {}
+
+    def of(self, combination: Combination) -> Footprint:
+        """What one takes.
+
+        Raises:
+            GateError: If it cannot be measured.
+        """
+        if combination not in self._known:
+            self._known[combination] = self._context.of(fresh_processes).footprint(combination)
+        return self._known[combination]
+
+
 def memory(context: Context, case: Case) -> Judgement:
     """Whether a combination stays within its memory in a fresh process, and keeps none with every batch."""
     run, fresh = context.run(case), context.of(fresh_processes)
-    found = run.footprint = fresh.footprint(case.combination)
+    found = run.footprint = context.of(Footprints).of(case.combination)
     weights = run.evidence.weight_bytes
     times = f", {found.loaded / weights:.1f} times its weights" if weights else ""
     shown = f"{mb(found.loaded)} once loaded{times}; {mb(found.peak)} at its peak ({PEAK_WORKLOAD})"
@@ -230,6 +249,30 @@ def _entry(combination: Combination, measured: Measured, sha256: str) -> Entry:
     return Entry(Key(combination.id, BUDGET, measured.metric, sha256), value, value, value, 1)
 
 
-MEMORY_KEPT = Check("memory", memory, local, phase="budgets", approved=True, texts="none")
-SIZE = Check("size", size, local, depth="quick", approved=True, texts="none")
-PRODUCTS_KEPT = Check("products", products, local_candidates, depth="quick", approved=True, texts="none")
+MEMORY_KEPT = Check(
+    "memory",
+    memory,
+    local,
+    phase="budgets",
+    approved=True,
+    texts="none",
+    tolerances=("budget",),
+)
+SIZE = Check(
+    "size",
+    size,
+    local,
+    depth="quick",
+    approved=True,
+    texts="none",
+    tolerances=("budget",),
+)
+PRODUCTS_KEPT = Check(
+    "products",
+    products,
+    local_candidates,
+    depth="quick",
+    approved=True,
+    texts="none",
+    tolerances=(),
+)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from embedgate.checks.check import Case, Check, Subject, live_candidates
-from embedgate.checks.context import Context
+from embedgate.checks.context import Context, measuring
 from embedgate.core.combination import Combination
 from embedgate.core.judgement import Diagnosis, Judgement, quoted
 from embedgate.core.roles import DOCUMENT, QUERY, ROLES, Input, shown_prompt
@@ -45,6 +45,7 @@ def of_roles(plan: Plan) -> Iterable[Subject]:
             yield Subject.named(name)
 
 
+@measuring
 class Missed:
     """What each reference makes of a few texts of a role in every wrong way, encoded once for all combinations."""
 
@@ -204,4 +205,13 @@ def _spread(count: int, most: int) -> list[int]:
     return [int(row) for row in np.linspace(0, count - 1, min(most, count)).astype(int)]
 
 
-PROMPT = Check("prompt", as_its_role, live_candidates, of_roles, depth="quick", texts="some", vocabulary=lambda: ROLES)
+PROMPT = Check(
+    "prompt",
+    as_its_role,
+    live_candidates,
+    of_roles,
+    depth="quick",
+    texts="some",
+    tolerances=(),
+    vocabulary=lambda: ROLES,
+)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
 from embedgate.checks.check import Case, Check, Subject, live, live_beside_live, live_candidates, local_beside_local
-from embedgate.checks.context import Context
+from embedgate.checks.context import Context, measuring
 from embedgate.checks.prompts import missed_alone
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
@@ -40,6 +40,7 @@ FEWEST = len(BESIDE) + 1
 TELLING = ("batch_size", "order", "neighbours", "padding")
 
 
+@measuring
 class Examples:
     """Examples that properties are tried on first: those of the session and those that people have pinned.
 
@@ -258,6 +259,7 @@ MARGINS = Check(
     one(MARGIN),
     reproduces=True,
     texts="some",
+    tolerances=("order",),
     vocabulary=lambda: (MARGIN,),
 )
 SIMILARITIES = Check(
@@ -267,6 +269,7 @@ SIMILARITIES = Check(
     one(SIMILARITY),
     reproduces=True,
     texts="some",
+    tolerances=("order",),
     vocabulary=lambda: (SIMILARITY,),
 )
 INVARIANCE = Check(
@@ -277,6 +280,7 @@ INVARIANCE = Check(
     depth=telling_first,
     reproduces=True,
     texts="some",
+    tolerances=("stability",),
     vocabulary=lambda: invariance.VARIATIONS,
 )
 ODD_TEXTS = Check(
@@ -287,6 +291,7 @@ ODD_TEXTS = Check(
     depth=candidates_first,
     reproduces=True,
     texts="some",
+    tolerances=("stability",),
     vocabulary=lambda: CANARIES,
 )
 ANY_TEXTS = Check(
@@ -296,6 +301,7 @@ ANY_TEXTS = Check(
     one(ANY_TEXT),
     reproduces=True,
     texts="some",
+    tolerances=("stability",),
     vocabulary=lambda: (ANY_TEXT,),
 )
 SAME_TOKENS = Check(
@@ -306,5 +312,6 @@ SAME_TOKENS = Check(
     depth="quick",
     reproduces=True,
     texts="some",
+    tolerances=(),
     vocabulary=lambda: (TOKENS,),
 )

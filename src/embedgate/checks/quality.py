@@ -228,6 +228,7 @@ RETENTION = Check(
     depth="quick",
     family="quality",
     texts="some",
+    tolerances=("retention",),
     vocabulary=lambda: METRICS,
 )
 AGREEMENT = Check(
@@ -238,6 +239,7 @@ AGREEMENT = Check(
     depth=by_text_first,
     family="quality",
     texts="some",
+    tolerances=("floor",),
     vocabulary=lambda: METRICS,
 )
 ORDER_KEPT = Check(
@@ -248,6 +250,7 @@ ORDER_KEPT = Check(
     family="quality",
     reproduces=True,
     texts="some",
+    tolerances=("floor",),
     vocabulary=lambda: METRICS,
 )
 UPGRADE = Check(
@@ -261,5 +264,6 @@ UPGRADE = Check(
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,
     in_receipts=False,
+    tolerances=("upgrade",),
     vocabulary=lambda: METRICS,
 )

@@ -324,4 +324,5 @@ RECEIPT = Check(
     builds=False,
     in_receipts=False,
     texts="none",
+    tolerances=(),
 )

@@ -122,5 +122,6 @@ SEARCH_SPEED = Check(
     family="time",
     approved=True,
     in_receipts=False,
+    tolerances=("budget",),
     vocabulary=_known_loads,
 )

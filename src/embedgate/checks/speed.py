@@ -11,7 +11,7 @@ import numpy.typing as npt
 from embedgate.approved.entries import Key
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, live_candidates
-from embedgate.checks.context import Context
+from embedgate.checks.context import Context, measuring
 from embedgate.checks.promise import is_suspect, slower_than_promised
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
@@ -61,6 +61,7 @@ class SecondTurns:
         return self._known[combination]
 
 
+@measuring
 def fresh_processes(context: Context) -> FreshProcesses:
     """Measures in fresh processes, which are called as this one was."""
     return FreshProcesses(context.settings.invocation, context.settings.folder)
@@ -210,5 +211,6 @@ SPEED = Check(
     family="time",
     approved=True,
     texts="none",
+    tolerances=("budget", "promise"),
     vocabulary=lambda: WORKLOADS,
 )

@@ -10,7 +10,7 @@ import numpy as np
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.store import OtherModelError
 from embedgate.approved.tensors import ApprovedTensors
-from embedgate.checks.context import Context
+from embedgate.checks.context import Context, measuring
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.roles import DOCUMENT, QUERY
@@ -60,6 +60,7 @@ class Searched:
     truth: Ranking
 
 
+@measuring
 class StoredVectors:
     """The vectors of a session's runs that are searched, and what is found.
 

@@ -271,6 +271,7 @@ CODES = Check(
     depth=not_built_first,
     phase="searches",
     family="search",
+    tolerances=("stored",),
     vocabulary=lambda: EMBEDDING_PRECISIONS,
 )
 STORED = Check(
@@ -281,6 +282,7 @@ STORED = Check(
     depth=not_built_first,
     phase="searches",
     family="search",
+    tolerances=("stored",),
     vocabulary=lambda: METRICS,
 )
 STORED_RANKS = Check(
@@ -291,6 +293,7 @@ STORED_RANKS = Check(
     depth=not_built_first,
     phase="searches",
     family="search",
+    tolerances=("stored",),
     vocabulary=lambda: METRICS,
 )
 MIXTURE = Check(
@@ -302,5 +305,6 @@ MIXTURE = Check(
     depth=NIGHTLY,
     phase="searches",
     family="search",
+    tolerances=("floor",),
     vocabulary=lambda: METRICS,
 )

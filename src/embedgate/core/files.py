@@ -69,6 +69,16 @@ def write_whole(path: Path, content: bytes, *, locked: bool = False, durable: bo
             scratch.unlink()
 
 
+def portable_content(file: Path) -> bytes:
+    """A file's content, line endings of text as on Linux: git may have given it others.
+
+    Raises:
+        OSError: If it cannot be read.
+    """
+    content = file.read_bytes()
+    return content if file.suffix == ".safetensors" else content.replace(b"\r\n", b"\n")
+
+
 def to_json(value: Any, **options: Any) -> str:
     """JSON that every reader takes.
 

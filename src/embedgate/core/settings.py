@@ -31,6 +31,8 @@ class Settings:
         data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
         profile: Name of the hardware profile; None to detect it.
         baselines: Folder of the approved baselines, tolerances and expected failures.
+        base: The branch, or any commit, that a change is to be merged into, by whose tolerances, expected failures and
+            approved values is judged as well; `none` for none, None for the one that CI names.
         threads: Threads every backend uses; None for all usable cores.
         processes: Processes of pytest-xdist that share the cores, each with a session of its own.
         batch_size: Texts per batch.
@@ -64,6 +66,7 @@ class Settings:
     data: tuple[str, ...] = ()
     profile: str | None = None
     baselines: Path | None = None
+    base: str | None = None
     threads: int | None = None
     processes: int = 1
     batch_size: int = 32
@@ -111,12 +114,12 @@ class Settings:
 
     @property
     def tolerances_to_edit(self) -> str:
-        """The tolerances file of the user's own, in words: where there is none yet, what to make it from."""
+        """The tolerances file of the user's own, in words: where there is none yet, what it is to hold."""
         own = self.baselines and self.baselines / "tolerances.toml"
         if own and own.is_file():
             return str(own)
         where = str(own) if own else "a tolerances.toml in a folder of your own (--gate-baselines)"
-        return f"{where}, to begin with a copy of {bundled_baselines() / 'tolerances.toml'}"
+        return f"{where}, which need hold nothing else"
 
 
 def own_or_bundled(folder: Path, name: str) -> Path:

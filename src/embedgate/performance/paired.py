@@ -212,7 +212,8 @@ def compare(
         taken = len(blocks.rows)
         if taken and look * (clock() - started) / taken > cap_seconds:
             break
-        blocks.take(look - taken, benchmark if not taken else None)
+        if look > taken:
+            blocks.take(look - taken, benchmark if not taken else None)
         found = judge(blocks.rows, aim)
         if found.verdict != "inconclusive":
             break

@@ -12,7 +12,7 @@ import pytest
 from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
-from embedgate.plugin.bench import BENCH, CASE, JUDGEMENT, Bench, case_of, is_empty, progress
+from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, case_of, is_empty, progress
 from embedgate.plugin.course import places
 from embedgate.plugin.options import (
     declare,
@@ -245,7 +245,8 @@ def pytest_runtest_makereport(
     in_rows = case.check.in_rows
     run = bench.session.finished_run(case.combination) if bench.session and in_rows else None
     what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else str(report.longrepr)
-    judgement = item.stash.get(JUDGEMENT, None) if report.when == "call" else None
+    found = item.stash.get(FOUND, None) if report.when == "call" else None
+    judgement = found.judgement if found else None
     red = ("fail", "inconclusive") if bench.settings.strict else ("fail",)
     expected = str(getattr(report, "wasxfail", ""))
     report.gate = record_of(  # type: ignore[attr-defined]
@@ -257,6 +258,8 @@ def pytest_runtest_makereport(
         error=what if report.failed and (judgement is None or judgement.verdict not in red) else "",
         expected=expected,
         run=run,
+        other=found.other if found else None,
+        other_expected=found.other_expected if found else "",
     )
     return report
 

@@ -6,8 +6,9 @@ import re
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
+from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,14 +18,30 @@ from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
 
 if TYPE_CHECKING:
-    from embedgate.approved.expected_failures import Expected
-    from embedgate.checks import Case, Check, CheckRegistry, Context
+    from embedgate.checks import Case, CheckRegistry, Context
     from embedgate.report.receipt import Invocation
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
 
 # The fixture that a check's cases are the parameters of.
 CASE = "gate_case"
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a test found.
+
+    Attributes:
+        judgement: The judgement that counts.
+        expected: The entry that expects it to fail, as it says itself; empty where none does.
+        other: The judgement by the other bar, see `embedgate.report.records.Record`; None where it is the same.
+        other_expected: The entry that expects that one.
+    """
+
+    judgement: Judgement
+    expected: str = ""
+    other: Judgement | None = None
+    other_expected: str = ""
 
 
 class Bench:
@@ -134,9 +151,27 @@ class Bench:
             name, profiles = facts["model"]["name"], on_gpu(facts["profiles"])
             facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
-    def expected(self, check: Check, judgement: Judgement) -> Expected | None:
-        """The entry that expects a judgement to fail; none is about what runs no combination, such as a receipt."""
-        return self.context.expected(judgement) if check.builds else None
+    def outcome(self, case: Case, judgement: Judgement, given: dict[str, Any]) -> Found:
+        """What counts of a case: by the session's own bar, under `--gate-strict` by the base branch's; and the other.
+
+        Args:
+            case: The case.
+            judgement: What it came to by the session's own.
+            given: What its test handed to `uphold`.
+
+        Raises:
+            GateError: If it cannot be judged by the base branch's, under `--gate-strict`.
+        """
+        from embedgate.checks.base import BaseBar, Outcome
+
+        # No entry is about what runs no combination, such as a receipt.
+        expected = str(self.context.expected(judgement) or "") if case.check.builds else ""
+        own = Outcome(judgement, expected)
+        by_base = self.context.of(BaseBar).outcome(case, own, given)
+        counts, other = (by_base, own) if by_base and self.settings.strict else (own, by_base)
+        return Found(
+            counts.judgement, counts.expected, other.judgement if other else None, other.expected if other else ""
+        )
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file."""
@@ -172,7 +207,7 @@ class Bench:
 
 
 BENCH = pytest.StashKey[Bench]()
-JUDGEMENT: pytest.StashKey[Judgement] = pytest.StashKey()
+FOUND: pytest.StashKey[Found] = pytest.StashKey()
 
 
 def case_of(item: pytest.Item) -> Case | None:

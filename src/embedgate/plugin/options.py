@@ -98,6 +98,8 @@ def refuse_bad_models(plan: Plan) -> None:
 def refuse_bad_files(plan: Plan, checks: CheckRegistry) -> None:
     """Tells tolerances, expected failures or pinned examples that are malformed once, before any test.
 
+    So too a base branch that was asked for and cannot be found.
+
     Raises:
         GateError: With the first.
     """
@@ -110,6 +112,7 @@ def refuse_bad_files(plan: Plan, checks: CheckRegistry) -> None:
     tolerances_of(plan)
     expectations_of(plan, checks)
     load_pinned(plan.settings.baselines_folder)
+    _ = plan.base
 
 
 def refuse_without_benchmark(config: pytest.Config) -> None:

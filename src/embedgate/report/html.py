@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader
 
 from embedgate.core.judgement import megabytes, printable, shorten
-from embedgate.report import columns, pareto, stored
+from embedgate.report import bar, columns, pareto, stored
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.facts import depth_line, lines
 from embedgate.report.summary import CHANGE_HEADINGS, Summary
@@ -25,7 +25,8 @@ def render(summary: Summary) -> str:
         summary=summary,
         facts=summary.facts,
         depth=depth_line(summary.facts),
-        remarks=[*summary.remarks, *lines(summary.facts)],
+        remarks=[*summary.remarks, *lines(summary.facts), *bar.tolerances(summary)],
+        by_what=[("Exceptions", bar.exceptions(summary)), ("The base branch's bar", bar.base(summary))],
         table=columns.table(summary),
         COMBINATION=COMBINATION,
         VERDICT=VERDICT,

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 from embedgate.core.judgement import Judgement, megabytes, printable, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import columns, stored
+from embedgate.report import bar, columns, stored
 from embedgate.report.columns import COMBINATION, VERDICT, Table
 from embedgate.report.facts import depth_line
 from embedgate.report.facts import lines as fact_lines
@@ -54,7 +54,7 @@ def render(summary: Summary) -> str:
     if summary.detectable:
         shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
         lines += [f"Smallest detectable loss: {shown}.", ""]
-    if told := [*summary.remarks, *fact_lines(facts)]:
+    if told := [*summary.remarks, *fact_lines(facts), *bar.tolerances(summary)]:
         lines += [*(f"- {escape(line)}" for line in told), ""]
     if facts.get("index"):
         lines += [f"Index: {escape(facts['index'])}", ""]
@@ -67,6 +67,9 @@ def render(summary: Summary) -> str:
             *(line for each in summary.expected for line in _expected(each)),
             "",
         ]
+    for title, told in (("Exceptions", bar.exceptions(summary)), ("The base branch's bar", bar.base(summary))):
+        if told:
+            lines += [f"### {title}", "", *(f"- {escape(line)}" for line in told), ""]
     errors = [row for row in summary.rows if row.verdict == "error"]
     if errors or summary.skipped or summary.not_judged or summary.left_out:
         lines += ["### Not judged", ""]

@@ -19,10 +19,10 @@ from typing import Any
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.proposal import SUFFIXES
 from embedgate.core.errors import GateError
-from embedgate.core.files import read_json, to_json
+from embedgate.core.files import portable_content, read_json, to_json
 from embedgate.core.machine import git_commit, profile
 from embedgate.core.options import receipt_words
-from embedgate.core.settings import Settings, own_or_bundled
+from embedgate.core.settings import Settings, bundled_baselines, own_or_bundled
 from embedgate.data import load_calibration, load_golden
 
 SECTION = "receipt"
@@ -30,7 +30,7 @@ CHECKSUM = "sha256"
 CODE = (".py", ".toml", ".jinja", ".jsonl")
 # A wheel has these inside the package, a checkout beside it: each is a group of its own.
 APART = ("suites", "fixtures", "baselines")
-EXPECTED = "expected_failures.toml"
+EXPECTED, TOLERANCES = "expected_failures.toml", "tolerances.toml"
 CONFTEST = "conftest.py"
 
 
@@ -126,7 +126,8 @@ def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation
     """
     return {
         **_installed(),
-        **{name: _digest({name: own_or_bundled(baselines, name)}) for name in ("tolerances.toml", PINNED)},
+        TOLERANCES: _digest(_tolerances(baselines)),
+        PINNED: _digest({PINNED: own_or_bundled(baselines, PINNED)}),
         EXPECTED: _digest({EXPECTED: baselines / EXPECTED}),
         "approved": _digest(_approved(baselines, model, profiles)),
         CONFTEST: _digest(_conftests(invocation)),
@@ -211,6 +212,12 @@ def _code(folder: Path, apart: Iterable[str] = ()) -> dict[str, Path]:
     }
 
 
+def _tolerances(baselines: Path) -> dict[str, Path]:
+    """The files of tolerances: embedgate's own, and what a project lays over it."""
+    own, bundled = baselines / TOLERANCES, bundled_baselines() / TOLERANCES
+    return {"embedgate's": bundled} | ({"own": own} if own != bundled else {})
+
+
 def _approved(baselines: Path, model: str, profiles: Sequence[str]) -> dict[str, Path]:
     return {
         f"{name}/{file.name}": file
@@ -233,7 +240,7 @@ def _conftests(invocation: Invocation) -> dict[str, Path]:
         if path.exists():
             folders |= {folder, *(above for above in folder.parents if above.is_relative_to(root))}
     files = sorted(folder / CONFTEST for folder in folders if (folder / CONFTEST).is_file())
-    return {hashlib.sha256(_content(file)).hexdigest(): file for file in files}
+    return {hashlib.sha256(portable_content(file)).hexdigest(): file for file in files}
 
 
 def _digest(files: Mapping[str, Path]) -> str:
@@ -241,11 +248,5 @@ def _digest(files: Mapping[str, Path]) -> str:
     digest = hashlib.sha256()
     for name in sorted(files):
         if files[name].is_file():
-            digest.update(name.encode() + b"\0" + hashlib.sha256(_content(files[name])).digest())
+            digest.update(name.encode() + b"\0" + hashlib.sha256(portable_content(files[name])).digest())
     return digest.hexdigest()
-
-
-def _content(file: Path) -> bytes:
-    """A file's content, line endings of text as on Linux."""
-    content = file.read_bytes()
-    return content if file.suffix == ".safetensors" else content.replace(b"\r\n", b"\n")

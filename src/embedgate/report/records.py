@@ -75,6 +75,9 @@ class Record:
         error: What went wrong; empty where nothing did.
         expected: The entry that expects the failure, as it says itself; empty where none does.
         run: What ran; None where nothing has.
+        other: What the bar that does not count came to: the base branch's, or under `--gate-strict` the session's own;
+            None where it is the same.
+        other_expected: The entry that expects that one to fail.
     """
 
     combination: str = ""
@@ -84,6 +87,15 @@ class Record:
     error: str = ""
     expected: str = ""
     run: RunFacts | None = None
+    other: Judgement | None = None
+    other_expected: str = ""
+
+    @property
+    def by_other(self) -> Record:
+        """The record by the bar that does not count."""
+        if self.other is None:
+            return self
+        return replace(self, judgement=self.other, expected=self.other_expected, other=None)
 
     def to_builtins(self) -> dict[str, Any]:
         """As plain values."""

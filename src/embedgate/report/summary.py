@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -128,6 +128,8 @@ class Summary:
         trouble: Lines about what went wrong outside any test.
         known: The checks there are.
         strict: Whether inconclusive and unjudged are red.
+        otherwise: Judgements that are others by the bar that does not count, each with that one; see `Record.other`.
+        other_verdict: The verdict by that bar; empty where there is none, or nothing differs.
     """
 
     facts: dict[str, Any]
@@ -137,6 +139,8 @@ class Summary:
     trouble: list[str]
     known: KnownChecks
     strict: bool
+    otherwise: list[tuple[Judgement, Judgement]] = field(default_factory=list)
+    other_verdict: str = ""
 
     @property
     def verdict(self) -> str:
@@ -266,6 +270,7 @@ class Summary:
             "embedgate": __version__,
             "verdict": self.verdict,
             **self.facts,
+            **({"base": {**self.facts["base"], **self._by_other()}} if self.facts.get("base") else {}),
             "combinations": [
                 {
                     "combination": row.combination,
@@ -289,6 +294,15 @@ class Summary:
         found: dict[str, Any] = finite(report)
         return found
 
+    def _by_other(self) -> dict[str, Any]:
+        """What the other bar comes to, as JSON values."""
+        told = [
+            {**{name: getattr(counts, name) for name in ("combination", "check", "dataset", "metric", "verdict")},
+             "other_verdict": other.verdict, "message": other.message}
+            for counts, other in self.otherwise
+        ]  # fmt: skip
+        return {"other_verdict": self.other_verdict or self.verdict, "otherwise": told}
+
 
 def record_of(
     combination: Combination | None,
@@ -299,6 +313,8 @@ def record_of(
     error: str,
     expected: str,
     run: Measured | None,
+    other: Judgement | None = None,
+    other_expected: str = "",
 ) -> dict[str, Any]:
     """Returns what one test found, as the plain values of a `Record`."""
     return Record(
@@ -309,6 +325,8 @@ def record_of(
         error,
         expected,
         run_facts(run) if run else None,
+        other,
+        other_expected,
     ).to_builtins()
 
 
@@ -319,10 +337,19 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
         collector: What they found.
         known: The checks there are.
     """
+    found = _summary(collector, known, collector.records)
+    pairs = [(each.judgement, each.other) for each in collector.records if each.judgement and each.other]
+    if pairs:
+        found.otherwise = pairs
+        found.other_verdict = _summary(collector, known, [each.by_other for each in collector.records]).verdict
+    return found
+
+
+def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record]) -> Summary:
     strict = bool(collector.strict or collector.facts.get("strict"))
     rows: dict[str, Row] = {"": Row("", strict=strict)}
     trouble = list(collector.trouble)
-    for record in collector.records:
+    for record in records:
         row = rows.setdefault(record.combination, Row(record.combination, strict=strict))
         row.reference = row.reference or record.reference
         if record.run:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, printable
-from embedgate.report import columns, facts, stored
+from embedgate.report import bar, columns, facts, stored
 from embedgate.report.columns import VERDICT, Table
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
@@ -66,6 +66,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(Text(trouble, style="bold red"), soft_wrap=True)
     if summary.changes is not None:
         console.print(_changes(summary.changes, f"baseline: {counted(len(summary.changes), 'value')} changed"))
+    _by_what(console, summary)
     console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
     return out.getvalue()
 
@@ -100,6 +101,19 @@ def _head(console: Console, summary: Summary) -> None:
     )
     if line := facts.depth_line(known):
         console.print(line, soft_wrap=True)
+
+
+def _by_what(console: Console, summary: Summary) -> None:
+    """Which exceptions there are, and what differs from the base branch's bar."""
+    if found := bar.exceptions(summary):
+        console.print(Text("exceptions (expected_failures.toml):", style="yellow"))
+        for line in found:
+            console.print(Text(f"  {printable(line)}", style="yellow"), soft_wrap=True)
+    first, *more = bar.base(summary) or [""]
+    if first:
+        console.print(Text(printable(first), style="yellow" if more else "dim"), soft_wrap=True)
+    for line in more:
+        console.print(Text(f"  {printable(line)}", style="yellow"), soft_wrap=True)
 
 
 def _chips(machine: Mapping[str, Any]) -> str:
@@ -150,7 +164,7 @@ def _notes(summary: Summary) -> list[Text]:
         lines.append(Text(f"{j.combination} {j.message}", style="green"))
         lines += [Text(f"  {line}") for line in j.details]
     lines += [Text(line, style="yellow") for line in summary.stale]
-    told = (*summary.remarks, *facts.lines(summary.facts))
+    told = (*summary.remarks, *facts.lines(summary.facts), *bar.tolerances(summary))
     lines += [Text(printable(line), style="dim") for line in told]
     if summary.facts.get("index"):
         lines.append(Text(f"index: {summary.facts['index']}"))

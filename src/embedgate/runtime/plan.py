@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 
+from embedgate.approved.base import Base, base_of
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.formats import shipped_among, shipped_names
@@ -104,6 +105,15 @@ class Plan:
     def incumbent(self) -> Model | None:
         """The model it is to replace; None where there is none."""
         return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
+
+    @cached_property
+    def base(self) -> Base | None:
+        """The bar of the base branch; None where there is nothing to compare with.
+
+        Raises:
+            GateError: If it was asked for and cannot be found.
+        """
+        return base_of(self.settings)
 
     @property
     def is_bundled_model(self) -> bool:

@@ -214,6 +214,7 @@ class FreshProcesses:
     forks: bool = CAN_FORK
     _kept: Worker | None = field(default=None, init=False)
     _source: _Process | None = field(default=None, init=False)
+    _arms: tuple[Worker, Workload, Arms] | None = field(default=None, init=False)
 
     def footprint(self, combination: Combination) -> Footprint:
         """Memory and cold start of a combination, in a process that has built nothing before.
@@ -226,10 +227,15 @@ class FreshProcesses:
     def arms(self, combination: Combination, load: Workload) -> Arms:
         """A combination and its reference, built and warm, to take turns on a workload.
 
+        Asked again for the last one, it gives the same with the turns that they have taken.
+
         Raises:
             GateError: If one of them cannot be built or does not encode.
         """
-        return self._of(combination).arms(load)
+        worker = self._of(combination)
+        if self._arms is None or self._arms[:2] != (worker, load):
+            self._arms = worker, load, worker.arms(load)
+        return self._arms[2]
 
     @contextmanager
     def another(self, combination: Combination) -> Iterator[Worker]:
@@ -250,7 +256,7 @@ class FreshProcesses:
             self._kept.close()
         if self._source is not None:
             self._source.end()
-        self._kept = self._source = None
+        self._kept = self._source = self._arms = None
 
     def _of(self, combination: Combination, *, unused: bool = False) -> Worker:
         kept = self._kept

@@ -38,13 +38,21 @@ class SearchTiming:
         self._ranges = ranges
         self.threads = threads
         self._kept: dict[str, tuple[EngineCase, Built]] = {}
+        self._last: tuple[SearchLoad, Blocks] | None = None
 
     def blocks(self, load: SearchLoad) -> Blocks:
         """Turns of a storage's searches and of float32's, both warm; every turn asks the same queries.
 
+        Asked again for the last load, it gives the same with the turns that were taken, until `close`.
+
         Raises:
             embedgate.core.errors.BuildError: If an index cannot be built.
         """
+        if self._last is None or self._last[0] != load:
+            self._last = load, self._blocks(load)
+        return self._last[1]
+
+    def _blocks(self, load: SearchLoad) -> Blocks:
         reference = self.built("reference", EngineCase(load.engine, load.kind))
         candidate = self.candidate(load)
         queries, batch = self._vectors.queries, self.asked(load)
@@ -76,6 +84,7 @@ class SearchTiming:
         for _, built in self._kept.values():
             built.index.close()
         self._kept.clear()
+        self._last = None
 
 
 def figures_of(load: SearchLoad, blocks: Blocks, timing: SearchTiming, ratio: float) -> SearchFigures:
