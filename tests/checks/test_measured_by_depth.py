@@ -6,6 +6,7 @@ import pytest
 from helpers import stub_devices
 from helpers.search_faults import few_passages
 
+from embedgate.approved.tolerances import Tolerances
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
@@ -73,3 +74,36 @@ def test_what_nightly_approved_is_left_alone_by_a_smaller_depth(context):
     judged(again)
     again.of(Approvals).update()
     assert approved(context("standard")) == approved(nightly)
+
+
+def test_a_check_judges_by_no_other_tolerances_than_it_says(context, monkeypatch):
+    """What it says decides whether it is judged once more by the base branch's bar."""
+    asked: list[str] = []
+
+    def noting(name, table):
+        lookup = getattr(Tolerances, name)
+
+        def look(self, *given, **named):
+            asked.append(given[0] if table is None else table)
+            return lookup(self, *given, **named)
+
+        monkeypatch.setattr(Tolerances, name, look)
+
+    noting("_find", None)
+    for name in ("upgrade", "engine", "stored"):
+        noting(name, "stored" if name == "engine" else name)
+    session = context("standard", engines=("faiss-hnsw-int8",))
+    looked, unsaid = set(), set()
+    within = (case for case in session.checks.whole(session.plan) if case.is_within(session.plan))
+    one_of_each = {case.check.name: case for case in within}
+    for case in one_of_each.values():
+        if case.check.phase == "budgets" or case.check.family == "time":
+            continue
+        asked.clear()
+        session.run(case)
+        case.check.before(session, case)
+        session.judge(case)
+        looked |= {(case.check.name, table) for table in asked}
+        unsaid |= {(case.check.name, table) for table in asked if table not in (case.check.tolerances or ())}
+    assert unsaid == set()
+    assert {name for name, _ in looked} >= {"retention", "agreement", "ordering.kept", "search.kept", "engine"}

@@ -23,6 +23,7 @@ from embedgate.approved.sessions import NOT_KNOWN, ApprovedSession, Spread
 from embedgate.approved.tolerances import Promise
 from embedgate.checks import Case, Context, Subject
 from embedgate.checks.approvals import Approvals
+from embedgate.checks.base import Taken
 from embedgate.checks.budgets import ELSEWHERE, NO_PROBE
 from embedgate.checks.machine import again, probe
 from embedgate.checks.speed import SPEED, fresh_processes
@@ -87,10 +88,13 @@ class Fresh:
         self._other_threads = other_threads
         self.others = 0
         self.asked = []
+        self.last = (None, None)
 
     def arms(self, combination, load):
-        blocks = Blocks(lambda: [1.0 for _ in load.calls], lambda: [Acme.cost(len(call)) for call in load.calls])
-        return Arms(blocks, 1, self._other_threads, 0.1)
+        if self.last[0] != load:
+            blocks = Blocks(lambda: [1.0 for _ in load.calls], lambda: [Acme.cost(len(call)) for call in load.calls])
+            self.last = load, Arms(blocks, 1, self._other_threads, 0.1)
+        return self.last[1]
 
     def footprint(self, combination):
         return self._footprints.pop(0) if len(self._footprints) > 1 else self._footprints[0]
@@ -238,6 +242,18 @@ class TestSpeed:
         assert found.verdict == "pass"
         assert "takes 0.400 of the reference's time for batches of 32, medium" in found.message
         assert (found.n, fresh.others) == (8, 0)
+
+    def test_by_another_bar_nothing_is_timed_again(self, budgets, speeds, tmp_path):
+        fresh = Fresh()
+        own = budgets(APPROVED, fresh)
+        assert own.speed(ACME, BATCH_32, Benchmark()).verdict == "pass"
+        other = own.context.by(tmp_path)
+        approved = budgets({"time_batch_32_medium": 0.2}).context.of(Approvals)
+        other.provide(Approvals, approved)
+        found = Asked(other).speed(ACME, BATCH_32, Taken(disabled=False))
+        assert (found.verdict, "0.200 approved" in found.message) == ("fail", True)
+        assert len(fresh.last[1].blocks.rows) == 8, "the turns that were taken are judged"
+        assert fresh.others == 1, "and what is red is confirmed"
 
     def test_a_sleep_of_12_percent_is_red_in_every_workload(self, budgets, speeds):
         speeds(lambda texts: 0.4 * 1.12)
@@ -543,6 +559,14 @@ WITHIN = {"memory_loaded": 70 * MB, "memory_peak": 100 * MB}
 
 
 class TestMemory:
+    def test_by_another_bar_memory_is_not_measured_again(self, budgets, tmp_path):
+        own = budgets(WITHIN, Fresh(footprints=[SMALL, replace(SMALL, loaded=700 * MB)]))
+        own.memory(ACME)
+        other = own.context.by(tmp_path)
+        other.provide(Approvals, budgets({"memory_loaded": 5 * MB}).context.of(Approvals))
+        found = other.ask("memory", ACME)
+        assert "70.0 MB once loaded" in found.details[0]
+
     def test_what_was_approved_is_green(self, context, budgets):
         fresh = Fresh(footprints=[SMALL])
         found = budgets(WITHIN, fresh).memory(ACME)

@@ -278,11 +278,11 @@ def changed_numbers(before: Numbers, now: Numbers) -> list[str]:
 
 
 def _changed(name: str, before: float | None, now: float | None) -> str:
+    told = " -> ".join("unset" if number is None else f"{number:.10g}" for number in (before, now))
     if before is None or now is None:
-        was = "unset" if before is None else f"{before:g}"
-        return f"{name}: {was} -> {'unset' if now is None else f'{now:g}'}"
+        return f"{name}: {told}"
     looser = (now < before) if _is_floor(name) else (now > before)
-    return f"{name}: {before:g} -> {now:g} ({'looser' if looser else 'stricter'})"
+    return f"{name}: {told} ({'looser' if looser else 'stricter'})"
 
 
 def _is_floor(name: str) -> bool:

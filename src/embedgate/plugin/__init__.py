@@ -279,8 +279,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         collector.trouble.append("interrupted: this covers the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         with _told(collector):
-            collector.trouble += bench.complaints()
-    if collector.trouble and session.exitstatus == pytest.ExitCode.OK:
+            collector.complaints += bench.complaints()
+    if (collector.trouble or collector.complaints) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.exitstatus == pytest.ExitCode.TESTS_FAILED and collector.lost_nothing:
         session.exitstatus = NOT_JUDGED
@@ -373,7 +373,7 @@ def pytest_testnodedown(node: Any) -> None:
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the table a person decides from, and writes the report files."""
     collector = config.stash[BENCH].collector
-    if not collector.records and not collector.trouble:
+    if not (collector.records or collector.trouble or collector.complaints):
         return
     from embedgate.report import terminal
     from embedgate.report.summary import summarise

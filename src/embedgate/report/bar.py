@@ -37,20 +37,20 @@ def base(summary: Summary) -> list[str]:
     found = summary.facts.get("base")
     if not found:
         return []
-    ref = f"{found['ref']} ({found['commit'][:SHORT]})" if found["commit"] else found["ref"]
+    ref, commit = found["ref"], f" ({found['commit'][:SHORT]})"
     trouble = [f"not judged by {ref}: {line}" for line in found["trouble"]]
     if found["missing"]:
         return [f"bar: not compared with {ref}: {found['missing']}", *trouble]
     if not found["differences"]:
-        return [f"bar: nothing in {found['folder']} differs from {ref}", *trouble]
+        return [f"bar: nothing in {found['folder']} differs from {ref}{commit}", *trouble]
     told = _few(found["differences"])
-    return [f"bar: {found['folder']} differs from {ref}:", *told, *_by_other(summary, found, ref), *trouble]
+    return [f"bar: {found['folder']} differs from {ref}{commit}:", *told, *_by_other(summary, found, ref), *trouble]
 
 
 def _by_other(summary: Summary, found: Mapping[str, Any], ref: str) -> Iterator[str]:
     """The verdict by the bar that does not count, and why it is another."""
     verdict = summary.other_verdict or summary.verdict
-    other = "this checkout's own" if found["counts"] else f"{ref}'s"
+    other = "this checkout's own" if found["counts"] else ref
     counts = f"{ref}'s bar counts (--gate-strict); " if found["counts"] else ""
     yield f"{counts}verdict by {other}: {verdict}" + (", too" if verdict == summary.verdict else "")
     apart = [(mine, theirs) for mine, theirs in summary.otherwise if mine.verdict != theirs.verdict]

@@ -21,6 +21,7 @@ class Collector:
         facts: What the session ran on as plain values, see `embedgate.checks.facts.facts_of`.
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
+        complaints: Entries of expected_failures.toml that match nothing or no longer fail, a line each.
         strict: Whether inconclusive and unavailable are red.
         others_failed: How much failed that asks no check, such as a test of the host's own, or as it was torn down.
     """
@@ -29,6 +30,7 @@ class Collector:
     facts: dict[str, Any] = field(default_factory=dict)
     changes: list[tuple[str, ...]] | None = None
     trouble: list[str] = field(default_factory=list)
+    complaints: list[str] = field(default_factory=list)
     strict: bool = False
     others_failed: int = 0
 
@@ -40,7 +42,7 @@ class Collector:
             record.judgement and (record.judgement.verdict == "fail" or record.error) and not record.expected
             for record in self.records
         )
-        failed = lost or self.trouble or self.others_failed
+        failed = lost or self.trouble or self.complaints or self.others_failed
         return any(record.error for record in self.records) and not failed and not self.strict
 
     def pytest_runtest_logreport(self, report: Any) -> None:

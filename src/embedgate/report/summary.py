@@ -337,18 +337,21 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
         collector: What they found.
         known: The checks there are.
     """
-    found = _summary(collector, known, collector.records)
+    found = _summary(collector, known, collector.records, collector.complaints)
     pairs = [(each.judgement, each.other) for each in collector.records if each.judgement and each.other]
     if pairs:
         found.otherwise = pairs
-        found.other_verdict = _summary(collector, known, [each.by_other for each in collector.records]).verdict
+        # Complaints are about the session's own file.
+        complaints = collector.complaints if found.strict else ()
+        records = [each.by_other for each in collector.records]
+        found.other_verdict = _summary(collector, known, records, complaints).verdict
     return found
 
 
-def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record]) -> Summary:
+def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record], complaints: Sequence[str]) -> Summary:
     strict = bool(collector.strict or collector.facts.get("strict"))
     rows: dict[str, Row] = {"": Row("", strict=strict)}
-    trouble = list(collector.trouble)
+    trouble = [*collector.trouble, *complaints]
     for record in records:
         row = rows.setdefault(record.combination, Row(record.combination, strict=strict))
         row.reference = row.reference or record.reference

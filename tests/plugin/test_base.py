@@ -1,0 +1,252 @@
+"""A pull request cannot lower its own bar unseen: reports name what differs from the base branch's, and judge by both."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pytest
+from helpers import stub_devices
+
+from embedgate.approved.base import VARIABLES, base_of
+from embedgate.core.errors import GateError
+from embedgate.core.git import Repository
+from embedgate.core.settings import Settings
+
+SUITES = [f"embedgate.suites.test_{name}" for name in ("baseline", "effective", "golden", "quality")]
+ASKED = (
+    "-p",
+    "no:cacheprovider",
+    "--pyargs",
+    *SUITES,
+    "-m",
+    "cpu",
+    "--gate-baselines=gate",
+    "-k",
+    "not keeps_the and not p01",
+)
+COMBINATIONS = ("--gate-combination=torch-fp32-cpu", "--gate-combination=torch-bf16-cpu")
+STRICT_FLOOR = "[combination.torch-bf16-cpu.floor]\ncosine_min = 0.99999999\n"
+EXCEPTION = """
+[[expected]]
+combination = "torch-bf16-cpu"
+dataset = "*"
+check = "agreement"
+metric = "cosine_min"
+kind = "known-defect"
+reason = "rounded once more"
+link = "https://github.com/acme/search/issues/12"
+expires = 2999-12-31
+"""
+
+
+def git(*arguments: str) -> str:
+    given = ("-c", "user.name=Ada", "-c", "user.email=ada@example.org", "-c", "commit.gpgsign=false")
+    done = subprocess.run(["git", *given, *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def commit(message: str) -> None:
+    git("add", "gate")
+    git("commit", "-q", "-m", message)
+
+
+@pytest.fixture(autouse=True)
+def stubs(monkeypatch, few_cases):
+    stub_devices.install(monkeypatch, gpu=None)
+    for name in ("CI", *VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def host(project, few, monkeypatch):
+    """Runs sessions in a repository whose branch `main` has approved all, on a branch `change`."""
+    monkeypatch.chdir(project.path)
+    git("init", "-q", "-b", "main")
+
+    def run(*options: str, base: str = "main"):
+        given = (f"--gate-base={base}",) if base else ()
+        return project.runpytest_inprocess(*ASKED, f"--gate-data={few}", *COMBINATIONS, *given, *options)
+
+    assert run("--gate-update", "--gate-reason=first", base="").ret == 0
+    tolerances(STRICT_FLOOR)
+    commit("first")
+    git("switch", "-q", "-c", "change")
+    return run
+
+
+def tolerances(text: str) -> None:
+    Path("gate/tolerances.toml").write_text(text)
+
+
+def approved() -> Path:
+    (file,) = Path("gate").glob("*/*.json")
+    return file
+
+
+def told(folder: str = "out") -> dict:
+    return json.loads(Path(folder, "report.json").read_text("utf-8"))
+
+
+class TestSession:
+    def test_a_lowered_bar_is_named_with_the_verdict_by_the_bases(self, host, monkeypatch):
+        tolerances("")
+        monkeypatch.setenv("GITHUB_BASE_REF", "main")
+        git("update-ref", "refs/remotes/origin/main", "main")
+        done = host("--gate-report=out", base="")
+        assert done.ret == 0, done.stdout.str()
+        commit_ = git("rev-parse", "main")
+        done.stdout.fnmatch_lines(
+            [
+                f"bar: gate differs from origin/main ({commit_[:12]}):",
+                "  tolerance combination.torch-bf16-cpu.floor.cosine_min: 0.99999999 -> unset",
+                "  verdict by origin/main: fail",
+                "  torch-bf16-cpu: pass, by origin/main fail: *cosine_min*is required*",
+                "verdict: pass",
+            ]
+        )
+        report = told()
+        assert (report["verdict"], report["base"]["other_verdict"], report["base"]["counts"]) == ("pass", "fail", False)
+        (other,) = report["base"]["otherwise"]
+        assert (other["metric"], other["verdict"], other["other_verdict"]) == ("cosine_min", "pass", "fail")
+        assert "### The base branch's bar" in Path("out/report.md").read_text("utf-8")
+        assert "The base branch&#39;s bar" in Path("out/report.html").read_text("utf-8")
+
+    def test_strict_judges_by_the_bases(self, host):
+        tolerances("")
+        done = host("--gate-strict", "--gate-report=out", "-k", "cosine_min")
+        assert done.ret == pytest.ExitCode.TESTS_FAILED
+        done.stdout.fnmatch_lines(
+            [
+                "  main's bar counts (--gate-strict); verdict by this checkout's own: pass",
+                "  torch-bf16-cpu: fail, by this checkout's own pass: *cosine_min*",
+                "verdict: fail",
+            ]
+        )
+        assert told()["base"]["counts"]
+
+    def test_a_new_exception_excuses_nothing_by_the_bases(self, host):
+        Path("gate/expected_failures.toml").write_text(EXCEPTION)
+        done = host("--gate-report=out")
+        assert done.ret == 0, done.stdout.str()
+        done.stdout.fnmatch_lines(
+            [
+                "exceptions (expected_failures.toml):",
+                "  torch-bf16-cpu * agreement cosine_min: known-defect: rounded once more, until 2999-12-31 "
+                "(https://github.com/acme/search/issues/12); 1 failure",
+                "  exception new, torch-bf16-cpu * agreement cosine_min *: known-defect: rounded once more *",
+                "  verdict by main: fail",
+            ]
+        )
+        (entry,) = told()["exceptions"]
+        assert entry["expires"] == "2999-12-31"
+
+    def test_an_approved_value_that_moved_is_named(self, host):
+        tolerances("")
+        commit("no floor")
+        git("branch", "-f", "main")
+        content = json.loads(approved().read_text("utf-8"))
+        (entry,) = [
+            e for e in content["entries"] if e["combination"] == "torch-bf16-cpu" and e["metric"] == "cosine_mean"
+        ]
+        now, entry["value"] = entry["value"], entry["value"] - 0.2
+        original = approved().read_text("utf-8")
+        approved().write_text(json.dumps(content))
+        commit("a value that was approved wrongly")
+        git("branch", "-f", "main")
+        approved().write_text(original)
+        done = host("--gate-report=out")
+        assert done.ret == 0, done.stdout.str()
+        (difference,) = told()["base"]["differences"]
+        assert "1 value changed: torch-bf16-cpu texts:mine cosine_mean" in difference
+        assert f"-> {now:.4f}" in difference
+        done.stdout.fnmatch_lines(["  verdict by main: pass, too"])
+
+    def test_a_bar_that_is_the_same_is_said_so(self, host):
+        tolerances("")
+        commit("no floor")
+        git("branch", "-f", "main")
+        done = host("-k", "is_what")
+        done.stdout.fnmatch_lines(["bar: nothing in gate differs from main (*)"])
+        done.stdout.no_fnmatch_line("*verdict by*")
+
+    def test_what_the_base_holds_and_nobody_can_read_is_told(self, host):
+        tolerances("[default.flor]\n")
+        commit("misspelt")
+        git("branch", "-f", "main")
+        tolerances("")
+        done = host("-k", "cosine_min")
+        assert done.ret == 0, done.stdout.str()
+        done.stdout.fnmatch_lines(["  not judged by main: main:gate/tolerances.toml: unknown key default.flor*"])
+        assert host("--gate-strict", "-k", "cosine_min").ret != 0
+
+
+class TestBaseOf:
+    @pytest.fixture(autouse=True)
+    def repository(self, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        git("init", "-q", "-b", "main")
+        Path("gate").mkdir()
+        tolerances("alpha = 0.05\n")
+        commit("first")
+
+    def settings(self, **given) -> Settings:
+        return Settings(baselines=Path("gate").resolve(), folder=Path.cwd(), **given)
+
+    def test_a_file_is_as_it_was_there(self):
+        git("switch", "-q", "-c", "change")
+        tolerances("alpha = 0.1\n")
+        found = base_of(self.settings(base="main"), {})
+        assert found.folder.joinpath("tolerances.toml").read_text() == "alpha = 0.05\n"
+        assert found.changed == ["tolerances.toml"]
+        assert found.named(f"{found.folder}/tolerances.toml is odd") == "main:gate/tolerances.toml is odd"
+
+    def test_it_is_where_the_change_began_not_where_the_branch_is_now(self):
+        git("switch", "-q", "-c", "change")
+        git("switch", "-q", "main")
+        tolerances("alpha = 0.01\n")
+        commit("later")
+        git("switch", "-q", "change")
+        assert base_of(self.settings(base="main"), {}).changed == []
+
+    @pytest.mark.parametrize("variable", VARIABLES)
+    def test_ci_names_it(self, variable):
+        git("update-ref", "refs/remotes/origin/main", "HEAD")
+        found = base_of(self.settings(), {variable: f"{VARIABLES[variable]}main"})
+        assert (found.ref, found.commit) == ("origin/main", git("rev-parse", "HEAD"))
+
+    def test_nothing_names_it(self):
+        assert base_of(self.settings(), {}) is None
+        assert base_of(self.settings(base="none"), {"GITHUB_BASE_REF": "main"}) is None
+        assert base_of(self.settings(base="main", update=True, reason="x"), {}) is None
+
+    def test_one_that_ci_names_and_this_clone_lacks_is_told(self):
+        found = base_of(self.settings(), {"GITHUB_BASE_REF": "main"})
+        assert found.folder is None
+        assert found.missing == (
+            "origin/main is not in this clone: fetch it, with its history: git fetch --unshallow origin main"
+        )
+        with pytest.raises(GateError, match="--gate-base: origin/main is not in this clone"):
+            base_of(self.settings(strict=True), {"GITHUB_BASE_REF": "main"})
+
+    def test_one_that_was_asked_for_is_refused(self):
+        with pytest.raises(GateError, match="--gate-base: mian is not in this clone"):
+            base_of(self.settings(base="mian"), {})
+
+    def test_a_folder_outside_the_repository_has_no_base(self, tmp_path_factory):
+        elsewhere = Settings(baselines=tmp_path_factory.mktemp("elsewhere"), folder=Path.cwd(), base="main")
+        with pytest.raises(GateError, match="is not in it"):
+            base_of(elsewhere, {})
+
+    def test_a_base_without_the_folder_has_no_bar(self):
+        git("rm", "-q", "-r", "gate")
+        git("commit", "-q", "-m", "none")
+        git("switch", "-q", "-c", "change")
+        Path("gate").mkdir()
+        tolerances("")
+        found = base_of(self.settings(base="main"), {})
+        assert (found.folder, found.changed) == (None, [])
+
+    def test_no_repository_is_none(self, tmp_path_factory):
+        assert Repository.around(tmp_path_factory.mktemp("bare")) is None
