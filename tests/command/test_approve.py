@@ -61,6 +61,8 @@ def test_what_a_report_measured_is_approved_without_a_second_run(measured, monke
         monkeypatch.setenv(f"GITHUB_{name}", value)
     first = measured()
     assert first.ret == pytest.ExitCode.TESTS_FAILED
+    first.stdout.fnmatch_lines(['*approve what you see by: embedgate approve out/report.json --reason "..."'])
+    assert '`embedgate approve out/report.json --reason "..."`' in Path("out/report.md").read_text("utf-8")
     for name in ("GITHUB_ACTOR", "GITHUB_RUN_ID"):
         monkeypatch.delenv(name)
     monkeypatch.setenv("GIT_CONFIG_COUNT", "2")

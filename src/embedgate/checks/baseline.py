@@ -31,7 +31,7 @@ def values(context: Context, case: Case) -> Judgement:
         with suppress(ValueError):  # NaN, or a dimension of its own: nothing to approve
             approvals.measure(run)
         return case.passed("to be recorded when the session ends")
-    record = context.record_command
+    record = context.approve_command
     try:
         found = approvals.baseline(combination)
     except BaselineError as error:
@@ -49,7 +49,8 @@ def values(context: Context, case: Case) -> Judgement:
     files: dict[str, None] = {}
     try:
         if gone := _missing_ranges(context, combination, found):
-            return case.failed(Diagnosis("baseline", gone, f"restore the file from git, or record it anew: {record}"))
+            step = f"restore the file from git, or record it anew: {context.record_command}"
+            return case.failed(Diagnosis("baseline", gone, step))
         for (dataset, sha256, metric), scores in measured.items():
             approved = found.get(combination.id, dataset, sha256, metric)
             if approved is None and found.has_other_texts(combination.id, dataset):
@@ -106,7 +107,7 @@ def golden(context: Context, case: Case) -> Judgement:
         message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
         return case.passed(f"{message}{move:g} is tolerated", value=worst, limit=move, n=len(texts))
     return case.failed(
-        replace(found, next_step=f"{found.next_step}; once it is meant: {context.record_command}"),
+        replace(found, next_step=f"{found.next_step}; once it is meant: {context.approve_command}"),
         f"{found.layer} of the golden texts differ from what was approved for {approved.profile}",
         limit=move,
         n=len(texts),
@@ -118,7 +119,7 @@ def _never_approved(context: Context, case: Case, what: str) -> Judgement:
     chain = " or ".join(context.profile_of(case.combination).chain)
     verb = "are" if what.endswith("s") else "is"
     cause = f"no {what} of {context.plan.model.name} {verb} approved for {chain}"
-    return case.failed(Diagnosis("baseline", cause, f"approve what you see by: {context.record_command}"))
+    return case.failed(Diagnosis("baseline", cause, f"approve what you see by: {context.approve_command}"))
 
 
 def _missing_ranges(context: Context, combination: Combination, found: Found) -> str | None:

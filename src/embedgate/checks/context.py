@@ -177,6 +177,14 @@ class Context:
         """The command that approves what this session measures."""
         return f'{shlex.join(["pytest", *self.settings.invocation])} --gate-update --gate-reason "..."'
 
+    @property
+    def approve_command(self) -> str:
+        """The command that approves values: of the report, where one is written; else as `record_command`."""
+        folder = self.settings.report
+        if folder is None:
+            return self.record_command
+        return f'embedgate approve {shlex.quote(str(folder / "report.json"))} --reason "..."'
+
     def of(self, part: Callable[[Context], Part]) -> Part:
         """Returns the part that checks of one module share, made once from this context and closed with it.
 

@@ -29,7 +29,7 @@ ICON = {
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
 _AT_START = re.compile(r"^(\d*)([-+=.)])")
 _IN_LINKS = ":/?#[]@!$&'()*+,;=%~"
-_COMMAND = re.compile(r"\bpytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*$")
+_COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 
 
 def render(summary: Summary) -> str:
