@@ -2,4 +2,4 @@
 
 from setuptools import find_packages, setup
 
-setup(packages=[*find_packages("src"), "embedgate.suites", "embedgate.fixtures", "embedgate.baselines"])
+setup(packages=[*find_packages("src"), "embedgate.suites", "embedgate.fixtures", "embedgate.baselines", "embedgate.ci"])

@@ -13,6 +13,7 @@ from embedgate.core.version import __version__
 
 # In the order of the help.
 SUBCOMMANDS = {
+    "init": "write what a repository needs to gate its model: ini lines, a folder of baselines, CI and owners",
     "approve": "approve what a report measured, without a second run",
     "stamp": "write what an index's queries are held against: canary texts and their vectors",
 }

@@ -218,6 +218,11 @@ def git_commit(folder: Path | None = None) -> str:
     return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=folder)
 
 
+def git_origin(folder: Path | None = None) -> str:
+    """Where a folder (the current one) was cloned from, its remote `origin`; empty where git knows none."""
+    return _git("config", "--get", "remote.origin.url", folder=folder)
+
+
 def _x86_level(flags: set[str]) -> str:
     if "avx512_vnni" in flags:
         return "-amx" if {"amx_tile", "amx_int8"} <= flags else "-vnni"
