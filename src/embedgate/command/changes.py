@@ -11,6 +11,8 @@ from pathlib import Path
 from embedgate.core.errors import GateError
 from embedgate.core.files import write_whole
 
+_PAST = {"write": "wrote", "add": "added", "leave": "left"}
+
 
 @dataclass(frozen=True)
 class Change:
@@ -19,12 +21,20 @@ class Change:
     Attributes:
         path: Where it lies, as seen from the folder.
         content: What it will hold; None where it is left as it is.
-        told: What is said of it.
+        verb: What is done to it: `write`, for example.
+        note: What is said of it besides.
     """
 
     path: str
     content: bytes | None
-    told: str
+    verb: str
+    note: str = ""
+
+    def told(self, *, done: bool) -> str:
+        """It in a line, as something that was done or would be."""
+        verb, _, more = self.verb.partition(" ")
+        words = (_PAST[verb] if done else f"would {verb}", more, self.path)
+        return " ".join(filter(None, words)) + self.note
 
 
 def refuse_unwritable(folder: Path, changes: Sequence[Change]) -> None:

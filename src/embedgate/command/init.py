@@ -88,7 +88,7 @@ def run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         make(folder, changes)
     for change in changes:
-        print(f"{change.told:24} {change.path}".rstrip())
+        print(change.told(done=not options.dry_run))
     for line in _next_steps(folder, changes, options.dry_run):
         print(line)
     return 0
@@ -161,7 +161,7 @@ def _ini_lines(ini: IniFile, values: Mapping[str, Value]) -> Iterator[Change]:
         verb = f"add {counted(len(new), 'line')} to" if ini.text else "write"
         yield Change(ini.path.name, ini.with_lines(new), verb)
     for name in (name for name in values if name in ini.options):
-        yield Change(ini.path.name, None, f"leave {name} in")
+        yield Change(ini.path.name, None, f"leave {name} as it is in", f": {ini.options[name]}")
 
 
 def _baselines(folder: Path, ini: IniFile) -> str:
@@ -183,7 +183,7 @@ def _file(folder: Path, path: str, text: str) -> Change:
     if not (folder / path).exists():
         return Change(path, text.encode(), "write")
     is_same = (folder / path).is_file() and (folder / path).read_bytes().replace(b"\r\n", b"\n") == text.encode()
-    return Change(path, None, "leave" if is_same else "leave, it is your own")
+    return Change(path, None, "leave", "" if is_same else ", which is not what this embedgate would write")
 
 
 def _header(name: str) -> str:
@@ -230,8 +230,10 @@ def _owners(
     owned = [f"{baselines}/", *(f"{baselines}/{name}" for name in (TOLERANCES, EXPECTED)), *files]
     end = "\r\n" if "\r\n" in text else "\n"
     added = codeowners.with_lines(text.replace("\r\n", "\n"), owned, owners).replace("\n", end).encode()
-    told = ("add lines to" if content else "write") if added != content else "leave"
-    yield Change(path, added if added != content else None, told)
+    if added == content:
+        yield Change(path, None, "leave")
+    else:
+        yield Change(path, added, "add lines to" if content else "write")
 
 
 def _refuse_below_top(folder: Path) -> None:
