@@ -61,11 +61,11 @@ def readme_commands() -> list[str]:
     from helpers.docs import Page
 
     text = (ROOT / "README.md").read_text("utf-8")
-    section = text.partition(f"{SECTION}\n")[2].partition("\n## ")[0]
+    section = text.partition(f"{SECTION}\n")[2].partition("<!-- options")[0]
     with tempfile.TemporaryDirectory() as scratch:
         page = Path(scratch, "section.md")
         page.write_text(section, "utf-8")
-        return [command for _, command in Page(page, Path(scratch)).commands() if "\n" not in command]
+        return [*dict.fromkeys(command for _, command in Page(page, Path(scratch)).commands())]
 
 
 @dataclass
