@@ -4,14 +4,15 @@ python tools/walk_through.py [--keep FOLDER]
 
 The wheel is built from this checkout and installed by README's own line into a new environment. The repository is an
 empty folder with a small model, a quantized ONNX file of it and data of its own. README's commands come one after
-another: each must end as `STEPS` says. Then the shipped file is damaged, and the gate must be red; and a new version of
-the model replaces the old one. It needs a package index, some minutes and 3 GB.
+another, and each must end as README says. In between, the shipped file is damaged, and the gate must be red. It needs a
+package index, some minutes and 3 GB.
 """
 
 from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "tests"))
 SECTION = "## Gate your own model"
 INSTALL, INIT, APPROVE = "pip install", "embedgate init", "embedgate approve"
 REPORT, UPGRADE, UPDATE = "--gate-report", "--gate-incumbent", "--gate-update"
@@ -58,14 +58,11 @@ shipped.dynamic_int8(folder / "damaged.onnx", folder / "damaged_int8.onnx")
 
 def readme_commands() -> list[str]:
     """The commands of README's section, in its order."""
-    from helpers.docs import Page
-
     text = (ROOT / "README.md").read_text("utf-8")
     section = text.partition(f"{SECTION}\n")[2].partition("<!-- options")[0]
-    with tempfile.TemporaryDirectory() as scratch:
-        page = Path(scratch, "section.md")
-        page.write_text(section, "utf-8")
-        return [*dict.fromkeys(command for _, command in Page(page, Path(scratch)).commands())]
+    blocks = re.findall(r"^```sh\n(.*?)^```", section, re.DOTALL | re.MULTILINE)
+    lines = (re.sub(r"\s+# .*", "", line) for block in blocks for line in block.splitlines())
+    return [line for line in lines if line]
 
 
 @dataclass
@@ -134,7 +131,7 @@ def walk_through(place: Path) -> None:
     walk.take("first approval", approve, says="changed in gate")
     walk.take("first green", again, says="verdict: ")
     walk.take("commit", "git add -A && git commit -qm 'First values'")
-    walk.take("init again", f"{init} && git diff --exit-code && test -z \"$(git status --porcelain)\"", says="left")
+    walk.take("init again", f'{init} && git diff --exit-code && test -z "$(git status --porcelain)"', says="left")
 
     file = walk.folder / "my-model/onnx/model_int8.onnx"
     sound = file.read_bytes()
@@ -151,7 +148,9 @@ def walk_through(place: Path) -> None:
 
 def surroundings(place: Path) -> dict[str, str]:
     """An environment in which `pip install embedgate` finds the wheel, in the versions of constraints.txt."""
-    found = {name: value for name, value in os.environ.items() if not name.startswith(("EMBEDGATE_", "GITHUB_", "TOX_"))}
+    found = {
+        name: value for name, value in os.environ.items() if not name.startswith(("EMBEDGATE_", "GITHUB_", "TOX_"))
+    }
     for name in ("CI", "PYTHONPATH", "VIRTUAL_ENV"):
         found.pop(name, None)
     return found | {

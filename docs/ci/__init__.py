@@ -1,1 +1,1 @@
-"""What `embedgate init` writes into another repository for its CI, and docs/ci.md explains; installed as `embedgate.ci`."""
+"""What `embedgate init` writes for the CI of another repository, installed as `embedgate.ci`; see docs/ci.md."""

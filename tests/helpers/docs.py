@@ -173,7 +173,7 @@ class Names:
         yield from (f"there is no ini key {each}" for each in keys if each and each not in self.keys)
         hooks = re.findall(r"\bpytest_gate_\w+", line)
         yield from (f"there is no hook {each}" for each in hooks if each not in self.hooks)
-        environments = re.findall(r"tox (?:run )?-e (\w+)", line)
+        environments = re.findall(r"tox (?:run )?-e ([\w-]+)", line)
         yield from (f"tox has no environment {each}" for each in environments if each not in self.environments)
         for before, group in re.findall(r"(embedgate|'\.|`)\[([a-z][\w-]*(?:,[\w-]+)*)\]", line):
             known = self.extras | self.tables if before == "`" else self.extras

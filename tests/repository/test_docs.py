@@ -157,7 +157,7 @@ def clone(tmp_path_factory, minilm) -> Path:
             (shutil.copytree if entry.is_dir() else shutil.copy)(entry, folder / entry.name)
         else:
             (folder / entry.name).symlink_to(entry)
-    for name in ("my-model", "old", "new"):
+    for name in ("my-model", "my-new-model", "old", "new"):
         (folder / name).symlink_to(minilm.path)
     rows = [(f"text {i}", f"other {i}", i % 6) for i in range(12)]
     names = ("sentence1", "sentence2", "score")
@@ -171,7 +171,7 @@ def clone(tmp_path_factory, minilm) -> Path:
     answer = json.dumps({"text": "a text", "vector": [1.0] * 384})
     (folder / "november/my_model-served-cpu.answers.jsonl").write_text(answer, "utf-8")
     (folder / "onnx").mkdir()
-    for name in ("model.onnx", "model_qint8_avx512_vnni.onnx"):
+    for name in ("model.onnx", "model_int8.onnx", "model_qint8_avx512_vnni.onnx"):
         shipped.no_embedding(folder / "onnx" / name)
     (folder / "cranfield").symlink_to(ROOT / "fixtures/data/passages")
     (folder / "out").mkdir()

@@ -52,7 +52,9 @@ def refuse_unwritable(folder: Path, changes: Sequence[Change]) -> None:
         if path.is_dir() or (path.is_symlink() and not path.exists()):
             raise GateError(f"{change.path} is no file", "move it away: a file of that name is needed")
         if not path.resolve().is_relative_to(folder.resolve()):
-            raise GateError(f"{change.path} leads out of {folder.resolve()} by a link", "make it a part of the repository")
+            raise GateError(
+                f"{change.path} leads out of {folder.resolve()} by a link", "make it a part of the repository"
+            )
         if change.content is not None and not _may_write(folder, path):
             raise GateError(f"{change.path} cannot be written", "take it out of write protection")
 

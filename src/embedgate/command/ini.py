@@ -155,7 +155,9 @@ class IniFile:
             return tomllib.loads(text) if self._is_toml else _sections(text)
         except (tomllib.TOMLDecodeError, configparser.Error) as error:
             kind = "TOML" if self._is_toml else "ini file"
-            raise GateError(f"{self.path.name} is no {kind}: {' '.join(str(error).split())}", "mend it first") from error
+            raise GateError(
+                f"{self.path.name} is no {kind}: {' '.join(str(error).split())}", "mend it first"
+            ) from error
 
 
 def _sections(text: str) -> dict[str, Any]:

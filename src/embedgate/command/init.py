@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
 from itertools import takewhile
@@ -28,7 +28,7 @@ BASELINES, FOLDER = "gate_baselines", "gate"
 TOLERANCES, EXPECTED = "tolerances.toml", "expected_failures.toml"
 # What shows by which host a repository is kept.
 MARKS = {"github": ".github", "gitlab": ".gitlab-ci.yml"}
-# What a host needs, by its place in `embedgate.ci`, which is docs/ci/ in a checkout; and what a GPU runner needs besides.
+# What a host needs, by its place in `embedgate.ci`, which is docs/ci/ in a checkout; and what a GPU runner needs, too.
 FILES = {
     "github": {
         "requirements-gate.txt": "requirements-gate.txt",
@@ -51,8 +51,8 @@ ON_GPU = {
 }
 GITLAB = ".gitlab-ci.yml"
 OWN_TOLERANCES = """\
-# What this project tolerates otherwise than embedgate does. It holds only what differs: embedgate's own numbers hold for
-# all the rest, and a table with `all` replaces embedgate's table of that name. For example:
+# What this project tolerates otherwise than embedgate does. It holds only what differs: for all the rest, embedgate's
+# own numbers hold. A table with `all` replaces embedgate's table of that name. For example:
 #
 # [weight_precision.int8.retention]
 # ndcg_at_10 = 0.005
@@ -67,7 +67,12 @@ def declare(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     for option in map(_option, WRITTEN):
         several: dict[str, Any] = {"action": "append", "default": []} if option.repeatable else {}
-        add(f"--{option.name}", metavar=option.metavar, help=option.about + " (repeatable)" * option.repeatable, **several)
+        add(
+            f"--{option.name}",
+            metavar=option.metavar,
+            help=option.about + " (repeatable)" * option.repeatable,
+            **several,
+        )
     add("--ci", choices=[*FILES], help="whose workflow to write (default: found by its files and by the origin)")
     add("--gpu", action="store_true", help="write the workflow of a GPU runner, too")
     add("--owner", action="append", default=[], metavar="@TEAM", help="who must review the bar (repeatable)")
@@ -137,8 +142,8 @@ def _values(folder: Path, ini: IniFile, options: argparse.Namespace) -> dict[str
 def _refuse_no_model(folder: Path, text: str) -> None:
     if text in (DEFAULT_MODEL, NO_MODEL):
         return
-    if (folder / text).expanduser().is_dir():
-        check_safe((folder / text).expanduser())
+    if (place := folder / Path(text).expanduser()).is_dir():
+        check_safe(place)
     elif _names_path("model", text, folder):
         raise ModelError(f"no model folder at {text!r}", "give a folder, or a hub id as org/name@<commit>")
     elif Repository.of(text) is None:
@@ -146,8 +151,10 @@ def _refuse_no_model(folder: Path, text: str) -> None:
 
 
 def _refuse_no_data(folder: Path, text: str) -> None:
-    if _names_path("data", text, folder) and not (folder / text).expanduser().exists():
-        raise GateError(f"there is no dataset at {text!r}", "give a file, a folder, hub:org/name@commit or a bundled name")
+    if _names_path("data", text, folder) and not (folder / Path(text).expanduser()).exists():
+        raise GateError(
+            f"there is no dataset at {text!r}", "give a file, a folder, hub:org/name@commit or a bundled name"
+        )
 
 
 def _names_path(name: str, text: str, folder: Path) -> bool:
@@ -214,9 +221,7 @@ def _included(folder: Path, paths: Sequence[str]) -> Change:
     return Change(GITLAB, None, "leave")
 
 
-def _owners(
-    folder: Path, host: str, baselines: str, files: Sequence[str], owners: Sequence[str]
-) -> Iterator[Change]:
+def _owners(folder: Path, host: str, baselines: str, files: Iterable[str], owners: Sequence[str]) -> Iterator[Change]:
     path = codeowners.place(folder, host)
     if host == "none" and not owners and not (folder / path).exists():
         return

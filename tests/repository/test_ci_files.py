@@ -1,0 +1,201 @@
+"""The files of docs/ci/, which `embedgate init` writes: sound by the tools that check such files, and by what they promise.
+
+zizmor and check-jsonschema come with the extra `dev`. actionlint is a program of its own; where there is none, what it
+would see is not checked here: `tox run -e ci-files` installs it.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from helpers.paths import ROOT
+
+from embedgate.command.init import FILES, ON_GPU
+from embedgate.core.options import OPTIONS
+from embedgate.core.version import __version__
+from embedgate.plugin import NOT_JUDGED
+
+FOLDER = ROOT / "docs/ci"
+GITHUB = sorted((FOLDER / "github").glob("*.yml"))
+GITLAB = sorted((FOLDER / "gitlab").glob("*.yml"))
+ALL = [*GITHUB, *GITLAB]
+SCHEMAS = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
+# A runner of one's own has labels of one's own.
+LABELS = "self-hosted-runner:\n  labels: [gpu]\n"
+
+
+def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
+
+
+def program(name: str) -> str:
+    """A program that is installed with the Python of the tests."""
+    found = Path(sys.executable).with_name(name)
+    return str(found) if found.exists() else name
+
+
+def schema(file: Path, kind: str) -> subprocess.CompletedProcess[str]:
+    return run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[kind], file)
+
+
+def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
+    return run(program("zizmor"), "--offline", "--no-config", "--pedantic", "--collect=all", folder)
+
+
+def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
+    found = shutil.which(program("actionlint"))
+    if found is None:
+        pytest.skip("actionlint is not installed: tox run -e ci-files")
+    config = folder / "actionlint.yaml"
+    config.write_text(LABELS, "utf-8")
+    return run(found, "-config-file", config, *workflows(folder).glob("*.yml"))
+
+
+def workflows(folder: Path) -> Path:
+    return folder / ".github/workflows"
+
+
+@pytest.fixture
+def repository(tmp_path) -> Path:
+    """One that has the workflows."""
+    workflows(tmp_path).mkdir(parents=True)
+    for file in GITHUB:
+        shutil.copy(file, workflows(tmp_path))
+    return tmp_path
+
+
+def named(file: Path) -> str:
+    return f"{file.parent.name}/{file.name}"
+
+
+def test_every_file_is_one_that_init_writes():
+    there = {str(file.relative_to(FOLDER)) for file in FOLDER.rglob("*") if file.suffix in (".yml", ".txt")}
+    assert there == {source for of in (FILES, ON_GPU) for files in of.values() for source in files}
+
+
+class TestTools:
+    @pytest.mark.parametrize("file", ALL, ids=named)
+    def test_it_is_of_its_schema(self, file):
+        done = schema(file, file.parent.name)
+        assert done.returncode == 0, done.stdout
+
+    def test_zizmor_finds_nothing_in_the_workflows(self, repository):
+        done = zizmor(repository)
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert done.stderr.count("completed") >= len(GITHUB)
+
+    def test_actionlint_finds_nothing_in_the_workflows(self, repository):
+        done = actionlint(repository)
+        assert done.returncode == 0, done.stdout + done.stderr
+
+    @pytest.mark.parametrize(
+        ("kind", "old", "new"), [("github", "runs-on:", "run-on:"), ("gitlab", "script:", "scrip:")]
+    )
+    def test_what_is_not_of_the_schema_is_found(self, tmp_path, kind, old, new):
+        text = (FOLDER / kind / "gate.yml").read_text("utf-8")
+        (tmp_path / "gate.yml").write_text(text.replace(old, new), "utf-8")
+        assert schema(tmp_path / "gate.yml", kind).returncode == 1
+
+    @pytest.mark.parametrize(
+        ("old", "new", "told"),
+        [
+            ('--reason "$REASON"', "--reason '${{ inputs.reason }}'", "template-injection"),
+            (r"@3d3c42e\w+ # v7.0.1", "@v7", "unpinned-uses"),
+            ("persist-credentials: false", "clean: true", "artipacked"),
+            ("permissions: {}", "permissions: write-all", "excessive-permissions"),
+        ],
+    )
+    def test_what_zizmor_is_there_for_is_found(self, repository, old, new, told):
+        file = workflows(repository) / "gate-approve.yml"
+        text = file.read_text("utf-8")
+        broken = re.sub(old if "\\" in old else re.escape(old), new, text)
+        assert broken != text
+        file.write_text(broken, "utf-8")
+        done = zizmor(repository)
+        assert done.returncode != 0
+        assert told in done.stdout
+
+    def test_what_actionlint_is_there_for_is_found(self, repository):
+        file = workflows(repository) / "gate.yml"
+        file.write_text(file.read_text("utf-8").replace("steps.gate.outputs", "steps.gates.outputs"), "utf-8")
+        assert "gates" in actionlint(repository).stdout
+
+
+class TestPromises:
+    """What docs/ci.md says of them."""
+
+    @pytest.mark.parametrize("file", GITHUB, ids=named)
+    def test_every_action_is_pinned_to_a_commit_and_the_same_everywhere(self, file):
+        used = re.findall(r"uses: (.*)", file.read_text("utf-8"))
+        assert used
+        assert all(re.fullmatch(r"actions/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", each) for each in used)
+        everywhere = {each for other in GITHUB for each in re.findall(r"uses: (.*)", other.read_text("utf-8"))}
+        assert len(everywhere) == len({each.partition("@")[0] for each in everywhere})
+
+    def test_nobody_has_a_right_that_is_not_asked_for(self):
+        asked = {
+            (file.stem, name): job["permissions"]
+            for file in GITHUB
+            for name, job in yaml.safe_load(file.read_text("utf-8"))["jobs"].items()
+        }
+        writes = {"actions": "read", "contents": "write", "pull-requests": "write"}
+        assert asked.pop(("gate-approve", "approve")) == writes
+        assert all(permissions == {"contents": "read"} for permissions in asked.values())
+
+    @pytest.mark.parametrize("file", ALL, ids=named)
+    def test_every_option_is_one_of_embedgates(self, file):
+        known = {option.flag for option in OPTIONS}
+        assert {*re.findall(r"--gate-[a-z-]+", file.read_text("utf-8"))} <= known
+
+    @pytest.mark.parametrize("file", [FOLDER / "github/gate.yml", FOLDER / "gitlab/gate.yml"], ids=named)
+    def test_what_could_not_be_judged_is_told_apart(self, file):
+        assert re.search(rf"\b{NOT_JUDGED}\b[):\]]", file.read_text("utf-8"))
+
+    def test_what_ci_installs_is_this_version(self):
+        found = [file.read_text("utf-8") for file in FOLDER.glob("requirements-*.txt")]
+        assert len(found) == 2
+        assert all(re.findall(r"^embedgate\[\w+\]==(.*)$", text, re.MULTILINE) == [__version__] for text in found)
+
+    @pytest.mark.parametrize(
+        ("status", "outcome", "told"),
+        [
+            (0, "pass", ""),
+            (1, "quality", "title=The gate is red"),
+            (10, "infrastructure", "title=The gate could not judge"),
+            (4, "misuse", "title=The gate did not run::pytest ended with 4"),
+        ],
+    )
+    def test_the_step_tells_outcomes_apart_and_keeps_the_exit_status(self, tmp_path, status, outcome, told):
+        job = yaml.safe_load((FOLDER / "github/gate.yml").read_text("utf-8"))["jobs"]["gate"]
+        (script,) = (step["run"] for step in job["steps"] if step.get("id") == "gate")
+        fake = tmp_path / "pytest"
+        fake.write_text(f"#!/bin/sh\nexit {status}\n", "utf-8")
+        fake.chmod(0o755)
+        environment = {"PATH": f"{tmp_path}:/usr/bin:/bin", "GITHUB_OUTPUT": str(tmp_path / "out"), "DEPTH": "quick"}
+        done = subprocess.run(
+            ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+            env=environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == status
+        assert (tmp_path / "out").read_text("utf-8") == f"outcome={outcome}\n"
+        assert told in done.stdout
+        assert bool(done.stdout) == bool(told)
+
+    @pytest.mark.parametrize(("size", "is_cut"), [(100, False), (1_000_001, True)])
+    def test_the_summary_is_no_longer_than_github_takes(self, tmp_path, size, is_cut):
+        job = yaml.safe_load((FOLDER / "github/gate.yml").read_text("utf-8"))["jobs"]["gate"]
+        (script,) = (step["run"] for step in job["steps"] if step.get("name") == "Summary")
+        (tmp_path / "out").mkdir()
+        (tmp_path / "out/report.md").write_text("x" * size, "utf-8")
+        environment = {"PATH": "/usr/bin:/bin", "GITHUB_STEP_SUMMARY": "summary"}
+        subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+        summary = (tmp_path / "summary").read_text("utf-8")
+        assert len(summary) < 2**20
+        assert summary.startswith("x" * min(size, 1_000_000))
+        assert ("The rest is in the artefact" in summary) == is_cut
