@@ -6,6 +6,7 @@ would see is not checked here: `tox run -e ci-files` installs it.
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
@@ -68,6 +69,27 @@ def repository(tmp_path) -> Path:
     for file in GITHUB:
         shutil.copy(file, workflows(tmp_path))
     return tmp_path
+
+
+def step(workflow: str, name: str, folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Runs the script of a step as GitHub does, where programs of the folder come first."""
+    jobs = yaml.safe_load((FOLDER / f"github/{workflow}.yml").read_text("utf-8"))["jobs"].values()
+    (script,) = (step["run"] for job in jobs for step in job["steps"] if step.get("name") == name)
+    return subprocess.run(
+        ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", script],
+        cwd=folder,
+        env={"PATH": f"{folder}:{os.environ['PATH']}", **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def fakes(folder: Path, **scripts: str) -> None:
+    """Puts programs into a folder, by their names."""
+    for name, script in scripts.items():
+        (folder / name).write_text(f"#!/bin/sh\n{script}\n", "utf-8")
+        (folder / name).chmod(0o755)
 
 
 def named(file: Path) -> str:
@@ -189,13 +211,66 @@ class TestPromises:
 
     @pytest.mark.parametrize(("size", "is_cut"), [(100, False), (1_000_001, True)])
     def test_the_summary_is_no_longer_than_github_takes(self, tmp_path, size, is_cut):
-        job = yaml.safe_load((FOLDER / "github/gate.yml").read_text("utf-8"))["jobs"]["gate"]
-        (script,) = (step["run"] for step in job["steps"] if step.get("name") == "Summary")
         (tmp_path / "out").mkdir()
         (tmp_path / "out/report.md").write_text("x" * size, "utf-8")
-        environment = {"PATH": "/usr/bin:/bin", "GITHUB_STEP_SUMMARY": "summary"}
-        subprocess.run(["bash", "-eo", "pipefail", "-c", script], cwd=tmp_path, env=environment, check=True)
+        assert step("gate", "Summary", tmp_path, GITHUB_STEP_SUMMARY="summary").returncode == 0
         summary = (tmp_path / "summary").read_text("utf-8")
         assert len(summary) < 2**20
         assert summary.startswith("x" * min(size, 1_000_000))
         assert ("The rest is in the artefact" in summary) == is_cut
+
+
+class TestApproval:
+    """The scripts of the job that approves, with programs in the place of GitHub's."""
+
+    OWN = "acme/search .github/workflows/gate.yml"
+
+    @pytest.mark.parametrize(
+        ("run_id", "found", "status"),
+        [
+            ("7", OWN, 0),
+            ("7", "fork/search .github/workflows/gate.yml", 1),
+            ("7", "acme/search .github/workflows/other.yml", 1),
+            ("7/../8", OWN, 1),
+            ("", OWN, 1),
+        ],
+    )
+    def test_a_run_of_a_fork_or_of_another_workflow_is_refused(self, tmp_path, run_id, found, status):
+        fakes(tmp_path, gh=f"echo '{found}'")
+        done = step("gate-approve", "Is it a run of this repository's gate?", tmp_path, RUN_ID=run_id, GITHUB_REPOSITORY="acme/search")  # fmt: skip
+        assert done.returncode == status, done.stdout
+        assert ("::error" in done.stdout) == bool(status)
+
+    def test_what_was_approved_is_pushed_and_a_pull_request_opened(self, tmp_path):
+        folder, origin = tmp_path / "search", tmp_path / "origin.git"
+        subprocess.run(["git", "init", "-q", "--bare", origin], check=True)
+        subprocess.run(["git", "init", "-q", "-b", "main", folder], check=True)
+        subprocess.run(["git", "remote", "add", "origin", origin], cwd=folder, check=True)
+        (folder / ".git/info/exclude").write_text("/gh\n/embedgate\n", "utf-8")
+        fakes(
+            folder,
+            gh="""test "$1" = auth || printf "%s\\n" "$@" > "$RUNNER_TEMP/asked\"""",
+            embedgate='''mkdir -p gate; printf "%s" "$4" > gate/values.json; echo "0.5 -> 0.6"''',
+        )
+        reason = """$(touch hacked) 'said' "so"; `touch hacked`"""
+        environment = {
+            "REASON": reason, "RUN_ID": "7", "GITHUB_RUN_ID": "9", "GITHUB_ACTOR": "ada", "GITHUB_ACTOR_ID": "1",
+            "GITHUB_REF_NAME": "better", "RUNNER_TEMP": str(tmp_path), "HOME": str(tmp_path),
+        }  # fmt: skip
+        for name in ("Approve", "Open a pull request"):
+            done = step("gate-approve", name, folder, **environment)
+            assert done.returncode == 0, done.stdout + done.stderr
+        log = ["git", "log", "-1", "--format=%an <%ae>%n%B", "--name-only", "gate-approve/7-9"]
+        told = subprocess.run(log, cwd=origin, capture_output=True, text=True, check=True).stdout
+        assert told.startswith("ada <1+ada@users.noreply.github.com>\nApprove what run 7 measured\n\n" + reason)
+        assert told.endswith("\ngate/values.json\n")
+        assert (folder / "gate/values.json").read_text("utf-8") == reason
+        assert not (folder / "hacked").exists()
+        asked = (tmp_path / "asked").read_text("utf-8").split("\n")
+        assert asked[:6] == ["pr", "create", "--base", "better", "--head", "gate-approve/7-9"]
+        assert "    0.5 -> 0.6" in (tmp_path / "body.md").read_text("utf-8")
+
+    def test_a_report_that_is_refused_ends_the_job(self, tmp_path):
+        fakes(tmp_path, git="exit 0", embedgate="echo refused; exit 2")
+        done = step("gate-approve", "Approve", tmp_path, REASON="x", RUNNER_TEMP=str(tmp_path), GITHUB_ACTOR="a", GITHUB_ACTOR_ID="1")  # fmt: skip
+        assert done.returncode == 2

@@ -66,6 +66,16 @@ def test_an_import_that_is_not_declared_is_found():
     assert undeclared("import not_installed.inner", names) == ["not_installed"]
 
 
+def test_every_file_of_a_mapped_folder_is_installed():
+    tools = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["setuptools"]
+    for package, folder in tools["package-dir"].items():
+        if folder.startswith("src"):
+            continue
+        matched = {file for glob in tools["package-data"].get(package, ()) for file in (ROOT / folder).glob(glob)}
+        files = {file for file in (ROOT / folder).rglob("*") if file.is_file() and not file.suffix.startswith(".py")}
+        assert files - matched == set(), package
+
+
 def test_every_folder_of_modules_is_a_package():
     """setup.py finds packages alone: modules beside no `__init__` would be left out of what is installed."""
     folders = {file.parent for file in (ROOT / "src/embedgate").rglob("*.py")}
