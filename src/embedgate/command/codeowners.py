@@ -16,7 +16,7 @@ PLACES = {
 }
 # Where to make one.
 NEW = {"github": ".github/CODEOWNERS", "gitlab": ".gitlab/CODEOWNERS", "none": "CODEOWNERS"}
-HEAD = "# embedgate: these decide whether a build passes. Who may approve: the owners of the first line."
+HEAD = "# embedgate: what these say decides whether a build passes."
 UNOWNED = "# Put in your team, and take away the marks of a comment."
 NOBODY = "@your-team"
 _OWNER = re.compile(r"@[\w.-]+(/[\w.-]+)*|[^@\s]+@[^@\s]+")
