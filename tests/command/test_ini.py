@@ -43,7 +43,7 @@ def test_it_is_the_one_that_pytest_reads(pytester, together, taken):
         ("pytest.ini", "", "[pytest]\nmodel = m\nmany = a 'b c'\n"),
         ("pytest.ini", "[pytest]\n# mine\nx = 1\n", "[pytest]\nmodel = m\nmany = a 'b c'\n# mine\nx = 1\n"),
         ("pyproject.toml", "[project]\nname = 'x'\n", '[project]\nname = \'x\'\n\n[tool.pytest.ini_options]\nmodel = "m"\nmany = ["a", "b c"]\n'),
-        ("pyproject.toml", "[tool.pytest.ini_options]", '[tool.pytest.ini_options]\nmodel = "m"\nmany = ["a", "b c"]'),
+        ("pyproject.toml", "[tool.pytest.ini_options]", '[tool.pytest.ini_options]\nmodel = "m"\nmany = ["a", "b c"]\n'),
         ("pyproject.toml", "[ tool . pytest.ini_options ] # mine\nx = 1\n[y]\n", '[ tool . pytest.ini_options ] # mine\nmodel = "m"\nmany = ["a", "b c"]\nx = 1\n[y]\n'),
         ("pyproject.toml", "[tool.pytest]\nx = 1\n", '[tool.pytest]\nmodel = "m"\nmany = ["a", "b c"]\nx = 1\n'),
         ("setup.cfg", "[metadata]\nname = x\n[tool:pytest]\nx =\n    y\n", "[metadata]\nname = x\n[tool:pytest]\nmodel = m\nmany = a 'b c'\nx =\n    y\n"),
@@ -54,6 +54,11 @@ def test_lines_are_added_and_every_other_byte_stays(tmp_path, name, before, afte
     found = of(tmp_path, name, before.replace("\n", end))
     expected = after.replace("\n", end if "\n" in before else "\n")
     assert found.with_lines({"model": "m", "many": ["a", "b c"]}) == expected.encode()
+
+
+def test_lines_of_both_ends_stay_as_they_are(tmp_path):
+    found = of(tmp_path, "pytest.ini", b"[pytest]\r\nx = 1\ny = 2\r\n")
+    assert found.with_lines({"model": "m"}) == b"[pytest]\r\nmodel = m\r\nx = 1\ny = 2\r\n"
 
 
 @pytest.mark.parametrize(

@@ -115,7 +115,7 @@ class TestTwice:
         )
         assert (repository / "requirements-gate.txt").read_text() == "mine\n"
         told = capsys.readouterr().out
-        assert "left requirements-gate.txt, which is not what this embedgate would write\n" in told
+        assert "left requirements-gate.txt, which differs from what this embedgate writes\n" in told
         assert "left gate_baselines as it is in pytest.ini: quality/approved\n" in told
         assert "quality/approved/tolerances.toml" in written(repository)
         assert "/quality/approved/tolerances.toml @acme/search\n" in (repository / ".github/CODEOWNERS").read_text()
@@ -258,6 +258,18 @@ class TestRefused:
         assert "leads out of" in capsys.readouterr().err
         assert list((tmp_path / "elsewhere").iterdir()) == []
 
+    def test_what_cannot_be_read_is_told(self, repository, capsys, monkeypatch):
+        (repository / "CODEOWNERS").write_text("")
+
+        def read(path: Path) -> bytes:
+            raise PermissionError(13, "Permission denied", str(path))
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "read_bytes", read)
+            assert init(*BUNDLED) == 2
+        assert "CODEOWNERS cannot be read: Permission denied; give read permission" in capsys.readouterr().err
+        assert files(repository) == {"CODEOWNERS": b""}
+
     def test_a_folder_below_the_top_is_refused(self, repository, capsys, monkeypatch):
         (repository / "below").mkdir()
         monkeypatch.chdir(repository / "below")
@@ -290,6 +302,15 @@ class TestRefused:
         told = "requirements-gate.txt cannot be written: No space left on device; nothing was changed"
         assert told in capsys.readouterr().err
         assert files(repository) == before
+
+
+def test_a_link_within_the_repository_stays_one(repository):
+    (repository / "config").mkdir()
+    (repository / "config/pytest.ini").write_text("[pytest]\n")
+    (repository / "pytest.ini").symlink_to("config/pytest.ini")
+    assert init(*BUNDLED) == 0
+    assert (repository / "pytest.ini").is_symlink()
+    assert "gate_model" in (repository / "config/pytest.ini").read_text()
 
 
 def test_pytest_reads_what_was_written(pytester):

@@ -72,7 +72,8 @@ def make(folder: Path, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.content is not None:
                 made.append(change.path)
-                write_whole(folder / change.path, change.content)
+                # A link is left one.
+                write_whole((folder / change.path).resolve(), change.content)
     except OSError as error:
         for path in made:
             _restore(folder / path, before[path])
@@ -104,4 +105,4 @@ def _restore(path: Path, content: bytes | None) -> None:
         if content is None:
             path.unlink(missing_ok=True)
         elif path.read_bytes() != content:
-            write_whole(path, content)
+            write_whole(path.resolve(), content)

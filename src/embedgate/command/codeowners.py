@@ -27,8 +27,8 @@ def place(folder: Path, host: str) -> str:
     return next((each for each in PLACES[host] if (folder / each).is_file()), NEW[host])
 
 
-def with_lines(text: str, paths: Iterable[str], owners: Sequence[str]) -> str:
-    """What a file of owners holds once those that it does not name are added; itself where there is none.
+def missing_lines(text: str, paths: Iterable[str], owners: Sequence[str]) -> list[str]:
+    """What is to be added to a file of owners for those that it does not name; nothing where it names all.
 
     Args:
         text: What it holds.
@@ -38,11 +38,9 @@ def with_lines(text: str, paths: Iterable[str], owners: Sequence[str]) -> str:
     patterns = ["/" + path.replace(" ", "\\ ") for path in paths]
     missing = [each for each in patterns if not re.search(rf"^[#\s]*{re.escape(each)}\s", text, re.MULTILINE)]
     if not missing:
-        return text
+        return []
     mark, who = ("", " ".join(owners)) if owners else ("# ", NOBODY)
-    lines = [HEAD, *([] if owners else [UNOWNED]), *(f"{mark}{each} {who}" for each in missing)]
-    before = text.rstrip("\n")
-    return before + "\n\n" * bool(before) + "\n".join((*lines, ""))
+    return [HEAD, *([] if owners else [UNOWNED]), *(f"{mark}{each} {who}" for each in missing)]
 
 
 def refuse_malformed(owners: Iterable[str]) -> None:

@@ -8,7 +8,7 @@ import json
 import re
 import shlex
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,14 +40,12 @@ class IniFile:
     Attributes:
         path: The file; it need not be there.
         table: The keys that lead to the table of its options.
-        text: What the file holds, its lines ended by a line feed.
-        end: How its lines end.
+        text: What the file holds.
     """
 
     path: Path
     table: tuple[str, ...]
     text: str = ""
-    end: str = "\n"
 
     @classmethod
     def of(cls, folder: Path) -> IniFile:
@@ -75,8 +73,8 @@ class IniFile:
             text = path.read_bytes().decode()
         except (OSError, ValueError) as error:
             raise GateError(f"{path.name} cannot be read: {error}", "mend it: pytest reads it, too") from error
-        found = cls(path, table, text.replace("\r\n", "\n"), "\r\n" if "\r\n" in text else "\n")
-        found._document(found.text)
+        found = cls(path, table, text)
+        found._document(text)
         return found
 
     @property
@@ -99,19 +97,18 @@ class IniFile:
             GateError: If the table is there, but not below a line that is its head.
         """
         lines = [f"{name} = {self._written(value)}" for name, value in values.items()]
-        head = f"[{'.'.join(self.table)}]"
+        head, end = f"[{'.'.join(self.table)}]", end_of_lines(self.text)
         if self.has_table:
             keys = r"[ \t]*\.[ \t]*".join(map(re.escape, self.table))
-            pattern = rf"^[ \t]*\[[ \t]*{keys}[ \t]*\].*$"
-            added = "".join(f"\n{line}" for line in lines)
-            text = re.sub(pattern, lambda found: found[0] + added, self.text, count=1, flags=re.MULTILINE)
+            pattern = rf"^[ \t]*\[[ \t]*{keys}[ \t]*\][^\r\n]*(\r?\n|\Z)"
+            added = "".join(line + end for line in lines)
+            text = re.sub(pattern, lambda f: f[0] + (not f[1]) * end + added, self.text, count=1, flags=re.MULTILINE)
         else:
-            before = self.text.rstrip("\n")
-            text = before + "\n\n" * bool(before) + "\n".join((head, *lines, ""))
+            text = with_more(self.text, (head, *lines))
         if self._unlike(text, values):
             cause = f"{self.path.name} has its options elsewhere than below a line {head}"
             raise GateError(cause, f"add to them yourself: {'; '.join(lines)}")
-        return text.replace("\n", self.end).encode()
+        return text.encode()
 
     def _unlike(self, text: str, values: Mapping[str, Value]) -> bool:
         """Whether a text says anything else than what is there, and the values."""
@@ -158,6 +155,18 @@ class IniFile:
             raise GateError(
                 f"{self.path.name} is no {kind}: {' '.join(str(error).split())}", "mend it first"
             ) from error
+
+
+def end_of_lines(text: str) -> str:
+    """How the lines of a text end."""
+    return "\r\n" if "\r\n" in text else "\n"
+
+
+def with_more(text: str, lines: Iterable[str]) -> str:
+    """A text with lines at its end, apart from what is before them."""
+    end = end_of_lines(text)
+    between = (not text.endswith("\n")) * end + end if text else ""
+    return text + between + "".join(line + end for line in lines)
 
 
 def _sections(text: str) -> dict[str, Any]:

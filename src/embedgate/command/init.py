@@ -13,7 +13,7 @@ from typing import Any
 
 from embedgate.command import codeowners
 from embedgate.command.changes import Change, make, refuse_unwritable
-from embedgate.command.ini import IniFile, Value
+from embedgate.command.ini import IniFile, Value, with_more
 from embedgate.core.errors import GateError, ModelError, counted
 from embedgate.core.hub import Repository
 from embedgate.core.machine import git_origin
@@ -88,7 +88,10 @@ def run(options: argparse.Namespace) -> int:
     folder = Path.cwd()
     _refuse_below_top(folder)
     codeowners.refuse_malformed(options.owner)
-    changes = [*_plan(folder, options)]
+    try:
+        changes = [*_plan(folder, options)]
+    except OSError as error:
+        raise GateError(f"{error.filename} cannot be read: {error.strerror}", "give read permission") from error
     refuse_unwritable(folder, changes)
     if not options.dry_run:
         make(folder, changes)
@@ -190,7 +193,7 @@ def _file(folder: Path, path: str, text: str) -> Change:
     if not (folder / path).exists():
         return Change(path, text.encode(), "write")
     is_same = (folder / path).is_file() and (folder / path).read_bytes().replace(b"\r\n", b"\n") == text.encode()
-    return Change(path, None, "leave", "" if is_same else ", which is not what this embedgate would write")
+    return Change(path, None, "leave", "" if is_same else ", which differs from what this embedgate writes")
 
 
 def _header(name: str) -> str:
@@ -233,12 +236,10 @@ def _owners(folder: Path, host: str, baselines: str, files: Iterable[str], owner
     except ValueError as error:
         raise GateError(f"{path} cannot be read: {error}", "write it in UTF-8") from error
     owned = [f"{baselines}/", *(f"{baselines}/{name}" for name in (TOLERANCES, EXPECTED)), *files]
-    end = "\r\n" if "\r\n" in text else "\n"
-    added = codeowners.with_lines(text.replace("\r\n", "\n"), owned, owners).replace("\n", end).encode()
-    if added == content:
-        yield Change(path, None, "leave")
+    if lines := codeowners.missing_lines(text, owned, owners):
+        yield Change(path, with_more(text, lines).encode(), "add lines to" if content else "write")
     else:
-        yield Change(path, added, "add lines to" if content else "write")
+        yield Change(path, None, "leave")
 
 
 def _refuse_below_top(folder: Path) -> None:
@@ -253,7 +254,7 @@ def _next_steps(folder: Path, changes: Sequence[Change], is_dry_run: bool) -> It
     if is_dry_run:
         yield "nothing was written: --dry-run"
         return
-    yaml = (folder / GITLAB).read_text("utf-8") if (folder / GITLAB).is_file() else ""
+    yaml = (folder / GITLAB).read_text("utf-8", "replace") if (folder / GITLAB).is_file() else ""
     for change in changes:
         if change.path.startswith(".gitlab/gate") and change.path.endswith(".yml") and change.path not in yaml:
             yield f"next: include it in {GITLAB}: local: {change.path}"
