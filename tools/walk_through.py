@@ -92,7 +92,7 @@ class Walk:
             check=False,
         )
         self.steps.append((what, time.perf_counter() - started))
-        print(f"{self.steps[-1][1]:6.0f} s  {what}: {command}", flush=True)
+        print(f"{self.steps[-1][1]:6.0f} s  {what}: {command.splitlines()[0]}", flush=True)
         if done.returncode != status or says not in done.stdout:
             sys.exit(f"{done.stdout[-6000:]}\nexit status {done.returncode}, expected {status} and {says!r}")
         return done.stdout

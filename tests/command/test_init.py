@@ -315,6 +315,7 @@ def test_a_link_within_the_repository_stays_one(repository):
 
 def test_pytest_reads_what_was_written(pytester):
     """A path with a blank, and more than one of what can be given several times."""
+    (pytester.path / ".git").mkdir()
     (pytester.path / "a folder").mkdir()
     (pytester.path / "a folder/mine.csv").write_text("sentence1,sentence2,score\n")
     init(*BUNDLED, "--data", "a folder/mine.csv", "--data", "pairs", "--candidate", "a folder/x.onnx::promise=int8")

@@ -17,6 +17,7 @@ from embedgate.core.machine import (
     detect,
     git_commit,
     git_identity,
+    git_origin,
     library_versions,
     machine_id,
     parse_cpuinfo,
@@ -159,7 +160,9 @@ def test_git_tells_who_and_which_commit(tmp_path: Path, monkeypatch: pytest.Monk
         return subprocess.run(["git", *arguments], cwd=tmp_path, check=True, capture_output=True, text=True).stdout
 
     git("init", "-q")
-    assert git_commit(tmp_path) == ""
+    assert git_commit(tmp_path) == git_origin(tmp_path) == ""
+    git("remote", "add", "origin", "git@example.org:acme/search.git")
+    assert git_origin(tmp_path) == "git@example.org:acme/search.git"
     git("config", "user.name", "Ada")
     git("config", "user.email", "ada@example.org")
     assert git_identity(tmp_path) == "Ada <ada@example.org>"
@@ -175,7 +178,7 @@ def test_git_tells_who_and_which_commit(tmp_path: Path, monkeypatch: pytest.Monk
 def test_without_git_nobody_and_no_commit_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     assert git_identity() == ""
-    assert git_commit() == ""
+    assert git_commit() == git_origin() == ""
 
 
 def test_memory_is_what_a_container_may_use(tmp_path, monkeypatch):
