@@ -338,6 +338,7 @@ class Case:
             items=items,
             smallest_detectable_loss=found.smallest_detectable_loss,
             items_needed=found.items_needed,
+            largest_family=found.largest_family,
             diagnosis=diagnose() if red and diagnose is not None else None,
             worst=tuple(worst()) if red else (),
             details=details if red else (),

@@ -75,6 +75,8 @@ class Judgement:
         items: Number of items there are; None where no part of them might decide.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
         items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
+        largest_family: The most checks that its family can have for it to be red, see `embedgate.core.family`; None
+            where it is not red, or no family has a part in it.
         diagnosis: The layer of the cause, for a failure; why nothing could be judged, for what is `unjudged`.
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
@@ -97,6 +99,7 @@ class Judgement:
     items: int | None = None
     smallest_detectable_loss: float | None = None
     items_needed: int | None = None
+    largest_family: int | None = None
     diagnosis: Diagnosis | None = None
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = ()
