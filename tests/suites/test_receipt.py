@@ -344,7 +344,7 @@ link = "https://example.com/1"
         ("approved/tolerances.toml", "tolerances.toml"),
         ("approved/expected_failures.toml", "expected_failures.toml"),
         ("approved/pinned_examples.jsonl", "pinned_examples.jsonl"),
-        ("approved/*/*.json", "approved"),
+        ("approved/*/*.json", "approved/*"),
         ("conftest.py", "conftest.py"),
     ],
 )
@@ -426,7 +426,7 @@ def test_expected_failures_count_as_they_did_there(project, check, outcome):
     report = report_of(project)
     fail(report)
     invocation = receipt.Invocation(project.path, project.path)
-    files = receipt.file_groups(file.parent, report["model"]["name"], receipt.on_gpu(report["profiles"]), invocation)
+    files = receipt.file_groups(file.parent, report["model"]["name"], [report["profiles"][COMBINATION]], invocation)
     report["receipt"].update(files=files, code_sha256=receipt.combined(files))
     report["combinations"][0]["verdict"] = "expected failure"
     write(project, seal(report))

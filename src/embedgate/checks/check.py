@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth, reaches
 from embedgate.core.errors import GateError
-from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
+from embedgate.core.judgement import Diagnosis, Judgement, Place, Verdict, WorstText
 
 if TYPE_CHECKING:
     from embedgate.checks.context import Context
@@ -28,9 +28,6 @@ Family: TypeAlias = Literal["quality", "search", "time"]
 # comes before what takes minutes. An encoder is open in the first alone; what encodes later has it built again.
 Phase: TypeAlias = Literal["quality", "budgets", "searches"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-
-# Check, dataset and metric, as a judgement has them.
-Place: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True)

@@ -22,19 +22,21 @@ from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, reaches
 from embedgate.core.errors import GateError, counted
-from embedgate.core.judgement import Diagnosis, Judgement, printable
+from embedgate.core.judgement import Diagnosis, Judgement, place_name, printable
 from embedgate.core.machine import library_versions, profile
 from embedgate.core.model import AGAINST
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings
 from embedgate.encoders.sources import described
 from embedgate.report import receipt
+from embedgate.report.facts import names_in
 from embedgate.report.summary import SCHEMA
 from embedgate.runtime.plan import Plan
 
 DEMANDED = "cuda"
 # Named of what is missing.
 FEW = 4
+OTHER_FILES = "it was judged by other code or decisions than this checkout's"
 _ORDER = ("pass", "inconclusive", "fail")
 _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
@@ -121,11 +123,9 @@ class Receipts:
                 f"it is of another model: {was['name']} ({was['fingerprint'][:12]}), "
                 f"not {model.name} ({model.fingerprint[:12]})"
             )
-        profiles = receipt.on_gpu(report["profiles"])
-        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._context.invocation)
-        if section["code_sha256"] != receipt.combined(here):
-            differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
-            yield f"it was judged by other code or decisions than this checkout's: {', '.join(differ) or 'code_sha256'}"
+        yield from self._other_files(section["files"], self._decisions)
+        if section["code_sha256"] != receipt.combined(section["files"]):
+            yield f"{OTHER_FILES}: code_sha256"
         yield from self._other_data(report["datasets"])
         if beyond := list(_out_of_range(report["libraries"])):
             yield f"it was measured with versions that embedgate does not take: {', '.join(beyond)}"
@@ -144,6 +144,22 @@ class Receipts:
             yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
         if report["trouble"]:
             yield f"its session reported an error: {report['trouble'][0]}"
+
+    @cached_property
+    def _decisions(self) -> Mapping[str, str]:
+        """SHA-256 of what judges here, by group, but for what was approved."""
+        settings = self._plan.settings
+        return receipt.file_groups(settings.baselines_folder, self._plan.model.name, (), self._context.invocation)
+
+    def _other_files(self, there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+        if differ := sorted(name for name, digest in here.items() if there.get(name) != digest):
+            yield f"{OTHER_FILES}: {', '.join(differ)}"
+
+    def _other_approved(self, combination: Combination, report: Mapping[str, Any]) -> Iterator[str]:
+        """Tells that what was approved for the machine of a combination is something else here."""
+        folder, files = self._plan.settings.baselines_folder, report[receipt.SECTION]["files"]
+        profiles = names_in(report["profiles"].get(combination.id))
+        yield from self._other_files(files, receipt.approved_groups(folder, self._plan.model.name, profiles))
 
     def _other_data(self, datasets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         there = {dataset["name"]: dataset["sha256"] for dataset in datasets}
@@ -190,7 +206,8 @@ class Receipts:
         if row["verdict"] == "error":
             return self._failed(case, file, [f"error there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
-        findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
+        findings = [*self._other_approved(combination, report)]
+        findings += [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
         failed = [j for j in judgements if j.verdict == "fail"]
         expected = [j for j in failed if self._expects(j, report["profiles"][combination.id])]
         findings += [f"failed there: {_line(j.message)}" for j in failed if j not in expected]
@@ -218,11 +235,10 @@ class Receipts:
         self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
     ) -> Iterator[str]:
         """Tells what should have been judged of a combination and was not."""
-        judged = {(j.check, j.dataset, j.metric) for j in judgements}
+        judged = {j.place for j in judgements}
         wanted = self._context.checks.places(self._plan, combination, of_receipts=True)
         if missing := sorted(wanted - judged):
-            names = [" ".join(filter(None, place)) for place in missing]
-            shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+            shown = ", ".join(map(place_name, missing[:FEW])) + (", ..." if len(missing) > FEW else "")
             asked = section["asked"].get(combination.id, {})
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
             chosen.append(f"depth {section['depth']}")

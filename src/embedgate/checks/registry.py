@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from embedgate.checks.check import Case, Check, Place
+from embedgate.checks.check import Case, Check
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD
 from embedgate.core.errors import GateError
+from embedgate.core.judgement import Place
 from embedgate.report.summary import KnownChecks
 from embedgate.runtime.plan import Plan
 

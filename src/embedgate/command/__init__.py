@@ -14,6 +14,7 @@ from embedgate.core.version import __version__
 # In the order of the help.
 SUBCOMMANDS = {
     "approve": "approve what a report measured, without a second run",
+    "merge": "join the reports of several machines and shards into one, as one session would have judged",
     "stamp": "write what an index's queries are held against: canary texts and their vectors",
 }
 # As argparse ends, and pytest where it was called wrongly.

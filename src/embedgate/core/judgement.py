@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from embedgate.core.plain import to_plain
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+# Check, dataset and metric of a judgement: of one combination, no other has the same.
+Place: TypeAlias = tuple[str, str, str]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
 MARGIN, SIMILARITY = ORDER = ("margin", "similarity")
@@ -111,6 +114,11 @@ class Judgement:
         return self.verdict == "inconclusive" and self.diagnosis is not None
 
     @property
+    def place(self) -> Place:
+        """Check, dataset and metric."""
+        return self.check, self.dataset, self.metric
+
+    @property
     def subject(self) -> str:
         """The subject of the judgement, in a few words, for example `pairs spearman`."""
         return " ".join(word for word in (self.dataset, self.metric) if word) or self.check
@@ -153,6 +161,11 @@ class Judgement:
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
         return "\n".join(lines)
+
+
+def place_name(place: Place) -> str:
+    """A place as reports name it, for example `retention pairs spearman`."""
+    return " ".join(filter(None, place))
 
 
 def megabytes(count: float, spec: str = ".1f") -> str:

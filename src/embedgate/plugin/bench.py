@@ -7,18 +7,20 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embedgate.core.judgement import Judgement
+from embedgate.core.judgement import Judgement, place_name
 from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
+from embedgate.report.facts import coverage
 
 if TYPE_CHECKING:
     from embedgate.approved.expected_failures import Expected
     from embedgate.checks import Case, Check, CheckRegistry, Context
+    from embedgate.checks.check import Family
     from embedgate.report.receipt import Invocation
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
@@ -68,12 +70,11 @@ class Bench:
         from embedgate.checks import Context
         from embedgate.checks.context import needs_of
 
-        families = Counter(case.check.family for case in self.selected if case.check.family)
         return Context(
             self.plan,
             self.checks,
             progress=progress(self.config),
-            families=families,
+            families=self.families,
             cases=self.selected,
             needs=needs_of(self.plan, self.selected),
             invocation=self.invocation,
@@ -104,15 +105,27 @@ class Bench:
         return Course(self.selected, progress(self.config))
 
     @property
-    def coverage(self) -> dict[str, int]:
+    def families(self) -> dict[Family, int]:
+        """How many checks of each family are asked; one that several tests ask counts once."""
+        asked = {(case.combination, case.place): case.check.family for case in self.selected}
+        return dict(Counter(family for family in asked.values() if family))
+
+    @property
+    def coverage(self) -> dict[str, Any]:
         """How many checks were asked, and how many there are of the combinations of which any was.
 
-        Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given.
+        Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given. `of` says the same by
+        combination, and which checks these are, each with its family.
         """
-        asked = {(c.check.name, c.combination, c.subject.id) for c in self.selected if c.check.builds}
-        combinations = {combination for _, combination, _ in asked}
-        whole = [case for case in self.checks.whole(self.plan) if case.combination in combinations]
-        return {"asked": len(asked), "whole": len(whole)}
+        found: dict[str, dict[str, Any]] = {}
+        for case in self.selected:
+            if case.check.builds:
+                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}})
+                of["asked"][place_name(case.place)] = case.check.family or ""
+        for case in self.checks.whole(self.plan):
+            if case.combination.id in found:
+                found[case.combination.id]["whole"] += 1
+        return coverage(found)
 
     @property
     def asked(self) -> dict[str, dict[str, int]]:
@@ -127,11 +140,12 @@ class Bench:
 
     def seal_facts(self) -> None:
         """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran."""
-        from embedgate.report.receipt import on_gpu, section
+        from embedgate.report.receipt import section
 
         facts = self.collector.facts
         if facts:
-            name, profiles = facts["model"]["name"], on_gpu(facts["profiles"])
+            ran = {record.combination for record in self.collector.records if record.run}
+            name, profiles = facts["model"]["name"], sorted({facts["profiles"][id_] for id_ in ran})
             facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
     def expected(self, check: Check, judgement: Judgement) -> Expected | None:
@@ -148,7 +162,8 @@ class Bench:
         builds = {check.kind for check in checks if check.builds}
         judged = [record.judgement for record in self.collector.records if record.judgement]
         places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
-        return expectations_of(plan, checks).complaints(
+        expectations = expectations_of(plan, checks)
+        found = expectations.complaints(
             [judgement for judgement in judged if judgement.check in builds],
             known=[combination.id for combination in plan.registry],
             subjects=places,
@@ -160,6 +175,8 @@ class Bench:
             all_datasets=not self.settings.data,
             profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
         )
+        self.collector.facts["expectations"] = expectations.met
+        return found
 
     @property
     def _command(self) -> list[str]:

@@ -62,6 +62,15 @@ class RunFacts:
         found: dict[str, Any] = to_plain(self)
         return {**found, "footprint": found["footprint"] or {}}
 
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> RunFacts | None:
+        """The inverse of `to_json`; None where nothing ran.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return msgspec.convert({**plain, "footprint": plain["footprint"] or None}, cls) if plain else None
+
 
 @dataclass(frozen=True)
 class Record:
@@ -75,6 +84,7 @@ class Record:
         error: What went wrong; empty where nothing did.
         expected: The entry that expects the failure, as it says itself; empty where none does.
         run: What ran; None where nothing has.
+        place: What was skipped, see `embedgate.core.judgement.place_name`; empty where nothing was.
     """
 
     combination: str = ""
@@ -84,6 +94,7 @@ class Record:
     error: str = ""
     expected: str = ""
     run: RunFacts | None = None
+    place: str = ""
 
     def to_builtins(self) -> dict[str, Any]:
         """As plain values."""

@@ -10,7 +10,7 @@ from typing import Any
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Judgement
+from embedgate.core.judgement import Judgement, Place, place_name
 from embedgate.core.plain import finite
 from embedgate.core.version import __version__
 from embedgate.metrics import METRICS
@@ -57,6 +57,7 @@ class Row:
         expected: Which of them failed as expected.
         run: Evidence and figures; None where it did not run.
         skipped_checks: How many of its checks were skipped, by the reason.
+        skips: Which these are, by the reason.
         errors: What went wrong, each once.
         strict: Whether a check that could not be judged counts.
     """
@@ -67,6 +68,7 @@ class Row:
     expected: list[ExpectedFailure] = field(default_factory=list)
     run: RunFacts | None = None
     skipped_checks: Counter[str] = field(default_factory=Counter)
+    skips: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     strict: bool = False
 
@@ -128,6 +130,7 @@ class Summary:
         trouble: Lines about what went wrong outside any test.
         known: The checks there are.
         strict: Whether inconclusive and unjudged are red.
+        others_failed: How much failed beside the checks: tests of a host project's own, and what they assert besides.
     """
 
     facts: dict[str, Any]
@@ -137,6 +140,7 @@ class Summary:
     trouble: list[str]
     known: KnownChecks
     strict: bool
+    others_failed: int = 0
 
     @property
     def verdict(self) -> str:
@@ -269,15 +273,20 @@ class Summary:
             "combinations": [
                 {
                     "combination": row.combination,
+                    "reference": row.reference,
                     "verdict": row.verdict,
                     "reason": row.reason,
                     "skipped_checks": dict(row.skipped_checks),
+                    "skips": row.skips,
+                    "errors": row.errors,
                     "run": row.run.to_json() if row.run else {},
                     "judgements": [j.to_json() for j in row.judgements],
                 }
                 for row in self.rows
             ],
             "upgrade": [j.to_json() for j in self.upgrade.judgements],
+            "upgrade_skips": self.upgrade.skips,
+            "upgrade_errors": self.upgrade.errors,
             "expected_failures": [failure.to_json() for failure in self.expected],
             "smallest_detectable_loss": [
                 {"dataset": dataset, "metric": metric, "loss": loss}
@@ -285,6 +294,7 @@ class Summary:
             ],
             "baseline_changes": self.changes,
             "trouble": self.trouble,
+            "others_failed": self.others_failed,
         }
         found: dict[str, Any] = finite(report)
         return found
@@ -299,6 +309,7 @@ def record_of(
     error: str,
     expected: str,
     run: Measured | None,
+    place: Place = ("", "", ""),
 ) -> dict[str, Any]:
     """Returns what one test found, as the plain values of a `Record`."""
     return Record(
@@ -309,6 +320,7 @@ def record_of(
         error,
         expected,
         run_facts(run) if run else None,
+        place_name(place) if skipped else "",
     ).to_builtins()
 
 
@@ -333,15 +345,23 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
             row.expected.append(record.expected_failure)
         if record.skipped:
             row.skipped_checks[record.skipped] += 1
+            row.skips.setdefault(record.skipped, []).append(record.place)
+        if record.error and record.error not in row.errors:
+            row.errors.append(record.error)
         if record.error and not record.combination:
             trouble.append(record.error)
-        elif record.error and record.error not in row.errors:
-            row.errors.append(record.error)
     for row in rows.values():
         row.judgements = known.ordered(row.judgements)
     upgrade = rows.pop("")
     return Summary(
-        collector.facts, list(rows.values()), upgrade, collector.changes, list(dict.fromkeys(trouble)), known, strict
+        collector.facts,
+        list(rows.values()),
+        upgrade,
+        collector.changes,
+        list(dict.fromkeys(trouble)),
+        known,
+        strict,
+        collector.failed_besides,
     )
 
 
