@@ -9,11 +9,11 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
 from typing import Any
 
 import pytest
 from helpers.paths import ROOT
+from helpers.worded import pairs_of_words
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Judgement
@@ -88,19 +88,6 @@ if "PRETEND_GPU" in os.environ:
     encoders.unavailable = lambda *_: None
     FreshProcesses.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
 '''
-WORDS = "sea dog sun ice oak fig bus jar pen owl elm fox gem hut ink kit log map net oar".split()
-
-
-def rows() -> list[dict[str, Any]]:
-    """Pairs of texts, graded by the number of words they share."""
-    random = Random(0)
-    drawn = [(random.sample(WORDS, 8), random.sample(WORDS, 8), i % 9) for i in range(200)]
-    return [
-        {"sentence1": " ".join(a), "sentence2": " ".join([*a[:shared], *b[shared:]]), "score": shared}
-        for a, b, shared in drawn
-    ]
-
-
 GIVEN = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites", "--gate-data", "mine.jsonl")
 GIVEN += ("--gate-combination", COMBINATION, "--gate-baselines", "approved")
 ON_GPU = (*GIVEN, "-m", "gpu", "--benchmark-disable", "-q")
@@ -119,7 +106,7 @@ def measured(tmp_path_factory, cache, model, warm_python) -> Path:
     folder = tmp_path_factory.mktemp("host")
     folder.joinpath("conftest.py").write_text(CONFTEST)
     folder.joinpath("tox.ini").write_text(f"[pytest]\ngate_model = {model.path}\n")
-    folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs_of_words(200)))
     folder.joinpath("approved").mkdir()
     tolerances = receipt.own_or_bundled(folder, "tolerances.toml").read_text("utf-8")
     # These made-up embeddings count words: codes of them say little, which is no matter of receipts.
