@@ -192,7 +192,7 @@ def test_shards_judge_as_one_process_does(merge, report):
     assert 6 <= most < 18
     assert f"red in a family of up to {most} checks, and all reports together ask 18: more items may settle it" in told
     assert "1 verdict of single reports not red among the checks of all: 18 quality" in told
-    assert told.count("a report of ") == 3
+    assert told.count("joined: ") == 3
 
 
 def test_the_order_of_reports_makes_no_difference(merge, tmp_path):

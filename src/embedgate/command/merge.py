@@ -13,7 +13,7 @@ from embedgate.core.errors import GateError
 from embedgate.report import terminal
 from embedgate.report.collector import NOT_JUDGED, Collector
 from embedgate.report.files import write
-from embedgate.report.joined import in_order, join, unlike
+from embedgate.report.merged import in_order, join, unlike
 from embedgate.report.receipt import read
 from embedgate.report.summary import SCHEMA, Summary, summarise
 

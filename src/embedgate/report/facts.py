@@ -8,6 +8,8 @@ from typing import Any
 
 from embedgate.core.errors import counted
 
+# The section of a report that says which ones it was joined from.
+MERGED = "merged"
 _BOTH = " + "
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -44,9 +46,9 @@ def lines(facts: dict[str, Any]) -> list[str]:
 
 def _merged_lines(facts: dict[str, Any]) -> list[str]:
     """Which reports these were, and what several of them have judged."""
-    if not (merged := facts.get("merged")):
+    if not (merged := facts.get(MERGED)):
         return []
-    reports = [f"a report of {each['where']}, {counted(each['asked'], 'check')}" for each in merged["reports"]]
+    reports = [f"joined: {each['where']}, {counted(each['asked'], 'check')}" for each in merged["reports"]]
     return [*reports, *merged["notes"]]
 
 
