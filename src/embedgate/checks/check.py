@@ -219,16 +219,16 @@ class Case:
         """Its name in the id of a test, for example `torch-bf16-cpu-pairs-spearman`."""
         return "-".join(filter(None, (self.combination.id, self.subject.id)))
 
-    def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
-        """Whether a session of a depth asks it: of the plan's own where none is given."""
+    def is_within(self, plan: Plan) -> bool:
+        """Whether the session asks it."""
         emulated = self.check.builds and self.combination in plan.by_night
-        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self._least_depth(plan))
+        return reaches(plan.settings.depth, NIGHTLY if emulated else self.least_depth(plan))
 
     def waits_for_its_type(self, plan: Plan) -> bool:
         """Whether a session would ask it, did the CPU not emulate its combination."""
-        return reaches(plan.settings.depth, self._least_depth(plan)) and not self.is_within(plan)
+        return reaches(plan.settings.depth, self.least_depth(plan)) and not self.is_within(plan)
 
-    def _least_depth(self, plan: Plan) -> Depth:
+    def least_depth(self, plan: Plan) -> Depth:
         """The least depth that asks it, whatever the CPU."""
         least = self.check.depth
         return least(plan, self.combination, self.subject) if callable(least) else least

@@ -1,4 +1,4 @@
-"""Receipts: a session's report as evidence, for a machine without a GPU, of what was judged on one.
+"""Receipts: a session's report as evidence, for another machine, of what was judged on a GPU or on another CPU.
 
 A receipt is a `report.json`. Its section `receipt` says by which code and human decisions was judged, and how much of
 what there is to judge. Its checksum finds hand edits and truncated copies. It is no signature: whoever can write the
