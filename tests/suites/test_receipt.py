@@ -32,6 +32,7 @@ from embedgate.runtime.plan import Plan
 from embedgate.vectors.engines.base import EngineRegistry
 
 COMBINATION = "acme-fp16-cuda"
+ON_CPU = COMBINATION.replace("cuda", "cpu")
 # All that the usual depth judges of it, and all there is.
 CHECKS = 46
 WHOLE = 84
@@ -469,10 +470,15 @@ def test_two_processes_verify(project, warm):
 
 @pytest.mark.slow("a receipt of a session that left checks out is red")
 def test_a_receipt_of_few_checks_is_red(project, warm_python):
-    done = on_gpu(warm_python, project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
+    options = ["-k", "test_is_what_its_id_says", "--gate-combination", ON_CPU, "--gate-report", "few"]
+    done = on_gpu(warm_python, project.path, *options)
     assert done.returncode == 0, done.stdout
     report = json.loads(project.path.joinpath("few/report.json").read_text())
-    assert report["receipt"]["asked"] == {COMBINATION: {"collected": WHOLE, "deselected": WHOLE - 1}}
+    assert report["receipt"]["asked"][COMBINATION] == {"collected": WHOLE, "deselected": WHOLE - 1}
+    profiles = report["profiles"]
+    assert profiles[ON_CPU] != profiles[COMBINATION]
+    approved = [name for name in report["receipt"]["files"] if name.startswith("approved/")]
+    assert approved == [f"approved/{profiles[COMBINATION]}"], "of what ran alone"
     report["machine"]["gpu"] = "NVIDIA H200"
     write(project, seal(report))
     result = verify(project)
@@ -551,7 +557,6 @@ def test_a_row_that_cannot_run_here_has_the_verdict_of_its_receipt(skipped_first
     assert (row.verdict, row.reason) == ("fail", "")
 
 
-ON_CPU = COMBINATION.replace("cuda", "cpu")
 PROFILE = "cpu-x86_64-acme"
 
 
