@@ -219,10 +219,10 @@ class Case:
         """Its name in the id of a test, for example `torch-bf16-cpu-pairs-spearman`."""
         return "-".join(filter(None, (self.combination.id, self.subject.id)))
 
-    def is_within(self, plan: Plan) -> bool:
-        """Whether the session asks it."""
+    def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
+        """Whether a session of a depth asks it: of the plan's own where none is given."""
         emulated = self.check.builds and self.combination in plan.by_night
-        return reaches(plan.settings.depth, NIGHTLY if emulated else self.least_depth(plan))
+        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self.least_depth(plan))
 
     def waits_for_its_type(self, plan: Plan) -> bool:
         """Whether a session would ask it, did the CPU not emulate its combination."""
