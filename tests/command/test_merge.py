@@ -214,6 +214,8 @@ def test_what_is_merged_can_be_merged(merge, report, tmp_path):
     merge(AMP, BF16)
     first = tmp_path / "first.json"
     first.write_bytes(tmp_path.joinpath("out/report.json").read_bytes())
+    merge(first)
+    assert tmp_path.joinpath("out/report.json").read_bytes() == first.read_bytes()
     _, found, _ = merge(first, FP16)
     assert verdicts(found) == verdicts(report("one"))
     assert len(found["merged"]["reports"]) == 3
@@ -373,7 +375,7 @@ def candidate(sha256: str) -> Change:
         ([], lambda r: r.update(incumbent="ab" * 32), "other incumbent (abababababab and none)"),
         ([candidate("1")], candidate("0"), "other files or servers (file-int8-cpu)"),
         ([candidate("1")], candidate("1"), None),
-        ([], lambda r: r.pop("alpha"), "a report lacks what this embedgate writes: KeyError: 'alpha'"),
+        ([], lambda r: r.pop("alpha"), "0.json lacks what this embedgate writes: KeyError: 'alpha'"),
         ([], lambda r: r.update(schema=2), "has the schema 2, and this embedgate reads 1"),
         ([], lambda r: r.update(libraries={"torch": "1"}, threads=64), None),
     ],
@@ -387,6 +389,26 @@ def test_what_cannot_be_joined_is_refused_in_a_line(merge, made, own, change, to
     assert code == MISUSE
     assert told in printed
     assert len(printed.splitlines()) == 1
+
+
+def test_what_two_of_three_have_is_compared_as_well(merge, made):
+    """A GPU's report comes first, and knows nothing of what is approved for CPUs."""
+
+    def without_approved(report: Report) -> None:
+        files = report["receipt"]["files"]
+        report["receipt"]["files"] = {name: each for name, each in files.items() if not name.startswith("approved/")}
+        report["approvable"] = []
+
+    def otherwise(report: Report) -> None:
+        report["receipt"]["files"]["approved/cpu-other"] = "0"
+
+    def likewise(report: Report) -> None:
+        report["receipt"]["files"]["approved/cpu-other"] = "1"
+
+    code, _, told = merge(made(AMP, without_approved), made(BF16, otherwise), made(FP16, likewise))
+    assert code == MISUSE
+    assert "1.json and " in told
+    assert "other code or decisions (approved/cpu-other)" in told
 
 
 def test_a_report_that_was_edited_is_refused(merge, made):

@@ -5,17 +5,18 @@ from __future__ import annotations
 import argparse
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
+from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 from embedgate.core.errors import GateError
 from embedgate.report import terminal
 from embedgate.report.collector import NOT_JUDGED, Collector
 from embedgate.report.files import write
-from embedgate.report.merged import in_order, join, unlike
+from embedgate.report.merged import in_order, join
+from embedgate.report.merged.unlike import Report, differences
 from embedgate.report.receipt import read
-from embedgate.report.summary import SCHEMA, Summary, summarise
+from embedgate.report.summary import SCHEMA, KnownChecks, Summary, summarise
 
 # As pytest ends where a test fails.
 RED = 1
@@ -35,14 +36,12 @@ def run(options: argparse.Namespace) -> int:
     """
     from embedgate.checks import CheckRegistry
 
-    read_ = {path: read(path, SCHEMA, "report to merge") for path in options.reports}
+    reports = {path: read(path, SCHEMA, "report to merge") for path in options.reports}
     known = CheckRegistry().known
-    try:
-        _refuse_unlike(read_)
-        collector = join(in_order(read_.values()), known)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        cause = f"a report lacks what this embedgate writes: {type(error).__name__}: {error}"
-        raise GateError(cause, "merge reports of this version") from error
+    for path, report in reports.items():
+        _refuse_malformed(path, report, known)
+    _refuse_unlike(reports)
+    collector = join(in_order(reports.values()), known)
     summary = summarise(collector, known)
     print(terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty()), end="")
     for file in write(summary, options.out):
@@ -50,16 +49,29 @@ def run(options: argparse.Namespace) -> int:
     return _status(summary, collector)
 
 
-def _refuse_unlike(reports: Mapping[Path, Mapping[str, Any]]) -> None:
+def _refuse_malformed(path: Path, report: Report, known: KnownChecks) -> None:
+    """Refuses a report from which nothing can be read back.
+
+    Raises:
+        GateError: If it is one.
+    """
+    try:
+        join(in_order([report]), known)
+        differences(report, report)
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        cause = f"{path} lacks what this embedgate writes: {type(error).__name__}: {error}"
+        raise GateError(cause, "merge reports of this version") from error
+
+
+def _refuse_unlike(reports: Mapping[Path, Report]) -> None:
     """Refuses reports that are not of the same model, data, code and decisions.
 
     Raises:
-        GateError: If any differs from the first.
+        GateError: If any two differ: what is approved for a hardware profile, not all of them have.
     """
-    paths: Sequence[Path] = list(reports)
-    for path in paths[1:]:
-        if found := unlike(in_order([reports[paths[0]], reports[path]])):
-            cause = f"{paths[0]} and {path} cannot be joined, since they have other {'; other '.join(found)}"
+    for (path, report), (other_path, other) in combinations(reports.items(), 2):
+        if found := differences(report, other):
+            cause = f"{path} and {other_path} cannot be joined, since they have other {'; other '.join(found)}"
             raise GateError(cause, "join reports of one checkout, with the same model, data and options")
 
 

@@ -145,7 +145,9 @@ class Bench:
         facts = self.collector.facts
         if facts:
             ran = {record.combination for record in self.collector.records if record.run}
-            name, profiles = facts["model"]["name"], sorted({facts["profiles"][id_] for id_ in ran})
+            # A process of pytest-xdist that crashed has told nothing of what it ran.
+            profiles = sorted({name for id_, name in facts["profiles"].items() if id_ in ran})
+            name = facts["model"]["name"]
             facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
     def expected(self, check: Check, judgement: Judgement) -> Expected | None:

@@ -12,7 +12,7 @@ from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED
 from embedgate.report.merged.facts import joined_facts, made_of, met
 from embedgate.report.merged.part import Asked, Finding, Part
-from embedgate.report.merged.unlike import Report, differences
+from embedgate.report.merged.unlike import Report
 from embedgate.report.records import Record
 from embedgate.report.summary import KnownChecks
 
@@ -25,11 +25,6 @@ def in_order(reports: Iterable[Report]) -> list[Part]:
     """Reports from the first that was made on, each once."""
     parts = {part.key: part for part in map(Part, reports)}
     return [parts[key] for key in sorted(parts)]
-
-
-def unlike(parts: Sequence[Part]) -> list[str]:
-    """Why reports cannot be joined: what differs between the first of them and another."""
-    return list(dict.fromkeys(told for part in parts[1:] for told in differences(parts[0].report, part.report)))
 
 
 def join(parts: Sequence[Part], known: KnownChecks) -> Collector:

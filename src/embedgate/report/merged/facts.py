@@ -17,11 +17,11 @@ from embedgate.report.summary import KnownChecks, summarise
 
 def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, int]) -> dict[str, Any]:
     """What the sessions ran on together."""
-    own = summarise(Collector(), known).to_json().keys() | {MERGED}
+    own = summarise(Collector(), known).to_json().keys()
     each = [{name: value for name, value in part.report.items() if name not in own} for part in parts]
     if len(parts) == 1:
         return each[0]
-    special = {SECTION, APPROVABLE}
+    special = {SECTION, APPROVABLE, MERGED}
     found = reduce(facts_together, ({k: v for k, v in facts.items() if k not in special} for facts in each))
     of, proposals = _asked(parts), _proposals(parts)
     measured = {_named(entry) for proposal in proposals for entry in proposal["entries"]}

@@ -81,8 +81,8 @@ class Part:
     @property
     def ran(self) -> dict[str, str]:
         """The hardware profiles of the combinations that ran."""
-        ids = (row["combination"] for row in self.report["combinations"] if row["run"])
-        return {id_: self.report["profiles"][id_] for id_ in ids}
+        ids = {row["combination"] for row in self.report["combinations"] if row["run"]}
+        return {id_: name for id_, name in self.report["profiles"].items() if id_ in ids}
 
     def rows(self) -> Iterator[Record]:
         """A record per combination, of what ran."""
