@@ -290,15 +290,26 @@ def test_a_check_that_one_report_skipped_and_another_judged_is_judged(merge, mad
     assert (row["skips"], row["skipped_checks"]) == ({"no faiss": ["engine a"]}, {"no faiss": 1})
 
 
-def test_an_expected_failure_is_one_in_the_whole(merge, made):
-    def expects(report: Report) -> None:
-        found = {"combination": FP16, "check": "agreement", "dataset": "texts:mine", "metric": "cosine_mean"}
+def expects(combination: str) -> Change:
+    """A report in which the loss of a combination was expected."""
+
+    def change(report: Report) -> None:
+        found = {"combination": combination, "check": "agreement", "dataset": "texts:mine", "metric": "cosine_mean"}
         entry = {"kind": "known-defect", "reason": "known", "link": "https://example.com/1"}
         report["expected_failures"] = [{**found, "message": "", **entry}]
 
-    _, found, _ = merge(AMP, made(FP16, expects))
+    return change
+
+
+def test_an_expected_failure_is_one_in_the_whole(merge, made):
+    _, found, _ = merge(AMP, made(FP16, expects(FP16)))
     (entry,) = found["expected_failures"]
     assert (entry["combination"], entry["kind"], entry["link"]) == (FP16, "known-defect", "https://example.com/1")
+
+
+def test_what_is_inconclusive_in_the_whole_is_no_expected_failure(merge, made):
+    _, found, _ = merge(made(BF16, expects(BF16)), made(AMP, asks_more(100)))
+    assert (found["expected_failures"], verdicts(found)[BORDER]) == ([], "inconclusive")
 
 
 SUBJECT = "entry 1 (torch-*, *, agreement cosine_*)"
