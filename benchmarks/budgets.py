@@ -102,7 +102,7 @@ def serve(workload: str) -> None:
         slowed.share = asked["slowdown"]
         blocks = Blocks(turns.reference, turns.candidate)
         started = time.perf_counter()
-        compare(blocks, Aim(asked["limit"], Levels.of(ALPHA, FAMILY)))
+        compare(blocks, Aim(asked["limit"], Levels(ALPHA, FAMILY)))
         print(json.dumps({"rows": blocks.rows, "seconds": time.perf_counter() - started}, allow_nan=False), flush=True)
 
 
@@ -149,7 +149,7 @@ def approve(workload: str) -> float:
 
 def session_of_gate(workload: str, limit: float, random: Random) -> Iterator[dict[str, Any]]:
     """Trials of every slowdown in random order, each judged as `suites/test_budgets.py` does."""
-    aim = Aim(limit, Levels.of(ALPHA, FAMILY))
+    aim = Aim(limit, Levels(ALPHA, FAMILY))
     first, second = Worker(workload), Worker(workload)
     trials = [slowdown for slowdown in SLOWDOWNS for _ in range(TRIALS_PER_SESSION)]
     random.shuffle(trials)

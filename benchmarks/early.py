@@ -52,8 +52,8 @@ def row(draw: Callable[..., Arms], n: int, loss: float, unit_loss: float | None)
         candidate, reference = draw(np.random.default_rng(seed), n, loss)
         for size, level in zip(sizes, levels(ALPHA, sizes), strict=True):
             arms = mean_of(candidate[:size]), mean_of(reference[:size])
-            family = FAMILY * level / ALPHA
-            at = compare(*arms, TOLERANCE, alpha=level, family=family, unit_loss=unit_loss, replicates=DRAWS)
+            of = {"shared": ALPHA, "family": FAMILY}
+            at = compare(*arms, TOLERANCE, alpha=level, **of, unit_loss=unit_loss, replicates=DRAWS)
             if at.verdict == "pass":
                 break
         used.append(size / n)

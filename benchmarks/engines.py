@@ -153,7 +153,7 @@ def measured(engine: str, index: Index, codes: Codes, kind: str, threads: int, c
             row[f"speed{batch}"] = batch / min(searched()[0] for _ in range(TURNS))
             continue
         blocks = Blocks(turn(own, batches, calls, threads), searched)
-        level = Levels(0.05, 0.05)
+        level = Levels(0.05, 1)
         row[f"overhead{batch}"] = compare(blocks, Aim(None, level, BLOCKS), looks=(8, 16), cap_seconds=cap)
         row[f"speed{batch}"] = batch / min(blocks.calls["candidate"])
     return row

@@ -134,7 +134,7 @@ def _slack(load: str) -> str:
 
 def verdict(budget: TimeBudget, arms: Sequence[Any], slower: float) -> str:
     """The gate's verdict of a session's two processes: what the first finds red, the second confirms."""
-    aim, found = Aim(budget.limit, Levels.of(ALPHA, FAMILY)), []
+    aim, found = Aim(budget.limit, Levels(ALPHA, FAMILY)), []
     for arm in arms:
         looks = [look for look in LOOKS if look < len(arm)]
         for look in (*looks, len(arm)):

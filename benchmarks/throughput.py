@@ -41,7 +41,7 @@ def rows(globs: Iterable[str], batch_sizes: Iterable[int]) -> tuple[list[list[st
             for load in loads:
                 print(f"{combination}: {load}", flush=True)
                 blocks = timing.blocks(combination, load)
-                ratio = compare(blocks, Aim(None, Levels.of(ALPHA, 1), BLOCKS))
+                ratio = compare(blocks, Aim(None, Levels(ALPHA, 1), BLOCKS))
                 figures = figures_of(load, blocks, ratio, timing, ())
                 cells.append(f"{1 / ratio.median:.2f} ({1 / ratio.high:.2f} to {1 / ratio.low:.2f})")
                 if load.id == LATENCY:

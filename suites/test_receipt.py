@@ -1,4 +1,4 @@
-"""Was it judged on a GPU? With `--gate-receipt`, a GPU machine's report is held against this checkout."""
+"""Was it judged on a GPU, or on another CPU? With `--gate-receipt`, the report of that is held against what is here."""
 
 import pytest
 
@@ -6,6 +6,6 @@ pytestmark = pytest.mark.cpu
 
 
 @pytest.mark.gate("receipt")
-def test_was_judged_on_a_gpu(uphold):
+def test_was_judged_elsewhere(uphold):
     """Same model, data, code and decisions, everything judged, and judged as it must be."""
     uphold()

@@ -61,10 +61,8 @@ class TestErrorRates:
             candidate, reference = draw(np.random.default_rng(seed))
             for size, level in zip(sizes, levels(ALPHA, sizes), strict=True):
                 arms = (mean_of(candidate[:size]), mean_of(reference[:size]))
-                family = self.FAMILY * level / ALPHA
-                found = compare(
-                    *arms, tolerance, alpha=level, family=family, unit_loss=unit_loss, replicates=self.DRAWS
-                )
+                of = {"shared": ALPHA, "family": self.FAMILY}
+                found = compare(*arms, tolerance, alpha=level, **of, unit_loss=unit_loss, replicates=self.DRAWS)
                 if found.verdict == "pass":
                     break
             passed += found.verdict == "pass"

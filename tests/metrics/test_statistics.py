@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy.stats import beta, binom
 
+from embedgate.core.family import MOST_CHECKS
 from embedgate.metrics import Scores, agreement, mean_of, statistics
 from embedgate.metrics.statistics import bootstrap_weights, compare, compare_drift, compare_floor, interval
 
@@ -283,3 +284,50 @@ class TestInterval:
 @pytest.mark.parametrize(("value", "verdict"), [(0.8, "pass"), (0.79, "pass"), (0.78, "fail"), (0.82, "stale")])
 def test_drift_is_judged_in_both_directions(value, verdict):
     assert compare_drift(value, 0.8, 0.015) == verdict
+
+
+class TestFamilies:
+    """A red verdict knows in how large a family it stays red: what merges reports hangs on it."""
+
+    @staticmethod
+    def by_reference(family):
+        return compare(*graded(60, 0.022), 0.01, alpha=0.02, shared=ALPHA, family=family)
+
+    @staticmethod
+    def by_counts(family):
+        return compare(*flipped(120, 100, 8), 0.01, alpha=ALPHA, family=family, unit_loss=1.0)
+
+    @staticmethod
+    def of_a_mean(family):
+        items = np.random.default_rng(0).beta(40, 2, 60) - 0.03
+        return compare_floor(mean_of(items), 0.935, metric="cosine_mean", alpha=ALPHA, family=family)
+
+    @staticmethod
+    def of_a_quantile(family):
+        items = np.concatenate([np.full(380, 0.99), np.linspace(0.5, 0.6, 14)])
+        scores = Scores(0.5, items, mean_of(items).replicate)
+        return compare_floor(scores, 0.95, metric="cosine_p01", alpha=ALPHA, family=family)
+
+    @staticmethod
+    def of_a_share(family):
+        kept = flipped(300, 300, 20)[0]
+        return compare_floor(kept, 0.97, metric="order_kept", alpha=ALPHA, family=family)
+
+    @pytest.mark.parametrize("asked", ["by_reference", "by_counts", "of_a_mean", "of_a_quantile", "of_a_share"])
+    def test_it_is_red_in_the_largest_and_in_none_larger(self, asked):
+        found = getattr(self, asked)
+        most = found(1).largest_family
+        assert most is not None
+        assert found(1).verdict == found(most).verdict == "fail"
+        assert found(most + 1).verdict == found(10 * most).verdict == "inconclusive"
+        assert found(most).largest_family == most
+        assert found(most + 1).largest_family is None
+
+    def test_what_leaves_no_doubt_is_red_in_any(self):
+        found = compare_floor(mean_of(np.full(50, 0.5)), 0.9, metric="cosine_mean", alpha=ALPHA, family=7)
+        assert (found.verdict, found.largest_family) == ("fail", MOST_CHECKS)
+
+    def test_a_least_value_has_no_family(self):
+        scores = agreement.evaluate(*(np.eye(4, 8, dtype=np.float32)[::step] for step in (1, -1)))["cosine_min"]
+        found = compare_floor(scores, 0.9, metric="cosine_min", alpha=ALPHA, family=7)
+        assert (found.verdict, found.largest_family) == ("fail", None)

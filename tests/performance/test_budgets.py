@@ -29,6 +29,7 @@ from embedgate.checks.machine import again, probe
 from embedgate.checks.speed import SPEED, fresh_processes
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, GateError
+from embedgate.core.family import MOST_CHECKS
 from embedgate.encoders import Evidence, custom
 from embedgate.metrics import BUDGET
 from embedgate.performance import footprint, timing
@@ -266,6 +267,8 @@ class TestSpeed:
             assert found.diagnosis.layer == "time"
             assert "pytest --gate-update" in found.diagnosis.next_step
             assert "in another fresh process" in found.details[0]
+            # Of eight blocks all beyond it, the least is an end of level 1/256: sqrt(alpha / 204) / 4 looks is more.
+            assert found.largest_family == 204
 
     def test_a_slowdown_at_batch_1_alone_is_red_there_and_nowhere_else(self, budgets, speeds):
         speeds(lambda texts: 0.48 if texts == 1 else 0.4)
@@ -461,6 +464,7 @@ class TestSpeed:
         found = budgets(APPROVED, Fresh(lambda _: 0.48), profile_name="nvidia-h200").speed(ACME, BATCH_32, Benchmark())
         assert found.verdict == "fail"
         assert "takes 0.480 of the reference's time" in found.message
+        assert found.largest_family == 102, "each check has two budgets"
 
     def test_a_gpu_without_a_budget_of_milliseconds_is_not_passed(self, budgets, speeds):
         assert budgets(APPROVED, profile_name="nvidia-h200").speed(ACME, BATCH_32, Benchmark()).unjudged
@@ -519,7 +523,7 @@ class TestPromise:
 
     def test_it_is_red_among_so_many_budgets_that_one_look_has_no_interval(self, promised):
         found, _ = promised(1.12, family=304)
-        assert (found.verdict, found.n) == ("fail", TO_RECORD)
+        assert (found.verdict, found.n, found.largest_family) == ("fail", TO_RECORD, MOST_CHECKS)
 
     def test_an_approved_budget_does_not_hide_it(self, promised):
         found, _ = promised(1.12, approved={f"time_{BATCH_32}": 1.3}, family=304)

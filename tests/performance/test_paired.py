@@ -25,7 +25,7 @@ from embedgate.performance.paired import (
 from embedgate.performance.workloads import CALLS_ALONE, LENGTHS, WORKLOADS, texts_of, workloads
 from embedgate.plugin.noise import Noise
 
-LEVELS = Levels.of(0.05, 44)
+LEVELS = Levels(0.05, 44)
 
 
 @pytest.fixture(autouse=True)
@@ -126,8 +126,8 @@ def test_too_few_blocks_for_a_level_bound_nothing():
 
 def test_the_first_look_can_settle_a_session_of_many_budgets():
     rows = [(1.0, 1.0, 1.0, 1.0)] * LOOKS[0]
-    assert judge(rows, Aim(0.9, Levels.of(0.05, 132))).verdict == "fail"
-    assert judge(rows, Aim(1.1, Levels.of(0.05, 132))).verdict == "pass"
+    assert judge(rows, Aim(0.9, Levels(0.05, 132))).verdict == "fail"
+    assert judge(rows, Aim(1.1, Levels(0.05, 132))).verdict == "pass"
 
 
 def test_a_slowdown_of_12_percent_is_found_and_none_is_not_though_a_fifth_of_the_turns_are_disturbed():

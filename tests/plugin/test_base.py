@@ -10,6 +10,7 @@ import pytest
 from helpers import stub_devices
 
 from embedgate.approved.base import VARIABLES, base_of
+from embedgate.command import main
 from embedgate.core.errors import GateError
 from embedgate.core.git import Repository
 from embedgate.core.settings import Settings
@@ -109,9 +110,24 @@ class TestSession:
         report = told()
         assert (report["verdict"], report["base"]["other_verdict"], report["base"]["counts"]) == ("pass", "fail", False)
         (other,) = report["base"]["otherwise"]
-        assert (other["metric"], other["verdict"], other["other_verdict"]) == ("cosine_min", "pass", "fail")
+        assert (other["verdict"], other["other"]["metric"], other["other"]["verdict"]) == ("pass", "cosine_min", "fail")
+        assert main(["merge", "out/report.json", "--out", "joined"]) == 0
+        assert told("joined")["base"] == report["base"]
         assert "### The base branch's bar" in Path("out/report.md").read_text("utf-8")
         assert "The base branch&#39;s bar" in Path("out/report.html").read_text("utf-8")
+
+    def test_shards_tell_the_verdict_by_the_bases_together(self, host, capsys):
+        tolerances("")
+        for name in ("cosine_min", "cosine_mean"):
+            assert host(f"--gate-report={name}", "-k", name).ret == 0
+        capsys.readouterr()
+        assert main(["merge", "cosine_min/report.json", "cosine_mean/report.json", "--out", "out"]) == 0
+        base = told()["base"]
+        assert (base["other_verdict"], [each["other"]["metric"] for each in base["otherwise"]]) == (
+            "fail",
+            ["cosine_min"],
+        )
+        assert "  verdict by main: fail\n" in capsys.readouterr().out
 
     def test_strict_judges_by_the_bases(self, host):
         tolerances("")

@@ -204,7 +204,9 @@ class TestSession:
         assert said(result)[:2] == ("quick", 3)
         whole = said(result)[2]
         report = json.loads(project.path.joinpath("out/report.json").read_text("utf-8"))
-        assert (report["depth"], report["checks"]) == ("quick", {"asked": 3, "whole": whole})
+        checks = report["checks"]
+        assert (report["depth"], checks["asked"], checks["whole"]) == ("quick", 3, whole)
+        assert sum(each["whole"] for each in checks["of"].values()) == whole
         assert report["receipt"]["depth"] == "quick"
         for kind in ("md", "html"):
             assert (

@@ -393,5 +393,8 @@ def test_no_depth_is_told_where_nothing_ran():
 
 
 def test_processes_that_share_the_work_know_the_same_number_of_checks():
-    mine = {"machine": {"gpu": None}, "profile": "cpu", "seconds": {"total": 1.0}, "checks": {"asked": 2, "whole": 9}}
-    assert facts.facts_together(mine, dict(mine))["checks"] == {"asked": 2, "whole": 9}
+    seconds, machine = {"total": 1.0}, {"cpu": "a CPU", "gpu": None}
+    checks = facts.coverage({"a-int8-cpu": {"whole": 9, "asked": {"effective": "", "retention a spearman": "quality"}}})
+    mine = {"machine": machine, "profile": "cpu", "libraries": {}, "seconds": seconds, "checks": checks}
+    assert facts.facts_together(mine, dict(mine))["checks"] == checks
+    assert (checks["asked"], checks["whole"]) == (2, 9)

@@ -22,7 +22,7 @@ from embedgate.runtime.worker import answer
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="processes are forked on Linux alone")
 
 LOAD = WORKLOADS["batch_8_short"]
-AIM = Aim(None, Levels.of(0.05, 1), 2)
+AIM = Aim(None, Levels(0.05, 1), 2)
 ACME = Combination.parse("acme-int8-cpu")
 
 # Each combination has a fault of its own, but acme; every build leaves a line with its process.

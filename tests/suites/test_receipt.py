@@ -9,21 +9,30 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from random import Random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from helpers.paths import ROOT
+from helpers.worded import pairs_of_words
 
 from embedgate.checks import CheckRegistry
+from embedgate.checks.receipt import demanded
+from embedgate.command import main
+from embedgate.core.errors import GateError
 from embedgate.core.judgement import Judgement
+from embedgate.core.settings import Settings
+from embedgate.encoders.registry import Registry
 from embedgate.report import receipt
 from embedgate.report.collector import Collector
 from embedgate.report.receipt import seal
 from embedgate.report.records import Record
 from embedgate.report.summary import summarise
+from embedgate.runtime.plan import Plan
+from embedgate.vectors.engines.base import EngineRegistry
 
 COMBINATION = "acme-fp16-cuda"
+ON_CPU = COMBINATION.replace("cuda", "cpu")
 # All that the usual depth judges of it, and all there is.
 CHECKS = 46
 WHOLE = 84
@@ -68,6 +77,7 @@ class Stub:
 
 def pytest_gate_combinations(registry):
     registry.add("acme-fp16-cuda", lambda path, device: Stub("float16", os.environ.get("DEVICE", "cuda:0")))
+    registry.add("acme-fp16-cpu", lambda path, device: Stub("float16", "cpu"))
 
 
 if "PRETEND_GPU" in os.environ:
@@ -88,19 +98,6 @@ if "PRETEND_GPU" in os.environ:
     encoders.unavailable = lambda *_: None
     FreshProcesses.footprint = lambda self, combination: Footprint(1000, 2000, 0, None, None, 0.1, 0.1)
 '''
-WORDS = "sea dog sun ice oak fig bus jar pen owl elm fox gem hut ink kit log map net oar".split()
-
-
-def rows() -> list[dict[str, Any]]:
-    """Pairs of texts, graded by the number of words they share."""
-    random = Random(0)
-    drawn = [(random.sample(WORDS, 8), random.sample(WORDS, 8), i % 9) for i in range(200)]
-    return [
-        {"sentence1": " ".join(a), "sentence2": " ".join([*a[:shared], *b[shared:]]), "score": shared}
-        for a, b, shared in drawn
-    ]
-
-
 GIVEN = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites", "--gate-data", "mine.jsonl")
 GIVEN += ("--gate-combination", COMBINATION, "--gate-baselines", "approved")
 ON_GPU = (*GIVEN, "-m", "gpu", "--benchmark-disable", "-q")
@@ -119,7 +116,7 @@ def measured(tmp_path_factory, cache, model, warm_python) -> Path:
     folder = tmp_path_factory.mktemp("host")
     folder.joinpath("conftest.py").write_text(CONFTEST)
     folder.joinpath("tox.ini").write_text(f"[pytest]\ngate_model = {model.path}\n")
-    folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows()))
+    folder.joinpath("mine.jsonl").write_text("".join(json.dumps(row) + "\n" for row in pairs_of_words(200)))
     folder.joinpath("approved").mkdir()
     tolerances = receipt.own_or_bundled(folder, "tolerances.toml").read_text("utf-8")
     # These made-up embeddings count words: codes of them say little, which is no matter of receipts.
@@ -186,11 +183,9 @@ def test_without_a_receipt_there_is_no_test(project):
     assert "skipped" not in result.parseoutcomes()
 
 
-def test_a_receipt_that_nothing_asks_for_is_told(project):
-    given = ["torch-bf16-cpu" if word == COMBINATION else word for word in GIVEN]
-    result = project.runpytest_inprocess(*given, "--gate-receipt", "h200.json")
-    assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--gate-receipt proves nothing here: no chosen combination runs on CUDA*"])
+def test_a_receipt_that_nothing_asks_for_is_told():
+    with pytest.raises(GateError, match="proves nothing here: no chosen combination runs on CUDA or on a CPU"):
+        demanded(SimpleNamespace(combinations=(), encoding=()))
 
 
 def test_the_ini_file_can_demand_it(project):
@@ -344,7 +339,7 @@ link = "https://example.com/1"
         ("approved/tolerances.toml", "tolerances.toml"),
         ("approved/expected_failures.toml", "expected_failures.toml"),
         ("approved/pinned_examples.jsonl", "pinned_examples.jsonl"),
-        ("approved/*/*.json", "approved"),
+        ("approved/*/*.json", "approved/*"),
         ("conftest.py", "conftest.py"),
     ],
 )
@@ -426,7 +421,7 @@ def test_expected_failures_count_as_they_did_there(project, check, outcome):
     report = report_of(project)
     fail(report)
     invocation = receipt.Invocation(project.path, project.path)
-    files = receipt.file_groups(file.parent, report["model"]["name"], receipt.on_gpu(report["profiles"]), invocation)
+    files = receipt.file_groups(file.parent, report["model"]["name"], [report["profiles"][COMBINATION]], invocation)
     report["receipt"].update(files=files, code_sha256=receipt.combined(files))
     report["combinations"][0]["verdict"] = "expected failure"
     write(project, seal(report))
@@ -475,10 +470,15 @@ def test_two_processes_verify(project, warm):
 
 @pytest.mark.slow("a receipt of a session that left checks out is red")
 def test_a_receipt_of_few_checks_is_red(project, warm_python):
-    done = on_gpu(warm_python, project.path, "-k", "test_is_what_its_id_says", "--gate-report", "few")
+    options = ["-k", "test_is_what_its_id_says", "--gate-combination", ON_CPU, "--gate-report", "few"]
+    done = on_gpu(warm_python, project.path, *options)
     assert done.returncode == 0, done.stdout
     report = json.loads(project.path.joinpath("few/report.json").read_text())
-    assert report["receipt"]["asked"] == {COMBINATION: {"collected": WHOLE, "deselected": WHOLE - 1}}
+    assert report["receipt"]["asked"][COMBINATION] == {"collected": WHOLE, "deselected": WHOLE - 1}
+    profiles = report["profiles"]
+    assert profiles[ON_CPU] != profiles[COMBINATION]
+    approved = [name for name in report["receipt"]["files"] if name.startswith("approved/")]
+    assert approved == [f"approved/{profiles[COMBINATION]}"], "of what ran alone"
     report["machine"]["gpu"] = "NVIDIA H200"
     write(project, seal(report))
     result = verify(project)
@@ -555,3 +555,105 @@ def test_a_row_that_cannot_run_here_has_the_verdict_of_its_receipt(skipped_first
     records = [Record(COMBINATION, skipped="no CUDA"), Record(COMBINATION, judgement=judgement)]
     (row,) = summarise(Collector(records if skipped_first else records[::-1]), CheckRegistry().known).rows
     assert (row.verdict, row.reason) == ("fail", "")
+
+
+PROFILE = "cpu-x86_64-acme"
+
+
+def cpu_report(project) -> dict[str, Any]:
+    """As `report_of`, of a server whose CPU did what the GPU did."""
+    report = json.loads(json.dumps(report_of(project)).replace("-cuda", "-cpu").replace("cuda:0", "cpu"))
+    report["machine"].update(cpu="An x86 server", gpu=None)
+    report.update(profiles={ON_CPU: PROFILE}, profile=PROFILE)
+    return approved_for(project, report, PROFILE)
+
+
+def approved_for(project, report: dict[str, Any], profile: str) -> dict[str, Any]:
+    """A report whose combinations ran on one hardware profile."""
+    files = {name: digest for name, digest in report["receipt"]["files"].items() if not name.startswith("approved/")}
+    files |= receipt.approved_groups(project.path / "approved", report["model"]["name"], [profile])
+    report["receipt"].update(files=files, code_sha256=receipt.combined(files))
+    return report
+
+
+def verify_both(project, *files: str):
+    """Asks for receipts of the combination on CUDA and of the one on the CPU."""
+    receipts = [word for file in files for word in ("--gate-receipt", file)]
+    return project.runpytest_inprocess(*GIVEN, "--gate-combination", ON_CPU, "-k", "receipt", *receipts)
+
+
+def verify_cpu(project, report: dict[str, Any]):
+    write(project, seal(report), "server.json")
+    given = [ON_CPU if word == COMBINATION else word for word in GIVEN]
+    return project.runpytest_inprocess(*given, "-k", "receipt", "--gate-receipt", "server.json")
+
+
+def test_a_receipt_of_another_cpu_is_green_and_names_it(project):
+    result = verify_cpu(project, cpu_report(project))
+    assert result.ret == pytest.ExitCode.OK
+    verified = f"verified: measured on An x86 server ({PROFILE}) on 20??-??-??, {CHECKS} checks, commit * (server.json)"
+    result.stdout.fnmatch_lines([f"{ON_CPU} {verified}"])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda r: r["combinations"][0]["run"]["evidence"].update(device="cuda:0"), "it ran on cuda:0 there, not on *"),
+        (lambda r: r["combinations"].clear(), "that session did not run it"),
+        (drop(("golden",)), f"not judged there: 1 of {CHECKS} checks: golden; *"),
+        (fail, "failed there: keeps 80.00%"),
+    ],
+)
+def test_a_receipt_of_another_cpu_that_shows_something_else_is_red(project, change, message):
+    report = cpu_report(project)
+    change(report)
+    result = verify_cpu(project, report)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    step = "*next step: on the machine that it is to be judged on run pytest*-m cpu --gate-report=DIR*"
+    result.stdout.fnmatch_lines([f"{ON_CPU}: *server.json: {message}", step])
+
+
+def test_what_runs_on_the_cpu_is_demanded_where_a_receipt_ran_it(project):
+    write(project, seal(cpu_report(project)), "server.json")
+    alone = verify_both(project, "h200.json")
+    assert alone.parseoutcomes()["passed"] == 1
+    assert f"{ON_CPU} verified" not in alone.stdout.str()
+    both = verify_both(project, "h200.json", "server.json")
+    assert both.parseoutcomes()["passed"] == 2
+    both.stdout.fnmatch_lines([f"{COMBINATION} verified: measured on NVIDIA H200 on *(h200.json)"])
+    both.stdout.fnmatch_lines([f"{ON_CPU} verified: measured on An x86 server (*(server.json)"])
+
+
+def test_a_merged_receipt_proves_what_each_of_its_reports_does(project, capsys):
+    server = cpu_report(project)
+    server["created"] = server["created"].replace("20", "21", 1)
+    server["libraries"]["numpy"] = "1.26.4"
+    server["combinations"][0]["judgements"][0]["details"] = ["from the server"]
+    write(project, seal(server), "server.json")
+    assert main(["merge", "h200.json", "server.json", "--out", "both"]) == 0
+    result = verify_both(project, "both/report.json")
+    assert result.parseoutcomes()["passed"] == 2
+    result.stdout.fnmatch_lines([f"{COMBINATION} verified: measured on NVIDIA H200 on *(report.json)"])
+    result.stdout.fnmatch_lines([f"{ON_CPU} verified: measured on An x86 server ({PROFILE}) on *"])
+    result.stdout.fnmatch_lines(["*it was measured with numpy 1.26.4 and *"])
+    # What is approved for the one makes no receipt of the other stale.
+    project.path.joinpath("approved", PROFILE).mkdir()
+    project.path.joinpath("approved", PROFILE, f"{server['model']['name']}.json").write_text("{}")
+    result = verify_both(project, "both/report.json")
+    assert result.parseoutcomes() == {**result.parseoutcomes(), "passed": 1, "failed": 1}
+    told = f"{ON_CPU}: *: it was judged by other code or decisions than this checkout's: approved/{PROFILE}"
+    result.stdout.fnmatch_lines([told])
+
+
+def test_a_receipt_holds_what_this_cpu_would_leave_to_the_night(monkeypatch, model, few):
+    """Another CPU may have the instructions that this one lacks."""
+    settings = Settings(model=str(model.path), data=(str(few),))
+    plan = Plan.of(settings, Registry(), EngineRegistry())
+    bf16 = next(each for each in plan.combinations if each.id == "torch-bf16-cpu")
+    found = []
+    for emulated in (False, True):
+        monkeypatch.setattr("embedgate.runtime.plan.is_emulated", lambda _, emulated=emulated: emulated)
+        plan = Plan.of(settings, Registry(), EngineRegistry())
+        assert (bf16 in plan.by_night) is emulated
+        found.append(CheckRegistry().places(plan, bf16, of_receipts=True))
+    assert found[0] == found[1] != set()

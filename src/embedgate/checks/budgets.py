@@ -18,6 +18,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.machine import again, probe
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
+from embedgate.core.family import largest_family
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import machine_id
 from embedgate.metrics import BUDGET
@@ -317,13 +318,16 @@ def held(
     found = hold(values, aim)
     told = budget.told(found.median)
     if found.verdict == "fail":
-        confirmed = hold(again(), aim)
+        confirming = again()
+        confirmed = hold(confirming, aim)
         both = f"interval {_ends(found)}, and {_ends(confirmed)} {where}"
         if confirmed.verdict != "fail":
             message = f"{told}: {both} does not confirm that it is slower"
             return replace(judged, verdict="inconclusive", message=message, details=notes)
         diagnosis = Diagnosis("time", told, f"{step}; once it is meant: {record}")
-        return replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
+        most = most_checks(levels, [values, confirming], lambda share: replace(budget, level=share).limit)
+        red = replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
+        return replace(red, largest_family=most)
     if found.verdict == "inconclusive":
         message = f"{told}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
         return replace(judged, verdict="inconclusive", message=message, details=notes)
@@ -346,6 +350,25 @@ def kept_interval(key: Key, arms: Sequence[npt.NDArray[np.float64]], alpha: floa
     value = math.exp(float(np.mean([np.log(np.median(arm)) for arm in arms])))
     low, high = min(lower_end(arm, alpha) for arm in arms), max(upper_end(arm, alpha) for arm in arms)
     return Entry(key, value, low, high, sum(map(len, arms)))
+
+
+def most_checks(
+    levels: Levels, measurements: Sequence[npt.NDArray[np.float64]], limit: Callable[[float], float | None]
+) -> int:
+    """The most checks of time that a session can have for what is red in both measurements still to be red.
+
+    Args:
+        levels: How sure it had to be.
+        measurements: What was timed, values per block.
+        limit: From what one budget has of alpha to the most that is within budget.
+    """
+
+    def is_red(checks: int) -> bool:
+        among = levels.among(checks)
+        most = limit(among.share)
+        return most is not None and all(lower_end(values, among.to_fail) > most for values in measurements)
+
+    return largest_family(is_red, levels.checks)
 
 
 def _ends(found: Ratio) -> str:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth, reaches
 from embedgate.core.errors import GateError
-from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
+from embedgate.core.judgement import Diagnosis, Judgement, Place, Verdict, WorstText
 
 if TYPE_CHECKING:
     from embedgate.checks.context import Context
@@ -28,9 +28,6 @@ Family: TypeAlias = Literal["quality", "search", "time"]
 # comes before what takes minutes. An encoder is open in the first alone; what encodes later has it built again.
 Phase: TypeAlias = Literal["quality", "budgets", "searches"]
 PHASES: tuple[Phase, ...] = get_args(Phase)
-
-# Check, dataset and metric, as a judgement has them.
-Place: TypeAlias = tuple[str, str, str]
 
 
 @dataclass(frozen=True)
@@ -227,13 +224,13 @@ class Case:
     def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
         """Whether a session of a depth asks it: of the plan's own where none is given."""
         emulated = self.check.builds and self.combination in plan.by_night
-        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self._least_depth(plan))
+        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self.least_depth(plan))
 
     def waits_for_its_type(self, plan: Plan) -> bool:
         """Whether a session would ask it, did the CPU not emulate its combination."""
-        return reaches(plan.settings.depth, self._least_depth(plan)) and not self.is_within(plan)
+        return reaches(plan.settings.depth, self.least_depth(plan)) and not self.is_within(plan)
 
-    def _least_depth(self, plan: Plan) -> Depth:
+    def least_depth(self, plan: Plan) -> Depth:
         """The least depth that asks it, whatever the CPU."""
         least = self.check.depth
         return least(plan, self.combination, self.subject) if callable(least) else least
@@ -340,6 +337,7 @@ class Case:
             items=items,
             smallest_detectable_loss=found.smallest_detectable_loss,
             items_needed=found.items_needed,
+            largest_family=found.largest_family,
             diagnosis=diagnose() if red and diagnose is not None else None,
             worst=tuple(worst()) if red else (),
             details=details if red else (),

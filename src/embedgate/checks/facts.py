@@ -43,6 +43,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "strict": settings.strict,
         "alpha": context.alpha,
         "family": context.families.get("quality", 1),
+        "families": dict(context.families),
         "datasets": [
             {
                 "name": d.name,
@@ -61,6 +62,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "candidates": [described(source) for source in sources if source.combination in ran],
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
+        "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
         "index": index_advice(context),
         "tolerances": context.tolerances.differences,
         "exceptions": [each.to_json() for each in context.expectations.entries],

@@ -149,7 +149,8 @@ def _settled(found: Comparison, drawn: Drawn) -> Comparison:
     if len(drawn.rows) < drawn.count:
         return found
     verdict: Verdict = "pass" if found.observed >= found.limit else "fail"
-    return replace(found, verdict=verdict, low=found.observed, high=found.observed, items_needed=None)
+    ends = found.observed
+    return replace(found, verdict=verdict, low=ends, high=ends, items_needed=None, largest_family=None)
 
 
 def _whole(drawn: Drawn) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -80,9 +80,9 @@ def agreement(context: Context, case: Case) -> Judgement:
         samples = (None,) if session.is_whole(run) else (tuple(session.side_by_side(run)[0].inputs), None)
     sizes = [len(session.texts.judged if sample is None else sample) for sample in samples]
     try:
-        for sample, look in zip(samples, _looks(context, case, sizes), strict=True):
+        for sample, alpha in zip(samples, levels(context.alpha, tuple(sizes)), strict=True):
             scores = session.agreement(run, sample)[metric]
-            found = compare_floor(scores, floor, metric=metric, alpha=look.alpha, family=look.family)
+            found = compare_floor(scores, floor, metric=metric, alpha=alpha, **_shared(context, case))
             if found.verdict == "pass":
                 break
     except ValueError as error:  # NaN, or a dimension of its own
@@ -134,17 +134,17 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
     run, metric, session = context.run(case), case.subject.metric, context.session
     dataset: Dataset = case.subject.about
     parts = session.parts(run, dataset)
-    looks = _looks(context, case, [len(part) for part in parts])
+    looks = levels(context.alpha, tuple(len(part) for part in parts))
 
-    def paired(part: Dataset, look: Look) -> tuple[Scores, Scores, Comparison]:
+    def paired(part: Dataset, alpha: float) -> tuple[Scores, Scores, Comparison]:
         mine, theirs = session.scores(run, part)[metric], session.scores(other, part)[metric]
         loss = METRICS[metric].unit_loss
-        found = compare(mine, theirs, tolerance, alpha=look.alpha, family=look.family, unit_loss=loss)
+        found = compare(mine, theirs, tolerance, alpha=alpha, unit_loss=loss, **_shared(context, case))
         return mine, theirs, found
 
-    for part, look in zip(parts[:-1], looks, strict=False):
+    for part, alpha in zip(parts[:-1], looks, strict=False):
         with suppress(ValueError):  # what so few cannot be judged by, all of them may
-            mine, theirs, found = paired(part, look)
+            mine, theirs, found = paired(part, alpha)
             if found.verdict == "pass":
                 break
     else:
@@ -185,30 +185,14 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
     )
 
 
-@dataclass(frozen=True)
-class Look:
-    """How sure a look at some of the items must be.
-
-    Attributes:
-        alpha: Level of the lower end of its interval, which must stay within the tolerance to pass.
-        family: What the level of the upper end is divided by: that end is the same at every look, since only the last
-            one can be red.
-    """
-
-    alpha: float
-    family: float
+class _Shared(TypedDict):
+    shared: float
+    family: int
 
 
-def _looks(context: Context, case: Case, sizes: Sequence[int]) -> list[Look]:
-    """How sure each look must be, for all of them together to err as seldom as one.
-
-    Args:
-        context: What the session judges by.
-        case: What is judged.
-        sizes: How many items each look has, ascending; the last has all.
-    """
-    family = context.family(case)
-    return [Look(alpha, family * alpha / context.alpha) for alpha in levels(context.alpha, tuple(sizes))]
+def _shared(context: Context, case: Case) -> _Shared:
+    """What gives the upper end its level: the same at every look, since only the last one can be red."""
+    return {"shared": context.alpha, "family": context.family(case)}
 
 
 def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:

@@ -1,6 +1,6 @@
-"""Was it judged on a GPU? Whether what a GPU machine's report says holds for this checkout.
+"""Was it judged elsewhere? Whether what another machine's report says, one with a GPU or another CPU, holds here.
 
-It needs neither a GPU nor weights, and imports no torch.
+It needs neither that machine nor weights, and imports no torch.
 """
 
 from __future__ import annotations
@@ -9,47 +9,62 @@ import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from importlib.metadata import metadata, requires
 from pathlib import Path
 from typing import Any
 
-from packaging.requirements import Requirement
-from packaging.utils import canonicalize_name
-from packaging.version import InvalidVersion, Version
-
-from embedgate.checks.check import Case, Check
+from embedgate.checks.check import Case, Check, local
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, reaches
 from embedgate.core.errors import GateError, counted
-from embedgate.core.judgement import Diagnosis, Judgement, printable
-from embedgate.core.machine import library_versions, profile
+from embedgate.core.judgement import Diagnosis, Judgement, place_name, printable
+from embedgate.core.machine import profile
 from embedgate.core.model import AGAINST
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import Settings
 from embedgate.encoders.sources import described
 from embedgate.report import receipt
+from embedgate.report.facts import MERGED, names_in, sorted_names
 from embedgate.report.summary import SCHEMA
+from embedgate.report.versions import other_versions, out_of_range
 from embedgate.runtime.plan import Plan
 
-DEMANDED = "cuda"
+# What a combination runs on, in words, and the mark of the tests that run there.
+CHIPS = {"cuda": ("CUDA", "gpu"), "cpu": ("the CPU", "cpu")}
+WHERE = {"cuda": "on a machine with a GPU", "cpu": "on the machine that it is to be judged on"}
 # Named of what is missing.
 FEW = 4
+OTHER_FILES = "it was judged by other code or decisions than this checkout's"
 _ORDER = ("pass", "inconclusive", "fail")
 _MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def demanded(plan: Plan) -> tuple[Combination, ...]:
-    """The combinations that a receipt must cover: those asked for that run on CUDA.
+    """The combinations that a receipt must cover: of those asked for, what runs on CUDA, and what runs on the CPU.
+
+    The latter where a receipt is of a machine on whose CPU they ran, or where nothing runs on CUDA: elsewhere the
+    machine that demands the receipt judges them itself. Servers and recorded answers run on no machine of a receipt's.
 
     Raises:
         GateError: If there is none.
     """
-    found = tuple(combination for combination in plan.combinations if combination.device == DEMANDED)
+    on_gpu = tuple(combination for combination in plan.combinations if combination.device == "cuda")
+    on_cpu = tuple(combination for combination in local(plan) if combination.device == "cpu")
+    too = on_cpu and (not on_gpu or any(_ran(on_cpu, path) for path in plan.settings.receipts))
+    found = (*on_gpu, *on_cpu) if too else on_gpu
     if not found:
-        cause = "--gate-receipt proves nothing here: no chosen combination runs on CUDA"
+        cause = "--gate-receipt proves nothing here: no chosen combination runs on CUDA or on a CPU"
         raise GateError(cause, "leave it out, or ask for one by --gate-combination")
     return found
+
+
+def _ran(combinations: Sequence[Combination], path: Path) -> bool:
+    """Whether a receipt is of a session that ran any of the combinations; what cannot be read is told by the check."""
+    ids = {combination.id for combination in combinations}
+    try:
+        return any(row["run"] for row in receipt.read(path, SCHEMA)["combinations"] if row["combination"] in ids)
+    except (*_MALFORMED, GateError):
+        return False
 
 
 @dataclass(frozen=True)
@@ -84,9 +99,6 @@ class Receipts:
     def __init__(self, context: Context) -> None:
         self._context = context
         self._plan = context.plan
-        self._next = (
-            f"on a machine with a GPU run {_rerun(context.settings, context.command)}; then give its report.json"
-        )
 
     def verify(self, case: Case) -> Judgement:
         """The judgement of the receipt that says most for a combination, what others say below it."""
@@ -108,7 +120,7 @@ class Receipts:
             return _File(path, {}, (str(error),))
         try:
             findings = tuple(self._mismatches(report))
-            return _File(path, report, findings, tuple(_other_versions(report["libraries"])))
+            return _File(path, report, findings, tuple(other_versions(report["libraries"])))
         except (*_MALFORMED, GateError) as error:
             return _File(path, {}, (f"{path} lacks what a receipt has: {type(error).__name__}: {error}",))
 
@@ -121,15 +133,13 @@ class Receipts:
                 f"it is of another model: {was['name']} ({was['fingerprint'][:12]}), "
                 f"not {model.name} ({model.fingerprint[:12]})"
             )
-        profiles = receipt.on_gpu(report["profiles"])
-        here = receipt.file_groups(settings.baselines_folder, model.name, profiles, self._context.invocation)
-        if section["code_sha256"] != receipt.combined(here):
-            differ = sorted(name for name in {*here, *section["files"]} if here.get(name) != section["files"].get(name))
-            yield f"it was judged by other code or decisions than this checkout's: {', '.join(differ) or 'code_sha256'}"
+        yield from self._other_files(section["files"], self._decisions)
+        if section["code_sha256"] != receipt.combined(section["files"]):
+            yield f"{OTHER_FILES}: code_sha256"
         yield from self._other_data(report["datasets"])
-        if beyond := list(_out_of_range(report["libraries"])):
+        if beyond := list(out_of_range(report["libraries"])):
             yield f"it was measured with versions that embedgate does not take: {', '.join(beyond)}"
-        if settings.strict and (other := list(_other_versions(report["libraries"]))):
+        if settings.strict and (other := list(other_versions(report["libraries"]))):
             yield f"{other[0]}, and --gate-strict is on"
         if section["update"]:
             yield "it is of a session that approved what it measured (--gate-update), so nothing was held against it"
@@ -140,10 +150,24 @@ class Receipts:
         if (stored := section.get("stored", [])) != (own := receipt.stored_options(settings)):
             there, here_too = (" ".join(words) or "no option" for words in (stored, own))
             yield f"its stored vectors were judged under {there}, and here is {here_too}"
-        if not report["machine"]["gpu"]:
-            yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
         if report["trouble"]:
             yield f"its session reported an error: {report['trouble'][0]}"
+
+    @cached_property
+    def _decisions(self) -> Mapping[str, str]:
+        """SHA-256 of what judges here, by group, but for what was approved."""
+        settings = self._plan.settings
+        return receipt.file_groups(settings.baselines_folder, self._plan.model.name, (), self._context.invocation)
+
+    def _other_files(self, there: Mapping[str, str], here: Mapping[str, str]) -> Iterator[str]:
+        if differ := sorted(name for name, digest in here.items() if there.get(name) != digest):
+            yield f"{OTHER_FILES}: {', '.join(differ)}"
+
+    def _other_approved(self, combination: Combination, report: Mapping[str, Any]) -> Iterator[str]:
+        """Tells that what was approved for the machine of a combination is something else here."""
+        folder, files = self._plan.settings.baselines_folder, report[receipt.SECTION]["files"]
+        profiles = names_in(report["profiles"].get(combination.id))
+        yield from self._other_files(files, receipt.approved_groups(folder, self._plan.model.name, profiles))
 
     def _other_data(self, datasets: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         there = {dataset["name"]: dataset["sha256"] for dataset in datasets}
@@ -190,9 +214,11 @@ class Receipts:
         if row["verdict"] == "error":
             return self._failed(case, file, [f"error there: {_line(row['reason'])}"])
         judgements = [Judgement.from_json(record) for record in row["judgements"]]
-        findings = [*self._missing(combination, judgements, report[receipt.SECTION]), *_elsewhere(row)]
+        findings = [*self._other_approved(combination, report)]
+        findings += self._missing(combination, judgements, report[receipt.SECTION])
+        findings += _elsewhere(combination, row, report)
         failed = [j for j in judgements if j.verdict == "fail"]
-        expected = [j for j in failed if self._expects(j, report["profiles"][combination.id])]
+        expected = [j for j in failed if self._expects(j, names_in(report["profiles"][combination.id]))]
         findings += [f"failed there: {_line(j.message)}" for j in failed if j not in expected]
         if not failed and row["verdict"] not in ("pass", "reference", "inconclusive"):
             findings.append(f"it is {row['verdict']!r} there, though no check of it failed")
@@ -209,8 +235,8 @@ class Receipts:
         if unjudged and self._plan.settings.strict:
             return self._open(case, f"{combination} in {file.path}: {told[0]}")
         message = (
-            f"verified: measured on {report['machine']['gpu']} on {report['created'][:10]}, {len(judgements)} checks, "
-            f"commit {_short(report[receipt.SECTION]['commit'])} ({file.path.name})"
+            f"verified: measured on {_measured_on(combination, report)} on {report['created'][:10]}, "
+            f"{len(judgements)} checks, commit {_short(report[receipt.SECTION]['commit'])} ({file.path.name})"
         )
         return case.passed(printable(message), n=len(judgements), details=(*notes, *told))
 
@@ -218,11 +244,10 @@ class Receipts:
         self, combination: Combination, judgements: Iterable[Judgement], section: Mapping[str, Any]
     ) -> Iterator[str]:
         """Tells what should have been judged of a combination and was not."""
-        judged = {(j.check, j.dataset, j.metric) for j in judgements}
+        judged = {j.place for j in judgements}
         wanted = self._context.checks.places(self._plan, combination, of_receipts=True)
         if missing := sorted(wanted - judged):
-            names = [" ".join(filter(None, place)) for place in missing]
-            shown = ", ".join(names[:FEW]) + (", ..." if len(names) > FEW else "")
+            shown = ", ".join(map(place_name, missing[:FEW])) + (", ..." if len(missing) > FEW else "")
             asked = section["asked"].get(combination.id, {})
             chosen = [f"{option} {section[key]!r}" for option, key in (("-m", "markers"), ("-k", "keywords"))]
             chosen.append(f"depth {section['depth']}")
@@ -230,19 +255,25 @@ class Receipts:
             why = f"; deselected: {left_out} ({', '.join(chosen)})" if left_out else ""
             yield f"not judged there: {len(missing)} of {counted(len(wanted), 'check')}: {shown}{why}"
 
-    def _expects(self, judgement: Judgement, profile_name: str) -> bool:
+    def _expects(self, judgement: Judgement, profiles: Sequence[str]) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric
         entries = self._context.expectations.entries
-        return any(entry.matches(*subject, profile(profile_name)) for entry in entries)
+        return any(entry.matches(*subject, profile(name)) for entry in entries for name in profiles)
 
     def _failed(self, case: Case, file: _File, findings: Sequence[str]) -> Judgement:
         first, *others = map(printable, findings)
         # Which file, where the finding does not begin with it already.
         cause = first if first.startswith(("there is no", str(file.path))) else f"{file.path}: {first}"
-        return case.failed(Diagnosis("receipt", cause, self._next), details=tuple(others))
+        return case.failed(Diagnosis("receipt", cause, self._next(case)), details=tuple(others))
 
     def _open(self, case: Case, cause: str) -> Judgement:
-        return case.unjudged(Diagnosis("receipt", printable(cause), self._next))
+        return case.unjudged(Diagnosis("receipt", printable(cause), self._next(case)))
+
+    def _next(self, case: Case) -> str:
+        """How to come by a receipt that holds."""
+        device = case.combination.device
+        rerun = _rerun(self._context.settings, self._context.command, device)
+        return f"{WHERE[device]} run {rerun}; then give its report.json"
 
 
 NO_CANDIDATE = "no file, folder or server"
@@ -262,52 +293,33 @@ def _identity(candidate: Mapping[str, Any] | None) -> Mapping[str, str]:
     return found
 
 
-def _elsewhere(row: Mapping[str, Any]) -> Iterator[str]:
-    """Whether a combination ran on something else than a GPU, by its own evidence."""
+def _elsewhere(combination: Combination, row: Mapping[str, Any], report: Mapping[str, Any]) -> Iterator[str]:
+    """Whether a combination ran on something else than its device, by its own evidence."""
+    if combination.device == "cuda" and not report["machine"]["gpu"]:
+        yield f"it was made on a machine without a GPU ({report['machine']['cpu']})"
     device = row["run"].get("evidence", {}).get("device", "unknown")
-    if not str(device).startswith(DEMANDED):
-        yield f"it ran on {device} there, not on CUDA"
+    if not str(device).startswith(combination.device):
+        yield f"it ran on {device} there, not on {CHIPS[combination.device][0]}"
 
 
-def _out_of_range(libraries: Mapping[str, str]) -> Iterator[str]:
-    """Versions outside the ranges that the installed embedgate asks for, with the range."""
-    extras = ("", *(metadata("embedgate").get_all("Provides-Extra") or ()))
-    for text in requires("embedgate") or ():
-        wanted = Requirement(text)
-        if wanted.marker and not any(wanted.marker.evaluate({"extra": extra}) for extra in extras):
-            continue
-        version = {canonicalize_name(name): v for name, v in libraries.items()}.get(canonicalize_name(wanted.name))
-        if version is not None and not wanted.specifier.contains(version, prereleases=True):
-            yield f"{wanted.name} {version} (not {wanted.specifier})"
+def _measured_on(combination: Combination, report: Mapping[str, Any]) -> str:
+    """The chip that a combination ran on; of a CPU, of which there are many, also its hardware profile."""
+    own = report["profiles"][combination.id]
+    parts = report.get(MERGED, {"reports": ()})["reports"]
+    made = [each for each in parts if {*names_in(own)} & {*names_in(each["profile"])}]
+    chip = "gpu" if combination.device == "cuda" else "cpu"
+    names = sorted_names(*(each["machine"][chip] for each in made or [report]))
+    return names if combination.device == "cuda" else f"{names} ({own})"
 
 
-def _other_versions(libraries: Mapping[str, str]) -> Iterator[str]:
-    """One line about the libraries that have another version here."""
-    here = library_versions(libraries)
-    differ = [
-        f"{name} {version} (here {here[name]})"
-        for name, version in libraries.items()
-        if name in here and _public(version) != _public(here[name])
-    ]
-    if differ:
-        yield f"it was measured with {', '.join(differ)}"
-
-
-def _public(version: str) -> str:
-    """A version without its local part: `2.11.0+cu130` is 2.11.0."""
-    try:
-        return Version(version).public
-    except InvalidVersion:
-        return version
-
-
-def _rerun(settings: Settings, command: Sequence[str]) -> str:
+def _rerun(settings: Settings, command: Sequence[str], device: str) -> str:
     """The command that makes a receipt for this checkout."""
-    return shlex.join([*command, "-m", "gpu", "--gate-report=DIR", *receipt_words(settings)])
+    return shlex.join([*command, "-m", CHIPS[device][1], "--gate-report=DIR", *receipt_words(settings)])
 
 
 def _short(commit: str) -> str:
-    return commit[:12] + ("-dirty" if commit.endswith("-dirty") else "") or "unknown"
+    told = (name[:12] + ("-dirty" if name.endswith("-dirty") else "") for name in names_in(commit))
+    return " and ".join(told) or "unknown"
 
 
 def _line(text: str) -> str:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from difflib import get_close_matches
 
-from embedgate.checks.check import Case, Check, Place
+from embedgate.checks.check import Case, Check
 from embedgate.core.combination import Combination
-from embedgate.core.depth import STANDARD
+from embedgate.core.depth import STANDARD, reaches
 from embedgate.core.errors import GateError
+from embedgate.core.judgement import Place
 from embedgate.report.summary import KnownChecks
 from embedgate.runtime.plan import Plan
 
@@ -95,7 +96,8 @@ class CheckRegistry:
             if check.builds and (check.in_receipts or not of_receipts) and combination in check.of(plan)
             for subject in check.over(plan)
         )
-        return {case.place for case in found if not of_receipts or case.is_within(plan, STANDARD)}
+        # What this CPU emulates, another may have in its instructions.
+        return {case.place for case in found if not of_receipts or reaches(STANDARD, case.least_depth(plan))}
 
     def whole(self, plan: Plan) -> list[Case]:
         """Everything there is to ask that runs a combination, in the order of the report, at whatever depth."""

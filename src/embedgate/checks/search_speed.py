@@ -58,8 +58,9 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
         return case.unmeasured(error, context.diagnose(run))
     metric = f"time_{load.id}_vectors_{stored.collection.size}_threads_{timing.threads}"
     shown, slack = f"takes {{}} of float32's time for {load}", context.tolerances.slack(combination, "search")
-    budgets, sha256, family = context.of(ApprovedBudgets), stored.collection.sha256, context.family(case)
-    budget, levels = TimeBudget(metric, shown, ratios, slack, context.alpha / family), Levels.of(context.alpha, family)
+    budgets, sha256 = context.of(ApprovedBudgets), stored.collection.sha256
+    levels = Levels(context.alpha, context.family(case))
+    budget = TimeBudget(metric, shown, ratios, slack, levels.share)
     try:
         budget = budgets.time(combination, budget, sha256, alike=(f"time_{load.engine}-",))
     except BaselineError as error:

@@ -39,6 +39,8 @@ from embedgate.runtime.subprocess import FreshProcesses
 
 # Where time itself is a budget, and not only its ratio to the reference's.
 NAMED_MACHINES = "nvidia-"
+# From the worst verdict on.
+_ORDER = ("fail", "inconclusive", "pass")
 DISABLED = (
     "pytest-benchmark is disabled, so speed is not measured",
     "run without --benchmark-disable and, since pytest-xdist disables it, without -n",
@@ -139,7 +141,9 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         with fresh.another(combination) as worker:
             return worker.rows({load.id: Aim(limit, levels, LOOKS[-1])})[load.id]
 
-    slower = slower_than_promised(context, case, judged, found, lambda limit: ratios(again(limit)), levels)
+    slower = slower_than_promised(
+        context, case, judged, ratios(blocks.rows), lambda limit: ratios(again(limit)), levels
+    )
     if slower is not None:
         return replace(slower, details=(*slower.details, *notes))
 
@@ -159,8 +163,12 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
             notes=notes,
         )
 
-    order = ("fail", "inconclusive", "pass")
-    return min(map(hold, budgets), key=lambda judgement: order.index(judgement.verdict))
+    return min(map(hold, budgets), key=lambda judgement: (_ORDER.index(judgement.verdict), -_surely(judgement)))
+
+
+def _surely(judgement: Judgement) -> int:
+    """Among how many checks it is red."""
+    return judgement.largest_family or 0
 
 
 def _named_machine(context: Context, combination: Combination) -> bool:
@@ -169,17 +177,12 @@ def _named_machine(context: Context, combination: Combination) -> bool:
 
 def _levels(context: Context, case: Case) -> Levels:
     """How sure to be: every workload has the same share of alpha, and where it has two budgets, they share that."""
-    return Levels.of(context.alpha, _judged(context, case))
-
-
-def _judged(context: Context, case: Case) -> int:
-    """How many budgets of time a session judges."""
-    return context.family(case) * (2 if _named_machine(context, case.combination) else 1)
+    return Levels(context.alpha, context.family(case), 2 if _named_machine(context, case.combination) else 1)
 
 
 def _budgets(context: Context, case: Case, load: Workload) -> list[TimeBudget]:
     """The budgets of a workload: of the ratio, and where the profile names a machine of time itself."""
-    combination, level = case.combination, context.alpha / _judged(context, case)
+    combination, level = case.combination, _levels(context, case).share
     slack, threads = context.tolerances.slack(combination, load.slack), spare_threads(context.session.threads)
     name, calls = f"{load.id}_threads_{threads}", len(load.calls)
     alike = [each.id for each in WORKLOADS.values() if each.slack == load.slack]

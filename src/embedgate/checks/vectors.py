@@ -205,6 +205,7 @@ def _in_collection(
         message=message,
         smallest_detectable_loss=None,
         items_needed=None,
+        largest_family=None,
         diagnosis=Diagnosis("dataset", cause, step),
     )
 

@@ -83,10 +83,10 @@ def _folder_of(report: Mapping[str, Any]) -> Path:
 
 
 def _together(proposals: Iterable[Proposal]) -> list[Proposal]:
-    """Proposals of one hardware profile as one: each process of pytest-xdist makes its own."""
-    found: dict[tuple[str, str], Proposal] = {}
+    """Proposals of one machine as one: each process of pytest-xdist, and each shard of a CI matrix, makes its own."""
+    found: dict[tuple[str, str, str], Proposal] = {}
     for each in proposals:
-        key = each.profile, each.model.name
+        key = each.profile, each.model.name, each.provenance.machine
         found[key] = found[key].with_more(each) if key in found else each
     return list(found.values())
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeAlias
 
 import msgspec
 
 from embedgate.core.plain import to_plain
 
 Verdict = Literal["pass", "fail", "inconclusive"]
+
+# Check, dataset and metric of a judgement: of one combination, no other has the same.
+Place: TypeAlias = tuple[str, str, str]
 
 # What checks of properties judge, besides the variations and canaries that have names of their own.
 MARGIN, SIMILARITY = ORDER = ("margin", "similarity")
@@ -75,6 +78,8 @@ class Judgement:
         items: Number of items there are; None where no part of them might decide.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
         items_needed: How many items would settle an inconclusive check; None where it is settled or nothing would.
+        largest_family: The most checks that its family can have for it to be red, see `embedgate.core.family`; None
+            where it is not red, or no family has a part in it.
         diagnosis: The layer of the cause, for a failure; why nothing could be judged, for what is `unjudged`.
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
@@ -97,6 +102,7 @@ class Judgement:
     items: int | None = None
     smallest_detectable_loss: float | None = None
     items_needed: int | None = None
+    largest_family: int | None = None
     diagnosis: Diagnosis | None = None
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = ()
@@ -106,6 +112,11 @@ class Judgement:
     def unjudged(self) -> bool:
         """Whether it is inconclusive since there was nothing to judge by, or nothing was measured."""
         return self.verdict == "inconclusive" and self.diagnosis is not None
+
+    @property
+    def place(self) -> Place:
+        """Check, dataset and metric."""
+        return self.check, self.dataset, self.metric
 
     @property
     def subject(self) -> str:
@@ -150,6 +161,11 @@ class Judgement:
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
         return "\n".join(lines)
+
+
+def place_name(place: Place) -> str:
+    """A place as reports name it, for example `retention pairs spearman`."""
+    return " ".join(filter(None, place))
 
 
 def megabytes(count: float, spec: str = ".1f") -> str:

@@ -350,7 +350,7 @@ OPTIONS = (
     Option(
         name="receipt",
         metavar="FILE",
-        about="the report.json of a session on a GPU: check here, without one, that it judged every CUDA combination",
+        about="the report.json of a session on a GPU or another CPU: check here that it judged what runs there",
         setting="receipts",
         parse=_absolute_path,
         repeatable=True,

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 from weakref import WeakKeyDictionary
@@ -22,6 +22,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.family import largest_family
 from embedgate.core.judgement import Verdict
 from embedgate.core.quantiles import at_least, at_most
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores
@@ -55,6 +56,24 @@ class Interval:
 
 
 @dataclass(frozen=True)
+class Shared:
+    """A level that checks share (Bonferroni).
+
+    Attributes:
+        alpha: How often one of them may be red by chance.
+        checks: How many there are.
+    """
+
+    alpha: float
+    checks: int
+
+    @property
+    def each(self) -> float:
+        """The level of each."""
+        return self.alpha / self.checks
+
+
+@dataclass(frozen=True)
 class Comparison:
     """The outcome of a comparison with a limit.
 
@@ -62,13 +81,15 @@ class Comparison:
         verdict: `pass` if `low` reaches the limit, `fail` if `high` does not, `inconclusive` otherwise.
         observed: What was compared with the limit: the share of the reference that is kept, or the value itself.
         low: Lower end of its interval, one-sided at level alpha.
-        high: Upper end of its interval, one-sided at level alpha / family.
+        high: Upper end of its interval, one-sided at the level of each check of the family.
         limit: The least that passes.
         n: Number of items.
         smallest_detectable_loss: The loss that these items can tell from none at level alpha with 80% power, in the
             unit of `observed`; None where there is no standard error (a least value).
         items_needed: About how many such items would settle an inconclusive comparison; None where it is settled, or
             where no number would, since the observed value is at the limit.
+        largest_family: Of a `fail`, the most checks that its family can have for it to be one; None of any other, and
+            where no family has a part in it.
     """
 
     verdict: Verdict
@@ -79,6 +100,7 @@ class Comparison:
     n: int
     smallest_detectable_loss: float | None
     items_needed: int | None
+    largest_family: int | None = None
 
 
 @lru_cache(maxsize=8)
@@ -126,11 +148,12 @@ def interval(
         seed: What they are drawn from.
     """
     if metric and _is_share(metric):
-        return _share_interval(scores.items, alpha, alpha)
+        return Interval(_share_at_least(scores.items, alpha), _share_at_most(scores.items, alpha))
     quantile = METRICS[metric].quantile if metric else None
     if quantile is None:
-        return _ends(_replicates(scores, replicates, seed), scores.value, len(scores.items), alpha, alpha)
-    return _quantile_interval(scores, quantile, alpha, alpha) if quantile else Interval(scores.value, scores.value)
+        found, n = _replicates(scores, replicates, seed), len(scores.items)
+        return Interval(_lower(found, scores.value, n, alpha), _upper(found, scores.value, n, alpha))
+    return _quantile_interval(scores, quantile, alpha) if quantile else Interval(scores.value, scores.value)
 
 
 def compare(
@@ -139,7 +162,8 @@ def compare(
     tolerance: float,
     *,
     alpha: float,
-    family: float = 1,
+    family: int = 1,
+    shared: float | None = None,
     unit_loss: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -151,7 +175,8 @@ def compare(
         reference: Scores of the reference on the same items in the same order.
         tolerance: The loss that is acceptable, as a share of the reference's value.
         alpha: How often a loss as large as the tolerance may pass.
-        family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
+        family: Number of checks of which one false `fail` would fail the build; each may do so at shared / family.
+        shared: The level that these checks share; alpha where it is not given.
         unit_loss: For a mean of items that are right or wrong, the most that one item can lose: the lower end then
             assumes one more item that lost it, since items that all kept their score do not prove that none ever
             loses it. This is Gaffke's bound (2005), for counts that of Clopper and Pearson (1934), and with no change
@@ -170,8 +195,8 @@ def compare(
         raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
     observed, limit = candidate.value / reference.value, 1 - tolerance
     kept = _retention(_replicates(candidate, replicates, seed), _replicates(reference, replicates, seed))
-    ends = _ends(kept, observed, n, alpha, alpha / family)
-    if not math.isfinite(ends.low):
+    low = _lower(kept, observed, n, alpha)
+    if not math.isfinite(low):
         raise ValueError(
             f"the reference itself scores {reference.value:.4g} on {n} items here, not above zero beyond chance, "
             "nothing to retain"
@@ -183,17 +208,20 @@ def compare(
             np.stack([candidate.items, reference.items], axis=1, dtype=np.float32), [[0.0, unit_loss]], axis=0
         )
         cautious = _retention(*_weighted_means(arms, replicates, seed))
-        ends = Interval(float(np.quantile(cautious, alpha, method="lower")), ends.high)
+        low = float(np.quantile(cautious, alpha, method="lower"))
         standard_error = float(cautious.std())
         pseudo_loss = unit_loss / reference.value
+    level = Shared(shared or alpha, family)
     return _comparison(
         observed,
-        ends,
+        low,
+        lambda to_fail: _upper(kept, observed, n, to_fail),
         limit,
         n,
         standard_error,
         alpha,
-        lambda: _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, family),
+        level,
+        lambda: _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, level.each),
     )
 
 
@@ -203,7 +231,8 @@ def compare_floor(
     *,
     metric: str,
     alpha: float,
-    family: float = 1,
+    family: int = 1,
+    shared: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Comparison:
@@ -221,28 +250,30 @@ def compare_floor(
         metric: Name of the metric in `embedgate.metrics.METRICS`.
         alpha: How often a value as low as the floor may pass.
         family: Number of checks of which one false `fail` would fail the build.
+        shared: The level that these checks share; alpha where it is not given.
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
     """
-    n, quantile = len(scores.items), METRICS[metric].quantile
+    n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family)
     if quantile == 0:
         ends = Interval(scores.value, scores.value)
         return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None)
     if quantile is not None:
-        return _compare_quantile(scores, quantile, floor, alpha, family)
+        return _compare_quantile(scores, quantile, floor, alpha, level)
     if _is_share(metric):
-        return _compare_share(scores, floor, alpha, family)
+        return _compare_share(scores, floor, alpha, level)
     found = _replicates(scores, replicates, seed)
-    ends = _ends(found, scores.value, n, alpha, alpha / family)
     standard_error = float(found.std())
     return _comparison(
         scores.value,
-        ends,
+        _lower(found, scores.value, n, alpha),
+        lambda to_fail: _upper(found, scores.value, n, to_fail),
         floor,
         n,
         standard_error,
         alpha,
-        lambda: _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, family),
+        level,
+        lambda: _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, level.each),
     )
 
 
@@ -299,41 +330,62 @@ def _expanded(alpha: float, n: int) -> float:
     return float(norm.cdf(math.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1))) if n > 1 else 0.0
 
 
-def _ends(replicates: FloatArray, observed: float, n: int, alpha_low: float, alpha_high: float) -> Interval:
-    """Ends of a percentile interval that holds the observed value.
+def _lower(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
+    """Lower end of a percentile interval that holds the observed value."""
+    return min(float(np.quantile(replicates, _expanded(alpha, n), method="lower")), observed)
 
-    The upper end is the further of the percentile and the normal one: at alpha / family, hardly a replicate lies beyond
-    the former, and a false `fail` costs more than an inconclusive check.
+
+def _upper(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
+    """Upper end of an interval that holds the observed value: the further of the percentile and the normal one.
+
+    At alpha / family, hardly a replicate lies beyond the former, and a false `fail` costs more than an inconclusive
+    check.
     """
     from scipy.stats import norm
 
-    low = float(np.quantile(replicates, _expanded(alpha_low, n), method="lower"))
-    high = float(np.quantile(replicates, 1 - _expanded(alpha_high, n), method="higher"))
+    high = float(np.quantile(replicates, 1 - _expanded(alpha, n), method="higher"))
     deviation = float(replicates[np.isfinite(replicates)].std())
-    return Interval(min(low, observed), max(high, observed + float(norm.isf(alpha_high)) * deviation))
+    return max(high, observed + float(norm.isf(alpha)) * deviation)
 
 
-def _quantile_interval(scores: Scores, quantile: float, alpha_low: float, alpha_high: float) -> Interval:
+def _quantile_interval(scores: Scores, quantile: float, alpha: float) -> Interval:
     """Items that a quantile lies between, whatever the distribution; an end of a cosine where there are too few."""
-    low, high = at_least(scores.items, quantile, alpha_low), at_most(scores.items, quantile, alpha_high)
-    return Interval(-1.0 if low is None else low, 1.0 if high is None else high)
+    return Interval(_quantile_at_least(scores, quantile, alpha), _quantile_at_most(scores, quantile, alpha))
 
 
-def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, family: float) -> Comparison:
+def _quantile_at_least(scores: Scores, quantile: float, alpha: float) -> float:
+    low = at_least(scores.items, quantile, alpha)
+    return -1.0 if low is None else low
+
+
+def _quantile_at_most(scores: Scores, quantile: float, alpha: float) -> float:
+    high = at_most(scores.items, quantile, alpha)
+    return 1.0 if high is None else high
+
+
+def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, level: Shared) -> Comparison:
     from scipy.stats import norm
 
-    n = len(scores.items)
-    ends = _quantile_interval(scores, quantile, alpha, alpha / family)
-    one_error = float(norm.sf(1))
-    around = _quantile_interval(scores, quantile, one_error, one_error)
+    n, one_error = len(scores.items), float(norm.sf(1))
+    around = _quantile_interval(scores, quantile, one_error)
     standard_error = (around.high - around.low) / 2
 
     def needed() -> int | None:
         # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
         margin = quantile - float((scores.items < floor).mean())
-        return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, family)
+        return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, level.each)
 
-    return _comparison(scores.value, ends, floor, n, standard_error, alpha, needed)
+    return _comparison(
+        scores.value,
+        _quantile_at_least(scores, quantile, alpha),
+        lambda to_fail: _quantile_at_most(scores, quantile, to_fail),
+        floor,
+        n,
+        standard_error,
+        alpha,
+        level,
+        needed,
+    )
 
 
 def _is_share(metric: str) -> bool:
@@ -341,45 +393,71 @@ def _is_share(metric: str) -> bool:
     return METRICS[metric].kind in ("ordering", "stored") and METRICS[metric].unit_loss is not None
 
 
-def _share_interval(items: FloatArray, alpha_low: float, alpha_high: float) -> Interval:
-    """Exact interval of a share; an item that is half right counts as wrong for the low end and right for the high."""
+def _share_at_least(items: FloatArray, alpha: float) -> float:
+    """Lower end of the exact interval of a share; an item that is half right counts as wrong."""
     from scipy.stats import binomtest
 
-    n, right, wrong = len(items), int((items == 1).sum()), int((items == 0).sum())
-    low = binomtest(right, n, alternative="greater").proportion_ci(1 - alpha_low, "exact").low
-    high = binomtest(n - wrong, n, alternative="less").proportion_ci(1 - alpha_high, "exact").high
-    return Interval(float(low), float(high))
+    right = int((items == 1).sum())
+    return float(binomtest(right, len(items), alternative="greater").proportion_ci(1 - alpha, "exact").low)
 
 
-def _compare_share(scores: Scores, floor: float, alpha: float, family: float) -> Comparison:
+def _share_at_most(items: FloatArray, alpha: float) -> float:
+    """Upper end of the exact interval of a share; an item that is half right counts as right."""
+    from scipy.stats import binomtest
+
+    n, wrong = len(items), int((items == 0).sum())
+    return float(binomtest(n - wrong, n, alternative="less").proportion_ci(1 - alpha, "exact").high)
+
+
+def _compare_share(scores: Scores, floor: float, alpha: float, level: Shared) -> Comparison:
     n, share = len(scores.items), scores.value
-    ends = _share_interval(scores.items, alpha, alpha / family)
     wrong = (1 - share) + 1 / n  # one more, so that none at all does not claim certainty
     deviation = math.sqrt(wrong * max(1 - wrong, 0.0))
     return _comparison(
         share,
-        ends,
+        _share_at_least(scores.items, alpha),
+        lambda to_fail: _share_at_most(scores.items, to_fail),
         floor,
         n,
         deviation / math.sqrt(n),
         alpha,
-        lambda: _items_needed(share - floor, math.sqrt(share * (1 - share)), 1.0, n, alpha, family),
+        level,
+        lambda: _items_needed(share - floor, math.sqrt(share * (1 - share)), 1.0, n, alpha, level.each),
     )
 
 
 def _comparison(
     observed: float,
-    ends: Interval,
+    low: float,
+    upper: Callable[[float], float],
     limit: float,
     n: int,
     standard_error: float,
     alpha: float,
+    level: Shared,
     needed: Callable[[], int | None],
 ) -> Comparison:
-    """The verdict of an interval, and where it is inconclusive how many items would settle it."""
+    """The verdict of an interval: where it is inconclusive, how many items would settle it; where red, how surely.
+
+    Args:
+        observed: What is compared.
+        low: Lower end of its interval.
+        upper: From a level to the upper end.
+        limit: The least that passes.
+        n: Number of items.
+        standard_error: Of what is compared.
+        alpha: Level of the lower end.
+        level: What gives the upper end its level.
+        needed: How many items would settle it.
+    """
     from scipy.stats import norm
 
+    ends = Interval(low, upper(level.each))
     verdict = _verdict(ends, limit)
+
+    def is_red(checks: int) -> bool:
+        return upper(replace(level, checks=checks).each) < limit
+
     return Comparison(
         verdict,
         observed,
@@ -389,6 +467,7 @@ def _comparison(
         n,
         float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error,
         needed() if verdict == "inconclusive" else None,
+        largest_family(is_red, level.checks) if verdict == "fail" else None,
     )
 
 
@@ -396,7 +475,9 @@ def _verdict(ends: Interval, limit: float) -> Verdict:
     return "pass" if ends.low >= limit else "fail" if ends.high < limit else "inconclusive"
 
 
-def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alpha: float, family: float) -> int | None:
+def _items_needed(
+    margin: float, deviation: float, unit_loss: float, n: int, alpha: float, to_fail: float
+) -> int | None:
     """At how many items the interval's end would meet the limit, all else as observed.
 
     Args:
@@ -405,7 +486,7 @@ def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alp
         unit_loss: Loss of the assumed item, in the unit of the observed value; 0 where none is assumed.
         n: Number of items now.
         alpha: Level of the lower end.
-        family: Number of checks the upper end is corrected for.
+        to_fail: Level of the upper end.
     """
     from scipy.stats import norm
 
@@ -416,7 +497,7 @@ def _items_needed(margin: float, deviation: float, unit_loss: float, n: int, alp
         root = math.sqrt(linear**2 + 4 * (z**2 - 1) * (unit_loss * margin) ** 2)
         needed = (linear + root) / (2 * margin**2)
     elif margin < 0:
-        needed = (float(norm.isf(alpha / family)) * deviation / margin) ** 2
+        needed = (float(norm.isf(to_fail)) * deviation / margin) ** 2
     else:
         return None
     return max(n + 1, math.ceil(needed)) if needed < MOST_ITEMS else None

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -127,29 +127,40 @@ def ratios(rows: Sequence[Row]) -> npt.NDArray[np.float64]:
 
 @dataclass(frozen=True)
 class Levels:
-    """How sure a verdict must be; both are one-sided and shared by all looks (Bonferroni).
+    """How sure a verdict must be: candidates at the edge of their budgets make a session red `alpha` of the time.
+
+    Levels are one-sided and shared by all looks (Bonferroni). A red verdict takes two measurements, here and in a fresh
+    process, so each may err by the square root of what both together may. That holds as far as they err independently;
+    they share the machine and its neighbours, so what keeps a sound candidate green is first of all the slack.
 
     Attributes:
-        to_pass: Of the interval's upper end: how often a candidate beyond its budget may pass.
-        to_fail: Of its lower end, in each of the two measurements that a red verdict takes.
+        alpha: Level of the session.
+        checks: How many checks of time it has.
+        each: How many budgets each of them judges.
     """
 
-    to_pass: float
-    to_fail: float
+    alpha: float
+    checks: int
+    each: int = 1
 
-    @classmethod
-    def of(cls, alpha: float, family: int) -> Levels:
-        """Levels under which a session of candidates at the edge of their budgets is red `alpha` of the time.
+    @property
+    def share(self) -> float:
+        """What one budget has of alpha."""
+        return self.alpha / (max(1, self.checks) * self.each)
 
-        A red verdict takes two measurements, here and in a fresh process, so each may err by the square root of what
-        both together may. That holds as far as they err independently; they share the machine and its neighbours, so
-        what keeps a sound candidate green is first of all the slack.
+    @property
+    def to_pass(self) -> float:
+        """Level of the interval's upper end: how often a candidate beyond its budget may pass."""
+        return self.alpha / len(LOOKS)
 
-        Args:
-            alpha: Level of the session.
-            family: How many budgets it judges.
-        """
-        return cls(alpha / len(LOOKS), math.sqrt(alpha / max(1, family)) / len(LOOKS))
+    @property
+    def to_fail(self) -> float:
+        """Level of its lower end, in each of the two measurements that a red verdict takes."""
+        return math.sqrt(self.share) / len(LOOKS)
+
+    def among(self, checks: int) -> Levels:
+        """The levels of a session that has so many checks of time."""
+        return replace(self, checks=checks)
 
 
 @dataclass(frozen=True)

@@ -24,14 +24,12 @@ from embedgate.plugin.options import (
     refuse_without_benchmark,
 )
 from embedgate.plugin.xdist import gpu_for_next, shared
+from embedgate.report.collector import NOT_JUDGED
 
 if TYPE_CHECKING:
     from embedgate.report.collector import Collector
 
 pytest_plugins = ("embedgate.fixtures.gate",)
-
-# The exit status where something could not be judged, and nothing that was judged is red; those below are pytest's.
-NOT_JUDGED = 10
 
 MARKERS = {
     "gate(check)": "asks a check of embedgate's, by its name, of every combination that it is about",
@@ -260,6 +258,7 @@ def pytest_runtest_makereport(
         run=run,
         other=found.other if found else None,
         other_expected=found.other_expected if found else "",
+        place=case.place,
     )
     return report
 

@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embedgate.core.judgement import Judgement
+from embedgate.core.judgement import Judgement, place_name
 from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
 from embedgate.report.collector import Collector
+from embedgate.report.facts import coverage
 
 if TYPE_CHECKING:
     from embedgate.checks import Case, CheckRegistry, Context
+    from embedgate.checks.check import Family
     from embedgate.report.receipt import Invocation
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
@@ -85,12 +87,11 @@ class Bench:
         from embedgate.checks import Context
         from embedgate.checks.context import needs_of
 
-        families = Counter(case.check.family for case in self.selected if case.check.family)
         return Context(
             self.plan,
             self.checks,
             progress=progress(self.config),
-            families=families,
+            families=self.families,
             cases=self.selected,
             needs=needs_of(self.plan, self.selected),
             invocation=self.invocation,
@@ -121,15 +122,27 @@ class Bench:
         return Course(self.selected, progress(self.config))
 
     @property
-    def coverage(self) -> dict[str, int]:
+    def families(self) -> dict[Family, int]:
+        """How many checks of each family are asked; one that several tests ask counts once."""
+        asked = {(case.combination, case.place): case.check.family for case in self.selected}
+        return dict(Counter(family for family in asked.values() if family))
+
+    @property
+    def coverage(self) -> dict[str, Any]:
         """How many checks were asked, and how many there are of the combinations of which any was.
 
-        Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given.
+        Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given. `of` says the same by
+        combination, and which checks these are, each with its family.
         """
-        asked = {(c.check.name, c.combination, c.subject.id) for c in self.selected if c.check.builds}
-        combinations = {combination for _, combination, _ in asked}
-        whole = [case for case in self.checks.whole(self.plan) if case.combination in combinations]
-        return {"asked": len(asked), "whole": len(whole)}
+        found: dict[str, dict[str, Any]] = {}
+        for case in self.selected:
+            if case.check.builds:
+                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}})
+                of["asked"][place_name(case.place)] = case.check.family or ""
+        for case in self.checks.whole(self.plan):
+            if case.combination.id in found:
+                found[case.combination.id]["whole"] += 1
+        return coverage(found)
 
     @property
     def asked(self) -> dict[str, dict[str, int]]:
@@ -144,11 +157,14 @@ class Bench:
 
     def seal_facts(self) -> None:
         """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran."""
-        from embedgate.report.receipt import on_gpu, section
+        from embedgate.report.receipt import section
 
         facts = self.collector.facts
         if facts:
-            name, profiles = facts["model"]["name"], on_gpu(facts["profiles"])
+            ran = {record.combination for record in self.collector.records if record.run}
+            # A process of pytest-xdist that crashed has told nothing of what it ran.
+            profiles = sorted({name for id_, name in facts["profiles"].items() if id_ in ran})
+            name = facts["model"]["name"]
             facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
     def outcome(self, case: Case, judgement: Judgement, given: dict[str, Any]) -> Found:
@@ -183,7 +199,8 @@ class Bench:
         builds = {check.kind for check in checks if check.builds}
         judged = [record.judgement for record in self.collector.records if record.judgement]
         places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
-        return expectations_of(plan, checks).complaints(
+        expectations = expectations_of(plan, checks)
+        found = expectations.complaints(
             [judgement for judgement in judged if judgement.check in builds],
             known=[combination.id for combination in plan.registry],
             subjects=places,
@@ -195,6 +212,8 @@ class Bench:
             all_datasets=not self.settings.data,
             profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
         )
+        self.collector.facts["expectations"] = expectations.met
+        return found
 
     @property
     def _command(self) -> list[str]:

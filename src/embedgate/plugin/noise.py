@@ -89,7 +89,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
     tolerances = tolerances_of(plan)
     loads = workloads(settings.depth)
     asked = plan.encoding if settings.combinations else (plan.combinations[0].reference,)
-    levels = Levels.of(tolerances.alpha, len(loads) * len(asked))
+    levels = Levels(tolerances.alpha, len(loads) * len(asked))
     watch = Watch()
     console = Console(width=120)
     proposed: dict[str, float] = {}

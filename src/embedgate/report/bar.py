@@ -53,7 +53,7 @@ def _by_other(summary: Summary, found: Mapping[str, Any], ref: str) -> Iterator[
     other = "this checkout's own" if found["counts"] else ref
     counts = f"{ref}'s bar counts (--gate-strict); " if found["counts"] else ""
     yield f"{counts}verdict by {other}: {verdict}" + (", too" if verdict == summary.verdict else "")
-    apart = [(mine, theirs) for mine, theirs in summary.otherwise if mine.verdict != theirs.verdict]
+    apart = [(mine, theirs) for mine, theirs, _ in summary.otherwise if mine.verdict != theirs.verdict]
     yield from _few([f"{j.combination}: {own.verdict}, by {other} {j.verdict}: {j.message}" for own, j in apart])
 
 

@@ -10,6 +10,8 @@ if TYPE_CHECKING:
 
 # When a test failed in whose stead pytest-xdist reports that its process has ended.
 CRASHED = "???"
+# The exit status where something could not be judged, and nothing that was judged is red; those below are pytest's.
+NOT_JUDGED = 10
 
 
 @dataclass(eq=False)  # pytest keeps plugins in sets
@@ -37,13 +39,20 @@ class Collector:
     @property
     def lost_nothing(self) -> bool:
         """Whether all that is red could not be judged, such as what could not be built: no quality was lost."""
-        # A test that fails after its judgement, by an assertion of its own, is the host's to explain.
         lost = any(
-            record.judgement and (record.judgement.verdict == "fail" or record.error) and not record.expected
-            for record in self.records
+            record.judgement and record.judgement.verdict == "fail" and not record.expected for record in self.records
         )
-        failed = lost or self.trouble or self.complaints or self.others_failed
+        failed = lost or self.trouble or self.complaints or self.failed_besides
         return any(record.error for record in self.records) and not failed and not self.strict
+
+    @property
+    def failed_besides(self) -> int:
+        """How much failed beside the checks.
+
+        A test that fails after its judgement, by an assertion of its own, is the host's to explain.
+        """
+        after = sum(bool(each.judgement and each.error and not each.expected) for each in self.records)
+        return self.others_failed + after
 
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries, and which test a process of pytest-xdist crashed in."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from embedgate.core.errors import counted
 
+# The section of a report that says which ones it was joined from.
+MERGED = "merged"
 _BOTH = " + "
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -15,6 +17,17 @@ _NOTHING: tuple[object, ...] = (None, "", [], {})
 def names_together(names: Iterable[str | None]) -> str:
     """Names that stand for one thing, such as hardware profiles, each once."""
     return _BOTH.join(dict.fromkeys(filter(None, names)))
+
+
+def coverage(of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How many checks were asked, and how many there are.
+
+    Args:
+        of: By combination, how many there are (`whole`), and the family of each that was `asked`, by its name; empty
+            where it has none.
+    """
+    asked, whole = sum(len(each["asked"]) for each in of.values()), sum(each["whole"] for each in of.values())
+    return {"asked": asked, "whole": whole, "of": of}
 
 
 def depth_line(facts: dict[str, Any]) -> str:
@@ -28,7 +41,15 @@ def depth_line(facts: dict[str, Any]) -> str:
 
 def lines(facts: dict[str, Any]) -> list[str]:
     """What a person is to know of a session beside its verdicts: what it left out, its candidates, and prompts."""
-    return [*_night_lines(facts), *_candidate_lines(facts), *_prompt_lines(facts)]
+    return [*_merged_lines(facts), *_night_lines(facts), *_candidate_lines(facts), *_prompt_lines(facts)]
+
+
+def _merged_lines(facts: dict[str, Any]) -> list[str]:
+    """Which reports these were, and what several of them have judged."""
+    if not (merged := facts.get(MERGED)):
+        return []
+    reports = [f"joined: {each['where']}, {counted(each['asked'], 'check')}" for each in merged["reports"]]
+    return [*reports, *merged["notes"]]
 
 
 def _night_lines(facts: dict[str, Any]) -> list[str]:
@@ -79,25 +100,36 @@ def _shown(prompt: dict[str, Any]) -> str:
 def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
     """Joins what two processes ran on: each knows the GPU, the profiles and the incumbent of what it ran itself.
 
-    The order of processes makes no difference. Who knows something wins over who does not; hardware profiles and GPUs
-    are named side by side; the session took as long as the longer of the two, and as much work as both.
+    The order makes no difference. Who knows something wins over who does not; hardware profiles, CPUs, GPUs and
+    versions are named side by side; the session took as long as the longer of the two, and as much work as both.
     """
     if not (one and other):
         return one or other
     seconds = {name: round(one["seconds"][name] + other["seconds"][name], 2) for name in one["seconds"]}
     return {
         **_together(one, other),
-        "profile": _sorted_names(one["profile"], other["profile"]),
+        "profile": sorted_names(one["profile"], other["profile"]),
+        "libraries": {
+            name: sorted_names(one["libraries"].get(name), other["libraries"].get(name))
+            for name in dict.fromkeys((*one["libraries"], *other["libraries"]))
+        },
         "machine": {
             **_together(one["machine"], other["machine"]),
-            "gpu": _sorted_names(one["machine"]["gpu"], other["machine"]["gpu"]) or None,
+            "cpu": sorted_names(one["machine"]["cpu"], other["machine"]["cpu"]),
+            "gpu": sorted_names(one["machine"]["gpu"], other["machine"]["gpu"]) or None,
         },
         "seconds": {**seconds, "total": max(one["seconds"]["total"], other["seconds"]["total"])},
     }
 
 
-def _sorted_names(*joined: str | None) -> str:
-    return names_together(sorted({name for names in joined for name in (names or "").split(_BOTH)}))
+def sorted_names(*joined: str | None) -> str:
+    """Names side by side, each once, in their order; each may be several names already."""
+    return names_together(sorted({name for names in joined for name in names_in(names)}))
+
+
+def names_in(joined: str | None) -> list[str]:
+    """The names that stand side by side."""
+    return [name for name in (joined or "").split(_BOTH) if name]
 
 
 def _together(one: Any, other: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Receipts: a session's report as evidence, for a machine without a GPU, of what was judged on one.
+"""Receipts: a session's report as evidence, for another machine, of what was judged on a GPU or on another CPU.
 
 A receipt is a `report.json`. Its section `receipt` says by which code and human decisions was judged, and how much of
 what there is to judge. Its checksum finds hand edits and truncated copies. It is no signature: whoever can write the
@@ -77,11 +77,6 @@ class Asked:
         }
 
 
-def on_gpu(profiles: Mapping[str, str]) -> tuple[str, ...]:
-    """The hardware profiles of the combinations that ran on CUDA, of the profiles of all by their ids."""
-    return tuple(sorted({name for id_, name in profiles.items() if id_.endswith("-cuda")}))
-
-
 def section(
     settings: Settings, model: str, profiles: Sequence[str], invocation: Invocation, asked: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -90,7 +85,7 @@ def section(
     Args:
         settings: The session's.
         model: Name of the model, as baselines have it.
-        profiles: The hardware profiles whose baselines counted on CUDA.
+        profiles: The hardware profiles of the combinations that ran.
         invocation: How pytest was called.
         asked: What it was asked for, see `Asked.to_json`.
     """
@@ -121,7 +116,7 @@ def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation
     Args:
         baselines: The folder of baselines in use.
         model: Name of the model, as baselines have it.
-        profiles: The hardware profiles whose baselines count on CUDA.
+        profiles: The hardware profiles whose baselines count; each is a group of its own.
         invocation: How pytest was called: a host project's combinations are in its `conftest.py`.
     """
     return {
@@ -129,9 +124,14 @@ def file_groups(baselines: Path, model: str, profiles: Sequence[str], invocation
         TOLERANCES: _digest(_tolerances(baselines)),
         PINNED: _digest({PINNED: own_or_bundled(baselines, PINNED)}),
         EXPECTED: _digest({EXPECTED: baselines / EXPECTED}),
-        "approved": _digest(_approved(baselines, model, profiles)),
+        **approved_groups(baselines, model, profiles),
         CONFTEST: _digest(_conftests(invocation)),
     }
+
+
+def approved_groups(baselines: Path, model: str, profiles: Iterable[str]) -> dict[str, str]:
+    """SHA-256 of what was approved of a model for hardware profiles, a group of each."""
+    return {f"approved/{name}": _digest(_approved(baselines, model, name)) for name in profiles}
 
 
 def other_code(report: Mapping[str, Any]) -> list[str]:
@@ -218,10 +218,9 @@ def _tolerances(baselines: Path) -> dict[str, Path]:
     return {"embedgate's": bundled} | ({"own": own} if own != bundled else {})
 
 
-def _approved(baselines: Path, model: str, profiles: Sequence[str]) -> dict[str, Path]:
+def _approved(baselines: Path, model: str, own: str) -> dict[str, Path]:
     return {
         f"{name}/{file.name}": file
-        for own in profiles
         for name in profile(own).chain
         for file in (baselines / name / f"{model}{kind}" for kind in SUFFIXES)
     }

@@ -62,6 +62,15 @@ class RunFacts:
         found: dict[str, Any] = to_plain(self)
         return {**found, "footprint": found["footprint"] or {}}
 
+    @classmethod
+    def from_json(cls, plain: Mapping[str, Any]) -> RunFacts | None:
+        """The inverse of `to_json`; None where nothing ran.
+
+        Raises:
+            ValueError: If it is none.
+        """
+        return msgspec.convert({**plain, "footprint": plain["footprint"] or None}, cls) if plain else None
+
 
 @dataclass(frozen=True)
 class Record:
@@ -78,6 +87,7 @@ class Record:
         other: What the bar that does not count came to: the base branch's, or under `--gate-strict` the session's own;
             None where it is the same.
         other_expected: The entry that expects that one to fail.
+        place: What was skipped, see `embedgate.core.judgement.place_name`; empty where nothing was.
     """
 
     combination: str = ""
@@ -96,6 +106,8 @@ class Record:
         if self.other is None:
             return self
         return replace(self, judgement=self.other, expected=self.other_expected, other=None)
+
+    place: str = ""
 
     def to_builtins(self) -> dict[str, Any]:
         """As plain values."""

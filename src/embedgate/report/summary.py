@@ -10,7 +10,7 @@ from typing import Any
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Judgement
+from embedgate.core.judgement import Judgement, Place, place_name
 from embedgate.core.plain import finite
 from embedgate.core.version import __version__
 from embedgate.metrics import METRICS
@@ -57,6 +57,7 @@ class Row:
         expected: Which of them failed as expected.
         run: Evidence and figures; None where it did not run.
         skipped_checks: How many of its checks were skipped, by the reason.
+        skips: Which these are, by the reason.
         errors: What went wrong, each once.
         strict: Whether a check that could not be judged counts.
     """
@@ -67,6 +68,7 @@ class Row:
     expected: list[ExpectedFailure] = field(default_factory=list)
     run: RunFacts | None = None
     skipped_checks: Counter[str] = field(default_factory=Counter)
+    skips: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
     strict: bool = False
 
@@ -128,8 +130,10 @@ class Summary:
         trouble: Lines about what went wrong outside any test.
         known: The checks there are.
         strict: Whether inconclusive and unjudged are red.
-        otherwise: Judgements that are others by the bar that does not count, each with that one; see `Record.other`.
+        otherwise: Judgements that are others by the bar that does not count, each with that one and the entry that
+            expects it to fail; see `Record.other`.
         other_verdict: The verdict by that bar; empty where there is none, or nothing differs.
+        others_failed: How much failed beside the checks: tests of a host project's own, and what they assert besides.
     """
 
     facts: dict[str, Any]
@@ -139,8 +143,9 @@ class Summary:
     trouble: list[str]
     known: KnownChecks
     strict: bool
-    otherwise: list[tuple[Judgement, Judgement]] = field(default_factory=list)
+    otherwise: list[tuple[Judgement, Judgement, str]] = field(default_factory=list)
     other_verdict: str = ""
+    others_failed: int = 0
 
     @property
     def verdict(self) -> str:
@@ -274,15 +279,20 @@ class Summary:
             "combinations": [
                 {
                     "combination": row.combination,
+                    "reference": row.reference,
                     "verdict": row.verdict,
                     "reason": row.reason,
                     "skipped_checks": dict(row.skipped_checks),
+                    "skips": row.skips,
+                    "errors": row.errors,
                     "run": row.run.to_json() if row.run else {},
                     "judgements": [j.to_json() for j in row.judgements],
                 }
                 for row in self.rows
             ],
             "upgrade": [j.to_json() for j in self.upgrade.judgements],
+            "upgrade_skips": self.upgrade.skips,
+            "upgrade_errors": self.upgrade.errors,
             "expected_failures": [failure.to_json() for failure in self.expected],
             "smallest_detectable_loss": [
                 {"dataset": dataset, "metric": metric, "loss": loss}
@@ -290,6 +300,7 @@ class Summary:
             ],
             "baseline_changes": self.changes,
             "trouble": self.trouble,
+            "others_failed": self.others_failed,
         }
         found: dict[str, Any] = finite(report)
         return found
@@ -297,10 +308,9 @@ class Summary:
     def _by_other(self) -> dict[str, Any]:
         """What the other bar comes to, as JSON values."""
         told = [
-            {**{name: getattr(counts, name) for name in ("combination", "check", "dataset", "metric", "verdict")},
-             "other_verdict": other.verdict, "message": other.message}
-            for counts, other in self.otherwise
-        ]  # fmt: skip
+            {"verdict": mine.verdict, "other": theirs.to_json(), "expected": entry}
+            for mine, theirs, entry in self.otherwise
+        ]
         return {"other_verdict": self.other_verdict or self.verdict, "otherwise": told}
 
 
@@ -315,6 +325,7 @@ def record_of(
     run: Measured | None,
     other: Judgement | None = None,
     other_expected: str = "",
+    place: Place = ("", "", ""),
 ) -> dict[str, Any]:
     """Returns what one test found, as the plain values of a `Record`."""
     return Record(
@@ -327,6 +338,7 @@ def record_of(
         run_facts(run) if run else None,
         other,
         other_expected,
+        place_name(place) if skipped else "",
     ).to_builtins()
 
 
@@ -338,9 +350,11 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
         known: The checks there are.
     """
     found = _summary(collector, known, collector.records, collector.complaints)
-    pairs = [(each.judgement, each.other) for each in collector.records if each.judgement and each.other]
-    if pairs:
-        found.otherwise = pairs
+    apart = [
+        (each.judgement, each.other, each.other_expected) for each in collector.records if each.judgement and each.other
+    ]
+    if apart:
+        found.otherwise = apart
         # Complaints are about the session's own file.
         complaints = collector.complaints if found.strict else ()
         records = [each.by_other for each in collector.records]
@@ -363,15 +377,23 @@ def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record]
             row.expected.append(record.expected_failure)
         if record.skipped:
             row.skipped_checks[record.skipped] += 1
+            row.skips.setdefault(record.skipped, []).append(record.place)
+        if record.error and record.error not in row.errors:
+            row.errors.append(record.error)
         if record.error and not record.combination:
             trouble.append(record.error)
-        elif record.error and record.error not in row.errors:
-            row.errors.append(record.error)
     for row in rows.values():
         row.judgements = known.ordered(row.judgements)
     upgrade = rows.pop("")
     return Summary(
-        collector.facts, list(rows.values()), upgrade, collector.changes, list(dict.fromkeys(trouble)), known, strict
+        collector.facts,
+        list(rows.values()),
+        upgrade,
+        collector.changes,
+        list(dict.fromkeys(trouble)),
+        known,
+        strict,
+        others_failed=collector.failed_besides,
     )
 
 

@@ -1,0 +1,143 @@
+"""Reports of several machines and shards as one, as if one session had found all that they say."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+
+from embedgate.core.errors import counted
+from embedgate.core.judgement import Judgement, place_name
+from embedgate.report.collector import Collector
+from embedgate.report.facts import MERGED
+from embedgate.report.merged.facts import joined_facts, made_of, met
+from embedgate.report.merged.part import Asked, Finding, Part
+from embedgate.report.merged.unlike import Report
+from embedgate.report.records import Record
+from embedgate.report.summary import KnownChecks
+
+# From the worst on; what could not be judged says nothing where it was judged elsewhere.
+_ORDER = ("fail", "inconclusive", "expected", "pass", "unjudged")
+_STRICT_ORDER = ("fail", "inconclusive", "unjudged", "expected", "pass")
+
+
+def in_order(reports: Iterable[Report]) -> list[Part]:
+    """Reports from the first that was made on, each once."""
+    parts = {part.key: part for part in map(Part, reports)}
+    return [parts[key] for key in sorted(parts)]
+
+
+def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
+    """Joins what reports found; see `docs/merge.md`.
+
+    Args:
+        parts: The reports, of which nothing differs that may not, in the order of `in_order`.
+        known: The checks there are.
+    """
+    families = {asked: family for part in parts for asked, family in part.families.items()}
+    whole = Counter(filter(None, families.values()))
+    strict = any(part.report["strict"] for part in parts)
+    found: dict[tuple[str, ...], list[Finding]] = {}
+    for part in parts:
+        for finding in part.judged():
+            found.setdefault(finding.place, []).append(_corrected(finding, part, whole))
+    judged = [_worst(each, strict) for each in found.values()]
+    collector = Collector(
+        [record for part in parts for record in part.rows()],
+        joined_facts(parts, known, whole),
+        _changes(parts),
+        list(dict.fromkeys(line for part in parts for line in _trouble(part, parts))),
+        strict=strict,
+        others_failed=sum(part.report["others_failed"] for part in parts),
+    )
+    collector.records += (finding.record for finding in judged)
+    collector.records += [*_skipped(parts, judged), *(each for part in parts for each in part.errors())]
+    if len(parts) > 1:
+        before = (line for part in parts for line in part.report.get(MERGED, {"notes": ()})["notes"])
+        lines = dict.fromkeys([*before, *_lines_of_twice(found.values()), *_lines_of_families(parts, judged, whole)])
+        collector.facts[MERGED] = {"reports": [one for part in parts for one in made_of(part)], "notes": [*lines]}
+    return collector
+
+
+def _corrected(finding: Finding, part: Part, whole: Mapping[str, int]) -> Finding:
+    """A finding whose judgement is red only where it is so among the checks of all reports.
+
+    More checks only ever make it harder to be red, so nothing becomes so by being joined.
+    """
+    family = part.families.get((finding.judgement.combination, place_name(finding.judgement.place)), "")
+    checks = whole.get(family, 0)
+    judgement, other = (_among(each, checks) if each else None for each in (finding.judgement, finding.other))
+    assert judgement is not None, "a finding has a judgement"
+    expected = finding.expected if judgement == finding.judgement else ""
+    other_expected = finding.other_expected if other == finding.other else ""
+    return replace(finding, judgement=judgement, expected=expected, other=other, other_expected=other_expected)
+
+
+def _among(judgement: Judgement, checks: int) -> Judgement:
+    """A judgement among so many checks of its family."""
+    most = judgement.largest_family
+    if most is None or checks <= most:
+        return judgement
+    alone = f"that is red in a family of up to {most} checks, and all reports together ask {checks}"
+    message = f"{judgement.message}; {alone}: more items may settle it"
+    # What is inconclusive has no diagnosis, or it would count as what could not be judged.
+    return replace(judgement, verdict="inconclusive", message=message, diagnosis=None, worst=(), largest_family=None)
+
+
+def _worst(found: Sequence[Finding], strict: bool) -> Finding:
+    """The finding that counts of one check: the worst, which names what others say where that is something else."""
+    order = _STRICT_ORDER if strict else _ORDER
+    worst = min(found, key=lambda finding: order.index(finding.standing))
+    if worst.standing == "pass" or len({finding.standing for finding in found}) == 1:
+        return worst
+    told = "; ".join(f"{finding.standing} on {finding.where}" for finding in found)
+    details = (*worst.judgement.details, f"the worst of: {told}")
+    return replace(worst, judgement=replace(worst.judgement, details=details))
+
+
+def _skipped(parts: Sequence[Part], judged: Iterable[Finding]) -> list[Record]:
+    """What no report judged, each check once."""
+    if len(parts) == 1:
+        return [*parts[0].skipped()]
+    known = {(finding.row, place_name(finding.judgement.place)) for finding in judged}
+    found: dict[Asked, Record] = {}
+    for record in (record for part in parts for record in part.skipped()):
+        if (asked := (record.combination, record.place)) not in known:
+            found.setdefault(asked, record)
+    return [*found.values()]
+
+
+def _trouble(part: Part, parts: Sequence[Part]) -> Iterator[str]:
+    """A report's trouble, but for entries of expected failures that met something else in another report."""
+    of_upgrade = {*part.report["upgrade_errors"]}
+    own: Mapping[str, list[str]] = part.report.get("expectations", {})
+    idle = [subject for subject, verdicts in own.items() if verdicts in ([], ["pass"])]
+    refuted = [subject for subject in idle if met(subject, parts) != {*own[subject]}]
+    for line in part.report["trouble"]:
+        if line not in of_upgrade and not any(f": {subject} " in line for subject in refuted):
+            yield line
+
+
+def _changes(parts: Sequence[Part]) -> list[tuple[str, ...]] | None:
+    found = [part.report["baseline_changes"] for part in parts]
+    if all(changes is None for changes in found):
+        return None
+    return [tuple(row) for changes in found for row in changes or ()]
+
+
+def _lines_of_twice(found: Iterable[Sequence[Finding]]) -> Iterator[str]:
+    """Which checks several reports have judged, and where."""
+    several = [each for each in found if len(each) > 1]
+    together = Counter((each[0].judgement.combination, *(finding.where for finding in each)) for each in several)
+    for (id_, *places), count in together.items():
+        was = "was" if count == 1 else "were"
+        yield f"{id_}: {counted(count, 'check')} {was} judged on {' and on '.join(places)}; the worse verdict counts"
+
+
+def _lines_of_families(parts: Sequence[Part], judged: Iterable[Finding], whole: Mapping[str, int]) -> Iterator[str]:
+    """How many verdicts are no longer red among the checks of all reports."""
+    red = {finding.place for part in parts for finding in part.judged() if finding.standing == "fail"}
+    gone = sum(finding.place in red and finding.standing == "inconclusive" for finding in judged)
+    if gone:
+        checks = ", ".join(f"{count} {family}" for family, count in sorted(whole.items()))
+        yield f"{counted(gone, 'verdict')} of single reports not red among the checks of all: {checks}"
