@@ -93,7 +93,9 @@ def outside_ci() -> Iterator[None]:
     In CI no baseline may be approved, and where pytest-xdist says that it runs, pytest-benchmark measures nothing.
     """
     with pytest.MonkeyPatch.context() as patch:
-        for name in ("CI", "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
+        from embedgate.approved.base import VARIABLES
+
+        for name in ("CI", *VARIABLES, "PYTEST_XDIST_WORKER", "PYTEST_XDIST_WORKER_COUNT", "PYTEST_XDIST_TESTRUNUID"):
             patch.delenv(name, raising=False)
         yield
 

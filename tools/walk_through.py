@@ -13,6 +13,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -166,8 +167,9 @@ def surroundings(place: Path) -> dict[str, str]:
 
 def build(walk: Walk, place: Path) -> None:
     """Builds the wheel, and makes the environment to install it into: what a user is spared, or has."""
-    walk.take("the wheel", f"{sys.executable} -m pip wheel -q --no-deps -w {place / 'wheels'} {ROOT}", where=place)
-    walk.take("an environment", f"{sys.executable} -m venv {place / 'env'}", where=place)
+    wheel = [sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", str(place / "wheels"), str(ROOT)]
+    walk.take("the wheel", shlex.join(wheel), where=place)
+    walk.take("an environment", shlex.join([sys.executable, "-m", "venv", str(place / "env")]), where=place)
     walk.steps.clear()
 
 
@@ -183,7 +185,7 @@ def prepare(walk: Walk, made: Path) -> None:
     """Makes what a user has: a model with a quantized file beside it, its successor, data, a repository of git."""
     made.mkdir()
     walk.environment["PYTHONPATH"] = str(ROOT / "tests")
-    walk.take("a model", f"python - {made} <<'END'\n{MAKE}END")
+    walk.take("a model", f"python - {shlex.quote(str(made))} <<'END'\n{MAKE}END")
     del walk.environment["PYTHONPATH"]
     for name in ("my-model", "my-new-model"):
         (made / name).rename(walk.folder / name)

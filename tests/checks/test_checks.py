@@ -55,7 +55,7 @@ class TestRegistry:
         known = registry.known
         assert known.order[0] == "effective"
         assert known.order[-1] == "acme"
-        assert known.approved == {"baseline", "speed", "memory", "size", "products", "search speed", "acme"}
+        assert known.approved == {"baseline", "golden", "speed", "memory", "size", "products", "search speed", "acme"}
         assert known.shared == {"baseline", "receipt"}
 
     def test_its_vocabulary_holds_whatever_is_installed(self):

@@ -193,7 +193,7 @@ class TestOwners:
         init(*BUNDLED, "--owner", "@acme/search")
         found = (repository / "CODEOWNERS").read_text()
         assert found.startswith(own)
-        assert found.endswith("\n/gate/expected_failures.toml @acme/search\n")
+        assert found.endswith("\n/gate/expected_failures.toml @acme/search\n/CODEOWNERS @acme/search\n")
         assert found.count("/gate/") == 3
 
 

@@ -15,7 +15,11 @@ from helpers.paths import TESTS
 from helpers.worded import pairs_of_words
 
 from embedgate.command import MISUSE, main
+from embedgate.core.judgement import Judgement
 from embedgate.report.collector import NOT_JUDGED
+from embedgate.report.merged import _worst
+from embedgate.report.merged.facts import _base
+from embedgate.report.merged.part import Finding
 from embedgate.report.receipt import checksum, combined, seal
 
 Report = dict[str, Any]
@@ -316,10 +320,14 @@ SUBJECT = "entry 1 (torch-*, *, agreement cosine_*)"
 COMPLAINT = f"gate/expected_failures.toml: {SUBJECT} no longer fails; remove it, or correct its globs"
 
 
+ENTRY = {"combination": "torch-*", "dataset": "*", "check": "agreement", "metric": "cosine_*", "profile": "*"}
+ENTRY |= {"kind": "known-defect", "reason": "rounded", "link": "https://a.example/1", "expires": None}
+
+
 def met(*verdicts: str, told: bool = True) -> Change:
     def change(report: Report) -> None:
-        report["expectations"] = {SUBJECT: [*verdicts]}
-        report["trouble"] = [COMPLAINT] if told else []
+        report["expectations"] = {SUBJECT: {"entry": {**ENTRY}, "met": [*verdicts]}}
+        report["complaints"] = [COMPLAINT] if told else []
 
     return change
 
@@ -327,7 +335,7 @@ def met(*verdicts: str, told: bool = True) -> Change:
 @pytest.mark.parametrize(("other", "trouble"), [(("fail",), []), (("pass",), [COMPLAINT])])
 def test_an_entry_that_expects_another_shards_failure_is_no_trouble(merge, made, other, trouble):
     _, found, _ = merge(made(AMP, met("pass")), made(FP16, met(*other, told=False)))
-    assert found["trouble"] == trouble
+    assert (found["complaints"], found["trouble"]) == (trouble, [])
 
 
 def broken(report: Report) -> None:
@@ -446,3 +454,30 @@ def test_what_is_merged_can_be_approved(merge, made, tmp_path, capsys, monkeypat
     content = json.loads(file.read_text("utf-8"))
     assert {entry["combination"] for entry in content["entries"]} == {*COMBINATIONS}
     assert len(content["approvals"]) == machines
+
+
+class TestOtherBar:
+    """What the bar that does not count came to, in several reports."""
+
+    def finding(self, verdict: str, other: str | None = None) -> Finding:
+        mine, theirs = (Judgement("agreement", BF16, each or "pass", each or "") for each in (verdict, other))
+        return Finding(BF16, mine, "", "there", theirs if other else None)
+
+    @pytest.mark.parametrize("order", [1, -1])
+    def test_the_worst_of_it_is_kept_whichever_counts(self, order):
+        found = [self.finding("pass"), self.finding("pass", "fail")][::order]
+        worst = _worst(found, strict=False)
+        assert (worst.judgement.verdict, worst.other.verdict) == ("pass", "fail")
+
+    def test_what_is_the_same_by_both_is_no_other(self):
+        assert _worst([self.finding("fail"), self.finding("fail")], strict=False).other is None
+
+    def test_a_report_that_was_not_compared_is_told(self):
+        there = {"missing": "", "differences": ["tolerance a"], "trouble": [], "counts": False, "ref": "main"}
+        assert _base([there, {**there, "missing": "main is not in this clone"}, {}]) == {
+            **there,
+            "trouble": [
+                "one of the reports was not compared with it: main is not in this clone",
+                "one of the reports was not compared with it: it named no base",
+            ],
+        }

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
+from datetime import date
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from helpers import stub_devices
+from helpers.paths import ROOT
 
-from embedgate.approved.base import VARIABLES, base_of
+from embedgate.approved.base import VARIABLES, base_of, expected_lines
+from embedgate.approved.expected_failures import Expected
+from embedgate.checks import CHECKS, Case
+from embedgate.checks.base import BaseBar
 from embedgate.command import main
+from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.git import Repository
 from embedgate.core.settings import Settings
@@ -148,15 +156,34 @@ class TestSession:
         assert done.ret == 0, done.stdout.str()
         done.stdout.fnmatch_lines(
             [
-                "exceptions (expected_failures.toml):",
+                "entries of expected_failures.toml:",
                 "  torch-bf16-cpu * agreement cosine_min: known-defect: rounded once more, until 2999-12-31 "
                 "(https://github.com/acme/search/issues/12); 1 failure",
-                "  exception new, torch-bf16-cpu * agreement cosine_min *: known-defect: rounded once more *",
+                "  expected failure new: torch-bf16-cpu * agreement cosine_min *: known-defect: rounded once more *",
                 "  verdict by main: fail",
+                "  torch-bf16-cpu: expected failure, by main fail: *cosine_min*",
             ]
         )
-        (entry,) = told()["exceptions"]
-        assert entry["expires"] == "2999-12-31"
+        (each,) = told()["expectations"].values()
+        assert (each["entry"]["expires"], each["met"]) == ("2999-12-31", ["fail"])
+
+    def test_strict_holds_entries_against_what_this_branch_comes_to(self, host):
+        tolerances("")
+        commit("no floor")
+        git("branch", "-f", "main")
+        tolerances(STRICT_FLOOR)
+        Path("gate/expected_failures.toml").write_text(EXCEPTION)
+        done = host("--gate-strict", "-k", "cosine_min")
+        assert done.ret == 0, "the base's counts, and the entry is about what fails here"
+        done.stdout.no_fnmatch_line("*no longer fails*")
+
+    def test_strict_needs_a_bar(self, host):
+        git("mv", "gate", "gate2")
+        done = host("--gate-strict", "--gate-baselines=gate2", "-k", "cosine_min")
+        assert done.ret == pytest.ExitCode.USAGE_ERROR
+        done.stderr.fnmatch_lines(
+            ["ERROR: the bar of main cannot be compared with: main has no gate2, so there is no bar; *"]
+        )
 
     def test_an_approved_value_that_moved_is_named(self, host):
         tolerances("")
@@ -198,6 +225,40 @@ class TestSession:
         assert host("--gate-strict", "-k", "cosine_min").ret != 0
 
 
+class TestEntries:
+    def entry(self, **changed) -> Expected:
+        given = {"combination": "a", "dataset": "*", "check": "agreement", "kind": "known-defect", "reason": "why"}
+        return Expected(**{**given, "link": "https://a.example/1", **changed})
+
+    def test_what_is_new_or_gone_is_named(self):
+        was, now = self.entry(), self.entry(expires=date(2999, 1, 1))
+        assert expected_lines([was], [now]) == [
+            "gone: a * agreement * *: known-defect: why (https://a.example/1)",
+            "new: a * agreement * *: known-defect: why (https://a.example/1), until 2999-01-01",
+        ]
+        assert expected_lines([was], [was]) == []
+
+    def test_a_second_entry_about_the_same_is_new(self):
+        expired = self.entry(expires=date(2000, 1, 1))
+        (line,) = expected_lines([expired], [self.entry(), expired])
+        assert line.startswith("new: a * agreement")
+
+    def test_another_order_is_told(self):
+        one, other = self.entry(), self.entry(reason="else")
+        assert expected_lines([one, other], [other, one]) == ["entries in another order: the first that matches counts"]
+
+
+def test_a_pinned_example_that_is_gone_concerns_what_tries_it():
+    base = SimpleNamespace(changed=["pinned_examples.jsonl"], folder=None)
+    same = SimpleNamespace(tables_apart=lambda *_: set())
+    bar = BaseBar(SimpleNamespace(plan=SimpleNamespace(base=base, model=SimpleNamespace(name="m")), tolerances=same,
+                                  profile_of=lambda _: SimpleNamespace(chain=("cpu",))))  # fmt: skip
+    bar.__dict__["_context"] = SimpleNamespace(tolerances=same)
+    concerned = {check.name for check in CHECKS if bar._concerns(Case(check, Combination.parse("torch-bf16-cpu")))}
+    assert concerned >= {"ordering.margin", "ordering.similarity", "invariance", "contract.any"}
+    assert concerned.isdisjoint({"retention", "agreement", "baseline", "speed", "search.kept"})
+
+
 class TestBaseOf:
     @pytest.fixture(autouse=True)
     def repository(self, tmp_path, monkeypatch):
@@ -234,35 +295,93 @@ class TestBaseOf:
 
     def test_nothing_names_it(self):
         assert base_of(self.settings(), {}) is None
-        assert base_of(self.settings(base="none"), {"GITHUB_BASE_REF": "main"}) is None
+        assert base_of(self.settings(base="none"), {}) is None
+        assert base_of(self.settings(base="none"), {"GITHUB_BASE_REF": "main"}).missing == "--gate-base=none"
         assert base_of(self.settings(base="main", update=True, reason="x"), {}) is None
 
     def test_one_that_ci_names_and_this_clone_lacks_is_told(self):
         found = base_of(self.settings(), {"GITHUB_BASE_REF": "main"})
         assert found.folder is None
-        assert found.missing == (
-            "origin/main is not in this clone: fetch it, with its history: git fetch --unshallow origin main"
-        )
-        with pytest.raises(GateError, match="--gate-base: origin/main is not in this clone"):
+        step = "fetch it: git fetch origin main:refs/remotes/origin/main"
+        assert found.missing == f"origin/main is not in this clone; {step}"
+        with pytest.raises(GateError, match="the bar of origin/main cannot be compared with: origin/main is not in"):
             base_of(self.settings(strict=True), {"GITHUB_BASE_REF": "main"})
 
+    def test_a_tag_of_its_name_is_not_the_branch(self):
+        git("update-ref", "refs/remotes/origin/main", "HEAD")
+        git("switch", "-q", "-c", "change")
+        tolerances("alpha = 0.1\n")
+        commit("looser")
+        git("tag", "origin/main")
+        assert base_of(self.settings(), {"GITHUB_BASE_REF": "main"}).changed == ["tolerances.toml"]
+
+    def test_what_git_refuses_to_tell_is_told(self, monkeypatch):
+        monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")
+        monkeypatch.setenv("GIT_CONFIG_GLOBAL", os.devnull)
+        found = base_of(self.settings(), {"GITHUB_BASE_REF": "main"})
+        assert "dubious ownership" in found.missing or "safe.directory" in found.missing
+        with pytest.raises(GateError, match="the bar of origin/main cannot be compared with"):
+            base_of(self.settings(strict=True), {"GITHUB_BASE_REF": "main"})
+
+    def test_a_submodule_is_told(self):
+        git("rm", "-q", "-r", "--cached", "gate")
+        git("update-index", "--add", "--cacheinfo", f"160000,{git('rev-parse', 'HEAD')},gate")
+        git("commit", "-q", "-m", "elsewhere")
+        git("update-ref", "refs/remotes/origin/main", "HEAD")
+        assert "gate is a submodule" in base_of(self.settings(), {"GITHUB_BASE_REF": "main"}).missing
+
+    def test_a_link_is_what_it_leads_to(self):
+        Path("shared.toml").write_text("alpha = 0.05\n")
+        Path("gate/tolerances.toml").unlink()
+        Path("gate/tolerances.toml").symlink_to("../shared.toml")
+        git("add", "--all")
+        git("commit", "-q", "-m", "shared")
+        found = base_of(self.settings(base="main"), {})
+        assert found.changed == []
+        Path("shared.toml").write_text("alpha = 0.1\n")
+        assert base_of(self.settings(base="main"), {}).changed == ["tolerances.toml"]
+
+    def test_what_lies_beside_is_not_judged_by(self):
+        Path("gate/h200.json").write_text("{}")
+        assert base_of(self.settings(base="main"), {}).changed == []
+
     def test_one_that_was_asked_for_is_refused(self):
-        with pytest.raises(GateError, match="--gate-base: mian is not in this clone"):
+        with pytest.raises(GateError, match="the bar of mian cannot be compared with: mian is not in this clone"):
             base_of(self.settings(base="mian"), {})
 
     def test_a_folder_outside_the_repository_has_no_base(self, tmp_path_factory):
         elsewhere = Settings(baselines=tmp_path_factory.mktemp("elsewhere"), folder=Path.cwd(), base="main")
-        with pytest.raises(GateError, match="is not in it"):
+        with pytest.raises(GateError, match="is not in the repository"):
             base_of(elsewhere, {})
 
     def test_a_base_without_the_folder_has_no_bar(self):
         git("rm", "-q", "-r", "gate")
         git("commit", "-q", "-m", "none")
+        git("update-ref", "refs/remotes/origin/main", "HEAD")
         git("switch", "-q", "-c", "change")
         Path("gate").mkdir()
         tolerances("")
-        found = base_of(self.settings(base="main"), {})
+        found = base_of(self.settings(), {"GITHUB_BASE_REF": "main"})
         assert (found.folder, found.changed) == (None, [])
+        assert found.missing.startswith("origin/main has no gate, so there is no bar")
 
-    def test_no_repository_is_none(self, tmp_path_factory):
-        assert Repository.around(tmp_path_factory.mktemp("bare")) is None
+    def test_no_repository_is_told(self, tmp_path_factory):
+        with pytest.raises(GateError, match="not a git repository"):
+            Repository.around(tmp_path_factory.mktemp("bare"))
+        elsewhere = tmp_path_factory.mktemp("elsewhere")
+        bundled = Settings(folder=elsewhere)
+        assert base_of(bundled, {"GITHUB_BASE_REF": "main"}) is None, "what an installation brings along"
+
+    def test_embedgates_own_file_is_compared_whole(self, monkeypatch, context_with, few):
+        """In a checkout of embedgate, its tolerances lie over nothing."""
+        monkeypatch.setattr("embedgate.core.settings.bundled_baselines", lambda: Path("gate").resolve())
+        monkeypatch.setattr("embedgate.checks.context.bundled_baselines", lambda: Path("gate").resolve())
+        own = (ROOT / "baselines/tolerances.toml").read_text("utf-8")
+        tolerances(own)
+        commit("whole")
+        tolerances(own + "\n[combination.torch-bf16-cpu.floor]\ncosine_min = 0.5\n")
+        context = context_with(data=(str(few),), combinations=("torch-bf16-cpu",), base="main", folder=Path.cwd())
+        assert BaseBar(context).facts()["differences"] == [
+            "tolerance combination.torch-bf16-cpu.floor.cosine_min: unset -> 0.5"
+        ]
+        context.close()

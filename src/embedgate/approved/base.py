@@ -7,19 +7,22 @@ verdict had been by the base's.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 
 from embedgate.approved.baseline import BaselineStore, shown
 from embedgate.approved.entries import Entry, Place
+from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.expected_failures import Expected
 from embedgate.core.errors import BaselineError, GateError, counted
 from embedgate.core.files import portable_content
 from embedgate.core.git import Repository
-from embedgate.core.settings import Settings
+from embedgate.core.settings import EXPECTED, TOLERANCES, Settings
 
 # What `--gate-base` takes for: compare with nothing.
 NONE = "none"
@@ -34,6 +37,8 @@ VARIABLES = {
     "CI_COMMIT_TARGET_BRANCH": "",
 }
 REMOTE = "origin/"
+# What people write in a folder of baselines.
+DECISIONS = (TOLERANCES, EXPECTED, PINNED)
 # Changed values that are named one by one.
 FEW = 8
 
@@ -48,6 +53,7 @@ class Base:
         own: The folder of baselines that the session judges by.
         name: That folder, as seen from the top of the repository.
         missing: Why nothing can be compared; empty where it can.
+        folder: The folder of baselines as it was there; None where nothing can be compared.
     """
 
     ref: str
@@ -55,35 +61,14 @@ class Base:
     own: Path
     name: str = ""
     missing: str = ""
-    _repository: Repository | None = None
-
-    @cached_property
-    def _scratch(self) -> TemporaryDirectory[str]:
-        return TemporaryDirectory(prefix="embedgate-base-")
-
-    @cached_property
-    def folder(self) -> Path | None:
-        """The folder of baselines as it was there; None where it was not there, or nothing can be compared.
-
-        Raises:
-            GateError: If git cannot tell what a file was.
-        """
-        repository = self._repository
-        if repository is None or self.missing:
-            return None
-        files = repository.files(self.commit, self.name)
-        for path in files:
-            file = Path(self._scratch.name, path)
-            file.parent.mkdir(parents=True, exist_ok=True)
-            file.write_bytes(repository.content(self.commit, path))
-        return Path(self._scratch.name, self.name) if files else None
+    folder: Path | None = None
 
     @cached_property
     def changed(self) -> list[str]:
         """The files that are not as they were there, their paths within the folder; sorted."""
         if self.folder is None:
             return []
-        names = {_name(file, folder) for folder in (self.folder, self.own) for file in _files(folder)}
+        names = {name for folder in (self.folder, self.own) for name in _names(folder)}
         return sorted(name for name in names if _content(self.folder / name) != _content(self.own / name))
 
     def named(self, text: str) -> str:
@@ -95,15 +80,22 @@ class Base:
         return [self._values_line(name) for name in self.changed if not name.endswith(".toml")]
 
     def _values_line(self, name: str) -> str:
-        was, now = (_entries(folder / name) for folder in (self.folder or self.own, self.own))
-        if was is None or now is None or not name.endswith(BaselineStore.suffix):
-            there, here = ((folder / name).is_file() for folder in (self.folder or self.own, self.own))
-            return f"{name}: {'changed' if there and here else 'gone' if there else 'new'}"
+        assert self.folder is not None, "only what is compared has changed"
+        was, now = (_entries(folder / name) for folder in (self.folder, self.own))
+        there, here = ((folder / name).is_file() for folder in (self.folder, self.own))
+        if not (there and here):
+            return f"{name}: {'gone' if there else 'new'}"
+        if was is None or now is None:
+            return f"{name}: changed"
         told = [_value_line(place, was.get(place), now.get(place)) for place in dict.fromkeys((*was, *now))]
         lines = [line for line in told if line]
-        return (
-            f"{name}: {counted(len(lines), 'value')} changed{_first(lines)}" if lines else f"{name}: no value changed"
-        )
+        what = f"{counted(len(lines), 'value')} changed{_first(lines)}" if lines else "no value changed"
+        return f"{name}: {what}"
+
+    def close(self) -> None:
+        """Lets go of what was written to compare with."""
+        if self.folder is not None:
+            shutil.rmtree(_scratch_of(self.folder, self.name), ignore_errors=True)
 
 
 def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> Base | None:
@@ -114,63 +106,85 @@ def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
         environment: Where CI says which branch that is.
 
     Raises:
-        GateError: If the branch that was named, or under `--gate-strict` the one that CI names, cannot be found.
+        GateError: If the branch that was named cannot be compared with; under `--gate-strict`, the one that CI names.
     """
-    ref = settings.base or _of_ci(environment)
-    if settings.update or ref in (None, NONE):
+    of_ci, own = _of_ci(environment), settings.baselines_folder.resolve()
+    ref = settings.base or of_ci
+    if settings.update or ref is None or (ref == NONE and of_ci is None):
         return None
-    asked = settings.base is not None
-    repository, own = Repository.around(settings.folder), settings.baselines_folder.resolve()
-    if repository is None or not own.is_relative_to(repository.root):
-        where = f"{settings.folder} is in no git repository" if repository is None else f"{own} is not in it"
-        if asked:
-            raise GateError(
-                f"--gate-base {ref} cannot be compared with: {where}", "call pytest in a clone, or leave it out"
-            )
-        return None
-    name = own.relative_to(repository.root).as_posix()
-    commit = repository.commit(str(ref))
+    if ref == NONE:
+        return Base(str(of_ci), "", own, missing=f"--gate-base={NONE}")
+    try:
+        return _found(ref, own, settings.folder)
+    except GateError as error:
+        # What an installation brings along is no part of a repository.
+        if settings.base is None and settings.baselines is None:
+            return None
+        if settings.base is not None or settings.strict:
+            cause = f"the bar of {ref} cannot be compared with: {error.cause}"
+            raise GateError(cause, error.action or f"--gate-base={NONE} compares with nothing") from error
+        return Base(ref, "", own, missing=str(error))
+
+
+def _found(ref: str, own: Path, called_in: Path) -> Base:
+    """The bar of a branch.
+
+    Raises:
+        GateError: If it cannot be compared with.
+    """
+    repository = Repository.around(called_in)
+    if not own.is_relative_to(repository.root):
+        raise GateError(f"{own} is not in the repository {repository.root}")
+    commit, name = repository.commit(ref), own.relative_to(repository.root).as_posix()
     if commit is None:
-        cause = f"{ref} is not in this clone"
-        step = f"fetch it, with its history: git fetch --unshallow origin {str(ref).removeprefix(REMOTE)}"
-        if asked or settings.strict:
-            raise GateError(f"--gate-base: {cause}", f"{step}; --gate-base={NONE} compares with nothing")
-        return Base(str(ref), "", own, name, f"{cause}: {step}")
-    return Base(str(ref), repository.fork_point(commit), own, name, "", repository)
+        raise GateError(f"{ref} is not in this clone", f"fetch it: git fetch {_fetched(ref, repository)}")
+    commit = repository.fork_point(commit)
+    listed = repository.files(commit, name)
+    paths = {path: target for path, target in listed.items() if _judges(path.removeprefix(f"{name}/"))}
+    if not paths:
+        step = f"merge the folder first; --gate-base={NONE} compares with nothing"
+        raise GateError(f"{ref} has no {name}, so there is no bar", step)
+    scratch = Path(mkdtemp(prefix="embedgate-base-"))
+    for path, target in paths.items():
+        file = scratch / path
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(repository.content(commit, target))
+    return Base(ref, commit, own, name, folder=scratch / name)
+
+
+def _fetched(ref: str, repository: Repository) -> str:
+    """What is to be fetched for a branch to be there, with its history."""
+    branch = ref.removeprefix(REMOTE)
+    what = f"{branch}:refs/remotes/{REMOTE}{branch}" if ref.startswith(REMOTE) else branch
+    return f"{'--unshallow ' * repository.is_shallow}origin {what}"
+
+
+def _scratch_of(folder: Path, name: str) -> Path:
+    return folder if name == "." else folder.parents[name.count("/")]
 
 
 def _of_ci(environment: Mapping[str, str]) -> str | None:
-    named = ((environment.get(variable, "").removeprefix(before)) for variable, before in VARIABLES.items())
+    named = (environment.get(variable, "").removeprefix(before) for variable, before in VARIABLES.items())
     branch = next(filter(None, named), None)
     return REMOTE + branch if branch else None
 
 
-def exception_lines(was: Iterable[Expected], now: Iterable[Expected]) -> list[str]:
-    """Expected failures that are not as they were, a line each.
+def expected_lines(was: Iterable[Expected], now: Iterable[Expected]) -> list[str]:
+    """Entries of expected failures that are not as they were, a line each.
 
     Args:
         was: The entries on the base branch.
         now: The entries that the session judges by.
     """
-    before, after = ({_subject(entry): entry for entry in entries} for entries in (was, now))
-    told = []
-    for subject in dict.fromkeys((*before, *after)):
-        old, new = before.get(subject), after.get(subject)
-        if old is None and new is not None:
-            told.append(f"new, {' '.join(subject)}: {new}{_until(new)}")
-        elif new is None and old is not None:
-            told.append(f"gone, {' '.join(subject)}: {old}")
-        elif old is not None and new is not None and (str(old), old.expires) != (str(new), new.expires):
-            told.append(f"changed, {' '.join(subject)}: {old}{_until(old)} -> {new}{_until(new)}")
-    return told
+    before, after = [*map(_told, was)], [*map(_told, now)]
+    gone, new = Counter(before) - Counter(after), Counter(after) - Counter(before)
+    lines = [*(f"gone: {entry}" for entry in gone.elements()), *(f"new: {entry}" for entry in new.elements())]
+    return lines or (["entries in another order: the first that matches counts"] if before != after else [])
 
 
-def _subject(entry: Expected) -> tuple[str, ...]:
-    return entry.combination, entry.dataset, entry.check, entry.metric, entry.profile
-
-
-def _until(entry: Expected) -> str:
-    return f", until {entry.expires}" if entry.expires else ""
+def _told(entry: Expected) -> str:
+    about = " ".join((entry.combination, entry.dataset, entry.check, entry.metric, entry.profile))
+    return f"{about}: {entry}" + (f", until {entry.expires}" if entry.expires else "")
 
 
 def _first(lines: list[str]) -> str:
@@ -201,14 +215,15 @@ def _entries(file: Path) -> Mapping[Place, Entry] | None:
     return found.entries if found else None
 
 
-def _files(folder: Path) -> Iterable[Path]:
-    """What judges, and nothing that lies beside it."""
-    kept: Callable[[Path], bool] = lambda file: file.suffix in (".toml", ".json", ".jsonl", ".safetensors")  # noqa: E731
-    return (file for file in folder.rglob("*") if kept(file) and file.is_file())
+def _names(folder: Path) -> list[str]:
+    """The files of a folder that judge, their paths within it."""
+    found = (file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file())
+    return [name for name in found if _judges(name)]
 
 
-def _name(file: Path, folder: Path) -> str:
-    return file.relative_to(folder).as_posix()
+def _judges(name: str) -> bool:
+    """Whether a file of a folder of baselines is judged by: a decision of a person's, or approved for a profile."""
+    return name in DECISIONS or (name.count("/") == 1 and name.endswith((".json", ".safetensors")))
 
 
 def _content(file: Path) -> bytes | None:

@@ -219,10 +219,11 @@ class Expectations:
         wrong += self.expired()
         return [str(self.complaint(entry)) for entry in dict.fromkeys(wrong)]
 
-    @property
-    def met(self) -> dict[str, list[str]]:
-        """By entry, the verdicts of what it was about, in this session."""
-        return {entry.subject: sorted(self._met.get(entry, ())) for entry in self.entries}
+    def to_json(self) -> dict[str, dict[str, Any]]:
+        """By entry's subject, the `entry` as the file has it, and the verdicts that it `met` in this session."""
+        return {
+            entry.subject: {"entry": entry.to_json(), "met": sorted(self._met.get(entry, ()))} for entry in self.entries
+        }
 
     def complaint(self, entry: Expected) -> GateError:
         """The error for an entry of `unmatched`, `without_effect`, `no_longer_failing` or `expired`."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from embedgate.approved.base import exception_lines
+from embedgate.approved.base import expected_lines
+from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.proposal import SUFFIXES
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.tolerances import changed_numbers
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
+from embedgate.checks.properties import Examples
 from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
@@ -67,16 +69,16 @@ class BaseBar:
         """The context that judges by it."""
         assert self._base is not None, "there is a base"
         assert self._base.folder is not None, "it has a bar"
-        other_ranges = any(name.endswith(RangesStore.suffix) for name in self._base.changed)
-        return self._own.by(self._base.folder, (StoredVectors,) if other_ranges else ())
+        anew = [StoredVectors] if any(name.endswith(RangesStore.suffix) for name in self._base.changed) else []
+        return self._own.by(self._base.folder, [*anew, *([Examples] if PINNED in self._base.changed else [])])
 
-    def outcome(self, case: Case, own: Outcome, given: dict[str, Any]) -> Outcome | None:
+    def outcome(self, case: Case, own: Outcome, given: dict[str, Any] | None) -> Outcome | None:
         """What a case comes to by it; None where that is the same as by the session's own.
 
         Args:
             case: The case.
             own: What it came to.
-            given: What its test handed to `uphold`.
+            given: What its test handed to `uphold`; None where that was the judgement itself, which is what counts.
 
         Raises:
             GateError: If it cannot be judged by it, under `--gate-strict`; else a report tells that.
@@ -85,7 +87,7 @@ class BaseBar:
             return None
         try:
             judgement = own.judgement
-            if self._concerns(case):
+            if given is not None and self._concerns(case):
                 taken = {name: _taken(value) for name, value in given.items()}
                 judgement = self._named(self._context.judge(case, **taken))
             found = Outcome(judgement, str(self._context.expected(judgement) or ""))
@@ -94,7 +96,14 @@ class BaseBar:
                 raise
             self._trouble[self._in_words(str(error))] = None
             return None
-        return None if found == own else found
+        return None if _same(found, own) else found
+
+    def close(self) -> None:
+        """Releases what was made to judge by it."""
+        if "_context" in self.__dict__:
+            self._context.close()
+        if self._base is not None:
+            self._base.close()
 
     def facts(self) -> dict[str, Any]:
         """What reports tell of it, as JSON values; nothing where there is nothing to compare with."""
@@ -105,7 +114,7 @@ class BaseBar:
             "ref": base.ref,
             "commit": base.commit,
             "folder": base.name,
-            "missing": base.missing or ("" if base.folder else f"{base.ref} has no {base.name}"),
+            "missing": base.missing,
             "differences": [*self._differences()],
             "trouble": [*self._trouble],
             "counts": self._own.settings.strict,
@@ -118,7 +127,8 @@ class BaseBar:
         try:
             theirs, there = self._context.tolerances, self._context.expectations
             yield from (f"tolerance {line}" for line in changed_numbers(theirs.numbers, self._own.tolerances.numbers))
-            yield from (f"exception {line}" for line in exception_lines(there.entries, self._own.expectations.entries))
+            mine = self._own.expectations.entries
+            yield from (f"expected failure {line}" for line in expected_lines(there.entries, mine))
         except GateError as error:
             self._trouble[self._in_words(str(error))] = None
         yield from (f"approved {line}" for line in self._base.value_lines())
@@ -127,6 +137,8 @@ class BaseBar:
         """Whether a case may be judged otherwise by it."""
         check, combination = case.check, case.combination
         if (check.approved or check.family == "search") and self._approved_apart(combination):
+            return True
+        if check.reproduces and self._base is not None and PINNED in self._base.changed:
             return True
         if combination not in self._tables:
             self._tables[combination] = self._own.tolerances.tables_apart(self._context.tolerances, combination)
@@ -148,6 +160,12 @@ class BaseBar:
         named = replace(cause, cause=told(cause.cause), next_step=told(cause.next_step)) if cause else None
         details = tuple(map(told, judgement.details))
         return replace(judgement, message=told(judgement.message), diagnosis=named, details=details)
+
+
+def _same(one: Outcome, other: Outcome) -> bool:
+    """Whether two outcomes say the same; in what disturbed a measurement, they may differ."""
+    mine, theirs = (replace(each.judgement, details=(), example=()) for each in (one, other))
+    return mine == theirs and (mine.verdict != "fail" or one.expected == other.expected)
 
 
 def _taken(given: Any) -> Any:

@@ -23,7 +23,7 @@ from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
 from embedgate.core.roles import Input
-from embedgate.core.settings import Settings, bundled_baselines
+from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
 from embedgate.diagnosis.layers import Arm, diagnose
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
@@ -152,7 +152,7 @@ class Context:
         Raises:
             GateError: If the file is malformed.
         """
-        return tolerances_of(self.plan)
+        return tolerances_of(self.plan, whole=self._beside is not None and self._beside.judges_by_embedgates)
 
     @cached_property
     def expectations(self) -> Expectations:
@@ -166,6 +166,16 @@ class Context:
     @cached_property
     def _profiles(self) -> Profiles:
         return Profiles(self.settings.profile, self.session.machine_of)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether it judges by the session's own bar: figures are of what that measured."""
+        return self._beside is None
+
+    @property
+    def judges_by_embedgates(self) -> bool:
+        """Whether the tolerances are those that embedgate brings along, as in a checkout of it."""
+        return self.tolerances.path.resolve() == (bundled_baselines() / TOLERANCES).resolve()
 
     @property
     def alpha(self) -> float:
@@ -314,16 +324,20 @@ class Context:
             self._parts.clear()
 
 
-def tolerances_of(plan: Plan) -> Tolerances:
+def tolerances_of(plan: Plan, *, whole: bool = False) -> Tolerances:
     """The tolerances of a session.
+
+    Args:
+        plan: What was asked for.
+        whole: Whether the file in its folder of baselines is embedgate's own, as it was at another commit.
 
     Raises:
         GateError: If the file is malformed.
     """
-    own, bundled = (folder / "tolerances.toml" for folder in (plan.settings.baselines_folder, bundled_baselines()))
+    own, bundled = (folder / TOLERANCES for folder in (plan.settings.baselines_folder, bundled_baselines()))
     if own == bundled or not own.is_file():
         return Tolerances.load(bundled, plan.registry, plan.engines.added)
-    return Tolerances.load(own, plan.registry, plan.engines.added, over=bundled)
+    return Tolerances.load(own, plan.registry, plan.engines.added, over=None if whole else bundled)
 
 
 def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
@@ -332,7 +346,7 @@ def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
     Raises:
         GateError: If the file is malformed.
     """
-    file = plan.settings.baselines_folder / "expected_failures.toml"
+    file = plan.settings.baselines_folder / EXPECTED
     return Expectations.load(file, checks=checks.kinds, metrics=checks.vocabulary)
 
 

@@ -74,7 +74,8 @@ def finds(context: Context, case: Case) -> Judgement:
     scores = mean_of(shares)
     about = f"{scores.value:.2%} of what exact search of the same codes finds; {size:.0f} bytes a vector"
     about += f", built in {built.build_seconds:.2f} s"
-    run.indexes[index.id] = IndexFigures(size, built.build_seconds, scores.value)
+    if context.is_own:
+        run.indexes[index.id] = IndexFigures(size, built.build_seconds, scores.value)
     if index.kind == "exact" and size > MOST_BYTES * codes:
         cause = f"{index} holds {size:.0f} bytes a vector, where {index.precision} takes {codes}"
         return case.failed(Diagnosis("bytes", cause, "see in which type the index keeps what it is given"))

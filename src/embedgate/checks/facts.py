@@ -65,7 +65,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
         "index": index_advice(context),
         "tolerances": context.tolerances.differences,
-        "exceptions": [each.to_json() for each in context.expectations.entries],
+        "expectations": context.expectations.to_json(),
         "base": context.of(BaseBar).facts(),
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()

@@ -150,8 +150,8 @@ class Receipts:
         if (stored := section.get("stored", [])) != (own := receipt.stored_options(settings)):
             there, here_too = (" ".join(words) or "no option" for words in (stored, own))
             yield f"its stored vectors were judged under {there}, and here is {here_too}"
-        if report["trouble"]:
-            yield f"its session reported an error: {report['trouble'][0]}"
+        if trouble := (*report["trouble"], *report["complaints"]):
+            yield f"its session reported an error: {trouble[0]}"
 
     @cached_property
     def _decisions(self) -> Mapping[str, str]:
@@ -258,7 +258,9 @@ class Receipts:
     def _expects(self, judgement: Judgement, profiles: Sequence[str]) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric
         entries = self._context.expectations.entries
-        return any(entry.matches(*subject, profile(name)) for entry in entries for name in profiles)
+        return bool(profiles) and any(
+            all(entry.matches(*subject, profile(name)) for name in profiles) for entry in entries
+        )
 
     def _failed(self, case: Case, file: _File, findings: Sequence[str]) -> Judgement:
         first, *others = map(printable, findings)

@@ -70,7 +70,8 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
     blocks = timing.blocks(load)
     found = compare(blocks, aim, benchmark=benchmark, cap_seconds=CAP_SECONDS)
     figures = figures_of(load, blocks, timing, found.median)
-    run.search_speed[load.id] = figures
+    if context.is_own:
+        run.search_speed[load.id] = figures
     benchmark.extra_info.update(to_plain(figures))
     judged = measured(
         case,

@@ -116,6 +116,8 @@ class IniFile:
         inner = expected
         for key in self.table:
             inner = inner.setdefault(key, {})
+            if not isinstance(inner, dict):
+                return True
         inner |= {name: self._as_read(value) for name, value in values.items()}
         try:
             return self._document(text) != expected

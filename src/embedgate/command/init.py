@@ -15,17 +15,17 @@ from embedgate.command import codeowners
 from embedgate.command.changes import Change, make, refuse_unwritable
 from embedgate.command.ini import IniFile, Value, with_more
 from embedgate.core.errors import GateError, ModelError, counted
+from embedgate.core.files import portable_content
 from embedgate.core.hub import Repository
 from embedgate.core.machine import git_origin
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.model_safety import check_safe
 from embedgate.core.options import OPTIONS, Option
-from embedgate.core.settings import bundled_baselines
+from embedgate.core.settings import EXPECTED, TOLERANCES, bundled_baselines
 
 # The options that can be written into the ini file.
 WRITTEN = ("model", "combination", "candidate", "data")
 BASELINES, FOLDER = "gate_baselines", "gate"
-TOLERANCES, EXPECTED = "tolerances.toml", "expected_failures.toml"
 # What shows by which host a repository is kept.
 MARKS = {"github": ".github", "gitlab": ".gitlab-ci.yml"}
 # What a host needs, by its place in `embedgate.ci`, which is docs/ci/ in a checkout; and what a GPU runner needs, too.
@@ -192,7 +192,7 @@ def _file(folder: Path, path: str, text: str) -> Change:
     """A file that is written where there is none."""
     if not (folder / path).exists():
         return Change(path, text.encode(), "write")
-    is_same = (folder / path).is_file() and (folder / path).read_bytes().replace(b"\r\n", b"\n") == text.encode()
+    is_same = (folder / path).is_file() and portable_content(folder / path) == text.encode()
     return Change(path, None, "leave", "" if is_same else ", which differs from what this embedgate writes")
 
 
@@ -235,11 +235,13 @@ def _owners(folder: Path, host: str, baselines: str, files: Iterable[str], owner
         text = content.decode()
     except ValueError as error:
         raise GateError(f"{path} cannot be read: {error}", "write it in UTF-8") from error
-    owned = [f"{baselines}/", *(f"{baselines}/{name}" for name in (TOLERANCES, EXPECTED)), *files]
+    decisions = (f"{baselines}/{name}" for name in (TOLERANCES, EXPECTED))
+    owned = [f"{baselines}/", *decisions, *files, *([GITLAB] if host == "gitlab" else []), path]
     if lines := codeowners.missing_lines(text, owned, owners):
         yield Change(path, with_more(text, lines).encode(), "add lines to" if content else "write")
     else:
-        yield Change(path, None, "leave")
+        note = ", where embedgate's lines are comments: put in your team" if codeowners.UNOWNED in text else ""
+        yield Change(path, None, "leave", note)
 
 
 def _refuse_below_top(folder: Path) -> None:

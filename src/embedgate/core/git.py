@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import posixpath
 import subprocess
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedgate.core.errors import GateError, one_line
 
 SECONDS = 60
+# How the mode of a symbolic link begins.
+LINK = "12"
 
 
 @dataclass(frozen=True)
@@ -23,20 +27,26 @@ class Repository:
     root: Path
 
     @classmethod
-    def around(cls, folder: Path) -> Repository | None:
-        """The repository that a folder is in; None where it is in none, or git is not installed."""
-        try:
-            top = _git(folder, "rev-parse", "--show-toplevel").decode().strip()
-        except GateError:
-            return None
-        return cls(Path(top).resolve()) if top else None
+    def around(cls, folder: Path) -> Repository:
+        """The repository that a folder is in.
+
+        Raises:
+            GateError: If it is in none, or git cannot tell: it is not installed, or trusts nobody's folder but its own.
+        """
+        return cls(Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\r\n")).resolve())
 
     def commit(self, name: str) -> str | None:
-        """The commit that a name means, 40 hex digits; None where this clone has none."""
-        try:
-            return _git(self.root, "rev-parse", "--verify", "--end-of-options", f"{name}^{{commit}}").decode().strip()
-        except GateError:
-            return None
+        """The commit that a name means, 40 hex digits, a branch's before a tag's; None where this clone has none."""
+        for kind in ("refs/remotes/", "refs/heads/", ""):
+            with suppress(GateError):
+                found = _git(self.root, "rev-parse", "--verify", "--end-of-options", f"{kind}{name}^{{commit}}")
+                return found.decode().strip()
+        return None
+
+    @property
+    def is_shallow(self) -> bool:
+        """Whether this clone lacks a part of the history."""
+        return _git(self.root, "rev-parse", "--is-shallow-repository").strip() == b"true"
 
     def fork_point(self, commit: str) -> str:
         """The last commit that HEAD shares with another; that itself where a shallow clone knows of none."""
@@ -45,16 +55,23 @@ class Repository:
         except GateError:
             return commit
 
-    def files(self, commit: str, folder: str) -> list[str]:
-        """The files below a folder at a commit, their paths from the top of the repository.
+    def files(self, commit: str, folder: str) -> dict[str, str]:
+        """The files below a folder at a commit, their paths from the top of the repository: a link's is where it leads.
 
         Raises:
-            GateError: If git cannot tell.
+            GateError: If git cannot tell: the folder is a submodule, for example, or holds one.
         """
-        listed = _git(
-            self.root, "ls-tree", "-r", "-z", "--name-only", "--full-tree", commit, "--", f":(literal){folder}"
-        )
-        return [name for name in listed.decode().split("\0") if name]
+        below = [] if folder == "." else [folder]
+        listed = _git(self.root, "ls-tree", "-r", "-z", "--full-tree", commit, "--", *below)
+        found = [line.partition("\t") for line in os.fsdecode(listed).split("\0") if line]
+        for about, _, name in found:
+            if about.split()[1] == "commit":
+                raise GateError(f"{name} is a submodule, and its files are another repository's")
+        return {name: self._target(commit, name) if about.startswith(LINK) else name for about, _, name in found}
+
+    def _target(self, commit: str, link: str) -> str:
+        leads_to = os.fsdecode(_git(self.root, "cat-file", "blob", f"{commit}:{link}"))
+        return posixpath.normpath(posixpath.join(posixpath.dirname(link), leads_to))
 
     def content(self, commit: str, path: str) -> bytes:
         """A file at a commit, as a checkout would write it.

@@ -9,6 +9,8 @@ from pathlib import Path
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 
+# What people write in a folder of baselines.
+TOLERANCES, EXPECTED = "tolerances.toml", "expected_failures.toml"
 # The option that makes of pytest a fresh process to measure in: what it is to be, and its end of the pipe, see
 # `embedgate.runtime.worker`.
 FRESH_OPTION = "--gate-fresh"
@@ -115,7 +117,7 @@ class Settings:
     @property
     def tolerances_to_edit(self) -> str:
         """The tolerances file of the user's own, in words: where there is none yet, what it is to hold."""
-        own = self.baselines and self.baselines / "tolerances.toml"
+        own = self.baselines and self.baselines / TOLERANCES
         if own and own.is_file():
             return str(own)
         where = str(own) if own else "a tolerances.toml in a folder of your own (--gate-baselines)"

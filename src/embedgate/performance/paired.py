@@ -63,6 +63,7 @@ class Blocks:
         rows: The seconds of each turn of each block so far: `[block][reference, candidate, candidate, reference]`.
         calls: The seconds of each call of the candidate's second turn of each block, and of the reference's that follow
             one of its own: those that find their own weights in the caches.
+        seconds: Wall time of taking them.
         elsewhere: Whether turns run in another process, which keeps them undisturbed itself.
     """
 
@@ -71,6 +72,7 @@ class Blocks:
     rows: list[Row] = field(default_factory=list)
     calls: dict[str, list[float]] = field(default_factory=lambda: {"reference": [], "candidate": []})
     elsewhere: bool = False
+    seconds: float = 0.0
     _open: list[Sequence[float]] = field(default_factory=list)
 
     def before(self) -> None:
@@ -216,15 +218,16 @@ def compare(
         cap_seconds: No look is begun that would end later than this; the first always is.
         clock: Tells the time for the cap.
     """
-    started = clock()
     if aim.limit is None:
         looks = [*range(looks[0], aim.blocks, looks[0]), aim.blocks]
     for look in looks:
         taken = len(blocks.rows)
-        if taken and look * (clock() - started) / taken > cap_seconds:
+        if taken and look * blocks.seconds / taken > cap_seconds and look > looks[0]:
             break
         if look > taken:
+            started = clock()
             blocks.take(look - taken, benchmark if not taken else None)
+            blocks.seconds += clock() - started
         found = judge(blocks.rows, aim)
         if found.verdict != "inconclusive":
             break

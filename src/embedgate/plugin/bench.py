@@ -167,13 +167,13 @@ class Bench:
             name = facts["model"]["name"]
             facts["receipt"] = section(self.settings, name, profiles, self.invocation, facts.pop("asked"))
 
-    def outcome(self, case: Case, judgement: Judgement, given: dict[str, Any]) -> Found:
+    def outcome(self, case: Case, judgement: Judgement, given: dict[str, Any] | None) -> Found:
         """What counts of a case: by the session's own bar, under `--gate-strict` by the base branch's; and the other.
 
         Args:
             case: The case.
             judgement: What it came to by the session's own.
-            given: What its test handed to `uphold`.
+            given: What its test handed to `uphold`; None where that was the judgement itself.
 
         Raises:
             GateError: If it cannot be judged by the base branch's, under `--gate-strict`.
@@ -190,14 +190,18 @@ class Bench:
         )
 
     def complaints(self) -> list[str]:
-        """Expected failures that match nothing or no longer fail; each is an error in their file."""
+        """Expected failures that match nothing or no longer fail; each is an error in their file.
+
+        They are held against what the session's own bar came to, whichever counts.
+        """
         from embedgate.checks.context import expectations_of
         from embedgate.core.machine import profile
         from embedgate.metrics import ORDERING
 
         plan, checks = self.plan, self.checks
         builds = {check.kind for check in checks if check.builds}
-        judged = [record.judgement for record in self.collector.records if record.judgement]
+        records = [record.by_other if self.settings.strict else record for record in self.collector.records]
+        judged = [record.judgement for record in records if record.judgement]
         places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
         expectations = expectations_of(plan, checks)
         found = expectations.complaints(
@@ -212,7 +216,7 @@ class Bench:
             all_datasets=not self.settings.data,
             profiles={id_: profile(name) for id_, name in self.collector.facts["profiles"].items()},
         )
-        self.collector.facts["expectations"] = expectations.met
+        self.collector.facts["expectations"] = expectations.to_json()
         return found
 
     @property

@@ -26,7 +26,10 @@ def render(summary: Summary) -> str:
         facts=summary.facts,
         depth=depth_line(summary.facts),
         remarks=[*summary.remarks, *lines(summary.facts), *bar.tolerances(summary)],
-        by_what=[("Exceptions", bar.exceptions(summary)), ("The base branch's bar", bar.base(summary))],
+        by_what=[
+            ("Entries of expected_failures.toml", bar.expectations(summary)),
+            ("The base branch's bar", bar.base(summary)),
+        ],
         table=columns.table(summary),
         COMBINATION=COMBINATION,
         VERDICT=VERDICT,

@@ -67,9 +67,8 @@ def render(summary: Summary) -> str:
             *(line for each in summary.expected for line in _expected(each)),
             "",
         ]
-    for title, told in (("Exceptions", bar.exceptions(summary)), ("The base branch's bar", bar.base(summary))):
-        if told:
-            lines += [f"### {title}", "", *(f"- {escape(line)}" for line in told), ""]
+    for title, told in bar.sections(summary):
+        lines += [f"### {title}", "", *(f"- {escape(line)}" for line in told), ""]
     errors = [row for row in summary.rows if row.verdict == "error"]
     if errors or summary.skipped or summary.not_judged or summary.left_out:
         lines += ["### Not judged", ""]

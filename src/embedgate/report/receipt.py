@@ -22,7 +22,7 @@ from embedgate.core.errors import GateError
 from embedgate.core.files import portable_content, read_json, to_json
 from embedgate.core.machine import git_commit, profile
 from embedgate.core.options import receipt_words
-from embedgate.core.settings import Settings, bundled_baselines, own_or_bundled
+from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines, own_or_bundled
 from embedgate.data import load_calibration, load_golden
 
 SECTION = "receipt"
@@ -30,7 +30,6 @@ CHECKSUM = "sha256"
 CODE = (".py", ".toml", ".jinja", ".jsonl")
 # A wheel has these inside the package, a checkout beside it: each is a group of its own.
 APART = ("suites", "fixtures", "baselines")
-EXPECTED, TOLERANCES = "expected_failures.toml", "tolerances.toml"
 CONFTEST = "conftest.py"
 
 

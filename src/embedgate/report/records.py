@@ -99,6 +99,7 @@ class Record:
     run: RunFacts | None = None
     other: Judgement | None = None
     other_expected: str = ""
+    place: str = ""
 
     @property
     def by_other(self) -> Record:
@@ -106,8 +107,6 @@ class Record:
         if self.other is None:
             return self
         return replace(self, judgement=self.other, expected=self.other_expected, other=None)
-
-    place: str = ""
 
     def to_builtins(self) -> dict[str, Any]:
         """As plain values."""

@@ -128,6 +128,7 @@ class Summary:
         upgrade: Judgements against the incumbent, as one row that is no combination's.
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
+        complaints: Those of them that are about entries of `expected_failures.toml`.
         known: The checks there are.
         strict: Whether inconclusive and unjudged are red.
         otherwise: Judgements that are others by the bar that does not count, each with that one and the entry that
@@ -146,6 +147,7 @@ class Summary:
     otherwise: list[tuple[Judgement, Judgement, str]] = field(default_factory=list)
     other_verdict: str = ""
     others_failed: int = 0
+    complaints: list[str] = field(default_factory=list)
 
     @property
     def verdict(self) -> str:
@@ -299,7 +301,8 @@ class Summary:
                 for (dataset, metric), loss in self.detectable.items()
             ],
             "baseline_changes": self.changes,
-            "trouble": self.trouble,
+            "trouble": [line for line in self.trouble if line not in self.complaints],
+            "complaints": self.complaints,
             "others_failed": self.others_failed,
         }
         found: dict[str, Any] = finite(report)
@@ -394,6 +397,7 @@ def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record]
         known,
         strict,
         others_failed=collector.failed_besides,
+        complaints=[*complaints],
     )
 
 

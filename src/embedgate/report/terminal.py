@@ -63,7 +63,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         if row.verdict == "error":
             console.print(Text(f"{row.combination}: {row.reason.splitlines()[0]}", style="red"), soft_wrap=True)
     for trouble in summary.trouble:
-        console.print(Text(trouble, style="bold red"), soft_wrap=True)
+        console.print(Text(printable(trouble), style="bold red"), soft_wrap=True)
     if summary.changes is not None:
         console.print(_changes(summary.changes, f"baseline: {counted(len(summary.changes), 'value')} changed"))
     _by_what(console, summary)
@@ -104,9 +104,9 @@ def _head(console: Console, summary: Summary) -> None:
 
 
 def _by_what(console: Console, summary: Summary) -> None:
-    """Which exceptions there are, and what differs from the base branch's bar."""
-    if found := bar.exceptions(summary):
-        console.print(Text("exceptions (expected_failures.toml):", style="yellow"))
+    """Which failures are expected, and what differs from the base branch's bar."""
+    if found := bar.expectations(summary):
+        console.print(Text("entries of expected_failures.toml:", style="yellow"))
         for line in found:
             console.print(Text(f"  {printable(line)}", style="yellow"), soft_wrap=True)
     first, *more = bar.base(summary) or [""]

@@ -46,7 +46,8 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
         [record for part in parts for record in part.rows()],
         joined_facts(parts, known, whole),
         _changes(parts),
-        list(dict.fromkeys(line for part in parts for line in _trouble(part, parts))),
+        list(dict.fromkeys(line for part in parts for line in _trouble(part))),
+        list(dict.fromkeys(line for part in parts for line in _complaints(part, parts))),
         strict=strict,
         others_failed=sum(part.report["others_failed"] for part in parts),
     )
@@ -87,12 +88,22 @@ def _among(judgement: Judgement, checks: int) -> Judgement:
 def _worst(found: Sequence[Finding], strict: bool) -> Finding:
     """The finding that counts of one check: the worst, which names what others say where that is something else."""
     order = _STRICT_ORDER if strict else _ORDER
-    worst = min(found, key=lambda finding: order.index(finding.standing))
+    worst = _with_other(min(found, key=lambda finding: order.index(finding.standing)), found, order)
     if worst.standing == "pass" or len({finding.standing for finding in found}) == 1:
         return worst
     told = "; ".join(f"{finding.standing} on {finding.where}" for finding in found)
     details = (*worst.judgement.details, f"the worst of: {told}")
     return replace(worst, judgement=replace(worst.judgement, details=details))
+
+
+def _with_other(counts: Finding, found: Sequence[Finding], order: Sequence[str]) -> Finding:
+    """A finding with the worst that all came to by the bar that does not count; see `Record.other`."""
+    if all(finding.other is None for finding in found):
+        return counts
+    other = min((finding.by_other for finding in found), key=lambda finding: order.index(finding.standing))
+    if (other.judgement, other.expected) == (counts.judgement, counts.expected):
+        return replace(counts, other=None, other_expected="")
+    return replace(counts, other=other.judgement, other_expected=other.expected)
 
 
 def _skipped(parts: Sequence[Part], judged: Iterable[Finding]) -> list[Record]:
@@ -107,14 +118,19 @@ def _skipped(parts: Sequence[Part], judged: Iterable[Finding]) -> list[Record]:
     return [*found.values()]
 
 
-def _trouble(part: Part, parts: Sequence[Part]) -> Iterator[str]:
-    """A report's trouble, but for entries of expected failures that met something else in another report."""
+def _trouble(part: Part) -> Iterator[str]:
+    """A report's trouble, apart from errors of its checks."""
     of_upgrade = {*part.report["upgrade_errors"]}
-    own: Mapping[str, list[str]] = part.report.get("expectations", {})
+    yield from (line for line in part.report["trouble"] if line not in of_upgrade)
+
+
+def _complaints(part: Part, parts: Sequence[Part]) -> Iterator[str]:
+    """A report's complaints, but those about entries of expected failures that met something in another report."""
+    own = {subject: each["met"] for subject, each in part.report["expectations"].items()}
     idle = [subject for subject, verdicts in own.items() if verdicts in ([], ["pass"])]
     refuted = [subject for subject in idle if met(subject, parts) != {*own[subject]}]
-    for line in part.report["trouble"]:
-        if line not in of_upgrade and not any(f": {subject} " in line for subject in refuted):
+    for line in part.report["complaints"]:
+        if not any(f": {subject} " in line for subject in refuted):
             yield line
 
 

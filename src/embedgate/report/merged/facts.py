@@ -36,7 +36,9 @@ def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, 
         "family": whole.get("quality", 1),
         "families": dict(whole),
         "not_gated": [name for name in not_gated[0] if all(name in names for names in not_gated)],
-        "expectations": {subject: sorted(met(subject, parts)) for subject in found.get("expectations", ())},
+        "expectations": {
+            subject: {**each, "met": sorted(met(subject, parts))} for subject, each in found["expectations"].items()
+        },
         "stale_baseline": [name for name in found["stale_baseline"] if name not in measured],
         "base": _base([part.report["base"] for part in parts]),
         "checks": coverage(of),
@@ -46,14 +48,15 @@ def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, 
 
 
 def _base(bases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
-    """The base branch's bar, of those that found it; else why it was not found."""
-    found = [base for base in bases if base and not base["missing"]] or [base for base in bases if base]
-    if not found:
-        return {}
-    lines = {
-        name: list(dict.fromkeys(line for base in found for line in base[name])) for name in ("differences", "trouble")
-    }
-    return {**found[0], **lines, "counts": any(base["counts"] for base in found)}
+    """The base branch's bar, of those that compared with it; that the others did not is trouble."""
+    compared = [base for base in bases if base and not base["missing"]]
+    if not compared:
+        return dict(next(filter(None, bases), {}))
+    told = [base.get("missing") or ("" if base else "it named no base") for base in bases]
+    apart = [f"one of the reports was not compared with it: {why}" for why in told if why]
+    differences, trouble = ([line for base in compared for line in base[name]] for name in ("differences", "trouble"))
+    lines = {"differences": [*dict.fromkeys(differences)], "trouble": [*dict.fromkeys((*trouble, *apart))]}
+    return {**compared[0], **lines, "counts": any(base["counts"] for base in compared)}
 
 
 def _asked(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
@@ -120,7 +123,8 @@ def _more(one: Mapping[str, int], other: Mapping[str, int], selected: int) -> di
 
 def met(subject: str, parts: Sequence[Part]) -> set[str]:
     """The verdicts of what an entry of expected failures is about, in all reports."""
-    return {verdict for part in parts for verdict in part.report.get("expectations", {}).get(subject, ())}
+    entries = (part.report["expectations"].get(subject, {"met": ()}) for part in parts)
+    return {verdict for each in entries for verdict in each["met"]}
 
 
 def made_of(part: Part) -> list[dict[str, Any]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, TypeAlias
 
@@ -46,6 +46,11 @@ class Finding:
             other=self.other,
             other_expected=self.other_expected,
         )
+
+    @property
+    def by_other(self) -> Finding:
+        """The finding by the bar that does not count."""
+        return replace(self, judgement=self.other, expected=self.other_expected, other=None) if self.other else self
 
     @property
     def place(self) -> tuple[str, ...]:
