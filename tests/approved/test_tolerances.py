@@ -248,7 +248,26 @@ class TestOver:
         own = load(tmp_path, "[weight_precision.int8.retention]\nall = 0.005\n", over=COMMITTED)
         assert own.retention(INT8, "recall_at_10") == own.retention(INT8, "spearman") == 0.005
         assert "weight_precision.int8.retention.all: 0.01 -> 0.005 (stricter)" in own.differences
-        assert "weight_precision.int8.retention.recall_at_10: 0.03 -> unset" in own.differences
+        assert "weight_precision.int8.retention.recall_at_10: 0.03 -> unset (0.005 holds) (stricter)" in own.differences
+
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("alpha = 0.1\n", "alpha: 0.05 -> 0.1 (looser)"),
+            ("[combination.torch-bf16-cpu.drift]\nall = 0.9\n", "combination.torch-bf16-cpu.drift.all: unset (0.002 holds) -> 0.9 (looser)"),
+            ("[default.promise]\ntime = inf\n", "default.promise.time: unset -> inf"),
+            ("[default.promise]\ntime = 1.0\n", "default.promise.time: unset -> 1.0 (stricter)"),
+            ("[stored.int8-rescore16]\nkept_at_10 = 0.99\n", ""),
+            ("[stored.binary-rescore4]\nwithin_ranges = 0.5\n", "stored.binary-rescore4.within_ranges: unset (0.99 holds) -> 0.5 (looser)"),
+            ("[upgrade]\nall = 0.05\n", "upgrade.recall_at_10: 0.02 -> unset (0.05 holds) (looser)"),
+        ],
+    )  # fmt: skip
+    def test_what_held_without_a_number_is_told_with_it(self, tmp_path, text, told):
+        if not told:
+            with pytest.raises(GateError):
+                load(tmp_path, text, over=COMMITTED)
+        else:
+            assert told in load(tmp_path, text, over=COMMITTED).differences
 
     def test_a_looser_share_of_what_is_stored_is_the_lower_one(self, tmp_path):
         text = "[stored.int8]\nkept_at_10 = 0.5\nndcg_at_10 = 0.04\n"

@@ -197,6 +197,11 @@ class TestOwners:
         assert found.count("/gate/") == 3
 
 
+def test_without_a_host_it_says_that_no_workflow_was_written(repository, capsys):
+    init(*BUNDLED)
+    assert "no workflow was written: --ci github or --ci gitlab writes one" in capsys.readouterr().out
+
+
 class TestRefused:
     @pytest.mark.parametrize(
         ("given", "told"),

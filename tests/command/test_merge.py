@@ -18,7 +18,7 @@ from embedgate.command import MISUSE, main
 from embedgate.core.judgement import Judgement
 from embedgate.report.collector import NOT_JUDGED
 from embedgate.report.merged import _worst
-from embedgate.report.merged.facts import _base
+from embedgate.report.merged.facts import joined_base
 from embedgate.report.merged.part import Finding
 from embedgate.report.receipt import checksum, combined, seal
 
@@ -474,10 +474,19 @@ class TestOtherBar:
 
     def test_a_report_that_was_not_compared_is_told(self):
         there = {"missing": "", "differences": ["tolerance a"], "trouble": [], "counts": False, "ref": "main"}
-        assert _base([there, {**there, "missing": "main is not in this clone"}, {}]) == {
+        assert joined_base([there, {**there, "missing": "main is not in this clone"}, {}]) == {
             **there,
             "trouble": [
                 "one of the reports was not compared with it: main is not in this clone",
                 "one of the reports was not compared with it: it named no base",
             ],
         }
+
+
+def test_a_report_that_is_to_be_merged_is_not_overwritten(made, capsys, tmp_path):
+    report = made(AMP)
+    assert main(["merge", str(report), "--out", str(Path(report).parent)]) == MISUSE
+    assert "holds a report that is to be merged; name another folder" in capsys.readouterr().err
+    (tmp_path / "taken").write_text("")
+    assert main(["merge", str(report), "--out", str(tmp_path / "taken")]) == MISUSE
+    assert "taken is a file; name a folder" in capsys.readouterr().err

@@ -26,7 +26,7 @@ from embedgate.checks import CheckRegistry
 from embedgate.core import files
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BaselineError, BuildError, DataError, GateError
-from embedgate.core.files import read_json, read_jsonl, read_toml, to_json, write_whole
+from embedgate.core.files import read_json, read_jsonl, read_toml, refuse_no_folder, to_json, write_whole
 from embedgate.core.machine import profile
 from embedgate.core.model import Model
 from embedgate.core.plain import finite
@@ -358,3 +358,11 @@ def test_a_report_with_an_infinite_number_is_json(tmp_path: Path, monkeypatch: p
     report = json.loads((tmp_path / "report.json").read_text(), parse_constant=refuse)
     assert report["high"] is None
     assert report["receipt"]["sha256"] == receipt.checksum(report)
+
+
+def test_a_file_in_the_place_of_a_folder_is_refused(tmp_path):
+    (tmp_path / "taken").write_text("")
+    for place in (tmp_path / "taken", tmp_path / "taken" / "out"):
+        with pytest.raises(GateError, match="taken is a file; name a folder"):
+            refuse_no_folder(place, "--out")
+    refuse_no_folder(tmp_path / "new" / "out", "--out")

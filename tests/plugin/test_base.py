@@ -17,6 +17,7 @@ from embedgate.approved.base import VARIABLES, base_of, expected_lines
 from embedgate.approved.expected_failures import Expected
 from embedgate.checks import CHECKS, Case
 from embedgate.checks.base import BaseBar
+from embedgate.checks.receipt import Receipts
 from embedgate.command import main
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
@@ -109,7 +110,7 @@ class TestSession:
         done.stdout.fnmatch_lines(
             [
                 f"bar: gate differs from origin/main ({commit_[:12]}):",
-                "  tolerance combination.torch-bf16-cpu.floor.cosine_min: 0.99999999 -> unset",
+                "  tolerance combination.torch-bf16-cpu.floor.cosine_min: 0.99999999 -> unset (0.99 holds) (looser)",
                 "  verdict by origin/main: fail",
                 "  torch-bf16-cpu: pass, by origin/main fail: *cosine_min*is required*",
                 "verdict: pass",
@@ -221,8 +222,44 @@ class TestSession:
         tolerances("")
         done = host("-k", "cosine_min")
         assert done.ret == 0, done.stdout.str()
-        done.stdout.fnmatch_lines(["  not judged by main: main:gate/tolerances.toml: unknown key default.flor*"])
+        done.stdout.fnmatch_lines(["bar: gate differs from main (*):", "  tolerances.toml: changed"])
+        done.stdout.fnmatch_lines(["  note: main:gate/tolerances.toml: unknown key default.flor*"])
         assert host("--gate-strict", "-k", "cosine_min").ret != 0
+
+    def test_receipts_alone_tell_what_differs(self, host):
+        assert host("--gate-report=out", "-k", "cosine_mean").ret == 0
+        tolerances("alpha = 0.1\n")
+        done = host(
+            "--gate-receipt=out/report.json", "embedgate.suites.test_receipt", "-k", "receipt", "--gate-report=own"
+        )
+        done.stdout.fnmatch_lines(["bar: gate differs from main (*):", "  tolerance alpha: 0.05 -> 0.1 (looser)"])
+        done.stdout.no_fnmatch_line("*verdict by main*")
+        assert told("own")["base"]["judged"] is False
+
+
+class TestReceipts:
+    """What a receipt proves, where the base branch's bar is another than this checkout's."""
+
+    def told(self, there: dict, changed: tuple[str, ...] = ("tolerances.toml",)) -> list[str]:
+        receipts = object.__new__(Receipts)
+        receipts._plan = SimpleNamespace(base=SimpleNamespace(changed=changed, commit="c", ref="main"))
+        return receipts._by_base(Combination.parse("torch-bf16-cpu"), {"base": there})
+
+    def other(self, **said) -> dict:
+        about = {"combination": "torch-bf16-cpu", "verdict": "fail", "message": "cosine_min 0.8"}
+        return {"commit": "c", "otherwise": [{"other": about, "expected": "", **said}]}
+
+    def test_what_failed_there_by_it_is_told(self):
+        assert self.told(self.other()) == ["by main's bar it failed there: cosine_min 0.8"]
+
+    def test_what_was_expected_or_is_the_same_is_not(self):
+        assert self.told(self.other(expected="known-defect")) == []
+        assert self.told({"commit": "c", "otherwise": []}) == []
+        assert self.told({}, changed=()) == []
+
+    def test_one_that_was_not_judged_by_it_says_nothing_of_it(self):
+        told = ["it was not judged by main's bar, which is another one than this checkout's"]
+        assert self.told({}) == self.told({"commit": "d", "otherwise": []}) == told
 
 
 class TestEntries:
@@ -249,7 +286,7 @@ class TestEntries:
 
 
 def test_a_pinned_example_that_is_gone_concerns_what_tries_it():
-    base = SimpleNamespace(changed=["pinned_examples.jsonl"], folder=None)
+    base = SimpleNamespace(changed=["pinned_examples.jsonl"], folder=None, note="")
     same = SimpleNamespace(tables_apart=lambda *_: set())
     bar = BaseBar(SimpleNamespace(plan=SimpleNamespace(base=base, model=SimpleNamespace(name="m")), tolerances=same,
                                   profile_of=lambda _: SimpleNamespace(chain=("cpu",))))  # fmt: skip
@@ -330,6 +367,24 @@ class TestBaseOf:
         git("update-ref", "refs/remotes/origin/main", "HEAD")
         assert "gate is a submodule" in base_of(self.settings(), {"GITHUB_BASE_REF": "main"}).missing
 
+    def test_an_attribute_of_this_branch_does_not_decide_what_a_file_was(self):
+        git("switch", "-q", "-c", "change")
+        Path(".gitattributes").write_text("gate/tolerances.toml working-tree-encoding=UTF-16\n")
+        found = base_of(self.settings(base="main"), {})
+        assert found.folder.joinpath("tolerances.toml").read_text() == "alpha = 0.05\n"
+
+    def test_a_folder_behind_a_link_is_compared_with_what_the_link_was(self):
+        git("switch", "-q", "-c", "change")
+        git("mv", "gate", "bars")
+        Path("gate").symlink_to("bars")
+        Path("bars/tolerances.toml").write_text("alpha = 0.1\n")
+        settings = Settings(baselines=Path("gate").absolute(), folder=Path.cwd(), base="main")
+        assert base_of(settings, {}).changed == ["tolerances.toml"]
+
+    def test_another_than_ci_names_is_told(self):
+        found = base_of(self.settings(base="HEAD"), {"GITHUB_BASE_REF": "main"})
+        assert found.note == "HEAD was given by --gate-base, and CI names origin/main"
+
     def test_a_link_is_what_it_leads_to(self):
         Path("shared.toml").write_text("alpha = 0.05\n")
         Path("gate/tolerances.toml").unlink()
@@ -382,6 +437,6 @@ class TestBaseOf:
         tolerances(own + "\n[combination.torch-bf16-cpu.floor]\ncosine_min = 0.5\n")
         context = context_with(data=(str(few),), combinations=("torch-bf16-cpu",), base="main", folder=Path.cwd())
         assert BaseBar(context).facts()["differences"] == [
-            "tolerance combination.torch-bf16-cpu.floor.cosine_min: unset -> 0.5"
+            "tolerance combination.torch-bf16-cpu.floor.cosine_min: unset (0.99 holds) -> 0.5 (looser)"
         ]
         context.close()

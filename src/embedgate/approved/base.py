@@ -10,7 +10,7 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
@@ -54,6 +54,7 @@ class Base:
         name: That folder, as seen from the top of the repository.
         missing: Why nothing can be compared; empty where it can.
         folder: The folder of baselines as it was there; None where nothing can be compared.
+        note: What a reader must know of it.
     """
 
     ref: str
@@ -62,6 +63,7 @@ class Base:
     name: str = ""
     missing: str = ""
     folder: Path | None = None
+    note: str = ""
 
     @cached_property
     def changed(self) -> list[str]:
@@ -115,7 +117,9 @@ def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
     if ref == NONE:
         return Base(str(of_ci), "", own, missing=f"--gate-base={NONE}")
     try:
-        return _found(ref, own, settings.folder)
+        found = _found(ref, settings.baselines_folder, settings.folder)
+        note = f"{ref} was given by --gate-base, and CI names {of_ci}" if of_ci not in (None, ref) else ""
+        return replace(found, note=note)
     except GateError as error:
         # What an installation brings along is no part of a repository.
         if settings.base is None and settings.baselines is None:
@@ -126,22 +130,28 @@ def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
         return Base(ref, "", own, missing=str(error))
 
 
-def _found(ref: str, own: Path, called_in: Path) -> Base:
+def _found(ref: str, baselines: Path, called_in: Path) -> Base:
     """The bar of a branch.
 
     Raises:
         GateError: If it cannot be compared with.
     """
-    repository = Repository.around(called_in)
+    repository, own = Repository.around(called_in), baselines.resolve()
     if not own.is_relative_to(repository.root):
         raise GateError(f"{own} is not in the repository {repository.root}")
-    commit, name = repository.commit(ref), own.relative_to(repository.root).as_posix()
+    commit = repository.commit(ref)
     if commit is None:
         raise GateError(f"{ref} is not in this clone", f"fetch it: git fetch {_fetched(ref, repository)}")
     commit = repository.fork_point(commit)
-    listed = repository.files(commit, name)
-    paths = {path: target for path, target in listed.items() if _judges(path.removeprefix(f"{name}/"))}
-    if not paths:
+    # A link may have taken the place of the folder.
+    places = (place for place in (own, Path(os.path.abspath(baselines))) if place.is_relative_to(repository.root))
+    names = dict.fromkeys(place.relative_to(repository.root).as_posix() for place in places)
+    for name in names:
+        listed = repository.files(commit, name)
+        if paths := {path: target for path, target in listed.items() if _judges(path.removeprefix(f"{name}/"))}:
+            break
+    else:
+        name = next(iter(names))
         step = f"merge the folder first; --gate-base={NONE} compares with nothing"
         raise GateError(f"{ref} has no {name}, so there is no bar", step)
     scratch = Path(mkdtemp(prefix="embedgate-base-"))

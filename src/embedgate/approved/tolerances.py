@@ -7,8 +7,10 @@ project holds what differs from that, and lies over it.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -270,25 +272,54 @@ def changed_numbers(before: Numbers, now: Numbers) -> list[str]:
         before: The numbers before, as `Tolerances.numbers` has them.
         now: The numbers now.
     """
-    return [
-        _changed(name, before.get(name), now.get(name))
-        for name in dict.fromkeys((*before, *now))
-        if before.get(name) != now.get(name)
-    ]
+    return [_changed(name, before, now) for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
 
 
-def _changed(name: str, before: float | None, now: float | None) -> str:
-    told = " -> ".join("unset" if number is None else f"{number:.10g}" for number in (before, now))
-    if before is None or now is None:
+def _changed(name: str, before: Numbers, now: Numbers) -> str:
+    was, holds = ([numbers.get(name), _holding(name, numbers)] for numbers in (before, now))
+    told = " -> ".join(_shown(*each) for each in (was, holds))
+    old, new = was[1], holds[1]
+    if old is None or new is None or old == new:
         return f"{name}: {told}"
-    looser = (now < before) if _is_floor(name) else (now > before)
+    looser = (new < old) if _is_floor(name) else (new > old)
     return f"{name}: {told} ({'looser' if looser else 'stricter'})"
+
+
+def _shown(number: float | None, holds: float | None) -> str:
+    if number is not None:
+        return repr(number)
+    return "unset" if holds in (None, math.inf) else f"unset ({holds!r} holds)"
+
+
+def _holding(name: str, numbers: Numbers) -> float | None:
+    """The number that holds where one has its place: itself, or that of a more general table; None for none."""
+    for within, key in _more_general(name):
+        for place in (f"{within}.{key}", f"{within}.{ALL}") if within else (key,):
+            if place in numbers:
+                return numbers[place]
+    return math.inf if ".promise." in name else None  # nothing is promised
+
+
+def _more_general(name: str) -> Iterator[tuple[str, str]]:
+    """Tables in which a number is looked up, from its own on, each with the number's name in it."""
+    within, _, key = name.rpartition(".")
+    yield within, key
+    scope, _, kind = within.rpartition(".")
+    if scope.startswith("combination."):
+        with suppress(ValueError, GateError):
+            combination = Combination.parse(scope.removeprefix("combination."))
+            yield f"weight_precision.{combination.weight_precision}.{kind}", key
+    if scope.startswith(("combination.", "weight_precision.")):
+        yield f"{DEFAULT}.{kind}", key
+    if within.startswith("stored."):
+        yield f"stored.{within.removeprefix('stored.').partition('-')[0]}", key
+        yield f"stored.{DEFAULT}", key
 
 
 def _is_floor(name: str) -> bool:
     """Whether a number is the least that is tolerated, not the most."""
     *tables, key = name.split(".")
-    return "floor" in tables or (tables[0] == "stored" and key not in STORED_LOSSES)
+    return "floor" in tables or (tables[:1] == ["stored"] and key not in STORED_LOSSES)
 
 
 def _laid_over(own: Mapping[str, Any], beneath: Mapping[str, Any]) -> dict[str, Any]:

@@ -56,8 +56,10 @@ class BaseBar:
     def __init__(self, context: Context) -> None:
         self._own = context
         self._base = context.plan.base
+        self._can_be_read = True
         self._tables: dict[Combination, set[str]] = {}
-        self._trouble: dict[str, None] = {}
+        note = self._base.note if self._base else ""
+        self._trouble: dict[str, None] = {note: None} if note else {}
 
     @property
     def differs(self) -> bool:
@@ -93,7 +95,7 @@ class BaseBar:
             found = Outcome(judgement, str(self._context.expected(judgement) or ""))
         except GateError as error:
             if self._own.settings.strict:
-                raise
+                raise GateError(self._in_words(error.cause), error.action) from error
             self._trouble[self._in_words(str(error))] = None
             return None
         return None if _same(found, own) else found
@@ -118,6 +120,7 @@ class BaseBar:
             "differences": [*self._differences()],
             "trouble": [*self._trouble],
             "counts": self._own.settings.strict,
+            "judged": self._own.has_session and self._can_be_read,
         }
 
     def _differences(self) -> Iterator[str]:
@@ -131,6 +134,8 @@ class BaseBar:
             yield from (f"expected failure {line}" for line in expected_lines(there.entries, mine))
         except GateError as error:
             self._trouble[self._in_words(str(error))] = None
+            self._can_be_read = False
+            yield from (f"{name}: changed" for name in self._base.changed if name.endswith(".toml"))
         yield from (f"approved {line}" for line in self._base.value_lines())
 
     def _concerns(self, case: Case) -> bool:

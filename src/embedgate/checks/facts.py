@@ -64,6 +64,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "recorded": dict(session.recorded),
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
         "index": index_advice(context),
+        "no_baselines": "" if settings.baselines_folder.is_dir() else _from_here(settings.baselines),
         "tolerances": context.tolerances.differences,
         "expectations": context.expectations.to_json(),
         "base": context.of(BaseBar).facts(),

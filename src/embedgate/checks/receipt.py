@@ -229,6 +229,9 @@ class Receipts:
         if unsettled:
             message = f"{file.path}: inconclusive there: {_line(unsettled[0].message)}"
             return case.judgement("inconclusive", message, details=tuple(notes))
+        if (by_base := self._by_base(combination, report)) and self._plan.settings.strict:
+            return self._failed(case, file, by_base)
+        notes += by_base
         unjudged = [j for j in judgements if j.unjudged]
         causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
         told = [f"{counted(len(unjudged), 'check')} not judged there: {_line('; '.join(causes))}"] if unjudged else []
@@ -254,6 +257,17 @@ class Receipts:
             left_out = asked.get("deselected", 0)
             why = f"; deselected: {left_out} ({', '.join(chosen)})" if left_out else ""
             yield f"not judged there: {len(missing)} of {counted(len(wanted), 'check')}: {shown}{why}"
+
+    def _by_base(self, combination: Combination, report: Mapping[str, Any]) -> list[str]:
+        """What a receipt says of the base branch's bar, where that is not this one."""
+        base, there = self._plan.base, report["base"]
+        if base is None or not base.changed:
+            return []
+        if there.get("commit") != base.commit:
+            return [f"it was not judged by {base.ref}'s bar, which is another one than this checkout's"]
+        others = (each for each in there["otherwise"] if each["other"]["combination"] == combination.id)
+        red = [each["other"] for each in others if each["other"]["verdict"] == "fail" and not each["expected"]]
+        return [f"by {base.ref}'s bar it failed there: {_line(each['message'])}" for each in red]
 
     def _expects(self, judgement: Judgement, profiles: Sequence[str]) -> bool:
         subject = judgement.combination, judgement.dataset, judgement.check, judgement.metric

@@ -97,7 +97,7 @@ def run(options: argparse.Namespace) -> int:
         make(folder, changes)
     for change in changes:
         print(change.told(done=not options.dry_run))
-    for line in _next_steps(folder, changes, options.dry_run):
+    for line in _next_steps(folder, changes, options.ci or _host(folder), options.dry_run):
         print(line)
     return 0
 
@@ -252,10 +252,12 @@ def _refuse_below_top(folder: Path) -> None:
         raise GateError(f"{folder} is not the top of its repository", f"call it there: cd {top}")
 
 
-def _next_steps(folder: Path, changes: Sequence[Change], is_dry_run: bool) -> Iterator[str]:
+def _next_steps(folder: Path, changes: Sequence[Change], host: str, is_dry_run: bool) -> Iterator[str]:
     if is_dry_run:
         yield "nothing was written: --dry-run"
         return
+    if host == "none":
+        yield "no workflow was written: --ci github or --ci gitlab writes one"
     yaml = (folder / GITLAB).read_text("utf-8", "replace") if (folder / GITLAB).is_file() else ""
     for change in changes:
         if change.path.startswith(".gitlab/gate") and change.path.endswith(".yml") and change.path not in yaml:

@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from embedgate.core.errors import GateError
+from embedgate.core.files import refuse_no_folder
 from embedgate.report import terminal
 from embedgate.report.collector import NOT_JUDGED, Collector
 from embedgate.report.files import write
@@ -36,6 +37,9 @@ def run(options: argparse.Namespace) -> int:
     """
     from embedgate.checks import CheckRegistry
 
+    refuse_no_folder(options.out, "--out")
+    if any(path.parent.resolve() == options.out.resolve() for path in options.reports):
+        raise GateError(f"--out {options.out} holds a report that is to be merged", "name another folder")
     reports = {path: read(path, SCHEMA, "report to merge") for path in options.reports}
     known = CheckRegistry().known
     for path, report in reports.items():
@@ -44,7 +48,11 @@ def run(options: argparse.Namespace) -> int:
     collector = join(in_order(reports.values()), known)
     summary = summarise(collector, known)
     print(terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty()), end="")
-    for file in write(summary, options.out):
+    try:
+        files = write(summary, options.out)
+    except OSError as error:
+        raise GateError(f"--out {options.out} cannot be written: {error}", "name another folder") from error
+    for file in files:
         print(f"wrote {file}")
     return _status(summary, collector)
 

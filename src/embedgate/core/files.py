@@ -69,6 +69,17 @@ def write_whole(path: Path, content: bytes, *, locked: bool = False, durable: bo
             scratch.unlink()
 
 
+def refuse_no_folder(folder: Path, option: str) -> None:
+    """Refuses a place for files before they are made.
+
+    Raises:
+        GateError: If it is a file, or lies below one.
+    """
+    nearest = next((each for each in (folder, *folder.parents) if each.exists()), folder)
+    if nearest.exists() and not nearest.is_dir():
+        raise GateError(f"{option} {folder}: {nearest} is a file", "name a folder")
+
+
 def portable_content(file: Path) -> bytes:
     """A file's content, line endings of text as on Linux: git may have given it others.
 

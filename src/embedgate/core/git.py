@@ -74,12 +74,15 @@ class Repository:
         return posixpath.normpath(posixpath.join(posixpath.dirname(link), leads_to))
 
     def content(self, commit: str, path: str) -> bytes:
-        """A file at a commit, as a checkout would write it.
+        """A file at a commit; of weights, what Git LFS keeps elsewhere.
+
+        Of anything else, no attribute of this checkout's decides what it was.
 
         Raises:
             GateError: If git cannot tell.
         """
-        return _git(self.root, "cat-file", "--filters", f"{commit}:{path}")
+        kind = "--filters" if path.endswith(".safetensors") else "blob"
+        return _git(self.root, "cat-file", kind, f"{commit}:{path}")
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

@@ -291,11 +291,14 @@ def _finish(bench: Bench, session: pytest.Session) -> None:
         return
     from embedgate.approved.proposal import SECTION
     from embedgate.checks.approvals import Approvals
+    from embedgate.checks.base import BaseBar
     from embedgate.checks.facts import facts_of
 
     context, collector = bench.context, bench.collector
     try:
         if bench.session is None:
+            with _told(collector):
+                collector.base = context.of(BaseBar).facts()
             return
         # First, since the facts name what is stale, for which everything there is to measure is measured.
         if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
@@ -385,8 +388,14 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
     if folder is not None:
         from embedgate.report.files import write
 
-        for file in write(summary, folder):
-            terminalreporter.write_line(f"wrote {file}")
+        try:
+            files = write(summary, folder)
+        except OSError as error:
+            line = f"the report could not be written: {error}; name another folder by --gate-report"
+            terminalreporter.write_line(line, red=True)
+        else:
+            for file in files:
+                terminalreporter.write_line(f"wrote {file}")
 
 
 @contextmanager

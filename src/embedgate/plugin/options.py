@@ -9,6 +9,7 @@ import argparse
 from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import GateError
+from embedgate.core.files import refuse_no_folder
 from embedgate.core.options import OPTIONS
 from embedgate.core.settings import Settings
 
@@ -65,6 +66,8 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
         GateError: With the first that does not.
     """
     _refuse_ignored_ini(config)
+    if settings.report is not None:
+        refuse_no_folder(settings.report, "--gate-report")
     if settings.update:
         from embedgate.core.machine import in_ci
 

@@ -31,6 +31,8 @@ def expectations(summary: Summary) -> list[str]:
 
 def tolerances(summary: Summary) -> list[str]:
     """Which tolerances of the project's file are not embedgate's own; nothing where all are."""
+    if folder := summary.facts.get("no_baselines"):
+        return [f"{folder} is not there: embedgate's own tolerances hold, and nothing is approved"]
     found = summary.facts.get("tolerances", ())
     own = counted(len(found), "tolerance")
     return [f"{own} set otherwise than embedgate's: {'; '.join(_few(found))}"] if found else []
@@ -38,11 +40,11 @@ def tolerances(summary: Summary) -> list[str]:
 
 def base(summary: Summary) -> list[str]:
     """What differs from the base branch's bar, and the verdict by that; the first line says whether anything does."""
-    found = summary.facts.get("base")
+    found = summary.base
     if not found:
         return []
     ref, commit = found["ref"], f" ({found['commit'][:SHORT]})"
-    trouble = [f"not judged by {ref}: {line}" for line in found["trouble"]]
+    trouble = [f"note: {line}" for line in found["trouble"]]
     if found["missing"]:
         return [f"bar: not compared with {ref}: {found['missing']}", *trouble]
     if not (found["differences"] or summary.otherwise):
@@ -53,6 +55,8 @@ def base(summary: Summary) -> list[str]:
 
 def _by_other(summary: Summary, found: Mapping[str, Any], ref: str) -> Iterator[str]:
     """The verdict by the bar that does not count, and why it is another."""
+    if not found["judged"]:
+        return
     verdict = summary.other_verdict or summary.verdict
     other = "this checkout's own" if found["counts"] else ref
     counts = f"{ref}'s bar counts (--gate-strict); " if found["counts"] else ""

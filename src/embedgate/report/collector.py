@@ -24,6 +24,7 @@ class Collector:
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
         complaints: Entries of expected_failures.toml that match nothing or no longer fail, a line each.
+        base: What is told of the base branch's bar where no combination ran, as where receipts alone are verified.
         strict: Whether inconclusive and unavailable are red.
         others_failed: How much failed that asks no check, such as a test of the host's own, or as it was torn down.
     """
@@ -33,6 +34,7 @@ class Collector:
     changes: list[tuple[str, ...]] | None = None
     trouble: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
+    base: dict[str, Any] = field(default_factory=dict)
     strict: bool = False
     others_failed: int = 0
 

@@ -128,6 +128,7 @@ class Summary:
         upgrade: Judgements against the incumbent, as one row that is no combination's.
         changes: Rows of baseline changes, where a baseline was recorded.
         trouble: Lines about what went wrong outside any test.
+        base: What is told of the base branch's bar; nothing where there is none.
         complaints: Those of them that are about entries of `expected_failures.toml`.
         known: The checks there are.
         strict: Whether inconclusive and unjudged are red.
@@ -148,6 +149,7 @@ class Summary:
     other_verdict: str = ""
     others_failed: int = 0
     complaints: list[str] = field(default_factory=list)
+    base: dict[str, Any] = field(default_factory=dict)
 
     @property
     def verdict(self) -> str:
@@ -276,8 +278,8 @@ class Summary:
             "schema": SCHEMA,
             "embedgate": __version__,
             "verdict": self.verdict,
-            **self.facts,
-            **({"base": {**self.facts["base"], **self._by_other()}} if self.facts.get("base") else {}),
+            **{name: fact for name, fact in self.facts.items() if name != "base"},
+            "base": {**self.base, **self._by_other()} if self.base else {},
             "combinations": [
                 {
                     "combination": row.combination,
@@ -398,6 +400,7 @@ def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record]
         strict,
         others_failed=collector.failed_besides,
         complaints=[*complaints],
+        base=collector.facts.get("base") or collector.base,
     )
 
 

@@ -10,7 +10,7 @@ from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, place_name
 from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED
-from embedgate.report.merged.facts import joined_facts, made_of, met
+from embedgate.report.merged.facts import joined_base, joined_facts, made_of, met
 from embedgate.report.merged.part import Asked, Finding, Part
 from embedgate.report.merged.unlike import Report
 from embedgate.report.records import Record
@@ -48,6 +48,7 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
         _changes(parts),
         list(dict.fromkeys(line for part in parts for line in _trouble(part))),
         list(dict.fromkeys(line for part in parts for line in _complaints(part, parts))),
+        base=joined_base([part.report["base"] for part in parts]),
         strict=strict,
         others_failed=sum(part.report["others_failed"] for part in parts),
     )

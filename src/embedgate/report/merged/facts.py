@@ -40,14 +40,13 @@ def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, 
             subject: {**each, "met": sorted(met(subject, parts))} for subject, each in found["expectations"].items()
         },
         "stale_baseline": [name for name in found["stale_baseline"] if name not in measured],
-        "base": _base([part.report["base"] for part in parts]),
         "checks": coverage(of),
         **({APPROVABLE: proposals} if any(APPROVABLE in part.report for part in parts) else {}),
         SECTION: _receipt([part.report[SECTION] for part in parts], of),
     }
 
 
-def _base(bases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def joined_base(bases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """The base branch's bar, of those that compared with it; that the others did not is trouble."""
     compared = [base for base in bases if base and not base["missing"]]
     if not compared:
