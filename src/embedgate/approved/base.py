@@ -6,6 +6,7 @@ verdict had been by the base's.
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 from collections import Counter
@@ -94,11 +95,6 @@ class Base:
         what = f"{counted(len(lines), 'value')} changed{_first(lines)}" if lines else "no value changed"
         return f"{name}: {what}"
 
-    def close(self) -> None:
-        """Lets go of what was written to compare with."""
-        if self.folder is not None:
-            shutil.rmtree(_scratch_of(self.folder, self.name), ignore_errors=True)
-
 
 def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> Base | None:
     """The bar of the base branch that was named, or that CI names; None where there is nothing to compare with.
@@ -155,6 +151,7 @@ def _found(ref: str, baselines: Path, called_in: Path) -> Base:
         step = f"merge the folder first; --gate-base={NONE} compares with nothing"
         raise GateError(f"{ref} has no {name}, so there is no bar", step)
     scratch = Path(mkdtemp(prefix="embedgate-base-"))
+    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
     for path, target in paths.items():
         file = scratch / path
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -167,10 +164,6 @@ def _fetched(ref: str, repository: Repository) -> str:
     branch = ref.removeprefix(REMOTE)
     what = f"{branch}:refs/remotes/{REMOTE}{branch}" if ref.startswith(REMOTE) else branch
     return f"{'--unshallow ' * repository.is_shallow}origin {what}"
-
-
-def _scratch_of(folder: Path, name: str) -> Path:
-    return folder if name == "." else folder.parents[name.count("/")]
 
 
 def _of_ci(environment: Mapping[str, str]) -> str | None:

@@ -104,8 +104,6 @@ class BaseBar:
         """Releases what was made to judge by it."""
         if "_context" in self.__dict__:
             self._context.close()
-        if self._base is not None:
-            self._base.close()
 
     def facts(self) -> dict[str, Any]:
         """What reports tell of it, as JSON values; nothing where there is nothing to compare with."""
