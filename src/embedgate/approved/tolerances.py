@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
-from contextlib import suppress
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -64,10 +63,9 @@ Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Level = Annotated[float, msgspec.Meta(gt=0, lt=1)]
 Positive = Annotated[float, msgspec.Meta(gt=0)]
 
-Table = Mapping[str, float]
-Scope = Mapping[str, Table]
-# By their places, for example `default.retention.all`.
-Numbers = Mapping[str, float]
+# The keys that lead to a number, for example `("default", "retention", "all")`; of a table, those that lead to it.
+Keys = tuple[str, ...]
+Numbers = Mapping[Keys, float]
 
 
 @dataclass(frozen=True)
@@ -89,19 +87,12 @@ class Tolerances:
 
     Attributes:
         path: The file they were read from.
-        alpha: Level of the statistical tests: how often a loss beyond the tolerance may pass.
-        numbers: Every number that holds, by its place in the file, for example `default.retention.all`.
+        numbers: Every number that holds, by its keys.
         beneath: Those of the file that it lies over; empty where it lies over none.
     """
 
     path: Path
-    alpha: float
-    _default: Scope
-    _weight_precisions: Mapping[str, Scope]
-    _combinations: Mapping[str, Scope]
-    _upgrade: Table
-    _stored: Mapping[str, Table]
-    numbers: Numbers = field(default_factory=dict)
+    numbers: Numbers
     beneath: Numbers = field(default_factory=dict)
 
     @classmethod
@@ -132,18 +123,12 @@ class Tolerances:
             own = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
         except GateError as error:
             raise GateError(error.cause, error.action or SHARES) from error
-        top = _laid_over(own, beneath)
-        return cls(
-            path=path,
-            alpha=top["alpha"],
-            _default=top[DEFAULT],
-            _weight_precisions=top.get("weight_precision", {}),
-            _combinations=top.get("combination", {}),
-            _upgrade=top["upgrade"],
-            _stored=top["stored"],
-            numbers=_flat(top),
-            beneath=_flat(beneath),
-        )
+        return cls(path, _flat(_laid_over(own, beneath)), _flat(beneath))
+
+    @property
+    def alpha(self) -> float:
+        """Level of the statistical tests: how often a loss beyond the tolerance may pass."""
+        return self.numbers["alpha",]
 
     @property
     def differences(self) -> list[str]:
@@ -160,10 +145,14 @@ class Tolerances:
         Returns:
             Of a scope's tables those that differ, and `alpha`, `upgrade` and `stored` where these do.
         """
-        apart = {table for table in _TABLES if self._scopes(combination, table) != other._scopes(combination, table)}
-        whole = {"alpha": self.alpha, "upgrade": self._upgrade, "stored": self._stored}
-        theirs = {"alpha": other.alpha, "upgrade": other._upgrade, "stored": other._stored}
-        return apart | {name for name, value in whole.items() if value != theirs[name]}
+        scopes = _scopes(combination)
+        tables = {name: [(*scope, name) for scope in scopes] for name in _TABLES}
+        apart = {name for name, places in tables.items() if self._within(places) != other._within(places)}
+        tops = ("alpha", "upgrade", "stored")
+        return apart | {top for top in tops if _below(self.numbers, top) != _below(other.numbers, top)}
+
+    def _within(self, tables: Collection[Keys]) -> dict[Keys, float]:
+        return {keys: number for keys, number in self.numbers.items() if keys[:-1] in tables}
 
     def retention(self, combination: Combination, metric: str) -> float:
         """Largest loss against the reference that is acceptable, as a share of the reference's value."""
@@ -223,12 +212,11 @@ class Tolerances:
 
     def upgrade(self, metric: str) -> float:
         """Largest acceptable loss of a new model against the incumbent, as a share of the incumbent's value."""
-        return self._upgrade.get(metric, self._upgrade[ALL])
+        return _required(self.numbers, [("upgrade",)], metric)
 
     def engine(self, name: str) -> float:
         """Least share of what exact float32 search finds that an engine of a host project's must find."""
-        found = self._stored.get(name, {}).get(KEPT)
-        return self._stored[DEFAULT][KEPT] if found is None else found
+        return _required(self.numbers, [("stored", name), ("stored", DEFAULT)], KEPT)
 
     def stored(self, storage: str, metric: str) -> float:
         """Of stored vectors: the least acceptable value of a metric, or the largest acceptable loss as a share.
@@ -237,32 +225,40 @@ class Tolerances:
             storage: Id of a storage, such as `int8-rescore4`.
             metric: One of `STORED`.
         """
-        precision = TRUNCATED if _TRUNCATED.match(storage) else storage.partition("-")[0]
-        for name in (storage, precision, DEFAULT):
-            if metric in self._stored.get(name, {}):
-                return self._stored[name][metric]
-        raise AssertionError(f"load requires stored.{DEFAULT}.{metric}")
+        return _required(self.numbers, _tables_of(storage), metric)
 
     def _required(self, table: str, combination: Combination, metric: str) -> float:
-        found = self._find(table, combination, metric)
-        assert found is not None, f"load requires default.{table}"
-        return found
+        return _required(self.numbers, [(*scope, table) for scope in _scopes(combination)], metric)
 
     def _find(self, table: str, combination: Combination, metric: str) -> float | None:
-        for numbers in self._scopes(combination, table):
-            for key in (metric, ALL):
-                if key in numbers:
-                    return numbers[key]
-        return None
+        return _first(self.numbers, [(*scope, table) for scope in _scopes(combination)], metric)
 
-    def _scopes(self, combination: Combination, table: str) -> list[Table]:
-        """The numbers of one table that count for a combination, from special to general."""
-        scopes = (
-            self._combinations.get(combination.id, {}),
-            self._weight_precisions.get(combination.weight_precision, {}),
-            self._default,
-        )
-        return [scope.get(table, {}) for scope in scopes]
+
+def _scopes(combination: Combination) -> list[Keys]:
+    """Where the tables of a combination stand, from special to general."""
+    return [("combination", combination.id), ("weight_precision", combination.weight_precision), (DEFAULT,)]
+
+
+def _tables_of(storage: str) -> list[Keys]:
+    """The tables of a storage, from special to general."""
+    precision = TRUNCATED if _TRUNCATED.match(storage) else storage.partition("-")[0]
+    return [("stored", name) for name in (storage, precision, DEFAULT)]
+
+
+def _first(numbers: Numbers, tables: Iterable[Keys], key: str) -> float | None:
+    """The number that holds: of the first table that says something about the key, by its name or about all."""
+    places = ((*table, name) for table in tables for name in (key, ALL))
+    return next((numbers[place] for place in places if place in numbers), None)
+
+
+def _required(numbers: Numbers, tables: Iterable[Keys], key: str) -> float:
+    found = _first(numbers, tables, key)
+    assert found is not None, f"load requires {DEFAULT} numbers, {key} among them"
+    return found
+
+
+def _below(numbers: Numbers, top: str) -> dict[Keys, float]:
+    return {keys: number for keys, number in numbers.items() if keys[0] == top}
 
 
 def changed_numbers(before: Numbers, now: Numbers) -> list[str]:
@@ -272,17 +268,16 @@ def changed_numbers(before: Numbers, now: Numbers) -> list[str]:
         before: The numbers before, as `Tolerances.numbers` has them.
         now: The numbers now.
     """
-    return [_changed(name, before, now) for name in dict.fromkeys((*before, *now)) if before.get(name) != now.get(name)]
+    return [_changed(keys, before, now) for keys in dict.fromkeys((*before, *now)) if before.get(keys) != now.get(keys)]
 
 
-def _changed(name: str, before: Numbers, now: Numbers) -> str:
-    was, holds = ([numbers.get(name), _holding(name, numbers)] for numbers in (before, now))
-    told = " -> ".join(_shown(*each) for each in (was, holds))
-    old, new = was[1], holds[1]
+def _changed(keys: Keys, before: Numbers, now: Numbers) -> str:
+    (was, old), (is_now, new) = ((numbers.get(keys), _holding(keys, numbers)) for numbers in (before, now))
+    told = f"{'.'.join(keys)}: {_shown(was, old)} -> {_shown(is_now, new)}"
     if old is None or new is None or old == new:
-        return f"{name}: {told}"
-    looser = (new < old) if _is_floor(name) else (new > old)
-    return f"{name}: {told} ({'looser' if looser else 'stricter'})"
+        return told
+    looser = (new < old) if _is_floor(keys) else (new > old)
+    return f"{told} ({'looser' if looser else 'stricter'})"
 
 
 def _shown(number: float | None, holds: float | None) -> str:
@@ -291,35 +286,28 @@ def _shown(number: float | None, holds: float | None) -> str:
     return "unset" if holds in (None, math.inf) else f"unset ({holds!r} holds)"
 
 
-def _holding(name: str, numbers: Numbers) -> float | None:
+def _holding(keys: Keys, numbers: Numbers) -> float | None:
     """The number that holds where one has its place: itself, or that of a more general table; None for none."""
-    for within, key in _more_general(name):
-        for place in (f"{within}.{key}", f"{within}.{ALL}") if within else (key,):
-            if place in numbers:
-                return numbers[place]
-    return math.inf if ".promise." in name else None  # nothing is promised
+    found = _first(numbers, _looked_up_in(keys[:-1]), keys[-1])
+    # Without a number, nothing is promised.
+    return math.inf if found is None and keys[-2:-1] == ("promise",) else found
 
 
-def _more_general(name: str) -> Iterator[tuple[str, str]]:
-    """Tables in which a number is looked up, from its own on, each with the number's name in it."""
-    within, _, key = name.rpartition(".")
-    yield within, key
-    scope, _, kind = within.rpartition(".")
-    if scope.startswith("combination."):
-        with suppress(ValueError, GateError):
-            combination = Combination.parse(scope.removeprefix("combination."))
-            yield f"weight_precision.{combination.weight_precision}.{kind}", key
-    if scope.startswith(("combination.", "weight_precision.")):
-        yield f"{DEFAULT}.{kind}", key
-    if within.startswith("stored."):
-        yield f"stored.{within.removeprefix('stored.').partition('-')[0]}", key
-        yield f"stored.{DEFAULT}", key
+def _looked_up_in(table: Keys) -> list[Keys]:
+    """A table, and the more general ones in which what it does not say is looked up."""
+    match table:
+        case ("combination", id_, name):
+            return [(*scope, name) for scope in _scopes(Combination.parse(id_))]
+        case ("weight_precision", _, name):
+            return [table, (DEFAULT, name)]
+        case ("stored", storage):
+            return _tables_of(storage)
+    return [table]
 
 
-def _is_floor(name: str) -> bool:
+def _is_floor(keys: Keys) -> bool:
     """Whether a number is the least that is tolerated, not the most."""
-    *tables, key = name.split(".")
-    return "floor" in tables or (tables[:1] == ["stored"] and key not in STORED_LOSSES)
+    return keys[-2:-1] == ("floor",) or (keys[0] == "stored" and keys[-1] not in STORED_LOSSES)
 
 
 def _laid_over(own: Mapping[str, Any], beneath: Mapping[str, Any]) -> dict[str, Any]:
@@ -333,11 +321,11 @@ def _laid_over(own: Mapping[str, Any], beneath: Mapping[str, Any]) -> dict[str, 
     return {**beneath, **laid}
 
 
-def _flat(tables: Mapping[str, Any], prefix: str = "") -> dict[str, float]:
-    """Every number by its place."""
-    found: dict[str, float] = {}
+def _flat(tables: Mapping[str, Any], above: Keys = ()) -> dict[Keys, float]:
+    """Every number by its keys."""
+    found: dict[Keys, float] = {}
     for name, value in tables.items():
-        found |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {prefix + name: value}
+        found |= _flat(value, (*above, name)) if isinstance(value, dict) else {(*above, name): value}
     return found
 
 
