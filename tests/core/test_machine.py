@@ -11,13 +11,11 @@ import pytest
 
 from embedgate.core import machine
 from embedgate.core.errors import GateError
+from embedgate.core.git import git_commit, git_identity, git_origin
 from embedgate.core.machine import (
     Machine,
     default_threads,
     detect,
-    git_commit,
-    git_identity,
-    git_origin,
     library_versions,
     machine_id,
     parse_cpuinfo,

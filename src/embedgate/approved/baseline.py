@@ -174,7 +174,7 @@ class BaselineStore(Store[Baseline]):
             model: The model they were measured with.
             measured: The measurements; those with the combination, dataset and metric of an entry replace it.
             reason: Why, in the approving person's words.
-            who: Name and address of that person, see `embedgate.core.machine.git_identity`.
+            who: Name and address of that person, see `embedgate.core.git.git_identity`.
             provenance: Where the measurements come from.
             remove: Entries to remove, as named by `Found.stale`.
             in_ci_allowed: Whether it may write where the environment says that this is CI.

@@ -88,7 +88,7 @@ class Provenance:
         batch_size: Texts per batch.
         libraries: Versions of the libraries that computed, by distribution; `cuda` and `nvidia-driver` on a GPU.
         embedgate: Version of embedgate.
-        commit: Commit of the recording repository, see `embedgate.core.machine.git_commit`; empty where there is none.
+        commit: Commit of the recording repository, see `embedgate.core.git.git_commit`; empty where there is none.
         machine: What tells this very machine from others, see `embedgate.core.machine.machine_id`; empty where that was
             not kept yet.
         files: SHA-256 of the file that a combination was, by its id, hex; of those alone that embedgate did not build.

@@ -188,7 +188,7 @@ def approve(
         proposals: What was measured.
         folder: The folder of baselines.
         reason: Why, in the approving person's words.
-        who: Name and address of that person, see `embedgate.core.machine.git_identity`.
+        who: Name and address of that person, see `embedgate.core.git.git_identity`.
         in_ci_allowed: Whether it may write where the environment says that this is CI.
 
     Returns:

@@ -19,7 +19,8 @@ from embedgate.checks.machine import probe
 from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
-from embedgate.core.machine import HardwareProfile, git_commit, git_identity, run_url, who_runs
+from embedgate.core.git import git_commit, git_identity
+from embedgate.core.machine import HardwareProfile, run_url, who_runs
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores

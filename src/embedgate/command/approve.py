@@ -14,7 +14,7 @@ from typing import Any
 from embedgate.approved.entries import Key
 from embedgate.approved.proposal import SECTION, SUFFIXES, Proposal, approve, files_of
 from embedgate.core.errors import BaselineError, GateError, counted
-from embedgate.core.machine import git_identity
+from embedgate.core.git import git_identity
 from embedgate.core.settings import bundled_baselines
 from embedgate.core.version import __version__
 from embedgate.report.receipt import other_code, read

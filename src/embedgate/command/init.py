@@ -16,8 +16,8 @@ from embedgate.command.changes import Change, make, refuse_unwritable
 from embedgate.command.ini import IniFile, Value, with_more
 from embedgate.core.errors import GateError, ModelError, counted
 from embedgate.core.files import portable_content
+from embedgate.core.git import git_origin
 from embedgate.core.hub import Repository
-from embedgate.core.machine import git_origin
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.model_safety import check_safe
 from embedgate.core.options import OPTIONS, Option

@@ -1,4 +1,4 @@
-"""A git repository, as far as it knows what files were at another commit. Nothing here writes to it."""
+"""What git knows: who works here, on which commit, and what files were at another one. Nothing here writes to it."""
 
 from __future__ import annotations
 
@@ -83,6 +83,33 @@ class Repository:
         """
         kind = "--filters" if path.endswith(".safetensors") else "blob"
         return _git(self.root, "cat-file", kind, f"{commit}:{path}")
+
+
+def git_identity(folder: Path | None = None) -> str:
+    """`Name <email>` from git's config as seen from a folder (the current one); empty where git knows neither."""
+    name, email = _said("config", "user.name", folder=folder), _said("config", "user.email", folder=folder)
+    return f"{name} <{email}>" if name and email else name or email
+
+
+def git_commit(folder: Path | None = None) -> str:
+    """The commit checked out in a folder (the current one), 40 hex digits, and `-dirty` where tracked files differ.
+
+    Empty outside a repository, in one without a commit, and where git is not installed.
+    """
+    return _said("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=folder)
+
+
+def git_origin(folder: Path | None = None) -> str:
+    """Where a folder (the current one) was cloned from, its remote `origin`; empty where git knows none."""
+    return _said("config", "--get", "remote.origin.url", folder=folder)
+
+
+def _said(*arguments: str, folder: Path | None) -> str:
+    """What git prints, as text; empty where it fails, or is not there."""
+    try:
+        return _git(folder or Path(), *arguments).decode(errors="replace").strip()
+    except GateError:
+        return ""
 
 
 def _git(folder: Path, *arguments: str) -> bytes:

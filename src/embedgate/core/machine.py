@@ -19,6 +19,7 @@ import joblib
 import psutil
 
 from embedgate.core.errors import GateError
+from embedgate.core.git import git_identity
 
 CPUINFO = Path("/proc/cpuinfo")
 # What Linux limits a container to, by the second and the first version of its control groups.
@@ -193,12 +194,6 @@ def library_versions(names: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def git_identity(folder: Path | None = None) -> str:
-    """`Name <email>` from git's config as seen from a folder (the current one); empty where git knows neither."""
-    name, email = _git("config", "user.name", folder=folder), _git("config", "user.email", folder=folder)
-    return f"{name} <{email}>" if name and email else name or email
-
-
 def who_runs() -> str:
     """Whoever a session runs for: as CI names them, else as git's config does; empty where neither is known."""
     return os.environ.get("GITHUB_ACTOR") or os.environ.get("GITLAB_USER_LOGIN") or git_identity()
@@ -208,19 +203,6 @@ def run_url() -> str:
     """Where the run of a session can be looked at, on GitHub or GitLab; empty elsewhere."""
     server, repository, run = (os.environ.get(f"GITHUB_{name}", "") for name in ("SERVER_URL", "REPOSITORY", "RUN_ID"))
     return f"{server}/{repository}/actions/runs/{run}" if run else os.environ.get("CI_JOB_URL", "")
-
-
-def git_commit(folder: Path | None = None) -> str:
-    """The commit checked out in a folder (the current one), 40 hex digits, and `-dirty` where tracked files differ.
-
-    Empty outside a repository, in one without a commit, and where git is not installed.
-    """
-    return _git("describe", "--always", "--dirty", "--abbrev=40", "--exclude=*", folder=folder)
-
-
-def git_origin(folder: Path | None = None) -> str:
-    """Where a folder (the current one) was cloned from, its remote `origin`; empty where git knows none."""
-    return _git("config", "--get", "remote.origin.url", folder=folder)
 
 
 def _x86_level(flags: set[str]) -> str:
@@ -233,17 +215,11 @@ def _parent(name: str) -> str:
     return _PARENTS.get(name) or name.rpartition("-")[0]
 
 
-def _git(*arguments: str, folder: Path | None) -> str:
-    return _output("git", *arguments, folder=folder, GIT_OPTIONAL_LOCKS="0")  # asking must not disturb another git
-
-
-def _output(*command: str, folder: Path | None = None, **environment: str) -> str:
+def _output(*command: str) -> str:
     """Returns what a command prints; empty where it fails, or is not there."""
     try:
         done = subprocess.run(
             command,
-            cwd=folder,
-            env={**os.environ, **environment},
             capture_output=True,
             encoding="utf-8",
             errors="replace",

@@ -20,7 +20,8 @@ from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.proposal import SUFFIXES
 from embedgate.core.errors import GateError
 from embedgate.core.files import portable_content, read_json, to_json
-from embedgate.core.machine import git_commit, profile
+from embedgate.core.git import git_commit
+from embedgate.core.machine import profile
 from embedgate.core.options import receipt_words
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines, own_or_bundled
 from embedgate.data import load_calibration, load_golden
