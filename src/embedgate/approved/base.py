@@ -16,7 +16,7 @@ from functools import cached_property
 from pathlib import Path
 from tempfile import mkdtemp
 
-from embedgate.approved.baseline import BaselineStore, shown
+from embedgate.approved.baseline import BaselineStore, changes_between, format_changes, shown
 from embedgate.approved.entries import Entry, Place
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.expected_failures import Expected
@@ -90,8 +90,10 @@ class Base:
             return f"{name}: {'gone' if there else 'new'}"
         if was is None or now is None:
             return f"{name}: changed"
-        told = [_value_line(place, was.get(place), now.get(place)) for place in dict.fromkeys((*was, *now))]
-        lines = [line for line in told if line]
+        lines = [
+            f"{combination} {dataset} {metric} {shown(metric, old) or 'none'} -> {shown(metric, new) or 'none'}"
+            for combination, dataset, metric, old, new, _ in format_changes(changes_between(was, now))
+        ]
         what = f"{counted(len(lines), 'value')} changed{_first(lines)}" if lines else "no value changed"
         return f"{name}: {what}"
 
@@ -193,18 +195,6 @@ def _told(entry: Expected) -> str:
 def _first(lines: list[str]) -> str:
     more = f", and {len(lines) - FEW} more" if len(lines) > FEW else ""
     return f": {', '.join(lines[:FEW])}{more}"
-
-
-def _value_line(place: Place, was: Entry | None, now: Entry | None) -> str:
-    """What became of an approved value; empty where it says the same, whoever approved it."""
-    if was is not None and now is not None and _said(was) == _said(now):
-        return ""
-    told = [shown(place[2], each.value) if each else "none" for each in (was, now)]
-    return f"{' '.join(place)} {' -> '.join(told)}"
-
-
-def _said(entry: Entry) -> tuple[object, ...]:
-    return entry.key, entry.value, entry.low, entry.high, tuple(session.value for session in entry.sessions)
 
 
 def _entries(file: Path) -> Mapping[Place, Entry] | None:

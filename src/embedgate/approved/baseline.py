@@ -202,7 +202,7 @@ class BaselineStore(Store[Baseline]):
             for place, entry in new.items():
                 if kept.get(place) != entry:
                     entries[place] = _recorded(entry, number)
-            changes = _changes(old.entries, entries)
+            changes = changes_between(old.entries, entries)
             if changes or old.fingerprint != model.fingerprint:
                 approval = Approval(number, utc_now(), who, " ".join(reason.split()), len(changes), provenance)
                 approvals = (*old.approvals, approval)
@@ -270,6 +270,7 @@ def _rounded(entry: Entry) -> Entry:
     return replace(entry, value=value, low=low, high=high, sessions=sessions)
 
 
-def _changes(old: Mapping[Place, Entry], new: Mapping[Place, Entry]) -> tuple[Change, ...]:
+def changes_between(old: Mapping[Place, Entry], new: Mapping[Place, Entry]) -> tuple[Change, ...]:
+    """The changes from one file's entries to another's, in the order of a file; whoever approved them."""
     places = sorted({*old, *new})
     return tuple(Change(old.get(p), new.get(p)) for p in places if old.get(p) != new.get(p))
