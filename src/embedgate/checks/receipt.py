@@ -25,7 +25,6 @@ from embedgate.core.settings import Settings
 from embedgate.encoders.sources import described
 from embedgate.report import receipt
 from embedgate.report.facts import MERGED, names_in, sorted_names
-from embedgate.report.summary import SCHEMA
 from embedgate.report.versions import other_versions, out_of_range
 from embedgate.runtime.plan import Plan
 
@@ -50,7 +49,7 @@ def demanded(plan: Plan) -> tuple[Combination, ...]:
     """
     on_gpu = tuple(combination for combination in plan.combinations if combination.device == "cuda")
     on_cpu = tuple(combination for combination in local(plan) if combination.device == "cpu")
-    too = on_cpu and (not on_gpu or any(_ran(on_cpu, path) for path in plan.settings.receipts))
+    too = on_cpu and (not on_gpu or any(_ran(on_cpu, each) for each in plan.receipts.values()))
     found = (*on_gpu, *on_cpu) if too else on_gpu
     if not found:
         cause = "--gate-receipt proves nothing here: no chosen combination runs on CUDA or on a CPU"
@@ -58,12 +57,13 @@ def demanded(plan: Plan) -> tuple[Combination, ...]:
     return found
 
 
-def _ran(combinations: Sequence[Combination], path: Path) -> bool:
+def _ran(combinations: Sequence[Combination], report: Mapping[str, Any] | GateError) -> bool:
     """Whether a receipt is of a session that ran any of the combinations; what cannot be read is told by the check."""
     ids = {combination.id for combination in combinations}
     try:
-        return any(row["run"] for row in receipt.read(path, SCHEMA)["combinations"] if row["combination"] in ids)
-    except (*_MALFORMED, GateError):
+        rows = () if isinstance(report, GateError) else report["combinations"]
+        return any(row["run"] for row in rows if row["combination"] in ids)
+    except _MALFORMED:
         return False
 
 
@@ -111,13 +111,11 @@ class Receipts:
 
     @cached_property
     def _files(self) -> list[_File]:
-        return [self._read(path) for path in dict.fromkeys(self._plan.settings.receipts)]
+        return [self._read(path, report) for path, report in self._plan.receipts.items()]
 
-    def _read(self, path: Path) -> _File:
-        try:
-            report = receipt.read(path, SCHEMA)
-        except GateError as error:
-            return _File(path, {}, (str(error),))
+    def _read(self, path: Path, report: Mapping[str, Any] | GateError) -> _File:
+        if isinstance(report, GateError):
+            return _File(path, {}, (str(report),))
         try:
             findings = tuple(self._mismatches(report))
             return _File(path, report, findings, tuple(other_versions(report["libraries"])))

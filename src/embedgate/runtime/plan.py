@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from embedgate.approved.base import Base, base_of
 from embedgate.core.combination import Combination
@@ -114,6 +115,20 @@ class Plan:
             GateError: If it was asked for and cannot be found.
         """
         return base_of(self.settings)
+
+    @cached_property
+    def receipts(self) -> dict[Path, dict[str, Any] | GateError]:
+        """The receipts that were given, each as it was read, or why it cannot be."""
+        from embedgate.report import receipt
+        from embedgate.report.summary import SCHEMA
+
+        found: dict[Path, dict[str, Any] | GateError] = {}
+        for path in self.settings.receipts:
+            try:
+                found[path] = receipt.read(path, SCHEMA)
+            except GateError as error:
+                found[path] = error
+        return found
 
     @property
     def is_bundled_model(self) -> bool:
