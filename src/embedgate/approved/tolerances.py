@@ -228,7 +228,9 @@ class Tolerances:
         return _required(self.numbers, _tables_of(storage), metric)
 
     def _required(self, table: str, combination: Combination, metric: str) -> float:
-        return _required(self.numbers, [(*scope, table) for scope in _scopes(combination)], metric)
+        found = self._find(table, combination, metric)
+        assert found is not None, f"load requires {DEFAULT}.{table}"
+        return found
 
     def _find(self, table: str, combination: Combination, metric: str) -> float | None:
         return _first(self.numbers, [(*scope, table) for scope in _scopes(combination)], metric)
