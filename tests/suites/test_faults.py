@@ -28,6 +28,7 @@ from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 from embedgate.metrics import metrics_of
+from embedgate.metrics.evaluate import measure
 
 
 def dropped_layer(path: Path, _: str) -> SentenceTransformer:
@@ -162,6 +163,18 @@ def test_failure_shows_the_worst_texts_and_slices(context):
     assert len(judgement.worst) == 5
     assert judgement.worst[0].candidate <= judgement.worst[-1].candidate
     assert "next step: compare num_hidden_layers" in judgement.explain()
+
+
+def test_slices_are_measured_as_datasets_of_their_own(context):
+    combination = Combination.parse("dropped-fp16-cpu")
+    (whole,) = context.plan.datasets
+    judgement = context.ask("retention", combination, "triplets-triplet_accuracy")
+    assert [each.name for each in judgement.slices] == [*whole.slices]
+    for each in judgement.slices:
+        part = whole.part(whole.slices[each.name])
+        runs = (context.session.run(combination), context.session.run(combination.reference))
+        alone, reference = (measure(part, run.embeddings)["triplet_accuracy"].value for run in runs)
+        assert (each.items, each.value, each.reference_value) == pytest.approx((len(part), alone, reference), abs=1e-5)
 
 
 def test_judgements_survive_the_way_to_another_process(context):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from typing import TypedDict
 
 import numpy as np
@@ -14,7 +15,7 @@ from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
-from embedgate.core.judgement import Diagnosis, Judgement, WorstText
+from embedgate.core.judgement import Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
 from embedgate.metrics.compatibility import advise
@@ -172,7 +173,7 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
         order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
         return [WorstText(item_text(dataset, i), float(theirs.items[i]), float(mine.items[i])) for i in order]
 
-    return case.compared(
+    judged = case.compared(
         found,
         message,
         mine.value,
@@ -183,6 +184,7 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
         details=_worst_slices(part, change),
         items=len(dataset) if len(parts) > 1 else None,
     )
+    return replace(judged, slices=_slices(part, mine, theirs))
 
 
 class _Shared(TypedDict):
@@ -193,6 +195,18 @@ class _Shared(TypedDict):
 def _shared(context: Context, case: Case) -> _Shared:
     """What gives the upper end its level: the same at every look, since only the last one can be red."""
     return {"shared": context.alpha, "family": context.family(case)}
+
+
+def _slices(dataset: Dataset, mine: Scores, theirs: Scores) -> tuple[Slice, ...]:
+    """A metric of two runs over each slice of a dataset."""
+    named = {name: rows for name, rows in dataset.slices.items() if rows}
+    if not named:
+        return ()
+    chosen = np.zeros((len(named), len(dataset)), np.float32)
+    for line, rows in zip(chosen, named.values(), strict=True):
+        line[list(rows)] = 1
+    values = zip(named.items(), mine.replicate(chosen), theirs.replicate(chosen), strict=True)
+    return tuple(Slice(name, len(rows), float(value), float(other)) for (name, rows), value, other in values)
 
 
 def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:

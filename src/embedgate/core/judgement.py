@@ -37,6 +37,23 @@ class WorstText:
 
 
 @dataclass(frozen=True)
+class Slice:
+    """A part of a dataset, beside the whole that was judged.
+
+    Attributes:
+        name: Its name in the dataset.
+        items: Number of its items among those that decided.
+        value: The combination's value of the metric over them; 0 of a correlation where all have one grade.
+        reference_value: The reference's (or the incumbent's).
+    """
+
+    name: str
+    items: int
+    value: float
+    reference_value: float
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """At which layer a combination departs from the reference.
 
@@ -84,6 +101,7 @@ class Judgement:
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
         example: The texts of the smallest example that breaks a property.
+        slices: The metric over slices of the dataset; shown, not judged.
     """
 
     check: str
@@ -107,6 +125,7 @@ class Judgement:
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = ()
     example: tuple[str, ...] = ()
+    slices: tuple[Slice, ...] = ()
 
     @property
     def unjudged(self) -> bool:
