@@ -19,7 +19,7 @@ from embedgate.core.judgement import Judgement
 from embedgate.report.collector import NOT_JUDGED
 from embedgate.report.merged import _worst
 from embedgate.report.merged.facts import joined_base
-from embedgate.report.merged.part import Finding
+from embedgate.report.merged.part import Judged
 from embedgate.report.receipt import checksum, combined, seal
 
 Report = dict[str, Any]
@@ -459,9 +459,9 @@ def test_what_is_merged_can_be_approved(merge, made, tmp_path, capsys, monkeypat
 class TestOtherBar:
     """What the bar that does not count came to, in several reports."""
 
-    def finding(self, verdict: str, other: str | None = None) -> Finding:
+    def finding(self, verdict: str, other: str | None = None) -> Judged:
         mine, theirs = (Judgement("agreement", BF16, each or "pass", each or "") for each in (verdict, other))
-        return Finding(BF16, mine, "", "there", theirs if other else None)
+        return Judged(BF16, mine, "", "there", theirs if other else None)
 
     @pytest.mark.parametrize("order", [1, -1])
     def test_the_worst_of_it_is_kept_whichever_counts(self, order):

@@ -52,7 +52,7 @@ def summary():
         details=(EVIL,),
         worst=(WorstText(EVIL, 1.0, 0.5),),
     )
-    unjudged = Judgement("size", "acme-int8-cpu", "inconclusive", EVIL, diagnosis=Diagnosis("baseline", EVIL, EVIL))
+    unjudged = Judgement("size", "acme-int8-cpu", "inconclusive", EVIL, diagnosis=Diagnosis("approval", EVIL, EVIL))
     kept = Judgement("retention", "acme-int8-cpu", "pass", "", "pairs", "spearman", observed=0.97)
     collector = Collector()
     collector.records += [
@@ -94,14 +94,14 @@ def test_what_is_not_judged_leaves_the_row_as_it_is_and_is_told_once(summary):
     # Nothing at all was judged of this one.
     assert (found.rows[0].verdict, found.verdict) == ("inconclusive", "inconclusive")
     partly = Collector(records=[*_only_unjudged(), *record("acme-int8-cpu")])
-    assert (summarise(partly).rows[0].verdict, summarise(partly).verdict) == ("pass", "inconclusive")
+    assert (summarise(partly).rows[0].verdict, summarise(partly).verdict) == ("pass", "pass")
     partly.facts = {"strict": True}
     assert summarise(partly).rows[0].verdict == "inconclusive"
     assert "1 budget was not judged: no budget is approved; approve it" in html.render(found)
 
 
 def _only_unjudged():
-    why = Diagnosis("baseline", "no budget is approved", "approve it")
+    why = Diagnosis("approval", "no budget is approved", "approve it")
     return record("acme-int8-cpu", judgements=(Judgement("size", "acme-int8-cpu", "inconclusive", "", diagnosis=why),))
 
 

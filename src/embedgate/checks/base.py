@@ -139,7 +139,7 @@ class BaseBar:
     def _concerns(self, case: Case) -> bool:
         """Whether a case may be judged otherwise by it."""
         check, combination = case.check, case.combination
-        if (check.approved or check.family == "search") and self._approved_apart(combination):
+        if (check.against == "approved" or check.family == "search") and self._approved_apart(combination):
             return True
         if check.reproduces and self._base is not None and PINNED in self._base.changed:
             return True

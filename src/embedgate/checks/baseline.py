@@ -14,7 +14,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, counted
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import drifted, largest_move
 from embedgate.metrics.statistics import compare_drift
@@ -50,7 +50,7 @@ def values(context: Context, case: Case) -> Judgement:
     try:
         if gone := _missing_ranges(context, combination, found):
             step = f"restore the file from git, or record it anew: {context.record_command}"
-            return case.failed(Diagnosis("baseline", gone, step))
+            return case.failed(Diagnosis(APPROVAL, gone, step))
         for (dataset, sha256, metric), scores in measured.items():
             approved = found.get(combination.id, dataset, sha256, metric)
             if approved is None and found.has_other_texts(combination.id, dataset):
@@ -79,7 +79,7 @@ def values(context: Context, case: Case) -> Judgement:
         return case.failed(Diagnosis("baseline", cause, step), details=(*worse, *unknown))
     if missing:
         cause = f"never approved for {where}: {len(missing)} of {n}"
-        return case.failed(Diagnosis("baseline", cause, f"approve what you see by: {record}"), details=tuple(unknown))
+        return case.failed(Diagnosis(APPROVAL, cause, f"approve what you see by: {record}"), details=tuple(unknown))
     message = f"within what was approved for {where}: {n}, largest difference {largest:.4f}"
     if better:
         message += f"; {len(better)} better than approved, approve them by: {record}"
@@ -119,7 +119,7 @@ def _never_approved(context: Context, case: Case, what: str) -> Judgement:
     chain = " or ".join(context.profile_of(case.combination).chain)
     verb = "are" if what.endswith("s") else "is"
     cause = f"no {what} of {context.plan.model.name} {verb} approved for {chain}"
-    return case.failed(Diagnosis("baseline", cause, f"approve what you see by: {context.approve_command}"))
+    return case.failed(Diagnosis(APPROVAL, cause, f"approve what you see by: {context.approve_command}"))
 
 
 def _missing_ranges(context: Context, combination: Combination, found: Found) -> str | None:
@@ -148,14 +148,13 @@ GOLDEN = Check(
     "golden",
     golden,
     depth="quick",
-    approved=True,
+    against="approved",
     texts="some",
     tolerances=("golden",),
 )
 BASELINE = Check(
     "baseline",
     values,
-    approved=True,
-    shared=True,
+    against="approved",
     tolerances=("drift", "drift_inherited"),
 )

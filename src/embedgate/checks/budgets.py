@@ -19,7 +19,7 @@ from embedgate.checks.machine import again, probe
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.family import largest_family
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement
 from embedgate.core.machine import machine_id
 from embedgate.metrics import BUDGET
 from embedgate.performance.paired import LOOKS, Aim, Levels, Ratio, Row, hold, lower_end, ratios, upper_end
@@ -281,7 +281,7 @@ def not_approved(judged: Judgement, missing: str, record: str, notes: tuple[str,
         record: The command that approves what is measured.
         notes: What disturbed the measurement.
     """
-    diagnosis = Diagnosis("baseline", missing, f"approve it by: {record}")
+    diagnosis = Diagnosis(APPROVAL, missing, f"approve it by: {record}")
     message = f"{judged.message}; {missing}"
     return replace(judged, verdict="inconclusive", message=message, diagnosis=diagnosis, details=notes)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth, reaches
 from embedgate.core.errors import GateError
-from embedgate.core.judgement import Diagnosis, Judgement, Place, Verdict, WorstText
+from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement, Place, Verdict, WorstText
 
 if TYPE_CHECKING:
     from embedgate.checks.context import Context
@@ -23,6 +23,11 @@ if TYPE_CHECKING:
 # Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Stored vectors
 # are a family of their own, since there are many, and whoever stores float32 needs none of them.
 Family: TypeAlias = Literal["quality", "search", "time"]
+
+# What a check holds a combination against: the reference, the incumbent, what was approved, its own name and what that
+# promises, a rule that any encoder keeps, or a receipt. It decides what a red one is called, see
+# `embedgate.report.findings`.
+Against: TypeAlias = Literal["reference", "incumbent", "approved", "name", "rule", "receipt"]
 
 # The parts of a session, one after the other, each over combination after combination: what ran and how good it is
 # comes before what takes minutes. An encoder is open in the first alone; what encodes later has it built again.
@@ -150,8 +155,8 @@ class Check:
         depth: The least depth of a session that asks it; a function where the combination or the subject decides.
         phase: The part of a session in which it is asked; in it, checks have the order of `embedgate.checks.CHECKS`.
         family: The checks that it shares a level with; None where it is not judged statistically.
-        approved: Whether it holds values against approved ones, so that details of a `pass` tell what is better.
-        shared: Whether what it holds values against is one file for all combinations.
+        against: What it holds a combination against. Where that is what was approved, details of a `pass` tell what is
+            better.
         before: Runs what it needs besides the combination and its reference; trouble there is an error of no check.
         builds: Whether the combination must run for it; what judges without running one is no check of the combination.
         in_rows: Whether its judgements belong to the combination's row of a report.
@@ -173,8 +178,7 @@ class Check:
     depth: Depth | Callable[[Plan, Combination, Subject], Depth] = STANDARD
     phase: Phase = "quality"
     family: Family | None = None
-    approved: bool = False
-    shared: bool = False
+    against: Against = "reference"
     before: Callable[[Context, Case], object] = nothing
     builds: bool = True
     in_rows: bool = True
@@ -223,8 +227,12 @@ class Case:
 
     def is_within(self, plan: Plan, depth: Depth | None = None) -> bool:
         """Whether a session of a depth asks it: of the plan's own where none is given."""
+        return reaches(depth or plan.settings.depth, self.asked_from(plan))
+
+    def asked_from(self, plan: Plan) -> Depth:
+        """The least depth at which a session on this CPU asks it."""
         emulated = self.check.builds and self.combination in plan.by_night
-        return reaches(depth or plan.settings.depth, NIGHTLY if emulated else self.least_depth(plan))
+        return NIGHTLY if emulated else self.least_depth(plan)
 
     def waits_for_its_type(self, plan: Plan) -> bool:
         """Whether a session would ask it, did the CPU not emulate its combination."""
@@ -278,7 +286,7 @@ class Case:
 
     def untrusted(self, error: GateError) -> Judgement:
         """A red judgement of what was approved and cannot be trusted."""
-        return self.failed(Diagnosis("baseline", error.cause, error.action))
+        return self.failed(Diagnosis(APPROVAL, error.cause, error.action))
 
     def unmeasured(self, error: ValueError, diagnosis: Diagnosis) -> Judgement:
         """A red judgement of what says of itself that it cannot be measured, such as embeddings that hold NaN.

@@ -65,6 +65,7 @@ EFFECTIVE = Check(
     "effective",
     effective,
     depth="quick",
+    against="name",
     texts="some",
     tolerances=(),
 )

@@ -12,7 +12,7 @@ from embedgate.checks.context import Context, measuring
 from embedgate.checks.speed import fresh_processes
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import APPROVAL, PROMISE, Diagnosis, Judgement
 from embedgate.core.judgement import megabytes as mb
 from embedgate.encoders.evidence import promised
 from embedgate.metrics import BUDGET
@@ -119,7 +119,7 @@ def size(context: Context, case: Case) -> Judgement:
                     f"int8 must be below {mb(most)}"
                 )
                 diagnosis = Diagnosis(
-                    "bytes", cause, "see whether the quantized weights were saved, or fp32 beside them"
+                    PROMISE, cause, "see whether the quantized weights were saved, or fp32 beside them"
                 )
                 value = float(each.value)
                 return case.failed(diagnosis, value=value, observed=value, limit=most, details=(shown,))
@@ -151,7 +151,7 @@ def products(context: Context, case: Case) -> Judgement:
         return case.passed(f"{shown}; to be recorded", value=share, observed=share)
     record = context.record_command
     if approved is None:
-        return case.unjudged(Diagnosis("baseline", missing, f"approve it by: {record}"), shown, value=share)
+        return case.unjudged(Diagnosis(APPROVAL, missing, f"approve it by: {record}"), shown, value=share)
     was = approved.entry.value
     if share < was - ROUNDED:
         cause = f"{shown}, {was:.1%} of them did when it was approved"
@@ -240,7 +240,7 @@ def _within(
     if updates:
         return case.passed(f"{shown}; to be recorded", value=first)
     if unknown:
-        return case.unjudged(Diagnosis("baseline", unknown, f"approve it by: {record}"), shown, value=first)
+        return case.unjudged(Diagnosis(APPROVAL, unknown, f"approve it by: {record}"), shown, value=first)
     return case.passed(shown, value=first, details=tuple(stale))
 
 
@@ -254,7 +254,7 @@ MEMORY_KEPT = Check(
     memory,
     local,
     phase="budgets",
-    approved=True,
+    against="approved",
     texts="none",
     tolerances=("budget",),
 )
@@ -263,7 +263,7 @@ SIZE = Check(
     size,
     local,
     depth="quick",
-    approved=True,
+    against="approved",
     texts="none",
     tolerances=("budget",),
 )
@@ -272,7 +272,7 @@ PRODUCTS_KEPT = Check(
     products,
     local_candidates,
     depth="quick",
-    approved=True,
+    against="approved",
     texts="none",
     tolerances=(),
 )

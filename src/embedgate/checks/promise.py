@@ -13,7 +13,7 @@ from embedgate.checks.budgets import most_checks
 from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.machine import probe
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import PROMISE, Diagnosis, Judgement
 from embedgate.encoders.evidence import promised
 from embedgate.performance.paired import TO_RECORD, Aim, Levels, Ratio, hold
 from embedgate.performance.workloads import Workload
@@ -60,7 +60,7 @@ def slower_than_promised(
         f"where it is not meant to be faster: [combination.{case.combination}.promise] in "
         f"{context.settings.tolerances_to_edit}"
     )
-    limit, layer = promise.most, Diagnosis("time", told, step)
+    limit, layer = promise.most, Diagnosis(PROMISE, told, step)
     most = most_checks(levels, [values, confirming], lambda _: limit)
     red = replace(judged, verdict="fail", message=told, limit=limit, diagnosis=layer, details=(both,))
     return replace(red, largest_family=most)

@@ -258,6 +258,7 @@ UPGRADE = Check(
     of_datasets,
     asked=lambda plan: plan.settings.incumbent is not None,
     depth="quick",
+    against="incumbent",
     family="quality",
     before=lambda context, _: context.session.incumbent_run(),
     in_rows=False,

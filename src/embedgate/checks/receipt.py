@@ -346,7 +346,7 @@ RECEIPT = Check(
     demanded,
     asked=lambda plan: bool(plan.settings.receipts),
     depth="quick",
-    shared=True,
+    against="receipt",
     builds=False,
     in_receipts=False,
     texts="none",

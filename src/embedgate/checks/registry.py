@@ -72,10 +72,10 @@ class CheckRegistry:
     @property
     def known(self) -> KnownChecks:
         """The facts of the checks that reports must know."""
-        approved, shared = (
-            frozenset(check.kind for check in self if getattr(check, fact)) for fact in ("approved", "shared")
-        )
-        return KnownChecks(self.kinds, approved, shared)
+        against: dict[str, str] = {}
+        for check in self:
+            against.setdefault(check.kind, check.against)
+        return KnownChecks(self.kinds, against)
 
     @property
     def vocabulary(self) -> tuple[str, ...]:

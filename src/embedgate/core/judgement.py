@@ -18,6 +18,8 @@ Place: TypeAlias = tuple[str, str, str]
 # What checks of properties judge, besides the variations and canaries that have names of their own.
 MARGIN, SIMILARITY = ORDER = ("margin", "similarity")
 ANY_TEXT = "any_text"
+# Layers of a cause that say what kind of red it is.
+APPROVAL, PROMISE = "approval", "promise"
 TOKENS = "tokens"
 
 
@@ -59,8 +61,9 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
-            `baseline`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids`
-            or `unknown`.
+            `baseline`, `approval`, `promise`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`,
+            `codes`, `index`, `ids` or `unknown`. It is `approval` where nothing is approved that could be trusted, and
+            `promise` where a combination does not save what its name promises.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
     """

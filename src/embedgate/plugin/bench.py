@@ -132,16 +132,21 @@ class Bench:
         """How many checks were asked, and how many there are of the combinations of which any was.
 
         Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given. `of` says the same by
-        combination, and which checks these are, each with its family.
+        combination, and which checks these are: each that was asked with its family, each other with its kind and what
+        would ask it.
         """
         found: dict[str, dict[str, Any]] = {}
         for case in self.selected:
             if case.check.builds:
-                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}})
+                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}, "left": {}})
                 of["asked"][place_name(case.place)] = case.check.family or ""
         for case in self.checks.whole(self.plan):
             if case.combination.id in found:
-                found[case.combination.id]["whole"] += 1
+                of = found[case.combination.id]
+                of["whole"] += 1
+                if (name := place_name(case.place)) not in of["asked"]:
+                    depth = "" if case.is_within(self.plan) else case.asked_from(self.plan)
+                    of["left"][name] = [case.check.kind, depth]
         return coverage(found)
 
     @property

@@ -3,14 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Generic, Literal, TypeVar
 
-from embedgate.core.judgement import megabytes
+from embedgate.core.judgement import Judgement, megabytes
+from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.performance.workloads import LATENCY
 from embedgate.report.summary import HEADLINE, Row, Summary, speed_up
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a table.
+
+    Attributes:
+        text: What it shows.
+        verdict: `fail` or `inconclusive`, as what it shows was judged; empty where that is green, or nothing was.
+        limit: What is required, such as `>= 99.0%`, where it is not green.
+    """
+
+    text: str = ""
+    verdict: str = ""
+    limit: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.text} ({self.limit})" if self.limit else self.text
 
 
 @dataclass(frozen=True)
@@ -19,7 +38,7 @@ class Column(Generic[T]):
 
     Attributes:
         heading: What it is headed.
-        cell: What it holds of a row's subject; empty where nothing is known.
+        cell: What it holds of a row's subject, a text or a `Cell`; empty where nothing is known.
         note: What a reader must know of it, told below the table where the column says anything.
         shows: Whether it is shown, by the session and its own cells.
         align: Where its cells stand.
@@ -27,7 +46,7 @@ class Column(Generic[T]):
     """
 
     heading: str
-    cell: Callable[[T], str]
+    cell: Callable[[T], str | Cell]
     note: str = ""
     shows: Callable[[Summary, Sequence[str]], bool] = lambda *_: True
     align: Literal["left", "right"] = "right"
@@ -50,14 +69,15 @@ class Table(Generic[T]):
 
     columns: tuple[Column[T], ...]
     subjects: tuple[T, ...]
-    rows: tuple[tuple[str, ...], ...]
+    rows: tuple[tuple[Cell, ...], ...]
 
     @classmethod
     def of(cls, summary: Summary, columns: Columns[T], subjects: Sequence[T]) -> Table[T]:
         """The table of a session's subjects."""
         made = [one for column in columns for one in ((column,) if isinstance(column, Column) else column(summary))]
-        cells = [[column.cell(subject) for subject in subjects] for column in made]
-        shown = [(column, mine) for column, mine in zip(made, cells, strict=True) if column.shows(summary, mine)]
+        cells = [[_cell(column.cell(subject)) for subject in subjects] for column in made]
+        texts = [[each.text for each in mine] for mine in cells]
+        shown = [(c, mine) for c, mine, said in zip(made, cells, texts, strict=True) if c.shows(summary, said)]
         rows = zip(*(mine for _, mine in shown), strict=True)
         return cls(tuple(column for column, _ in shown), tuple(subjects), tuple(rows))
 
@@ -69,8 +89,20 @@ class Table(Generic[T]):
     @property
     def notes(self) -> list[str]:
         """The notes that a reader must know, each once."""
-        told = (c.note for place, c in enumerate(self.columns) if any(row[place] for row in self.rows))
+        told = (c.note for place, c in enumerate(self.columns) if any(row[place].text for row in self.rows))
         return list(dict.fromkeys(filter(None, told)))
+
+
+def _cell(made: str | Cell) -> Cell:
+    return made if isinstance(made, Cell) else Cell(made)
+
+
+def _judged(row: Row, judgement: Judgement | None, text: str, spec: str) -> Cell:
+    """A cell that shows a judgement; one that counts and is not green is marked with its limit."""
+    if judgement is None or judgement.verdict == "pass" or judgement.unjudged or judgement not in row.counted:
+        return Cell(text)
+    limit = f">= {judgement.limit:{spec}}" if judgement.limit is not None else ""
+    return Cell(text, judgement.verdict, limit)
 
 
 def _verdict(row: Row) -> str:
@@ -82,33 +114,58 @@ def _verdict(row: Row) -> str:
 
 def _retained(summary: Summary) -> Iterator[Column[Row]]:
     for dataset, metric in summary.headlines:
+        whole = _of_the_reference(summary, dataset, metric)
 
-        def cell(row: Row, dataset: str = dataset, metric: str = metric) -> str:
+        def cell(row: Row, dataset: str = dataset, metric: str = metric, whole: str = whole) -> str | Cell:
             found = row.find(metric, dataset)
-            return f"{found.observed:.1%}" if found and found.observed is not None else ""
+            if found is None or found.observed is None:
+                return whole if row.reference else ""
+            return _judged(row, found, f"{found.observed:.1%} {_absolute(found.value)}".rstrip(), ".1%")
 
         loss = summary.detectable.get((dataset, metric))
         foot = f"{loss:.2%}" if loss is not None else ""
-        note = "per dataset: share of the reference's quality that is kept"
+        note = "per dataset: share of the reference's quality that is kept, and its value"
         yield Column(f"{dataset} {HEADLINE[metric]}", cell, note, foot=foot)
 
 
-def _value(metric: str, spec: str) -> Callable[[Row], str]:
-    def cell(row: Row) -> str:
+def _of_the_reference(summary: Summary, dataset: str, metric: str) -> str:
+    """The reference's own value, as what is held against it knows it; empty where there are several references."""
+    if sum(row.reference for row in summary.rows) != 1:
+        return ""
+    found = (row.find(metric, dataset) for row in summary.rows)
+    known = [j.reference_value for j in found if j and (j.items is None or j.n == j.items)]
+    return _absolute(next(filter(None, known), None))
+
+
+def _absolute(value: float | None) -> str:
+    return "" if value is None else f"({value:.4f})"
+
+
+def _value(metric: str, spec: str) -> Callable[[Row], str | Cell]:
+    def cell(row: Row) -> str | Cell:
         found = row.find(metric)
-        return format(found.value, spec) if found and found.value is not None else ""
+        return _judged(row, found, format(found.value, spec), spec) if found and found.value is not None else ""
 
     return cell
 
 
-def _largest_move(row: Row) -> str:
-    moves = [j.value for j in row.judgements if j.check == "invariance" and j.value is not None]
-    return f"{max(moves):.1g}" if moves else ""
+def _largest_move(row: Row) -> str | Cell:
+    moves = [j for j in row.judgements if j.check == "invariance" and j.value is not None]
+    if not moves:
+        return ""
+    largest = max(moves, key=lambda j: j.value or 0)
+    cell = _judged(row, largest, f"{largest.value:.1g}", ".1g")
+    return replace(cell, limit=cell.limit.replace(">=", "<="))
 
 
-def _speed(row: Row) -> str:
+def _speed(row: Row) -> str | Cell:
     speed = speed_up(row)
-    return f"{speed:.2f}x" if speed else ""
+    found = next((j for j in row.judgements if (j.check, j.metric) == ("speed", HEADLINE_WORKLOAD)), None)
+    if not speed:
+        return ""
+    cell = _judged(row, found, f"{speed:.2f}x", ".2f")
+    # Its budget is of time: the most that is within it is the least speed.
+    return replace(cell, limit=f">= {1 / found.limit:.2f}x") if cell.limit and found and found.limit else cell
 
 
 def _latency(row: Row) -> str:
@@ -126,7 +183,7 @@ def _weights(row: Row) -> str:
     return megabytes(row.run.evidence.weight_bytes) if row.run and row.run.evidence.weight_bytes else ""
 
 
-def _cost(heading: str, cell: Callable[[Row], str]) -> Column[Row]:
+def _cost(heading: str, cell: Callable[[Row], str | Cell]) -> Column[Row]:
     note = (
         "speed: how many times faster than the reference in batches of 32; latency of one text at a time; memory that "
         "the combination adds to a process once it is loaded"

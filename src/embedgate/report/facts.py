@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import counted
 
 # The section of a report that says which ones it was joined from.
@@ -23,8 +25,9 @@ def coverage(of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     """How many checks were asked, and how many there are.
 
     Args:
-        of: By combination, how many there are (`whole`), and the family of each that was `asked`, by its name; empty
-            where it has none.
+        of: By combination, how many there are (`whole`); the family of each that was `asked`, by its name, empty where
+            it has none; and of each that was `left`, by its name, its kind and the depth that asks it, empty where
+            this one does.
     """
     asked, whole = sum(len(each["asked"]) for each in of.values()), sum(each["whole"] for each in of.values())
     return {"asked": asked, "whole": whole, "of": of}
@@ -37,6 +40,21 @@ def depth_line(facts: dict[str, Any]) -> str:
     whole = counted(checks["whole"], "check")
     share = f"all {whole}" if checks["asked"] == checks["whole"] else f"partial: {checks['asked']} of {whole}"
     return f"depth: {facts['depth']}, {share}"
+
+
+def not_asked(facts: dict[str, Any]) -> list[str]:
+    """What there is to ask of the combinations that ran and was not asked, by what would ask it, a line each."""
+    left: dict[str, Counter[str]] = {}
+    for of in facts.get("checks", {}).get("of", {}).values():
+        for check, depth in of.get("left", {}).values():
+            left.setdefault(depth, Counter())[check] += 1
+    told = []
+    for depth in (*DEPTHS, ""):
+        if kinds := left.get(depth):
+            shown = ", ".join(f"{kind} {count}" for kind, count in sorted(kinds.items()))
+            who = f"--gate-depth={depth} asks" if depth else "left out by -k, -m or the places that were given:"
+            told.append(f"{who} {counted(kinds.total(), 'more check' if depth else 'check')}: {shown}")
+    return told
 
 
 def lines(facts: dict[str, Any]) -> list[str]:

@@ -4,16 +4,28 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from urllib.parse import quote
 
-from embedgate.core.judgement import Judgement, megabytes, printable, shorten
+from embedgate.core.errors import counted
+from embedgate.core.judgement import megabytes, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import bar, columns, stored
-from embedgate.report.columns import COMBINATION, VERDICT, Table
-from embedgate.report.facts import depth_line
+from embedgate.report import bar, columns, slices, stored
+from embedgate.report.columns import COMBINATION, VERDICT, Cell, Table
+from embedgate.report.decision import QUESTION, decision
+from embedgate.report.facts import depth_line, not_asked
 from embedgate.report.facts import lines as fact_lines
+from embedgate.report.findings import Finding, findings
 from embedgate.report.records import ExpectedFailure
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
+
+# GitHub takes a comment of 65,536 characters, and a step summary of 1 MiB.
+MOST_BYTES = 60_000
+# Of those, what the sections above all others may take, and characters of one line.
+TABLE_ROWS = 40
+LINE = 600
+# Judgements, details and errors that one finding shows.
+FEW = 12
 
 ICON = {
     "pass": "✅",
@@ -24,6 +36,7 @@ ICON = {
     "fail": "❌",
     "error": "❌",
 }
+ANSWERS = {"yes": "✅", "no": "❌", "not known": "🟡"}
 
 # What Markdown, or GitHub, reads as markup wherever it stands, and what at the start of a line.
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
@@ -32,78 +45,147 @@ _IN_LINKS = ":/?#[]@!$&'()*+,;=%~"
 _COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 
 
+@dataclass(frozen=True)
+class Section:
+    """A part of the report that can be cut short.
+
+    Attributes:
+        title: What stands above it; empty for none.
+        items: Lines that stay together, such as a finding with what is beneath it.
+        head: Lines before the items that make sense with them alone, such as a table's head.
+    """
+
+    title: str
+    items: Sequence[Sequence[str]]
+    head: Sequence[str] = ()
+
+
 def render(summary: Summary) -> str:
-    """The report as GitHub-flavoured Markdown; texts from data are escaped."""
-    facts = summary.facts
-    lines = [f"## embedgate: {ICON[summary.verdict]} {summary.verdict}", ""]
-    if facts:
-        lines += [
-            f"Model {escape(facts['model']['name'])} (`{facts['model']['fingerprint'][:12]}`), hardware profile "
-            f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts.",
-            "",
-        ]
-    if line := depth_line(facts):
-        lines += [f"{line.capitalize()}.", ""]
-    if summary.ran:
-        table = columns.table(summary)
-        lines += _table(table.headings, _cells(table))
-        lines += [line for note in table.notes for line in (f"{note.capitalize()}.", "")]
-    if found_stored := stored.table(summary):
-        lines += ["### Stored vectors", "", *_table(found_stored.headings, found_stored.rows)]
-        lines += [f"{stored.note(found_stored).capitalize()}.", ""]
-    if summary.detectable:
-        shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
-        lines += [f"Smallest detectable loss: {shown}.", ""]
-    if told := [*summary.remarks, *fact_lines(facts), *bar.tolerances(summary)]:
-        lines += [*(f"- {escape(line)}" for line in told), ""]
-    if facts.get("index"):
-        lines += [f"Index: {escape(facts['index'])}", ""]
-    for title, found in summary.sections:
-        lines += [f"### {title}", "", *(line for judgement in found for line in _item(judgement)), ""]
-    if summary.expected:
-        lines += [
-            "### Expected failures",
-            "",
-            *(line for each in summary.expected for line in _expected(each)),
-            "",
-        ]
-    for title, told in bar.sections(summary):
-        lines += [f"### {title}", "", *(f"- {escape(line)}" for line in told), ""]
-    errors = [row for row in summary.rows if row.verdict == "error"]
-    if errors or summary.skipped or summary.not_judged or summary.left_out:
-        lines += ["### Not judged", ""]
-        lines += [f"- {escape(line)}" for line in summary.not_judged]
-        lines += [f"- `{row.combination}` ({row.verdict}): {escape(row.reason)}" for row in errors]
-        for reason, names in summary.skipped.items():
-            lines.append(f"- {', '.join(f'`{name}`' for name in names)} (skipped): {escape(reason)}")
-        lines += [f"- {count} checks (skipped): {escape(reason)}" for reason, count in summary.left_out.items()]
-        lines.append("")
-    if summary.verified:
-        lines += ["### Receipts", ""]
-        for j in summary.verified:
-            lines += [f"- `{j.combination}` {escape(j.message)}", *(f"  - {escape(line)}" for line in j.details)]
-        lines.append("")
-    if summary.stale:
-        lines += ["### Better than approved", "", *(f"- {escape(line)}" for line in summary.stale), ""]
-    ran = [_ran(row.combination, row.run.evidence) for row in summary.rows if row.run]
-    if ran:
-        titles = ("combination", "library", "device", "products with weights", "weights")
-        lines += ["### What ran", "", *_table(titles, ran)]
-    if summary.changes is not None:
-        changes = (map(escape, change) for change in summary.changes)
-        lines += ["### Baseline changes", "", *_table(CHANGE_HEADINGS, changes)]
-    lines += [f"**{escape(line)}**" for line in summary.trouble]
+    """The report as GitHub-flavoured Markdown; texts from data are escaped.
+
+    It never takes more than `MOST_BYTES`: what is least needed to decide is cut, and says so.
+    """
+    decided = decision(summary)
+    lines = [f"## embedgate: {ANSWERS[decided.answer]} {QUESTION} {decided.answer.capitalize()}", ""]
+    lines += [line for told in (decided.why, *decided.advice) for line in (f"{escape(told)}.", "")]
+    lines += [*_about(summary), ""]
+    left = MOST_BYTES - _size(lines)
+    for section in _sections(summary):
+        told = _fitted(section, left)
+        left -= _size(told)
+        lines += told
     return "\n".join(lines).rstrip() + "\n"
 
 
 def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line; a command at its end as code, to be copied."""
-    line = printable(text)
+    line = shorten(text, LINE)
     command = _COMMAND.search(line)
     shown = line[: command.start()] if command else line
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = _AT_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", shown))
     return f"{shown}`{command[0]}`" if command else shown
+
+
+def _about(summary: Summary) -> list[str]:
+    facts = summary.facts
+    lines = [f"Verdict: {ICON[summary.verdict]} {summary.verdict}."]
+    if facts:
+        lines.append(
+            f"Model {escape(facts['model']['name'])} (`{facts['model']['fingerprint'][:12]}`), hardware profile "
+            f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts."
+        )
+    if line := depth_line(facts):
+        lines.append(f"{line.capitalize()}.")
+    return lines
+
+
+def _sections(summary: Summary) -> Iterator[Section]:
+    """The parts of the report, what decides first."""
+    facts = summary.facts
+    if summary.trouble:
+        yield Section("", [[f"**{escape(line)}**"] for line in summary.trouble])
+    if summary.ran:
+        yield _combinations(summary)
+    for kind, found in _by_kind(findings(summary.judgements("fail"), summary.known.against)).items():
+        yield Section(kind.capitalize(), [_finding(each) for each in found])
+    errors = [row for row in summary.rows if row.verdict == "error"]
+    if errors:
+        yield Section("Errors", [_error(row) for row in errors])
+    unsettled = [j for j in summary.judgements("inconclusive") if not j.unjudged]
+    if unsettled:
+        yield Section("Inconclusive", [_finding(each) for each in findings(unsettled, summary.known.against)])
+    if found_stored := stored.table(summary):
+        yield _table("Stored vectors", found_stored.headings, (map(_cell, row) for row in found_stored.rows))
+        yield Section("", [[f"{stored.note(found_stored).capitalize()}."]])
+    if summary.expected:
+        yield Section("Expected failures", [_expected(each) for each in summary.expected])
+    for title, told in bar.sections(summary):
+        yield _listed(title, told)
+    if found_slices := slices.table(summary):
+        yield _table("Slices", found_slices.headings, (map(_cell, row) for row in found_slices.rows))
+    yield Section("Not judged", [*_listed("", summary.not_judged).items, *([line] for line in _skipped(summary))])
+    yield _listed("Not asked", not_asked(facts))
+    if summary.detectable:
+        shown = "; ".join(f"{dataset} {metric} {loss:.2%}" for (dataset, metric), loss in summary.detectable.items())
+        yield Section("", [[f"Smallest detectable loss: {shown}."]])
+    if summary.verified:
+        yield Section("Receipts", [_receipt(j.combination, j.message, j.details) for j in summary.verified])
+    yield _listed("Better than approved", summary.stale)
+    yield _listed("Notes", [*summary.remarks, *fact_lines(facts), *bar.tolerances(summary)])
+    ran = [_ran(row.combination, row.run.evidence) for row in summary.rows if row.run]
+    yield _table("What ran", ("combination", "library", "device", "products with weights", "weights"), ran)
+    if summary.changes is not None:
+        yield _table("Baseline changes", CHANGE_HEADINGS, (map(escape, change) for change in summary.changes))
+
+
+def _combinations(summary: Summary) -> Section:
+    """The table of combinations; where there are very many, those that are not green."""
+    table = columns.table(summary)
+    rows = list(_cells(table))
+    order = sorted(range(len(rows)), key=lambda i: table.subjects[i].verdict in ("pass", "reference"))
+    shown = sorted(order[:TABLE_ROWS])
+    more = [[f"And {counted(len(rows) - TABLE_ROWS, 'combination')} more."]] if len(rows) > TABLE_ROWS else []
+    notes = [["", f"{note.capitalize()}."] for note in table.notes]
+    return Section("", [*([_line(rows[i])] for i in shown), *more, *notes], _head(table.headings))
+
+
+def _by_kind(found: Sequence[Finding]) -> dict[str, list[Finding]]:
+    kinds: dict[str, list[Finding]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    return kinds
+
+
+def _finding(found: Finding) -> list[str]:
+    """A finding: its cause, what shows it, and what to do."""
+    (whose, message), *others = found.messages
+    lines = [f"- `{whose}`: {escape(message)}"]
+    lines += [f"  - also `{other}`: {escape(told)}" for other, told in others[:FEW]]
+    lines += [f"  - and {counted(len(others) - FEW, 'other check')}"] * (len(others) > FEW)
+    if found.cause and found.cause not in message:
+        lines.append(f"  - cause: **{found.layer}**: {escape(found.cause)}")
+    lines += [f"  - {escape(detail)}" for detail in found.details[:FEW]]
+    lines += [
+        f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(shorten(worst.text))}" for worst in found.worst
+    ]
+    return [*lines, f"  - next step: {escape(found.next_step)}"] if found.next_step else lines
+
+
+def _error(row: Row) -> list[str]:
+    more = [f"  - and {counted(len(row.errors) - FEW, 'other error')}"] if len(row.errors) > FEW else []
+    return [f"- `{row.combination}`: {escape(row.errors[0])}", *(f"  - {escape(e)}" for e in row.errors[1:FEW]), *more]
+
+
+def _skipped(summary: Summary) -> Iterator[str]:
+    for reason, names in summary.skipped.items():
+        yield f"- {', '.join(f'`{name}`' for name in names)} (skipped): {escape(reason)}"
+    for reason, count in summary.left_out.items():
+        yield f"- {counted(count, 'check')} (skipped): {escape(reason)}"
+
+
+def _receipt(combination: str, message: str, details: Iterable[str]) -> list[str]:
+    return [f"- `{combination}` {escape(message)}", *(f"  - {escape(line)}" for line in details)]
 
 
 def _ran(combination: str, evidence: Evidence) -> tuple[str, ...]:
@@ -112,9 +194,16 @@ def _ran(combination: str, evidence: Evidence) -> tuple[str, ...]:
     return f"`{combination}`", escape(evidence.library), escape(evidence.device), escape(products), size
 
 
-def _table(titles: Sequence[str], rows: Iterable[Iterable[str]]) -> list[str]:
-    """A table and the empty line that ends it."""
-    return [_line(titles), "|" + " --- |" * len(titles), *map(_line, rows), ""]
+def _listed(title: str, lines: Iterable[str]) -> Section:
+    return Section(title, [[f"- {escape(line)}"] for line in lines])
+
+
+def _table(title: str, headings: Sequence[str], rows: Iterable[Iterable[str]]) -> Section:
+    return Section(title, [[_line(row)] for row in rows], _head(headings))
+
+
+def _head(headings: Sequence[str]) -> list[str]:
+    return [_line(headings), "|" + " --- |" * len(headings)]
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -125,7 +214,13 @@ def _cells(table: Table[Row]) -> Iterator[list[str]]:
     """Rows of the table of combinations: ids as code, verdicts with their icons."""
     for row, cells in zip(table.subjects, table.rows, strict=True):
         shown = {COMBINATION: "`{}`", VERDICT: f"{ICON[row.verdict]} {{}}"}
-        yield [shown.get(column, "{}").format(cell) for column, cell in zip(table.columns, cells, strict=True)]
+        yield [shown.get(column, "{}").format(_cell(cell)) for column, cell in zip(table.columns, cells, strict=True)]
+
+
+def _cell(cell: Cell) -> str:
+    """A cell; one that is not green is marked, with what is required."""
+    text = str(cell).replace(">=", "≥").replace("<=", "≤")
+    return f"{ICON[cell.verdict]} **{text}**" if cell.verdict else text
 
 
 def _expected(failure: ExpectedFailure) -> list[str]:
@@ -133,15 +228,20 @@ def _expected(failure: ExpectedFailure) -> list[str]:
     return [*lines, f"  - <{quote(failure.link, safe=_IN_LINKS)}>"] if failure.link else lines
 
 
-def _item(judgement: Judgement) -> list[str]:
-    lines = [f"- `{judgement.combination}`: {escape(judgement.message)}"]
-    if judgement.diagnosis:
-        lines.append(f"  - cause: **{judgement.diagnosis.layer}**: {escape(judgement.diagnosis.cause)}")
-        if judgement.diagnosis.next_step:
-            lines.append(f"  - next step: {escape(judgement.diagnosis.next_step)}")
-    lines += [f"  - {escape(detail)}" for detail in judgement.details]
-    lines += [
-        f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(shorten(worst.text))}"
-        for worst in judgement.worst
-    ]
-    return lines
+def _fitted(section: Section, left: int) -> list[str]:
+    """A section's lines, as many of its items as fit into so many bytes; nothing where it has none."""
+    if not section.items:
+        return []
+    lines = [*([f"### {section.title}", ""] if section.title else []), *section.head]
+    cut = "And {} more: see report.html."
+    left -= _size([*lines, cut, "", "", ""]) + len(str(len(section.items)))
+    for place, item in enumerate(section.items):
+        left -= _size(item)
+        if left < 0:
+            return [*lines, "", cut.format(len(section.items) - place), ""]
+        lines += item
+    return [*lines, ""]
+
+
+def _size(lines: Iterable[str]) -> int:
+    return sum(len(line.encode()) + 1 for line in lines)

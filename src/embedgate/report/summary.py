@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import statistics
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Judgement, Place, place_name
+from embedgate.core.judgement import APPROVAL, Judgement, Place, place_name
 from embedgate.core.plain import finite
 from embedgate.core.version import __version__
 from embedgate.metrics import METRICS
@@ -32,13 +32,16 @@ class KnownChecks:
 
     Attributes:
         order: Their names, in the order they are told of; others come last, as they were judged.
-        approved: Those whose details tell what is better than approved.
-        shared: Those against one file that all combinations share, so that its trouble is told once.
+        against: What each holds a combination against, see `embedgate.checks.check.Against`.
     """
 
     order: tuple[str, ...]
-    approved: frozenset[str]
-    shared: frozenset[str]
+    against: Mapping[str, str]
+
+    @property
+    def approved(self) -> frozenset[str]:
+        """Those against what was approved, whose details tell what is better."""
+        return frozenset(check for check, what in self.against.items() if what == "approved")
 
     def ordered(self, judgements: Iterable[Judgement]) -> list[Judgement]:
         """Judgements in the order of their checks."""
@@ -155,7 +158,6 @@ class Summary:
     def verdict(self) -> str:
         """The worst of all checks: `fail` where pytest fails, too; `skipped` where nothing could run."""
         verdicts = {row.verdict for row in (*self.rows, self.upgrade)}
-        verdicts |= {j.verdict for row in (*self.rows, self.upgrade) for j in row.counted}
         red = {"fail", "error", "inconclusive"} if self.strict else {"fail", "error"}
         if verdicts & red or self.trouble:
             return "fail"
@@ -247,7 +249,7 @@ class Summary:
     def _lacks_budget(self, judgement: Judgement) -> bool:
         """Whether nothing that was approved judges it here, though it is held against approved values."""
         layer = judgement.diagnosis.layer if judgement.diagnosis else ""
-        return judgement.unjudged and judgement.check in self.known.approved and layer == "baseline"
+        return judgement.unjudged and judgement.check in self.known.approved and layer == APPROVAL
 
     @property
     def expected(self) -> list[ExpectedFailure]:

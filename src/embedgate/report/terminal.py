@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from io import StringIO
 from typing import Any, Literal
@@ -13,16 +13,24 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Judgement, printable
+from embedgate.core.judgement import printable, shorten
 from embedgate.report import bar, columns, facts, stored
-from embedgate.report.columns import VERDICT, Table
+from embedgate.report.columns import VERDICT, Cell, Column, Table
+from embedgate.report.decision import decision
+from embedgate.report.facts import not_asked
+from embedgate.report.findings import Finding, findings
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
-LEAST_WIDTH = 130
+LEAST_WIDTH = 160
 COST_WIDTH = 30
 
+# Checks and details told of one cause, and characters of an error.
+MOST = 12
+LONGEST = 600
+
 STYLE = {
+    "": "",
     "pass": "green",
     "reference": "bold",
     "inconclusive": "yellow",
@@ -31,6 +39,7 @@ STYLE = {
     "fail": "bold red",
     "error": "bold red",
 }
+ANSWERS = {"yes": "pass", "no": "fail", "not known": "inconclusive"}
 
 
 def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
@@ -57,16 +66,24 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
         console.print(Text(stored.note(found), style="dim"), soft_wrap=True)
     for line in _notes(summary):
         console.print(line, soft_wrap=True)
-    for judgement in _once_per_cause(summary.judgements("fail"), summary.known.shared):
-        console.print(Text(judgement.explain(), style="red"), soft_wrap=True)
+    kind = ""
+    for found_red in findings(summary.judgements("fail"), summary.known.against):
+        if found_red.kind != kind:
+            kind = found_red.kind
+            console.print(Text(f"{kind}:", style="bold red"))
+        console.print(Text(_explained(found_red), style="red"), soft_wrap=True)
     for row in summary.rows:
         if row.verdict == "error":
-            console.print(Text(f"{row.combination}: {row.reason.splitlines()[0]}", style="red"), soft_wrap=True)
+            first = shorten(row.reason.splitlines()[0], LONGEST)
+            console.print(Text(f"{row.combination}: {first}", style="red"), soft_wrap=True)
     for trouble in summary.trouble:
-        console.print(Text(printable(trouble), style="bold red"), soft_wrap=True)
+        console.print(Text(shorten(trouble, LONGEST), style="bold red"), soft_wrap=True)
     if summary.changes is not None:
         console.print(_changes(summary.changes, f"baseline: {counted(len(summary.changes), 'value')} changed"))
     _by_what(console, summary)
+    decided = decision(summary)
+    for told in (*decided.advice, decided.line):
+        console.print(Text(printable(told), style=STYLE[ANSWERS[decided.answer]]), soft_wrap=True)
     console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
     return out.getvalue()
 
@@ -123,18 +140,22 @@ def _chips(machine: Mapping[str, Any]) -> str:
 def _combinations(table: Table[Row]) -> RichTable:
     shown = _headed(table)
     for row, cells in zip(table.subjects, table.rows, strict=True):
-        styles = (STYLE[row.verdict] if column is VERDICT else "" for column in table.columns)
-        shown.add_row(*map(Text, cells, styles))
+        styles = (STYLE[row.verdict if column is VERDICT else cell.verdict] for column, cell in _placed(table, cells))
+        shown.add_row(*map(Text, map(str, cells), styles))
     _, *feet = (column.foot for column in table.columns)
     if any(feet):
         shown.add_row("smallest detectable loss", *feet, style="dim")
     return shown
 
 
+def _placed(table: Table[Row], cells: Sequence[Cell]) -> Iterator[tuple[Column[Row], Cell]]:
+    return zip(table.columns, cells, strict=True)
+
+
 def _stored(table: Table[stored.Stored]) -> RichTable:
     shown = _headed(table)
     for cells in table.rows:
-        shown.add_row(*cells)
+        shown.add_row(*map(str, cells))
     return shown
 
 
@@ -166,8 +187,7 @@ def _notes(summary: Summary) -> list[Text]:
     lines += [Text(line, style="yellow") for line in summary.stale]
     told = (*summary.remarks, *facts.lines(summary.facts), *bar.tolerances(summary))
     lines += [Text(printable(line), style="dim") for line in told]
-    if summary.facts.get("index"):
-        lines.append(Text(f"index: {summary.facts['index']}"))
+    lines += [Text(line, style="dim") for line in not_asked(summary.facts)]
     lines += [Text(f"stale baseline entry: {name}", style="yellow") for name in summary.facts.get("stale_baseline", ())]
     return lines
 
@@ -176,22 +196,16 @@ def _checks(count: int) -> str:
     return "1 check" if count == 1 else f"{count} checks"
 
 
-def _once_per_cause(judgements: list[Judgement], shared: Collection[str]) -> list[Judgement]:
-    """The failures; those with one cause are told once, with the others' findings below."""
-    grouped: dict[tuple[str, str], list[Judgement]] = {}
-    for judgement in judgements:
-        cause = judgement.diagnosis.cause if judgement.diagnosis else judgement.message
-        # A missing or unreadable baseline or receipt is one trouble, however many combinations it concerns.
-        whose = "" if judgement.check in shared else judgement.combination
-        grouped.setdefault((whose, cause), []).append(judgement)
-    told = []
-    for first, *others in grouped.values():
-        if first.check in shared:
-            also = [f"also {', '.join(j.combination for j in others)}"] if others else []
-        else:
-            also = [f"also {j.message}" for j in others]
-        told.append(replace(first, details=(*first.details, *also)))
-    return told
+def _explained(found: Finding) -> str:
+    """A finding as text: what shows it, its cause, the worst texts and the next step."""
+    (whose, _), *others = found.messages
+    also = [f"also {told}" if other == whose else f"also {other}: {told}" for other, told in others[:MOST]]
+    more = [f"and {counted(len(others) - MOST, 'other check')}"] if len(others) > MOST else []
+    # Where all are told the same, such as of one missing file, their names say it all.
+    if len(found.combinations) > 1 and len({told for _, told in found.messages}) == 1:
+        also, more = [f"also {', '.join(found.combinations[1:])}"], []
+    first = found.judgements[0]
+    return replace(first, details=(*found.details[:MOST], *also, *more), worst=found.worst).explain()
 
 
 def _changes(changes: Sequence[tuple[str, ...]], title: str) -> RichTable:

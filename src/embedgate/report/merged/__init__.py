@@ -11,7 +11,7 @@ from embedgate.core.judgement import Judgement, place_name
 from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED
 from embedgate.report.merged.facts import joined_base, joined_facts, made_of, met
-from embedgate.report.merged.part import Asked, Finding, Part
+from embedgate.report.merged.part import Asked, Judged, Part
 from embedgate.report.merged.unlike import Report
 from embedgate.report.records import Record
 from embedgate.report.summary import KnownChecks
@@ -37,7 +37,7 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
     families = {asked: family for part in parts for asked, family in part.families.items()}
     whole = Counter(filter(None, families.values()))
     strict = any(part.report["strict"] for part in parts)
-    found: dict[tuple[str, ...], list[Finding]] = {}
+    found: dict[tuple[str, ...], list[Judged]] = {}
     for part in parts:
         for finding in part.judged():
             found.setdefault(finding.place, []).append(_corrected(finding, part, whole))
@@ -61,7 +61,7 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
     return collector
 
 
-def _corrected(finding: Finding, part: Part, whole: Mapping[str, int]) -> Finding:
+def _corrected(finding: Judged, part: Part, whole: Mapping[str, int]) -> Judged:
     """A finding whose judgement is red only where it is so among the checks of all reports.
 
     More checks only ever make it harder to be red, so nothing becomes so by being joined.
@@ -86,7 +86,7 @@ def _among(judgement: Judgement, checks: int) -> Judgement:
     return replace(judgement, verdict="inconclusive", message=message, diagnosis=None, worst=(), largest_family=None)
 
 
-def _worst(found: Sequence[Finding], strict: bool) -> Finding:
+def _worst(found: Sequence[Judged], strict: bool) -> Judged:
     """The finding that counts of one check: the worst, which names what others say where that is something else."""
     order = _STRICT_ORDER if strict else _ORDER
     worst = _with_other(min(found, key=lambda finding: order.index(finding.standing)), found, order)
@@ -97,7 +97,7 @@ def _worst(found: Sequence[Finding], strict: bool) -> Finding:
     return replace(worst, judgement=replace(worst.judgement, details=details))
 
 
-def _with_other(counts: Finding, found: Sequence[Finding], order: Sequence[str]) -> Finding:
+def _with_other(counts: Judged, found: Sequence[Judged], order: Sequence[str]) -> Judged:
     """A finding with the worst that all came to by the bar that does not count; see `Record.other`."""
     if all(finding.other is None for finding in found):
         return counts
@@ -107,7 +107,7 @@ def _with_other(counts: Finding, found: Sequence[Finding], order: Sequence[str])
     return replace(counts, other=other.judgement, other_expected=other.expected)
 
 
-def _skipped(parts: Sequence[Part], judged: Iterable[Finding]) -> list[Record]:
+def _skipped(parts: Sequence[Part], judged: Iterable[Judged]) -> list[Record]:
     """What no report judged, each check once."""
     if len(parts) == 1:
         return [*parts[0].skipped()]
@@ -142,7 +142,7 @@ def _changes(parts: Sequence[Part]) -> list[tuple[str, ...]] | None:
     return [tuple(row) for changes in found for row in changes or ()]
 
 
-def _lines_of_twice(found: Iterable[Sequence[Finding]]) -> Iterator[str]:
+def _lines_of_twice(found: Iterable[Sequence[Judged]]) -> Iterator[str]:
     """Which checks several reports have judged, and where."""
     several = [each for each in found if len(each) > 1]
     together = Counter((each[0].judgement.combination, *(finding.where for finding in each)) for each in several)
@@ -151,7 +151,7 @@ def _lines_of_twice(found: Iterable[Sequence[Finding]]) -> Iterator[str]:
         yield f"{id_}: {counted(count, 'check')} {was} judged on {' and on '.join(places)}; the worse verdict counts"
 
 
-def _lines_of_families(parts: Sequence[Part], judged: Iterable[Finding], whole: Mapping[str, int]) -> Iterator[str]:
+def _lines_of_families(parts: Sequence[Part], judged: Iterable[Judged], whole: Mapping[str, int]) -> Iterator[str]:
     """How many verdicts are no longer red among the checks of all reports."""
     red = {finding.place for part in parts for finding in part.judged() if finding.standing == "fail"}
     gone = sum(finding.place in red and finding.standing == "inconclusive" for finding in judged)

@@ -17,7 +17,7 @@ Asked: TypeAlias = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class Finding:
+class Judged:
     """A judgement of a report.
 
     Attributes:
@@ -48,7 +48,7 @@ class Finding:
         )
 
     @property
-    def by_other(self) -> Finding:
+    def by_other(self) -> Judged:
         """The finding by the bar that does not count."""
         return replace(self, judgement=self.other, expected=self.other_expected, other=None) if self.other else self
 
@@ -104,7 +104,7 @@ class Part:
         for row in self.report["combinations"]:
             yield Record(row["combination"], row["reference"], run=RunFacts.from_json(row["run"]))
 
-    def judged(self) -> Iterator[Finding]:
+    def judged(self) -> Iterator[Judged]:
         """Its judgements."""
         entries = {_place_of(each): _entry(each) for each in self.report["expected_failures"]}
         others = dict(map(_other, self.report["base"].get("otherwise", ())))
@@ -112,7 +112,7 @@ class Part:
             for plain in judgements:
                 judgement = Judgement.from_json(plain)
                 about = judgement.combination, *judgement.place
-                yield Finding(id_, judgement, entries.get(about, ""), self.where, *others.get(about, ()))
+                yield Judged(id_, judgement, entries.get(about, ""), self.where, *others.get(about, ()))
 
     def skipped(self) -> Iterator[Record]:
         """A record per check that was skipped."""

@@ -1,0 +1,156 @@
+"""May it ship? What a session comes to in one word and one sentence, and what becomes of an index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from embedgate.core.errors import counted
+from embedgate.core.judgement import Judgement, shorten
+from embedgate.report.facts import depth_line
+from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_APPROVED, NOT_AS_NAMED, NOT_PROVEN, Finding, findings
+from embedgate.report.summary import Row, Summary
+
+Answer = Literal["yes", "no", "not known"]
+QUESTION = "May it ship?"
+# Combinations that are named in the sentence, and characters of a message in it.
+NAMED = 3
+WIDTH = 160
+
+
+# What one and what several combinations do that are red of a kind.
+_VERBS = {kind: (f"is {kind}", f"are {kind}") for kind in KINDS} | {
+    DRIFTED: (f"has {DRIFTED}", f"have {DRIFTED}"),
+    BREAKS: (BREAKS, BREAKS.replace("breaks", "break", 1)),
+    NOT_AS_NAMED: (f"is {NOT_AS_NAMED}", "are not what they say they are"),
+    NOT_PROVEN: (f"is {NOT_PROVEN}", "are not proven by their receipts"),
+}
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a session comes to.
+
+    Attributes:
+        answer: Whether what was judged may ship.
+        why: Why, in a sentence without a full stop.
+        advice: What becomes of an index and of what is replaced, a line each; nothing where no incumbent was given.
+    """
+
+    answer: Answer
+    why: str
+    advice: tuple[str, ...] = ()
+
+    @property
+    def line(self) -> str:
+        """Question, answer and reason, in one line."""
+        return f"{QUESTION} {self.answer.capitalize()}: {self.why}"
+
+
+def decision(summary: Summary) -> Decision:
+    """The decision that a session's findings come to.
+
+    What is worse than the reference, drifted, or is not what it says may not ship. It is not known of what is not
+    approved yet, what could not be judged, and what the data cannot tell.
+    """
+    answer, why = _decided(summary)
+    index = summary.facts.get("index")
+    return Decision(answer, why, (f"index: {index}",) if index else ())
+
+
+def _decided(summary: Summary) -> tuple[Answer, str]:
+    found = findings(summary.judgements("fail"), summary.known.against)
+    red = [finding for finding in found if finding.kind != NOT_APPROVED]
+    if red:
+        return "no", _red(red)
+    if summary.trouble:
+        return "not known", _shown(summary.trouble)
+    if errors := [row for row in (*summary.rows, summary.upgrade) if row.errors]:
+        who = _names(row.combination for row in errors)
+        return "not known", f"{who} could not be judged: {_first(errors[0].errors[0])}"
+    if found:
+        return "not known", _unapproved(summary, found)
+    if open_ := _unsettled(summary):
+        return "not known", _open(open_)
+    if not any(row.judgements for row in (*summary.rows, summary.upgrade)):
+        return "not known", ": ".join(("nothing was judged", *map(_first, list(summary.skipped)[:1])))
+    if summary.verdict != "pass":
+        return "not known", _unjudged(summary)
+    return "yes", _green(summary)
+
+
+def _red(found: Sequence[Finding]) -> str:
+    """What each combination is, the first one's finding as the example."""
+    kinds: dict[str, dict[str, None]] = {}
+    for finding in found:
+        kinds.setdefault(finding.kind, {}).update(dict.fromkeys(finding.combinations))
+    told = [f"{_names(ids)} {_VERBS[kind][len(ids) > 1]}" for kind, ids in kinds.items()]
+    return f"{_and(told)}: {_shown([found[0].judgements[0].message])}"
+
+
+def _unapproved(summary: Summary, found: Sequence[Finding]) -> str:
+    judged = _passing(summary, besides=("baseline", "golden"))
+    keeps = f"{_names(judged)} {'passes' if len(judged) == 1 else 'pass'} every other check, and " if judged else ""
+    steps = dict.fromkeys(finding.next_step for finding in found if finding.next_step)
+    return keeps + "; ".join((_shown([found[0].cause]), *list(steps)[:1]))
+
+
+def _unsettled(summary: Summary) -> list[Judgement]:
+    return [j for j in summary.judgements("inconclusive") if not j.unjudged]
+
+
+def _open(found: Sequence[Judgement]) -> str:
+    more = f", and {counted(len(found) - 1, 'other check')}" if len(found) > 1 else ""
+    return f"the data cannot tell{more}: {found[0].combination}: {_shown([found[0].message])}"
+
+
+def _unjudged(summary: Summary) -> str:
+    told = summary.not_judged or [*summary.left_out, *summary.skipped]
+    return _shown(told) or "something was not judged"
+
+
+def _green(summary: Summary) -> str:
+    passing = _passing(summary) or [row.combination for row in summary.ran]
+    checks = sum(len(row.counted) for row in (*summary.rows, summary.upgrade))
+    told = [f"{_names(passing)} {'passes' if len(passing) == 1 else 'pass'} ({counted(checks, 'check')})"]
+    if summary.expected:
+        told.append(f"but for {counted(len(summary.expected), 'failure')} that {_is(len(summary.expected))} expected")
+    if summary.others_failed:
+        told.append(f"{counted(summary.others_failed, 'test')} beside the checks failed")
+    told += [line for line in (depth_line(summary.facts),) if "partial" in line]
+    return "; ".join(told)
+
+
+def _passing(summary: Summary, besides: Iterable[str] = ()) -> list[str]:
+    """Candidates of which all that counts is green, checks of some kinds aside."""
+    return [row.combination for row in summary.rows if not row.reference and _is_green(row, frozenset(besides))]
+
+
+def _is_green(row: Row, besides: frozenset[str]) -> bool:
+    verdicts = {j.verdict for j in row.counted if not j.unjudged and j.check not in besides}
+    return verdicts == {"pass"} and not row.errors
+
+
+def _names(ids: Iterable[str]) -> str:
+    each = list(dict.fromkeys(filter(None, ids)))
+    shown = each[:NAMED] if len(each) > NAMED + 1 else each
+    more = [f"{len(each) - len(shown)} more"] * (len(each) > len(shown))
+    return _and([*shown, *more]) or "the model"
+
+
+def _and(words: Sequence[str]) -> str:
+    *some, last = words or [""]
+    return f"{', '.join(some)} and {last}" if some else last
+
+
+def _is(count: int) -> str:
+    return "is" if count == 1 else "are"
+
+
+def _first(text: str) -> str:
+    return shorten((text.splitlines() or [""])[0], WIDTH)
+
+
+def _shown(lines: Sequence[str]) -> str:
+    return shorten(lines[0], WIDTH) if lines else ""
