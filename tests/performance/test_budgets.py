@@ -267,6 +267,7 @@ class TestSpeed:
             assert found.diagnosis.layer == "time"
             assert "pytest --gate-update" in found.diagnosis.next_step
             assert "in another fresh process" in found.details[0]
+            assert found.details[-1].startswith("libraries since it was approved: ")
             # Of eight blocks all beyond it, the least is an end of level 1/256: sqrt(alpha / 204) / 4 looks is more.
             assert found.largest_family == 204
 
@@ -517,7 +518,7 @@ class TestPromise:
         found, _ = promised(1.12, load=load)
         assert found.verdict == "fail"
         assert found.message == f"slower than fp32: takes 1.120 of the reference's time for {WORKLOADS[load]}"
-        assert (found.diagnosis.layer, found.limit) == ("time", 1.0)
+        assert (found.diagnosis.layer, found.limit) == ("promise", 1.0)
         assert "[combination.acme-int8-cpu.promise] in" in found.diagnosis.next_step
         assert found.details[0] == "interval from 1.120, and from 1.120 in another fresh process"
 

@@ -106,10 +106,13 @@ def test_drift_below_the_baseline_fails(project):
     for entry in baseline["entries"]:
         if entry["metric"] == "spearman":
             entry["value"] += 0.05
+    baseline["approvals"][0]["provenance"]["libraries"]["tokenizers"] = "0.0.1"
     file.write_text(json.dumps(baseline))
     result = run(project)
     result.assert_outcomes(passed=7, failed=1)
-    result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", "*mine spearman: *approved*"])
+    since = "*libraries since it was approved: tokenizers 0.0.1 -> *"
+    result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", since, "*mine spearman: *approved*"])
+    result.stdout.fnmatch_lines(["May it ship[?] No: torch-*-cpu has drifted from what was approved: *"])
 
 
 def test_corrupted_baseline_fails_with_file_and_place(project):

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 
 from embedgate.approved.baseline import Approved, BaselineStore, Found
 from embedgate.approved.entries import Entry, Key, Provenance, Ran
@@ -20,12 +21,13 @@ from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVector
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.git import git_commit, git_identity
+from embedgate.core.judgement import Judgement
 from embedgate.core.machine import HardwareProfile, run_url, who_runs
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores
 from embedgate.metrics.statistics import interval
-from embedgate.runtime.session import Run
+from embedgate.runtime.session import Run, Session
 from embedgate.sentences import approved_set
 from embedgate.vectors.codes import Ranges
 
@@ -283,3 +285,22 @@ class Approvals:
         with suppress(ValueError):  # NaN, or a dimension of its own: judged elsewhere, nothing to approve
             return self.measured(run)
         return {}
+
+
+def libraries_since(session: Session, combination: Combination, approved: Mapping[str, str]) -> str:
+    """Which libraries have another version than those that computed what was approved, in one line."""
+    now = session.libraries_of(combination)
+    changed = [
+        f"{name} {approved.get(name, 'absent')} -> {now.get(name, 'absent')}"
+        for name in sorted({*approved, *now})
+        if approved.get(name) != now.get(name)
+    ]
+    return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
+
+
+def drifted(judged: Judgement, session: Session, combination: Combination, approved: Approved) -> Judgement:
+    """A judgement; of a red one, what has changed since what it is held against was approved, as well."""
+    if judged.verdict != "fail":
+        return judged
+    since = libraries_since(session, combination, approved.provenance.libraries)
+    return replace(judged, details=(*judged.details, since))

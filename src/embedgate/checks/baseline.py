@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.baseline import Found
-from embedgate.checks.approvals import Approvals
+from embedgate.checks.approvals import Approvals, libraries_since
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, StoredVectors
@@ -47,6 +46,7 @@ def values(context: Context, case: Case) -> Judgement:
     missing, worse, better, largest = [], [], [], 0.0
     served: Counter[str] = Counter()
     files: dict[str, None] = {}
+    since: dict[str, None] = {}
     try:
         if gone := _missing_ranges(context, combination, found):
             step = f"restore the file from git, or record it anew: {context.record_command}"
@@ -67,6 +67,7 @@ def values(context: Context, case: Case) -> Judgement:
             line = f"{dataset} {metric}: {scores.value:.4f}, approved {entry.value:.4f} (±{drift:g} tolerated)"
             if outcome == "fail":
                 worse.append(line)
+                since[libraries_since(context.session, combination, approved.provenance.libraries)] = None
             elif outcome == "stale":
                 better.append(line)
     except BaselineError as error:
@@ -75,8 +76,8 @@ def values(context: Context, case: Case) -> Judgement:
     unknown = [*filter(None, files), *(f"not approved yet: {name}" for name in missing)]
     if worse:
         cause = f"regressed from what was approved for {where} in {len(worse)} of {n}"
-        step = f"find what changed (library versions: see report.json); once it is meant: {record}"
-        return case.failed(Diagnosis("baseline", cause, step), details=(*worse, *unknown))
+        step = f"find what changed; once it is meant: {record}"
+        return case.failed(Diagnosis("baseline", cause, step), details=(*since, *worse, *unknown))
     if missing:
         cause = f"never approved for {where}: {len(missing)} of {n}"
         return case.failed(Diagnosis(APPROVAL, cause, f"approve what you see by: {record}"), details=tuple(unknown))
@@ -111,7 +112,7 @@ def golden(context: Context, case: Case) -> Judgement:
         f"{found.layer} of the golden texts differ from what was approved for {approved.profile}",
         limit=move,
         n=len(texts),
-        details=(_changed_libraries(approved.approval.libraries, session.libraries_of(combination)),),
+        details=(libraries_since(session, combination, approved.approval.libraries),),
     )
 
 
@@ -133,15 +134,6 @@ def _missing_ranges(context: Context, combination: Combination, found: Found) ->
     if approved is None or store.find(context.profile_of(combination), model, id_) is not None:
         return None
     return f"ranges of {id_} were approved and are missing: {store.file(approved.profile, model.name)}"
-
-
-def _changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
-    changed = [
-        f"{name} {approved.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted({*approved, *now})
-        if approved.get(name) != now.get(name)
-    ]
-    return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
 
 
 GOLDEN = Check(

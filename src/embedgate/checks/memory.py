@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from embedgate.approved.entries import Entry, Key
+from embedgate.checks.approvals import drifted
 from embedgate.checks.budgets import ApprovedBudgets
 from embedgate.checks.check import Case, Check, local, local_candidates
 from embedgate.checks.context import Context, measuring
@@ -156,7 +157,8 @@ def products(context: Context, case: Case) -> Judgement:
     if share < was - ROUNDED:
         cause = f"{shown}, {was:.1%} of them did when it was approved"
         step = f"see which fell back (evidence in report.json); once it is meant: {record}"
-        return case.failed(Diagnosis("evidence", cause, step), value=share, observed=share, limit=was)
+        red = case.failed(Diagnosis("evidence", cause, step), value=share, observed=share, limit=was)
+        return drifted(red, context.session, combination, approved)
     stale = f"{shown}, {was:.1%} is approved: stale, approve it by: {record}"
     details = (stale,) if share > was + ROUNDED else ()
     return case.passed(shown, value=share, observed=share, limit=was, details=details)
@@ -234,7 +236,8 @@ def _within(
             wider = f"{slack:.0%}" if was * slack >= each.noise else mb(each.noise)
             cause = f"{each.label}: {mb(value)}, its budget is {mb(limit)} ({mb(was)} approved, {wider} slack)"
             diagnosis = Diagnosis(layer, cause, f"{step(value - was)}; once it is meant: {record}")
-            return case.failed(diagnosis, value=float(value), observed=float(value), limit=limit, details=(shown,))
+            red = case.failed(diagnosis, value=float(value), observed=float(value), limit=limit, details=(shown,))
+            return drifted(red, context.session, combination, approved)
         if value < min(was * (1 - slack), was - each.noise):
             stale.append(f"{each.label}: {mb(value)}, {mb(was)} is approved: stale, approve it by: {record}")
     if updates:

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from embedgate.approved.entries import Key
+from embedgate.checks.approvals import drifted
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, reference
 from embedgate.checks.context import Context
@@ -90,7 +91,7 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
         return replace(judged, message=f"{judged.message}; to be recorded")
     if budget.approved is None:
         return not_approved(judged, budget.missing, context.record_command)
-    return held(
+    judged = held(
         judged,
         budget,
         ratios(blocks.rows),
@@ -100,6 +101,7 @@ def search_speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judge
         step="see which library or option has changed",
         record=context.record_command,
     )
+    return drifted(judged, context.session, combination, budget.approved)
 
 
 def _again(timing: SearchTiming, load: SearchLoad, aim: Aim) -> Blocks:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.approved.entries import Key
+from embedgate.checks.approvals import drifted
 from embedgate.checks.budgets import ApprovedBudgets, TimeBudget, aim_at, held, kept_interval, measured, not_approved
 from embedgate.checks.check import Case, Check, Subject, live_candidates
 from embedgate.checks.context import Context, measuring
@@ -152,7 +153,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
     def hold(budget: TimeBudget) -> Judgement:
         if budget.approved is None:
             return not_approved(judged, budget.missing, context.record_command, notes)
-        return held(
+        found = held(
             judged,
             budget,
             budget.values(blocks.rows),
@@ -164,6 +165,7 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
             remembers="or does it remember texts? The same ones are timed again and again",
             notes=notes,
         )
+        return drifted(found, context.session, combination, budget.approved)
 
     return min(map(hold, budgets), key=lambda judgement: (_ORDER.index(judgement.verdict), -_surely(judgement)))
 
