@@ -13,7 +13,7 @@ from helpers.paths import ROOT
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import columns, facts, files, html, markdown, stored, terminal
+from embedgate.report import columns, facts, files, html, json_report, markdown, stored, terminal
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record, RunFacts
@@ -127,7 +127,7 @@ def test_checks_that_were_skipped_of_what_ran_are_counted_by_their_reason():
     assert "2 checks skipped: no faiss: install it" in terminal.render(summary)
     assert "- 2 checks (skipped): no faiss: install it" in markdown.render(summary)
     assert "<li>2 checks (skipped): no faiss: install it</li>" in html.render(summary)
-    assert summary.to_json()["combinations"][0]["skipped_checks"] == {"no faiss: install it": 2}
+    assert json_report.content(summary)["combinations"][0]["skipped_checks"] == {"no faiss: install it": 2}
 
 
 def test_every_error_of_a_combination_is_told_once():
@@ -226,7 +226,7 @@ def test_an_expected_failure_hides_no_other_check(others, row, session, under_st
     )
     summary = summarise(found)
     assert (summary.rows[0].verdict, summary.verdict) == (row, session)
-    report = summary.to_json()
+    report = json_report.content(summary)
     assert (report["combinations"][0]["verdict"], report["verdict"]) == (row, session)
     assert f"verdict: {session}\n" in terminal.render(summary)
     assert f"Verdict: {markdown.ICON[session]} {session}." in markdown.render(summary)
@@ -238,7 +238,7 @@ def test_expected_failures_have_a_section_of_their_own_with_reason_and_link():
     worse = replace(failure(), message="loses a tenth")
     summary = summarise(beside_an_expected_failure(worse))
     assert [j.message for j in summary.judgements("fail")] == ["loses a tenth"]
-    assert summary.to_json()["expected_failures"] == [
+    assert json_report.content(summary)["expected_failures"] == [
         {
             "combination": "acme-int8-cpu",
             "check": "agreement",
@@ -274,7 +274,7 @@ def test_a_check_that_passes_although_it_was_marked_counts_as_passed():
 
 def test_a_host_projects_own_marker_is_told_with_its_reason():
     summary = summarise(collected(failure(), expected="flaky since June"))
-    (told,) = summary.to_json()["expected_failures"]
+    (told,) = json_report.content(summary)["expected_failures"]
     assert (told["kind"], told["reason"], told["link"]) == ("", "flaky since June", "")
     assert all("flaky since June" in render(summary) for render in PAGES)
 

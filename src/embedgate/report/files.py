@@ -6,7 +6,7 @@ from pathlib import Path
 
 from embedgate.core.files import to_json, write_whole
 from embedgate.core.plain import finite
-from embedgate.report import html, markdown, pareto
+from embedgate.report import html, json_report, markdown, pareto
 from embedgate.report.receipt import seal
 from embedgate.report.summary import Summary
 
@@ -25,7 +25,7 @@ def write(summary: Summary, folder: Path) -> list[Path]:
     """
     folder.mkdir(parents=True, exist_ok=True)
     contents = {
-        "report.json": to_json(seal(finite(summary.to_json())), indent=1) + "\n",
+        "report.json": to_json(seal(finite(json_report.content(summary))), indent=1) + "\n",
         "report.md": markdown.render(summary),
         "report.html": html.render(summary),
     }

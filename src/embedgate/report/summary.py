@@ -11,8 +11,6 @@ from typing import Any
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
 from embedgate.core.judgement import APPROVAL, Judgement, Place, place_name
-from embedgate.core.plain import finite
-from embedgate.core.version import __version__
 from embedgate.metrics import METRICS
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.report.collector import Collector
@@ -273,52 +271,6 @@ class Summary:
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict, those that failed as expected apart."""
         return [j for row in (*self.rows, self.upgrade) for j in row.counted if j.verdict == verdict]
-
-    def to_json(self) -> dict[str, Any]:
-        """As JSON values, by the schema in `docs/report-schema.md`."""
-        report = {
-            "schema": SCHEMA,
-            "embedgate": __version__,
-            "verdict": self.verdict,
-            **{name: fact for name, fact in self.facts.items() if name != "base"},
-            "base": {**self.base, **self._by_other()} if self.base else {},
-            "combinations": [
-                {
-                    "combination": row.combination,
-                    "reference": row.reference,
-                    "verdict": row.verdict,
-                    "reason": row.reason,
-                    "skipped_checks": dict(row.skipped_checks),
-                    "skips": row.skips,
-                    "errors": row.errors,
-                    "run": row.run.to_json() if row.run else {},
-                    "judgements": [j.to_json() for j in row.judgements],
-                }
-                for row in self.rows
-            ],
-            "upgrade": [j.to_json() for j in self.upgrade.judgements],
-            "upgrade_skips": self.upgrade.skips,
-            "upgrade_errors": self.upgrade.errors,
-            "expected_failures": [failure.to_json() for failure in self.expected],
-            "smallest_detectable_loss": [
-                {"dataset": dataset, "metric": metric, "loss": loss}
-                for (dataset, metric), loss in self.detectable.items()
-            ],
-            "baseline_changes": self.changes,
-            "trouble": [line for line in self.trouble if line not in self.complaints],
-            "complaints": self.complaints,
-            "others_failed": self.others_failed,
-        }
-        found: dict[str, Any] = finite(report)
-        return found
-
-    def _by_other(self) -> dict[str, Any]:
-        """What the other bar comes to, as JSON values."""
-        told = [
-            {"verdict": mine.verdict, "other": theirs.to_json(), "expected": entry}
-            for mine, theirs, entry in self.otherwise
-        ]
-        return {"other_verdict": self.other_verdict or self.verdict, "otherwise": told}
 
 
 def record_of(

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedgate.approved.proposal import SECTION as APPROVABLE
 from embedgate.core.depth import DEPTHS
+from embedgate.report import json_report
 from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED, coverage, facts_together, sorted_names
 from embedgate.report.merged.part import Part
@@ -17,7 +18,7 @@ from embedgate.report.summary import KnownChecks, summarise
 
 def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, int]) -> dict[str, Any]:
     """What the sessions ran on together."""
-    own = summarise(Collector(), known).to_json().keys()
+    own = json_report.content(summarise(Collector(), known)).keys()
     each = [{name: value for name, value in part.report.items() if name not in own} for part in parts]
     if len(parts) == 1:
         return each[0]
