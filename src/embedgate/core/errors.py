@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from typing import Self
 
+# Characters of what an exception of another library says.
+LONGEST_LINE = 600
+
 
 class GateError(Exception):
     """Bad input or trouble with the surroundings, never lost quality.
@@ -62,11 +65,13 @@ class NotRecorded(GateError):
 def one_line(error: BaseException) -> str:
     """Type and first line of an exception that is none of the above, for a cause.
 
-    A first line that ends with a colon goes on with the next.
+    A first line that ends with a colon goes on with the next. One that is very long is cut: some exceptions print the
+    data that they fail on.
     """
     first, *more = f"{type(error).__name__}: {error}".splitlines()
     said = [line.strip() for line in more if line.strip()]
-    return f"{first} {said[0]}" if first.endswith(":") and said else first
+    line = f"{first} {said[0]}" if first.endswith(":") and said else first
+    return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}… ({len(line):,} characters)"
 
 
 def counted(n: int, noun: str) -> str:
