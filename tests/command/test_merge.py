@@ -16,6 +16,7 @@ from helpers.worded import pairs_of_words
 
 from embedgate.command import MISUSE, main
 from embedgate.core.judgement import Judgement
+from embedgate.core.strictness import Strictness
 from embedgate.report.collector import NOT_JUDGED
 from embedgate.report.merged import _worst
 from embedgate.report.merged.facts import joined_base
@@ -279,6 +280,32 @@ def test_what_could_not_be_judged_somewhere_counts_under_strict_alone(merge, mad
     assert verdicts(found)[place] == verdict
 
 
+@pytest.mark.parametrize(
+    ("strict", "told", "verdict"),
+    [
+        ((False, False), "", "inconclusive"),
+        (("", "estimate"), "estimate", "fail"),
+        (("estimate", True), "full", "fail"),
+    ],
+)
+def test_all_are_judged_as_strictly_as_the_strictest_session_was(merge, made, strict, told, verdict):
+    def open_at(observed: float, strict: str | bool) -> Change:
+        def change(report: Report) -> None:
+            say((AMP, *BORDER[1:]), verdict="inconclusive", diagnosis=None, observed=observed, limit=0.9)(report)
+            say((AMP, "baseline", "", ""), verdict="pass", diagnosis=None)(report)
+            report["strict"] = strict
+
+        return change
+
+    beyond, within = open_at(0.8, strict[0]), open_at(0.95, strict[1])
+    _, found, _ = merge(made(AMP, within), made(AMP, elsewhere, beyond))
+    (judged,) = (j for row in found["combinations"] for j in row["judgements"] if j["observed"] in (0.8, 0.95))
+    assert (found["strict"], found["verdict"]) == (told, verdict)
+    if told == "estimate":
+        assert judged["observed"] == 0.8
+        assert judged["message"].endswith("beyond the tolerance: red by --gate-strict=estimate")
+
+
 def test_a_check_that_one_report_skipped_and_another_judged_is_judged(merge, made):
     def skips(*names: str) -> Change:
         def change(report: Report) -> None:
@@ -466,11 +493,11 @@ class TestOtherBar:
     @pytest.mark.parametrize("order", [1, -1])
     def test_the_worst_of_it_is_kept_whichever_counts(self, order):
         found = [self.finding("pass"), self.finding("pass", "fail")][::order]
-        worst = _worst(found, strict=False)
+        worst = _worst(found, Strictness.USUAL)
         assert (worst.judgement.verdict, worst.other.verdict) == ("pass", "fail")
 
     def test_what_is_the_same_by_both_is_no_other(self):
-        assert _worst([self.finding("fail"), self.finding("fail")], strict=False).other is None
+        assert _worst([self.finding("fail"), self.finding("fail")], Strictness.USUAL).other is None
 
     def test_a_report_that_was_not_compared_is_told(self):
         there = {"missing": "", "differences": ["tolerance a"], "trouble": [], "counts": False, "ref": "main"}

@@ -122,7 +122,7 @@ def test_the_command_line_wins_over_the_ini_file(settings, pytester):
     pytester.makeini("[pytest]\ngate_combination = a-* b-*\ngate_threads = 2\ngate_strict = true\n")
     assert settings().combinations == ("a-*", "b-*")
     found = settings("--gate-combination=c-*", "--gate-threads=3")
-    assert (found.combinations, found.threads, found.strict) == (("c-*",), 3, True)
+    assert (found.combinations, found.threads, found.strict) == (("c-*",), 3, "full")
 
 
 def test_a_receipt_has_the_options_that_make_it_again(settings):

@@ -283,6 +283,7 @@ class TestSpeed:
         assert found.verdict == "inconclusive"
         assert not found.unjudged
         assert "in another fresh process does not confirm that it is slower" in found.message
+        assert not found.is_beyond, "its first measurement was repeated since it was red, and says too much"
 
     def test_what_another_process_leaves_open_is_not_red(self, budgets, speeds):
         speeds(lambda texts: 0.5)
@@ -459,6 +460,14 @@ class TestSpeed:
         assert found.n == LOOKS[-1]
         ((load, aim),) = fresh.asked[-1].items()
         assert (load, aim.limit, aim.blocks) == (BATCH_32, None, LOOKS[-1])
+
+    def test_milliseconds_that_are_left_open_are_told_with_their_own_limit(self, budgets, speeds):
+        speeds(lambda _: next(turns))
+        turns, approved = cycle([0.3, 0.3, 0.6, 0.6]), {f"time_{BATCH_32}": 0.9, f"milliseconds_{BATCH_32}": 400.0}
+        found = budgets(approved, profile_name="nvidia-h200").speed(ACME, BATCH_32, Benchmark())
+        assert found.verdict == "inconclusive"
+        assert found.low < found.limit < found.high
+        assert found.limit > 100
 
     def test_of_two_budgets_the_one_that_is_approved_is_judged(self, budgets, speeds):
         speeds(lambda texts: 0.48)

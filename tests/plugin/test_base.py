@@ -23,6 +23,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 from embedgate.core.git import Repository
 from embedgate.core.settings import Settings
+from embedgate.core.strictness import Strictness
 
 SUITES = [f"embedgate.suites.test_{name}" for name in ("baseline", "effective", "golden", "quality")]
 ASKED = (
@@ -150,6 +151,12 @@ class TestSession:
             ]
         )
         assert told()["base"]["counts"]
+
+    def test_between_strict_and_not_the_checkouts_own_bar_counts(self, host):
+        tolerances("")
+        done = host("--gate-strict=estimate", "--gate-report=out", "-k", "cosine_min")
+        assert done.ret == 0
+        assert (told()["base"]["counts"], told()["base"]["other_verdict"]) == (False, "fail")
 
     def test_a_new_exception_excuses_nothing_by_the_bases(self, host):
         Path("gate/expected_failures.toml").write_text(EXCEPTION)
@@ -342,7 +349,7 @@ class TestBaseOf:
         step = "fetch it: git fetch origin main:refs/remotes/origin/main"
         assert found.missing == f"origin/main is not in this clone; {step}"
         with pytest.raises(GateError, match="the bar of origin/main cannot be compared with: origin/main is not in"):
-            base_of(self.settings(strict=True), {"GITHUB_BASE_REF": "main"})
+            base_of(self.settings(strict=Strictness.FULL), {"GITHUB_BASE_REF": "main"})
 
     def test_a_tag_of_its_name_is_not_the_branch(self):
         git("update-ref", "refs/remotes/origin/main", "HEAD")
@@ -358,7 +365,7 @@ class TestBaseOf:
         found = base_of(self.settings(), {"GITHUB_BASE_REF": "main"})
         assert "dubious ownership" in found.missing or "safe.directory" in found.missing
         with pytest.raises(GateError, match="the bar of origin/main cannot be compared with"):
-            base_of(self.settings(strict=True), {"GITHUB_BASE_REF": "main"})
+            base_of(self.settings(strict=Strictness.FULL), {"GITHUB_BASE_REF": "main"})
 
     def test_a_submodule_is_told(self):
         git("rm", "-q", "-r", "--cached", "gate")

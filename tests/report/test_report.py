@@ -12,6 +12,7 @@ from helpers.paths import ROOT
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
+from embedgate.core.strictness import Strictness
 from embedgate.encoders import Evidence
 from embedgate.report import columns, facts, files, html, json_report, markdown, stored, terminal
 from embedgate.report import summary as summaries
@@ -230,7 +231,7 @@ def test_an_expected_failure_hides_no_other_check(others, row, session, under_st
     assert (report["combinations"][0]["verdict"], report["verdict"]) == (row, session)
     assert f"verdict: {session}\n" in terminal.render(summary)
     assert f"Verdict: {markdown.ICON[session]} {session}." in markdown.render(summary)
-    found.strict = True
+    found.strict = Strictness.FULL
     assert summarise(found).verdict == under_strict
 
 

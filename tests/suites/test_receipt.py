@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -412,6 +413,18 @@ def test_inconclusive_there_is_inconclusive_here(project):
         [f"{COMBINATION}  inconclusive*", "*inconclusive there: the interval holds both answers"]
     )
     verify(project, "--gate-strict").assert_outcomes(failed=1, deselected=WHOLE)
+
+
+@pytest.mark.parametrize(("observed", "outcome"), [(0.8, "failed"), (0.95, "passed")])
+def test_inconclusive_there_is_red_here_by_the_estimate(project, observed, outcome):
+    report, figures = report_of(project), {"observed": observed, "limit": 0.9}
+    judged(report, "retention").update(verdict="inconclusive", message="it holds both answers", **figures)
+    report["combinations"][0]["verdict"] = "inconclusive"
+    write(project, seal(report))
+    result = verify(project, "--gate-strict=estimate")
+    result.assert_outcomes(**{outcome: 1}, deselected=WHOLE)
+    red = "*inconclusive there: it holds both answers; inconclusive, and the estimate itself is beyond the tolerance*"
+    assert (outcome == "failed") == any(fnmatchcase(line, red) for line in result.outlines)
 
 
 @pytest.mark.parametrize(("check", "outcome"), [("retention", "passed"), ("golden", "failed"), ("receipt", "failed")])

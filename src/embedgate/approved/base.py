@@ -122,7 +122,7 @@ def base_of(settings: Settings, environment: Mapping[str, str] = os.environ) -> 
         # What an installation brings along is no part of a repository.
         if settings.base is None and settings.baselines is None:
             return None
-        if settings.base is not None or settings.strict:
+        if settings.base is not None or settings.strict.is_full:
             cause = f"the bar of {ref} cannot be compared with: {error.cause}"
             raise GateError(cause, error.action or f"--gate-base={NONE} compares with nothing") from error
         return Base(ref, "", own, missing=str(error))

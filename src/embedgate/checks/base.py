@@ -94,7 +94,7 @@ class BaseBar:
                 judgement = self._named(self._context.judge(case, **taken))
             found = Outcome(judgement, str(self._context.expected(judgement) or ""))
         except GateError as error:
-            if self._own.settings.strict:
+            if self._own.settings.strict.is_full:
                 raise GateError(self._in_words(error.cause), error.action) from error
             self._trouble[self._in_words(str(error))] = None
             return None
@@ -117,7 +117,7 @@ class BaseBar:
             "missing": base.missing,
             "differences": [*self._differences()],
             "trouble": [*self._trouble],
-            "counts": self._own.settings.strict,
+            "counts": self._own.settings.strict.is_full,
             "judged": self._own.has_session and self._can_be_read,
         }
 

@@ -266,7 +266,7 @@ def measured(
         reference_value=reference_rate,
         observed=found.median,
         low=found.low,
-        high=found.high if math.isfinite(found.high) else None,
+        high=_finite(found.high),
         limit=limit,
         n=found.blocks,
     )
@@ -323,20 +323,41 @@ def held(
         both = f"interval {_ends(found)}, and {_ends(confirmed)} {where}"
         if confirmed.verdict != "fail":
             message = f"{told}: {both} does not confirm that it is slower"
-            return replace(judged, verdict="inconclusive", message=message, details=notes)
+            return _left_open(judged, confirmed, aim, message, notes)
         diagnosis = Diagnosis("time", told, f"{step}; once it is meant: {record}")
         most = most_checks(levels, [values, confirming], lambda share: replace(budget, level=share).limit)
         red = replace(judged, verdict="fail", message=told, diagnosis=diagnosis, details=(both, *notes))
         return replace(red, largest_family=most)
     if found.verdict == "inconclusive":
         message = f"{told}: the interval {_ends(found)} of {found.blocks} blocks holds both answers"
-        return replace(judged, verdict="inconclusive", message=message, details=notes)
+        return _left_open(judged, found, aim, message, notes)
     if found.high < entry.low * (1 - budget.slack):
         stale = f"{budget.shown.format(f'{found.median:.3f}')}, {entry.value:.3f} is approved: stale"
         if remembers and found.high < entry.low / REMEMBERS:
             stale += f"; {remembers}"
         return replace(judged, message=told, details=(f"{stale}, approve it by: {record}",))
     return replace(judged, message=told)
+
+
+def _left_open(judged: Judgement, found: Ratio, aim: Aim, message: str, notes: tuple[str, ...]) -> Judgement:
+    """An inconclusive judgement, with the figures that leave it open: of two measurements, those of the second.
+
+    The first was only repeated since it was red, so it says too much.
+    """
+    return replace(
+        judged,
+        verdict="inconclusive",
+        message=message,
+        observed=found.median,
+        low=found.low,
+        high=_finite(found.high),
+        limit=aim.limit,
+        details=notes,
+    )
+
+
+def _finite(end: float) -> float | None:
+    return end if math.isfinite(end) else None
 
 
 def kept_interval(key: Key, arms: Sequence[npt.NDArray[np.float64]], alpha: float) -> Entry:

@@ -40,7 +40,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "baselines": _from_here(settings.baselines),
         "depth": settings.depth,
         "by_night": [] if settings.depth == NIGHTLY else [combination.id for combination in plan.by_night],
-        "strict": settings.strict,
+        "strict": settings.strict.value,
         "alpha": context.alpha,
         "family": context.families.get("quality", 1),
         "families": dict(context.families),

@@ -137,7 +137,7 @@ class Receipts:
         yield from self._other_data(report["datasets"])
         if beyond := list(out_of_range(report["libraries"])):
             yield f"it was measured with versions that embedgate does not take: {', '.join(beyond)}"
-        if settings.strict and (other := list(other_versions(report["libraries"]))):
+        if settings.strict.is_full and (other := list(other_versions(report["libraries"]))):
             yield f"{other[0]}, and --gate-strict is on"
         if section["update"]:
             yield "it is of a session that approved what it measured (--gate-update), so nothing was held against it"
@@ -224,16 +224,19 @@ class Receipts:
             return self._failed(case, file, findings)
         notes = [*file.notes, *(f"expected failure: {_line(j.message)}" for j in expected)]
         unsettled = [j for j in judgements if j.verdict == "inconclusive" and not j.unjudged]
+        strict = self._plan.settings.strict
+        if not strict.is_full and (red := [*filter(strict.is_red, unsettled)]):
+            return self._failed(case, file, [f"inconclusive there: {_line(strict.told(red[0]).message)}"])
         if unsettled:
             message = f"{file.path}: inconclusive there: {_line(unsettled[0].message)}"
             return case.judgement("inconclusive", message, details=tuple(notes))
-        if (by_base := self._by_base(combination, report)) and self._plan.settings.strict:
+        if (by_base := self._by_base(combination, report)) and self._plan.settings.strict.is_full:
             return self._failed(case, file, by_base)
         notes += by_base
         unjudged = [j for j in judgements if j.unjudged]
         causes = dict.fromkeys(j.diagnosis.cause for j in unjudged if j.diagnosis)
         told = [f"{counted(len(unjudged), 'check')} not judged there: {_line('; '.join(causes))}"] if unjudged else []
-        if unjudged and self._plan.settings.strict:
+        if unjudged and self._plan.settings.strict.is_full:
             return self._open(case, f"{combination} in {file.path}: {told[0]}")
         message = (
             f"verified: measured on {_measured_on(combination, report)} on {report['created'][:10]}, "

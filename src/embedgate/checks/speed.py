@@ -167,12 +167,12 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
         )
         return drifted(found, context.session, combination, budget.approved)
 
-    return min(map(hold, budgets), key=lambda judgement: (_ORDER.index(judgement.verdict), -_surely(judgement)))
+    return min(map(hold, budgets), key=_badness)
 
 
-def _surely(judgement: Judgement) -> int:
-    """Among how many checks it is red."""
-    return judgement.largest_family or 0
+def _badness(judgement: Judgement) -> tuple[int, int, bool]:
+    """What the worst judgement has the least of; of red ones, it is red among the most checks."""
+    return _ORDER.index(judgement.verdict), -(judgement.largest_family or 0), not judgement.is_beyond
 
 
 def _named_machine(context: Context, combination: Combination) -> bool:

@@ -21,6 +21,8 @@ ANY_TEXT = "any_text"
 # Layers of a cause that say what kind of red it is.
 APPROVAL, PROMISE = "approval", "promise"
 TOKENS = "tokens"
+# Checks whose limit is the most that is tolerated; of all others, it is the least.
+BUDGETS = ("speed", "search speed", "memory", "size")
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,7 @@ class Judgement:
         value: The combination's value of the metric.
         reference_value: The reference's (or the incumbent's) value.
         observed: What is compared with the limit: the share of the reference kept or the value itself; of `speed`, the
-            reference's time that it takes, as a share.
+            reference's time that it takes, as a share, or where the profile names a machine, the milliseconds a call.
         low: The interval's lower end, which must stay within the limit to pass (one-sided, level alpha); of `speed`,
             which must stay beyond the limit to fail.
         high: Its upper end, which must stay beyond the limit to fail (one-sided, corrected for the family); of `speed`,
@@ -134,6 +136,13 @@ class Judgement:
     def unjudged(self) -> bool:
         """Whether it is inconclusive since there was nothing to judge by, or nothing was measured."""
         return self.verdict == "inconclusive" and self.diagnosis is not None
+
+    @property
+    def is_beyond(self) -> bool:
+        """Whether what was observed is itself beyond the limit, however sure that is."""
+        if self.observed is None or self.limit is None:
+            return False
+        return self.observed > self.limit if self.check in BUDGETS else self.observed < self.limit
 
     @property
     def place(self) -> Place:

@@ -23,6 +23,8 @@ from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, PLAIN_NAME, P
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import FRESH_OPTION, Settings
 from embedgate.core.spec import Spec
+from embedgate.core.strictness import Strictness
+from embedgate.core.strictness import parse as parse_strictness
 
 # The pages that hold a table; and what stands around it there, so that it can be found.
 PAGES = ("README.md", "docs/options.md")
@@ -40,6 +42,7 @@ class Option:
         name: Without `--gate-`, for example `batch-size`.
         about: What it does, in a sentence without a full stop; empty for an option that people are not told of.
         metavar: What stands for its value; empty for a flag, which has none.
+        levels: Of a flag, what may stand behind it: `--gate-strict=estimate`. Alone, it means the last.
         setting: The field of `Settings` that holds it; None for one that is no setting.
         parse: Makes a value of a text, told the option's flag as well; raises `GateError` if the text means nothing.
         without: What holds where it is not given, in words; empty where its default says it, or nothing need be said.
@@ -56,6 +59,7 @@ class Option:
     name: str
     about: str
     metavar: str = ""
+    levels: tuple[str, ...] = ()
     setting: str | None = None
     parse: Callable[[str, str], Any] = lambda text, _: text
     without: str = ""
@@ -79,8 +83,13 @@ class Option:
 
     @property
     def ini_type(self) -> Literal["args", "bool", "string"]:
-        """The type of the twin, as pytest names it."""
+        """The type of the twin, as pytest names it; with levels, the twin takes these as well."""
         return "bool" if not self.metavar else "args" if self.repeatable else "string"
+
+    @property
+    def usage(self) -> str:
+        """How it is given: `--gate-batch-size N`."""
+        return f"{self.flag}[={'|'.join(self.levels)}]" if self.levels else f"{self.flag} {self.metavar}".rstrip()
 
     @property
     def default(self) -> Any:
@@ -100,14 +109,14 @@ class Option:
         """The setting that something given makes.
 
         Args:
-            given: A text; texts where it is repeatable; of a flag, whether it is on.
+            given: A text; texts where it is repeatable; of a flag, whether it is on, or its level.
             folder: The folder that paths are taken from.
 
         Raises:
             GateError: If it means nothing.
         """
         if not self.metavar:
-            return bool(given)
+            return self.parse(given, self.flag) if self.levels else bool(given)
         if not self.repeatable:
             return self._one(given, folder)
         return self.gather(self._one(text, folder) for text in given)
@@ -118,7 +127,7 @@ class Option:
         if value == self.default:
             return []
         if not self.metavar:
-            return [self.flag]
+            return [self.flag if value in (True, *self.levels[-1:]) else f"{self.flag}={value}"]
         # Joined by `=`: pytest takes a path that stands alone for a place of tests.
         return [f"{self.flag}={each}" for each in (value if self.repeatable else (value,))]
 
@@ -335,8 +344,12 @@ OPTIONS = (
     Option(name="update-in-ci", about="allow --gate-update where CI is set", setting="update_in_ci"),
     Option(
         name="strict",
-        about="fail also where a verdict is inconclusive or a combination cannot run here",
+        levels=(Strictness.ESTIMATE.value, Strictness.FULL.value),
+        about="fail also where a verdict is inconclusive or a combination cannot run here; =estimate: only where an "
+        "inconclusive verdict's estimate itself is beyond the tolerance",
         setting="strict",
+        parse=parse_strictness,
+        page="docs/statistics.md#strictness",
     ),
     Option(
         name="report",
@@ -470,7 +483,7 @@ def table(page: str) -> str:
         if option.about:
             more = f", [more]({os.path.relpath(option.page, Path(page).parent)})" if option.page else ""
             cells = {
-                "option": f"`{option.flag} {option.metavar}".rstrip() + "`",
+                "option": f"`{option.usage}`",
                 "in the ini file": f"`{option.ini_name}`" if option.ini else "",
                 "does": option.help + more,
             }

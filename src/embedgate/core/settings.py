@@ -8,6 +8,7 @@ from pathlib import Path
 
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
+from embedgate.core.strictness import Strictness
 
 # What people write in a folder of baselines.
 TOLERANCES, EXPECTED = "tolerances.toml", "expected_failures.toml"
@@ -41,7 +42,7 @@ class Settings:
         update: Whether to record what is measured as the new baseline.
         reason: Why, where `update`.
         update_in_ci: Whether `update` is allowed where the environment says CI.
-        strict: Whether inconclusive and unavailable fail.
+        strict: What fails beside lost quality, such as what is inconclusive.
         report: Folder for `report.json` and `report.md`; None for none.
         receipts: Reports of sessions on a GPU that CUDA combinations are held against; empty where none is asked for.
         cache: Folder of built artefacts; None for the user's cache folder.
@@ -75,7 +76,7 @@ class Settings:
     update: bool = False
     reason: str = ""
     update_in_ci: bool = False
-    strict: bool = False
+    strict: Strictness = Strictness.USUAL
     report: Path | None = None
     receipts: tuple[Path, ...] = ()
     cache: Path | None = None

@@ -245,7 +245,7 @@ def pytest_runtest_makereport(
     what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else str(report.longrepr)
     found = item.stash.get(FOUND, None) if report.when == "call" else None
     judgement = found.judgement if found else None
-    red = ("fail", "inconclusive") if bench.settings.strict else ("fail",)
+    red = judgement is not None and bench.settings.strict.is_red(judgement)
     expected = str(getattr(report, "wasxfail", ""))
     report.gate = record_of(  # type: ignore[attr-defined]
         case.combination if in_rows else None,
@@ -253,7 +253,7 @@ def pytest_runtest_makereport(
         reference=in_rows and case.check.builds and case.combination.is_reference,
         skipped=what if report.skipped and not expected else "",
         # A test may fail for more than what it judged.
-        error=what if report.failed and (judgement is None or judgement.verdict not in red) else "",
+        error=what if report.failed and not red else "",
         expected=expected,
         run=run,
         other=found.other if found else None,

@@ -189,10 +189,12 @@ class Bench:
         expected = str(self.context.expected(judgement) or "") if case.check.builds else ""
         own = Outcome(judgement, expected)
         by_base = self.context.of(BaseBar).outcome(case, own, given)
-        counts, other = (by_base, own) if by_base and self.settings.strict else (own, by_base)
-        return Found(
-            counts.judgement, counts.expected, other.judgement if other else None, other.expected if other else ""
-        )
+        strict = self.settings.strict
+        counts, other = (by_base, own) if by_base and strict.is_full else (own, by_base)
+        told = strict.told(counts.judgement)
+        if other is None:
+            return Found(told, counts.expected)
+        return Found(told, counts.expected, strict.told(other.judgement), other.expected)
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file.
@@ -205,7 +207,7 @@ class Bench:
 
         plan, checks = self.plan, self.checks
         builds = {check.kind for check in checks if check.builds}
-        records = [record.by_other if self.settings.strict else record for record in self.collector.records]
+        records = [record.by_other if self.settings.strict.is_full else record for record in self.collector.records]
         judged = [record.judgement for record in records if record.judgement]
         places = {combination.id: checks.places(plan, combination) for combination in plan.combinations}
         expectations = expectations_of(plan, checks)

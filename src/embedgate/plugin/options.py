@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedgate.core.errors import GateError
 from embedgate.core.files import refuse_no_folder
-from embedgate.core.options import OPTIONS
+from embedgate.core.options import OPTIONS, Option
 from embedgate.core.settings import Settings
 
 if TYPE_CHECKING:
@@ -31,8 +31,24 @@ def declare(parser: pytest.Parser) -> None:
             help=option.help or argparse.SUPPRESS,
             **(kind if option.metavar else {"action": "store_true"}),
         )
+        for level in option.levels:
+            # Flags of their own: a value that may be left out would take the path behind it, `--gate-strict suites/`.
+            flag, dest = f"{option.flag}={level}", option.ini_name
+            group.addoption(flag, action="store_const", const=level, dest=dest, default=None, help=argparse.SUPPRESS)
         if option.ini:
-            parser.addini(option.ini_name, option.help, type=option.ini_type, default=None)
+            _declare_twin(parser, option)
+
+
+def _declare_twin(parser: pytest.Parser, option: Option) -> None:
+    kind: Any = option.ini_type
+    if option.levels:
+        try:
+            parser.addini(option.ini_name, option.help, type=bool | str, default=None)
+        except (AssertionError, TypeError, ValueError):
+            kind = "string"  # a pytest without unions reads `true` as a text, which is one as well
+        else:
+            return
+    parser.addini(option.ini_name, option.help, type=kind, default=None)
 
 
 def settings_of(config: pytest.Config) -> Settings:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embedgate.core.strictness import Strictness
+
 if TYPE_CHECKING:
     from embedgate.report.records import Record
 
@@ -25,7 +27,7 @@ class Collector:
         trouble: Lines about what went wrong outside any test.
         complaints: Entries of expected_failures.toml that match nothing or no longer fail, a line each.
         base: What is told of the base branch's bar where no combination ran, as where receipts alone are verified.
-        strict: Whether inconclusive and unavailable are red.
+        strict: What is red beside what has failed.
         others_failed: How much failed that asks no check, such as a test of the host's own, or as it was torn down.
     """
 
@@ -35,17 +37,16 @@ class Collector:
     trouble: list[str] = field(default_factory=list)
     complaints: list[str] = field(default_factory=list)
     base: dict[str, Any] = field(default_factory=dict)
-    strict: bool = False
+    strict: Strictness = Strictness.USUAL
     others_failed: int = 0
 
     @property
     def lost_nothing(self) -> bool:
         """Whether all that is red could not be judged, such as what could not be built: no quality was lost."""
-        lost = any(
-            record.judgement and record.judgement.verdict == "fail" and not record.expected for record in self.records
-        )
+        judged = (record.judgement for record in self.records if record.judgement and not record.expected)
+        lost = any(map(self.strict.is_red, judged))
         failed = lost or self.trouble or self.complaints or self.failed_besides
-        return any(record.error for record in self.records) and not failed and not self.strict
+        return any(record.error for record in self.records) and not failed and not self.strict.is_full
 
     @property
     def failed_besides(self) -> int:

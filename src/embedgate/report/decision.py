@@ -97,7 +97,8 @@ def _unapproved(summary: Summary, found: Sequence[Finding]) -> str:
 
 
 def _unsettled(summary: Summary) -> list[Judgement]:
-    return [j for j in summary.judgements("inconclusive") if not j.unjudged]
+    found = [j for j in summary.judgements("inconclusive") if not j.unjudged]
+    return sorted(found, key=lambda j: not summary.strict.is_red(j))
 
 
 def _open(found: Sequence[Judgement]) -> str:

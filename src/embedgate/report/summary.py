@@ -11,6 +11,7 @@ from typing import Any
 from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
 from embedgate.core.judgement import APPROVAL, Judgement, Place, place_name
+from embedgate.core.strictness import Strictness
 from embedgate.metrics import METRICS
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.report.collector import Collector
@@ -60,7 +61,7 @@ class Row:
         skipped_checks: How many of its checks were skipped, by the reason.
         skips: Which these are, by the reason.
         errors: What went wrong, each once.
-        strict: Whether a check that could not be judged counts.
+        strict: Whether a check that could not be judged counts, see `Strictness.counts`.
     """
 
     combination: str
@@ -71,7 +72,7 @@ class Row:
     skipped_checks: Counter[str] = field(default_factory=Counter)
     skips: dict[str, list[str]] = field(default_factory=dict)
     errors: list[str] = field(default_factory=list)
-    strict: bool = False
+    strict: Strictness = Strictness.USUAL
 
     @property
     def counted(self) -> list[Judgement]:
@@ -87,7 +88,7 @@ class Row:
         that could not be judged leave it as it is where others were, unless they are red.
         """
         counted = self.counted
-        verdicts = {j.verdict for j in counted if self.strict or not j.unjudged}
+        verdicts = {j.verdict for j in counted if self.strict.counts(j)}
         if self.errors:
             return "error"
         if "fail" in verdicts:
@@ -132,7 +133,7 @@ class Summary:
         base: What is told of the base branch's bar; nothing where there is none.
         complaints: Those of them that are about entries of `expected_failures.toml`.
         known: The checks there are.
-        strict: Whether inconclusive and unjudged are red.
+        strict: What is red beside what has failed.
         otherwise: Judgements that are others by the bar that does not count, each with that one and the entry that
             expects it to fail; see `Record.other`.
         other_verdict: The verdict by that bar; empty where there is none, or nothing differs.
@@ -145,7 +146,7 @@ class Summary:
     changes: list[tuple[str, ...]] | None
     trouble: list[str]
     known: KnownChecks
-    strict: bool
+    strict: Strictness
     otherwise: list[tuple[Judgement, Judgement, str]] = field(default_factory=list)
     other_verdict: str = ""
     others_failed: int = 0
@@ -156,8 +157,8 @@ class Summary:
     def verdict(self) -> str:
         """The worst of all checks: `fail` where pytest fails, too; `skipped` where nothing could run."""
         verdicts = {row.verdict for row in (*self.rows, self.upgrade)}
-        red = {"fail", "error", "inconclusive"} if self.strict else {"fail", "error"}
-        if verdicts & red or self.trouble:
+        counted = (j for row in (*self.rows, self.upgrade) for j in row.counted)
+        if self.trouble or verdicts & {"fail", "error"} or any(map(self.strict.is_red, counted)):
             return "fail"
         if "inconclusive" in verdicts:
             return "inconclusive"
@@ -315,14 +316,14 @@ def summarise(collector: Collector, known: KnownChecks) -> Summary:
     if apart:
         found.otherwise = apart
         # Complaints are about the session's own file.
-        complaints = collector.complaints if found.strict else ()
+        complaints = collector.complaints if found.strict.is_full else ()
         records = [each.by_other for each in collector.records]
         found.other_verdict = _summary(collector, known, records, complaints).verdict
     return found
 
 
 def _summary(collector: Collector, known: KnownChecks, records: Sequence[Record], complaints: Sequence[str]) -> Summary:
-    strict = bool(collector.strict or collector.facts.get("strict"))
+    strict = collector.strict or Strictness.of(collector.facts.get("strict", ""))
     rows: dict[str, Row] = {"": Row("", strict=strict)}
     trouble = [*collector.trouble, *complaints]
     for record in records:

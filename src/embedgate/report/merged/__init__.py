@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, place_name
+from embedgate.core.strictness import Strictness
 from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED
-from embedgate.report.merged.facts import joined_base, joined_facts, made_of, met
+from embedgate.report.merged.facts import joined_base, joined_facts, made_of, met, strictest
 from embedgate.report.merged.part import Asked, Judged, Part
 from embedgate.report.merged.unlike import Report
 from embedgate.report.records import Record
@@ -36,12 +38,12 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
     """
     families = {asked: family for part in parts for asked, family in part.families.items()}
     whole = Counter(filter(None, families.values()))
-    strict = any(part.report["strict"] for part in parts)
+    strict = strictest(parts)
     found: dict[tuple[str, ...], list[Judged]] = {}
     for part in parts:
         for finding in part.judged():
             found.setdefault(finding.place, []).append(_corrected(finding, part, whole))
-    judged = [_worst(each, strict) for each in found.values()]
+    judged = [_told(_worst(each, strict), strict) for each in found.values()]
     collector = Collector(
         [record for part in parts for record in part.rows()],
         joined_facts(parts, known, whole),
@@ -86,10 +88,14 @@ def _among(judgement: Judgement, checks: int) -> Judgement:
     return replace(judgement, verdict="inconclusive", message=message, diagnosis=None, worst=(), largest_family=None)
 
 
-def _worst(found: Sequence[Judged], strict: bool) -> Judged:
+def _worst(found: Sequence[Judged], strict: Strictness) -> Judged:
     """The finding that counts of one check: the worst, which names what others say where that is something else."""
-    order = _STRICT_ORDER if strict else _ORDER
-    worst = _with_other(min(found, key=lambda finding: order.index(finding.standing)), found, order)
+    order = _STRICT_ORDER if strict.is_full else _ORDER
+
+    def badness(finding: Judged) -> tuple[int, bool]:
+        return order.index(finding.standing), not strict.is_red(finding.judgement)
+
+    worst = _with_other(min(found, key=badness), found, badness)
     if worst.standing == "pass" or len({finding.standing for finding in found}) == 1:
         return worst
     told = "; ".join(f"{finding.standing} on {finding.where}" for finding in found)
@@ -97,11 +103,17 @@ def _worst(found: Sequence[Judged], strict: bool) -> Judged:
     return replace(worst, judgement=replace(worst.judgement, details=details))
 
 
-def _with_other(counts: Judged, found: Sequence[Judged], order: Sequence[str]) -> Judged:
+def _told(finding: Judged, strict: Strictness) -> Judged:
+    """A finding that says so where it is red by its estimate alone, for which its own session may not have asked."""
+    other = strict.told(finding.other) if finding.other else None
+    return replace(finding, judgement=strict.told(finding.judgement), other=other)
+
+
+def _with_other(counts: Judged, found: Sequence[Judged], badness: Callable[[Judged], Any]) -> Judged:
     """A finding with the worst that all came to by the bar that does not count; see `Record.other`."""
     if all(finding.other is None for finding in found):
         return counts
-    other = min((finding.by_other for finding in found), key=lambda finding: order.index(finding.standing))
+    other = min((finding.by_other for finding in found), key=badness)
     if (other.judgement, other.expected) == (counts.judgement, counts.expected):
         return replace(counts, other=None, other_expected="")
     return replace(counts, other=other.judgement, other_expected=other.expected)

@@ -8,6 +8,7 @@ from typing import Any
 
 from embedgate.approved.proposal import SECTION as APPROVABLE
 from embedgate.core.depth import DEPTHS
+from embedgate.core.strictness import Strictness
 from embedgate.report import json_report
 from embedgate.report.collector import Collector
 from embedgate.report.facts import MERGED, coverage, facts_together, sorted_names
@@ -32,6 +33,7 @@ def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, 
         "datasets": parts[0].report["datasets"],
         "candidates": [*{each["combination"]: each for each in found["candidates"]}.values()],
         "profiles": _profiles(parts),
+        "strict": strictest(parts).value,
         "depth": min((part.report["depth"] for part in parts), key=DEPTHS.index),
         "by_night": sorted({*found["by_night"]} - {id_ for part in parts for id_ in part.ran}),
         "family": whole.get("quality", 1),
@@ -45,6 +47,11 @@ def joined_facts(parts: Sequence[Part], known: KnownChecks, whole: Mapping[str, 
         **({APPROVABLE: proposals} if any(APPROVABLE in part.report for part in parts) else {}),
         SECTION: _receipt([part.report[SECTION] for part in parts], of),
     }
+
+
+def strictest(parts: Sequence[Part]) -> Strictness:
+    """How strictly all are judged: as the strictest session was."""
+    return Strictness.strictest(Strictness.of(part.report["strict"]) for part in parts)
 
 
 def joined_base(bases: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
