@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from embedgate.core.version import __version__
 
 if TYPE_CHECKING:
+    from embedgate.calling import Interrupted, Report, gate
     from embedgate.checks import Case, Check, CheckRegistry, Context, Missing, Subject, candidates, every, reference
     from embedgate.core.combination import Combination
     from embedgate.core.errors import GateError
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
     from embedgate.vectors.engines.base import EngineRegistry, HostIndex
 
 _HOME = {
+    "embedgate.calling": ("Interrupted", "Report", "gate"),
     "embedgate.checks": (
         "Case",
         "Check",
@@ -54,10 +56,12 @@ __all__ = [
     "Evidence",
     "GateError",
     "HostIndex",
+    "Interrupted",
     "Judgement",
     "Missing",
     "Offer",
     "Registry",
+    "Report",
     "Stability",
     "Stages",
     "Subject",
@@ -65,6 +69,7 @@ __all__ = [
     "__version__",
     "candidates",
     "every",
+    "gate",
     "reference",
 ]
 

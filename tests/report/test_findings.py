@@ -9,6 +9,7 @@ import pytest
 
 from embedgate.checks import CHECKS, CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, Slice, WorstText
+from embedgate.core.strictness import Strictness
 from embedgate.report import columns, facts, markdown, slices, terminal
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
@@ -140,7 +141,7 @@ class TestDecision:
     def test_budgets_that_nothing_judges_do_not_leave_it_open(self):
         none = Judgement("speed", MINE, "inconclusive", "1 s", diagnosis=Diagnosis("approval", "none is approved", ""))
         assert decision(session(green(), none)).answer == "yes"
-        assert decision(session(green(), none, strict=True)).answer == "not known"
+        assert decision(session(green(), none, strict=Strictness.FULL)).answer == "not known"
         assert decision(session(none)).answer == "not known", "where nothing else was judged"
 
     def test_every_format_begins_or_ends_with_it(self):

@@ -134,6 +134,11 @@ def nothing(_: Context, __: Case) -> None:
     """The check needs no other run than its combination's and the reference's."""
 
 
+def never(_: Subject) -> bool:
+    """The check asks the encoder that is there."""
+    return False
+
+
 def anywhere(_: Plan, __: Subject) -> None:
     """The check needs nothing but its combination."""
 
@@ -152,6 +157,8 @@ class Check:
         over: What it is asked about each of them.
         asked: Whether a session asks it at all.
         unavailable: Why it cannot be asked about a subject here; None where it can.
+        anew: Whether it needs a second encoder of the combination about a subject.
+        afresh: Whether it measures the combination in a fresh process.
         depth: The least depth of a session that asks it; a function where the combination or the subject decides.
         phase: The part of a session in which it is asked; in it, checks have the order of `embedgate.checks.CHECKS`.
         family: The checks that it shares a level with; None where it is not judged statistically.
@@ -175,6 +182,8 @@ class Check:
     over: Callable[[Plan], Iterable[Subject]] = once
     asked: Callable[[Plan], bool] = always
     unavailable: Callable[[Plan, Subject], Missing | None] = anywhere
+    anew: Callable[[Subject], bool] = never
+    afresh: bool = False
     depth: Depth | Callable[[Plan, Combination, Subject], Depth] = STANDARD
     phase: Phase = "quality"
     family: Family | None = None
@@ -203,7 +212,14 @@ class Check:
         if not self.asked(plan) or not (asked := self.of(plan)):
             return []
         subjects = tuple(self.over(plan))
-        return [Case(self, combination, subject) for combination in asked for subject in subjects]
+        sources = {combination: plan.registry.source(combination) for combination in asked}
+        asked = [each for each in asked if sources[each].known_afresh or not self.afresh]
+        return [
+            Case(self, combination, subject)
+            for combination in asked
+            for subject in subjects
+            if sources[combination].builds_anew or not self.anew(subject)
+        ]
 
 
 @dataclass(frozen=True)

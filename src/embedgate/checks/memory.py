@@ -256,6 +256,7 @@ MEMORY_KEPT = Check(
     "memory",
     memory,
     local,
+    afresh=True,
     phase="budgets",
     against="approved",
     texts="none",

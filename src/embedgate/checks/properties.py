@@ -277,6 +277,7 @@ INVARIANCE = Check(
     is_invariant,
     live,
     variations,
+    anew=lambda subject: subject.metric in invariance.BUILT_ANEW,
     depth=telling_first,
     reproduces=True,
     against="rule",

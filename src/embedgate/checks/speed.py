@@ -213,6 +213,7 @@ SPEED = Check(
     speed,
     live_candidates,
     timed,
+    afresh=True,
     depth=usual_first,
     phase="budgets",
     family="time",

@@ -55,6 +55,7 @@ class Settings:
         ranges: File of the ranges that 8-bit codes of stored vectors are steps of; None for the approved ones.
         invocation: The arguments pytest was called with, to name the command that approves and to start it anew.
         folder: Where it was called.
+        is_call: Whether `embedgate.gate` called it, so that people are told calls of that in the place of commands.
     """
 
     model: str = DEFAULT_MODEL
@@ -89,6 +90,11 @@ class Settings:
     ranges: Path | None = None
     invocation: tuple[str, ...] = ()
     folder: Path = Path()
+    is_call: bool = False
+
+    def call(self, **options: object) -> str:
+        """The call of `embedgate.gate` that asks for the same with further options; `...` stands for what was given."""
+        return f"gate({', '.join(('...', *(f'{name}={value!r}' for name, value in options.items())))})"
 
     @property
     def stops_early(self) -> bool:

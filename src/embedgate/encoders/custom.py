@@ -24,6 +24,8 @@ from embedgate.encoders.sentence_transformer import BY_ROLE, SentenceTransformer
 
 # An encoder that has it, and sets it to true, puts prompts before texts itself.
 ADDS_PROMPTS = "adds_prompts"
+# What a reader must know of an encoder that was there already.
+HELD = "given as an object: nothing was asked that needs it built anew (time, memory, other threads, its history)"
 
 
 class CustomEncoder(Encoder):
@@ -133,6 +135,19 @@ class CustomEncoder(Encoder):
         """Lets the inner encoder release what it holds."""
         if callable(own := getattr(self._inner, "close", None)):
             own()
+        self._inner = self._shown = None
+
+
+class HeldEncoder(CustomEncoder):
+    """Runs an encoder that its owner goes on using: it is never closed, and there is no second one of it."""
+
+    def evidence(self) -> Evidence:
+        """Its evidence, with a note of what cannot be asked of it; see `CustomEncoder.evidence`."""
+        found = super().evidence()
+        return replace(found, notes=(*found.notes, HELD))
+
+    def close(self) -> None:
+        """Leaves the inner encoder open."""
         self._inner = self._shown = None
 
 

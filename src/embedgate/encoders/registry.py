@@ -160,6 +160,7 @@ class Registry:
 
     _added: dict[Combination, Source] = field(default_factory=dict)
     _against: Combination | None = None
+    _asked: list[str] = field(default_factory=list)
 
     def add(self, combination: str, factory: EncoderFactory) -> None:
         """Adds a combination built by a host project.
@@ -174,8 +175,12 @@ class Registry:
         """
         self.add_source(HostSource(Combination.parse(combination), factory))
 
-    def add_source(self, source: Source) -> None:
+    def add_source(self, source: Source, *, asked: bool = False) -> None:
         """Adds whatever makes an encoder.
+
+        Args:
+            source: What makes it.
+            asked: Whether the session is to judge it, as it does candidates that are named.
 
         Raises:
             GateError: If its combination is the reference, or is taken already.
@@ -188,6 +193,13 @@ class Registry:
         if taken:
             raise GateError(f"{added} {taken}", "give the added combination another id")
         self._added[added] = source
+        if asked:
+            self._asked.append(added.id)
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The ids of those that the session is to judge as candidates that are named."""
+        return tuple(self._asked)
 
     def source(self, combination: Combination) -> Source:
         """What makes a combination's encoder.

@@ -37,11 +37,15 @@ class Source(ABC):
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
         local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
+        builds_anew: Whether it can build a second encoder.
+        known_afresh: Whether a fresh process, called as this one was, knows it as well.
     """
 
     proves: bool = True
     takes_threads: bool = True
     local: bool = True
+    builds_anew: bool = True
+    known_afresh: bool = True
     answers: Answers = "any text"
     origin: str = ""
 
@@ -156,3 +160,30 @@ class HostSource(Source):
         from embedgate.encoders.custom import CustomEncoder
 
         return CustomEncoder(self._factory(model.path, self.combination.device), self.combination, context)
+
+
+class GivenSource(HostSource):
+    """A function of this process's own, as in a notebook, which builds an encoder."""
+
+    known_afresh = False
+
+
+class HeldSource(GivenSource):
+    """An encoder that is there already, as in a notebook: it is neither built nor closed.
+
+    Args:
+        combination: The combination.
+        encoder: Anything with Sentence Transformers' `encode(texts, batch_size=)`.
+    """
+
+    builds_anew = False
+
+    def __init__(self, combination: Combination, encoder: Any) -> None:
+        super().__init__(combination, lambda *_: encoder)
+        self._encoder = encoder
+
+    def build(self, model: Model, context: BuildContext) -> Encoder:
+        """Makes it an encoder of embedgate's; see `Source.build`."""
+        from embedgate.encoders.custom import HeldEncoder
+
+        return HeldEncoder(self._encoder, self.combination, context)

@@ -238,6 +238,8 @@ class Bench:
 
 BENCH = pytest.StashKey[Bench]()
 FOUND: pytest.StashKey[Found] = pytest.StashKey()
+# What shows the line of a long step, where whoever called pytest shows it otherwise.
+PROGRESS = pytest.StashKey[Callable[[str], None]]()
 
 
 def case_of(item: pytest.Item) -> Case | None:
@@ -255,6 +257,8 @@ def is_empty(item: pytest.Item) -> bool:
 
 def progress(config: pytest.Config) -> Callable[[str], None]:
     """Shows a short line at each long step, below what pytest shows of its own."""
+    if (own := config.stash.get(PROGRESS, None)) is not None:
+        return own
     reporter = config.pluginmanager.get_plugin("terminalreporter")
     if reporter is None or config.get_verbosity() < 0:
         return lambda _: None

@@ -8,16 +8,20 @@ from __future__ import annotations
 import argparse
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from embedgate.core.errors import GateError
 from embedgate.core.files import refuse_no_folder
 from embedgate.core.options import OPTIONS, Option
 from embedgate.core.settings import Settings
 
 if TYPE_CHECKING:
-    import pytest
-
     from embedgate.checks import CheckRegistry
     from embedgate.runtime.plan import Plan
+
+
+# Whether `embedgate.gate` called pytest.
+CALLED = pytest.StashKey[bool]()
 
 
 def declare(parser: pytest.Parser) -> None:
@@ -71,6 +75,7 @@ def settings_of(config: pytest.Config) -> Settings:
             given, folder = config.getini(option.ini_name), ini_folder
         if given not in (None, ""):
             found[option.setting] = option.read(given, folder)
+    found["is_call"] = config.stash.get(CALLED, False)
     found["processes"] = getattr(config, "workerinput", {}).get("workercount", 1)
     return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 

@@ -347,6 +347,8 @@ def _many() -> SearchStrategy[Texts]:
     return st.sampled_from([everyone[:count] for count in range(2, CROWD + 1)])
 
 
+# Those that ask a second encoder.
+BUILT_ANEW = ("history", "threads")
 VARIATIONS: Mapping[str, Variation] = {
     "repetition": Variation(
         _repetition,

@@ -258,7 +258,7 @@ class Plan:
             # What was measured against another reference is a baseline of its own.
             model = replace(model, name=f"{model.name}{AGAINST}{chosen}")
             globs = globs or (() if model.has_folder else (chosen.id,))
-        asked = [registry.named(source.combination.id) for source in sources]
+        asked = [registry.named(id_) for id_ in (*registry.asked, *(source.combination.id for source in sources))]
         globs = globs or tuple(c.id for own in asked for c in (own.reference, own))
         combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
         return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)

@@ -1,0 +1,78 @@
+"""Data as Python gives it: names and paths as they are, and what is in memory as files that the readers read."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from embedgate.core.errors import DataError
+
+Data: TypeAlias = str | Path | Mapping[str, Any]
+_NAME = re.compile(r"\w[\w.-]*")
+
+
+def written(data: Data | Iterable[Data], folder: Path) -> list[str]:
+    """The options that name datasets; those in memory are written into a folder.
+
+    Raises:
+        DataError: If one is none.
+    """
+    each = [data] if isinstance(data, str | Path | Mapping) else data
+    if not isinstance(each, Iterable) or hasattr(each, "columns"):
+        raise DataError(f"data is a {type(data).__qualname__} without a name", "name it: {'mine': ...}")
+    return [f"--gate-data={name}" for one in each for name in _names(one, folder)]
+
+
+def _names(one: Any, folder: Path) -> Iterator[str]:
+    if isinstance(one, str | Path):
+        yield str(one)
+    elif isinstance(one, Mapping):
+        for name, content in one.items():
+            if not isinstance(name, str) or not _NAME.fullmatch(name):
+                raise DataError(
+                    f"data cannot be called {name!r}, since it names a file", "use letters, digits and _ . -"
+                )
+            yield str(_write(name, content, folder))
+    else:
+        raise DataError(f"data is a {type(one).__qualname__}", "give a name, a path, or rows by a name: {'mine': rows}")
+
+
+def _write(name: str, content: Any, folder: Path) -> Path:
+    if isinstance(content, str | Path):
+        raise DataError(f"the data {name!r} is a path", f"give the path alone: data={str(content)!r}")
+    file = folder / f"{name}.jsonl"
+    lines = (json.dumps(row, default=_plain) + "\n" for row in _rows(name, content))
+    try:
+        file.write_text("".join(lines), "utf-8")
+    except (TypeError, ValueError) as error:
+        raise DataError(f"the data {name!r} cannot be written as JSON: {error}", "give texts and numbers") from error
+    return file
+
+
+def _rows(name: str, content: Any) -> Iterator[Mapping[str, Any]]:
+    """Rows of a DataFrame, of columns, or of rows as they are."""
+    if hasattr(content, "columns") and hasattr(content, "to_dict"):
+        yield from content.to_dict("records")
+        return
+    if isinstance(content, Mapping):
+        columns = {key: list(values) for key, values in content.items()}
+        if len({*map(len, columns.values())}) > 1:
+            sizes = ", ".join(f"{key} {len(values)}" for key, values in columns.items())
+            raise DataError(f"the columns of the data {name!r} differ in length: {sizes}", "give each row a value")
+        yield from (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
+        return
+    for number, row in enumerate(content if isinstance(content, Iterable) else [content], 1):
+        if not isinstance(row, Mapping):
+            cause = f"row {number} of the data {name!r} is a {type(row).__qualname__}"
+            raise DataError(cause, "give rows such as {'sentence1': ..., 'sentence2': ..., 'score': ...}")
+        yield row
+
+
+def _plain(value: Any) -> Any:
+    """What numpy holds, as Python has it."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    raise TypeError(f"{value!r} is a {type(value).__qualname__}")

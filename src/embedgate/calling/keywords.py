@@ -1,0 +1,57 @@
+"""Options by keyword, as the words that give them to pytest."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from difflib import get_close_matches
+from os import PathLike, fspath
+from typing import Any
+
+from embedgate.core.options import OPTIONS, Option
+
+# They are parameters of their own.
+_OWN = ("model", "candidate", "combination", "data", "depth")
+KEYWORDS = {
+    option.name.replace("-", "_"): option
+    for option in OPTIONS
+    if option.setting is not None and option.name not in _OWN
+}
+
+
+def words(given: Mapping[str, Any]) -> list[str]:
+    """The words that give options.
+
+    Args:
+        given: Their values, by their names with underscores; None for the default.
+
+    Raises:
+        TypeError: If there is no such option.
+        GateError: If one has no such level.
+    """
+    for name in given:
+        if name not in KEYWORDS:
+            near = get_close_matches(name, [*KEYWORDS, "candidates", *_OWN], n=1, cutoff=0.5)
+            raise TypeError(f"gate() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
+    return [word for name, value in given.items() if value is not None for word in _words(KEYWORDS[name], value)]
+
+
+def _words(option: Option, value: Any) -> Iterator[str]:
+    if not option.metavar:
+        if option.levels and value:
+            option.parse(value, option.flag)
+        if value:
+            yield option.flag if value is True else f"{option.flag}={value}"
+        return
+    for each in _several(value) if option.repeatable else [value]:
+        yield f"{option.flag}={_text(each)}"
+
+
+def _several(value: Any) -> Iterable[Any]:
+    return [value] if isinstance(value, str | PathLike | int) else value
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, PathLike):
+        return str(fspath(value))
+    return json.dumps(list(value)) if isinstance(value, list | tuple) else str(value)
