@@ -15,6 +15,7 @@ from pathlib import Path
 from threading import Lock
 
 import pytest
+from hypothesis import configuration
 
 from embedgate.core.errors import GateError
 from embedgate.encoders.registry import Registry
@@ -76,7 +77,7 @@ def run(asked: Asked, scratch: Path, show: Callable[[str], None] | None) -> Foun
         raise GateError("another gate is running in this process", "call gate() again once that has ended")
     caller = _Caller(asked.held, show)
     try:
-        with _restored(), _silenced(show is not None) as told:
+        with _restored(scratch), _silenced(show is not None) as told:
             status = pytest.main(_arguments(asked, scratch), plugins=[caller])
     finally:
         _running.release()
@@ -159,18 +160,21 @@ def _silenced(silent: bool) -> Iterator[StringIO]:
 
 
 @contextmanager
-def _restored() -> Iterator[None]:
-    """Leaves what is of the whole process as it was."""
+def _restored(scratch: Path) -> Iterator[None]:
+    """Leaves what is of the whole process as it was; what libraries would keep in the working folder goes elsewhere."""
     root, environment, folder = logging.getLogger(), dict(os.environ), Path.cwd()
     handlers, level, argv, path = [*root.handlers], root.level, [*sys.argv], [*sys.path]
     threads = _torch_threads()
+    kept_examples = vars(configuration).get("__hypothesis_home_directory")
     try:
+        configuration.set_hypothesis_home_dir(scratch)
         for name in VARIABLES:
             os.environ.pop(name, None)
         os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"
         with warnings.catch_warnings():
             yield
     finally:
+        configuration.set_hypothesis_home_dir(kept_examples)
         os.environ.clear()
         os.environ.update(environment)
         os.chdir(folder)
