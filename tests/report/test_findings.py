@@ -133,6 +133,16 @@ class TestDecision:
     def test_what_is_red_and_not_approved_may_not_ship(self):
         assert decision(session(red("retention"), red("baseline", "approval"))).answer == "no"
 
+    @pytest.mark.parametrize(
+        ("strict", "answer"),
+        [(Strictness.USUAL, "not known"), (Strictness.ESTIMATE, "no"), (Strictness.FULL, "not known")],
+    )
+    def test_an_estimate_beyond_the_tolerance_decides_where_it_is_asked_to(self, strict, answer):
+        open_ = Judgement("retention", MINE, "inconclusive", "keeps 98%", observed=0.98, limit=0.99)
+        found = decision(session(green(), open_, strict=strict))
+        assert found.answer == answer
+        assert "keeps 98%" in found.why
+
     def test_trouble_and_errors_leave_it_open(self):
         assert decision(session(green(), trouble=["no git here"])).line == "May it ship? Not known: no git here"
         broken = Collector([Record(MINE, error="out of memory\ntraceback")])

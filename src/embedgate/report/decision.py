@@ -60,7 +60,7 @@ def decision(summary: Summary) -> Decision:
 
 
 def _decided(summary: Summary) -> tuple[Answer, str]:
-    found = findings(summary.judgements("fail"), summary.known.against)
+    found = findings([*summary.judgements("fail"), *_red_by_estimate(summary)], summary.known.against)
     red = [finding for finding in found if finding.kind != NOT_APPROVED]
     if red:
         return "no", _red(red)
@@ -97,8 +97,12 @@ def _unapproved(summary: Summary, found: Sequence[Finding]) -> str:
 
 
 def _unsettled(summary: Summary) -> list[Judgement]:
-    found = [j for j in summary.judgements("inconclusive") if not j.unjudged]
-    return sorted(found, key=lambda j: not summary.strict.is_red(j))
+    return [j for j in summary.judgements("inconclusive") if not j.unjudged]
+
+
+def _red_by_estimate(summary: Summary) -> list[Judgement]:
+    """What a person wants treated as lost where the estimate says so, however unsure that is."""
+    return [j for j in _unsettled(summary) if not summary.strict.is_full and summary.strict.is_red(j)]
 
 
 def _open(found: Sequence[Judgement]) -> str:
