@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from embedgate.core.embeddings import Embeddings
@@ -13,24 +15,75 @@ SAME_SPACE_COSINE = 0.99
 SAME_SPACE_OVERLAP = 0.9
 UNIT = 1e-2
 NEAREST = 10
+FLOAT32_BYTES = 4
 
 
-def advise(new: Embeddings, old: Embeddings) -> str:
-    """Tells what becomes of an index built with the incumbent, and why, in one line.
+@dataclass(frozen=True)
+class Advice:
+    """What becomes of an index built with the incumbent.
+
+    Attributes:
+        mixed: Whether new vectors can be mixed with the incumbent's.
+        reason: Why, in one line.
+    """
+
+    mixed: bool
+    reason: str
+
+    def __str__(self) -> str:
+        told = "new vectors can be mixed with the incumbent's" if self.mixed else "embed everything again"
+        return f"{told}: {self.reason}"
+
+
+@dataclass(frozen=True)
+class Anew:
+    """What embedding a collection anew would take.
+
+    Attributes:
+        documents: How many there are.
+        texts_per_second: How fast this machine has encoded the texts at hand.
+        hours: How long it would take for documents like these.
+        bytes: Bytes of their vectors as float32, without an index's own.
+    """
+
+    documents: int
+    texts_per_second: float
+    hours: float
+    bytes: int
+
+
+def anew(documents: int, texts_per_second: float, dim: int) -> Anew:
+    """Estimates what embedding a collection anew would take.
+
+    Args:
+        documents: How many there are.
+        texts_per_second: How fast texts like them are encoded, above 0.
+        dim: Dimensions of a vector.
+    """
+    hours = documents / texts_per_second / 3600
+    return Anew(documents, texts_per_second, hours, FLOAT32_BYTES * dim * documents)
+
+
+def normalises(embeddings: Embeddings) -> bool:
+    """Whether every embedding has length 1."""
+    return bool(np.abs(np.linalg.norm(embeddings.matrix, axis=1) - 1).max() < UNIT)
+
+
+def advise(new: Embeddings, old: Embeddings) -> Advice:
+    """Tells what becomes of an index built with the incumbent, and why.
 
     Args:
         new: The new model's embeddings.
         old: The incumbent's, of the same texts.
     """
     if new.dim != old.dim:
-        return _again(f"{new.dim} dimensions instead of {old.dim}")
+        return Advice(False, f"{new.dim} dimensions instead of {old.dim}")
     if new.similarity is not old.similarity:
-        return _again(f"the new model compares by {new.similarity}, the incumbent by {old.similarity}")
-    norms = [np.linalg.norm(arm.matrix, axis=1) for arm in (new, old)]
-    unit = [bool(np.abs(norm - 1).max() < UNIT) for norm in norms]
+        return Advice(False, f"the new model compares by {new.similarity}, the incumbent by {old.similarity}")
+    unit = [normalises(arm) for arm in (new, old)]
     if unit[0] != unit[1]:
         words = ["normalised" if normalised else "not normalised" for normalised in unit]
-        return _again(f"the new vectors are {words[0]}, the incumbent's {words[1]}")
+        return Advice(False, f"the new vectors are {words[0]}, the incumbent's {words[1]}")
     same = new.normalised[new.rows(old.inputs)]
     cosine = float((same * old.normalised).sum(axis=1).mean())
     overlap = _mixed_overlap(new.at(old.inputs), old)
@@ -38,13 +91,7 @@ def advise(new: Embeddings, old: Embeddings) -> str:
         f"same dimension ({new.dim}) and normalisation, mean cosine of the same text across both {cosine:.3f}, "
         f"new queries find {overlap:.1%} of the incumbent's ten nearest"
     )
-    if cosine < SAME_SPACE_COSINE or overlap < SAME_SPACE_OVERLAP:
-        return _again(reason)
-    return f"new vectors can be mixed with the incumbent's: {reason}"
-
-
-def _again(reason: str) -> str:
-    return f"embed everything again: {reason}"
+    return Advice(cosine >= SAME_SPACE_COSINE and overlap >= SAME_SPACE_OVERLAP, reason)
 
 
 def _mixed_overlap(queries: Matrix, old: Embeddings) -> float:

@@ -165,6 +165,7 @@ def compare(
     family: int = 1,
     shared: float | None = None,
     unit_loss: float | None = None,
+    beyond: bool = False,
     replicates: int = REPLICATES,
     seed: int = 0,
 ) -> Comparison:
@@ -173,7 +174,7 @@ def compare(
     Args:
         candidate: Scores of the combination.
         reference: Scores of the reference on the same items in the same order.
-        tolerance: The loss that is acceptable, as a share of the reference's value.
+        tolerance: The loss that is acceptable, as a share of the reference's value; below zero, the gain that is asked.
         alpha: How often a loss as large as the tolerance may pass.
         family: Number of checks of which one false `fail` would fail the build; each may do so at shared / family.
         shared: The level that these checks share; alpha where it is not given.
@@ -181,6 +182,7 @@ def compare(
             assumes one more item that lost it, since items that all kept their score do not prove that none ever
             loses it. This is Gaffke's bound (2005), for counts that of Clopper and Pearson (1934), and with no change
             at all the rule of three (Hanley and Lippman-Hand 1983).
+        beyond: Whether what lies at the limit does not pass, as where a combination is to be better.
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
 
@@ -222,6 +224,7 @@ def compare(
         alpha,
         level,
         lambda: _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, level.each),
+        beyond,
     )
 
 
@@ -436,6 +439,7 @@ def _comparison(
     alpha: float,
     level: Shared,
     needed: Callable[[], int | None],
+    beyond: bool = False,
 ) -> Comparison:
     """The verdict of an interval: where it is inconclusive, how many items would settle it; where red, how surely.
 
@@ -449,11 +453,14 @@ def _comparison(
         alpha: Level of the lower end.
         level: What gives the upper end its level.
         needed: How many items would settle it.
+        beyond: Whether what lies at the limit does not pass.
     """
     from scipy.stats import norm
 
     ends = Interval(low, upper(level.each))
     verdict = _verdict(ends, limit)
+    if beyond and verdict == "pass" and low == limit:
+        verdict = "inconclusive"
 
     def is_red(checks: int) -> bool:
         return upper(replace(level, checks=checks).each) < limit
