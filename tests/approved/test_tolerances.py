@@ -131,6 +131,7 @@ def test_an_upgrade_has_a_tolerance_of_its_own(tmp_path: Path) -> None:
     tolerances = load(tmp_path, WHOLE)
     assert tolerances.upgrade("v_measure") == 0.03
     assert tolerances.upgrade("ndcg_at_10") == 0.02
+    assert tolerances.superior("ndcg_at_10") == 0.0, "any gain is enough where the file asks for no more"
 
 
 def test_an_added_combination_may_have_tolerances(tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ class TestPlan:
 
     def test_an_incumbent_beside_it_is_refused(self, ships, few):
         with pytest.raises(GateError, match=r"--gate-reference and --gate-incumbent were both given, .*; give one"):
-            self.plan(ships, few, reference="torch-bf16-cpu", incumbent=str(ships.path))
+            _ = self.plan(ships, few, reference="torch-bf16-cpu", incumbent=str(ships.path)).incumbent
 
     def test_what_names_nothing_is_refused(self, ships, few):
         with pytest.raises(GateError, match=r"--gate-reference tourch is of no kind|no tourch here, and none in"):

@@ -143,12 +143,12 @@ class Tolerances:
             combination: The combination.
 
         Returns:
-            Of a scope's tables those that differ, and `alpha`, `upgrade` and `stored` where these do.
+            Of a scope's tables those that differ, and `alpha`, `upgrade`, `superior` and `stored` where these do.
         """
         scopes = _scopes(combination)
         tables = {name: [(*scope, name) for scope in scopes] for name in _TABLES}
         apart = {name for name, places in tables.items() if self._within(places) != other._within(places)}
-        tops = ("alpha", "upgrade", "stored")
+        tops = ("alpha", "upgrade", "superior", "stored")
         return apart | {top for top in tops if _below(self.numbers, top) != _below(other.numbers, top)}
 
     def _within(self, tables: Collection[Keys]) -> dict[Keys, float]:
@@ -213,6 +213,10 @@ class Tolerances:
     def upgrade(self, metric: str) -> float:
         """Largest acceptable loss of a new model against the incumbent, as a share of the incumbent's value."""
         return _required(self.numbers, [("upgrade",)], metric)
+
+    def superior(self, metric: str) -> float:
+        """Gain over the incumbent that must be exceeded where better is asked; 0 where the file says nothing."""
+        return _first(self.numbers, [("superior",)], metric) or 0.0
 
     def engine(self, name: str) -> float:
         """Least share of what exact float32 search finds that an engine of a host project's must find."""
@@ -291,6 +295,8 @@ def _shown(number: float | None, holds: float | None) -> str:
 def _holding(keys: Keys, numbers: Numbers) -> float | None:
     """The number that holds where one has its place: itself, or that of a more general table; None for none."""
     found = _first(numbers, _looked_up_in(keys[:-1]), keys[-1])
+    if found is None and keys[0] == "superior":
+        return 0.0
     # Without a number, nothing is promised.
     return math.inf if found is None and keys[-2:-1] == ("promise",) else found
 
@@ -309,7 +315,7 @@ def _looked_up_in(table: Keys) -> list[Keys]:
 
 def _is_floor(keys: Keys) -> bool:
     """Whether a number is the least that is tolerated, not the most."""
-    return keys[-2:-1] == ("floor",) or (keys[0] == "stored" and keys[-1] not in STORED_LOSSES)
+    return keys[-2:-1] == ("floor",) or keys[0] == "superior" or (keys[0] == "stored" and keys[-1] not in STORED_LOSSES)
 
 
 def _laid_over(own: Mapping[str, Any], beneath: Mapping[str, Any]) -> dict[str, Any]:
@@ -368,6 +374,7 @@ def _form(
     tables = {
         "alpha": Level,
         "upgrade": numbers((ALL, *TASK_METRICS), (ALL,) if whole else ()),
+        "superior": numbers((ALL, *TASK_METRICS)),
         DEFAULT: table("Default", default, needed),
         "weight_precision": table("WeightPrecisions", dict.fromkeys(weight_precisions, scope)),
         "combination": table("Combinations", dict.fromkeys(combinations, scope)),

@@ -14,11 +14,12 @@ from embedgate.checks.index import FOUND, ROWS
 from embedgate.checks.memory import MEMORY_KEPT, PRODUCTS_KEPT, SIZE
 from embedgate.checks.prompts import PROMPT
 from embedgate.checks.properties import ANY_TEXTS, INVARIANCE, MARGINS, ODD_TEXTS, SAME_TOKENS, SIMILARITIES
-from embedgate.checks.quality import AGREEMENT, ORDER_KEPT, RETENTION, UPGRADE
+from embedgate.checks.quality import AGREEMENT, ORDER_KEPT, RETENTION
 from embedgate.checks.receipt import RECEIPT
 from embedgate.checks.registry import CheckRegistry
 from embedgate.checks.search_speed import SEARCH_SPEED
 from embedgate.checks.speed import SPEED
+from embedgate.checks.upgrade import SUPERIOR, UPGRADE
 from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
 
 # In the order in which they are asked of a combination, within the phase of each, and told in reports: what says most
@@ -41,6 +42,7 @@ CHECKS: tuple[Check, ...] = (
     ROWS,
     FOUND,
     UPGRADE,
+    SUPERIOR,
     BASELINE,
     # First, since its process has built nothing yet; the same one then times.
     MEMORY_KEPT,

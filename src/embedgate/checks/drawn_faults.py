@@ -221,15 +221,16 @@ def prompts(context: Context, case: Case, drawn: Drawn, left: Sequence[int]) -> 
 
 def of_the_incumbent(context: Context, _: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:
     """Vectors of the model that is to be replaced."""
-    if context.plan.incumbent is None:
+    incumbent = context.plan.incumbent
+    if incumbent is None or not incumbent.runs or incumbent.answers != "any text":
         return
-    run = context.session.run_of_own(context.plan.reference, context.plan.incumbent)
+    run = context.session.incumbent_of_own()
     theirs = drawn.as_stored(context.session.embed(run, [drawn.rows.inputs[place] for place in left]))
     if theirs.shape[1] != drawn.vectors.shape[1]:
         return
     hit = drawn.points_at(theirs, left)
     if found := tuple(_where(hit, left)):
-        yield Explained("codes", f"hold the vectors of {run.model.name}, the incumbent", EMBED, found)
+        yield Explained("codes", f"hold the vectors of {incumbent.name}, the incumbent", EMBED, found)
 
 
 def signs(_: Context, __: Case, drawn: Drawn, left: Sequence[int]) -> Iterator[Explained]:

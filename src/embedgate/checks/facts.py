@@ -11,7 +11,7 @@ from typing import Any
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.base import BaseBar
 from embedgate.checks.context import Context
-from embedgate.checks.quality import index_advice
+from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY
 from embedgate.core.roles import Role
@@ -24,7 +24,9 @@ def facts_of(context: Context) -> dict[str, Any]:
     """Returns the facts about what a session ran on, as JSON values."""
     session, plan, settings = context.session, context.plan, context.settings
     roles, sources = plan.model.roles, plan.candidates
-    ran, on_cpu = session.ran(), [c for c in plan.combinations if c.device == "cpu"]
+    known = set(plan.registry)
+    # A file or server that is to be replaced is no combination of this session's.
+    ran, on_cpu = [c for c in session.ran() if c in known], [c for c in plan.combinations if c.device == "cpu"]
     whose = next((c for c in ran if c.device == "cuda"), Combination.parse("torch-fp32-cpu"))
     # Where nothing ran on the GPU, it is not asked for its name.
     profiles = {c.id: context.profile_of(c).name for c in (*ran, *on_cpu)}
@@ -63,7 +65,8 @@ def facts_of(context: Context) -> dict[str, Any]:
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
-        "index": index_advice(context),
+        "index": context.of(UpgradeFacts).index,
+        "upgrade_facts": context.of(UpgradeFacts).to_json(),
         "no_baselines": "" if settings.baselines_folder.is_dir() else _from_here(settings.baselines),
         "tolerances": context.tolerances.differences,
         "expectations": context.expectations.to_json(),

@@ -1,9 +1,9 @@
-"""Did quantization cost quality? Against the reference of the same session, and against an incumbent."""
+"""Did quantization cost quality? Against the reference of the same session."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypedDict
@@ -18,7 +18,6 @@ from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.judgement import Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
-from embedgate.metrics.compatibility import advise
 from embedgate.metrics.evaluate import item_text
 from embedgate.metrics.sequential import levels
 from embedgate.metrics.statistics import Comparison, compare, compare_floor
@@ -53,22 +52,10 @@ def by_text_first(_: Plan, __: Combination, subject: Subject) -> Depth:
     return STANDARD if METRICS[subject.metric].among_all else "quick"
 
 
-def of_the_model(plan: Plan) -> Sequence[Combination]:
-    """The reference, whether it was asked for or not."""
-    return (plan.reference,)
-
-
 def retention(context: Context, case: Case) -> Judgement:
     """Whether a combination keeps the reference's quality on a dataset."""
     tolerance = context.tolerances.retention(case.combination, case.subject.metric)
-    return _kept(context, case, context.reference_run(case), tolerance, "the reference's")
-
-
-def upgrade(context: Context, case: Case) -> Judgement:
-    """Whether the model keeps the incumbent's quality on a dataset, both run as the reference."""
-    incumbent = context.session.incumbent_run()
-    tolerance = context.tolerances.upgrade(case.subject.metric)
-    return _kept(context, case, incumbent, tolerance, f"{incumbent.model.name}'s")
+    return kept(context, case, context.reference_run(case), tolerance, "the reference's")
 
 
 def agreement(context: Context, case: Case) -> Judgement:
@@ -122,16 +109,17 @@ def order_kept(context: Context, case: Case) -> Judgement:
     return case.compared(found, message, scores.value, diagnose=lambda: context.diagnose(run))
 
 
-def index_advice(context: Context) -> str | None:
-    """Whether the model's vectors can join the incumbent's index; None where no check has run the incumbent."""
-    session, plan = context.session, context.plan
-    if plan.incumbent is None or not session.has_run(plan.reference, plan.incumbent):
-        return None
-    return advise(session.run(plan.reference).embeddings, session.incumbent_run().embeddings)
+def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str, *, beyond: bool = False) -> Judgement:
+    """Whether a run keeps another's quality on a dataset.
 
-
-def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str) -> Judgement:
-    """Whether a run keeps another's quality on a dataset."""
+    Args:
+        context: What the session judges by.
+        case: The combination and dataset.
+        other: The run whose quality it is to keep.
+        tolerance: The loss that is acceptable, as a share; below zero, the gain that is asked.
+        whose: What messages call the other run, in the possessive.
+        beyond: Whether it must be better than that, and not only as good.
+    """
     run, metric, session = context.run(case), case.subject.metric, context.session
     dataset: Dataset = case.subject.about
     parts = session.parts(run, dataset)
@@ -140,7 +128,8 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
     def paired(part: Dataset, alpha: float) -> tuple[Scores, Scores, Comparison]:
         mine, theirs = session.scores(run, part)[metric], session.scores(other, part)[metric]
         loss = METRICS[metric].unit_loss
-        found = compare(mine, theirs, tolerance, alpha=alpha, unit_loss=loss, **_shared(context, case))
+        shared = _shared(context, case)
+        found = compare(mine, theirs, tolerance, alpha=alpha, unit_loss=loss, beyond=beyond, **shared)
         return mine, theirs, found
 
     for part, alpha in zip(parts[:-1], looks, strict=False):
@@ -161,8 +150,8 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
             cause = f"{metric} on {dataset.name} cannot be judged: {error}"
             return case.failed(Diagnosis("dataset", cause, "give data on which the reference scores above chance"))
     message = (
-        f"keeps {found.observed:.2%} of {whose} {metric} on {dataset.name} "
-        f"({mine.value:.4f} of {theirs.value:.4f}), {1 - tolerance:.2%} is required"
+        f"{'reaches' if beyond else 'keeps'} {found.observed:.2%} of {whose} {metric} on {dataset.name} "
+        f"({mine.value:.4f} of {theirs.value:.4f}), {'more than ' * beyond}{1 - tolerance:.2%} is required"
     )
 
     # A similarity has no better direction of its own: any move away from the reference's is shown.
@@ -178,13 +167,17 @@ def _kept(context: Context, case: Case, other: Run, tolerance: float, whose: str
         message,
         mine.value,
         theirs.value,
-        # Between two models, layers differ everywhere.
-        diagnose=None if other.model is not run.model else lambda: context.diagnose(run),
+        # Between two models, or two files, layers differ everywhere.
+        diagnose=(lambda: context.diagnose(run)) if _is_reference_of(other, run) else None,
         worst=worst,
         details=_worst_slices(part, change),
         items=len(dataset) if len(parts) > 1 else None,
     )
     return replace(judged, slices=_slices(part, mine, theirs))
+
+
+def _is_reference_of(other: Run, run: Run) -> bool:
+    return other.model is run.model and other.combination == run.combination.reference != run.combination
 
 
 class _Shared(TypedDict):
@@ -249,20 +242,5 @@ ORDER_KEPT = Check(
     reproduces=True,
     texts="some",
     tolerances=("floor",),
-    vocabulary=lambda: METRICS,
-)
-UPGRADE = Check(
-    "upgrade",
-    upgrade,
-    of_the_model,
-    of_datasets,
-    asked=lambda plan: plan.settings.incumbent is not None,
-    depth="quick",
-    against="incumbent",
-    family="quality",
-    before=lambda context, _: context.session.incumbent_run(),
-    in_rows=False,
-    in_receipts=False,
-    tolerances=("upgrade",),
     vocabulary=lambda: METRICS,
 )

@@ -210,6 +210,25 @@ def _candidate_from_here(text: str, folder: Path, flag: str) -> str:
     return Spec.parse(text, flag).moved(path, lambda file: _from_here(file, folder))
 
 
+def _names_incumbent(text: str, folder: Path) -> bool:
+    """Whether an incumbent names a file or folder, there or missing: not a combination's id that no folder has."""
+    words = Spec.parse(text).where.split("-")
+    is_id = len(words) == 3 and all(words) and "/" not in text and not (folder / text).exists()
+    return not is_id and _names_model_folder(text, folder)
+
+
+def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
+    """An incumbent with its paths as seen from here; a folder that is missing is told as missing there."""
+    spec = Spec.parse(text, flag)
+    if not spec.given and "://" not in text:
+        return _from_here(text, folder)
+
+    def path(where: str) -> str:
+        return _from_here(where, folder) if _names_model_folder(where, folder) else where
+
+    return spec.moved(path, path)
+
+
 def _names_data_file(text: str, _: Path) -> bool:
     """Whether a text names a file or folder, as `embedgate.data.load` takes it, there or missing."""
     bundled = resources.files("embedgate.fixtures") / "data" / text
@@ -237,10 +256,30 @@ OPTIONS = (
     ),
     Option(
         name="incumbent",
-        metavar="PATH|HUB_ID@COMMIT",
-        about="the model in use today: is the new one as good, and can the old index keep its vectors?",
+        metavar="MODEL|WHERE|COMBINATION|REPORT",
+        about="what is in use today: is the new one as good, and can the old index keep its vectors?",
         setting="incumbent",
-        path=_names_model_folder,
+        parse=_candidate,
+        path=_names_incumbent,
+        rebase=_incumbent_from_here,
+        page="docs/upgrade.md",
+    ),
+    Option(
+        name="superior",
+        metavar="GLOB",
+        about="the datasets on which the new one must be better than the incumbent, for example '*'",
+        setting="superior",
+        without="none, it must be no worse",
+        repeatable=True,
+        page="docs/upgrade.md#better-and-not-only-no-worse",
+    ),
+    Option(
+        name="documents",
+        metavar="N",
+        about="with --gate-incumbent: how many documents your index holds, to tell what embedding them anew takes",
+        setting="documents",
+        parse=_whole,
+        page="docs/upgrade.md#the-index",
     ),
     Option(
         name="prompt",

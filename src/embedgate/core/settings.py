@@ -24,7 +24,10 @@ class Settings:
     Attributes:
         model: The model to gate: a folder, `org/name@<commit>`, or the bundled one.
         name: The name of its baselines; None for its own.
-        incumbent: The model it is to replace; None where there is none.
+        incumbent: What it is to replace: a model, a combination's id, `WHERE[::key=value,...]`, or an older report;
+            None where there is nothing.
+        superior: Globs over datasets on which it is to be better than that; empty for none.
+        documents: How many documents an index holds that may have to be embedded anew.
         prompts: Prompts of the model to gate in place of its own, each as `ROLE=NAME` or `ROLE=TEXT`.
         combinations: Globs over combination ids; empty for all.
         candidates: What is judged beside combinations, each as `WHERE[::key=value,...]`.
@@ -61,6 +64,8 @@ class Settings:
     model: str = DEFAULT_MODEL
     name: str | None = None
     incumbent: str | None = None
+    superior: tuple[str, ...] = ()
+    documents: int = 1_000_000
     prompts: tuple[str, ...] = ()
     combinations: tuple[str, ...] = ()
     candidates: tuple[str, ...] = ()

@@ -22,7 +22,7 @@ NAME, PROMISE, DEVICE = "name", "promise", "device"
 COMMON = (NAME, PROMISE, DEVICE)
 DEVICES = ("cpu", "cuda")
 # Keys whose value is a file, of any kind of candidate.
-FILE_KEYS = ("texts", "ranges")
+FILE_KEYS = ("texts", "ranges", "of")
 # What stands before a folder that is a store of Qdrant's, and after it before the collection's name.
 QDRANT, COLLECTION = "qdrant:", "#"
 

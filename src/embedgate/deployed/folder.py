@@ -93,21 +93,24 @@ class Folder(Source):
         loads: What is loaded.
         combination: What it is called.
         origin: The path as a person reads it.
+
+    Attributes:
+        loads: What is loaded.
     """
 
     def __init__(self, loads: Model, combination: Combination, origin: str) -> None:
         super().__init__(combination)
         self.origin = origin
-        self._loads = loads
+        self.loads = loads
 
     @cached_property
     def identity(self) -> Mapping[str, str]:
         """The fingerprint of the folder; see `Source.identity`."""
-        return {"sha256": self._loads.fingerprint}
+        return {"sha256": self.loads.fingerprint}
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Loads the folder; see `Source.build`."""
         from embedgate.encoders.custom import CustomEncoder
         from embedgate.encoders.loading import load
 
-        return CustomEncoder(load(self._loads, self.combination.device, None), self.combination, context)
+        return CustomEncoder(load(self.loads, self.combination.device, None), self.combination, context)

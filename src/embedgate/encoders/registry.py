@@ -161,6 +161,7 @@ class Registry:
     _added: dict[Combination, Source] = field(default_factory=dict)
     _against: Combination | None = None
     _asked: list[str] = field(default_factory=list)
+    _apart: dict[Combination, Source] = field(default_factory=dict)
 
     def add(self, combination: str, factory: EncoderFactory) -> None:
         """Adds a combination built by a host project.
@@ -201,13 +202,25 @@ class Registry:
         """The ids of those that the session is to judge as candidates that are named."""
         return tuple(self._asked)
 
+    def add_apart(self, source: Source) -> None:
+        """Adds what makes the encoder of what is no combination of the session's, such as an incumbent.
+
+        Raises:
+            GateError: If a combination has its name.
+        """
+        if source.combination in self:
+            cause = f"{source.origin} would be called {source.combination}, which exists already"
+            raise GateError(cause, f"give it another name: {source.origin}::name=other")
+        self._apart[source.combination] = source
+
     def source(self, combination: Combination) -> Source:
         """What makes a combination's encoder.
 
         Raises:
             GateError: If nothing does.
         """
-        return self._added.get(combination) or BackendSource(combination, backend_named(combination.backend))
+        found = self._added.get(combination) or self._apart.get(combination)
+        return found or BackendSource(combination, backend_named(combination.backend))
 
     def judge_against(self, reference: Combination) -> None:
         """Judges every combination against one of them, in the place of fp32 in torch."""

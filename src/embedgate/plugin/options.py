@@ -87,6 +87,8 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
         GateError: With the first that does not.
     """
     _refuse_ignored_ini(config)
+    if settings.superior and settings.incumbent is None:
+        raise GateError("--gate-superior needs what to be better than", "name it by --gate-incumbent")
     if settings.report is not None:
         refuse_no_folder(settings.report, "--gate-report")
     if settings.update:
@@ -114,7 +116,7 @@ def refuse_bad_models(plan: Plan) -> None:
     Raises:
         GateError: With its cause.
     """
-    _ = plan.incumbent
+    _ = plan.incumbent, plan.superior
     if plan.settings.model != Settings.model:
         _ = plan.model
 

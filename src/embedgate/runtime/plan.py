@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from embedgate.deployed.files import place_of, shipped, spec_of
 from embedgate.encoders.registry import Registry, is_emulated
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
+from embedgate.runtime.incumbent import Incumbent, incumbent_of
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.loads import SearchLoad, search_loads
@@ -103,9 +105,42 @@ class Plan:
         return tuple(source for source in found if source.origin)
 
     @cached_property
-    def incumbent(self) -> Model | None:
-        """The model it is to replace; None where there is none."""
-        return resolve(self.settings.incumbent) if self.settings.incumbent is not None else None
+    def incumbent(self) -> Incumbent | None:
+        """What it is to replace; None where there is nothing.
+
+        Raises:
+            GateError: If it cannot be found, or nothing can be held against it.
+        """
+        if self.settings.incumbent is None:
+            return None
+        found = incumbent_of(self.settings.incumbent, self.model, self.registry, self.datasets)
+        if found.kind == "model" and self.settings.reference is not None:
+            cause = "--gate-reference and --gate-incumbent were both given, and an incumbent model runs in torch's fp32"
+            raise GateError(cause, "give one of them, or as incumbent the file, server or answers in use today")
+        if not self.replacing(found):
+            raise GateError(
+                f"--gate-incumbent {found.source}: nothing that is judged here can be held against it",
+                f"judge what it has, such as {self.reference}, by --gate-combination",
+            )
+        return found
+
+    def replacing(self, incumbent: Incumbent) -> tuple[Combination, ...]:
+        """The combinations that are held against an incumbent, the reference whether it was asked for or not."""
+        encoding = dict.fromkeys((self.reference, *self.encoding))
+        return tuple(combination for combination in encoding if incumbent.holds(combination))
+
+    @cached_property
+    def superior(self) -> tuple[Dataset, ...]:
+        """The datasets on which it must be better than the incumbent.
+
+        Raises:
+            GateError: If one of the globs matches no dataset.
+        """
+        globs, names = self.settings.superior, [dataset.name for dataset in self.datasets]
+        for glob in globs:
+            if not any(fnmatchcase(name, glob) for name in names):
+                raise GateError(f"--gate-superior: no dataset matches {glob!r}", f"choose from {', '.join(names)}")
+        return tuple(dataset for dataset in self.datasets if any(fnmatchcase(dataset.name, glob) for glob in globs))
 
     @cached_property
     def base(self) -> Base | None:
@@ -276,12 +311,9 @@ def _reference(settings: Settings, model: Model, registry: Registry, progress: C
     """What everything is judged against: a combination of that id, else a candidate of its own.
 
     Raises:
-        GateError: If there is no such candidate, or an incumbent is to run as the reference as well.
+        GateError: If there is no such candidate.
     """
     text = str(settings.reference)
-    if settings.incumbent is not None:
-        cause = "--gate-reference and --gate-incumbent were both given, and an incumbent runs in torch's fp32"
-        raise GateError(cause, "give one of them")
     known = registry.find(text)
     if known is None:
         source = source_of(text, model, "--gate-reference", progress)

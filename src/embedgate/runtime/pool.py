@@ -34,7 +34,7 @@ class EncoderPool:
     Args:
         model: The model to gate.
         registry: Every combination there is.
-        context: What encoders are built with; called when the first is built.
+        context: What encoders of a model are built with; called when one is built.
         tokenizer: The model's tokenizer, where it has one of its own; called when it is first needed.
         threads: Threads that every backend uses.
         cache: Where built artefacts are kept.
@@ -50,7 +50,7 @@ class EncoderPool:
         self,
         model: Callable[[], Model],
         registry: Registry,
-        context: Callable[[], BuildContext],
+        context: Callable[[Model], BuildContext],
         tokenizer: Callable[[], Tokenizer | None],
         threads: int,
         cache: ArtefactCache,
@@ -74,8 +74,8 @@ class EncoderPool:
 
     @property
     def context(self) -> BuildContext:
-        """The context that encoders are built with."""
-        return self._context()
+        """The context that encoders of the model to gate are built with."""
+        return self._context(self.model)
 
     @property
     def tokenizer(self) -> Tokenizer | None:
@@ -94,7 +94,7 @@ class EncoderPool:
         """
         key = (model.fingerprint, combination)
         if key not in self._open:
-            self._open[key] = self._build(model, combination, self.context)
+            self._open[key] = self._build(model, combination, self._context(model))
         return self._open[key]
 
     def subject(self, model: Model, combination: Combination) -> Subject:

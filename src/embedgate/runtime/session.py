@@ -34,6 +34,7 @@ from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
 from embedgate.properties.explore import PROFILES, Profile
 from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
+from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
 from embedgate.runtime.portions import EVERYTHING, Needs
@@ -114,7 +115,7 @@ class Session:
         self.pool = EncoderPool(
             lambda: plan.model,
             plan.registry,
-            lambda: self.context,
+            self.context_of,
             lambda: self.tokenizer,
             self.threads,
             self.cache,
@@ -127,6 +128,7 @@ class Session:
         self._unavailable: dict[Combination, str | None] = {}
         self._runs: dict[Key, Run | GateError] = {}
         self._built: dict[Key, Run] = {}
+        self._contexts: dict[str, BuildContext] = {}
         self._scores: dict[Key, dict[tuple[str, int], dict[str, Scores]]] = {}
         self._agreement: dict[Key, dict[int, dict[str, Scores]]] = {}
         self._order: dict[Key, dict[str, Scores]] = {}
@@ -197,14 +199,28 @@ class Session:
         """The key of the comparison over all texts: made of the hashes of the datasets they come from."""
         return hashlib.sha256("".join(sorted(dataset.sha256 for dataset in self.plan.datasets)).encode()).hexdigest()
 
-    @cached_property
+    @property
     def context(self) -> BuildContext:
-        """The context that encoders are built with."""
+        """The context that encoders of the model to gate are built with."""
+        return self.context_of(self.plan.model)
+
+    def context_of(self, model: Model) -> BuildContext:
+        """The context that encoders of a model are built with: its prompts stand before the texts of calibration."""
+        if model.fingerprint not in self._contexts:
+            self._contexts[model.fingerprint] = self._make_context(model)
+        return self._contexts[model.fingerprint]
+
+    def _make_context(self, model: Model) -> BuildContext:
         calibration, digest = load_calibration()
+
+        def as_read(texts: Sequence[str]) -> list[str]:
+            """Texts as the model reads them, in its roles in turn."""
+            return model.roles.prompted(model.roles.spread(texts))
+
         return BuildContext(
             threads=self.threads,
             cache=self.cache,
-            calibration_texts=Unjudged(calibration, (each.text for each in self.texts.inputs), self._as_read),
+            calibration_texts=Unjudged(calibration, (each.text for each in self.texts.inputs), as_read),
             calibration_sha256=digest,
             progress=self.progress,
             batch_size=self.plan.settings.batch_size,
@@ -252,15 +268,41 @@ class Session:
             self._built[key] = self._run(combination, model, (PROBE,) if self.plan.is_live(combination) else ())
         return self._built[key]
 
-    def incumbent_run(self) -> Run:
-        """The run of the model that is to be replaced, as the reference.
+    def incumbent_run(self, combination: Combination) -> Run:
+        """The run of what is to be replaced that a combination is held against.
 
         Raises:
             GateError: If there is none, or it cannot run.
         """
-        if self.plan.incumbent is None:
-            raise GateError("no incumbent was given", "name it by --gate-incumbent")
-        return self.run(self.plan.reference, self.plan.incumbent)
+        incumbent = self._incumbent_that_runs()
+        return self.run(incumbent.counterpart(combination, self.plan.registry), self._model_of(incumbent))
+
+    def incumbent_of_own(self) -> Run:
+        """As `incumbent_run`, for the reference, but it need not have encoded the datasets' texts.
+
+        Raises:
+            GateError: As `incumbent_run`.
+        """
+        incumbent, reference = self._incumbent_that_runs(), self.plan.reference
+        return self.run_of_own(incumbent.counterpart(reference, self.plan.registry), self._model_of(incumbent))
+
+    def known_incumbent_run(self, combination: Combination) -> Run | None:
+        """As `incumbent_run`, where it has run."""
+        incumbent = self.plan.incumbent
+        if incumbent is None or not incumbent.runs:
+            return None
+        counterpart, model = incumbent.counterpart(combination, self.plan.registry), self._model_of(incumbent)
+        return self.run(counterpart, model) if self.has_run(counterpart, model) else None
+
+    def _incumbent_that_runs(self) -> Incumbent:
+        if self.plan.incumbent is None or not self.plan.incumbent.runs:
+            raise GateError("no incumbent that runs was given", "name it by --gate-incumbent")
+        return self.plan.incumbent
+
+    def _model_of(self, incumbent: Incumbent) -> Model:
+        """The incumbent's model: the one to gate where it is that."""
+        same = incumbent.model.fingerprint == self.plan.model.fingerprint
+        return self.plan.model if same else incumbent.model
 
     def finished(self) -> list[Run]:
         """The runs of the model to gate that were asked for, in the order they ran; references run unasked, too."""
@@ -483,11 +525,6 @@ class Session:
         for key in self.pool.candidates:
             self._generated.pop(key, None)
         self.pool.close_candidates()
-
-    def _as_read(self, texts: Sequence[str]) -> list[str]:
-        """Texts as the model to gate reads them, in its roles in turn."""
-        roles = self.plan.model.roles
-        return roles.prompted(roles.spread(texts))
 
     def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
         if not inputs:  # of recorded answers, of which no text is known to be there

@@ -45,6 +45,9 @@ class Texts:
 
     def at_first(self, combination: Combination, model: Model) -> tuple[Input, ...]:
         """The texts that are encoded at first: all, or what must be there where a part of them may decide."""
+        incumbent = self._plan.incumbent
+        if incumbent and incumbent.candidate and combination == incumbent.combination:
+            return self.judged  # a file of answers need not hold more
         if model is self._plan.model:
             if combination in self._needs.none:
                 return (PROBE,)

@@ -1,0 +1,160 @@
+"""Is what is new as good as what it replaces, or better? By items, or by the values of an older report."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from embedgate.checks.check import Case, Check, Subject
+from embedgate.checks.context import Context
+from embedgate.checks.quality import kept, of_datasets
+from embedgate.core.combination import Combination
+from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.judgement import Diagnosis, Judgement, Verdict
+from embedgate.data.types import Dataset
+from embedgate.metrics import METRICS, NotFinite, metrics_of
+from embedgate.report.earlier import EarlierReport, Known
+from embedgate.runtime.incumbent import Incumbent
+from embedgate.runtime.plan import Plan
+
+# Values that agree in as many digits are equal: reports keep what a metric's sums in another order may change beyond.
+SAME = 1e-6
+BY_VALUES = "compared by values, since a report holds no scores of single items"
+
+
+def of_the_new(plan: Plan) -> Sequence[Combination]:
+    """The reference, whether it was asked for or not, and every combination that the incumbent can be held against."""
+    # Without one, an expected failure may be about any of them.
+    return plan.replacing(plan.incumbent) if plan.incumbent is not None else (plan.reference, *plan.encoding)
+
+
+def of_superior(plan: Plan) -> Iterable[Subject]:
+    """The heading metric of each dataset of `--gate-superior`."""
+    for dataset in plan.superior or plan.datasets:
+        for metric in metrics_of(dataset.kind):
+            if METRICS[metric].heading:
+                yield Subject(f"{dataset.name}-{metric}", dataset.name, metric, dataset)
+
+
+def what_ships_first(plan: Plan, combination: Combination, _: Subject) -> Depth:
+    """Quick for references and what comes from elsewhere, or against one candidate; standard for other combinations."""
+    one = plan.incumbent is not None and plan.incumbent.combination is not None
+    ships = combination.is_reference or bool(plan.registry.source(combination).origin)
+    return "quick" if one or ships else STANDARD
+
+
+def upgrade(context: Context, case: Case) -> Judgement:
+    """Whether a combination keeps the incumbent's quality on a dataset."""
+    return _held(context, case, context.tolerances.upgrade(case.subject.metric), beyond=False)
+
+
+def superior(context: Context, case: Case) -> Judgement:
+    """Whether a combination is better than the incumbent on a dataset."""
+    return _held(context, case, -context.tolerances.superior(case.subject.metric), beyond=True)
+
+
+def _held(context: Context, case: Case, tolerance: float, *, beyond: bool) -> Judgement:
+    incumbent = context.session.plan.incumbent
+    assert incumbent is not None, "the check is asked with an incumbent alone"
+    if incumbent.report is not None:
+        return _by_values(context, case, incumbent.report, tolerance, beyond=beyond)
+    other = context.session.incumbent_run(case.combination)
+    return kept(context, case, other, tolerance, _whose(incumbent, case, other.combination), beyond=beyond)
+
+
+def _whose(incumbent: Incumbent, case: Case, combination: Combination) -> str:
+    """What messages call it; with its combination where that is another than the case's."""
+    apart = incumbent.kind == "model" and combination != case.combination
+    return f"{incumbent.name}'s" + (f" ({combination})" if apart else "")
+
+
+def _by_values(context: Context, case: Case, report: EarlierReport, tolerance: float, *, beyond: bool) -> Judgement:
+    """A judgement by the value that an older report has: the same model on the same items, with other libraries."""
+    run, metric, dataset = context.run(case), case.subject.metric, case.subject.about
+    known = report.value(case.combination.id, dataset, metric)
+    if known is None or not known.value > 0:
+        return case.unjudged(_unknown(report, case, dataset, known))
+    try:
+        value = context.session.scores(run, dataset)[metric].value
+    except NotFinite as error:
+        return case.unmeasured(error, context.diagnose(run))
+    share, limit = value / known.value, 1 - tolerance
+    message = (
+        f"{'reaches' if beyond else 'keeps'} {share:.2%} of what {report.name} has of {metric} on {dataset.name} "
+        f"({value:.4f} of {known.value:.4f}), {'more than ' * beyond}{limit:.2%} is required; {BY_VALUES}"
+    )
+    verdict = _verdict(share, limit, beyond=beyond)
+    return case.judgement(
+        verdict,
+        message,
+        value=value,
+        reference_value=known.value,
+        observed=share,
+        limit=limit,
+        details=_interval_then(known) if verdict == "fail" else (),
+    )
+
+
+def _verdict(share: float, limit: float, *, beyond: bool) -> Verdict:
+    if beyond and abs(share - limit) <= SAME:
+        return "inconclusive"
+    return "pass" if share >= limit else "fail"
+
+
+def _unknown(report: EarlierReport, case: Case, dataset: Dataset, known: Known | None) -> Diagnosis:
+    metric = case.subject.metric
+    cause = f"{report.name} has no {metric} of {case.combination} on {dataset.name}"
+    if apart := report.apart(dataset):
+        cause = f"{report.name} cannot be compared with: {apart}"
+    elif known is not None:
+        cause = f"{report.name} has {metric} {known.value:.4g} on {dataset.name}: nothing to keep a share of"
+    return Diagnosis("dataset", cause, "give a report of a session that judged the same data at the same depth")
+
+
+def _interval_then(known: Known) -> tuple[str, ...]:
+    if known.low is None or known.high is None:
+        return ()
+    return (f"the value then had the interval {known.low:.4f} to {known.high:.4f}, over items like these",)
+
+
+def _incumbent_first(context: Context, case: Case) -> None:
+    """Runs the incumbent, so that what goes wrong there is no lost quality."""
+    incumbent = context.session.plan.incumbent
+    if incumbent is not None and incumbent.runs:
+        context.session.incumbent_run(case.combination)
+
+
+def is_asked(plan: Plan) -> bool:
+    """With an incumbent."""
+    return plan.settings.incumbent is not None
+
+
+UPGRADE = Check(
+    "upgrade",
+    upgrade,
+    of_the_new,
+    of_datasets,
+    asked=is_asked,
+    depth=what_ships_first,
+    against="incumbent",
+    family="quality",
+    before=_incumbent_first,
+    in_rows=False,
+    in_receipts=False,
+    tolerances=("upgrade",),
+    vocabulary=lambda: METRICS,
+)
+SUPERIOR = Check(
+    "superior",
+    superior,
+    of_the_new,
+    of_superior,
+    asked=lambda plan: is_asked(plan) and bool(plan.superior),
+    depth=what_ships_first,
+    against="incumbent",
+    family="quality",
+    before=_incumbent_first,
+    in_rows=False,
+    in_receipts=False,
+    tolerances=("superior",),
+    vocabulary=lambda: METRICS,
+)
