@@ -21,11 +21,12 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from helpers import indexes, shipped
+from helpers import indexes, reports, shipped
 from helpers.docs import FOLDERS, Names, Page, broken_links, pages, unlisted
 from helpers.paths import ROOT, TESTS
 
 import embedgate
+from embedgate.data import bundled, load
 
 PAGES = pages(ROOT)
 GROUPS = tomllib.loads((ROOT / "docs/commands.toml").read_text("utf-8"))["group"]
@@ -168,6 +169,7 @@ def clone(tmp_path_factory, minilm) -> Path:
         (folder / name).write_text(table if name.endswith("csv") else lines, "utf-8")
     indexes.parquet(folder / "index.parquet", ["a text"], np.ones((1, 384), np.float32))
     (folder / "november").mkdir()
+    reports.written(folder / "november/report.json", reports.earlier(minilm, [load(name) for name in bundled()]))
     answer = json.dumps({"text": "a text", "vector": [1.0] * 384})
     (folder / "november/my_model-served-cpu.answers.jsonl").write_text(answer, "utf-8")
     (folder / "onnx").mkdir()

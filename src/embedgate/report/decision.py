@@ -8,6 +8,7 @@ from typing import Literal
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, shorten
+from embedgate.report import upgrade
 from embedgate.report.facts import depth_line
 from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_APPROVED, NOT_AS_NAMED, NOT_PROVEN, Finding, findings
 from embedgate.report.summary import Row, Summary
@@ -55,8 +56,7 @@ def decision(summary: Summary) -> Decision:
     approved yet, what could not be judged, and what the data cannot tell.
     """
     answer, why = _decided(summary)
-    index = summary.facts.get("index")
-    return Decision(answer, why, (f"index: {index}",) if index else ())
+    return Decision(answer, why, upgrade.advice(summary))
 
 
 def _decided(summary: Summary) -> tuple[Answer, str]:
@@ -118,7 +118,7 @@ def _unjudged(summary: Summary) -> str:
 def _green(summary: Summary) -> str:
     passing = _passing(summary) or [row.combination for row in summary.ran]
     checks = sum(len(row.counted) for row in (*summary.rows, summary.upgrade))
-    told = [f"{_names(passing)} {'passes' if len(passing) == 1 else 'pass'} ({counted(checks, 'check')})"]
+    told = [f"{_names(passing)} {'passes' if len(passing) < 2 else 'pass'} ({counted(checks, 'check')})"]
     if summary.expected:
         told.append(f"but for {counted(len(summary.expected), 'failure')} that {_is(len(summary.expected))} expected")
     if summary.others_failed:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from jinja2 import Environment, PackageLoader
 
 from embedgate.core.judgement import megabytes, printable, shorten
-from embedgate.report import bar, columns, pareto, stored
+from embedgate.report import bar, columns, pareto, stored, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.facts import depth_line, lines
 from embedgate.report.summary import CHANGE_HEADINGS, Summary
@@ -35,6 +35,9 @@ def render(summary: Summary) -> str:
         VERDICT=VERDICT,
         stored=found_stored,
         stored_note=stored.note(found_stored) if found_stored else "",
+        beside=upgrade.table(summary),
+        beside_title=upgrade.TITLE,
+        beside_lines=upgrade.lines(summary),
         plot=pareto.render(summary),
         front=pareto.front(pareto.points(summary)),
         change_headings=CHANGE_HEADINGS,

@@ -10,7 +10,7 @@ from urllib.parse import quote
 from embedgate.core.errors import counted
 from embedgate.core.judgement import megabytes, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import bar, columns, slices, stored
+from embedgate.report import bar, columns, slices, stored, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT, Cell, Table
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.facts import depth_line, not_asked
@@ -115,6 +115,9 @@ def _sections(summary: Summary) -> Iterator[Section]:
     unsettled = [j for j in summary.judgements("inconclusive") if not j.unjudged]
     if unsettled:
         yield Section("Inconclusive", [_finding(each) for each in findings(unsettled, summary.known.against)])
+    if beside := upgrade.table(summary):
+        yield _table(upgrade.TITLE, beside.headings, (map(_cell, row) for row in beside.rows))
+        yield _listed("", [*beside.notes, *upgrade.lines(summary)])
     if found_stored := stored.table(summary):
         yield _table("Stored vectors", found_stored.headings, (map(_cell, row) for row in found_stored.rows))
         yield Section("", [[f"{stored.note(found_stored).capitalize()}."]])

@@ -14,7 +14,7 @@ from rich.text import Text
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import printable, shorten
-from embedgate.report import bar, columns, facts, stored
+from embedgate.report import bar, columns, facts, stored, upgrade
 from embedgate.report.columns import VERDICT, Cell, Column, Table
 from embedgate.report.decision import decision
 from embedgate.report.facts import not_asked
@@ -62,8 +62,9 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
             console.print(Text(note, style="dim"), soft_wrap=True)
     if found := stored.table(summary):
         console.print()
-        console.print(_stored(found))
+        console.print(_plain(found))
         console.print(Text(stored.note(found), style="dim"), soft_wrap=True)
+    _beside(console, summary)
     for line in _notes(summary):
         console.print(line, soft_wrap=True)
     kind = ""
@@ -120,6 +121,15 @@ def _head(console: Console, summary: Summary) -> None:
         console.print(line, soft_wrap=True)
 
 
+def _beside(console: Console, summary: Summary) -> None:
+    """What is new beside the incumbent."""
+    if found := upgrade.table(summary):
+        console.print()
+        console.print(_plain(found))
+        for told in (*found.notes, *upgrade.lines(summary)):
+            console.print(Text(printable(told), style="dim"), soft_wrap=True)
+
+
 def _by_what(console: Console, summary: Summary) -> None:
     """Which failures are expected, and what differs from the base branch's bar."""
     if found := bar.expectations(summary):
@@ -152,7 +162,7 @@ def _placed(table: Table[Row], cells: Sequence[Cell]) -> Iterator[tuple[Column[R
     return zip(table.columns, cells, strict=True)
 
 
-def _stored(table: Table[stored.Stored]) -> RichTable:
+def _plain(table: Table[Any]) -> RichTable:
     shown = _headed(table)
     for cells in table.rows:
         shown.add_row(*map(str, cells))
