@@ -194,6 +194,29 @@ def test_paths_in_a_candidate_of_the_ini_file_are_taken_from_its_folder_key_by_k
     assert settings(f"--gate-candidate={given}").candidates == (given,)
 
 
+@pytest.mark.parametrize(
+    ("given", "seen"),
+    [
+        ("rec/old.answers.jsonl", "../rec/old.answers.jsonl"),
+        ("rec/old.answers.jsonl::of=small", "../rec/old.answers.jsonl::of=../small"),
+        ("november/report.json", "../november/report.json"),
+        ("http://host:8080::of=./small", "http://host:8080::of=../small"),
+        (f"http://host:8080::of=acme/encoder@{COMMIT}", f"http://host:8080::of=acme/encoder@{COMMIT}"),
+        ("torch-fp32-cpu", "torch-fp32-cpu"),
+        ("bundled:all-MiniLM-L6-v2", "bundled:all-MiniLM-L6-v2"),
+        ("small", "../small"),
+    ],
+)
+def test_paths_in_an_incumbent_of_the_ini_file_are_taken_from_its_folder(settings, below, given, seen):
+    below.makeini(f"[pytest]\ngate_incumbent = {given}\ngate_superior = * mine\ngate_documents = 5000\n")
+    for name in ("rec", "november", "small"):
+        below.mkdir(name)
+    (below.path / "rec/old.answers.jsonl").touch()
+    (below.path / "november/report.json").touch()
+    found = settings()
+    assert (found.incumbent, found.superior, found.documents) == (seen, ("*", "mine"), 5000)
+
+
 def test_paths_of_the_command_line_are_taken_from_where_it_is_called(settings, below):
     below.makeini("[pytest]\ngate_baselines = gate\n")
     found = settings("--gate-baselines=gate", "--gate-model=mine", "--gate-receipt=h200.json")

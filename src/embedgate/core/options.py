@@ -212,9 +212,16 @@ def _candidate_from_here(text: str, folder: Path, flag: str) -> str:
 
 def _names_incumbent(text: str, folder: Path) -> bool:
     """Whether an incumbent names a file or folder, there or missing: not a combination's id that no folder has."""
-    words = Spec.parse(text).where.split("-")
-    is_id = len(words) == 3 and all(words) and "/" not in text and not (folder / text).exists()
-    return not is_id and _names_model_folder(text, folder)
+    spec = Spec.parse(text)
+    words = spec.where.split("-")
+    if len(words) == 3 and all(words) and "/" not in spec.where and not (folder / spec.where).exists():
+        return False
+    return bool(spec.given) or _names_path(spec.where, folder)
+
+
+def _names_path(where: str, folder: Path) -> bool:
+    """Whether a text names a file that is there, which may look like a hub id, or a folder, there or missing."""
+    return (folder / where).exists() or _names_model_folder(where, folder)
 
 
 def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
@@ -224,7 +231,7 @@ def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
         return _from_here(text, folder)
 
     def path(where: str) -> str:
-        return _from_here(where, folder) if _names_model_folder(where, folder) else where
+        return _from_here(where, folder) if _names_path(where, folder) else where
 
     return spec.moved(path, path)
 
