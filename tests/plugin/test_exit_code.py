@@ -59,7 +59,7 @@ def written(project, few, found):
         (["pass"], "pass", "pass"),
         (["pass", "fail"], "fail", "fail"),
         (["pass", "inconclusive"], "inconclusive", "fail"),
-        (["pass", "unjudged"], "inconclusive", "fail"),
+        (["pass", "unjudged"], "pass", "fail"),
         (["pass", "error"], "fail", "fail"),
         (["fail", "error"], "fail", "fail"),
         (["pass", "broken"], "fail", "fail"),
