@@ -1,0 +1,2 @@
+# embed-parity with its own defaults.
+"$BIN/embed-parity" compare --model "$REFERENCE" --tei "$URL"
