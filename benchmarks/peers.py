@@ -2,12 +2,12 @@
 
     python benchmarks/peers.py --data stsb/test.csv --python mteb=~/envs/mteb --python polygraphy=~/envs/polygraphy
     python benchmarks/peers.py --data stsb/test.csv --python mteb=~/envs/mteb --peer mteb --fault cls
-    python benchmarks/peers.py --table
+    python benchmarks/peers.py --write
 
 The file is the test part of STS-B in English (https://ixa2.si.ehu.eus/stswiki, also `mteb/stsbenchmark-sts` of the
 hub): a CSV of first sentence, second sentence and grade. Each tool runs from an environment of its own, a folder with
 `bin/`; what goes into it stands in `PEERS`. A tool without one is not asked. What was measured is kept in
-`benchmarks/peers/found.json`, cell by cell, and `--table` prints the tables from it.
+`benchmarks/peers/found.json`, cell by cell, and `--write` writes the tables of the page from it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,6 @@ from __future__ import annotations
 import argparse
 import json
 import os
-import platform
 import re
 import socket
 import subprocess
@@ -35,9 +34,10 @@ sys.path.insert(0, str(HERE))
 from faults import FAULTS, NAMED, Fault, Form, build, file_of, reference_of  # noqa: E402
 
 FOUND = HERE / "found.json"
+PAGE = HERE.parents[1] / "docs" / "peers.md"
 # Seconds that a tool may take for a fault, and a server to start.
 PATIENCE = 1800
-START_SECONDS = 180
+START_SECONDS = 600
 
 
 @dataclass(frozen=True)
@@ -107,7 +107,7 @@ def _polygraphy(title: str, script: str) -> Peer:
         "polygraphy",
         "polygraphy",
         "pip install polygraphy==0.53.6 onnxruntime==1.32.0 transformers==5.23.0",
-        says=r"(?:FAILED|PASSED).*|.*Pass Rate.*",
+        says=r"(?:FAILED|PASSED) \| Runtime",
     )
 
 
@@ -184,7 +184,9 @@ def asked(peer: Peer, fault: Fault, root: Path, work: Path, data: Path) -> dict[
         server = _served(root, work, fault, surroundings["URL"]) if form == "server" else None
         script = str(HERE / peer.scripts.get(form, peer.script))
         python = str(root / "bin" / "python")
-        command = ["bash", "-e", script] if script.endswith(".sh") else [python, script, str(work), fault.name, str(data)]
+        command = (
+            ["bash", "-e", script] if script.endswith(".sh") else [python, script, str(work), fault.name, str(data)]
+        )
         started = time.monotonic()
         try:
             done = subprocess.run(
@@ -202,11 +204,16 @@ def asked(peer: Peer, fault: Fault, root: Path, work: Path, data: Path) -> dict[
         "verdict": _verdict(peer, code, out + err),
         "seconds": round(seconds, 1),
         "form": form,
-        "says": ([""] + re.findall(peer.says, out + "\n" + err))[-1].strip()[:300],
-        "causes": sorted(set(re.findall(peer.names, out, re.MULTILINE)))[:8],
+        "says": _plain(["", *re.findall(peer.says, out + "\n" + err)][-1]),
+        "causes": sorted({_plain(cause) for cause in re.findall(peer.names, out, re.MULTILINE)})[:8],
         "version": _version(root, peer.distribution),
         "date": date.today().isoformat(),
     }
+
+
+def _plain(said: str) -> str:
+    """One line without this machine's paths."""
+    return re.sub(r"/[\w.+-]+(?:/[\w.+-]+)+", "...", said).strip()[:300]
 
 
 def _verdict(peer: Peer, code: int, output: str) -> str:
@@ -223,7 +230,7 @@ def _surroundings(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
-    keys = f"::promise={fault.promise},name={fault.name}"
+    keys = f"::promise={fault.promise},name={fault.name.replace('-', '_')}"
     candidates = {"server": f"{url}::api=tei,promise=fp32", "encoder": ""}
     own = {
         "BIN": root / "bin",
@@ -262,7 +269,8 @@ def _served(root: Path, work: Path, fault: Fault, url: str) -> subprocess.Popen[
 
 def _version(root: Path, distribution: str) -> str:
     line = f"import importlib.metadata as m; print(m.version({distribution!r}))"
-    return subprocess.run([str(root / "bin" / "python"), "-c", line], capture_output=True, text=True).stdout.strip()
+    command = [str(root / "bin" / "python"), "-c", line]
+    return subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
 
 
 def written(peer: Peer) -> int:
@@ -278,10 +286,10 @@ def _lines(path: Path) -> int:
 
 
 def main() -> None:
-    """Asks, keeps what was found, and prints the tables."""
+    """Asks, keeps what was found, and writes the tables."""
     options = _options()
     found = json.loads(FOUND.read_text("utf-8")) if FOUND.exists() else {}
-    if not options.table:
+    if not options.write:
         roots = {"embedgate": Path(sys.prefix), **dict(_root(each) for each in options.python)}
         work = options.work.resolve()
         build(work)
@@ -292,13 +300,23 @@ def main() -> None:
                 if peer.environment not in roots or peer.form_of(NAMED[name]) is None or (kept and options.missing):
                     continue
                 cell = asked(peer, NAMED[name], roots[peer.environment], work, options.data.resolve())
-                print(f"{key:20} {name:18} {cell['verdict']:8} {cell['seconds']:7.1f} s  {cell['says'][:90]}", flush=True)
+                print(
+                    f"{key:20} {name:18} {cell['verdict']:8} {cell['seconds']:7.1f} s  {cell['says'][:90]}", flush=True
+                )
                 # Another process may have added cells meanwhile.
                 found = json.loads(FOUND.read_text("utf-8")) if FOUND.exists() else {}
                 found.setdefault(key, {})[name] = cell
                 FOUND.write_text(json.dumps(found, indent=1, sort_keys=True, ensure_ascii=False) + "\n", "utf-8")
-        print(f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores")
-    print("\n" + "\n\n".join(tables(found)))
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), found), "utf-8")
+
+
+def with_tables(page: str, found: dict[str, dict[str, Any]]) -> str:
+    """The page with its tables as they are now, each between its two marks."""
+    for name, table in tables(found).items():
+        mark = f"<!-- {name}: written by benchmarks/peers.py -->"
+        before, _, after = page.split(mark)
+        page = f"{before}{mark}\n\n{table}\n\n{mark}{after}"
+    return page
 
 
 def _options() -> argparse.Namespace:
@@ -309,7 +327,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--fault", action="append", choices=list(NAMED), help="only this fault (repeatable)")
     parser.add_argument("--missing", action="store_true", help="only what found.json does not have")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embedgate-peers", help="for models")
-    parser.add_argument("--table", action="store_true", help="ask nothing, print the tables")
+    parser.add_argument("--write", action="store_true", help="ask nothing, write the tables into the page")
     return parser.parse_args()
 
 
@@ -318,27 +336,42 @@ def _root(given: str) -> tuple[str, Path]:
     return name, Path(folder).expanduser().resolve()
 
 
-def tables(found: dict[str, dict[str, Any]]) -> tuple[str, str]:
-    """The two tables of docs/peers.md: who finds what, and what it takes."""
+def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
+    """The tables of docs/peers.md: who finds what, what is said of the cause, and what it takes."""
     names = list(PEERS)
-    head = ["what is wrong", *(PEERS[name].title for name in names)]
     rows = [[fault.says, *(_cell(name, fault, found) for name in names)] for fault in FAULTS]
-    sound = [[f"nothing: {row[0]}", *row[1:]] for row, fault in zip(rows, FAULTS, strict=True) if fault.sound]
-    faulty = [row for row, fault in zip(rows, FAULTS, strict=True) if not fault.sound]
-    return _table([head, *sound, *faulty]), _table([["", *SUMMED], *(_summed(name, found) for name in names)])
+    causes = [[fault.says, *(_causes(name, fault, found) for name in NAMING)] for fault in FAULTS if not fault.sound]
+    return {
+        "verdicts": _table([["", *(PEERS[name].title for name in names)], *rows]),
+        "causes": _table([["", *(PEERS[name].title for name in NAMING)], *causes]),
+        "sums": _table([["", *SUMMED], *(_summed(name, found) for name in names)]),
+    }
 
 
+# The tools that say anything of a cause.
+NAMING = ("embedgate-quick", "embedgate-standard", "embed-parity")
+SHOWN = 160
 SUMMED = ("version", "faults caught", "missed", "error", "cannot be asked", "false alarms", "seconds", "lines")
 
 
 def _cell(name: str, fault: Fault, found: dict[str, dict[str, Any]]) -> str:
     if PEERS[name].form_of(fault) is None:
         return ""
-    cell = found.get(name, {}).get(fault.name)
-    if cell is None:
-        return "not run"
-    text = {"red": "**false alarm**" if fault.sound else "**red**", "green": "green"}.get(cell["verdict"], cell["verdict"])
-    return text
+    cell = found.get(name, {}).get(fault.name, {"verdict": "not run"})
+    if cell["verdict"] == "no rule":
+        return "".join(re.findall(r"[\d.]+ times", cell["says"])[:1])
+    if cell["verdict"] == "red":
+        return "**false alarm**" if fault.sound else "**red**"
+    return str(cell["verdict"])
+
+
+def _causes(name: str, fault: Fault, found: dict[str, dict[str, Any]]) -> str:
+    said = [
+        re.sub(r"^(cause:|-)\s*", "", cause.strip())
+        for cause in found.get(name, {}).get(fault.name, {}).get("causes", ())
+    ]
+    short = [cause if len(cause) <= SHOWN else f"{cause[:SHOWN]}..." for cause in said[:2]]
+    return "<br>".join(short).replace("|", "\\|")
 
 
 def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:

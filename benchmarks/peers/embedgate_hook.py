@@ -9,4 +9,4 @@ from faults import NAMED, encoder_of
 def pytest_gate_combinations(registry):
     """Adds the encoder."""
     work, fault = Path(os.environ["WORK"]), NAMED[os.environ["FAULT"]]
-    registry.add("faulty-fp32-cpu", lambda model_path, device: encoder_of(work, fault))
+    registry.add("faulty-fp32-cpu", lambda *_: encoder_of(work, fault))

@@ -43,6 +43,7 @@ class Fault:
         promise: The weight precision that whoever ships it promises.
         reference: The folder below WORK that it is judged against.
         graph: Whether its graph is another one than the reference's, so that a tool for graphs can be asked.
+        source: The folder below WORK that its file was made of, where that is slow as well; a tool for folders gets it.
     """
 
     name: str
@@ -52,11 +53,14 @@ class Fault:
     promise: str = "fp32"
     reference: str = REFERENCE
     graph: bool = False
+    source: str = ""
 
     @property
     def forms(self) -> tuple[Form, ...]:
         """The forms in which a tool can have it."""
-        alone: tuple[Form, ...] = (self.form, "onnx") if self.graph and self.form != "onnx" else (self.form,)
+        alone: tuple[Form, ...] = (self.form, "onnx") if self.graph else (self.form,)
+        if self.source:
+            alone = (*alone, "folder")
         further: dict[Form, tuple[Form, ...]] = {
             "folder": ("encoder", "server"),
             "onnx": ("encoder", "server"),
@@ -71,7 +75,12 @@ FAULTS = (
     Fault("fp16", "weights and products in fp16", "onnx", sound=True, promise="fp16"),
     Fault("bf16", "a bf16 checkpoint", "folder", sound=True, promise="bf16"),
     Fault("int8", "dynamic int8 of ONNX Runtime, a scale per channel", "onnx", sound=True, promise="int8"),
-    Fault("layer-calibration", "int8, the activations of one layer calibrated to a quarter of their range", "onnx", promise="int8"),
+    Fault(
+        "layer-calibration",
+        "int8, one layer calibrated to a quarter of its range",
+        "onnx",
+        promise="int8",
+    ),
     Fault("layer-weights", "the weights of one layer times 0.9", "folder", graph=True),
     Fault("cls", "CLS pooling in the place of mean pooling", "folder", graph=True),
     Fault("no-normalize", "vectors are not normalised", "folder", graph=True),
@@ -85,7 +94,7 @@ FAULTS = (
     Fault("nan", f"texts of more than {LONG_TOKENS} tokens give NaN", "encoder"),
     Fault("concurrent", "requests that come together get each other's vectors", "server"),
     Fault("not-quantized", "a file that promises int8 and holds fp32", "onnx", promise="int8"),
-    Fault("slower", "int8 that is slower than fp32", "onnx", promise="int8"),
+    Fault("slower", "int8 that is slower than fp32", "onnx", promise="int8", source="wide"),
 )
 NAMED = {fault.name: fault for fault in FAULTS}
 
@@ -93,7 +102,9 @@ NAMED = {fault.name: fault for fault in FAULTS}
 def file_of(work: Path, fault: Fault, form: Form) -> Path:
     """Where a fault lies in a form that is a file or a folder."""
     folder = work / fault.name
-    return folder / "model" if form == "folder" else folder / f"{fault.name.replace('-', '_')}_{fault.promise}.onnx"
+    if form == "folder":
+        return work / (fault.source or fault.name) / "model"
+    return folder / f"{fault.name.replace('-', '_')}_{fault.promise}.onnx"
 
 
 def reference_of(work: Path, fault: Fault, form: Form) -> Path:

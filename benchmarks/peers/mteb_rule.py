@@ -1,6 +1,6 @@
 """MTEB with the rule of vLLM's tests: the score may fall by less than 5e-4, and a very long text gives a sound vector.
 
-    python mteb_rule.py WORK FAULT DATA
+python mteb_rule.py WORK FAULT DATA
 """
 
 import sys

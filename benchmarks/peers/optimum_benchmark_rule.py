@@ -1,6 +1,6 @@
 """optimum-benchmark: latency and throughput of the reference and of the candidate. It has no rule.
 
-    python optimum_benchmark_rule.py WORK FAULT DATA
+python optimum_benchmark_rule.py WORK FAULT DATA
 """
 
 import sys

@@ -1,6 +1,6 @@
 """quant-regress with its own default: accuracy may fall by two points. The task: which of two pairs is more alike?
 
-    python quant_regress_rule.py WORK FAULT DATA
+python quant_regress_rule.py WORK FAULT DATA
 """
 
 import json

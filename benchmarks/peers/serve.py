@@ -1,4 +1,4 @@
-"""Serves an encoder as Text Embeddings Inference does, as far as its clients here ask: a stand-in, since TEI is no Python package.
+"""Serves an encoder as Text Embeddings Inference (TEI) does, as far as its clients here ask. TEI is no Python package.
 
     python serve.py WORK FAULT PORT
 
@@ -67,12 +67,12 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         """Health and metadata."""
         name = str(reference_of(WORK, FAULT, "folder"))
         self._send({} if self.path == "/health" else {"model_id": name, "max_client_batch_size": 32})
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         """Embeddings; JSON has no NaN, so that a null stands for it."""
         body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path != "/embed":
