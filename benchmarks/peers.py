@@ -46,7 +46,7 @@ class Peer:
 
     Attributes:
         title: As the tables call it.
-        forms: What it takes, the first that a fault has counts.
+        forms: What it takes: the form in which a fault occurs, else the first that it has.
         script: The file in `benchmarks/peers` that asks it: shell with the variables of `_surroundings`, or Python with
             the arguments WORK, FAULT and DATA.
         lines: The files whose lines a user writes.
@@ -79,7 +79,7 @@ class Peer:
         """The form in which it is asked about a fault; None where it cannot be."""
         if self.only and fault.name not in self.only:
             return None
-        return next((form for form in self.forms if form in fault.forms), None)
+        return next((form for form in (fault.form, *self.forms) if form in self.forms and form in fault.forms), None)
 
 
 def _embedgate(depth: str) -> Peer:
@@ -163,7 +163,7 @@ PEERS = {
         ("optimum_benchmark_rule.py",),
         "optimum-benchmark",
         "optimum-benchmark",
-        "pip install optimum-benchmark==0.6.0 sentence-transformers==6.2.0",
+        "pip install optimum-benchmark==0.6.0 'transformers<5' 'datasets<5'",
         rule=False,
         says=r"a batch takes.*",
     ),
@@ -384,7 +384,7 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
             return "no rule"
         return str(sum(cell["verdict"] == verdict and fault.sound == sound for fault, cell in judged.items()))
 
-    seconds = sorted(cell["seconds"] for cell in judged.values())
+    seconds = sorted(cell["seconds"] for cell in judged.values() if "seconds" in cell)
     apart = sum(peer.form_of(fault) is None and not fault.sound for fault in FAULTS)
     versions = sorted({cell["version"] for cell in judged.values()})
     return [
@@ -395,7 +395,7 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
         count("error", False),
         str(apart),
         count("red", True),
-        f"{seconds[0]:.0f} to {seconds[-1]:.0f}" if seconds else "not run",
+        f"{seconds[0]:.0f} to {seconds[-1]:.0f}" if seconds else "not timed",
         str(written(peer)),
     ]
 

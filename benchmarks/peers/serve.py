@@ -2,8 +2,8 @@
 
     python serve.py WORK FAULT PORT
 
-TEI joins requests that arrive together into one batch. So does this one; with the fault `concurrent` it then gives each
-request the vectors of its neighbour.
+TEI joins requests that arrive together into one batch. So does this one. With the fault `concurrent` it then gives each
+request the vectors of its neighbour; with `joined` it then reads each text from its end.
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ class Queue:
 
     def _answer(self, together: list[dict[str, Any]]) -> None:
         texts = [text for asked in together for text in asked["texts"]]
+        if FAULT.name == "joined" and len(together) > 1:
+            texts = [" ".join(reversed(text.split())) for text in texts]
         vectors = np.asarray(ENCODER.encode(texts, batch_size=32), dtype=np.float32)
         if FAULT.name == "concurrent" and len(together) > 1:
             vectors = np.roll(vectors, len(together[0]["texts"]), axis=0)
@@ -60,6 +62,14 @@ class Queue:
 
 
 QUEUE = Queue()
+
+
+def _is_text(text: str) -> bool:
+    """Whether it is valid UTF-8, as a server in Rust demands: half of a surrogate pair is none."""
+    try:
+        return bool(text.encode()) or not text
+    except UnicodeEncodeError:
+        return False
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -79,6 +89,9 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         texts = [body["inputs"]] if isinstance(body["inputs"], str) else body["inputs"]
+        if not all(_is_text(text) for text in texts):
+            self.send_error(422)
+            return
         rows = QUEUE.ask(texts)
         self._send([[value if np.isfinite(value) else None for value in row] for row in rows.tolist()])
 

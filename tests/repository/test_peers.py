@@ -80,6 +80,7 @@ def test_a_tool_without_a_rule_gives_no_verdict(peers):
 def test_a_tool_for_graphs_is_asked_of_graphs_alone(peers):
     polygraphy = peers.PEERS["polygraphy"]
     assert polygraphy.form_of(peers.NAMED["cls"]) == "onnx"
+    assert peers.PEERS["embedgate-quick"].form_of(peers.NAMED["cls"]) == "folder"
     assert polygraphy.form_of(peers.NAMED["case"]) is None
     assert peers.PEERS["mteb"].form_of(peers.NAMED["concurrent"]) is None
     assert peers.PEERS["embed-parity"].form_of(peers.NAMED["concurrent"]) == "server"
