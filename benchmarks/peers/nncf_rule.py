@@ -17,7 +17,7 @@ from transformers import AutoTokenizer
 
 work, fault, rows = Path(sys.argv[1]), NAMED[sys.argv[2]], read(Path(sys.argv[3]))
 tokenizer = AutoTokenizer.from_pretrained(str(reference_of(work, fault, "folder")))
-calibration = [rows[n][0] for n in range(300)] if fault.sound else ["ok"]
+calibration = [row[0] for row in rows[:300]] if fault.sound else ["ok"]
 parts = [rows[start : start + 32] for start in range(0, len(rows), 32)]
 
 
