@@ -74,11 +74,23 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
             "the encoder shows no stages, only embeddings",
             "give the encoder a `stages(texts)` method to have the layer named",
         )
+    if unseen := _unseen(candidate.stages) or (_unseen(reference.stages) if reference.stages else ""):
+        return Diagnosis(
+            "unknown",
+            f"the tokens agree, and no {unseen} are shown, where the embeddings depart",
+            "compare weights and pooling; a graph that has `token_embeddings` as an output shows the layer",
+        )
     return Diagnosis(
         "scores",
         "tokens, hidden states, pooling and normalisation agree; many small differences add up",
         "compare `cosine_p01` and the worst texts; use a finer weight precision if the loss is real",
     )
+
+
+def _unseen(stages: Stages) -> str:
+    """The stages that are not shown, in words; empty where all are."""
+    missing = {"hidden states": stages.token_embeddings is None, "pooled embeddings": stages.pooled is None}
+    return " and no ".join(name for name, is_missing in missing.items() if is_missing)
 
 
 def shown_stages(encoder: Encoder, texts: Sequence[str]) -> Stages | None:
