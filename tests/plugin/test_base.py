@@ -123,6 +123,12 @@ class TestSession:
         assert (other["verdict"], other["other"]["metric"], other["other"]["verdict"]) == ("pass", "cosine_min", "fail")
         assert main(["merge", "out/report.json", "--out", "joined"]) == 0
         assert told("joined")["base"] == report["base"]
+        # What was approved on `main` is all that git knows of it.
+        (of,) = report["trend"]["profiles"].values()
+        (approval,) = of["approvals"].items()
+        assert (approval[0], approval[1]["reason"]) == (git("log", "-1", "--format=%H", "--", of["file"]), "first")
+        assert approval[1]["values"]["torch-bf16-cpu"]["mine"].keys() == {"spearman"}
+        assert told("joined")["trend"] == report["trend"]
         assert "### The base branch's bar" in Path("out/report.md").read_text("utf-8")
         assert "The base branch&#39;s bar" in Path("out/report.html").read_text("utf-8")
 

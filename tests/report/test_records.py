@@ -157,3 +157,14 @@ def test_one_combination_on_two_gpus_has_one_profile_whichever_process_ends_last
     one, other = (facts(profiles={"torch-fp16-cuda": name}) for name in ("nvidia-l4", "nvidia-t4"))
     assert facts_together(one, other) == facts_together(other, one)
     assert facts_together({}, one) == one == facts_together(one, {})
+
+
+def test_approved_values_over_time_are_those_of_all_processes():
+    def trend(missing="", **values):
+        approval = {"when": "2026-01-01T00:00:00Z", "reason": "first", "values": values}
+        return {"missing": missing, "profiles": {"cpu": {"file": "gate/cpu/m.json", "approvals": {"ab": approval}}}}
+
+    mine, theirs = {"pairs": {"spearman": 0.8}}, {"pairs": {"spearman": 0.7}}
+    one, other = facts(trend=trend(a=mine)), facts(trend=trend("this clone is shallow", b=theirs))
+    assert facts_together(one, other)["trend"] == trend("this clone is shallow", a=mine, b=theirs)
+    assert facts_together(facts(trend={}), other)["trend"] == other["trend"]

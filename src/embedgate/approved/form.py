@@ -19,7 +19,7 @@ from embedgate.approved.entries import Approval, Baseline, Entry, Key, Place, Pr
 from embedgate.approved.sessions import ApprovedSession
 from embedgate.approved.store import corrupt, restore
 from embedgate.core.errors import BaselineError
-from embedgate.core.files import read_json, strict, to_json
+from embedgate.core.files import parse_json, read_json, strict, to_json
 from embedgate.performance.probe import Probe
 
 SCHEMA = 3
@@ -39,8 +39,26 @@ def read(file: Path) -> Baseline | None:
             form.
     """
     form = read_json(file, _File, BaselineError, restore(file), newest=SCHEMA)
-    if form is None:
-        return None
+    return _checked(form, file) if form else None
+
+
+def parse(content: bytes, file: Path) -> Baseline:
+    """Reads what a baseline file was at another time.
+
+    Args:
+        content: What it was.
+        file: The file, for errors.
+
+    Raises:
+        BaselineError: As `read`.
+    """
+    text = content.decode(errors="replace")
+    return _checked(
+        parse_json(text, _File, BaselineError, str(file), restore(file), SCHEMA, f"{file} was corrupt"), file
+    )
+
+
+def _checked(form: _File, file: Path) -> Baseline:
     if not 1 <= form.schema <= SCHEMA:
         raise corrupt(file, f"is corrupt: schema must be 1 to {SCHEMA}")
     approvals: list[Approval] = []

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import datetime as dt
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from embedgate.approved.baseline import Approved
+from embedgate.approved.history import trend
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.base import BaseBar
 from embedgate.checks.context import Context
 from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY
+from embedgate.core.errors import BaselineError
 from embedgate.core.roles import Role
 from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import described
+from embedgate.metrics import METRICS, metrics_of
 from embedgate.report.facts import names_together
 
 
@@ -74,8 +80,21 @@ def facts_of(context: Context) -> dict[str, Any]:
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
         ],
+        "trend": trend(_served(context, ran)),
         "seconds": session.seconds(),
     }
+
+
+def _served(context: Context, ran: Iterable[Combination]) -> list[Approved]:
+    """What is approved of the metrics that stand for datasets in reports."""
+    approvals = context.of(Approvals)
+    found: list[Approved] = []
+    headlines = [(d, m) for d in context.plan.datasets for m in metrics_of(d.kind) if METRICS[m].heading]
+    for combination in ran:
+        with suppress(BaselineError):  # the check of baselines tells of it
+            of = [(dataset, approvals.find(combination, dataset.name, metric)) for dataset, metric in headlines]
+            found += [a for dataset, a in of if a and a.entry.key.dataset_sha256 == dataset.sha256]
+    return found
 
 
 def _from_here(folder: Path | None) -> str:

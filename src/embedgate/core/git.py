@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import posixpath
 import subprocess
+from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,21 @@ from embedgate.core.errors import GateError, one_line
 SECONDS = 60
 # How the mode of a symbolic link begins.
 LINK = "12"
+
+
+@dataclass(frozen=True)
+class Version:
+    """A file as a commit left it.
+
+    Attributes:
+        commit: The commit, 40 hex digits.
+        when: When that was made, in seconds since 1970.
+        content: The file.
+    """
+
+    commit: str
+    when: int
+    content: bytes
 
 
 @dataclass(frozen=True)
@@ -84,6 +100,38 @@ class Repository:
         kind = "--filters" if path.endswith(".safetensors") else "blob"
         return _git(self.root, "cat-file", kind, f"{commit}:{path}")
 
+    def versions(self, path: str, most: int, seconds: float = SECONDS) -> list[Version]:
+        """A file at the last commits that changed it, the newest first; not where it was gone.
+
+        Nothing is fetched: what a clone left out is not told.
+
+        Args:
+            path: The file, from the top of the repository.
+            most: How many, at most.
+            seconds: How long each of two questions may take.
+
+        Raises:
+            GateError: If git cannot tell, or takes longer.
+        """
+        listed = _git(
+            self.root,
+            "rev-list",
+            "--timestamp",
+            f"--max-count={most}",
+            "HEAD",
+            "--",
+            f":(top,literal){path}",
+            seconds=seconds,
+        )
+        found = [line.split() for line in listed.decode().splitlines()]
+        asked = "".join(f"{commit}:{path}\n" for _, commit in found)
+        contents = _blobs(_git(self.root, "cat-file", "--batch", given=os.fsencode(asked), seconds=seconds))
+        return [
+            Version(commit, int(when), content)
+            for (when, commit), content in zip(found, contents, strict=True)
+            if content is not None
+        ]
+
 
 def git_identity(folder: Path | None = None) -> str:
     """`Name <email>` from git's config as seen from a folder (the current one); empty where git knows neither."""
@@ -112,21 +160,43 @@ def _said(*arguments: str, folder: Path | None) -> str:
         return ""
 
 
-def _git(folder: Path, *arguments: str) -> bytes:
+def _blobs(batch: bytes) -> Iterator[bytes | None]:
+    """The files in what `git cat-file --batch` prints, in the order they were asked for; None for each that is none."""
+    start = 0
+    while start < len(batch):
+        end = batch.index(b"\n", start)
+        head, start = batch[start:end], end + 1
+        if head.endswith(b" missing"):
+            yield None
+            continue
+        _, kind, size = head.split()
+        content, start = batch[start : start + int(size)], start + int(size) + 1
+        yield content if kind == b"blob" else None
+
+
+def _git(folder: Path, *arguments: str, given: bytes = b"", seconds: float = SECONDS) -> bytes:
     """What git prints.
+
+    Args:
+        folder: Where it is asked.
+        *arguments: What it is asked.
+        given: What it reads.
+        seconds: How long it may take.
 
     Raises:
         GateError: If it fails, takes too long or is not installed.
     """
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # asking must not disturb another git
+    if given:
+        environment["GIT_NO_LAZY_FETCH"] = "1"
     try:
         done = subprocess.run(
             ["git", *arguments],
             cwd=folder,
             env=environment,
-            stdin=subprocess.DEVNULL,
+            input=given,
             capture_output=True,
-            timeout=SECONDS,
+            timeout=seconds,
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
