@@ -1,23 +1,25 @@
-"""`report.html` and the plot of quality against speed."""
+"""`report.html`, as text; `test_page.py` opens it in a browser."""
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import re
-from dataclasses import asdict, replace
+from dataclasses import replace
 from functools import partial
-from itertools import pairwise
-from xml.etree import ElementTree
 
 import pytest
+from helpers import made_up
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
 from embedgate.encoders import Evidence
 from embedgate.performance.figures import Latency, SpeedFigures
 from embedgate.performance.footprint import Footprint
-from embedgate.report import html, pareto
+from embedgate.report import html, judged, pareto
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
+from embedgate.report.decision import decision
 from embedgate.report.files import write
 from embedgate.report.records import Record, RunFacts
 
@@ -66,17 +68,113 @@ def summary():
 
 
 def test_nothing_of_the_data_is_markup(summary):
-    for text in (html.render(summary), pareto.render(summary)):
+    page = html.render(summary)
+    for text in (page.replace("<script>(()", ""), pareto.plot(summary).svg):
         assert "<script" not in text
         assert "\x1b" not in text
-    assert html.render(summary).count("&lt;script&gt;") >= 6
+    assert page.count("&lt;script&gt;") >= 6
 
 
-def test_the_page_needs_no_other_file(summary):
+def test_the_page_needs_no_other_file_and_says_that_it_asks_for_none(summary):
     page = html.render(summary)
-    assert not re.search(r"(src|href)=|@import|url\(", page)
+    assert not re.search(r"src=|@import|url\((?!#)|style=", page)
+    assert set(re.findall(r'href="(.)', page)) == {"#"}
     assert 'name="viewport"' in page
     assert "<svg" in page
+    policy = re.search(r'Content-Security-Policy" content="([^"]+)"', page)[1]
+    assert "default-src 'none'" in policy
+    for tag in ("style", "script"):
+        (content,) = re.findall(f"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
+        digest = base64.b64encode(hashlib.sha256(content.encode()).digest()).decode()
+        assert f"{tag}-src 'sha256-{digest}'" in policy
+
+
+def test_the_same_session_gives_the_same_page():
+    assert html.render(made_up.everything()) == html.render(made_up.everything())
+
+
+def test_the_first_thing_said_is_whether_it_may_ship():
+    for make, answer in ((made_up.green, "Yes"), (made_up.worse, "No"), (made_up.unapproved, "Not known")):
+        page = html.render(make())
+        assert f"May it ship? <b>{answer}.</b>" in page
+        assert decision(make()).why.split(":")[0] in page
+
+
+def test_the_kinds_of_red_stand_apart():
+    kinds = (
+        "Worse than the reference",
+        "Drifted from what was approved",
+        "Not approved yet",
+        "Worse than the incumbent",
+    )
+    for make, kind in zip((made_up.worse, made_up.drifted, made_up.unapproved, made_up.upgrade), kinds, strict=True):
+        found = re.findall(r"<h3>(.*?) <span", html.render(make()))
+        assert found == [kind]
+
+
+def test_the_cell_that_fails_is_marked_with_its_limit():
+    page = html.render(made_up.worse())
+    assert re.search(r'<td class="fail">91\.\d% \(0\.\d+\)<small>≥ 99\.0%</small></td>', page)
+    assert '<td class="fail">' not in html.render(made_up.green())
+
+
+def test_what_is_inconclusive_is_not_called_worse():
+    page = html.render(made_up._session([*made_up._row(made_up.REFERENCE), *made_up._row(made_up.OPEN, keeps=0.9905)]))
+    assert "Inconclusive</h2>" in page
+    assert "<h3>" not in page
+
+
+def test_a_text_of_a_hundred_thousand_characters_is_cut():
+    error = "x" * 100_000
+    page = html.render(summarise(Collector(records=[Record("acme-int8-cpu", error=error)])))
+    assert "(100,000 characters" in page
+    assert len(page) < 60_000
+
+
+def test_commands_can_be_copied():
+    page = html.render(made_up.unapproved())
+    assert f"<dd>approve what you see by: <code>{made_up.RECORD}</code></dd>" in page
+
+
+def test_a_finding_does_not_say_its_cause_twice():
+    page = html.render(made_up.unapproved())
+    finding = page.partition('class="finding')[2].partition("</details>")[0]
+    assert finding.count("no baseline of all-MiniLM-L6-v2 is approved") == 1
+
+
+def test_ten_bad_combinations_are_one_finding():
+    page = html.render(made_up.bad(10))
+    assert page.count('class="finding is-fail"') == 1
+    assert page.count("Who won the Quay Half Marathon") == 1
+
+
+def test_every_judgement_stands_in_one_table_with_its_numbers(summary):
+    page = html.render(made_up.worse())
+    row = next(
+        line
+        for line in page.splitlines()
+        if "recorded" not in line and f'>{made_up.BAD}</code></td><td class="fail"' in line
+    )
+    cells = re.findall(r"<td[^>]*>(?:<code>)?(.*?)(?:</code>)?</td>", row)
+    kept = float(cells[7].rstrip("%"))
+    assert cells[:5] == [made_up.BAD, "fail", "retention", "pairs", "spearman"]
+    assert float(cells[5]) == pytest.approx(float(cells[6]) * kept / 100, abs=1e-3)
+    assert cells[8] == f"{kept - 0.4:.2f}% to {kept + 0.4:.2f}%"
+    assert cells[9:] == ["99.00%", "323"]
+
+
+def test_numbers_are_as_long_as_they_say_anything():
+    shown = [
+        judged.number(value, check)
+        for value, check in ((None, ""), (45434624.0, "size"), (0.00012, ""), (0.81234, ""), (12345.6, ""))
+    ]
+    assert shown == ["", "45.4 MB", "0.00012", "0.8123", "12,346"]
+
+
+def test_slices_stand_beside_the_whole():
+    page = html.render(made_up.worse())
+    assert "9 slices" in page
+    assert ">negation<" in page
 
 
 def test_it_shows_speed_latency_and_memory(summary):
@@ -105,29 +203,6 @@ def _only_unjudged():
     return record("acme-int8-cpu", judgements=(Judgement("size", "acme-int8-cpu", "inconclusive", "", diagnosis=why),))
 
 
-def test_the_plot_has_a_point_for_each_combination_with_speed_and_quality(summary):
-    names = [point.name for point in pareto.points(summary)]
-    assert names == ["torch-fp32-cpu", "torch-bf16-cpu", "torch-fp16-cpu", "acme-int8-cpu"]
-    drawing = ElementTree.fromstring(pareto.render(summary))
-    assert len(drawing.findall("{*}circle")) == 4
-    for mark in drawing.iter():
-        for key in ("x", "y", "cx", "cy"):
-            if key in mark.attrib:
-                assert 0 <= float(mark.get(key)) <= pareto.WIDTH
-
-
-def test_the_front_holds_those_that_no_other_beats(summary):
-    front = [point.name for point in pareto.front(pareto.points(summary))]
-    assert front == ["torch-fp32-cpu", "torch-bf16-cpu", "acme-int8-cpu"]
-
-
-def test_labels_of_combinations_alike_do_not_overlap():
-    heights = pareto._spread([200.0, 200.0, 201.0, 360.0, 362.0, 364.0])
-    ordered = sorted(heights)
-    assert all(b - a >= pareto.LINE - 1e-9 for a, b in pairwise(ordered))
-    assert ordered[-1] <= pareto.HEIGHT - pareto.BOTTOM
-
-
 def test_one_combination_alone_has_no_plot_and_an_older_one_goes(tmp_path):
     collector = Collector(records=list(record("torch-bf16-cpu", 0.5)))
     (tmp_path / "pareto.svg").write_text("old")
@@ -140,10 +215,3 @@ def test_all_files_are_written_and_named(summary, tmp_path):
     files = write(summary, tmp_path)
     assert [file.name for file in files] == ["report.json", "report.md", "report.html", "pareto.svg"]
     assert all(file.read_text("utf-8") for file in files)
-
-
-def test_points_alike_are_drawn_all_the_same(summary):
-    """A scale over one value has no width of its own."""
-    collector = Collector(records=[*record("a-int8-cpu", 0.5), *record("b-int8-cpu", 0.5)])
-    assert pareto.render(summarise(collector)).count("<circle") == 2
-    assert asdict(pareto.points(summary)[0])["speed"] == 1.0

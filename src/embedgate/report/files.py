@@ -29,11 +29,11 @@ def write(summary: Summary, folder: Path) -> list[Path]:
         "report.md": markdown.render(summary),
         "report.html": html.render(summary),
     }
-    plot = pareto.render(summary)
-    if plot is None:
-        (folder / PLOT).unlink(missing_ok=True)  # an earlier session's
+    plot = pareto.plot(summary)
+    if plot and plot.svg:
+        contents[PLOT] = plot.svg
     else:
-        contents[PLOT] = plot
+        (folder / PLOT).unlink(missing_ok=True)  # an earlier session's
     files = []
     for name, text in contents.items():
         write_whole(folder / name, text.encode())

@@ -42,7 +42,7 @@ ANSWERS = {"yes": "✅", "no": "❌", "not known": "🟡"}
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
 _AT_START = re.compile(r"^(\d*)([-+=.)])")
 _IN_LINKS = ":/?#[]@!$&'()*+,;=%~"
-_COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
+COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 
 
 @dataclass(frozen=True)
@@ -80,7 +80,7 @@ def render(summary: Summary) -> str:
 def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line; a command at its end as code, to be copied."""
     line = shorten(text, LINE)
-    command = _COMMAND.search(line)
+    command = COMMAND.search(line)
     shown = line[: command.start()] if command else line
     shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     shown = _AT_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", shown))

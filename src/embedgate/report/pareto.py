@@ -1,21 +1,26 @@
-"""A plot in SVG of what a combination keeps against what it saves."""
+"""A plot of what a combination keeps against what it saves."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from html import escape
-from math import inf
+from functools import lru_cache
+from typing import TYPE_CHECKING
 
-import numpy as np
-
+from embedgate.core.judgement import printable
+from embedgate.report.drawing import COLOUR, GRID, LINE, MARK, RED, SOFT, WIDTH, Frame, Plot, draw, shown, spread, units
 from embedgate.report.summary import Summary, kept, speed_up
 
-WIDTH, HEIGHT = 720, 420
-LEFT, RIGHT, TOP, BOTTOM = 64, 200, 24, 52
-LINE = 15
-COLOUR = {"pass": "#1a7f37", "reference": "#57606a", "inconclusive": "#bf8700", "expected failure": "#bf8700"}
-RED = "#cf222e"
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+TITLE = "Quality kept against speed"
+HEIGHT = 300
+# Below it, it makes no difference how far.
+FLOOR = 0.92
+# Of the axis of quality, the least that it covers.
+LEAST = 0.005
+FRAME = Frame(HEIGHT, left=56, right=180, top=30, bottom=48)
 
 
 @dataclass(frozen=True)
@@ -50,81 +55,66 @@ def front(found: Sequence[Point]) -> list[Point]:
     return best[::-1]
 
 
-def render(summary: Summary) -> str | None:
-    """The plot, self-contained; None where fewer than two combinations have a place in it."""
-    found = points(summary)
-    if len(found) < 2:
-        return None
-    across = _scale([p.speed for p in found], LEFT, WIDTH - RIGHT)
-    up = _scale([p.kept for p in found], HEIGHT - BOTTOM, TOP)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}" role="img" '
-        'font-family="system-ui, sans-serif" font-size="12">',
-        "<title>Quality kept against speed, per combination</title>",
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#ffffff"/>',
-    ]
-    for tick in across.ticks:
-        x = across(tick)
-        parts.append(f'<line x1="{x:.1f}" y1="{TOP}" x2="{x:.1f}" y2="{HEIGHT - BOTTOM}" stroke="#eaeef2"/>')
-        parts.append(_text(x, HEIGHT - BOTTOM + 18, f"{tick:g}x", "middle"))
-    for tick in up.ticks:
-        y = up(tick)
-        parts.append(f'<line x1="{LEFT}" y1="{y:.1f}" x2="{WIDTH - RIGHT}" y2="{y:.1f}" stroke="#eaeef2"/>')
-        parts.append(_text(LEFT - 8, y + 4, f"{100 * tick:.4g}%", "end"))
-    middle = (LEFT + WIDTH - RIGHT) / 2
-    parts.append(_text(middle, HEIGHT - 12, "times faster than fp32 (batches of 32)", "middle"))
-    parts.append(_text(8, TOP - 8, "quality kept (least over datasets)", "start"))
-    corners = " ".join(f"{across(p.speed):.1f},{up(p.kept):.1f}" for p in front(found))
-    parts.append(f'<polyline points="{corners}" fill="none" stroke="#8c959f" stroke-dasharray="4 4"/>')
-    labels = _spread([up(p.kept) for p in found])
-    for point, label in zip(found, labels, strict=True):
-        x, y, colour = across(point.speed), up(point.kept), COLOUR.get(point.verdict, RED)
-        end = WIDTH - RIGHT + 14
-        parts.append(
-            f'<polyline points="{x:.1f},{y:.1f} {end - 6},{label:.1f}" fill="none" stroke="{colour}" opacity="0.25"/>'
-        )
-        parts.append(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="5" fill="{colour}"/>')
-        parts.append(_text(end, label + 4, point.name, "start", colour))
-    return "\n".join([*parts, "</svg>"]) + "\n"
+def plot(summary: Summary) -> Plot | None:
+    """The plot; None where fewer than two combinations have a place in it."""
+    found = tuple(points(summary))
+    return _plot(found) if len(found) > 1 else None
 
 
-@dataclass(frozen=True)
-class _Scale:
-    low: float
-    high: float
-    start: float
-    end: float
-    ticks: tuple[float, ...]
-
-    def __call__(self, value: float) -> float:
-        return self.start + (value - self.low) / (self.high - self.low) * (self.end - self.start)
-
-
-def _scale(values: Sequence[float], start: float, end: float) -> _Scale:
-    """From a round number below the least value to one above the largest."""
-    low, high = min(values), max(values)
-    room = 0.08 * (high - low) or 0.05 * abs(high) or 1.0
-    low, high = low - room, high + room
-    step = 10 ** np.floor(np.log10((high - low) / 4))
-    step *= min((1, 2, 5, 10), key=lambda factor: abs((high - low) / (factor * step) - 5))
-    ticks = np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step
-    return _Scale(low, high, start, end, tuple(float(f"{tick:.6g}") for tick in ticks))
+@lru_cache(maxsize=4)  # the page holds it, and it is a file of its own
+def _plot(found: tuple[Point, ...]) -> Plot:
+    best = front(found)
+    note = (
+        "The dashed line joins those that no other beats in both."
+        if len(best) > 1
+        else (f"{printable(best[0].name)} is the best in both.")
+    )
+    about = "; ".join(f"{p.name}: {p.speed:.2f} times as fast, keeps {p.kept:.2%}" for p in found)
+    height = max(HEIGHT, LINE * len(found) + FRAME.top + FRAME.bottom)
+    frame = Frame(height, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
+    return draw("pareto", TITLE, about, frame, lambda axes: _paint(axes, found, frame), note)
 
 
-def _spread(places: Sequence[float]) -> list[float]:
-    """Heights of labels, each as near to its place as those above it allow."""
-    order = sorted(range(len(places)), key=lambda i: places[i])
-    # All of them below the last of those above; then the whole pile up again where it left the plot.
-    heights = list(places)
-    lowest = -inf
-    for i in order:
-        heights[i] = lowest = max(places[i], lowest + LINE)
-    floor = float(HEIGHT - BOTTOM)
-    for i in reversed(order):
-        heights[i] = min(heights[i], floor)
-        floor = heights[i] - LINE
-    return heights
+def _paint(axes: Axes, found: Sequence[Point], frame: Frame) -> None:
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    axes.margins(0.08)
+    axes.set_xlabel("times faster than the reference", labelpad=6)
+    axes.text(8, frame.height - 16, "least quality kept, over datasets", transform=units(), color=SOFT)
+    floor, best = _floor(found), front(found)
+    axes.plot([p.speed for p in best], [max(p.kept, floor) for p in best], color=SOFT, linestyle="--", linewidth=1)
+    for point in found:
+        colour, low = COLOUR.get(point.verdict, RED), point.kept < floor
+        mark = "v" if low else MARK[colour]
+        axes.plot([point.speed], [max(point.kept, floor)], mark, color=colour, markersize=7, markeredgewidth=0)
+    axes.set_xlim(_at_least(axes.get_xlim(), 0.1))
+    axes.set_ylim(_at_least(axes.get_ylim(), LEAST))  # what follows moves neither
+    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.yaxis.set_major_locator(MaxNLocator(6))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}x"))
+    axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{100 * value:.4g}%"))
+    _label(axes, found, frame, floor)
 
 
-def _text(x: float, y: float, text: str, anchor: str, colour: str = "#57606a") -> str:
-    return f'<text x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{colour}">{escape(text)}</text>'
+def _at_least(ends: tuple[float, float], room: float) -> tuple[float, float]:
+    """Ends of an axis, as far apart as that differences of nothing do not fill it."""
+    more = max(0.0, room - (ends[1] - ends[0])) / 2
+    return ends[0] - more, ends[1] + more
+
+
+def _floor(found: Sequence[Point]) -> float:
+    """The least that is shown as it is: a combination that keeps little would hide what tells the others apart."""
+    return FLOOR if max(p.kept for p in found) > FLOOR else min(p.kept for p in found)
+
+
+def _label(axes: Axes, found: Sequence[Point], frame: Frame, floor: float) -> None:
+    """Names in a column right of the axes, each with a line to its point."""
+    places = [tuple(map(float, axes.transData.transform((p.speed, max(p.kept, floor))))) for p in found]
+    start = WIDTH - frame.right + 14
+    heights = spread([y for _, y in places], frame.bottom, frame.height - frame.top, LINE)
+    for point, (x, y), height in zip(found, places, heights, strict=True):
+        colour = COLOUR.get(point.verdict, RED)
+        line = axes.plot([x, start - 4], [y, height], color=GRID, linewidth=1, transform=units(), clip_on=False)
+        line[0].set_zorder(0.5)
+        name = shown(point.name, 19) + f" {point.kept:.0%}" if point.kept < floor else shown(point.name)
+        axes.text(start, height, name, transform=units(), color=colour, va="center")
