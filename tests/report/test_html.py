@@ -75,6 +75,18 @@ def test_nothing_of_the_data_is_markup(summary):
     assert page.count("&lt;script&gt;") >= 6
 
 
+def test_control_characters_are_shown_as_what_they_are():
+    page = html.render(made_up.everything())
+    assert "\x1b" not in page
+    assert page.count(r"\x1b[31m") > 20
+
+
+def test_errors_stand_above_failures():
+    page = html.render(made_up.everything())
+    assert page.index('id="errors"') < page.index('id="fail"')
+    assert 'id="errors"' not in html.render(made_up.worse())
+
+
 def test_the_page_needs_no_other_file_and_says_that_it_asks_for_none(summary):
     page = html.render(summary)
     assert not re.search(r"src=|@import|url\((?!#)|style=", page)

@@ -66,6 +66,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "trend_rows": trend.rows(summary),
         "trend_headings": trend.HEADINGS,
         "trend_missing": trend.missing(summary),
+        "broken": [row for row in summary.ran if row.errors],
         "groups": groups,
         "titles": TITLES,
         "kinds": [kind for _, of_kind in groups for kind, _ in of_kind if kind],

@@ -57,7 +57,7 @@ def _all(summary: Summary) -> Iterator[Judgement]:
 
 
 def _about(judgement: Judgement) -> tuple[str, ...]:
-    return judgement.combination, printable(judgement.dataset), printable(judgement.metric)
+    return printable(judgement.combination), printable(judgement.dataset), printable(judgement.metric)
 
 
 def _cells(judgement: Judgement) -> tuple[str, ...]:
