@@ -404,7 +404,7 @@ OPTIONS = (
         setting="report",
         parse=_path,
         path=_names_file,
-        page="docs/report-schema.md",
+        page="docs/reports.md",
     ),
     Option(
         name="receipt",
