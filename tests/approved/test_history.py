@@ -99,6 +99,12 @@ def test_commits_that_change_nothing_of_it_are_not_told(project):
     assert project.told() == [("first", 0.81)]
 
 
+def test_the_reason_is_that_of_the_values_that_are_told(project):
+    project.approve(0.81, "these", commit=False)
+    project.approve(0.5, "others", key=replace(KEY, combination="torch-fp16-cpu"))
+    assert project.told() == [("these", 0.81)]
+
+
 def test_what_is_not_committed_yet_comes_last(project):
     project.approve(0.81, "first")
     project.approve(0.79, "not yet", commit=False)

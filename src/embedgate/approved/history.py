@@ -32,10 +32,10 @@ def trend(served: Collection[Approved]) -> dict[str, Any]:
         served: The approved measurements.
 
     Returns:
-        By hardware profile, the `file` from the top of its repository and its `approvals`; of each, by its commit,
-        `when` that was made, `who` approved last and the `reason`, the `model`'s fingerprint, and the `values` by
-        combination, dataset and metric, of the same dataset as now. Beside them what is `missing`, and why. Empty where
-        no file is git's.
+        In `profiles`, by hardware profile, the `file` from the top of its repository and its `approvals`; of each, by
+        its commit, `when` that was made, `who` approved the latest of its values and the `reason`, the `model`'s
+        fingerprint, and the `values` by combination, dataset and metric, of the same dataset as now. Beside them what
+        is `missing`, and why. Empty where no file is git's.
     """
     files: dict[tuple[str, Path], list[Key]] = {}
     for approved in served:
@@ -85,16 +85,18 @@ def _read(file: Path, versions: Collection[Version]) -> Iterator[tuple[str, str,
 
 
 def _told(baseline: Baseline, keys: Collection[Key], when: str) -> dict[str, Any]:
-    last = baseline.approvals[-1] if baseline.approvals else None
     values: Values = {}
+    last = 0
     for key in keys:
         entry = baseline.entries.get(place_of(key))
         if entry and entry.key == key:
             values.setdefault(key.combination, {}).setdefault(key.dataset, {})[key.metric] = entry.value
+            last = max(last, entry.approval)
+    approval = baseline.approvals[last - 1] if last else None
     return {
         "when": when,
-        "who": last.who if last else "",
-        "reason": last.reason if last else "",
+        "who": approval.who if approval else "",
+        "reason": approval.reason if approval else "",
         "model": baseline.fingerprint,
         "values": values,
     }
