@@ -124,6 +124,12 @@ def test_the_kinds_of_red_stand_apart():
         assert found == [kind]
 
 
+def test_texts_are_headed_by_what_they_are_held_against():
+    for make, heading in ((made_up.worse, "reference"), (made_up.upgrade, "incumbent")):
+        lost = html.render(make()).partition("<caption>Texts that lost most")[2]
+        assert re.findall(r'<th scope="col">(\w+)</th>', lost)[0] == heading
+
+
 def test_the_cell_that_fails_is_marked_with_its_limit():
     page = html.render(made_up.worse())
     assert re.search(r'<td class="fail">91\.\d% \(0\.\d+\)<small>≥ 99\.0%</small></td>', page)
