@@ -110,6 +110,26 @@ def test_approved_values_are_drawn_in_order_with_todays_last(everything):
     assert f"now {good.now:.4f}" in first.about
 
 
+def test_todays_value_of_a_part_of_the_items_is_not_drawn_beside_approved_ones():
+    summary = made_up.green()
+    for row in summary.rows:
+        row.judgements = [replace(j, items=2000) if j.n else j for j in row.judgements]
+    assert [series.now for series in trend._series(summary, "pairs", "spearman")] == [None] * 3
+    assert trend.plots(summary)[0].note == trend.PARTLY
+    assert "now" not in texts(trend.plots(summary)[0])
+    # One approved value alone is no course of anything.
+    (of,) = summary.facts["trend"]["profiles"].values()
+    of["approvals"] = dict([*of["approvals"].items()][:1])
+    assert trend.plots(summary) == []
+    assert "approved values</summary>" in html.render(summary)
+    assert trend.plots(made_up.green())[0].note == ""
+
+
+def test_the_references_value_is_that_of_those_held_against_it():
+    (reference, *_) = trend._series(made_up.green(), "pairs", "spearman")
+    assert (reference.combination, reference.now, reference.verdict) == (made_up.REFERENCE, 0.8226, "")
+
+
 def test_without_history_there_is_no_plot_of_it_and_what_is_missing_is_told():
     summary = made_up.green()
     summary.facts["trend"] = {}

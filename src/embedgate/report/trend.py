@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embedgate.core.judgement import Judgement
 from embedgate.report.drawing import COLOUR, GRID, LINE, MARK, RED, SOFT, WIDTH, Frame, Plot, draw, shown, spread, units
 from embedgate.report.summary import HEADLINE, Summary
 
@@ -17,6 +18,7 @@ DATASETS, SERIES = 12, 14
 HEIGHT = 190.0
 FRAME = Frame(HEIGHT, left=52, right=184, top=10, bottom=30)
 NOW = "now"
+PARTLY = "Today's values are of a part of the items, or of none: they are not drawn beside those of all."
 HEADINGS = ("approved", "commit", "hardware profile", "combination", "dataset", "metric", "value", "by", "reason")
 
 
@@ -41,15 +43,20 @@ class Series:
 
     Attributes:
         combination: Its id.
-        verdict: What today's value came to, against the reference; empty where it was not judged.
+        verdict: What it came to today, against the reference; empty where it was not judged.
         points: The approved values.
-        now: Today's value; None where it was not judged.
+        now: Today's value; None where it is not known of all items.
     """
 
     combination: str
     verdict: str
     points: tuple[Point, ...]
     now: float | None
+
+    @property
+    def marks(self) -> int:
+        """How many values there are to be seen."""
+        return len(self.points) + (self.now is not None)
 
 
 def missing(summary: Summary) -> str:
@@ -78,9 +85,9 @@ def rows(summary: Summary) -> list[tuple[str, ...]]:
 
 
 def plots(summary: Summary) -> list[Plot]:
-    """A plot for each dataset of which approved values are known, in the order of the table's columns."""
+    """A plot for each dataset of which there are two values or more to be seen, in the order of the table's columns."""
     asked = [(each, _series(summary, *each)) for each in summary.headlines]
-    known = [(each, found) for each, found in asked if found][:DATASETS]
+    known = [(each, found) for each, found in asked if any(series.marks > 1 for series in found)][:DATASETS]
     return [_plot(number, *each, found) for number, (each, found) in enumerate(known)]
 
 
@@ -104,17 +111,25 @@ def _series(summary: Summary, dataset: str, metric: str) -> list[Series]:
         for combination, datasets in approval["values"].items():
             if (value := datasets.get(dataset, {}).get(metric)) is not None:
                 points.setdefault(combination, []).append(Point(approval["when"], commit, value))
+    found = {row.combination: row.find(metric, dataset) for row in summary.rows}
+    now = _now(summary, found.values())
     return [
-        Series(
-            row.combination,
-            found.verdict if found else "",
-            tuple(points[row.combination]),
-            found.value if found else None,
-        )
-        for row in summary.rows
-        if row.combination in points
-        for found in [row.find(metric, dataset)]
+        Series(id_, _verdict(judgement), tuple(points[id_]), now.get(id_))
+        for id_, judgement in found.items()
+        if id_ in points
     ][:SERIES]
+
+
+def _now(summary: Summary, found: Iterable[Judgement | None]) -> dict[str, float | None]:
+    """Today's values, by combination: not of a part of the items, which says nothing of what was approved of all."""
+    whole = [j for j in found if j and j.check == "retention" and j.items in (None, j.n)]
+    reference = next((j.reference_value for j in whole if j.reference_value is not None), None)
+    of_reference = {row.combination: reference for row in summary.rows if row.reference}
+    return of_reference | {j.combination: j.value for j in whole}
+
+
+def _verdict(judgement: Judgement | None) -> str:
+    return judgement.verdict if judgement and judgement.check == "retention" else ""
 
 
 def _plot(number: int, dataset: str, metric: str, found: Sequence[Series]) -> Plot:
@@ -122,7 +137,8 @@ def _plot(number: int, dataset: str, metric: str, found: Sequence[Series]) -> Pl
     frame = Frame(height, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
     about = "; ".join(map(_told, found))
     title = f"{dataset}: {HEADLINE[metric]} as approved, and now"
-    return draw(f"trend-{number}", title, about, frame, lambda axes: _paint(axes, found, frame))
+    note = "" if any(series.now is not None for series in found) else PARTLY
+    return draw(f"trend-{number}", title, about, frame, lambda axes: _paint(axes, found, frame), note)
 
 
 def _told(series: Series) -> str:
@@ -143,7 +159,7 @@ def _paint(axes: Axes, found: Sequence[Series], frame: Frame) -> None:
     axes.grid(visible=False, axis="x")
     axes.yaxis.set_major_locator(MaxNLocator(4))
     axes.yaxis.set_major_formatter(FormatStrFormatter("%.3f"))
-    _dates(axes, moments)
+    _dates(axes, moments, today=any(series.now is not None for series in found))
     _label(axes, found, frame, last)
 
 
@@ -159,10 +175,10 @@ def _paint_one(axes: Axes, series: Series, moments: Sequence[str]) -> None:
     axes.plot([len(moments)] * len(now), now, MARK[colour], color=colour, markersize=7, markeredgewidth=0)
 
 
-def _dates(axes: Axes, moments: Sequence[str]) -> None:
+def _dates(axes: Axes, moments: Sequence[str], *, today: bool) -> None:
     """The first and the last approval by their dates: more do not fit a phone."""
-    named = {0: moments[0][:10], len(moments): NOW}
-    if len(moments) > 3:
+    named = {0: moments[0][:10], len(moments): NOW * today}
+    if len(moments) > 3 or not today:
         named[len(moments) - 1] = moments[-1][:10]
     axes.set_xticks([*named], [*named.values()])
     if len(moments) > 1:
