@@ -149,6 +149,13 @@ def test_a_text_of_a_hundred_thousand_characters_is_cut():
     assert len(page) < 60_000
 
 
+def test_what_has_no_row_is_not_linked():
+    page = html.render(made_up._session([*made_up._upgraded()]))
+    assert f"<code>{made_up.REFERENCE}</code>" in page
+    assert 'href="#c' not in page
+    assert 'href="#c0-torch-fp32-cpu"' in html.render(made_up.green())
+
+
 def test_commands_can_be_copied():
     page = html.render(made_up.unapproved())
     assert f"<dd>approve what you see by: <code>{made_up.RECORD}</code></dd>" in page

@@ -99,13 +99,11 @@ def _plots(summary: Summary) -> list[Plot]:
 
 
 def _names(summary: Summary) -> dict[str, tuple[int, str]]:
-    """By combination, its number, by which the page filters, and what a link to it names."""
-    known = (row.combination for row in summary.ran)
+    """By combination, its number, by which the page filters, and what a link to its row names; empty without a row."""
+    rows = {row.combination for row in summary.ran}
     others = (j.combination for j in summary.upgrade.judgements)
-    return {
-        name: (number, f"c{number}-{_NO_ID.sub('-', name)}")
-        for number, name in enumerate(dict.fromkeys((*known, *others)))
-    }
+    names = dict.fromkeys((*(row.combination for row in summary.ran), *others))
+    return {name: (i, f"c{i}-{_NO_ID.sub('-', name)}" if name in rows else "") for i, name in enumerate(names)}
 
 
 # Verdict, then kind, then findings.
