@@ -347,7 +347,7 @@ def test_json_holds_no_infinite_number() -> None:
 def test_a_report_with_an_infinite_number_is_json(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from embedgate.report import files as reports
 
-    monkeypatch.setattr(Summary, "to_json", lambda self: {"receipt": {}, "high": math.inf})
+    monkeypatch.setattr(reports.json_report, "content", lambda summary: {"receipt": {}, "high": math.inf})
     for module in (reports.markdown, reports.html):
         monkeypatch.setattr(module, "render", lambda summary: "")
     monkeypatch.setattr(reports.pareto, "plot", lambda summary: None)
