@@ -13,6 +13,7 @@ from helpers import made_up
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Diagnosis, Judgement, WorstText
+from embedgate.core.strictness import Strictness
 from embedgate.encoders import Evidence
 from embedgate.performance.figures import Latency, SpeedFigures
 from embedgate.performance.footprint import Footprint
@@ -122,6 +123,18 @@ def test_the_kinds_of_red_stand_apart():
     for make, kind in zip((made_up.worse, made_up.drifted, made_up.unapproved, made_up.upgrade), kinds, strict=True):
         found = re.findall(r"<h3>(.*?) <span", html.render(make()))
         assert found == [kind]
+
+
+def test_what_is_red_is_open_by_how_strict_the_session_is():
+    for strict, reds in ((Strictness.USUAL, 0), (Strictness.ESTIMATE, 1), (Strictness.FULL, 2)):
+        below, above = (made_up._retention(made_up.OPEN, "pairs", "spearman", 0.8, kept) for kept in (0.9885, 0.9915))
+        rows = [
+            Record(made_up.OPEN, judgement=below),
+            Record(made_up.GOOD, judgement=replace(above, combination=made_up.GOOD)),
+        ]
+        page = html.render(summarise(Collector(records=rows, strict=strict)))
+        assert page.count('class="finding is-inconclusive"') == 2
+        assert len(re.findall('class="finding is-inconclusive"[^>]* open>', page)) == reds
 
 
 def test_texts_are_headed_by_what_they_are_held_against():

@@ -68,6 +68,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "trend_missing": trend.missing(summary),
         "broken": [row for row in summary.ran if row.errors],
         "groups": groups,
+        "is_red": lambda finding: any(map(summary.strict.is_red, finding.judgements)),
         "titles": TITLES,
         "kinds": [kind for _, of_kind in groups for kind, _ in of_kind if kind],
         "judged": judged.judgements(summary, _kinds_of(groups)),
