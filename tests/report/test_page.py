@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -236,6 +237,18 @@ def test_each_combination_has_a_place_that_links_name(opened):
     )
     assert len(links) > 10
     assert page.evaluate("(names) => names.filter((name) => !document.getElementById(name))", links) == []
+
+
+def test_links_stay_in_the_frame_that_a_notebook_shows_it_in(started, files):
+    """There, what a link names is looked for in the notebook's own address."""
+    page = started.new_page()
+    shown_in = escape(files["green"].read_text("utf-8"), quote=True)
+    page.set_content(f'<iframe sandbox="allow-scripts" srcdoc="{shown_in}"></iframe>')
+    frame = page.frames[1]
+    frame.locator("nav a", has_text="What ran").click()
+    assert frame.locator("h1").inner_text().startswith("May it ship?")
+    assert frame.evaluate("scrollY") > 500
+    page.close()
 
 
 def test_without_script_all_of_it_is_there(started, files):

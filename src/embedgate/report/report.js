@@ -62,13 +62,21 @@
     button.addEventListener("click", () => sort(heading));
   }
 
-  const unfold = () => {
-    let part = location.hash && document.getElementById(decodeURIComponent(location.hash.slice(1)));
-    for (; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+  const unfold = (hash) => {
+    const named = hash && document.getElementById(decodeURIComponent(hash.slice(1)));
+    for (let part = named; part; part = part.parentElement) if (part.tagName === "DETAILS") part.open = true;
+    return named;
   };
-  addEventListener("hashchange", unfold);
+  addEventListener("hashchange", () => unfold(location.hash));
+  // In a notebook's frame, whose address is about:srcdoc, such a link would open the notebook in it.
+  document.addEventListener("click", (event) => {
+    const link = event.target.closest('a[href^="#"]');
+    if (!link || location.protocol !== "about:") return;
+    event.preventDefault();
+    unfold(link.getAttribute("href"))?.scrollIntoView();
+  });
   addEventListener("beforeprint", () => document.querySelectorAll(".finding").forEach((fold) => (fold.open = true)));
-  unfold();
+  unfold(location.hash);
   if (form) {
     form.hidden = false;
     form.addEventListener("input", filter);
