@@ -162,6 +162,14 @@ def test_a_text_of_a_hundred_thousand_characters_is_cut():
     assert len(page) < 60_000
 
 
+def test_what_is_new_stands_beside_the_incumbent_once():
+    page = html.render(made_up.upgrade())
+    assert page.count('<h2 id="beside">Beside the incumbent</h2>') == page.count("Beside the incumbent</h2>") == 1
+    beside = page.partition('id="beside"')[2].partition("</section>")[0]
+    assert re.search(r'<td class="fail">0\.6835 → 0\.6575, 96\.2%<small>≥ 99\.0%</small></td>', beside)
+    assert "Beside the incumbent" not in html.render(made_up.worse())
+
+
 def test_what_has_no_row_is_not_linked():
     page = html.render(made_up._session([*made_up._upgraded()]))
     assert f"<code>{made_up.REFERENCE}</code>" in page

@@ -140,7 +140,7 @@ def test_every_report_has_the_table():
     }
     assert "256 → 384" in terminal.render(summary)
     assert f"### {upgrade.TITLE}" in markdown.render(summary)
-    assert f"<h2>{upgrade.TITLE}</h2>" in html.render(summary)
+    assert f">{upgrade.TITLE}</h2>" in html.render(summary)
 
 
 def test_without_an_incumbent_there_is_none():

@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from embedgate.core.judgement import megabytes, printable, shorten
-from embedgate.report import bar, columns, forest, judged, pareto, slices, stored, trend
+from embedgate.report import bar, columns, forest, judged, pareto, slices, stored, trend, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.drawing import Plot
@@ -67,6 +67,9 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "trend_headings": trend.HEADINGS,
         "trend_missing": trend.missing(summary),
         "broken": [row for row in summary.ran if row.errors],
+        "beside": upgrade.table(summary),
+        "beside_title": upgrade.TITLE,
+        "beside_lines": upgrade.lines(summary),
         "groups": groups,
         "is_red": lambda finding: any(map(summary.strict.is_red, finding.judgements)),
         "titles": TITLES,
