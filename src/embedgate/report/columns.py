@@ -183,6 +183,10 @@ def _weights(row: Row) -> str:
     return megabytes(row.run.evidence.weight_bytes) if row.run and row.run.evidence.weight_bytes else ""
 
 
+def _if_known(heading: str, cell: Callable[[Row], str | Cell], note: str = "") -> Column[Row]:
+    return Column(heading, cell, note, shows=lambda _, cells: any(cells))
+
+
 def _cost(heading: str, cell: Callable[[Row], str | Cell]) -> Column[Row]:
     note = (
         "speed: how many times faster than the reference in batches of 32; latency of one text at a time; memory that "
@@ -197,11 +201,11 @@ COLUMNS: Columns[Row] = (
     COMBINATION,
     VERDICT,
     _retained,
-    Column("top-10 overlap", _value("top10_overlap", ".3f")),
-    Column("p01 cosine", _value("cosine_p01", ".4f")),
-    Column("order kept", _value("order_kept", ".1%")),
-    Column("rows kept", _value("rows_kept", ".1%"), shows=lambda _, cells: any(cells)),
-    Column(
+    _if_known("top-10 overlap", _value("top10_overlap", ".3f")),
+    _if_known("p01 cosine", _value("cosine_p01", ".4f")),
+    _if_known("order kept", _value("order_kept", ".1%")),
+    _if_known("rows kept", _value("rows_kept", ".1%")),
+    _if_known(
         "largest move",
         _largest_move,
         "largest move: how far an embedding moved when only its surroundings changed, as a share of its length",
