@@ -264,7 +264,7 @@ def _served(root: Path, work: Path, fault: Fault, url: str) -> subprocess.Popen[
         except (URLError, OSError):
             time.sleep(0.2)
     server.kill()
-    raise SystemExit(f"the server of {fault.name} did not start; run: {' '.join(command)}")
+    raise TimeoutError(f"the server of {fault.name} did not start; run: {' '.join(command)}")
 
 
 def _version(root: Path, distribution: str) -> str:
@@ -351,7 +351,7 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 # The tools that say anything of a cause.
 NAMING = ("embedgate-quick", "embedgate-standard", "embed-parity")
 SHOWN = 160
-SUMMED = ("version", "faults caught", "missed", "error", "cannot be asked", "false alarms", "seconds", "lines")
+SUMMED = ("version", "faults caught", "missed", "error", "asked", "cannot be asked", "false alarms", "seconds", "lines")
 
 
 def _cell(name: str, fault: Fault, found: dict[str, dict[str, Any]]) -> str:
@@ -380,8 +380,8 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
     judged = {fault: cell for fault, cell in cells.items() if cell and peer.form_of(fault)}
 
     def count(verdict: str, sound: bool) -> str:
-        if not peer.rule:
-            return "no rule"
+        if not peer.rule or not any(fault.sound == sound for fault in judged):
+            return "no rule" if not peer.rule else "not run"
         return str(sum(cell["verdict"] == verdict and fault.sound == sound for fault, cell in judged.items()))
 
     seconds = sorted(cell["seconds"] for cell in judged.values() if "seconds" in cell)
@@ -393,9 +393,12 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
         count("red", False),
         count("green", False),
         count("error", False),
+        f"{sum(not fault.sound for fault in judged)} of {sum(not fault.sound for fault in FAULTS) - apart}",
         str(apart),
         count("red", True),
-        f"{seconds[0]:.0f} to {seconds[-1]:.0f}" if seconds else "not timed",
+        " to ".join(dict.fromkeys(f"{each:.0f}" for each in seconds[:: len(seconds) - 1 or 1]))
+        if seconds
+        else "not timed",
         str(written(peer)),
     ]
 

@@ -32,7 +32,7 @@ def earlier(
         {"combination": OWN, "reference": False, "run": run, "judgements": mine},
     ]
     plain = {
-        "schema": 1,
+        "schema": 2,
         "created": "2026-11-02T00:00:00+00:00",
         "model": {"name": model.name, "source": model.source, "fingerprint": model.fingerprint},
         "libraries": {"torch": "2.10.0"},

@@ -49,8 +49,10 @@ class TestKinds:
             (red("baseline", "approval"), "not approved yet"),
             (red("golden", "approval"), "not approved yet"),
             (red("effective", "evidence"), "not what it says it is"),
-            (red("invariance"), "breaks what holds of any encoder"),
+            (red("invariance"), "breaks an encoder's contract"),
             (red("upgrade"), "worse than the incumbent"),
+            (red("superior"), "not better than the incumbent"),
+            (red("stored"), "not what it says it is"),
             (red("receipt", "receipt"), "not proven by its receipt"),
         ],
     )
@@ -129,6 +131,39 @@ class TestDecision:
         found = decision(session(*judgements))
         assert (found.answer, found.why) == (answer, why)
         assert found.line == f"May it ship? {answer.capitalize()}: {why}"
+
+    def test_what_fails_as_expected_does_not_pass(self):
+        excused = Record(MINE, judgement=red("retention"), expected="known")
+        found = summarise(Collector([Record("torch-fp32-cpu", True, green(of="torch-fp32-cpu")), excused]))
+        assert decision(found).line == "May it ship? Yes: 1 failure is expected"
+
+    def test_only_what_passed_is_counted_and_of_what_is_named(self):
+        none = Judgement("speed", MINE, "inconclusive", "1 s", diagnosis=Diagnosis("approval", "none is approved", ""))
+        found = summarise(
+            Collector(
+                [
+                    Record("torch-fp32-cpu", True, green(of="torch-fp32-cpu")),
+                    *(Record(MINE, judgement=j) for j in (green(), none)),
+                ]
+            )
+        )
+        assert decision(found).why == "acme-int8-cpu passes (1 check)"
+
+    def test_a_test_of_the_projects_own_that_fails_leaves_it_open(self):
+        found = decision(session(green(), others_failed=3))
+        assert found.line == "May it ship? Not known: the checks pass, and 3 tests of the project's own failed"
+
+    def test_a_command_is_never_cut(self):
+        step = f"approve it by: pytest --pyargs embedgate.suites --gate-model {'m' * 90} --gate-update"
+        none = Judgement("speed", MINE, "inconclusive", "x", diagnosis=Diagnosis("approval", "none is approved", step))
+        assert decision(session(none)).why.endswith(step)
+        long = step.replace("m" * 90, "m" * 900)
+        assert (
+            "pytest"
+            not in decision(
+                session(Judgement("size", MINE, "inconclusive", "x", diagnosis=Diagnosis("approval", "none", long)))
+            ).why
+        )
 
     def test_what_is_red_and_not_approved_may_not_ship(self):
         assert decision(session(red("retention"), red("baseline", "approval"))).answer == "no"
@@ -223,6 +258,22 @@ class TestSlices:
         assert table.headings == ["dataset", "metric", "slice", "items", "reference", MINE]
         assert [*map(str, table.rows[0])] == ["pairs", "Spearman", "negation", "12", "0.8200", "0.7100 (-0.1100)"]
         assert "| pairs | Spearman | negation | 12 | 0.8200 | 0.7100 (-0.1100) |" in markdown.render(session(lost))
+
+    def test_names_of_slices_and_datasets_are_no_markup(self):
+        evil = "a | b <img src=x> @org/team [x](y) [red]z[/red]\x1b[31m"
+        lost = Judgement(
+            "retention", MINE, "pass", "x", evil, "spearman", 0.7, 0.8, 0.9, slices=(Slice(evil, 2, 0.1, 0.1),)
+        )
+        page = markdown.render(session(lost))
+        assert "<img" not in page
+        assert "[x](y)" not in page
+        assert not any("@org" in line.replace("\\@", "") for line in page.splitlines())
+        head, rule, row = [
+            line.replace(r"\|", "").count("|") for line in page.partition("### Slices")[2].splitlines()[2:5]
+        ]
+        assert head == rule == row
+        assert "[red]z[/red]" in terminal.render(session(lost), width=400)
+        assert "\x1b" not in page + terminal.render(session(lost))
 
     def test_where_no_dataset_has_any_there_is_none(self):
         assert slices.table(session(green())) is None

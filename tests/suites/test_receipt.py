@@ -211,9 +211,9 @@ def edit(file: Path) -> None:
         (edit, "*h200.json is not as it was written: its checksum is wrong"),
         (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 1"),
         (lambda file: file.write_text("[]"), "*h200.json has the schema None*"),
-        (lambda file: file.write_text('{"schema": 1}'), "*h200.json is no receipt: it has no section 'receipt'*"),
+        (lambda file: file.write_text('{"schema": 2}'), "*h200.json is no receipt: it has no section 'receipt'*"),
         (
-            lambda file: file.write_text(json.dumps(seal({"schema": 1, "receipt": {}}))),
+            lambda file: file.write_text(json.dumps(seal({"schema": 2, "receipt": {}}))),
             "*h200.json lacks what a receipt has: KeyError: 'model'",
         ),
     ],

@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 # are a family of their own, since there are many, and whoever stores float32 needs none of them.
 Family: TypeAlias = Literal["quality", "search", "time"]
 
-# What a check holds a combination against: the reference, the incumbent, what was approved, its own name and what that
-# promises, a rule that any encoder keeps, or a receipt. It decides what a red one is called, see
+# What a check holds a combination against: the reference, the incumbent, a gain over that, what was approved, its own
+# name and what that promises, a rule that any encoder keeps, or a receipt. It decides what a red one is called, see
 # `embedgate.report.findings`.
-Against: TypeAlias = Literal["reference", "incumbent", "approved", "name", "rule", "receipt"]
+Against: TypeAlias = Literal["reference", "incumbent", "gain", "approved", "name", "rule", "receipt"]
 
 # The parts of a session, one after the other, each over combination after combination: what ran and how good it is
 # comes before what takes minutes. An encoder is open in the first alone; what encodes later has it built again.

@@ -150,7 +150,7 @@ SUPERIOR = Check(
     of_superior,
     asked=lambda plan: is_asked(plan) and bool(plan.superior),
     depth=what_ships_first,
-    against="incumbent",
+    against="gain",
     family="quality",
     before=_incumbent_first,
     in_rows=False,

@@ -56,7 +56,7 @@ class UpgradeFacts:
     def _asked(self, incumbent: Incumbent) -> list[Combination]:
         """The combinations that the session compares with the incumbent; all that can be, where it is not known."""
         plan, cases = self._context.plan, self._context.cases
-        asked = {case.combination for case in cases if case.check.against == "incumbent"}
+        asked = {case.combination for case in cases if case.check.against in ("incumbent", "gain")}
         found = [each for each in plan.replacing(incumbent) if each in asked or not cases]
         return sorted(found, key=lambda each: not plan.registry.source(each).origin)
 

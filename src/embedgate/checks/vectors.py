@@ -271,6 +271,7 @@ CODES = Check(
     unavailable=unavailable,
     depth=not_built_first,
     phase="searches",
+    against="name",
     family="search",
     tolerances=("stored",),
     vocabulary=lambda: EMBEDDING_PRECISIONS,

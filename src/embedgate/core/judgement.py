@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, TypeAlias
@@ -22,7 +23,10 @@ ANY_TEXT = "any_text"
 APPROVAL, PROMISE = "approval", "promise"
 TOKENS = "tokens"
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
-BUDGETS = ("speed", "search speed", "memory", "size")
+LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden")
+# A command at the end of a line, to be copied.
+COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
+LONGEST_COMMAND = 400
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Judgement:
             which must stay beyond the limit to fail.
         high: Its upper end, which must stay beyond the limit to fail (one-sided, corrected for the family); of `speed`,
             which must stay within the limit to pass.
-        limit: The least that is tolerated; of budgets (`speed`, `memory`, `size`), the most.
+        limit: The least that is tolerated; of `LIMIT_IS_MOST`, the most.
         n: Number of items that decided.
         items: Number of items there are; None where no part of them might decide.
         smallest_detectable_loss: The loss this dataset can tell from none (level alpha, power 80%), as a share.
@@ -142,7 +146,21 @@ class Judgement:
         """Whether what was observed is itself beyond the limit, however sure that is."""
         if self.observed is None or self.limit is None:
             return False
-        return self.observed > self.limit if self.check in BUDGETS else self.observed < self.limit
+        return self.observed > self.limit if self.check in LIMIT_IS_MOST else self.observed < self.limit
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether all items decided, and no part of them."""
+        return self.items is None or self.n == self.items
+
+    def required(self, spec: str) -> str:
+        """What is required, such as `>= 99.0%`; empty where there is no limit.
+
+        Args:
+            spec: How the limit is formatted.
+        """
+        sign = "<=" if self.check in LIMIT_IS_MOST else ">="
+        return "" if self.limit is None else f"{sign} {self.limit:{spec}}"
 
     @property
     def place(self) -> Place:
@@ -208,6 +226,16 @@ def shorten(text: str, width: int = 110) -> str:
     """A text on one line, control characters escaped, cut to a width in characters."""
     line = printable(text)
     return line if len(line) <= width else line[: width - 1] + "…"
+
+
+def brief(text: str, width: int) -> str:
+    """A text as `shorten` gives it, but for a command at its end, which is kept whole or left out."""
+    line = printable(text)
+    command = COMMAND.search(line)
+    if command is None or len(line) <= width:
+        return shorten(line, width)
+    before = shorten(line[: command.start()].rstrip(), width)
+    return f"{before} {command[0]}" if len(command[0]) <= LONGEST_COMMAND else before
 
 
 def quoted(text: str, width: int) -> str:

@@ -101,8 +101,7 @@ def _judged(row: Row, judgement: Judgement | None, text: str, spec: str) -> Cell
     """A cell that shows a judgement; one that counts and is not green is marked with its limit."""
     if judgement is None or judgement.verdict == "pass" or judgement.unjudged or judgement not in row.counted:
         return Cell(text)
-    limit = f">= {judgement.limit:{spec}}" if judgement.limit is not None else ""
-    return Cell(text, judgement.verdict, limit)
+    return Cell(text, judgement.verdict, judgement.required(spec))
 
 
 def _verdict(row: Row) -> str:
@@ -133,7 +132,7 @@ def _of_the_reference(summary: Summary, dataset: str, metric: str) -> str:
     if sum(row.reference for row in summary.rows) != 1:
         return ""
     found = (row.find(metric, dataset) for row in summary.rows)
-    known = [j.reference_value for j in found if j and (j.items is None or j.n == j.items)]
+    known = [j.reference_value for j in found if j and j.is_whole]
     return _absolute(next(filter(None, known), None))
 
 
@@ -154,8 +153,7 @@ def _largest_move(row: Row) -> str | Cell:
     if not moves:
         return ""
     largest = max(moves, key=lambda j: j.value or 0)
-    cell = _judged(row, largest, f"{largest.value:.1g}", ".1g")
-    return replace(cell, limit=cell.limit.replace(">=", "<="))
+    return _judged(row, largest, f"{largest.value:.1g}", ".1g")
 
 
 def _speed(row: Row) -> str | Cell:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Judgement, shorten
+from embedgate.core.judgement import Judgement, brief, shorten
 from embedgate.report import upgrade
-from embedgate.report.facts import depth_line
+from embedgate.report.facts import depth_line, is_partial
 from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_APPROVED, NOT_AS_NAMED, NOT_PROVEN, Finding, findings
 from embedgate.report.summary import Row, Summary
 
@@ -71,12 +71,14 @@ def _decided(summary: Summary) -> tuple[Answer, str]:
         return "not known", f"{who} could not be judged: {_first(errors[0].errors[0])}"
     if found:
         return "not known", _unapproved(summary, found)
-    if open_ := _unsettled(summary):
-        return "not known", _open(open_)
+    if summary.unsettled:
+        return "not known", _open(summary.unsettled)
     if not any(row.judgements for row in (*summary.rows, summary.upgrade)):
         return "not known", ": ".join(("nothing was judged", *map(_first, list(summary.skipped)[:1])))
     if summary.verdict != "pass":
         return "not known", _unjudged(summary)
+    if summary.others_failed:
+        return "not known", f"the checks pass, and {counted(summary.others_failed, 'test')} of the project's own failed"
     return "yes", _green(summary)
 
 
@@ -90,19 +92,15 @@ def _red(found: Sequence[Finding]) -> str:
 
 
 def _unapproved(summary: Summary, found: Sequence[Finding]) -> str:
-    judged = _passing(summary, besides=("baseline", "golden"))
+    judged = _passing(summary, besides=summary.known.approved)
     keeps = f"{_names(judged)} {'passes' if len(judged) == 1 else 'pass'} every other check, and " if judged else ""
     steps = dict.fromkeys(finding.next_step for finding in found if finding.next_step)
     return keeps + "; ".join((_shown([found[0].cause]), *list(steps)[:1]))
 
 
-def _unsettled(summary: Summary) -> list[Judgement]:
-    return [j for j in summary.judgements("inconclusive") if not j.unjudged]
-
-
 def _red_by_estimate(summary: Summary) -> list[Judgement]:
     """What a person wants treated as lost where the estimate says so, however unsure that is."""
-    return [j for j in _unsettled(summary) if not summary.strict.is_full and summary.strict.is_red(j)]
+    return [j for j in summary.unsettled if not summary.strict.is_full and summary.strict.is_red(j)]
 
 
 def _open(found: Sequence[Judgement]) -> str:
@@ -116,23 +114,23 @@ def _unjudged(summary: Summary) -> str:
 
 
 def _green(summary: Summary) -> str:
-    passing = _passing(summary) or [row.combination for row in summary.ran]
-    checks = sum(len(row.counted) for row in (*summary.rows, summary.upgrade))
-    told = [f"{_names(passing)} {'passes' if len(passing) < 2 else 'pass'} ({counted(checks, 'check')})"]
+    of = _passing(summary)
+    if not of and all(row.reference for row in summary.ran):
+        of = [row.combination for row in summary.ran]
+    rows = (*(row for row in summary.rows if row.combination in of), summary.upgrade)
+    checks = sum(j.verdict == "pass" for row in rows for j in row.counted)
+    told = [f"{_names(of)} {'passes' if len(of) < 2 else 'pass'} ({counted(checks, 'check')})"] if checks else []
     if summary.expected:
-        told.append(f"but for {counted(len(summary.expected), 'failure')} that {_is(len(summary.expected))} expected")
-    if summary.others_failed:
-        told.append(f"{counted(summary.others_failed, 'test')} beside the checks failed")
-    told += [line for line in (depth_line(summary.facts),) if "partial" in line]
-    return "; ".join(told)
+        told.append(f"{counted(len(summary.expected), 'failure')} {_is(len(summary.expected))} expected")
+    return "; ".join([*told, *([depth_line(summary.facts)] if is_partial(summary.facts) else [])])
 
 
-def _passing(summary: Summary, besides: Iterable[str] = ()) -> list[str]:
+def _passing(summary: Summary, besides: Collection[str] = ()) -> list[str]:
     """Candidates of which all that counts is green, checks of some kinds aside."""
-    return [row.combination for row in summary.rows if not row.reference and _is_green(row, frozenset(besides))]
+    return [row.combination for row in summary.rows if not row.reference and _is_green(row, besides)]
 
 
-def _is_green(row: Row, besides: frozenset[str]) -> bool:
+def _is_green(row: Row, besides: Collection[str]) -> bool:
     verdicts = {j.verdict for j in row.counted if not j.unjudged and j.check not in besides}
     return verdicts == {"pass"} and not row.errors
 
@@ -158,4 +156,4 @@ def _first(text: str) -> str:
 
 
 def _shown(lines: Sequence[str]) -> str:
-    return shorten(lines[0], WIDTH) if lines else ""
+    return brief(lines[0], WIDTH) if lines else ""

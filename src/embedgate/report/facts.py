@@ -33,12 +33,18 @@ def coverage(of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
     return {"asked": asked, "whole": whole, "of": of}
 
 
+def is_partial(facts: Mapping[str, Any]) -> bool:
+    """Whether there are checks of what ran that were not asked."""
+    checks = facts.get("checks", {})
+    return bool(checks.get("asked") != checks.get("whole"))
+
+
 def depth_line(facts: dict[str, Any]) -> str:
     """How much was asked, of how much; empty where that is not known."""
     if not (checks := facts.get("checks")):
         return ""
     whole = counted(checks["whole"], "check")
-    share = f"all {whole}" if checks["asked"] == checks["whole"] else f"partial: {checks['asked']} of {whole}"
+    share = f"all {whole}" if not is_partial(facts) else f"partial: {checks['asked']} of {whole}"
     return f"depth: {facts['depth']}, {share}"
 
 

@@ -14,13 +14,14 @@ WORSE = "worse than the reference"
 DRIFTED = "drifted from what was approved"
 NOT_APPROVED = "not approved yet"
 NOT_AS_NAMED = "not what it says it is"
-BREAKS = "breaks what holds of any encoder"
+BREAKS = "breaks an encoder's contract"
 NOT_PROVEN = "not proven by its receipt"
 _KINDS = {
     "name": NOT_AS_NAMED,
     "rule": BREAKS,
     "reference": WORSE,
     "incumbent": "worse than the incumbent",
+    "gain": "not better than the incumbent",
     "approved": DRIFTED,
     "receipt": NOT_PROVEN,
 }
@@ -98,6 +99,14 @@ def kind_of(judgement: Judgement, against: Mapping[str, str]) -> str:
     """
     layer = judgement.diagnosis.layer if judgement.diagnosis else ""
     return _BY_LAYER.get(layer) or _KINDS[against.get(judgement.check, "reference")]
+
+
+def by_kind(found: Iterable[Finding]) -> dict[str, list[Finding]]:
+    """Findings under what is wrong, in the order in which kinds are told."""
+    kinds: dict[str, list[Finding]] = {}
+    for each in found:
+        kinds.setdefault(each.kind, []).append(each)
+    return kinds
 
 
 def findings(judgements: Iterable[Judgement], against: Mapping[str, str]) -> list[Finding]:

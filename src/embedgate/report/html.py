@@ -13,14 +13,13 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
-from embedgate.core.judgement import megabytes, printable, shorten
+from embedgate.core.judgement import COMMAND, megabytes, printable, shorten
 from embedgate.report import bar, columns, forest, judged, pareto, slices, stored, trend, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.drawing import Plot
 from embedgate.report.facts import depth_line, lines, not_asked
-from embedgate.report.findings import Finding, findings
-from embedgate.report.markdown import COMMAND
+from embedgate.report.findings import Finding, by_kind, findings
 from embedgate.report.summary import CHANGE_HEADINGS, Summary
 
 TEMPLATE = "report.html.jinja"
@@ -118,10 +117,8 @@ TITLES = {"fail": "Failures", "inconclusive": "Inconclusive"}
 def _groups(summary: Summary) -> _Groups:
     """What failed, by its kind, and what is inconclusive, of no kind: nobody knows whether it is worse."""
     against = summary.known.against
-    failed: dict[str, list[Finding]] = {}
-    for finding in findings(summary.judgements("fail"), against):
-        failed.setdefault(finding.kind, []).append(finding)
-    unsettled = findings([j for j in summary.judgements("inconclusive") if not j.unjudged], against)
+    failed = by_kind(findings(summary.judgements("fail"), against))
+    unsettled = findings(summary.unsettled, against)
     found = {"fail": [*failed.items()], "inconclusive": [("", unsettled)] if unsettled else []}
     return [(verdict, of_kind) for verdict, of_kind in found.items() if of_kind]
 

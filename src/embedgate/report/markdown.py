@@ -8,14 +8,14 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from embedgate.core.errors import counted
-from embedgate.core.judgement import megabytes, shorten
+from embedgate.core.judgement import COMMAND, brief, megabytes, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import bar, columns, slices, stored, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT, Cell, Table
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.facts import depth_line, not_asked
 from embedgate.report.facts import lines as fact_lines
-from embedgate.report.findings import Finding, findings
+from embedgate.report.findings import Finding, by_kind, findings
 from embedgate.report.records import ExpectedFailure
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
@@ -42,7 +42,6 @@ ANSWERS = {"yes": "✅", "no": "❌", "not known": "🟡"}
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
 _AT_START = re.compile(r"^(\d*)([-+=.)])")
 _IN_LINKS = ":/?#[]@!$&'()*+,;=%~"
-COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 
 
 @dataclass(frozen=True)
@@ -79,12 +78,15 @@ def render(summary: Summary) -> str:
 
 def escape(text: str) -> str:
     """Text as Markdown and HTML would show it literally, on one line; a command at its end as code, to be copied."""
-    line = shorten(text, LINE)
+    line = brief(text, LINE)
     command = COMMAND.search(line)
-    shown = line[: command.start()] if command else line
-    shown = shown.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    shown = _AT_START.sub(r"\1\\\2", _ANYWHERE.sub(r"\\\1", shown))
+    shown = _AT_START.sub(r"\1\\\2", _literal(line[: command.start()] if command else line))
     return f"{shown}`{command[0]}`" if command else shown
+
+
+def _literal(line: str) -> str:
+    """A line as Markdown and HTML would show it literally, wherever it stands but at the start."""
+    return _ANYWHERE.sub(r"\\\1", line.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;"))
 
 
 def _about(summary: Summary) -> list[str]:
@@ -107,14 +109,13 @@ def _sections(summary: Summary) -> Iterator[Section]:
         yield Section("", [[f"**{escape(line)}**"] for line in summary.trouble])
     if summary.ran:
         yield _combinations(summary)
-    for kind, found in _by_kind(findings(summary.judgements("fail"), summary.known.against)).items():
+    for kind, found in by_kind(findings(summary.judgements("fail"), summary.known.against)).items():
         yield Section(kind.capitalize(), [_finding(each) for each in found])
     errors = [row for row in summary.rows if row.verdict == "error"]
     if errors:
         yield Section("Errors", [_error(row) for row in errors])
-    unsettled = [j for j in summary.judgements("inconclusive") if not j.unjudged]
-    if unsettled:
-        yield Section("Inconclusive", [_finding(each) for each in findings(unsettled, summary.known.against)])
+    if summary.unsettled:
+        yield Section("Inconclusive", [_finding(each) for each in findings(summary.unsettled, summary.known.against)])
     if beside := upgrade.table(summary):
         yield _table(upgrade.TITLE, beside.headings, (map(_cell, row) for row in beside.rows))
         yield _listed("", [*beside.notes, *upgrade.lines(summary)])
@@ -151,13 +152,6 @@ def _combinations(summary: Summary) -> Section:
     more = [[f"And {counted(len(rows) - TABLE_ROWS, 'combination')} more."]] if len(rows) > TABLE_ROWS else []
     notes = [["", f"{note.capitalize()}."] for note in table.notes]
     return Section("", [*([_line(rows[i])] for i in shown), *more, *notes], _head(table.headings))
-
-
-def _by_kind(found: Sequence[Finding]) -> dict[str, list[Finding]]:
-    kinds: dict[str, list[Finding]] = {}
-    for each in found:
-        kinds.setdefault(each.kind, []).append(each)
-    return kinds
 
 
 def _finding(found: Finding) -> list[str]:
@@ -206,7 +200,7 @@ def _table(title: str, headings: Sequence[str], rows: Iterable[Iterable[str]]) -
 
 
 def _head(headings: Sequence[str]) -> list[str]:
-    return [_line(headings), "|" + " --- |" * len(headings)]
+    return [_line(_literal(shorten(heading)) for heading in headings), "|" + " --- |" * len(headings)]
 
 
 def _line(cells: Iterable[str]) -> str:
@@ -216,13 +210,13 @@ def _line(cells: Iterable[str]) -> str:
 def _cells(table: Table[Row]) -> Iterator[list[str]]:
     """Rows of the table of combinations: ids as code, verdicts with their icons."""
     for row, cells in zip(table.subjects, table.rows, strict=True):
-        shown = {COMBINATION: "`{}`", VERDICT: f"{ICON[row.verdict]} {{}}"}
-        yield [shown.get(column, "{}").format(_cell(cell)) for column, cell in zip(table.columns, cells, strict=True)]
+        shown = {COMBINATION: f"`{row.combination}`", VERDICT: f"{ICON[row.verdict]} {_cell(cells[1])}"}
+        yield [shown.get(column) or _cell(cell) for column, cell in zip(table.columns, cells, strict=True)]
 
 
 def _cell(cell: Cell) -> str:
     """A cell; one that is not green is marked, with what is required."""
-    text = str(cell).replace(">=", "≥").replace("<=", "≤")
+    text = _literal(shorten(str(cell).replace(">=", "≥").replace("<=", "≤")))
     return f"{ICON[cell.verdict]} **{text}**" if cell.verdict else text
 
 

@@ -17,7 +17,7 @@ from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.report.collector import Collector
 from embedgate.report.records import ExpectedFailure, Measured, Record, RunFacts, run_facts
 
-SCHEMA = 1
+SCHEMA = 2
 # The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.
 HEADLINE = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
 CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
@@ -111,11 +111,7 @@ class Row:
     def find(self, metric: str, dataset: str | None = None) -> Judgement | None:
         """The judgement of a metric, on a dataset where one is named."""
         return next(
-            (
-                j
-                for j in self.judgements
-                if j.metric == metric and j.check != "upgrade" and dataset in (None, j.dataset)
-            ),
+            (j for j in self.judgements if j.metric == metric and dataset in (None, j.dataset)),
             None,
         )
 
@@ -171,7 +167,7 @@ class Summary:
         losses: dict[tuple[str, str], list[float]] = {}
         for j in (j for row in self.rows for j in row.judgements if j.check == "retention" and j.metric in METRICS):
             # A part that decides says nothing of what all items could tell.
-            if j.smallest_detectable_loss is not None and (j.items is None or j.n == j.items):
+            if j.smallest_detectable_loss is not None and j.is_whole:
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
         return {key: statistics.median(values) for key, values in losses.items()}
 
@@ -256,11 +252,9 @@ class Summary:
         return [failure for row in (*self.rows, self.upgrade) for failure in row.expected]
 
     @property
-    def sections(self) -> list[tuple[str, list[Judgement]]]:
-        """Judgements that are told one by one, under their title."""
-        unsettled = [j for j in self.judgements("inconclusive") if not j.unjudged]
-        found = (("Failures", self.judgements("fail")), ("Inconclusive", unsettled))
-        return [(title, judgements) for title, judgements in found if judgements]
+    def unsettled(self) -> list[Judgement]:
+        """What was judged and left open: the data cannot tell."""
+        return [j for j in self.judgements("inconclusive") if not j.unjudged]
 
     @property
     def remarks(self) -> list[str]:

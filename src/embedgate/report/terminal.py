@@ -18,7 +18,7 @@ from embedgate.report import bar, columns, facts, stored, upgrade
 from embedgate.report.columns import VERDICT, Cell, Column, Table
 from embedgate.report.decision import decision
 from embedgate.report.facts import not_asked
-from embedgate.report.findings import Finding, findings
+from embedgate.report.findings import Finding, by_kind, findings
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
@@ -67,12 +67,10 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     _beside(console, summary)
     for line in _notes(summary):
         console.print(line, soft_wrap=True)
-    kind = ""
-    for found_red in findings(summary.judgements("fail"), summary.known.against):
-        if found_red.kind != kind:
-            kind = found_red.kind
-            console.print(Text(f"{kind}:", style="bold red"))
-        console.print(Text(_explained(found_red), style="red"), soft_wrap=True)
+    for kind, group in by_kind(findings(summary.judgements("fail"), summary.known.against)).items():
+        console.print(Text(f"{kind}:", style="bold red"))
+        for each in group:
+            console.print(Text(_explained(each), style="red"), soft_wrap=True)
     for row in summary.rows:
         if row.verdict == "error":
             first = shorten(row.reason.splitlines()[0], LONGEST)
@@ -118,7 +116,7 @@ def _head(console: Console, summary: Summary) -> None:
         soft_wrap=True,
     )
     if line := facts.depth_line(known):
-        console.print(line, soft_wrap=True)
+        console.print(Text(line), soft_wrap=True)
 
 
 def _beside(console: Console, summary: Summary) -> None:
@@ -151,7 +149,7 @@ def _combinations(table: Table[Row]) -> RichTable:
     shown = _headed(table)
     for row, cells in zip(table.subjects, table.rows, strict=True):
         styles = (STYLE[row.verdict if column is VERDICT else cell.verdict] for column, cell in _placed(table, cells))
-        shown.add_row(*map(Text, map(str, cells), styles))
+        shown.add_row(*(Text(printable(str(cell)), style) for cell, style in zip(cells, styles, strict=True)))
     _, *feet = (column.foot for column in table.columns)
     if any(feet):
         shown.add_row("smallest detectable loss", *feet, style="dim")
@@ -165,24 +163,21 @@ def _placed(table: Table[Row], cells: Sequence[Cell]) -> Iterator[tuple[Column[R
 def _plain(table: Table[Any]) -> RichTable:
     shown = _headed(table)
     for cells in table.rows:
-        shown.add_row(*map(str, cells))
+        shown.add_row(*(Text(printable(str(cell))) for cell in cells))
     return shown
 
 
 def _headed(table: Table[Any]) -> RichTable:
     shown = RichTable(box=None, pad_edge=False, header_style="bold")
     for column in table.columns:
-        shown.add_column(column.heading.replace(" ", "\n", 1), justify=column.align, no_wrap=True)
+        heading = printable(column.heading).replace(" ", "\n", 1)
+        shown.add_column(Text(heading), justify=column.align, no_wrap=True)
     return shown
 
 
 def _notes(summary: Summary) -> list[Text]:
     lines = [Text(f"{', '.join(names)} skipped: {reason}", style="dim") for reason, names in summary.skipped.items()]
-    lines += [
-        Text(f"{j.combination}: {j.message}", style="yellow")
-        for j in summary.judgements("inconclusive")
-        if not j.unjudged
-    ]
+    lines += [Text(f"{j.combination}: {j.message}", style="yellow") for j in summary.unsettled]
     if summary.expected:
         lines.append(Text("expected failures:", style="yellow"))
     for failure in summary.expected:
@@ -223,5 +218,5 @@ def _changes(changes: Sequence[tuple[str, ...]], title: str) -> RichTable:
     for heading in CHANGE_HEADINGS:
         table.add_column(heading)
     for row in changes:
-        table.add_row(*row)
+        table.add_row(*map(Text, map(printable, row)))
     return table
