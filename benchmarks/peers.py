@@ -23,6 +23,7 @@ import tempfile
 import time
 from dataclasses import dataclass, field
 from datetime import date
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 from urllib.error import URLError
@@ -291,7 +292,8 @@ def main() -> None:
     found = json.loads(FOUND.read_text("utf-8")) if FOUND.exists() else {}
     if not options.write:
         roots = {"embedgate": Path(sys.prefix), **dict(_root(each) for each in options.python)}
-        work = options.work.resolve()
+        # What other faults were built of is left alone.
+        work = options.work.resolve() / sha256((HERE / "faults.py").read_bytes()).hexdigest()[:12]
         build(work)
         for name in options.fault or NAMED:
             for key in options.peer or PEERS:
@@ -299,7 +301,11 @@ def main() -> None:
                 kept = found.get(key, {}).get(name)
                 if peer.environment not in roots or peer.form_of(NAMED[name]) is None or (kept and options.missing):
                     continue
-                cell = asked(peer, NAMED[name], roots[peer.environment], work, options.data.resolve())
+                try:
+                    cell = asked(peer, NAMED[name], roots[peer.environment], work, options.data.resolve())
+                except TimeoutError as error:
+                    print(f"{key:20} {name:18} not run: {error}", flush=True)
+                    continue
                 print(
                     f"{key:20} {name:18} {cell['verdict']:8} {cell['seconds']:7.1f} s  {cell['says'][:90]}", flush=True
                 )
@@ -396,9 +402,7 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
         f"{sum(not fault.sound for fault in judged)} of {sum(not fault.sound for fault in FAULTS) - apart}",
         str(apart),
         count("red", True),
-        " to ".join(dict.fromkeys(f"{each:.0f}" for each in seconds[:: len(seconds) - 1 or 1]))
-        if seconds
-        else "not timed",
+        " to ".join(dict.fromkeys(f"{each:.0f}" for each in (seconds[0], seconds[-1]))) if seconds else "not timed",
         str(written(peer)),
     ]
 
