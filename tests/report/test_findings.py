@@ -47,6 +47,7 @@ class TestKinds:
             (red("speed", "time"), "drifted from what was approved"),
             (red("speed", "promise"), "not what it says it is"),
             (red("baseline", "approval"), "not approved yet"),
+            (red("retention", "dataset"), "these data cannot tell"),
             (red("golden", "approval"), "not approved yet"),
             (red("effective", "evidence"), "not what it says it is"),
             (red("invariance"), "breaks an encoder's contract"),
@@ -132,6 +133,27 @@ class TestDecision:
         assert (found.answer, found.why) == (answer, why)
         assert found.line == f"May it ship? {answer.capitalize()}: {why}"
 
+    def test_data_that_cannot_tell_leave_it_open(self):
+        none = red("retention", "dataset", "the reference itself scores 0.5", message="the reference itself scores 0.5")
+        found = decision(session(green(), none))
+        assert found.answer == "not known"
+        assert "the reference itself scores 0.5; do this" in found.why
+
+    def test_what_is_kept_of_a_task_is_the_example(self):
+        found = decision(session(red("agreement", message="cosine 0.4"), red("retention", message="keeps 70%")))
+        assert found.why == "acme-int8-cpu is worse than the reference: keeps 70%"
+
+    @pytest.mark.parametrize(("left", "answer"), [("retention", "not known"), ("baseline", "yes"), ("speed", "yes")])
+    def test_what_a_person_left_out_is_not_said_to_pass(self, left, answer):
+        left_out = {"x": [left, ""], "y": ["mixed", "nightly"]}
+        seen = session(green())
+        seen.facts = {
+            "checks": facts.coverage({MINE: {"whole": 2, "asked": {"a": ""}, "left": left_out}}),
+            "depth": "quick",
+        }
+        assert decision(seen).answer == answer
+        assert ("left out 1 check" in decision(seen).why) == (answer == "not known")
+
     def test_what_fails_as_expected_does_not_pass(self):
         excused = Record(MINE, judgement=red("retention"), expected="known")
         found = summarise(Collector([Record("torch-fp32-cpu", True, green(of="torch-fp32-cpu")), excused]))
@@ -211,6 +233,21 @@ class TestSize:
         page = markdown.render(self.many(combinations))
         assert len(page.encode()) <= markdown.MOST_BYTES < 65_536
         assert "more: see report.html." in page
+
+    def sliced(self, combination: str, slices: int) -> Judgement:
+        parts = tuple(Slice(f"{i} {'x' * 100}", 20, 0.1, 0.1) for i in range(slices))
+        return Judgement("retention", combination, "pass", "x", "pairs", "spearman", 0.7, 0.8, 0.9, slices=parts)
+
+    def test_thousands_of_slices_crowd_out_nothing(self):
+        page = markdown.render(session(*(self.sliced(f"{c}-int8-cpu", 4000) for c in "abc"), trouble=["look here"]))
+        assert len(page.encode()) <= markdown.MOST_BYTES
+        assert "look here" in page
+        assert "more: see report.html." in page
+
+    def test_what_does_not_fit_at_all_is_told(self):
+        page = markdown.render(session(*(self.sliced(f"{'c' * 100}{i}-int8-cpu", 1) for i in range(600))))
+        assert len(page.encode()) <= markdown.MOST_BYTES
+        assert page.rstrip().endswith("Some sections are left out: see report.html.")
 
     def test_an_exception_of_any_length_is_cut(self):
         long = summarise(Collector([Record(MINE, error=f"ValueError: {'x' * 100_000}")]))

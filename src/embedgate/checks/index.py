@@ -13,7 +13,7 @@ from embedgate.checks.drawn import FLOATS, Drawn, DrawnRows, encoded_as
 from embedgate.checks.drawn_faults import AGAIN, Explained, explain
 from embedgate.checks.vectors import by_floor
 from embedgate.core.errors import counted
-from embedgate.core.judgement import Diagnosis, Judgement, Verdict, WorstText
+from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Verdict, WorstText
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.metrics import KEPT, ROWS_KEPT, Matrix, NotFinite, Scores, mean_of, require_finite
 from embedgate.metrics.agreement import overlap_of
@@ -77,7 +77,7 @@ def finds(context: Context, case: Case) -> Judgement:
     if len(places) < FEWEST_TEXTS:
         cause = f"{drawn.source.origin} has {counted(len(places), 'document')} among the rows drawn"
         step = f"give at least {FEWEST_TEXTS}, since ten of them are results"
-        return case.unjudged(Diagnosis("dataset", cause, step))
+        return case.unjudged(Diagnosis(DATASET, cause, step))
     texts = [drawn.rows.inputs[place].text for place in places]
     asked = encoded_as(context, case, context.plan.model.roles[QUERY], texts)[:, : drawn.source.dims]
     similarity = drawn.similarity

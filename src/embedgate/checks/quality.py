@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from typing import TypedDict
 
 import numpy as np
-import numpy.typing as npt
 
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
-from embedgate.core.judgement import Diagnosis, Judgement, Slice, WorstText
+from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
 from embedgate.metrics.evaluate import item_text
@@ -26,6 +25,8 @@ from embedgate.runtime.session import Run
 from embedgate.sentences import approved_set
 
 WORST = 5
+# Slices of fewer items say nothing, and of so many nobody reads more.
+FEWEST, MOST_SLICES = 10, 50
 
 
 def of_datasets(plan: Plan) -> Iterable[Subject]:
@@ -147,8 +148,9 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
             mine, theirs, found = paired(dataset, looks[-1])
         except ValueError as error:
             # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
-            cause = f"{metric} on {dataset.name} cannot be judged: {error}"
-            return case.failed(Diagnosis("dataset", cause, "give data on which the reference scores above chance"))
+            of = whose.removesuffix("'s")
+            cause = f"{metric} on {dataset.name} cannot be judged: {str(error).replace('the reference', of)}"
+            return case.failed(Diagnosis(DATASET, cause, f"give data on which {of} scores above chance"))
     message = (
         f"{'reaches' if beyond else 'keeps'} {found.observed:.2%} of {whose} {metric} on {dataset.name} "
         f"({mine.value:.4f} of {theirs.value:.4f}), {'more than ' * beyond}{1 - tolerance:.2%} is required"
@@ -170,10 +172,11 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
         # Between two models, or two files, layers differ everywhere.
         diagnose=(lambda: context.diagnose(run)) if _is_reference_of(other, run) else None,
         worst=worst,
-        details=_worst_slices(part, change),
         items=len(dataset) if len(parts) > 1 else None,
     )
-    return replace(judged, slices=_slices(part, mine, theirs))
+    slices = _slices(part, mine, theirs)
+    lost = _lost_most(slices, mine.value - theirs.value) if judged.verdict == "fail" else ()
+    return replace(judged, slices=slices, details=(*judged.details, *lost))
 
 
 def _is_reference_of(other: Run, run: Run) -> bool:
@@ -192,7 +195,8 @@ def _shared(context: Context, case: Case) -> _Shared:
 
 def _slices(dataset: Dataset, mine: Scores, theirs: Scores) -> tuple[Slice, ...]:
     """A metric of two runs over each slice of a dataset."""
-    named = {name: rows for name, rows in dataset.slices.items() if rows}
+    largest = {*sorted(dataset.slices, key=lambda name: -len(dataset.slices[name]))[:MOST_SLICES]}
+    named = {name: rows for name, rows in dataset.slices.items() if len(rows) >= FEWEST and name in largest}
     if not named:
         return ()
     chosen = np.zeros((len(named), len(dataset)), np.float32)
@@ -202,13 +206,12 @@ def _slices(dataset: Dataset, mine: Scores, theirs: Scores) -> tuple[Slice, ...]
     return tuple(Slice(name, len(rows), float(value), float(other)) for (name, rows), value, other in values)
 
 
-def _worst_slices(dataset: Dataset, change: npt.NDArray[np.float64]) -> tuple[str, ...]:
-    """The slices of a dataset whose items lost most, where they lost more than the items as a whole."""
-    overall = float(change.mean())
-    means = {name: float(change[list(rows)].mean()) for name, rows in dataset.slices.items() if rows}
-    lost = sorted((mean, name) for name, mean in means.items() if mean < overall)[:3]
-    shown = ", ".join(f"{name} {mean:+.4f} ({len(dataset.slices[name])} items)" for mean, name in lost)
-    return (f"lost most in slices: {shown}; {overall:+.4f} overall",) if lost else ()
+def _lost_most(slices: Sequence[Slice], overall: float) -> tuple[str, ...]:
+    """The slices that lost most of the metric, where they lost more than the dataset as a whole."""
+    changes = sorted((each.value - each.reference_value, each.name, each.items) for each in slices)
+    lost = [each for each in changes if each[0] < overall][:3]
+    shown = ", ".join(f"{name} {change:+.4f} ({items} items)" for change, name, items in lost)
+    return (f"lost most in slices: {shown}; {overall:+.4f} overall",) if shown else ()
 
 
 RETENTION = Check(

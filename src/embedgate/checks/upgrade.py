@@ -9,7 +9,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.quality import kept, of_datasets
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
-from embedgate.core.judgement import Diagnosis, Judgement, Verdict
+from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Verdict
 from embedgate.data.types import Dataset
 from embedgate.metrics import METRICS, NotFinite, metrics_of
 from embedgate.report.earlier import EarlierReport, Known
@@ -107,7 +107,7 @@ def _unknown(report: EarlierReport, case: Case, dataset: Dataset, known: Known |
         cause = f"{report.name} cannot be compared with: {apart}"
     elif known is not None:
         cause = f"{report.name} has {metric} {known.value:.4g} on {dataset.name}: nothing to keep a share of"
-    return Diagnosis("dataset", cause, "give a report of a session that judged the same data at the same depth")
+    return Diagnosis(DATASET, cause, "give a report of a session that judged the same data at the same depth")
 
 
 def _interval_then(known: Known) -> tuple[str, ...]:

@@ -12,7 +12,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
-from embedgate.core.judgement import Diagnosis, Judgement, WorstText
+from embedgate.core.judgement import DATASET, Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
 from embedgate.metrics.statistics import Comparison, compare, compare_floor
@@ -140,7 +140,7 @@ def ranks(context: Context, case: Case) -> Judgement:
         found = compare(mine, theirs, tolerance, alpha=context.alpha, family=context.family(case), unit_loss=unit_loss)
     except ValueError as error:
         cause = f"{metric} on {dataset.name} cannot be judged: {error}"
-        return case.failed(Diagnosis("dataset", cause, "give data on which float32 vectors score above chance"))
+        return case.failed(Diagnosis(DATASET, cause, "give data on which float32 vectors score above chance"))
     reference = session.scores(context.reference_run(case), dataset)[metric].value
     message = (
         f"{storage} keeps {found.observed:.2%} of float32's {metric} on {dataset.name} ({mine.value:.4f} of "
@@ -206,7 +206,7 @@ def _in_collection(
         smallest_detectable_loss=None,
         items_needed=None,
         largest_family=None,
-        diagnosis=Diagnosis("dataset", cause, step),
+        diagnosis=Diagnosis(DATASET, cause, step),
     )
 
 

@@ -20,7 +20,7 @@ Place: TypeAlias = tuple[str, str, str]
 MARGIN, SIMILARITY = ORDER = ("margin", "similarity")
 ANY_TEXT = "any_text"
 # Layers of a cause that say what kind of red it is.
-APPROVAL, PROMISE = "approval", "promise"
+APPROVAL, PROMISE, DATASET = "approval", "promise", "dataset"
 TOKENS = "tokens"
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
 LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden")

@@ -10,7 +10,7 @@ from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, brief, shorten
 from embedgate.report import upgrade
 from embedgate.report.facts import depth_line, is_partial
-from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_APPROVED, NOT_AS_NAMED, NOT_PROVEN, Finding, findings
+from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_AS_NAMED, NOT_PROVEN, OPEN, Finding, findings
 from embedgate.report.summary import Row, Summary
 
 Answer = Literal["yes", "no", "not known"]
@@ -61,7 +61,7 @@ def decision(summary: Summary) -> Decision:
 
 def _decided(summary: Summary) -> tuple[Answer, str]:
     found = findings([*summary.judgements("fail"), *_red_by_estimate(summary)], summary.known.against)
-    red = [finding for finding in found if finding.kind != NOT_APPROVED]
+    red = [finding for finding in found if finding.kind not in OPEN]
     if red:
         return "no", _red(red)
     if summary.trouble:
@@ -70,13 +70,15 @@ def _decided(summary: Summary) -> tuple[Answer, str]:
         who = _names(row.combination for row in errors)
         return "not known", f"{who} could not be judged: {_first(errors[0].errors[0])}"
     if found:
-        return "not known", _unapproved(summary, found)
+        return "not known", _not_held(summary, found)
     if summary.unsettled:
         return "not known", _open(summary.unsettled)
     if not any(row.judgements for row in (*summary.rows, summary.upgrade)):
         return "not known", ": ".join(("nothing was judged", *map(_first, list(summary.skipped)[:1])))
     if summary.verdict != "pass":
         return "not known", _unjudged(summary)
+    if chosen := _left_out_by_choice(summary):
+        return "not known", f"what was asked passes, and -k, -m or the places that were given left out {chosen}"
     if summary.others_failed:
         return "not known", f"the checks pass, and {counted(summary.others_failed, 'test')} of the project's own failed"
     return "yes", _green(summary)
@@ -88,10 +90,14 @@ def _red(found: Sequence[Finding]) -> str:
     for finding in found:
         kinds.setdefault(finding.kind, {}).update(dict.fromkeys(finding.combinations))
     told = [f"{_names(ids)} {_VERBS[kind][len(ids) > 1]}" for kind, ids in kinds.items()]
-    return f"{_and(told)}: {_shown([found[0].judgements[0].message])}"
+    judged = [judgement for finding in found if finding.kind == found[0].kind for judgement in finding.judgements]
+    # What is kept of a task says more than a cosine does.
+    example = next((judgement for judgement in judged if judgement.check == "retention"), judged[0])
+    return f"{_and(told)}: {_shown([example.message])}"
 
 
-def _unapproved(summary: Summary, found: Sequence[Finding]) -> str:
+def _not_held(summary: Summary, found: Sequence[Finding]) -> str:
+    """What nothing is approved of, or the data cannot tell."""
     judged = _passing(summary, besides=summary.known.approved)
     keeps = f"{_names(judged)} {'passes' if len(judged) == 1 else 'pass'} every other check, and " if judged else ""
     steps = dict.fromkeys(finding.next_step for finding in found if finding.next_step)
@@ -104,8 +110,8 @@ def _red_by_estimate(summary: Summary) -> list[Judgement]:
 
 
 def _open(found: Sequence[Judgement]) -> str:
-    more = f", and {counted(len(found) - 1, 'other check')}" if len(found) > 1 else ""
-    return f"the data cannot tell{more}: {found[0].combination}: {_shown([found[0].message])}"
+    where = f" in {counted(len(found), 'check')}" if len(found) > 1 else ""
+    return f"the data cannot tell{where}: {found[0].combination}: {_shown([found[0].message])}"
 
 
 def _unjudged(summary: Summary) -> str:
@@ -123,6 +129,14 @@ def _green(summary: Summary) -> str:
     if summary.expected:
         told.append(f"{counted(len(summary.expected), 'failure')} {_is(len(summary.expected))} expected")
     return "; ".join([*told, *([depth_line(summary.facts)] if is_partial(summary.facts) else [])])
+
+
+def _left_out_by_choice(summary: Summary) -> str:
+    """How many checks a person left out at this depth, besides those that hold values against approved ones."""
+    of = summary.facts.get("checks", {}).get("of", {})
+    left = [kind for each in of.values() for kind, depth in each.get("left", {}).values() if not depth]
+    count = sum(kind not in summary.known.approved for kind in left)
+    return counted(count, "check") if count else ""
 
 
 def _passing(summary: Summary, besides: Collection[str] = ()) -> list[str]:

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
-from embedgate.core.judgement import APPROVAL, PROMISE, Judgement, WorstText
+from embedgate.core.judgement import APPROVAL, DATASET, PROMISE, Judgement, WorstText
 
 # What is wrong with a red combination, by what it is held against. Only the first of the three that people meet says
 # that quality was lost.
@@ -14,6 +14,7 @@ WORSE = "worse than the reference"
 DRIFTED = "drifted from what was approved"
 NOT_APPROVED = "not approved yet"
 NOT_AS_NAMED = "not what it says it is"
+DATA_CANNOT_TELL = "these data cannot tell"
 BREAKS = "breaks an encoder's contract"
 NOT_PROVEN = "not proven by its receipt"
 _KINDS = {
@@ -25,9 +26,11 @@ _KINDS = {
     "approved": DRIFTED,
     "receipt": NOT_PROVEN,
 }
+_BY_LAYER = {APPROVAL: NOT_APPROVED, PROMISE: NOT_AS_NAMED, DATASET: DATA_CANNOT_TELL}
+# These say nothing against what is judged.
+OPEN = (NOT_APPROVED, DATA_CANNOT_TELL)
 # In the order in which they are told.
-KINDS = (*_KINDS.values(), NOT_APPROVED)
-_BY_LAYER = {APPROVAL: NOT_APPROVED, PROMISE: NOT_AS_NAMED}
+KINDS = (*_KINDS.values(), *OPEN)
 
 # Texts that are shown of one cause.
 WORST = 5

@@ -24,8 +24,9 @@ MOST_BYTES = 60_000
 # Of those, what the sections above all others may take, and characters of one line.
 TABLE_ROWS = 40
 LINE = 600
-# Judgements, details and errors that one finding shows.
+# Judgements, details and errors that one finding shows; findings, or rows of a table, that a section does.
 FEW = 12
+MOST_ITEMS = 100
 
 ICON = {
     "pass": "✅",
@@ -68,11 +69,15 @@ def render(summary: Summary) -> str:
     lines = [f"## embedgate: {ANSWERS[decided.answer]} {QUESTION} {decided.answer.capitalize()}", ""]
     lines += [line for told in (decided.why, *decided.advice) for line in (f"{escape(told)}.", "")]
     lines += [*_about(summary), ""]
-    left = MOST_BYTES - _size(lines)
-    for section in _sections(summary):
+    sections = list(_sections(summary))
+    whole = "Some sections are left out: see report.html."
+    left, missing = MOST_BYTES - _size([*lines, whole, ""]), False
+    for section in sections:
         told = _fitted(section, left)
+        missing = missing or bool(section.items and not told)
         left -= _size(told)
         lines += told
+    lines += [whole] if missing else []
     return "\n".join(lines).rstrip() + "\n"
 
 
@@ -126,8 +131,6 @@ def _sections(summary: Summary) -> Iterator[Section]:
         yield Section("Expected failures", [_expected(each) for each in summary.expected])
     for title, told in bar.sections(summary):
         yield _listed(title, told)
-    if found_slices := slices.table(summary):
-        yield _table("Slices", found_slices.headings, (map(_cell, row) for row in found_slices.rows))
     yield Section("Not judged", [*_listed("", summary.not_judged).items, *([line] for line in _skipped(summary))])
     yield _listed("Not asked", not_asked(facts))
     if summary.detectable:
@@ -136,6 +139,8 @@ def _sections(summary: Summary) -> Iterator[Section]:
     if summary.verified:
         yield Section("Receipts", [_receipt(j.combination, j.message, j.details) for j in summary.verified])
     yield _listed("Better than approved", summary.stale)
+    if found_slices := slices.table(summary):
+        yield _table("Slices", found_slices.headings, (map(_cell, row) for row in found_slices.rows))
     yield _listed("Notes", [*summary.remarks, *fact_lines(facts), *bar.tolerances(summary)])
     ran = [_ran(row.combination, row.run.evidence) for row in summary.rows if row.run]
     yield _table("What ran", ("combination", "library", "device", "products with weights", "weights"), ran)
@@ -226,18 +231,19 @@ def _expected(failure: ExpectedFailure) -> list[str]:
 
 
 def _fitted(section: Section, left: int) -> list[str]:
-    """A section's lines, as many of its items as fit into so many bytes; nothing where it has none."""
-    if not section.items:
-        return []
+    """A section's lines, as many of its items as fit into so many bytes; nothing where not one does."""
     lines = [*([f"### {section.title}", ""] if section.title else []), *section.head]
-    cut = "And {} more: see report.html."
-    left -= _size([*lines, cut, "", "", ""]) + len(str(len(section.items)))
-    for place, item in enumerate(section.items):
+    cut = "And {:,} more: see report.html."
+    left -= _size([*lines, cut.format(len(section.items)), "", "", ""])
+    told: list[str] = []
+    for place, item in enumerate(section.items[:MOST_ITEMS]):
         left -= _size(item)
         if left < 0:
-            return [*lines, "", cut.format(len(section.items) - place), ""]
-        lines += item
-    return [*lines, ""]
+            return [*lines, *told, "", cut.format(len(section.items) - place), ""] if told else []
+        told += item
+    more = len(section.items) - MOST_ITEMS
+    end = ["", cut.format(more), ""] if more > 0 else [""]
+    return [*lines, *told, *end] if told else []
 
 
 def _size(lines: Iterable[str]) -> int:
