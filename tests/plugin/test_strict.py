@@ -109,6 +109,13 @@ class TestRule:
             assert ESTIMATE.told(found) == found
         assert FULL.told(judgement()) == USUAL.told(judgement()) == judgement()
 
+    @pytest.mark.parametrize(
+        ("strict", "why"), [(ESTIMATE, f"a: m; {RED}"), (FULL, "a: m\n  inconclusive fails under --gate-strict")]
+    )
+    def test_the_text_of_what_is_red_though_open_says_why_once(self, strict, why):
+        assert strict.explain(strict.told(judgement())) == why
+        assert strict.explain(judgement("fail")) == judgement("fail").explain()
+
     @pytest.mark.parametrize(("told", "strict"), [(False, USUAL), (True, FULL), ("", USUAL), ("estimate", ESTIMATE)])
     def test_older_reports_say_only_whether_there_is_any(self, told, strict):
         assert Strictness.of(told) is strict
@@ -203,6 +210,17 @@ class TestSession:
         assert report["verdict"] == ("fail" if red else "inconclusive")
         assert done.ret == (pytest.ExitCode.TESTS_FAILED if red else pytest.ExitCode.OK)
         assert RED not in judged["message"]
+
+    @pytest.mark.parametrize(("strict", "share"), [("estimate", 1.3), ("full", 1.3), ("full", 0.6)])
+    def test_what_is_red_by_strictness_alone_can_be_expected_as_a_failure_can(self, session, project, strict, share):
+        project.mkdir("approved").joinpath("expected_failures.toml").write_text(
+            '[[expected]]\ncombination = "acme-fp32-cpu"\ndataset = "mine"\ncheck = "retention"\n'
+            'kind = "known-defect"\nreason = "loses a little"\nlink = "https://example.com/1"\n'
+        )
+        done, report, _ = session(share, f"--gate-strict={strict}", "--gate-baselines=approved")
+        done.assert_outcomes(xfailed=1)
+        assert done.ret == pytest.ExitCode.OK
+        assert (report["verdict"], len(report["expected_failures"])) == ("pass", 1)
 
     def test_what_cannot_run_is_skipped_by_estimate(self, project, few):
         arguments = ["-p", "no:cacheprovider", "--pyargs", "embedgate.suites.test_quality", f"--gate-data={few}"]

@@ -56,16 +56,28 @@ class Strictness(StrEnum):
         return self.is_full or not judgement.unjudged
 
     def told(self, judgement: Judgement) -> Judgement:
-        """A judgement that says so where it is red by its estimate alone."""
-        why = f"inconclusive, and the estimate itself is beyond the tolerance: red by {self.flag}"
+        """A judgement that says so where it is red by its estimate alone: of some that are inconclusive, which."""
+        why = self._why_red
         if not self._by_estimate(judgement) or why in judgement.message:
             return judgement
         return replace(judgement, message=f"{judgement.message}; {why}")
+
+    def explain(self, judgement: Judgement) -> str:
+        """The text of a judgement that is red, and why it is where it has not failed."""
+        text = judgement.explain()
+        return text if judgement.verdict == "fail" or self._why_red in text else f"{text}\n  {self._why_red}"
 
     @property
     def flag(self) -> str:
         """The option that asks for it."""
         return f"--gate-strict={self}" if self is Strictness.ESTIMATE else "--gate-strict"
+
+    @property
+    def _why_red(self) -> str:
+        """Why something inconclusive is red."""
+        if self.is_full:
+            return f"inconclusive fails under {self.flag}"
+        return f"inconclusive, and the estimate itself is beyond the tolerance: red by {self.flag}"
 
     def _by_estimate(self, judgement: Judgement) -> bool:
         settled = judgement.verdict != "inconclusive" or judgement.unjudged
