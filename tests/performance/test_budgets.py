@@ -284,6 +284,7 @@ class TestSpeed:
         assert not found.unjudged
         assert "in another fresh process does not confirm that it is slower" in found.message
         assert not found.is_beyond, "its first measurement was repeated since it was red, and says too much"
+        assert (found.observed, found.n) == (pytest.approx(0.4), 32), "the figures are the second one's, its blocks too"
 
     def test_what_another_process_leaves_open_is_not_red(self, budgets, speeds):
         speeds(lambda texts: 0.5)

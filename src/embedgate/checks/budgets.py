@@ -342,7 +342,7 @@ def held(
 def _left_open(judged: Judgement, found: Ratio, aim: Aim, message: str, notes: tuple[str, ...]) -> Judgement:
     """An inconclusive judgement, with the figures that leave it open: of two measurements, those of the second.
 
-    The first was only repeated since it was red, so it says too much.
+    The first was only repeated since it was red, so it says too much. The rates in a second stay the first's.
     """
     return replace(
         judged,
@@ -352,6 +352,7 @@ def _left_open(judged: Judgement, found: Ratio, aim: Aim, message: str, notes: t
         low=found.low,
         high=_finite(found.high),
         limit=aim.limit,
+        n=found.blocks,
         details=notes,
     )
 
