@@ -13,16 +13,20 @@ from html import unescape
 from pathlib import Path
 
 import pytest
+from helpers import made_up
 from helpers.faults import Wrapped, load
 from helpers.worded import pairs_of_words
 
 import embedgate
 from embedgate import GateError, Report, gate
+from embedgate.calling import session
 from embedgate.calling.candidates import sorted_out
 from embedgate.calling.data import written
 from embedgate.calling.keywords import KEYWORDS, words
+from embedgate.calling.session import Found
 from embedgate.core.combination import Combination
 from embedgate.core.options import OPTIONS
+from embedgate.core.strictness import Strictness
 from embedgate.encoders.sources import GivenSource, HeldSource, HostSource
 
 BF16 = "torch-bf16-cpu"
@@ -165,6 +169,32 @@ class TestWhatIsAsked:
         assert given - held == {"history", "threads"}
 
 
+    @pytest.mark.parametrize(
+        ("options", "approved"),
+        [
+            ({}, False),
+            ({"baselines": None, "update": False}, False),
+            ({"baselines": "gate"}, True),
+            ({"update": True}, True),
+        ],
+    )
+    def test_what_knows_approved_values_alone_is_asked_where_they_are_given(self, monkeypatch, options, approved):
+        seen = []
+        monkeypatch.setattr(session, "run", lambda asked, *_, **__: seen.append(asked) or Found(made_up.bad(1)))
+        gate(quiet=True, **options)
+        assert [asked.approved for asked in seen] == [approved]
+
+    @pytest.mark.parametrize("bundled", [True, False])
+    def test_without_baselines_budgets_are_those_that_embedgate_approved(self, ask, cache, rows, bundled):
+        size = ["-k", "test_budgets and size"]
+        if bundled:
+            found = gate(None, [BF16], {"mine": rows[:12]}, cache=cache, quiet=True, threads=1, pytest_args=size)
+        else:
+            found = ask([BF16], pytest_args=size)
+        (judged,) = found.to_json()["combinations"][0]["judgements"]
+        assert (judged["check"], judged["verdict"]) == ("size", "pass" if bundled else "inconclusive")
+
+
 class TestMisuse:
     """What means nothing is told as cause and action."""
 
@@ -272,6 +302,16 @@ class TestReport:
         assert len(frame) == sum(len(row["judgements"]) for row in report.to_json()["combinations"])
         assert {"combination", "check", "dataset", "metric", "verdict", "observed", "limit", "message"} <= {*frame}
         assert report.summary_frame()["combination"].tolist() == [BF16]
+
+    def test_what_is_red_is_looked_at_once(self, monkeypatch):
+        found, asked = Report(made_up.bad(4)), []
+        is_red = Strictness.is_red
+        monkeypatch.setattr(Strictness, "is_red", lambda strict, each: asked.append(each) or is_red(strict, each))
+        assert [judgement.verdict for judgement in found.failures] == ["fail"] * len(found.failures)
+        assert len(found.failures) >= 4
+        asked.clear()
+        _ = found.failures
+        assert len(asked) == len([*found._judged()])
 
     def test_without_pandas_the_extra_is_named(self, report, monkeypatch):
         monkeypatch.setitem(sys.modules, "pandas", None)

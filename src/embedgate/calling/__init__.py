@@ -43,8 +43,9 @@ def gate(
         assert report.passed, report.why
 
     Nothing is read from the project around: no ini file, no `conftest.py`. Nothing is written into the working folder.
-    Without `baselines`, nothing is approved: quality is judged against the reference of the same run, and the two
-    checks that know approved values alone (`baseline`, `golden`) are not asked.
+    Without `baselines`, quality is judged against the reference of the same run, and the two checks that know approved
+    values alone (`baseline`, `golden`) are not asked. Budgets are held against what embedgate itself has approved, which
+    is about the bundled model alone.
 
     Args:
         model: A folder, a hub id with its commit, or None for the bundled all-MiniLM-L6-v2.
@@ -76,7 +77,8 @@ def gate(
         texts, held = sorted_out(candidates)
         chosen = [*given, *texts, *written(data, scratch), f"--gate-depth={depth}"]
         chosen += [f"--gate-model={model}"] if model is not None else []
-        asked = Asked([*chosen, *pytest_args], held, approved="baselines" in options or "update" in options)
+        approved = options.get("baselines") is not None or bool(options.get("update"))
+        asked = Asked([*chosen, *pytest_args], held, approved)
         try:
             found = run(asked, scratch, show=_shown(quiet))
         except GateError as error:

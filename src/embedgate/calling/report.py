@@ -13,7 +13,7 @@ from embedgate.core.judgement import Judgement
 from embedgate.report import columns, files, html, json_report, receipt, terminal
 from embedgate.report.decision import decision
 from embedgate.report.merged import in_order, join
-from embedgate.report.summary import SCHEMA, Row, Summary, summarise
+from embedgate.report.summary import SCHEMA, Summary, summarise
 
 if TYPE_CHECKING:
     from pandas import DataFrame
@@ -73,10 +73,6 @@ class Report:
     @property
     def failures(self) -> list[Judgement]:
         """What is red, those apart that were expected to fail."""
-        return [judgement for _, judgement in self._judged() if judgement in self._red]
-
-    @property
-    def _red(self) -> list[Judgement]:
         rows = (*self._summary.rows, self._summary.upgrade)
         return [judgement for row in rows for judgement in row.counted if self._summary.strict.is_red(judgement)]
 
@@ -87,7 +83,7 @@ class Report:
             GateError: If pandas is not installed.
         """
         about = ("combination", "check", "dataset", "metric", "verdict")
-        return _frame([{name: getattr(j, name) for name in (*about, *FIGURES)} for _, j in self._judged()])
+        return _frame([{name: getattr(j, name) for name in (*about, *FIGURES)} for j in self._judged()])
 
     def summary_frame(self) -> DataFrame:
         """A row for each combination: the table, as texts.
@@ -122,9 +118,9 @@ class Report:
         except OSError as error:
             raise GateError(f"the report cannot be written: {error}", "name another folder") from error
 
-    def _judged(self) -> Iterator[tuple[Row, Judgement]]:
-        rows = (*self._summary.rows, self._summary.upgrade)
-        yield from ((row, judgement) for row in rows for judgement in row.judgements)
+    def _judged(self) -> Iterator[Judgement]:
+        for row in (*self._summary.rows, self._summary.upgrade):
+            yield from row.judgements
 
     def __repr__(self) -> str:
         """The section that ends a session in the terminal."""
