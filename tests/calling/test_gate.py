@@ -10,7 +10,8 @@ import sys
 import warnings
 from dataclasses import replace
 from html import unescape
-from pathlib import Path
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from types import SimpleNamespace
 
 import pytest
 from helpers import made_up
@@ -19,7 +20,7 @@ from helpers.worded import pairs_of_words
 
 import embedgate
 from embedgate import GateError, Report, gate
-from embedgate.calling import session
+from embedgate.calling import _without, session
 from embedgate.calling.candidates import sorted_out
 from embedgate.calling.data import written
 from embedgate.calling.keywords import KEYWORDS, words
@@ -168,7 +169,6 @@ class TestWhatIsAsked:
         assert host - given >= {"speed", "memory"}
         assert given - held == {"history", "threads"}
 
-
     @pytest.mark.parametrize(
         ("options", "approved"),
         [
@@ -203,6 +203,10 @@ class TestMisuse:
         [
             ({"data": "nope.jsonl"}, "no dataset 'nope.jsonl'; give a bundled name"),
             ({"data": {"mine": [{"a": 1}]}}, "mine.jsonl:1: columns 'a' fit no kind of dataset"),
+            ({"data": [{"mine": []}, {"mine": []}]}, "two data are called 'mine'; give each a name of its own"),
+            ({"data": [{"sentence1": "A man", "score": 1}]}, "'sentence1' is a text, not rows; give rows by a name"),
+            ({"update": "no"}, "--gate-update is on or off, not 'no'; give True or False"),
+            ({"dims": {"of": 64}}, "--gate-dims takes no mapping; give each as N, in a list"),
             ({"strict": "estimated"}, "--gate-strict must be estimate or full, not 'estimated'"),
             ({"pytest_args": ["-k", "zzz"]}, "nothing was asked: no check is left"),
             ({"pytest_args": ["--zzz"]}, "pytest ended with status 4 before anything was judged: .*--zzz"),
@@ -233,6 +237,17 @@ class TestWords:
         assert found == ["--gate-strict=estimate", "--gate-shipped", "--gate-dims=64", "--gate-dims=32"]
         assert words({"baselines": tmp_path, "strict": True}) == [f"--gate-baselines={tmp_path}", "--gate-strict"]
         assert words({"example": [["a", "b"]]}) == ['--gate-example=["a", "b"]']
+        assert words({"prompt": {"query": "Q: ", "document": ""}}) == [
+            "--gate-prompt=query=Q: ",
+            "--gate-prompt=document=",
+        ]
+
+    @pytest.mark.parametrize(
+        ("strict", "found"),
+        [("true", ["--gate-strict=full"]), ("full", ["--gate-strict=full"]), ("no", []), ("", []), (False, [])],
+    )
+    def test_a_strictness_as_the_ini_file_has_it(self, strict, found):
+        assert words({"strict": strict}) == found
 
     def test_candidates(self, tmp_path, monkeypatch, faulty):
         monkeypatch.chdir(tmp_path)
@@ -248,6 +263,33 @@ class TestWords:
         _, held = sorted_out(named)
         assert [each.combination.id for each in held] == ["my_mini-int8-cpu", "acme-fp16-cpu"]
         assert [type(each) for each in held] == [HeldSource, GivenSource]
+
+    @pytest.mark.parametrize(
+        ("device", "id_"),
+        [("cpu", "a-served-cpu"), ("CPU", "a-served-cpu"), (None, "a-served-cpu"), ("cuda:1", "a-served-cuda")],
+    )
+    def test_the_device_of_a_candidate_is_its_encoders(self, device, id_):
+        _, (held,) = sorted_out({"a": SimpleNamespace(encode=print, device=device)})
+        assert held.combination.id == id_
+
+    def test_another_device_is_named_and_a_whole_id_is_taken(self):
+        encoder = SimpleNamespace(encode=print, device="mps:0")
+        with pytest.raises(GateError, match="'a' is on mps, and an id says one of cpu, cuda; move it"):
+            sorted_out({"a": encoder})
+        _, (held,) = sorted_out({"a-int8-cpu": encoder})
+        assert held.combination.id == "a-int8-cpu"
+
+    def test_an_encoder_without_a_name_is_not_taken_apart(self):
+        class Modules(list):
+            encode = print
+
+        with pytest.raises(GateError, match=r"a candidate is a \S*Modules; give .* by its name an encoder"):
+            sorted_out(Modules(["torch-*"]))
+
+    @pytest.mark.parametrize("folder", [PurePosixPath("/tmp/embedgate-1"), PureWindowsPath(r"C:\Temp\embedgate-1")])
+    def test_messages_do_not_name_the_folder_that_goes(self, folder):
+        file = str(folder / "mine.jsonl")
+        assert _without(folder, f"{file}:1: {file!r}") == "mine.jsonl:1: 'mine.jsonl'"
 
     @pytest.mark.parametrize(
         ("given", "told"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from pathlib import Path, PurePath
 from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
@@ -82,8 +82,7 @@ def gate(
         try:
             found = run(asked, scratch, show=_shown(quiet))
         except GateError as error:
-            hidden = f"{scratch}/"
-            raise type(error)(error.cause.replace(hidden, ""), error.action.replace(hidden, "")) from None
+            raise type(error)(_without(scratch, error.cause), _without(scratch, error.action)) from None
     report = Report(found.summary) if found.summary else None
     if found.interrupted:
         raise Interrupted(report)
@@ -91,6 +90,12 @@ def gate(
     if (target := Path(options["report"]).expanduser() if options.get("report") else None) is not None:
         report.save(target)
     return report
+
+
+def _without(folder: PurePath, text: str) -> str:
+    """A text whose files are not seen in a folder that goes; some are told as Python writes them."""
+    before = str(folder / "_")[:-1]
+    return text.replace(repr(before)[1:-1], "").replace(before, "")
 
 
 def _shown(quiet: bool) -> Callable[[str], None] | None:

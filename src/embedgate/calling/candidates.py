@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 
 from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import GateError
-from embedgate.core.spec import PRECISION
+from embedgate.core.spec import DEVICES, PRECISION
 from embedgate.encoders.registry import offers
 from embedgate.encoders.sources import GivenSource, HeldSource, Source
 
@@ -45,9 +45,13 @@ def _each(candidates: Candidate | Iterable[Candidate]) -> Iterable[Any]:
     if isinstance(candidates, tuple) and len(candidates) == 2 and isinstance(candidates[0], str):
         name, other = candidates
         return candidates if isinstance(other, str | Path | Mapping | tuple) else [(name, other)]
-    if not isinstance(candidates, Iterable):
-        return [candidates]  # an encoder without a name is refused as one
+    if _encodes(candidates) or not isinstance(candidates, Iterable):
+        return [candidates]  # an encoder without a name is refused as one, though some hold modules
     return candidates
+
+
+def _encodes(candidate: Any) -> bool:
+    return callable(getattr(candidate, "encode", None))
 
 
 def _option(text: str) -> str:
@@ -68,7 +72,7 @@ def _source(name: Any, encoder: Any) -> Source:
     if not isinstance(name, str) or not name:
         raise GateError(f"{name!r} is no name of a candidate", "name it such as 'mine-int8'")
     combination = Combination.parse(_id(name, encoder))
-    if callable(getattr(encoder, "encode", None)):
+    if _encodes(encoder):
         return HeldSource(combination, encoder)
     if callable(encoder):
         return GivenSource(combination, encoder)
@@ -79,9 +83,20 @@ def _source(name: Any, encoder: Any) -> Source:
 def _id(name: str, encoder: Any) -> str:
     """The id of a name: itself where it is one; else with the weight precision and the device that it lacks."""
     *before, last = parts = name.split("-")
-    device = "cuda" if str(getattr(encoder, "device", "cpu")).startswith("cuda") else "cpu"
-    if len(parts) == 3 and last in ("cpu", "cuda"):
+    if len(parts) == 3 and last in DEVICES:
         return name
+    device = _device(name, encoder)
     if before and PRECISION.fullmatch(last):
         return f"{'_'.join(before)}-{last}-{device}"
     return f"{'_'.join(parts)}-{SERVED}-{device}"
+
+
+def _device(name: str, encoder: Any) -> str:
+    """Where an encoder computes; what says nothing of it is on the CPU."""
+    found = str(getattr(encoder, "device", "cpu")).lower().partition(":")[0]
+    if found in ("cpu", "none"):
+        return "cpu"
+    if found not in DEVICES:
+        cause = f"the candidate {name!r} is on {found}, and an id says one of {', '.join(DEVICES)}"
+        raise GateError(cause, "move it to one of these, or give it a whole id, such as 'mine-int8-cpu'")
+    return found

@@ -42,8 +42,11 @@ def _names(one: Any, folder: Path) -> Iterator[str]:
 
 def _write(name: str, content: Any, folder: Path) -> Path:
     if isinstance(content, str | Path):
-        raise DataError(f"the data {name!r} is a path", f"give the path alone: data={str(content)!r}")
+        cause = f"the data {name!r} is a {'text' if isinstance(content, str) else 'path'}, not rows"
+        raise DataError(cause, "give rows by a name: {'mine': rows}; a path goes without a name: data='mine.jsonl'")
     file = folder / f"{name}.jsonl"
+    if file.exists():
+        raise DataError(f"two data are called {name!r}", "give each a name of its own")
     lines = (json.dumps(row, default=_plain) + "\n" for row in _rows(name, content))
     try:
         file.write_text("".join(lines), "utf-8")

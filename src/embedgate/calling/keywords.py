@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from os import PathLike, fspath
 from typing import Any
 
+from embedgate.core.errors import GateError
 from embedgate.core.options import OPTIONS, Option
 
 # They are parameters of their own.
@@ -27,7 +28,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
     Raises:
         TypeError: If there is no such option.
-        GateError: If one has no such level.
+        GateError: If one has no such level, or its value is of no kind that it takes.
     """
     for name in given:
         if name not in KEYWORDS:
@@ -38,16 +39,29 @@ def words(given: Mapping[str, Any]) -> list[str]:
 
 def _words(option: Option, value: Any) -> Iterator[str]:
     if not option.metavar:
-        if option.levels and value:
-            option.parse(value, option.flag)
-        if value:
-            yield option.flag if value is True else f"{option.flag}={value}"
+        yield from _flag(option, value)
         return
-    for each in _several(value) if option.repeatable else [value]:
+    for each in _several(option, value) if option.repeatable else [value]:
         yield f"{option.flag}={_text(each)}"
 
 
-def _several(value: Any) -> Iterable[Any]:
+def _flag(option: Option, value: Any) -> Iterator[str]:
+    """A flag where it is on, with its level; a text is read as the ini file's is, which has more of them."""
+    if option.levels and isinstance(value, str):
+        level = option.parse(value, option.flag)
+        if level:
+            yield f"{option.flag}={level}"
+    elif value not in (True, False):
+        raise GateError(f"{option.flag} is on or off, not {value!r}", "give True or False")
+    elif value:
+        yield option.flag
+
+
+def _several(option: Option, value: Any) -> Iterable[Any]:
+    if isinstance(value, Mapping):
+        if "=" not in option.metavar:
+            raise GateError(f"{option.flag} takes no mapping", f"give each as {option.metavar}, in a list")
+        return [f"{key}={each}" for key, each in value.items()]
     return [value] if isinstance(value, str | PathLike | int) else value
 
 
