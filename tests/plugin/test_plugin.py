@@ -12,6 +12,7 @@ import pytest
 
 from embedgate.encoders import Stability
 from embedgate.encoders.registry import Backend, Offer, backends
+from embedgate.report.summary import SCHEMA
 
 PAIRS = [
     ("A dog runs across the yard.", "A dog runs across the garden.", 4.7),
@@ -73,7 +74,7 @@ def test_approve_then_stay_green(project):
     result.assert_outcomes(passed=8)
     result.stdout.fnmatch_lines(["*embedgate*", "torch-bf16-cpu*100.0%*"])
     report = json.loads(project.path.joinpath("out/report.json").read_text())
-    assert report["schema"] == 1
+    assert report["schema"] == SCHEMA
     assert report["verdict"] in ("pass", "inconclusive")
     assert report["combinations"][0]["run"]["evidence"]["products"].keys() >= {"bfloat16"}
     assert "torch-bf16-cpu" in project.path.joinpath("out/report.md").read_text()
