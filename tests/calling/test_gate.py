@@ -279,6 +279,13 @@ class TestWords:
         _, (held,) = sorted_out({"a-int8-cpu": encoder})
         assert held.combination.id == "a-int8-cpu"
 
+    @pytest.mark.parametrize("name", ['a"b-int8', "a\nb-int8", "a\x1b[31mb-int8", "a[b]-int8", "a" * 81, "", 3])
+    def test_a_name_that_could_name_no_test_is_refused(self, name):
+        with pytest.raises(GateError, match="is no name of a candidate") as refused:
+            sorted_out({name: print})
+        assert "\x1b" not in str(refused.value)
+        assert len(str(refused.value)) < 200
+
     def test_an_encoder_without_a_name_is_not_taken_apart(self):
         class Modules(list):
             encode = print

@@ -67,7 +67,7 @@ def checks(vectors):
         run = SimpleNamespace(search_speed={})
         plan = SimpleNamespace(settings=Settings(update=update, invocation=("--record",)))
         context = Context(plan, families={"time": 4})
-        context.__dict__["session"] = SimpleNamespace(run=lambda _: run, close=lambda: None)
+        context.__dict__["session"] = SimpleNamespace(run=lambda _: run, close=lambda: None, libraries_of=lambda _: {})
         context.__dict__["tolerances"] = Tolerances.load(COMMITTED)
         timing = SearchTiming(vectors, Ranges.of(vectors.documents), 1)
         made.append(timing)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
@@ -34,7 +35,7 @@ def gate(
     depth: Literal["quick", "standard", "nightly"] = "quick",
     *,
     quiet: bool = False,
-    pytest_args: Iterable[str] = (),
+    pytest_args: str | Iterable[str] = (),
     **options: Any,
 ) -> Report:
     """Gates a model, by the checks of `pytest --pyargs embedgate.suites`, in this process.
@@ -44,8 +45,8 @@ def gate(
 
     Nothing is read from the project around: no ini file, no `conftest.py`. Nothing is written into the working folder.
     Without `baselines`, quality is judged against the reference of the same run, and the two checks that know approved
-    values alone (`baseline`, `golden`) are not asked. Budgets are held against what embedgate itself has approved, which
-    is about the bundled model alone.
+    values alone (`baseline`, `golden`) are not asked. Budgets are held against what embedgate itself has approved,
+    which is about the bundled model alone.
 
     Args:
         model: A folder, a hub id with its commit, or None for the bundled all-MiniLM-L6-v2.
@@ -58,7 +59,7 @@ def gate(
             a DataFrame, a list of rows, or columns.
         depth: How much to ask.
         quiet: Whether to show no progress.
-        pytest_args: Further arguments of pytest, such as `["-k", "quality"]`.
+        pytest_args: Further arguments of pytest, such as `["-k", "quality"]`, or as a shell has them: `"-k quality"`.
         **options: Any other option, by its name with underscores: `strict="estimate"`, `baselines="gate"`, `threads=2`.
 
     Returns:
@@ -78,7 +79,8 @@ def gate(
         chosen = [*given, *texts, *written(data, scratch), f"--gate-depth={depth}"]
         chosen += [f"--gate-model={model}"] if model is not None else []
         approved = options.get("baselines") is not None or bool(options.get("update"))
-        asked = Asked([*chosen, *pytest_args], held, approved)
+        more = shlex.split(pytest_args) if isinstance(pytest_args, str) else pytest_args
+        asked = Asked([*chosen, *more], held, approved)
         try:
             found = run(asked, scratch, show=_shown(quiet))
         except GateError as error:

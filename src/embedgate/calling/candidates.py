@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -9,10 +10,13 @@ from typing import Any, TypeAlias
 
 from embedgate.core.combination import SERVED, Combination
 from embedgate.core.errors import GateError
+from embedgate.core.judgement import shorten
 from embedgate.core.spec import DEVICES, PRECISION
 from embedgate.encoders.registry import offers
 from embedgate.encoders.sources import GivenSource, HeldSource, Source
 
+# It becomes an id, which tests and files are named by.
+_NAME = re.compile(r"\w[\w.-]{0,79}")
 Candidate: TypeAlias = str | Path | tuple[str, Any] | Mapping[str, Any]
 
 
@@ -69,8 +73,9 @@ def _option(text: str) -> str:
 
 
 def _source(name: Any, encoder: Any) -> Source:
-    if not isinstance(name, str) or not name:
-        raise GateError(f"{name!r} is no name of a candidate", "name it such as 'mine-int8'")
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
+        cause = f"{shorten(repr(name), 60)} is no name of a candidate"
+        raise GateError(cause, "name it such as 'mine-int8': letters, digits, _ and hyphens, 80 at most")
     combination = Combination.parse(_id(name, encoder))
     if _encodes(encoder):
         return HeldSource(combination, encoder)

@@ -32,7 +32,7 @@ def words(given: Mapping[str, Any]) -> list[str]:
     """
     for name in given:
         if name not in KEYWORDS:
-            near = get_close_matches(name, [*KEYWORDS, "candidates", *_OWN], n=1, cutoff=0.5)
+            near = get_close_matches(name, [*KEYWORDS, "candidates", *_OWN], n=1)
             raise TypeError(f"gate() has no option {name!r}" + (f"; did you mean {near[0]!r}?" if near else ""))
     return [word for name, value in given.items() if value is not None for word in _words(KEYWORDS[name], value)]
 
