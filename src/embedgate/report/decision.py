@@ -78,7 +78,8 @@ def _decided(summary: Summary) -> tuple[Answer, str]:
     if summary.verdict != "pass":
         return "not known", _unjudged(summary)
     if chosen := _left_out_by_choice(summary):
-        return "not known", f"what was asked passes, and -k, -m or the places that were given left out {chosen}"
+        left = f"-k, -m or the places that were given left out {chosen}, those of approved values aside"
+        return "not known", f"what was asked passes, and {left}"
     if summary.others_failed:
         return "not known", f"the checks pass, and {counted(summary.others_failed, 'test')} of the project's own failed"
     return "yes", _green(summary)
