@@ -66,7 +66,7 @@ class Project:
 
     def told(self) -> list[tuple[str, float]]:
         of = self.trend()["profiles"][AMX.name]["approvals"]
-        return [(each["reason"], each["values"][KEY.combination][KEY.dataset][KEY.metric]) for each in of.values()]
+        return [(each["by"][KEY.combination]["reason"], each["values"][KEY.combination][KEY.dataset][KEY.metric]) for each in of.values()]
 
 
 @pytest.fixture
@@ -84,10 +84,9 @@ def test_each_approval_is_told_with_its_commit_date_reason_and_who(project):
     assert [*of["approvals"]] == [first, second]
     assert of["approvals"][second] == {
         "when": "2026-05-30T20:26:40Z",
-        "who": "Ada <ada@example.org>",
-        "reason": "a new tokenizer",
         "model": "a" * 64,
         "values": {"torch-bf16-cpu": {"pairs": {"spearman": 0.80}}},
+        "by": {"torch-bf16-cpu": {"who": "Ada <ada@example.org>", "reason": "a new tokenizer"}},
     }
 
 

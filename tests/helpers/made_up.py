@@ -269,10 +269,9 @@ def _trend(reason: str) -> dict[str, Any]:
         }
         approvals[commit] = {
             "when": when,
-            "who": "Maintainer <m@example.org>",
-            "reason": reason,
             "model": "9f" * 32,
             "values": values,
+            "by": {name: {"who": "Maintainer <m@example.org>", "reason": reason} for name in values},
         }
     return {
         "missing": "",

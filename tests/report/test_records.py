@@ -160,11 +160,16 @@ def test_one_combination_on_two_gpus_has_one_profile_whichever_process_ends_last
 
 
 def test_approved_values_over_time_are_those_of_all_processes():
-    def trend(missing="", **values):
-        approval = {"when": "2026-01-01T00:00:00Z", "reason": "first", "values": values}
+    def trend(by, missing="", **values):
+        approval = {"when": "2026-01-01T00:00:00Z", "values": values, "by": by}
         return {"missing": missing, "profiles": {"cpu": {"file": "gate/cpu/m.json", "approvals": {"ab": approval}}}}
 
     mine, theirs = {"pairs": {"spearman": 0.8}}, {"pairs": {"spearman": 0.7}}
-    one, other = facts(trend=trend(a=mine)), facts(trend=trend("this clone is shallow", b=theirs))
-    assert facts_together(one, other)["trend"] == trend("this clone is shallow", a=mine, b=theirs)
+    zoe, ann = {"who": "Zoe", "reason": "a first"}, {"who": "Ann", "reason": "z second"}
+    one, other = facts(trend=trend({"a": zoe}, a=mine)), facts(trend=trend({"b": ann}, "this clone is shallow", b=theirs))
+    joined = trend({"a": zoe, "b": ann}, "this clone is shallow", a=mine, b=theirs)
+    assert facts_together(one, other)["trend"] == joined
     assert facts_together(facts(trend={}), other)["trend"] == other["trend"]
+    one, other = facts(trend=trend({"a": zoe}, a=mine)), facts(trend=trend({"a": ann}, a=mine))
+    for joined in (facts_together(one, other), facts_together(other, one)):
+        assert joined["trend"]["profiles"]["cpu"]["approvals"]["ab"]["by"]["a"] in (zoe, ann)  # and of no third

@@ -40,6 +40,7 @@ FACTS = {
     "incumbent": {"kind": "model", "name": "old", "source": "./old", "fingerprint": "ab" * 32, "identity": {}, "created": ""},
     "documents": 1_000_000,
     "combinations": {REFERENCE: PAIR, MINE: copy.deepcopy(PAIR)},
+    "first": REFERENCE,
     "not_compared": [],
     "libraries": {},
 }  # fmt: skip
@@ -148,7 +149,52 @@ def test_without_an_incumbent_there_is_none():
     assert upgrade.lines(session(facts={})) == []
 
 
+def part(first: str = REFERENCE, **pairs):
+    """What one process knows: `index` too, where it compared what is told first."""
+    of = {"seconds": {"total": 1.0}, "profile": "cpu", "libraries": {}, "machine": {"cpu": "a", "gpu": None}}
+    combinations = {id_.replace("_", "-"): pair for id_, pair in pairs.items()}
+    advice = combinations[first]["index"]["advice"] if first in combinations else None
+    return {**of, "index": advice, "upgrade_facts": {**FACTS, "combinations": combinations, "first": first}}
+
+
+def both_ways(one, other):
+    joined = facts_together(one, other)
+    assert joined == facts_together(other, one)
+    return joined
+
+
+def test_what_two_processes_know_of_one_combination_is_joined_to_no_third():
+    slow, fast = ({**PAIR, "anew": {**PAIR["anew"], "texts_per_second": r, "hours": h}} for r, h in ((100, 5), (500, 1)))
+    joined = both_ways(part(torch_fp32_cpu=slow), part(torch_fp32_cpu=fast))
+    assert joined["upgrade_facts"]["combinations"][REFERENCE] in (slow, fast)
+    why_not = {**PAIR, "map": {"missing": "too few texts"}}
+    joined = both_ways(part(torch_fp32_cpu=PAIR), part(torch_fp32_cpu=why_not))
+    assert joined["upgrade_facts"]["combinations"][REFERENCE] == PAIR
+
+
+def test_of_several_sessions_what_cannot_be_mixed_is_told_first():
+    mixed = {**PAIR, "index": {"advice": "new vectors can be mixed", "mixed": True}}
+    joined = both_ways(part(torch_fp32_cpu=mixed), part(MINE, onnxruntime_int8_cpu=PAIR))
+    assert (joined["upgrade_facts"]["first"], joined["index"]) == (MINE, PAIR["index"]["advice"])
+    # What is first and has not run anywhere is nothing to tell of.
+    joined = both_ways(part("acme-int8-cpu"), part(torch_fp32_cpu=mixed))
+    assert (joined["upgrade_facts"]["first"], joined["index"]) == (REFERENCE, "new vectors can be mixed")
+
+
+def test_the_map_and_the_slices_are_of_what_is_told_first_whichever_process_ended_first():
+    parts = (Slice("near", 120, 0.61, 0.6),)
+    without = {**PAIR, "map": {}, "new": {**SIDE, "similarity": "dot"}}  # alike in its advice
+    for order in ((REFERENCE, MINE), (MINE, REFERENCE)):
+        pairs = {REFERENCE: PAIR, MINE: without}
+        facts = {**FACTS, "combinations": {id_: pairs[id_] for id_ in order}}
+        summary = session(*(judged(id_, slices=parts) for id_ in order), facts=facts)
+        assert "a linear map" in upgrade.advice(summary)[1]
+        (slices,) = [line for line in upgrade.lines(summary) if "slices" in line]
+        assert slices.startswith(REFERENCE)
+        assert [beside.combination for beside in upgrade.table(summary).subjects] == [REFERENCE, MINE]
+
+
 def test_processes_of_one_session_join_what_each_compared():
-    seconds = {"seconds": {"total": 1.0}, "profile": "cpu", "libraries": {}, "machine": {"cpu": "a", "gpu": None}}
-    one, other = ({**seconds, "upgrade_facts": {**FACTS, "combinations": {id_: PAIR}}} for id_ in (REFERENCE, MINE))
+    one, other = part(torch_fp32_cpu=PAIR), part(onnxruntime_int8_cpu=PAIR)
+    assert both_ways(one, other)["index"] == PAIR["index"]["advice"]
     assert facts_together(one, other)["upgrade_facts"]["combinations"] == {REFERENCE: PAIR, MINE: PAIR}

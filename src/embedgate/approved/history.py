@@ -33,8 +33,8 @@ def trend(served: Collection[Approved]) -> dict[str, Any]:
 
     Returns:
         In `profiles`, by hardware profile, the `file` from the top of its repository and its `approvals`; of each, by
-        its commit, `when` that was made, `who` approved the latest of its values and the `reason`, the `model`'s
-        fingerprint, and the `values` by combination, dataset and metric, of the same dataset as now. Beside them what
+        its commit, `when` that was made, the `model`'s fingerprint, the `values` by combination, dataset and metric, of
+        the same dataset as now, and in `by`, by combination, `who` approved the latest of them and the `reason`. Beside them what
         is `missing`, and why. Empty where no file is git's.
     """
     files: dict[tuple[str, Path], list[Key]] = {}
@@ -86,19 +86,18 @@ def _read(file: Path, versions: Collection[Version]) -> Iterator[tuple[str, str,
 
 def _told(baseline: Baseline, keys: Collection[Key], when: str) -> dict[str, Any]:
     values: Values = {}
-    last = 0
+    last: dict[str, int] = {}
     for key in keys:
         entry = baseline.entries.get(place_of(key))
         if entry and entry.key == key:
             values.setdefault(key.combination, {}).setdefault(key.dataset, {})[key.metric] = entry.value
-            last = max(last, entry.approval)
-    approval = baseline.approvals[last - 1] if last else None
+            last[key.combination] = max(last.get(key.combination, 0), entry.approval)
+    by = {combination: baseline.approvals[place - 1] for combination, place in last.items() if place}
     return {
         "when": when,
-        "who": approval.who if approval else "",
-        "reason": approval.reason if approval else "",
         "model": baseline.fingerprint,
         "values": values,
+        "by": {combination: {"who": each.who, "reason": each.reason} for combination, each in by.items()},
     }
 
 

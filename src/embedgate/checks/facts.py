@@ -23,7 +23,7 @@ from embedgate.core.roles import Role
 from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import described
 from embedgate.metrics import METRICS, metrics_of
-from embedgate.report.facts import names_together
+from embedgate.report.facts import INDEX, TREND, UPGRADE, names_together
 
 
 def facts_of(context: Context) -> dict[str, Any]:
@@ -71,8 +71,8 @@ def facts_of(context: Context) -> dict[str, Any]:
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
-        "index": context.of(UpgradeFacts).index,
-        "upgrade_facts": context.of(UpgradeFacts).to_json(),
+        INDEX: context.of(UpgradeFacts).index,
+        UPGRADE: context.of(UpgradeFacts).to_json(),
         "no_baselines": "" if settings.baselines_folder.is_dir() else _from_here(settings.baselines),
         "tolerances": context.tolerances.differences,
         "expectations": context.expectations.to_json(),
@@ -80,7 +80,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
         ],
-        "trend": trend(_served(context, ran)),
+        TREND: trend(_served(context, ran)),
         "seconds": session.seconds(),
     }
 

@@ -39,10 +39,7 @@ class UpgradeFacts:
 
     @cached_property
     def pairs(self) -> dict[Combination, tuple[Run, Run]]:
-        """What has run of the new beside what it is held against, by the combination; nothing of a report.
-
-        What comes from elsewhere, such as a file, is told first: it is what ships.
-        """
+        """What has run of the new beside what it is held against, by the combination; nothing of a report."""
         session, incumbent = self._session, self._incumbent
         if incumbent is None or not incumbent.runs:
             return {}
@@ -54,18 +51,25 @@ class UpgradeFacts:
         return {combination: (new, old) for combination, (new, old) in found.items() if _same_texts(new, old)}
 
     def _asked(self, incumbent: Incumbent) -> list[Combination]:
-        """The combinations that the session compares with the incumbent; all that can be, where it is not known."""
+        """The combinations that the session compares with the incumbent; all that can be, where it is not known.
+
+        What comes from elsewhere, such as a file, is first: it is what ships.
+        """
         plan, cases = self._context.plan, self._context.cases
         asked = {case.combination for case in cases if case.check.against in ("incumbent", "gain")}
         found = [each for each in plan.replacing(incumbent) if each in asked or not cases]
         return sorted(found, key=lambda each: not plan.registry.source(each).origin)
 
     @property
+    def _first(self) -> Combination | None:
+        """What is told first, whichever process compares it."""
+        return next(iter(self._asked(self._incumbent)), None) if self._incumbent is not None else None
+
+    @property
     def index(self) -> str | None:
         """What becomes of the index, for what is told first; None where that was not compared here."""
-        first = self._asked(self._incumbent)[:1] if self._incumbent is not None else []
-        told = [self._of_pairs[each.id]["index"]["advice"] for each in first if each.id in self._of_pairs]
-        return told[0] if told else None
+        first = self._of_pairs.get(self._first.id) if self._first is not None else None
+        return str(first["index"]["advice"]) if first is not None else None
 
     def to_json(self) -> dict[str, Any]:
         """As JSON values, by the schema in `docs/report-schema.md`; empty where nothing was compared."""
@@ -81,6 +85,7 @@ class UpgradeFacts:
             "incumbent": self._about(incumbent),
             "documents": self._context.settings.documents,
             "combinations": of_combinations,
+            "first": self._first.id if self._first is not None else "",
             "not_compared": self._not_compared(incumbent),
             "libraries": self._changed_libraries(incumbent.report) if incumbent.report else {},
         }
@@ -124,8 +129,7 @@ class UpgradeFacts:
 
     def _tells_map(self, combination: Combination) -> bool:
         """Whether a map is fitted, which takes seconds: for what is told first, and for what comes from elsewhere."""
-        first = self._asked(self._incumbent)[:1] if self._incumbent is not None else []
-        return combination in first or bool(self._context.plan.registry.source(combination).origin)
+        return combination == self._first or bool(self._context.plan.registry.source(combination).origin)
 
     def _side(self, run: Run) -> dict[str, Any]:
         """The facts of one side that ran here."""

@@ -10,8 +10,14 @@ from typing import Any
 from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import counted
 
-# The section of a report that says which ones it was joined from.
+# Sections of a report: which ones it was joined from; what is new beside the incumbent, what becomes of the index by
+# what is told first, and approved values over time.
 MERGED = "merged"
+UPGRADE, INDEX, TREND = "upgrade_facts", "index", "trend"
+# By what stands above it: what each name below holds is one value, of which parts of two make no third.
+_WHOLE = ("combinations", "by")
+# What becomes of an index, from what is to be known first on: it cannot be mixed, nobody knows, it can.
+_MIXED = (False, None, True)
 _BOTH = " + "
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
@@ -130,8 +136,10 @@ def facts_together(one: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]
     if not (one and other):
         return one or other
     seconds = {name: round(one["seconds"][name] + other["seconds"][name], 2) for name in one["seconds"]}
+    joined = _together(one, other)
     return {
-        **_together(one, other),
+        **joined,
+        **_told_first(joined, one, other),
         "profile": sorted_names(one["profile"], other["profile"]),
         "libraries": {
             name: sorted_names(one["libraries"].get(name), other["libraries"].get(name))
@@ -156,6 +164,18 @@ def names_in(joined: str | None) -> list[str]:
     return [name for name in (joined or "").split(_BOTH) if name]
 
 
+def _told_first(joined: Mapping[str, Any], *parts: Mapping[str, Any]) -> dict[str, Any]:
+    """What is told of first of an upgrade, and what becomes of its index: of several, one that rather cannot be mixed."""
+    upgrade = joined.get(UPGRADE) or {}
+    known: Mapping[str, Any] = upgrade.get("combinations", {})
+    named = sorted({part[UPGRADE]["first"] for part in parts if (part.get(UPGRADE) or {}).get("first")})
+    if not (told := [name for name in named if name in known] or named):
+        return {}
+    first = min(told, key=lambda name: _MIXED.index(known[name]["index"]["mixed"] if name in known else None))
+    advice = known[first]["index"]["advice"] if joined.get(INDEX) and first in known else None
+    return {UPGRADE: {**upgrade, "first": first}, INDEX: advice}
+
+
 def _together(one: Any, other: Any) -> Any:
     """Two values of one fact: their union, or the greater of two that differ."""
     if one == other or other in _NOTHING:
@@ -163,8 +183,33 @@ def _together(one: Any, other: Any) -> Any:
     if one in _NOTHING:
         return other
     if isinstance(one, dict) and isinstance(other, dict):
-        return {name: _together(one.get(name), other.get(name)) for name in dict.fromkeys((*one, *other))}
+        return {
+            name: (_wholes if name in _WHOLE else _together)(one.get(name), other.get(name))
+            for name in dict.fromkeys((*one, *other))
+        }
     if isinstance(one, list | tuple) and isinstance(other, list | tuple):
         union = {json.dumps(value, sort_keys=True): value for value in (*one, *other)}
         return [union[key] for key in sorted(union)]
     return max(one, other, key=lambda value: (isinstance(value, str), value))
+
+
+def _wholes(one: Any, other: Any) -> Any:
+    """Values by their names, each from where more is known of it: figures before why there are none."""
+    if not (isinstance(one, dict) and isinstance(other, dict)):
+        return _together(one, other)
+    return {
+        name: max((part[name] for part in (one, other) if name in part), key=_known)
+        for name in dict.fromkeys((*one, *other))
+    }
+
+
+def _known(value: Any) -> tuple[int, str]:
+    """How many facts a value holds, and what puts two that hold as many in an order."""
+    plain = json.dumps(value, sort_keys=True)
+    return _count(value), plain
+
+
+def _count(value: Any) -> int:
+    if isinstance(value, dict):
+        return sum(map(_count, value.values()))
+    return value not in _NOTHING

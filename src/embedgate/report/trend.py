@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from embedgate.core.judgement import Judgement
 from embedgate.report.drawing import COLOUR, GRID, LINE, MARK, RED, SOFT, WIDTH, Frame, Plot, draw, shown, spread, units
+from embedgate.report.facts import TREND
 from embedgate.report.summary import HEADLINE, Summary
 
 if TYPE_CHECKING:
@@ -61,7 +62,7 @@ class Series:
 
 def missing(summary: Summary) -> str:
     """What is not known of earlier approvals, and why; empty where all is."""
-    return str(summary.facts.get("trend", {}).get("missing", ""))
+    return str(summary.facts.get(TREND, {}).get("missing", ""))
 
 
 def rows(summary: Summary) -> list[tuple[str, ...]]:
@@ -76,8 +77,8 @@ def rows(summary: Summary) -> list[tuple[str, ...]]:
             dataset,
             metric,
             f"{value:.4f}",
-            approval["who"],
-            approval["reason"],
+            approval["by"].get(combination, {}).get("who", ""),
+            approval["by"].get(combination, {}).get("reason", ""),
         )
         for profile, commit, approval in found
         for combination, dataset, metric, value in _values(approval)
@@ -93,7 +94,7 @@ def plots(summary: Summary) -> list[Plot]:
 
 def _approvals(summary: Summary) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
     """Hardware profile, commit and what it approved."""
-    for profile, of in summary.facts.get("trend", {}).get("profiles", {}).items():
+    for profile, of in summary.facts.get(TREND, {}).get("profiles", {}).items():
         for commit, approval in of["approvals"].items():
             yield profile, commit, approval
 

@@ -9,10 +9,9 @@ from typing import Any
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, megabytes
 from embedgate.report.columns import Cell, Column, Columns, Table
+from embedgate.report.facts import INDEX, UPGRADE
 from embedgate.report.summary import HEADLINE, Summary
 
-# The section of a report that holds the facts.
-SECTION = "upgrade_facts"
 TITLE = "Beside the incumbent"
 ARROW = " → "
 # Slices that are told of a dataset.
@@ -118,7 +117,7 @@ def table(summary: Summary) -> Table[Beside] | None:
 
 def advice(summary: Summary) -> tuple[str, ...]:
     """What becomes of the index, for what is told first: a line, and where it must be made anew what that takes."""
-    index = summary.facts.get("index")
+    index = summary.facts.get(INDEX)
     if not index:
         return ()
     pair = _told_first(summary)
@@ -127,18 +126,24 @@ def advice(summary: Summary) -> tuple[str, ...]:
 
 def lines(summary: Summary) -> list[str]:
     """What else is to be known, a line each; what holds for all combinations alike stands once."""
-    facts = summary.facts.get(SECTION) or {}
+    facts = _facts(summary)
     found, first = _besides(summary), _told_first(summary)
     told = [*_about(facts)]
     for each in (_tokens, _prompts, _compared, lambda pair: _other_index(pair, first)):
         told += _together({beside.combination: each(beside.facts) for beside in found})
-    return [*told, *_slices(found), *_left_out(facts)]
+    return [*told, *_slices(found[:1]), *_left_out(facts)]
+
+
+def _facts(summary: Summary) -> Side:
+    return summary.facts.get(UPGRADE) or {}
 
 
 def _besides(summary: Summary) -> list[Beside]:
-    facts = (summary.facts.get(SECTION) or {}).get("combinations", {})
-    judged = summary.upgrade.judgements
-    ids = dict.fromkeys((*facts, *(j.combination for j in judged)))
+    """What was held against the incumbent: what is told first, then in the order of the rows."""
+    facts, judged = _facts(summary).get("combinations", {}), summary.upgrade.judgements
+    rows = [row.combination for row in summary.rows]
+    order = {id_: place for place, id_ in enumerate(dict.fromkeys((_facts(summary).get("first", ""), *rows)))}
+    ids = sorted({*facts, *(j.combination for j in judged)}, key=lambda id_: (order.get(id_, len(order)), id_))
     return [Beside(id_, tuple(j for j in judged if j.combination == id_), facts.get(id_, {})) for id_ in ids]
 
 
@@ -158,8 +163,9 @@ def _left_out(facts: Side) -> Iterator[str]:
 
 def _told_first(summary: Summary) -> Side:
     """The facts of the combination whose index is told of at the head of a report; empty where none is."""
-    index, found = summary.facts.get("index"), _besides(summary)
-    return next((each.facts for each in found if each.facts.get("index", {}).get("advice") == index), {})
+    facts = _facts(summary)
+    found: Side = facts.get("combinations", {}).get(facts.get("first"), {})
+    return found if summary.facts.get(INDEX) else {}
 
 
 def _together(told: Mapping[str, str]) -> Iterator[str]:
@@ -244,8 +250,8 @@ def _size(count: float) -> str:
 
 
 def _slices(found: Sequence[Beside]) -> Iterator[str]:
-    """Of each dataset's heading metric the slices that lost most, for the combination that is told first."""
-    judged = found[0].judgements if found else ()
+    """Of each dataset's heading metric the slices that lost most."""
+    judged = (j for beside in found for j in beside.judgements)
     for j in (each for each in judged if each.check == "upgrade" and each.metric in HEADLINE and each.slices):
         worst = sorted(j.slices, key=lambda part: part.value - part.reference_value)[:SLICES]
         told = (f"{s.name} {s.reference_value:.4f}{ARROW}{s.value:.4f} ({counted(s.items, 'item')})" for s in worst)
