@@ -15,8 +15,6 @@ from embedgate.approved import history
 from embedgate.approved.baseline import Approved, BaselineStore
 from embedgate.approved.entries import Entry, Key, Provenance
 from embedgate.approved.form import Identified
-from embedgate.core.errors import GateError
-from embedgate.core.git import Repository
 from embedgate.core.machine import profile
 
 AMX = profile("cpu-x86_64-amx")
@@ -62,7 +60,7 @@ class Project:
         return served
 
     def trend(self) -> dict:
-        return history.trend([self.approved])
+        return history.trend([history.row(self.approved)])
 
     def told(self) -> list[tuple[str, float]]:
         of = self.trend()["profiles"][AMX.name]["approvals"]
@@ -157,9 +155,6 @@ def test_a_shallow_clone_says_so_and_tells_what_it_has(project, tmp_path):
 def test_outside_git_nothing_is_told(project, monkeypatch):
     project.approve(0.81, "first")
     assert history.trend([]) == {}
-    monkeypatch.setenv("PATH", "")
-    assert project.trend() == {}
-    monkeypatch.undo()
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(project.root.parent))
     project.root.joinpath(".git").rename(project.root / "no longer git")
     assert project.trend() == {}
@@ -181,17 +176,43 @@ def test_git_that_takes_too_long_is_told(project, monkeypatch):
     assert "the history of gate base/cpu-x86_64-amx/MiniLM.json is not known" in found["missing"]
 
 
-def test_nothing_is_fetched_for_it(project, tmp_path, monkeypatch):
-    """In a clone without contents, git would fetch them; where it is new enough it is told not to."""
+def test_that_git_cannot_be_asked_is_told(project, monkeypatch):
+    """As where it is not installed, or trusts nobody's folder but its own."""
+    project.approve(0.81, "first")
+    monkeypatch.setenv("PATH", "")
+    assert "MiniLM.json is not known: git cannot be asked in" in project.trend()["missing"]
+
+
+@pytest.mark.parametrize("left_out", ["tree:0", "blob:none"])
+def test_nothing_is_fetched_for_it(project, tmp_path, left_out):
+    """A clone without contents, whose git would fetch each that it is asked for, whatever its version."""
+    project.approve(0.81, "first")
+    project.approve(0.82, "second")
+    git(project.root, "config", "uploadpack.allowFilter", "true")
+    clone = tmp_path / "clone"
+    git(tmp_path, "clone", "-q", f"--filter={left_out}", project.root.as_uri(), str(clone))
+    project.store = BaselineStore(clone / "gate base")
+    objects = {file.name for file in (clone / ".git" / "objects").rglob("*")}
+    found = project.trend()
+    assert found["profiles"] == {}
+    assert "this clone is partial" in found["missing"]
+    assert {file.name for file in (clone / ".git" / "objects").rglob("*")} == objects
+
+
+def test_every_question_has_the_same_time(project, monkeypatch):
     asked = []
     run = subprocess.run
-    monkeypatch.setattr(subprocess, "run", lambda *a, **k: asked.append(k["env"]) or run(*a, **k))
+    monkeypatch.setattr(subprocess, "run", lambda *a, **k: asked.append(k.get("timeout")) or run(*a, **k))
     project.approve(0.81, "first", commit=False)
-    with pytest.raises(GateError):  # no commit yet
-        Repository(project.root).versions("x", 1)
     project.commit()
-    Repository(project.root).versions("gate base/cpu-x86_64-amx/MiniLM.json", 3)
-    assert asked[-1]["GIT_NO_LAZY_FETCH"] == "1"
+    asked.clear()
+    project.trend()
+    assert set(asked) == {history.SECONDS}
+
+
+def test_a_repository_without_a_commit_is_told(project):
+    project.approve(0.81, "first", commit=False)
+    assert "is not known: git rev-list failed" in project.trend()["missing"]
 
 
 def test_another_model_under_the_same_name_is_told_as_what_it_was(project):

@@ -165,7 +165,7 @@ def _fetched(ref: str, repository: Repository) -> str:
     """What is to be fetched for a branch to be there, with its history."""
     branch = ref.removeprefix(REMOTE)
     what = f"{branch}:refs/remotes/{REMOTE}{branch}" if ref.startswith(REMOTE) else branch
-    return f"{'--unshallow ' * repository.is_shallow}origin {what}"
+    return f"{'--unshallow ' * repository.is_shallow()}origin {what}"
 
 
 def _of_ci(environment: Mapping[str, str]) -> str | None:

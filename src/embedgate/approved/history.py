@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from dataclasses import astuple
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -15,6 +16,8 @@ from embedgate.core.git import Repository, Version
 
 # Commits of a file that are read, from the newest on, and how long git may take for each question.
 MOST, SECONDS = 20, 10.0
+# What the processes of a session tell of it, before one of them asks git.
+SERVED = "served"
 # What stands for the commit of what is not committed.
 UNCOMMITTED = ""
 SHALLOW = (
@@ -25,11 +28,16 @@ SHALLOW = (
 Values: TypeAlias = dict[str, dict[str, dict[str, float]]]
 
 
-def trend(served: Collection[Approved]) -> dict[str, Any]:
+def row(approved: Approved) -> list[str]:
+    """An approved measurement as plain words, which one process can hand to another."""
+    return [approved.profile, str(approved.file), *astuple(approved.entry.key)]
+
+
+def trend(served: Iterable[Sequence[str]]) -> dict[str, Any]:
     """What approved measurements were, over the commits of the files that they stand in.
 
     Args:
-        served: The approved measurements.
+        served: The `row` of each measurement.
 
     Returns:
         In `profiles`, by hardware profile, the `file` from the top of its repository and its `approvals`; of each, by
@@ -38,19 +46,19 @@ def trend(served: Collection[Approved]) -> dict[str, Any]:
         is `missing`, and why. Empty where no file is git's.
     """
     files: dict[tuple[str, Path], list[Key]] = {}
-    for approved in served:
-        files.setdefault((approved.profile, approved.file), []).append(approved.entry.key)
+    for profile, file, *key in served:
+        files.setdefault((profile, Path(file).resolve()), []).append(Key(*key))
     found: dict[str, Any] = {}
     missing: dict[str, None] = {}
     for (profile, file), keys in files.items():
-        try:
-            repository = Repository.around(file.parent)
-            path = file.resolve().relative_to(repository.root).as_posix()
-        except (GateError, ValueError):  # in no repository, as what an installation brings along
+        if (top := _top(file)) is None:  # in no repository, as what an installation brings along
             continue
+        path = file.relative_to(top).as_posix()
         try:
+            repository = Repository.around(file.parent, SECONDS)
+            path = file.relative_to(repository.root).as_posix()
             versions = repository.versions(path, MOST, SECONDS)
-            if repository.is_shallow:
+            if repository.is_shallow(SECONDS):
                 missing[SHALLOW] = None
         except GateError as error:
             missing[f"the history of {path} is not known: {error}"] = None
@@ -58,6 +66,11 @@ def trend(served: Collection[Approved]) -> dict[str, Any]:
         if versions:
             found[profile] = {"file": path, "approvals": _approvals(file, versions, keys)}
     return {"missing": "; ".join(missing), "profiles": found} if found or missing else {}
+
+
+def _top(file: Path) -> Path | None:
+    """The top of the repository that a file is in, as it looks without git; None where it is in none."""
+    return next((folder for folder in file.parents if (folder / ".git").exists()), None)
 
 
 def _approvals(file: Path, versions: Collection[Version], keys: Collection[Key]) -> dict[str, Any]:

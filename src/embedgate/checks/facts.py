@@ -10,8 +10,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from embedgate.approved.baseline import Approved
-from embedgate.approved.history import trend
+from embedgate.approved.history import SERVED, row
 from embedgate.checks.approvals import Approvals
 from embedgate.checks.base import BaseBar
 from embedgate.checks.context import Context
@@ -80,20 +79,20 @@ def facts_of(context: Context) -> dict[str, Any]:
         "stale_baseline": [
             f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
         ],
-        TREND: trend(_served(context, ran)),
+        TREND: {SERVED: _served(context, ran)},  # once for all processes, git is asked of these
         "seconds": session.seconds(),
     }
 
 
-def _served(context: Context, ran: Iterable[Combination]) -> list[Approved]:
+def _served(context: Context, ran: Iterable[Combination]) -> list[list[str]]:
     """What is approved of the metrics that stand for datasets in reports."""
     approvals = context.of(Approvals)
-    found: list[Approved] = []
+    found: list[list[str]] = []
     headlines = [(d, m) for d in context.plan.datasets for m in metrics_of(d.kind) if METRICS[m].heading]
     for combination in ran:
         with suppress(BaselineError):  # the check of baselines tells of it
             of = [(dataset, approvals.find(combination, dataset.name, metric)) for dataset, metric in headlines]
-            found += [a for dataset, a in of if a and a.entry.key.dataset_sha256 == dataset.sha256]
+            found += [row(a) for dataset, a in of if a and a.entry.key.dataset_sha256 == dataset.sha256]
     return found
 
 

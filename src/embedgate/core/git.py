@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import subprocess
 from collections.abc import Iterator
 from contextlib import suppress
@@ -13,6 +14,9 @@ from pathlib import Path
 from embedgate.core.errors import GateError, one_line
 
 SECONDS = 60
+PARTIAL = "this clone is partial, and git would fetch what it lacks: clone without --filter"
+# Settings by which a clone knows who has what it left out.
+_PROMISED = re.compile(r"extensions\.partialclone|remote\..*\.(promisor|partialclonefilter)", re.DOTALL)
 # How the mode of a symbolic link begins.
 LINK = "12"
 
@@ -43,13 +47,18 @@ class Repository:
     root: Path
 
     @classmethod
-    def around(cls, folder: Path) -> Repository:
+    def around(cls, folder: Path, seconds: float = SECONDS) -> Repository:
         """The repository that a folder is in.
+
+        Args:
+            folder: The folder.
+            seconds: How long git may take.
 
         Raises:
             GateError: If it is in none, or git cannot tell: it is not installed, or trusts nobody's folder but its own.
         """
-        return cls(Path(os.fsdecode(_git(folder, "rev-parse", "--show-toplevel")).rstrip("\r\n")).resolve())
+        top = os.fsdecode(_git(folder, "rev-parse", "--show-toplevel", seconds=seconds)).rstrip("\r\n")
+        return cls(Path(top).resolve())
 
     def commit(self, name: str) -> str | None:
         """The commit that a name means, 40 hex digits, a branch's before a tag's; None where this clone has none."""
@@ -59,10 +68,14 @@ class Repository:
                 return found.decode().strip()
         return None
 
-    @property
-    def is_shallow(self) -> bool:
+    def is_shallow(self, seconds: float = SECONDS) -> bool:
         """Whether this clone lacks a part of the history."""
-        return _git(self.root, "rev-parse", "--is-shallow-repository").strip() == b"true"
+        return _git(self.root, "rev-parse", "--is-shallow-repository", seconds=seconds).strip() == b"true"
+
+    def is_partial(self, seconds: float = SECONDS) -> bool:
+        """Whether this clone has left contents elsewhere, which git fetches as soon as it is asked for them."""
+        listed = _git(self.root, "config", "--list", "--name-only", "-z", seconds=seconds)
+        return any(_PROMISED.fullmatch(name) for name in os.fsdecode(listed).split("\0"))
 
     def fork_point(self, commit: str) -> str:
         """The last commit that HEAD shares with another; that itself where a shallow clone knows of none."""
@@ -103,16 +116,19 @@ class Repository:
     def versions(self, path: str, most: int, seconds: float = SECONDS) -> list[Version]:
         """A file at the last commits that changed it, the newest first; not where it was gone.
 
-        Nothing is fetched: what a clone left out is not told.
+        Nothing is fetched.
 
         Args:
             path: The file, from the top of the repository.
             most: How many, at most.
-            seconds: How long each of two questions may take.
+            seconds: How long each of three questions may take.
 
         Raises:
-            GateError: If git cannot tell, or takes longer.
+            GateError: If git cannot tell, takes longer, or would have to fetch.
         """
+        # By GIT_NO_LAZY_FETCH, git refuses to fetch as of 2.44 alone.
+        if self.is_partial(seconds):
+            raise GateError(PARTIAL)
         listed = _git(
             self.root,
             "rev-list",
@@ -187,8 +203,6 @@ def _git(folder: Path, *arguments: str, given: bytes = b"", seconds: float = SEC
         GateError: If it fails, takes too long or is not installed.
     """
     environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # asking must not disturb another git
-    if given:
-        environment["GIT_NO_LAZY_FETCH"] = "1"
     try:
         done = subprocess.run(
             ["git", *arguments],

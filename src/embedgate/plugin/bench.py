@@ -161,11 +161,18 @@ class Bench:
         return Asked(selected, deselected).to_json()
 
     def seal_facts(self) -> None:
-        """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran."""
+        """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran.
+
+        For what is shown to somebody, git is asked how approved values have changed.
+        """
+        from embedgate.approved.history import SERVED, trend
+        from embedgate.report.facts import TREND
         from embedgate.report.receipt import section
 
         facts = self.collector.facts
         if facts:
+            shown = self.settings.report is not None or self.settings.is_call
+            facts[TREND] = trend(facts[TREND].get(SERVED, ())) if shown else {}
             ran = {record.combination for record in self.collector.records if record.run}
             # A process of pytest-xdist that crashed has told nothing of what it ran.
             profiles = sorted({name for id_, name in facts["profiles"].items() if id_ in ran})
