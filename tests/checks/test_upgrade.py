@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import shutil
+
 import numpy as np
 import pytest
 from helpers.faults import cls_pooling
+from sentence_transformers import SentenceTransformer
 
+from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.checks.upgrade_facts import _map as fitted
-from embedgate.checks.upgrade_facts import index_advice
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import Input
+from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.metrics.compatibility import advise
 
 INPUTS = [Input(f"text {i}") for i in range(60)]
@@ -56,13 +61,13 @@ def test_worse_model_is_red(context_with, worse_model, model):
     judgement = context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy")
     assert judgement.verdict == "fail"
     assert "of small's triplet_accuracy on triplets" in judgement.message
-    assert "embed everything again" in index_advice(context)
+    assert "embed everything again" in context.of(UpgradeFacts).index
 
 
 def test_the_same_model_is_green(context_with, worse_model):
     context = context_with(model=str(worse_model), incumbent=str(worse_model), data=("triplets",))
     assert context.ask("upgrade", context.plan.reference, "triplets-triplet_accuracy").verdict == "pass"
-    assert "can be mixed" in index_advice(context)
+    assert "can be mixed" in context.of(UpgradeFacts).index
 
 
 def test_without_an_incumbent_a_failure_of_it_can_still_be_expected(context_with, few):
@@ -86,3 +91,21 @@ def test_one_text_in_two_roles_is_fitted_or_judged_once():
     rows = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     found = fitted(Embeddings(twice, rows), Embeddings(twice, rows))
     assert found["fitted"] + found["judged"] == 100
+
+
+def test_tokens_are_told_of_what_reads_by_a_known_tokenizer_alone(context_with, model, few, tmp_path):
+    """Of a folder by its own tokenizer; of what a host project builds, nobody knows what it reads."""
+    folder = tmp_path / "other"
+    shutil.copytree(model.path, folder)
+    config = json.loads((folder / "sentence_bert_config.json").read_text())
+    (folder / "sentence_bert_config.json").write_text(json.dumps({**config, "max_seq_length": 16}))
+    options = {"data": (str(few),), "incumbent": "torch-fp32-cpu", "candidates": (f"{folder}::name=other",)}
+    factories = {"acme-bf16-cpu": lambda path, _: SentenceTransformer(str(path), device="cpu")}
+    context = context_with(factories, combinations=("acme-bf16-cpu",), **options)
+    for case in context.checks.named("upgrade").cases(context.plan):
+        context.judge(case)
+    found = context.of(UpgradeFacts).to_json()["combinations"]
+    (acme, other) = (next(of for id_, of in found.items() if id_.startswith(name)) for name in ("acme", "other"))
+    assert (acme["new"]["max_tokens"], acme["new"]["tokens_per_text"], acme["tokens"]) == (None, None, {})
+    assert other["new"]["max_tokens"] == 16
+    assert other["old"]["max_tokens"] == Tokenizer.known(model).max_tokens > 16

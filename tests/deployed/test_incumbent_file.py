@@ -8,7 +8,7 @@ import pytest
 from helpers import overlapping, shipped
 from helpers.small import copy_with
 
-from embedgate.checks.upgrade_facts import UpgradeFacts, index_advice
+from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
 
@@ -38,7 +38,7 @@ def test_the_same_file_is_green_and_all_that_is_judged_is_held_against_it(agains
     judged = context.judge(cases[1])
     assert (judged.verdict, judged.observed) == ("pass", 1.0)
     assert "of model.onnx's spearman on mine" in judged.message
-    assert index_advice(context).startswith("new vectors can be mixed with the incumbent's")
+    assert context.of(UpgradeFacts).index.startswith("new vectors can be mixed with the incumbent's")
     facts = context.of(UpgradeFacts).to_json()["combinations"]["onnx_model-fp32-cpu"]
     assert facts["against"] == "incumbent-fp32-cpu"
     assert facts["tokens"] == {"other": 0.0, "texts": 110}

@@ -204,14 +204,19 @@ class UpgradeFacts:
         return tokenizer.max_tokens if tokenizer is not None else None
 
     def _tokenizer(self, run: Run) -> Any:
-        """The tokenizer of what runs here; None of a server, of recorded answers, and where it is not known."""
+        """The tokenizer that texts are read with; None of a server, for example, and where it is not known."""
         from embedgate.encoders.onnx.tokenizer import Tokenizer
 
-        return Tokenizer.known(run.model) if self._context.plan.registry.source(run.combination).local else None
+        reads = self._reads_as(run)
+        return Tokenizer.known(reads) if reads is not None else None
+
+    def _reads_as(self, run: Run) -> Model | None:
+        return self._context.plan.registry.source(run.combination).tokenizes_as(run.model)
 
     def _tokens_of(self, run: Run) -> list[np.ndarray] | None:
         """Token ids of some texts, as the model reads them with its prompts; None where they are not known."""
-        key = f"{run.model.fingerprint} {self._context.plan.registry.source(run.combination).local}"
+        reads = self._reads_as(run)
+        key = f"{run.model.fingerprint} {reads.fingerprint if reads is not None else None}"
         if key not in self._tokens:
             tokenizer = self._tokenizer(run)
             texts = run.model.roles.prompted(self._some)
@@ -239,11 +244,6 @@ class UpgradeFacts:
         names = sorted({*here, *report.libraries})
         apart = {name: (report.libraries.get(name, ""), here.get(name, "")) for name in names}
         return {name: {"then": then, "now": now} for name, (then, now) in apart.items() if then != now}
-
-
-def index_advice(context: Context) -> str | None:
-    """Whether vectors can join the incumbent's index; None where no check has run both."""
-    return context.of(UpgradeFacts).index
 
 
 def _same_texts(new: Run, old: Run) -> bool:

@@ -47,6 +47,10 @@ class BackendFile(Source):
         """Why it cannot be this model's; see `Source.unfit`."""
         return files.unfit(model)
 
+    def tokenizes_as(self, model: Model) -> Model | None:
+        """The model that it was made of; see `Source.tokenizes_as`."""
+        return model
+
     def prepare(self) -> None:
         """Imports the library; see `Source.prepare`."""
         backend_named(self.backend).module(self.combination.device)

@@ -108,6 +108,10 @@ class Folder(Source):
         """The fingerprint of the folder; see `Source.identity`."""
         return {"sha256": self.loads.fingerprint}
 
+    def tokenizes_as(self, model: Model) -> Model | None:
+        """The folder itself; see `Source.tokenizes_as`."""
+        return self.loads
+
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Loads the folder; see `Source.build`."""
         from embedgate.encoders.custom import CustomEncoder

@@ -101,6 +101,10 @@ class OpenVINOFile(Source):
         """Why it cannot be this model's; see `Source.unfit`."""
         return files.unfit(model)
 
+    def tokenizes_as(self, model: Model) -> Model | None:
+        """The model that it was made of; see `Source.tokenizes_as`."""
+        return model
+
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Compiles the graph; see `Source.build`."""
         hint = TYPES[self._infers_in] if self._infers_in else None

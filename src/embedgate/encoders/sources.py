@@ -36,7 +36,7 @@ class Source(ABC):
         answers: The texts that its encoder knows the vectors of.
         origin: Where it comes from, as a person calls it: a path or a URL; empty for what embedgate builds itself and
             for a host project's factory.
-        local: Whether it runs in this process, so that its memory, bytes and tokens can be seen.
+        local: Whether it runs in this process, so that its memory and bytes can be seen.
         builds_anew: Whether it can build a second encoder.
         known_afresh: Whether a fresh process, called as this one was, knows it as well.
     """
@@ -63,6 +63,14 @@ class Source(ABC):
 
     def unfit(self, model: Model) -> str | None:
         """Why it cannot be made of a model, on whatever machine, in one line; None where it can."""
+        return None
+
+    def tokenizes_as(self, model: Model) -> Model | None:
+        """The model whose tokenizer reads the texts; None where it has one of its own, or nobody here knows.
+
+        Args:
+            model: The model that it is judged as.
+        """
         return None
 
     def prepare(self) -> None:  # noqa: B027 - most sources need nothing of weight
@@ -119,6 +127,10 @@ class BackendSource(Source):
             kind = self.combination.weight_precision
             return f"{model.name} is a table of embeddings, without a matrix product that could compute in {kind}"
         return None
+
+    def tokenizes_as(self, model: Model) -> Model | None:
+        """The model that it is built of; see `Source.tokenizes_as`."""
+        return model
 
     def prepare(self) -> None:
         """Imports the backend's library; see `Source.prepare`."""
