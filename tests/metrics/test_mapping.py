@@ -45,6 +45,14 @@ class TestMapped:
     def test_of_unrelated_spaces_nearly_nothing_is_kept(self):
         assert mapped(unit(drawn(0, 16)), unit(drawn(1, 16))).kept < 0.1
 
+    def test_texts_with_equal_vectors_are_not_both_fitted_and_judged(self):
+        """As those that differ in their case alone are: they would be found where they were learnt by heart."""
+        noise = 1e-7 * drawn(2, 16, 10 * N)
+        rows = [np.tile(unit(drawn(seed, 16)), (10, 1)) + noise for seed in (0, 1)]
+        found = mapped(*rows)
+        assert found.kept < 0.1
+        assert found.fitted + found.judged == pytest.approx(N, abs=20)
+
     def test_scale_counts_where_distances_do(self):
         new = drawn(0, 16)
         assert mapped(new, 40 * new, EUCLIDEAN).by["procrustes"] > 0.99

@@ -62,8 +62,11 @@ def mapped(new: Matrix, old: Matrix, similarity: Similarity = COSINE, *, seed: i
     The index holds the old vectors of all texts. Each held-out text is a query once: its ten nearest other texts by its
     old vector are what its new vector, mapped, is to find.
 
+    Texts whose vectors are equal in either space count once: of two, such as those that differ in their case alone, one
+    would be fitted on and the other judged.
+
     Args:
-        new: What the new model compares, float32 `[n, new dim]`, of texts that are all different.
+        new: What the new model compares, float32 `[n, new dim]`.
         old: What the old one compares, float32 `[n, old dim]`, of the same texts.
         similarity: How the old one compares.
         seed: What the held-out texts are drawn from.
@@ -71,6 +74,8 @@ def mapped(new: Matrix, old: Matrix, similarity: Similarity = COSINE, *, seed: i
     Raises:
         TooFew: If there are too few texts.
     """
+    distinct = _distinct(new, old)
+    new, old = new[distinct], old[distinct]
     fitted, judged = _split(len(new), new.shape[1], seed)
     maps: dict[Kind, Map] = {
         "ridge": _ridge(new[fitted], old[fitted]),
@@ -82,8 +87,19 @@ def mapped(new: Matrix, old: Matrix, similarity: Similarity = COSINE, *, seed: i
     return Mapped(best, by[best], by, len(fitted), len(judged))
 
 
+def _distinct(*spaces: Matrix) -> np.ndarray:
+    """Rows that repeat no earlier one in any space, ascending."""
+    kept = np.arange(len(spaces[0]))
+    for vectors in spaces:
+        # To a thousandth of their length: batches of another shape move the last digits.
+        length = max(float(np.linalg.norm(vectors, axis=1).mean()), 1e-12)
+        rounded = np.round(vectors[kept] / length, 3) + 0.0  # no -0.0
+        kept = kept[np.sort(np.unique(rounded, axis=0, return_index=True)[1])]
+    return kept
+
+
 def _split(n: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """The texts to fit on, and those to judge by, each ascending."""
+    """The texts to fit on, and those to judge by, each ascending, by their rows."""
     judged = min(MOST_JUDGED, max(FEWEST_JUDGED, round(JUDGED * n)))
     if n - judged < dim:
         needed = max(dim + FEWEST_JUDGED, round(dim / (1 - JUDGED)))
