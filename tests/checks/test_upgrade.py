@@ -10,6 +10,7 @@ import pytest
 from helpers.faults import cls_pooling
 from sentence_transformers import SentenceTransformer
 
+from embedgate.checks.upgrade import _settled, _verdict
 from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.checks.upgrade_facts import _map as fitted
 from embedgate.core.embeddings import Embeddings
@@ -91,6 +92,23 @@ def test_one_text_in_two_roles_is_fitted_or_judged_once():
     rows = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     found = fitted(Embeddings(twice, rows), Embeddings(twice, rows))
     assert found["fitted"] + found["judged"] == 100
+
+
+@pytest.mark.parametrize(
+    ("share", "beyond", "verdict", "beyond_the_limit"),
+    [
+        (1 - 1e-9, False, "pass", False),
+        (1 - 1e-4, False, "fail", True),
+        (1 - 1e-9, True, "inconclusive", False),
+        (1 + 1e-9, True, "inconclusive", False),
+        (1 + 1e-4, True, "pass", False),
+    ],
+)
+def test_by_values_what_rounding_alone_tells_apart_is_equal(share, beyond, verdict, beyond_the_limit):
+    """Beyond the limit is what `--gate-strict=estimate` would make red."""
+    settled = _settled(share, 1.0)
+    assert _verdict(settled, 1.0, beyond=beyond) == verdict
+    assert (settled < 1.0) == beyond_the_limit
 
 
 def test_tokens_are_told_of_what_reads_by_a_known_tokenizer_alone(context_with, model, few, tmp_path):

@@ -46,16 +46,30 @@ def test_what_a_part_of_the_items_decided_is_no_value_of_all(read, pairs):
     assert read(retained("pairs", "spearman", 0.81, 0.82, n=50, items=100)).value(OWN, pairs, "spearman") is None
 
 
-def test_what_could_be_approved_counts_before_it_and_has_an_interval(read, model, pairs):
-    entry = Entry(Key(OWN, "pairs", "spearman", pairs.sha256), 0.83, 0.79, 0.86, 300)
-    proposal = Proposal(
-        "cpu",
+def proposed(model, pairs, value: float, profile: str = "cpu") -> dict:
+    entry = Entry(Key(OWN, "pairs", "spearman", pairs.sha256), value, value - 0.04, value + 0.03, 300)
+    return Proposal(
+        profile,
         Identified(model.name, model.source, model.fingerprint, model.tensors, dict(model.files)),
         Provenance.of(this_machine(), threads=2, batch_size=32, libraries={}, commit="", files={}),
         (entry,),
-    )
-    found = read(retained("pairs", "spearman", 0.81, 0.82), approvable=[proposal.to_json()])
-    assert found.value(OWN, pairs, "spearman") == Known(0.83, 0.79, 0.86)
+    ).to_json()
+
+
+def test_what_could_be_approved_counts_before_it_and_has_an_interval(read, model, pairs):
+    found = read(retained("pairs", "spearman", 0.81, 0.82), approvable=[proposed(model, pairs, 0.83)])
+    known = found.value(OWN, pairs, "spearman")
+    assert (known.value, known.low, known.high) == (0.83, pytest.approx(0.79), pytest.approx(0.86))
+
+
+def test_what_two_hardware_profiles_know_otherwise_is_as_it_was_judged(read, model, pairs):
+    """A merged report holds what could be approved on each; whichever comes last is not more."""
+    both = [proposed(model, pairs, 0.83), proposed(model, pairs, 0.79, "nvidia-l4")]
+    for proposals in (both, both[::-1]):
+        found = read(retained("pairs", "spearman", 0.81, 0.82), approvable=proposals)
+        assert found.value(OWN, pairs, "spearman") == Known(0.81)
+    same = [proposed(model, pairs, 0.83), proposed(model, pairs, 0.83, "nvidia-l4")]
+    assert read(retained("pairs", "spearman", 0.81, 0.82), approvable=same).value(OWN, pairs, "spearman").value == 0.83
 
 
 def test_of_other_rows_no_value_is_known_and_it_says_why(read, pairs):

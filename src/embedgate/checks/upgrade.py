@@ -16,7 +16,7 @@ from embedgate.report.earlier import EarlierReport, Known
 from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.plan import Plan
 
-# Values that agree in as many digits are equal: reports keep what a metric's sums in another order may change beyond.
+# Shares that agree in as many digits are equal: reports keep what a metric's sums in another order may change beyond.
 SAME = 1e-6
 BY_VALUES = "compared by values, since a report holds no scores of single items"
 
@@ -77,7 +77,8 @@ def _by_values(context: Context, case: Case, report: EarlierReport, tolerance: f
         value = context.session.scores(run, dataset)[metric].value
     except NotFinite as error:
         return case.unmeasured(error, context.diagnose(run))
-    share, limit = value / known.value, 1 - tolerance
+    limit = 1 - tolerance
+    share = _settled(value / known.value, limit)
     message = (
         f"{'reaches' if beyond else 'keeps'} {share:.2%} of what {report.name} has of {metric} on {dataset.name} "
         f"({value:.4f} of {known.value:.4f}), {'more than ' * beyond}{limit:.2%} is required; {BY_VALUES}"
@@ -94,8 +95,13 @@ def _by_values(context: Context, case: Case, report: EarlierReport, tolerance: f
     )
 
 
+def _settled(share: float, limit: float) -> float:
+    """A share, or the limit where rounding alone tells them apart."""
+    return limit if abs(share - limit) <= SAME else share
+
+
 def _verdict(share: float, limit: float, *, beyond: bool) -> Verdict:
-    if beyond and abs(share - limit) <= SAME:
+    if beyond and share == limit:
         return "inconclusive"
     return "pass" if share >= limit else "fail"
 

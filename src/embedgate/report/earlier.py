@@ -185,10 +185,14 @@ class EarlierReport:
 
     @cached_property
     def _values(self) -> Mapping[Key, Known]:
-        """What is known: of what could be approved with its interval, else as it was judged."""
-        entries = (entry for proposal in self._proposals for entry in proposal.entries)
-        known = {entry.key: Known(entry.value, entry.low, entry.high) for entry in entries}
-        return {**dict(self._judged()), **known}
+        """What is known: of what could be approved with its interval, else as it was judged.
+
+        What several hardware profiles of a merged report know otherwise is nobody's value: it counts as it was judged.
+        """
+        known: dict[Key, set[Known]] = {}
+        for entry in (entry for proposal in self._proposals for entry in proposal.entries):
+            known.setdefault(entry.key, set()).add(Known(entry.value, entry.low, entry.high))
+        return {**dict(self._judged()), **{key: of.pop() for key, of in known.items() if len(of) == 1}}
 
     def _judged(self) -> Iterator[tuple[Key, Known]]:
         """Values of judgements that all items decided; the reference's stands in those of other combinations."""
