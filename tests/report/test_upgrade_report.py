@@ -78,6 +78,19 @@ def test_what_is_asked_to_be_better_is_marked_so():
     assert (shown["verdict"], shown["against"]) == ("inconclusive 1/2", REFERENCE)
 
 
+def test_what_failed_as_expected_is_not_marked():
+    entry = "known-defect: narrower (https://github.com/acme/search/issues/12)"
+    records = [Record("", judgement=judged(REFERENCE, "fail"), expected=entry), Record("", judgement=judged(MINE, "fail"))]
+    collector = Collector(records)
+    collector.facts = {"upgrade_facts": FACTS, "index": PAIR["index"]["advice"]}
+    summary = summarise(collector)
+    table = upgrade.table(summary)
+    place = table.headings.index("passages nDCG@10")
+    marks = {of.combination: cells[place].verdict for of, cells in zip(table.subjects, table.rows, strict=True)}
+    assert marks == {REFERENCE: "", MINE: "fail"}
+    assert (row(summary, REFERENCE)["verdict"], row(summary, MINE)["verdict"]) == ("expected failure", "fail 1/1")
+
+
 def test_what_holds_for_all_stands_once_and_what_differs_names_its_combination():
     facts = copy.deepcopy(FACTS)
     facts["combinations"][MINE]["tokens"] = {"other": 0.0, "texts": 2000}

@@ -29,11 +29,13 @@ class Beside:
         combination: Its id.
         judgements: What was judged of it against the incumbent.
         facts: The facts of both sides, see `docs/report-schema.md`; empty where none are known.
+        excused: Those that failed as expected, which do not count.
     """
 
     combination: str
     judgements: tuple[Judgement, ...]
     facts: Side
+    excused: frozenset[Judgement] = frozenset()
 
     @property
     def against(self) -> str:
@@ -43,9 +45,11 @@ class Beside:
 
     @property
     def verdict(self) -> Cell:
-        """The worst verdict, and of how many checks it was found."""
-        verdicts: list[str] = [j.verdict for j in self.judgements if not j.unjudged]
+        """The worst verdict that counts, and of how many checks it was found."""
+        verdicts: list[str] = [j.verdict for j in self.judgements if not j.unjudged and j not in self.excused]
         worst = next((verdict for verdict in _WORST if verdict in verdicts), "")
+        if self.excused and worst not in _WORST[:2]:
+            return Cell("expected failure")
         shown = f"{worst} {verdicts.count(worst)}/{len(verdicts)}" if worst in _WORST[:2] else worst
         return Cell(shown or "not judged" * bool(self.judgements), worst if worst in _WORST[:2] else "")
 
@@ -57,8 +61,9 @@ class Beside:
         shown = f"{found[0].reference_value:.4f}{ARROW}{found[0].value:.4f}"
         if found[0].observed is not None:
             shown += f", {found[0].observed:.1%}"
-        worst = min(found, key=lambda j: (_WORST.index(j.verdict), j.check != "superior"))
-        if worst.verdict == "pass" or worst.limit is None:
+        counted = [j for j in found if j not in self.excused]
+        worst = min(counted, key=lambda j: (_WORST.index(j.verdict), j.check != "superior"), default=None)
+        if worst is None or worst.verdict == "pass" or worst.limit is None:
             return Cell(shown)
         return Cell(shown, worst.verdict, f"{'>' if worst.check == 'superior' else '>='} {worst.limit:.1%}")
 
@@ -141,10 +146,12 @@ def _facts(summary: Summary) -> Side:
 def _besides(summary: Summary) -> list[Beside]:
     """What was held against the incumbent: what is told first, then in the order of the rows."""
     facts, judged = _facts(summary).get("combinations", {}), summary.upgrade.judgements
+    excused = frozenset(failure.judgement for failure in summary.upgrade.expected)
     rows = [row.combination for row in summary.rows]
     order = {id_: place for place, id_ in enumerate(dict.fromkeys((_facts(summary).get("first", ""), *rows)))}
     ids = sorted({*facts, *(j.combination for j in judged)}, key=lambda id_: (order.get(id_, len(order)), id_))
-    return [Beside(id_, tuple(j for j in judged if j.combination == id_), facts.get(id_, {})) for id_ in ids]
+    of = {id_: tuple(j for j in judged if j.combination == id_) for id_ in ids}
+    return [Beside(id_, of[id_], facts.get(id_, {}), excused.intersection(of[id_])) for id_ in ids]
 
 
 def _about(facts: Side) -> Iterator[str]:
