@@ -209,6 +209,14 @@ def test_every_judgement_stands_in_one_table_with_its_numbers(summary):
     assert cells[9:] == ["99.00%", "323"]
 
 
+def test_a_share_of_one_is_a_share_all_the_same():
+    """What decides is the check, not whether share and value happen to be equal."""
+    cells = judged._cells(made_up._retention("acme-int8-cpu", "pairs", "spearman", 1.0, 0.97))
+    shown = dict(zip(judged.HEADINGS, cells, strict=True))
+    assert (shown["value"], shown["held against"]) == ("0.9700", "1.0000")
+    assert (shown["kept"], shown["interval"], shown["limit"]) == ("97.00%", "96.60% to 97.40%", "99.00%")
+
+
 def test_numbers_are_as_long_as_they_say_anything():
     shown = [
         judged.number(value, check)

@@ -15,7 +15,7 @@ HEADINGS = (
     "dataset",
     "metric",
     "value",
-    "reference",
+    "held against",
     "kept",
     "interval",
     "limit",
@@ -79,8 +79,11 @@ def _cells(judgement: Judgement) -> tuple[str, ...]:
 
 
 def _is_share(judgement: Judgement) -> bool:
-    """Whether what is compared with the limit is a share of the reference's value, not the value itself."""
-    return None not in (judgement.observed, judgement.reference_value) and judgement.observed != judgement.value
+    """Whether what is compared with the limit is a share of another value: the reference's or the incumbent's.
+
+    Where that is 1, a share is as great as the value is.
+    """
+    return None not in (judgement.observed, judgement.reference_value)
 
 
 def _ends(judgement: Judgement) -> Sequence[float | None]:
