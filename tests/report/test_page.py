@@ -223,6 +223,28 @@ def test_a_heading_sorts_by_number_and_what_is_not_known_comes_last(opened):
         assert cells[-1] == ""
 
 
+def test_a_heading_sorts_dates_as_dates_and_shares_beside_values(opened):
+    page = opened("everything")
+    page.evaluate("document.querySelectorAll('details').forEach((fold) => (fold.open = true))")
+    table = page.locator("#trend ~ details table")
+    table.locator("th button", has_text="approved").click()
+    dates = table.locator("tbody td:nth-child(1)").all_text_contents()
+    assert dates == sorted(dates)
+    assert len(set(dates)) > 2
+    made = ["97.50%", "0.98", "4e10ab3f00", "0.97", "2 MB", "900 kB"]
+    page.evaluate(
+        """(made) => {
+            const body = document.querySelector("#trend ~ details tbody");
+            [...body.rows].slice(made.length).forEach((row) => row.remove());
+            made.forEach((text, place) => (body.rows[place].cells[1].textContent = text));
+        }""",
+        made,
+    )
+    table.locator("th button", has_text="commit").click()
+    in_order = table.locator("tbody td:nth-child(2)").all_text_contents()
+    assert in_order == ["0.97", "97.50%", "0.98", "900 kB", "2 MB", "4e10ab3f00"]
+
+
 def test_thousands_of_judgements_are_filtered_as_one_types(opened):
     page = opened("long")
     page.locator("[name=words]").fill("2999")

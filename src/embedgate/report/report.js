@@ -38,7 +38,13 @@
   };
 
   const value = (row, column) => row.cells[column].textContent.trim();
-  const number = (text) => (text === "" ? NaN : parseFloat(text.replace(/[,−]/g, (sign) => (sign === "," ? "" : "-"))));
+  // What begins with a number as a whole is one: dates and commits do not.
+  const begins = /^([-−+]?[\d,]*\.?\d+(?:e[-+]\d+)?)(?:(%|x)|\s?([kMG]?B))?(?=$|[\s(/])/;
+  const scale = { "%": 0.01, B: 1, kB: 1e3, MB: 1e6, GB: 1e9 };
+  const number = (text) => {
+    const [, digits, sign, unit] = begins.exec(text) ?? [];
+    return digits ? digits.replace(/,/g, "").replace("−", "-") * (scale[sign ?? unit] ?? 1) : NaN;
+  };
   const compare = (one, other) => {
     const [a, b] = [number(one), number(other)];
     if (Number.isNaN(a) || Number.isNaN(b)) return Number.isNaN(a) - Number.isNaN(b) || one.localeCompare(other);
