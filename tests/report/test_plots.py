@@ -96,7 +96,9 @@ def test_of_very_many_combinations_those_nearest_to_their_limits_are_drawn():
     (first, *_) = forest.plots(made_up._session(rows))
     assert len([text for text in texts(first) if text.startswith("acme")]) == forest.ROWS
     assert "acme-int30-cpu" in texts(first)
-    assert first.note
+    assert first.note == "The worst 24 of 40, by what is left to the limit."
+    rows = [record for i in range(forest.ROWS) for record in made_up._row(f"acme-int{i}-cpu", keeps=0.9999)]
+    assert forest.plots(made_up._session(rows))[0].note == ""
 
 
 def test_approved_values_are_drawn_in_order_with_todays_last(everything):
@@ -128,6 +130,33 @@ def test_todays_value_of_a_part_of_the_items_is_not_drawn_beside_approved_ones()
 def test_the_references_value_is_that_of_those_held_against_it():
     (reference, *_) = trend._series(made_up.green(), "pairs", "spearman")
     assert (reference.combination, reference.now, reference.verdict) == (made_up.REFERENCE, 0.8226, "")
+
+
+def test_each_references_value_is_that_of_those_on_its_device():
+    rows = []
+    for device, scale in (("cuda", 1.0), ("cpu", 0.5)):
+        rows += made_up._row(f"acme-int8-{device}", keeps=0.9999)
+        rows[1:] = [replace(r, judgement=_scaled(r.judgement, scale, f"acme-int8-{device}")) for r in rows[1:]]
+        rows.append(replace(rows[0], combination=f"torch-fp32-{device}", reference=True, judgement=None))
+    summary = made_up._session(rows)
+    judged = {row.combination: row.find("spearman", "pairs") for row in summary.rows if not row.reference}
+    now = trend._now(summary, judged.values())
+    for device in ("cuda", "cpu"):
+        assert now[f"torch-fp32-{device}"] == judged[f"acme-int8-{device}"].reference_value
+    assert now["torch-fp32-cuda"] != now["torch-fp32-cpu"]
+
+
+def _scaled(judgement, scale, id_):
+    if judgement is None or judgement.combination != id_ or judgement.reference_value is None:
+        return judgement
+    return replace(judgement, reference_value=judgement.reference_value * scale, value=judgement.value * scale)
+
+
+def test_of_very_many_series_it_is_told_how_many_are_drawn(monkeypatch):
+    monkeypatch.setattr(trend, "SERIES", 2)
+    (first, *_) = trend.plots(made_up.green())
+    assert first.note == "The first 2 of 3 combinations; the table has all."
+    assert first.about.count("approved") + first.about.count(" on 2026-06-02") == 2
 
 
 def test_without_history_there_is_no_plot_of_it_and_what_is_missing_is_told():
@@ -195,7 +224,7 @@ def test_points_alike_are_drawn_all_the_same():
     assert pareto._plot(found).trouble == ""
     (judgement,) = [j for row in made_up.worse().rows for j in row.judgements if j.metric == "spearman"][:1]
     alone = replace(judgement, observed=1.0, low=None, high=None, limit=None)
-    assert forest._plot(0, "pairs", "spearman", [alone]).trouble == ""
+    assert forest._plot(0, "pairs", "spearman", [alone], 1).trouble == ""
 
 
 def test_what_matplotlib_would_say_of_its_cache_is_not_said(tmp_path):

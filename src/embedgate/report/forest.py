@@ -23,24 +23,28 @@ BEYOND = 4.0
 def plots(summary: Summary) -> list[Plot]:
     """The plots, in the order of the table's columns."""
     return [
-        _plot(number, dataset, metric, found)
+        _plot(number, dataset, metric, _worst(found), len(found))
         for number, (dataset, metric) in enumerate(summary.headlines[:DATASETS])
         if (found := _retained(summary, dataset, metric))
     ]
 
 
 def _retained(summary: Summary, dataset: str, metric: str) -> list[Judgement]:
-    """What is known of each combination: those nearest to their limits where there are too many."""
+    """What is known of each combination."""
     of_rows = (row.find(metric, dataset) for row in summary.rows if not row.reference)
-    found = [j for j in of_rows if j and j.check == "retention" and j.observed is not None]
-    nearest = sorted(found, key=lambda j: (j.observed or 0) - (j.limit or 0))[:ROWS]
-    return [j for j in found if j in nearest]
+    return [j for j in of_rows if j and j.check == "retention" and j.observed is not None]
 
 
-def _plot(number: int, dataset: str, metric: str, found: Sequence[Judgement]) -> Plot:
+def _worst(found: Sequence[Judgement]) -> list[Judgement]:
+    """Those that are furthest beyond their limits or least within them, in their order; all, where these are few."""
+    worst = sorted(found, key=lambda j: (j.observed or 0) - (j.limit or 0))[:ROWS]
+    return [j for j in found if j in worst]
+
+
+def _plot(number: int, dataset: str, metric: str, found: Sequence[Judgement], of: int) -> Plot:
     frame = Frame(STEP * len(found) + FRAME.top + FRAME.bottom, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
     about = "; ".join(map(_told, found))
-    note = f"The {ROWS} nearest to their limits." if len(found) == ROWS else ""
+    note = f"The worst {len(found)} of {of}, by what is left to the limit." if of > len(found) else ""
     title = f"{dataset}: {HEADLINE[metric]} kept"
     return draw(f"kept-{number}", title, about, frame, lambda axes: _paint(axes, found), note)
 

@@ -89,7 +89,7 @@ def plots(summary: Summary) -> list[Plot]:
     """A plot for each dataset of which there are two values or more to be seen, in the order of the table's columns."""
     asked = [(each, _series(summary, *each)) for each in summary.headlines]
     known = [(each, found) for each, found in asked if any(series.marks > 1 for series in found)][:DATASETS]
-    return [_plot(number, *each, found) for number, (each, found) in enumerate(known)]
+    return [_plot(number, *each, found[:SERIES], len(found)) for number, (each, found) in enumerate(known)]
 
 
 def _approvals(summary: Summary) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
@@ -118,27 +118,36 @@ def _series(summary: Summary, dataset: str, metric: str) -> list[Series]:
         Series(id_, _verdict(judgement), tuple(points[id_]), now.get(id_))
         for id_, judgement in found.items()
         if id_ in points
-    ][:SERIES]
+    ]
 
 
 def _now(summary: Summary, found: Iterable[Judgement | None]) -> dict[str, float | None]:
     """Today's values, by combination: not of a part of the items, which says nothing of what was approved of all."""
     whole = [j for j in found if j and j.check == "retention" and j.items in (None, j.n)]
-    reference = next((j.reference_value for j in whole if j.reference_value is not None), None)
-    of_reference = {row.combination: reference for row in summary.rows if row.reference}
+    references = {_device(j.combination): j.reference_value for j in whole if j.reference_value is not None}
+    of_reference = {row.combination: references.get(_device(row.combination)) for row in summary.rows if row.reference}
     return of_reference | {j.combination: j.value for j in whole}
+
+
+def _device(id_: str) -> str:
+    """The device that a combination runs on; of each a session has one reference."""
+    return id_.rpartition("-")[2]
 
 
 def _verdict(judgement: Judgement | None) -> str:
     return judgement.verdict if judgement and judgement.check == "retention" else ""
 
 
-def _plot(number: int, dataset: str, metric: str, found: Sequence[Series]) -> Plot:
+def _plot(number: int, dataset: str, metric: str, found: Sequence[Series], of: int) -> Plot:
     height = max(HEIGHT, LINE * len(found) + FRAME.top + FRAME.bottom)
     frame = Frame(height, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
     about = "; ".join(map(_told, found))
     title = f"{dataset}: {HEADLINE[metric]} as approved, and now"
-    note = "" if any(series.now is not None for series in found) else PARTLY
+    notes = [
+        f"The first {len(found)} of {of} combinations; the table has all." * (of > len(found)),
+        PARTLY * all(series.now is None for series in found),
+    ]
+    note = " ".join(filter(None, notes))
     return draw(f"trend-{number}", title, about, frame, lambda axes: _paint(axes, found, frame), note)
 
 
