@@ -16,7 +16,7 @@ from embedgate.checks.upgrade_facts import _map as fitted
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import Input
 from embedgate.encoders.onnx.tokenizer import Tokenizer
-from embedgate.metrics.compatibility import advise
+from embedgate.metrics.compatibility import advise, normalises
 
 INPUTS = [Input(f"text {i}") for i in range(60)]
 
@@ -92,6 +92,11 @@ def test_one_text_in_two_roles_is_fitted_or_judged_once():
     rows = np.random.default_rng(0).standard_normal((200, 16)).astype(np.float32)
     found = fitted(Embeddings(twice, rows), Embeddings(twice, rows))
     assert found["fitted"] + found["judged"] == 100
+
+
+def test_a_run_without_embeddings_ends_no_session():
+    """As where timing alone was asked beside an older report."""
+    assert normalises(Embeddings([], np.zeros((0, 32), dtype=np.float32))) in (True, False)
 
 
 @pytest.mark.parametrize(

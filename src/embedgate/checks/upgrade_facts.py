@@ -139,7 +139,7 @@ class UpgradeFacts:
         return {
             **_measured(facts, rate=self._rate(run)),
             "similarity": str(run.embeddings.similarity),
-            "normalised": normalises(run.embeddings),
+            "normalised": normalises(run.embeddings) if len(run.embeddings) else None,
             "prompts": self._prompts(run.model),
             "max_tokens": self._limit(run),
             "tokens_per_text": float(np.mean(lengths)) if lengths else None,

@@ -66,7 +66,7 @@ def anew(documents: int, texts_per_second: float, dim: int) -> Anew:
 
 def normalises(embeddings: Embeddings) -> bool:
     """Whether every embedding has length 1."""
-    return bool(np.abs(np.linalg.norm(embeddings.matrix, axis=1) - 1).max() < UNIT)
+    return bool((np.abs(np.linalg.norm(embeddings.matrix, axis=1) - 1) < UNIT).all())
 
 
 def advise(new: Embeddings, old: Embeddings) -> Advice:
