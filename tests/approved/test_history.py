@@ -64,7 +64,10 @@ class Project:
 
     def told(self) -> list[tuple[str, float]]:
         of = self.trend()["profiles"][AMX.name]["approvals"]
-        return [(each["by"][KEY.combination]["reason"], each["values"][KEY.combination][KEY.dataset][KEY.metric]) for each in of.values()]
+        return [
+            (each["by"][KEY.combination]["reason"], each["values"][KEY.combination][KEY.dataset][KEY.metric])
+            for each in of.values()
+        ]
 
 
 @pytest.fixture

@@ -126,7 +126,10 @@ class TestSession:
         # What was approved on `main` is all that git knows of it.
         (of,) = report["trend"]["profiles"].values()
         (approval,) = of["approvals"].items()
-        assert (approval[0], approval[1]["by"]["torch-bf16-cpu"]["reason"]) == (git("log", "-1", "--format=%H", "--", of["file"]), "first")
+        assert (approval[0], approval[1]["by"]["torch-bf16-cpu"]["reason"]) == (
+            git("log", "-1", "--format=%H", "--", of["file"]),
+            "first",
+        )
         assert approval[1]["values"]["torch-bf16-cpu"]["mine"].keys() == {"spearman"}
         assert told("joined")["trend"] == report["trend"]
         assert "### The base branch's bar" in Path("out/report.md").read_text("utf-8")

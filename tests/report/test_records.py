@@ -166,7 +166,10 @@ def test_approved_values_over_time_are_those_of_all_processes():
 
     mine, theirs = {"pairs": {"spearman": 0.8}}, {"pairs": {"spearman": 0.7}}
     zoe, ann = {"who": "Zoe", "reason": "a first"}, {"who": "Ann", "reason": "z second"}
-    one, other = facts(trend=trend({"a": zoe}, a=mine)), facts(trend=trend({"b": ann}, "this clone is shallow", b=theirs))
+    one, other = (
+        facts(trend=trend({"a": zoe}, a=mine)),
+        facts(trend=trend({"b": ann}, "this clone is shallow", b=theirs)),
+    )
     joined = trend({"a": zoe, "b": ann}, "this clone is shallow", a=mine, b=theirs)
     assert facts_together(one, other)["trend"] == joined
     assert facts_together(facts(trend={}), other)["trend"] == other["trend"]

@@ -80,7 +80,10 @@ def test_what_is_asked_to_be_better_is_marked_so():
 
 def test_what_failed_as_expected_is_not_marked():
     entry = "known-defect: narrower (https://github.com/acme/search/issues/12)"
-    records = [Record("", judgement=judged(REFERENCE, "fail"), expected=entry), Record("", judgement=judged(MINE, "fail"))]
+    records = [
+        Record("", judgement=judged(REFERENCE, "fail"), expected=entry),
+        Record("", judgement=judged(MINE, "fail")),
+    ]
     collector = Collector(records)
     collector.facts = {"upgrade_facts": FACTS, "index": PAIR["index"]["advice"]}
     summary = summarise(collector)
@@ -177,7 +180,9 @@ def both_ways(one, other):
 
 
 def test_what_two_processes_know_of_one_combination_is_joined_to_no_third():
-    slow, fast = ({**PAIR, "anew": {**PAIR["anew"], "texts_per_second": r, "hours": h}} for r, h in ((100, 5), (500, 1)))
+    slow, fast = (
+        {**PAIR, "anew": {**PAIR["anew"], "texts_per_second": r, "hours": h}} for r, h in ((100, 5), (500, 1))
+    )
     joined = both_ways(part(torch_fp32_cpu=slow), part(torch_fp32_cpu=fast))
     assert joined["upgrade_facts"]["combinations"][REFERENCE] in (slow, fast)
     why_not = {**PAIR, "map": {"missing": "too few texts"}}

@@ -42,12 +42,12 @@ def trend(served: Iterable[Sequence[str]]) -> dict[str, Any]:
     Returns:
         In `profiles`, by hardware profile, the `file` from the top of its repository and its `approvals`; of each, by
         its commit, `when` that was made, the `model`'s fingerprint, the `values` by combination, dataset and metric, of
-        the same dataset as now, and in `by`, by combination, `who` approved the latest of them and the `reason`. Beside them what
-        is `missing`, and why. Empty where no file is git's.
+        the same dataset as now, and in `by`, by combination, `who` approved the latest of them and the `reason`. Beside
+        them what is `missing`, and why. Empty where no file is git's.
     """
     files: dict[tuple[str, Path], list[Key]] = {}
-    for profile, file, *key in served:
-        files.setdefault((profile, Path(file).resolve()), []).append(Key(*key))
+    for profile, name, *key in served:
+        files.setdefault((profile, Path(name).resolve()), []).append(Key(*key))
     found: dict[str, Any] = {}
     missing: dict[str, None] = {}
     for (profile, file), keys in files.items():

@@ -165,7 +165,7 @@ def names_in(joined: str | None) -> list[str]:
 
 
 def _told_first(joined: Mapping[str, Any], *parts: Mapping[str, Any]) -> dict[str, Any]:
-    """What is told of first of an upgrade, and what becomes of its index: of several, one that rather cannot be mixed."""
+    """What is told first of an upgrade, and what becomes of its index: of several, one that cannot be mixed."""
     upgrade = joined.get(UPGRADE) or {}
     known: Mapping[str, Any] = upgrade.get("combinations", {})
     named = sorted({part[UPGRADE]["first"] for part in parts if (part.get(UPGRADE) or {}).get("first")})
