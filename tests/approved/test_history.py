@@ -105,6 +105,29 @@ def test_the_reason_is_that_of_the_values_that_are_told(project):
     assert project.told() == [("these", 0.81)]
 
 
+def test_each_combination_has_its_own_who_and_why(project):
+    project.approve(0.81, "these", commit=False)
+    other = replace(KEY, combination="torch-fp16-cpu")
+    project.approve(0.5, "others", key=other)
+    approved = project.store.find(AMX, MODEL).get(other.combination, other.dataset, other.dataset_sha256, other.metric)
+    found = history.trend([history.row(project.approved), history.row(approved)])["profiles"][AMX.name]["approvals"]
+    (of,) = found.values()
+    assert {id_: each["reason"] for id_, each in of["by"].items()} == {
+        KEY.combination: "these",
+        "torch-fp16-cpu": "others",
+    }
+
+
+def test_another_repository_in_the_environment_ends_no_session(project, tmp_path, monkeypatch):
+    project.approve(0.81, "first")
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    git(elsewhere, "init", "-q")
+    monkeypatch.setenv("GIT_DIR", str(elsewhere / ".git"))
+    monkeypatch.setenv("GIT_WORK_TREE", str(elsewhere))
+    assert history.trend([history.row(project.approved)]) == {}
+
+
 def test_what_is_not_committed_yet_comes_last(project):
     project.approve(0.81, "first")
     project.approve(0.79, "not yet", commit=False)

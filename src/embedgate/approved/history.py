@@ -60,6 +60,8 @@ def trend(served: Iterable[Sequence[str]]) -> dict[str, Any]:
             versions = repository.versions(path, MOST, SECONDS)
             if repository.is_shallow(SECONDS):
                 missing[SHALLOW] = None
+        except ValueError:  # the environment names another repository, as git's hooks do
+            continue
         except GateError as error:
             missing[f"the history of {path} is not known: {error}"] = None
             continue

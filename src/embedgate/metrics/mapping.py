@@ -74,9 +74,9 @@ def mapped(new: Matrix, old: Matrix, similarity: Similarity = COSINE, *, seed: i
     Raises:
         TooFew: If there are too few texts.
     """
-    distinct = _distinct(new, old)
+    given, distinct = len(new), _distinct(new, old)
     new, old = new[distinct], old[distinct]
-    fitted, judged = _split(len(new), new.shape[1], seed)
+    fitted, judged = _split(len(new), new.shape[1], seed, given)
     maps: dict[Kind, Map] = {
         "ridge": _ridge(new[fitted], old[fitted]),
         "procrustes": _procrustes(new[fitted], old[fitted]),
@@ -98,12 +98,13 @@ def _distinct(*spaces: Matrix) -> np.ndarray:
     return kept
 
 
-def _split(n: int, dim: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _split(n: int, dim: int, seed: int, given: int) -> tuple[np.ndarray, np.ndarray]:
     """The texts to fit on, and those to judge by, each ascending, by their rows."""
     judged = min(MOST_JUDGED, max(FEWEST_JUDGED, round(JUDGED * n)))
     if n - judged < dim:
         needed = max(dim + FEWEST_JUDGED, round(dim / (1 - JUDGED)))
-        raise TooFew(f"a map of {dim} dimensions needs some {needed} texts to be fitted and judged, and {n} are here")
+        here = f"{given} are here" + f", {n} of them with vectors of their own" * (n < given)
+        raise TooFew(f"a map of {dim} dimensions needs some {needed} texts to be fitted and judged, and {here}")
     order = np.random.default_rng((seed, n)).permutation(n)
     return np.sort(order[judged : judged + MOST_FITTED]), np.sort(order[:judged])
 
