@@ -22,6 +22,7 @@ from embedgate.report.merged import _worst
 from embedgate.report.merged.facts import joined_base
 from embedgate.report.merged.part import Judged
 from embedgate.report.receipt import checksum, combined, seal
+from embedgate.report.summary import SCHEMA
 
 Report = dict[str, Any]
 Change = Callable[[Report], Any]
@@ -422,7 +423,7 @@ def candidate(sha256: str) -> Change:
         ([candidate("1")], candidate("0"), "other files or servers (file-int8-cpu)"),
         ([candidate("1")], candidate("1"), None),
         ([], lambda r: r.pop("alpha"), "0.json lacks what this embedgate writes: KeyError: 'alpha'"),
-        ([], lambda r: r.update(schema=2), "has the schema 2, and this embedgate reads 1"),
+        ([], lambda r: r.update(schema=SCHEMA + 1), f"has the schema {SCHEMA + 1}, and this embedgate reads {SCHEMA}"),
         ([], lambda r: r.update(libraries={"torch": "1"}, threads=64), None),
     ],
 )
