@@ -107,7 +107,7 @@ def test_what_holds_for_all_stands_once_and_what_differs_names_its_combination()
 def test_the_index_is_told_where_the_decision_is_and_not_again():
     summary = session(judged(MINE))
     index, map_, anew = upgrade.advice(summary)
-    assert index == "index: embed everything again: 384 dimensions instead of 256"
+    assert index == "index: embed everything again: 384 dimensions instead of 256 (vectors of torch-fp32-cpu)"
     assert (
         "ridge regression, fitted on 4,946 texts): new queries, mapped, find 66.7% of the old index's own ten" in map_
     )

@@ -101,7 +101,7 @@ class TestCandidate:
             [
                 "*torch-fp32-cpu * incumbent-served-cpu * fail 1/1 * 2 → 384*",
                 "torch-fp32-cpu: keeps * of old.answers.jsonl's spearman on mine (* of 1.0000), 99.00% is required*",
-                "index: embed everything again: 384 dimensions instead of 2",
+                "index: embed everything again: 384 dimensions instead of 2 (vectors of torch-fp32-cpu)",
                 "no map into the old index: a map of 384 dimensions needs some 480 texts *, and 110 are here, 6 of them with vectors of their own",
                 "embedding 1,000,000 documents again takes some * here, for texts like these*, and 1.54 GB as float32",
             ]

@@ -36,8 +36,9 @@ def of_superior(plan: Plan) -> Iterable[Subject]:
 
 
 def what_ships_first(plan: Plan, combination: Combination, _: Subject) -> Depth:
-    """Quick for references and what comes from elsewhere, or against one candidate; standard for other combinations."""
-    one = plan.incumbent is not None and plan.incumbent.combination is not None
+    """Standard for combinations, but no reference, for which the incumbent has to be built; quick for all others."""
+    incumbent = plan.incumbent
+    one = incumbent is not None and (incumbent.combination is not None or incumbent.report is not None)
     ships = combination.is_reference or bool(plan.registry.source(combination).origin)
     return "quick" if one or ships else STANDARD
 

@@ -125,8 +125,9 @@ def advice(summary: Summary) -> tuple[str, ...]:
     index = summary.facts.get(INDEX)
     if not index:
         return ()
-    pair = _told_first(summary)
-    return tuple(filter(None, (f"index: {index}", *(told(pair) for told in (_map, _anew)))))
+    pair, whose = _told_first(summary), _facts(summary).get("first")
+    of = f" (vectors of {whose})" if whose else ""
+    return tuple(filter(None, (f"index: {index}{of}", *(told(pair) for told in (_map, _anew)))))
 
 
 def lines(summary: Summary) -> list[str]:
