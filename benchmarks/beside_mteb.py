@@ -17,6 +17,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).with_name("peers")))
 ROUNDS = 5
 
 
@@ -24,9 +25,7 @@ def with_mteb(source: str) -> dict[str, float]:
     """Evaluates with mteb."""
     started = time.perf_counter()
     import mteb
-    from datasets import Dataset, DatasetDict
-    from mteb.abstasks import AbsTaskSTS
-    from mteb.abstasks.task_metadata import TaskMetadata
+    from local_task import COLUMNS, task
     from overhead import Stopwatch
     from sentence_transformers import SentenceTransformer
 
@@ -35,39 +34,13 @@ def with_mteb(source: str) -> dict[str, float]:
 
     pairs: Any = load(source)
 
-    class Local(AbsTaskSTS):
-        """The pairs, as a task."""
-
-        metadata = TaskMetadata(
-            name="Local",
-            dataset={"path": "local/local", "revision": "0" * 40},
-            description="sentence pairs of a file",
-            reference=None,
-            type="STS",
-            category="t2t",
-            modalities=["text"],
-            eval_splits=["test"],
-            eval_langs=["eng-Latn"],
-            main_score="spearman",
-            date=None,
-            domains=None,
-            task_subtypes=None,
-            license=None,
-            annotations_creators=None,
-            dialect=None,
-            sample_creation=None,
-            bibtex_citation=None,
-        )
-
-        def load_data(self, **_: Any) -> None:
-            columns = {"sentence1": pairs.first, "sentence2": pairs.second, "score": pairs.grades}
-            rows = Dataset.from_dict({name: list(values) for name, values in columns.items()})
-            self.dataset, self.data_loaded = DatasetDict({"test": rows}), True
-
+    columns = zip(COLUMNS, map(list, (pairs.first, pairs.second, pairs.grades)), strict=True)
     encoding = Stopwatch()
     model = SentenceTransformer(str(resolve(DEFAULT_MODEL).path), device="cpu", local_files_only=True)
     model.encode = encoding(model.encode)
-    found = mteb.evaluate(model, Local(), cache=None, show_progress_bar=False, co2_tracker=False)
+    found = mteb.evaluate(
+        model, task(dict(columns), "spearman"), cache=None, show_progress_bar=False, co2_tracker=False
+    )
     score = found.task_results[0].get_score()
     return {"wall": time.perf_counter() - started, "encoding": encoding.seconds, "score": float(score)}
 

@@ -10,10 +10,21 @@ from mteb.abstasks import AbsTaskSTS
 from mteb.abstasks.task_metadata import TaskMetadata
 from pairs import read
 
+COLUMNS = ("sentence1", "sentence2", "score")
 
-def task(path: Path) -> Any:
+
+def task_of(path: Path) -> Any:
     """The pairs of a file as a task."""
-    columns = dict(zip(("sentence1", "sentence2", "score"), map(list, zip(*read(path), strict=True)), strict=True))
+    return task(dict(zip(COLUMNS, map(list, zip(*read(path), strict=True)), strict=True)))
+
+
+def task(columns: dict[str, list[Any]], score: str = "cosine_spearman") -> Any:
+    """Pairs as a task.
+
+    Args:
+        columns: Their first and second sentences and their grades, by `COLUMNS`.
+        score: The score that counts.
+    """
 
     class Local(AbsTaskSTS):
         """The pairs, as a task."""
@@ -28,7 +39,7 @@ def task(path: Path) -> Any:
             modalities=["text"],
             eval_splits=["test"],
             eval_langs=["eng-Latn"],
-            main_score="cosine_spearman",
+            main_score=score,
             date=None,
             domains=None,
             task_subtypes=None,

@@ -9,7 +9,7 @@ from pathlib import Path
 import mteb
 import numpy as np
 from faults import NAMED, encoder_of, reference_of
-from local_task import task
+from local_task import task_of
 from mteb.models import ModelMeta
 from sentence_transformers import SentenceTransformer
 
@@ -44,7 +44,7 @@ class Asked(mteb.EncoderProtocol):
 
 def score(encoder):
     """The main score of the task."""
-    found = mteb.evaluate(Asked(encoder), task(Path(sys.argv[3])), cache=None, show_progress_bar=False)
+    found = mteb.evaluate(Asked(encoder), task_of(Path(sys.argv[3])), cache=None, show_progress_bar=False)
     return found.task_results[0].get_score()
 
 
