@@ -209,7 +209,7 @@ def edit(file: Path) -> None:
         (Path.unlink, "there is no receipt at *h200.json"),
         (cut, "*h200.json:*:* is no JSON: *"),
         (edit, "*h200.json is not as it was written: its checksum is wrong"),
-        (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 1"),
+        (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 2"),
         (lambda file: file.write_text("[]"), "*h200.json has the schema None*"),
         (lambda file: file.write_text('{"schema": 2}'), "*h200.json is no receipt: it has no section 'receipt'*"),
         (
