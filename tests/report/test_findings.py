@@ -76,6 +76,11 @@ class TestGrouping:
         found = findings([red("golden"), red("retention")], KNOWN.against)
         assert [each.kind for each in found] == ["worse than the reference", "drifted from what was approved"]
 
+    def test_it_is_headed_by_its_cause_or_by_what_shows_it(self):
+        (known,) = findings([red("retention")], KNOWN.against)
+        (unknown,) = findings([red("retention", "unknown", "it shows no stages", message="keeps 70%")], KNOWN.against)
+        assert (known.headline, unknown.headline) == ("pooled by CLS", "keeps 70%")
+
     def test_what_has_no_known_cause_is_one_per_combination(self):
         lost = [Judgement("upgrade", name, "fail", f"{name} {i}") for name in ("a", "b") for i in range(2)]
         assert [len(each.judgements) for each in findings(lost, KNOWN.against)] == [2, 2]

@@ -63,6 +63,11 @@ class Finding:
         """What to try; empty where nothing is known."""
         return self._first.diagnosis.next_step if self._first.diagnosis else ""
 
+    @property
+    def headline(self) -> str:
+        """What stands for all of it: its cause, or where none was found, what shows it."""
+        return self.cause if self.cause and self.layer != "unknown" else self._first.message
+
     @cached_property
     def combinations(self) -> tuple[str, ...]:
         """Ids of the combinations it concerns."""

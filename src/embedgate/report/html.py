@@ -136,8 +136,7 @@ def _kinds_of(groups: _Groups) -> dict[int, str]:
 
 def _shows(finding: Finding) -> list[tuple[str, str]]:
     """What shows a finding, beside what its summary says already."""
-    said = finding.cause or finding.messages[0][1]
-    return [each for each in finding.messages if each[1] != said]
+    return [each for each in finding.messages if each[1] != finding.headline]
 
 
 def _megabytes(count: float | None) -> str:
