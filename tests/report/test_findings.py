@@ -276,6 +276,17 @@ class TestCells:
         assert "❌ **90.0% (0.7000) (≥ 99.0%)**" in markdown.render(self.judged("fail"))
         assert "90.0% (0.7000) (>= 99.0%)" in terminal.render(self.judged("fail"))
 
+    def test_a_row_counts_what_made_its_verdict(self):
+        none = Judgement("speed", MINE, "inconclusive", "1 s", diagnosis=Diagnosis("approval", "none is approved", ""))
+        open_ = Judgement("retention", MINE, "inconclusive", "keeps 98%")
+        told = [str(columns.table(session(*each)).rows[0][1]) for each in ((green(), open_, none), (none, none))]
+        assert told == ["inconclusive 1/3", "inconclusive 2/2"]
+
+    def test_no_cell_is_cut_however_many_there_are(self):
+        lost = self.judged("fail").rows[0].judgements[0]
+        many = [Judgement(**{**vars(lost), "dataset": f"a rather long name {i}"}) for i in range(8)]
+        assert terminal.render(session(*many), width=80).count("90.0% (0.7000) (>= 99.0%)") == 8
+
     def test_a_green_one_has_no_mark(self):
         (row,) = columns.table(self.judged("pass")).rows
         assert columns.Cell("90.0% (0.7000)") in row

@@ -108,7 +108,10 @@ def _verdict(row: Row) -> str:
     """The verdict, and of how many checks it was found."""
     if row.verdict not in ("inconclusive", "fail"):
         return row.verdict
-    return f"{row.verdict} {sum(j.verdict == row.verdict for j in row.counted)}/{len(row.counted)}"
+    found = [j for j in row.counted if j.verdict == row.verdict]
+    # What could not be judged makes a row inconclusive only where nothing else was.
+    deciding = [j for j in found if row.strict.counts(j)] or found
+    return f"{row.verdict} {len(deciding)}/{len(row.counted)}"
 
 
 def _retained(summary: Summary) -> Iterator[Column[Row]]:

@@ -22,8 +22,7 @@ from embedgate.report.findings import Finding, by_kind, findings
 from embedgate.report.summary import CHANGE_HEADINGS, Row, Summary
 
 # Logs are often given 80 columns, in which no table fits; they scroll.
-LEAST_WIDTH = 160
-COST_WIDTH = 30
+LEAST_WIDTH = 400
 
 # Checks and details told of one cause, and characters of an error.
 MOST = 12
@@ -52,8 +51,9 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     """
     out = StringIO()
     colours: Literal["standard"] | None = "standard" if colour else None
-    least = LEAST_WIDTH + (COST_WIDTH if summary.shows_cost else 0)
-    console = Console(file=out, width=max(width, least), force_terminal=colour, color_system=colours, highlight=False)
+    console = Console(
+        file=out, width=max(width, LEAST_WIDTH), force_terminal=colour, color_system=colours, highlight=False
+    )
     _head(console, summary)
     if summary.ran:
         table = columns.table(summary)
