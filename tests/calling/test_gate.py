@@ -360,7 +360,7 @@ class TestReport:
         assert len(found.failures) >= 4
         asked.clear()
         _ = found.failures
-        assert len(asked) == len([*found._judged()])
+        assert len(asked) == len(found._summary.judged)
 
     def test_without_pandas_the_extra_is_named(self, report, monkeypatch):
         monkeypatch.setitem(sys.modules, "pandas", None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -73,8 +72,7 @@ class Report:
     @property
     def failures(self) -> list[Judgement]:
         """What is red, those apart that were expected to fail."""
-        rows = (*self._summary.rows, self._summary.upgrade)
-        return [judgement for row in rows for judgement in row.counted if self._summary.strict.is_red(judgement)]
+        return self._summary.red
 
     def to_frame(self) -> DataFrame:
         """A row for each judgement, with the numbers that decided.
@@ -83,7 +81,7 @@ class Report:
             GateError: If pandas is not installed.
         """
         about = ("combination", "check", "dataset", "metric", "verdict")
-        return _frame([{name: getattr(j, name) for name in (*about, *FIGURES)} for j in self._judged()])
+        return _frame([{name: getattr(j, name) for name in (*about, *FIGURES)} for j in self._summary.judged])
 
     def summary_frame(self) -> DataFrame:
         """A row for each combination: the table, as texts.
@@ -117,10 +115,6 @@ class Report:
             return files.write(self._summary, target)
         except OSError as error:
             raise GateError(f"the report cannot be written: {error}", "name another folder") from error
-
-    def _judged(self) -> Iterator[Judgement]:
-        for row in (*self._summary.rows, self._summary.upgrade):
-            yield from row.judgements
 
     def __repr__(self) -> str:
         """The section that ends a session in the terminal."""

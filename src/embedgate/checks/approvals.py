@@ -22,7 +22,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
 from embedgate.core.git import git_commit, git_identity
 from embedgate.core.judgement import Judgement
-from embedgate.core.machine import HardwareProfile, run_url, who_runs
+from embedgate.core.machine import HardwareProfile, changed_versions, run_url, who_runs
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores
@@ -289,12 +289,8 @@ class Approvals:
 
 def libraries_since(session: Session, combination: Combination, approved: Mapping[str, str]) -> str:
     """Which libraries have another version than those that computed what was approved, in one line."""
-    now = session.libraries_of(combination)
-    changed = [
-        f"{name} {approved.get(name, 'absent')} -> {now.get(name, 'absent')}"
-        for name in sorted({*approved, *now})
-        if approved.get(name) != now.get(name)
-    ]
+    apart = changed_versions(approved, session.libraries_of(combination))
+    changed = [f"{name} {then or 'absent'} -> {now or 'absent'}" for name, (then, now) in apart.items()]
     return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
 
 

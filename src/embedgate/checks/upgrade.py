@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import replace
 
 from embedgate.checks.check import Case, Check, Subject
 from embedgate.checks.context import Context
@@ -150,18 +151,12 @@ UPGRADE = Check(
     tolerances=("upgrade",),
     vocabulary=lambda: METRICS,
 )
-SUPERIOR = Check(
-    "superior",
-    superior,
-    of_the_new,
-    of_superior,
+SUPERIOR = replace(
+    UPGRADE,
+    name="superior",
+    judge=superior,
+    over=of_superior,
     asked=lambda plan: is_asked(plan) and bool(plan.superior),
-    depth=what_ships_first,
     against="gain",
-    family="quality",
-    before=_incumbent_first,
-    in_rows=False,
-    in_receipts=False,
     tolerances=("superior",),
-    vocabulary=lambda: METRICS,
 )

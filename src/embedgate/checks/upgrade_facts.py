@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from functools import cached_property
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
+from embedgate.core.machine import changed_versions
 from embedgate.core.model import Model
 from embedgate.core.roles import Input
 from embedgate.core.similarity import normalised
@@ -23,6 +24,9 @@ from embedgate.report.earlier import EarlierReport
 from embedgate.report.records import RunFacts, run_facts
 from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.session import Run
+
+if TYPE_CHECKING:
+    from embedgate.encoders.onnx.tokenizer import Tokenizer
 
 # Texts whose tokens are looked at.
 MOST_TOKENISED = 2_000
@@ -36,6 +40,7 @@ class UpgradeFacts:
         self._context = context
         self._session = context.session
         self._tokens: dict[str, list[np.ndarray] | None] = {}
+        self._tokenizers: dict[str, Tokenizer | None] = {}
 
     @cached_property
     def pairs(self) -> dict[Combination, tuple[Run, Run]]:
@@ -203,12 +208,16 @@ class UpgradeFacts:
         tokenizer = self._tokenizer(run)
         return tokenizer.max_tokens if tokenizer is not None else None
 
-    def _tokenizer(self, run: Run) -> Any:
+    def _tokenizer(self, run: Run) -> Tokenizer | None:
         """The tokenizer that texts are read with; None of a server, for example, and where it is not known."""
         from embedgate.encoders.onnx.tokenizer import Tokenizer
 
         reads = self._reads_as(run)
-        return Tokenizer.known(reads) if reads is not None else None
+        if reads is None:
+            return None
+        if reads.fingerprint not in self._tokenizers:
+            self._tokenizers[reads.fingerprint] = Tokenizer.known(reads)
+        return self._tokenizers[reads.fingerprint]
 
     def _reads_as(self, run: Run) -> Model | None:
         return self._context.plan.registry.source(run.combination).tokenizes_as(run.model)
@@ -240,10 +249,8 @@ class UpgradeFacts:
 
     def _changed_libraries(self, report: EarlierReport) -> dict[str, dict[str, str]]:
         """Versions that are others than then, by the library; those that only one of both names, too."""
-        here = dict(self._session.libraries)
-        names = sorted({*here, *report.libraries})
-        apart = {name: (report.libraries.get(name, ""), here.get(name, "")) for name in names}
-        return {name: {"then": then, "now": now} for name, (then, now) in apart.items() if then != now}
+        apart = changed_versions(report.libraries, self._session.libraries)
+        return {name: {"then": then, "now": now} for name, (then, now) in apart.items()}
 
 
 def _same_texts(new: Run, old: Run) -> bool:

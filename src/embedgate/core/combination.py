@@ -67,3 +67,8 @@ class Combination:
             )
         backend, weight_precision, device = parts
         return cls(backend, weight_precision, device)
+
+
+def device_of(id_: str) -> str:
+    """The device of a combination that is known by its id alone, as in a report; of each, there is one reference."""
+    return id_.rpartition("-")[2]

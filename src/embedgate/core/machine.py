@@ -9,7 +9,7 @@ import re
 import subprocess
 import sys
 import uuid
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -192,6 +192,12 @@ def library_versions(names: Iterable[str]) -> dict[str, str]:
         except PackageNotFoundError:
             continue
     return found
+
+
+def changed_versions(then: Mapping[str, str], now: Mapping[str, str]) -> dict[str, tuple[str, str]]:
+    """Libraries that have another version now than then, by name, with both; empty for what is not known."""
+    apart = {name: (then.get(name, ""), now.get(name, "")) for name in sorted({*then, *now})}
+    return {name: versions for name, versions in apart.items() if versions[0] != versions[1]}
 
 
 def who_runs() -> str:

@@ -184,8 +184,13 @@ def _weights(row: Row) -> str:
     return megabytes(row.run.evidence.weight_bytes) if row.run and row.run.evidence.weight_bytes else ""
 
 
+def where_known(_: Summary, cells: Sequence[str]) -> bool:
+    """Shows a column where any of its cells holds something."""
+    return any(cells)
+
+
 def _if_known(heading: str, cell: Callable[[Row], str | Cell], note: str = "") -> Column[Row]:
-    return Column(heading, cell, note, shows=lambda _, cells: any(cells))
+    return Column(heading, cell, note, where_known)
 
 
 def _cost(heading: str, cell: Callable[[Row], str | Cell]) -> Column[Row]:

@@ -14,6 +14,11 @@ from embedgate.report.findings import BREAKS, DRIFTED, KINDS, NOT_AS_NAMED, NOT_
 from embedgate.report.summary import Row, Summary
 
 Answer = Literal["yes", "no", "not known"]
+_VERDICTS: dict[Answer, Literal["pass", "fail", "inconclusive"]] = {
+    "yes": "pass",
+    "no": "fail",
+    "not known": "inconclusive",
+}
 QUESTION = "May it ship?"
 # Combinations that are named in the sentence, and characters of a message in it.
 NAMED = 3
@@ -44,6 +49,11 @@ class Decision:
     advice: tuple[str, ...] = ()
 
     @property
+    def verdict(self) -> Literal["pass", "fail", "inconclusive"]:
+        """The verdict in whose colour and with whose mark it is shown."""
+        return _VERDICTS[self.answer]
+
+    @property
     def line(self) -> str:
         """Question, answer and reason, in one line."""
         return f"{QUESTION} {self.answer.capitalize()}: {self.why}"
@@ -66,14 +76,14 @@ def _decided(summary: Summary) -> tuple[Answer, str]:
         return "no", _red(red)
     if summary.trouble:
         return "not known", _shown(summary.trouble)
-    if errors := [row for row in (*summary.rows, summary.upgrade) if row.errors]:
+    if errors := [row for row in summary.all_rows if row.errors]:
         who = _names(row.combination for row in errors)
         return "not known", f"{who} could not be judged: {_first(errors[0].errors[0])}"
     if found:
         return "not known", _not_held(summary, found)
     if summary.unsettled:
         return "not known", _open(summary.unsettled)
-    if not any(row.judgements for row in (*summary.rows, summary.upgrade)):
+    if not summary.judged:
         return "not known", ": ".join(("nothing was judged", *map(_first, list(summary.skipped)[:1])))
     if summary.verdict != "pass":
         return "not known", _unjudged(summary)
@@ -100,7 +110,7 @@ def _red(found: Sequence[Finding]) -> str:
 def _not_held(summary: Summary, found: Sequence[Finding]) -> str:
     """What nothing is approved of, or the data cannot tell."""
     judged = _passing(summary, besides=summary.known.approved)
-    keeps = f"{_names(judged)} {'passes' if len(judged) == 1 else 'pass'} every other check, and " if judged else ""
+    keeps = f"{_pass(judged)} every other check, and " if judged else ""
     steps = dict.fromkeys(finding.next_step for finding in found if finding.next_step)
     return keeps + "; ".join((_shown([found[0].cause]), *list(steps)[:1]))
 
@@ -126,7 +136,7 @@ def _green(summary: Summary) -> str:
         of = [row.combination for row in summary.ran]
     rows = (*(row for row in summary.rows if row.combination in of), summary.upgrade)
     checks = sum(j.verdict == "pass" for row in rows for j in row.counted)
-    told = [f"{_names(of)} {'passes' if len(of) < 2 else 'pass'} ({counted(checks, 'check')})"] if checks else []
+    told = [f"{_pass(of)} ({counted(checks, 'check')})"] if checks else []
     if summary.expected:
         told.append(f"{counted(len(summary.expected), 'failure')} {_is(len(summary.expected))} expected")
     return "; ".join([*told, *([depth_line(summary.facts)] if is_partial(summary.facts) else [])])
@@ -148,6 +158,10 @@ def _passing(summary: Summary, besides: Collection[str] = ()) -> list[str]:
 def _is_green(row: Row, besides: Collection[str]) -> bool:
     verdicts = {j.verdict for j in row.counted if not j.unjudged and j.check not in besides}
     return verdicts == {"pass"} and not row.errors
+
+
+def _pass(ids: Collection[str]) -> str:
+    return f"{_names(ids)} {'passes' if len(ids) < 2 else 'pass'}"
 
 
 def _names(ids: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from embedgate.approved.entries import Key
 from embedgate.approved.proposal import SECTION as APPROVABLE
 from embedgate.approved.proposal import Proposal
+from embedgate.core.combination import device_of
 from embedgate.core.errors import GateError, one_line
 from embedgate.core.judgement import Judgement
 from embedgate.report.receipt import CHECKSUM, SECTION, read
@@ -201,7 +202,7 @@ class EarlierReport:
             for judged in map(Judgement.from_json, row["judgements"]):
                 if judged.check != "retention" or judged.value is None or judged.dataset not in self._hashes:
                     continue
-                if judged.items is not None and judged.n != judged.items:
+                if not judged.is_whole:
                     continue
                 sha256 = self._hashes[judged.dataset]
                 yield Key(id_, judged.dataset, judged.metric, sha256), Known(judged.value)
@@ -212,5 +213,4 @@ class EarlierReport:
 
 def _reference_of(id_: str, references: Iterable[str]) -> Iterator[str]:
     """The references on a combination's device, of which a session has one."""
-    device = id_.rpartition("-")[2]
-    yield from (each for each in references if each.rpartition("-")[2] == device)
+    yield from (each for each in references if device_of(each) == device_of(id_))

@@ -73,7 +73,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "is_red": lambda finding: any(map(summary.strict.is_red, finding.judgements)),
         "titles": TITLES,
         "kinds": [kind for _, of_kind in groups for kind, _ in of_kind if kind],
-        "judged": judged.judgements(summary, _kinds_of(groups)),
+        "judged": judged.judgements(summary),
         "judged_headings": judged.HEADINGS,
         "slices": slices.table(summary),
         "change_headings": CHANGE_HEADINGS,
@@ -121,17 +121,6 @@ def _groups(summary: Summary) -> _Groups:
     unsettled = findings(summary.unsettled, against)
     found = {"fail": [*failed.items()], "inconclusive": [("", unsettled)] if unsettled else []}
     return [(verdict, of_kind) for verdict, of_kind in found.items() if of_kind]
-
-
-def _kinds_of(groups: _Groups) -> dict[int, str]:
-    """The kind of each judgement that a finding tells of, by its identity."""
-    return {
-        id(judgement): kind
-        for _, of_kind in groups
-        for kind, found in of_kind
-        for finding in found
-        for judgement in finding.judgements
-    }
 
 
 def _shows(finding: Finding) -> list[tuple[str, str]]:

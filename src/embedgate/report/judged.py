@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedgate.core.judgement import Judgement, megabytes, printable
+from embedgate.report.findings import kind_of
 from embedgate.report.summary import Summary
 
 HEADINGS = (
@@ -41,19 +42,11 @@ class Line:
     kind: str = ""
 
 
-def judgements(summary: Summary, kinds: Mapping[int, str]) -> list[Line]:
-    """Every judgement, those against an incumbent last.
-
-    Args:
-        summary: The session.
-        kinds: The kinds of findings that tell of judgements, by the identity of these.
-    """
-    return [Line(j, _cells(j), kinds.get(id(j), "")) for j in _all(summary)]
-
-
-def _all(summary: Summary) -> Iterator[Judgement]:
-    for row in (*summary.rows, summary.upgrade):
-        yield from row.judgements
+def judgements(summary: Summary) -> list[Line]:
+    """Every judgement, those against an incumbent last."""
+    failed = {id(judgement) for judgement in summary.judgements("fail")}
+    against = summary.known.against
+    return [Line(j, _cells(j), kind_of(j, against) if id(j) in failed else "") for j in summary.judged]
 
 
 def _about(judgement: Judgement) -> tuple[str, ...]:

@@ -37,7 +37,6 @@ ICON = {
     "fail": "❌",
     "error": "❌",
 }
-ANSWERS = {"yes": "✅", "no": "❌", "not known": "🟡"}
 
 # What Markdown, or GitHub, reads as markup wherever it stands, and what at the start of a line.
 _ANYWHERE = re.compile(r"([\\`*_\[\]|~#@$])")
@@ -66,7 +65,7 @@ def render(summary: Summary) -> str:
     It never takes more than `MOST_BYTES`: what is least needed to decide is cut, and says so.
     """
     decided = decision(summary)
-    lines = [f"## embedgate: {ANSWERS[decided.answer]} {QUESTION} {decided.answer.capitalize()}", ""]
+    lines = [f"## embedgate: {ICON[decided.verdict]} {QUESTION} {decided.answer.capitalize()}", ""]
     lines += [line for told in (decided.why, *decided.advice) for line in (f"{escape(told)}.", "")]
     lines += [*_about(summary), ""]
     sections = list(_sections(summary))

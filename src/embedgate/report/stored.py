@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from embedgate.core.judgement import Judgement
 from embedgate.metrics import CORPUS, KEPT
-from embedgate.report.columns import Column, Columns, Table
+from embedgate.report.columns import Column, Columns, Table, where_known
 from embedgate.report.summary import Row, Summary
 from embedgate.vectors.collection import stored_in
 from embedgate.vectors.figures import SearchFigures
@@ -59,10 +59,6 @@ class Stored:
         return str(width.get(words[0], -(-dim // 8)))
 
 
-def _filled(_: Summary, cells: Sequence[str]) -> bool:
-    return any(cells)
-
-
 def _judged(summary: Summary) -> Iterator[Column[Stored]]:
     """A column per dataset and metric that is judged by its loss against float32 vectors."""
     seen = dict.fromkeys((j.dataset.rpartition("@")[0], j.metric) for _, j in _searches(summary))
@@ -74,7 +70,7 @@ def _judged(summary: Summary) -> Iterator[Column[Stored]]:
             return stored.share(dataset, metric)
 
         note = "shares of judged metrics are of what float32 vectors score"
-        yield Column(f"{dataset} {_LABELS.get(metric, metric)}", cell, note, _filled)
+        yield Column(f"{dataset} {_LABELS.get(metric, metric)}", cell, note, where_known)
 
 
 def _speeds(summary: Summary) -> Iterator[Column[Stored]]:
@@ -88,11 +84,11 @@ def _speeds(summary: Summary) -> Iterator[Column[Stored]]:
 
         batches = f"exact search of one query at a time and of {BATCHES[-1]}"
         note = f"speed is how many times faster than float32 in the same engine, {batches}"
-        yield Column(f"{engine} speed", cell, note, _filled)
+        yield Column(f"{engine} speed", cell, note, where_known)
 
 
 def _column(heading: str, cell: Callable[[Stored], str], note: str = "") -> Column[Stored]:
-    return Column(heading, cell, note, _filled)
+    return Column(heading, cell, note, where_known)
 
 
 COLUMNS: Columns[Stored] = (

@@ -150,11 +150,25 @@ class Summary:
     base: dict[str, Any] = field(default_factory=dict)
 
     @property
+    def all_rows(self) -> tuple[Row, ...]:
+        """The rows, and that of the upgrade last."""
+        return (*self.rows, self.upgrade)
+
+    @property
+    def judged(self) -> list[Judgement]:
+        """Every judgement, those against the incumbent last."""
+        return [judgement for row in self.all_rows for judgement in row.judgements]
+
+    @property
+    def red(self) -> list[Judgement]:
+        """What is red, those apart that were expected to fail."""
+        return [j for row in self.all_rows for j in row.counted if self.strict.is_red(j)]
+
+    @property
     def verdict(self) -> str:
         """The worst of all checks: `fail` where pytest fails, too; `skipped` where nothing could run."""
-        verdicts = {row.verdict for row in (*self.rows, self.upgrade)}
-        counted = (j for row in (*self.rows, self.upgrade) for j in row.counted)
-        if self.trouble or verdicts & {"fail", "error"} or any(map(self.strict.is_red, counted)):
+        verdicts = {row.verdict for row in self.all_rows}
+        if self.trouble or verdicts & {"fail", "error"} or self.red:
             return "fail"
         if "inconclusive" in verdicts:
             return "inconclusive"
@@ -249,7 +263,7 @@ class Summary:
     @property
     def expected(self) -> list[ExpectedFailure]:
         """Failures that were expected."""
-        return [failure for row in (*self.rows, self.upgrade) for failure in row.expected]
+        return [failure for row in self.all_rows for failure in row.expected]
 
     @property
     def unsettled(self) -> list[Judgement]:
@@ -265,7 +279,7 @@ class Summary:
 
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict, those that failed as expected apart."""
-        return [j for row in (*self.rows, self.upgrade) for j in row.counted if j.verdict == verdict]
+        return [j for row in self.all_rows for j in row.counted if j.verdict == verdict]
 
 
 def record_of(

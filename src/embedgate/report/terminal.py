@@ -38,7 +38,6 @@ STYLE = {
     "fail": "bold red",
     "error": "bold red",
 }
-ANSWERS = {"yes": "pass", "no": "fail", "not known": "inconclusive"}
 
 
 def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
@@ -82,7 +81,7 @@ def render(summary: Summary, *, width: int = 120, colour: bool = False) -> str:
     _by_what(console, summary)
     decided = decision(summary)
     for told in (*decided.advice, decided.line):
-        console.print(Text(printable(told), style=STYLE[ANSWERS[decided.answer]]), soft_wrap=True)
+        console.print(Text(printable(told), style=STYLE[decided.verdict]), soft_wrap=True)
     console.print(Text(f"verdict: {summary.verdict}", style=STYLE[summary.verdict]))
     return out.getvalue()
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from embedgate.core.combination import device_of
 from embedgate.core.judgement import Judgement
 from embedgate.report.drawing import COLOUR, GRID, LINE, MARK, RED, SOFT, WIDTH, Frame, Plot, draw, shown, spread, units
 from embedgate.report.facts import TREND
@@ -123,15 +124,12 @@ def _series(summary: Summary, dataset: str, metric: str) -> list[Series]:
 
 def _now(summary: Summary, found: Iterable[Judgement | None]) -> dict[str, float | None]:
     """Today's values, by combination: not of a part of the items, which says nothing of what was approved of all."""
-    whole = [j for j in found if j and j.check == "retention" and j.items in (None, j.n)]
-    references = {_device(j.combination): j.reference_value for j in whole if j.reference_value is not None}
-    of_reference = {row.combination: references.get(_device(row.combination)) for row in summary.rows if row.reference}
+    whole = [j for j in found if j and j.check == "retention" and j.is_whole]
+    references = {device_of(j.combination): j.reference_value for j in whole if j.reference_value is not None}
+    of_reference = {
+        row.combination: references.get(device_of(row.combination)) for row in summary.rows if row.reference
+    }
     return of_reference | {j.combination: j.value for j in whole}
-
-
-def _device(id_: str) -> str:
-    """The device that a combination runs on; of each a session has one reference."""
-    return id_.rpartition("-")[2]
 
 
 def _verdict(judgement: Judgement | None) -> str:

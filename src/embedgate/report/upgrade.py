@@ -8,7 +8,7 @@ from typing import Any
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, megabytes
-from embedgate.report.columns import Cell, Column, Columns, Table
+from embedgate.report.columns import Cell, Column, Columns, Table, where_known
 from embedgate.report.facts import INDEX, UPGRADE
 from embedgate.report.summary import HEADLINE, Summary
 
@@ -86,12 +86,12 @@ def _headlines(summary: Summary) -> Iterator[Column[Beside]]:
 
 
 def _fact(heading: str, name: str, told: Callable[[Any], str], note: str = "") -> Column[Beside]:
-    return Column(heading, lambda beside: beside.fact(name, told), note, lambda _, cells: any(cells))
+    return Column(heading, lambda beside: beside.fact(name, told), note, where_known)
 
 
 COLUMNS: Columns[Beside] = (
     Column("combination", lambda beside: beside.combination, align="left"),
-    Column("against", lambda beside: beside.against, shows=lambda _, cells: any(cells), align="left"),
+    Column("against", lambda beside: beside.against, shows=where_known, align="left"),
     Column("verdict", lambda beside: beside.verdict, align="left"),
     _headlines,
     _fact("dimensions", "dim", str),
@@ -221,13 +221,19 @@ def _compared(pair: Side) -> str:
     return "; ".join(told)
 
 
+def _unless_mixed(pair: Side, name: str) -> Side:
+    """Facts that are told where new vectors cannot be mixed with old ones; empty elsewhere."""
+    apart = pair.get("index", {}).get("mixed") is False
+    return (pair.get(name) or {}) if apart else {}
+
+
 def _map(pair: Side) -> str:
     """What queries of the new model find in the old index by way of a map; nothing where they need none."""
-    found = pair.get("map")
-    if not found or pair["index"]["mixed"] is not False:
-        return ""
+    found = _unless_mixed(pair, "map")
     if "missing" in found:
         return f"no map into the old index: {found['missing']}"
+    if not found:
+        return ""
     return (
         f"a linear map ({_MAPS[found['kind']]}, fitted on {found['fitted']:,} texts): new queries, mapped, find "
         f"{found['kept']:.1%} of the old index's own ten nearest, on {found['judged']:,} other texts like these; on "
@@ -237,11 +243,11 @@ def _map(pair: Side) -> str:
 
 def _anew(pair: Side) -> str:
     """What embedding everything again takes; nothing where vectors can be mixed."""
-    found = pair.get("anew")
-    if not found or pair["index"]["mixed"] is not False:
-        return ""
+    found = _unless_mixed(pair, "anew")
     if "missing" in found:
         return f"embedding everything again: {found['missing']}"
+    if not found:
+        return ""
     return (
         f"embedding {counted(found['documents'], 'document')} again takes some {_time(found['hours'])} here, for texts "
         f"like these ({found['texts_per_second']:,.0f} a second as encoded in this session), and "
