@@ -62,21 +62,61 @@ class Slice:
 
 
 @dataclass(frozen=True)
+class Tried:
+    """A fault that was played through on the reference, and how near that came to the candidate's vectors.
+
+    Attributes:
+        fault: What was done to the reference, for example `CLS pooling`.
+        distance: Root mean square distance of the candidate's vectors to those, as a share of the latter's length.
+    """
+
+    fault: str
+    distance: float
+
+
+@dataclass(frozen=True)
+class Proof:
+    """How a cause was found.
+
+    Attributes:
+        found: `reproduced` where the reference gives the candidate's vectors with that fault, `read` where something
+            shows it: tokens, stages, weights, graphs.
+        texts: How many texts it was looked for on.
+        cosine: Of what is reproduced, the mean cosine of the candidate's vectors to the reproduced ones.
+        distance: Of what is reproduced, as `Tried.distance`.
+        distance_before: As `distance`, to the reference as it is.
+        tried: What else was tried, the nearest first.
+        untried: What could not be tried here, and why, one line each.
+    """
+
+    found: Literal["reproduced", "read"]
+    texts: int
+    cosine: float | None = None
+    distance: float | None = None
+    distance_before: float | None = None
+    tried: tuple[Tried, ...] = ()
+    untried: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class Diagnosis:
     """At which layer a combination departs from the reference.
 
     Attributes:
         layer: `finiteness`, `order`, `tokens`, `hidden states`, `pooling`, `normalisation`, `evidence`, `scores`,
             `baseline`, `approval`, `promise`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`,
-            `codes`, `index`, `ids` or `unknown`. It is `approval` where nothing is approved that could be trusted, and
+            `codes`, `index`, `ids`, `texts`, `prompt`, `batch` or `unknown`. It is `approval` where nothing is approved that could be trusted, and
             `promise` where a combination does not save what its name promises.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
+        proof: How the cause was found, or what was ruled out where it is `unknown`; None where the cause is the finding
+            itself.
     """
 
     layer: str
     cause: str
     next_step: str
+    proof: Proof | None = None
 
 
 @dataclass(frozen=True)
