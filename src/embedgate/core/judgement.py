@@ -85,7 +85,8 @@ class Proof:
         cosine: Of what is reproduced, the mean cosine of the candidate's vectors to the reproduced ones.
         distance: Of what is reproduced, as `Tried.distance`.
         distance_before: As `distance`, to the reference as it is.
-        tried: What else was tried, the nearest first.
+        tried: What else came nearest, the nearest first; no more than a dozen.
+        attempts: How many faults and pairs of them were tried in all.
         untried: What could not be tried here, and why, one line each.
     """
 
@@ -95,6 +96,7 @@ class Proof:
     distance: float | None = None
     distance_before: float | None = None
     tried: tuple[Tried, ...] = ()
+    attempts: int = 0
     untried: tuple[str, ...] = ()
 
 
