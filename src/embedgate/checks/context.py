@@ -14,6 +14,7 @@ import numpy as np
 
 from embedgate.approved.expected_failures import Expectations, Expected
 from embedgate.approved.tolerances import Tolerances
+from embedgate.checks.causes import play
 from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
@@ -283,6 +284,11 @@ class Context:
         if combination not in self._diagnoses:
             reference = session.run(combination.reference)
             mine, theirs = session.side_by_side(run)
+            self._progress(f"{combination}: looking for the cause")
+            answer = play(session, run, mine, theirs)
+            if answer is not None and answer.diagnosis is not None:
+                self._diagnoses[combination] = answer.diagnosis
+                return answer.diagnosis
             probes = _probes(mine, theirs)
             found = diagnose(
                 Arm(mine, run.evidence, session.stages(run, probes)),
@@ -291,6 +297,8 @@ class Context:
             )
             if found.layer == "unknown" and not self.plan.registry.source(combination).local:
                 found = replace(found, next_step=ELSEWHERE)
+            if found.layer in ("unknown", "scores") and answer is not None:
+                found = replace(found, proof=answer.proof)
             self._diagnoses[combination] = found
         return self._diagnoses[combination]
 

@@ -19,6 +19,7 @@ import numpy.typing as npt
 
 from embedgate.core.errors import BuildError, EncodeError, ModelError, Unavailable, one_line
 from embedgate.core.roles import Input, Role
+from embedgate.encoders.change import Replay, Unplayable
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
@@ -178,6 +179,14 @@ class Encoder(ABC):
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts as they are used; see `stages`."""
         return self.stages(role.prompted(texts))
+
+    def replay(self) -> Replay:
+        """What plays known faults through on its model, to see whether they give another encoder's vectors.
+
+        Raises:
+            embedgate.encoders.change.Unplayable: If it shows no model, or one that cannot be made to do otherwise.
+        """
+        raise Unplayable("the reference shows no modules, only vectors")
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""

@@ -18,6 +18,7 @@ from embedgate.core.errors import EncodeError, GateError
 from embedgate.core.plain import to_plain
 from embedgate.core.roles import PLAIN, Role, Roles
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
+from embedgate.encoders.change import Replay
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import BY_ROLE, SentenceTransformerEncoder
@@ -130,6 +131,10 @@ class CustomEncoder(Encoder):
                 )
             return stages
         return self._shown.stages_as(role, texts) if self._shown is not None else None
+
+    def replay(self) -> Replay:
+        """What plays known faults through on a `SentenceTransformer`; see `Encoder.replay`."""
+        return self._shown.replay() if self._shown is not None else super().replay()
 
     def close(self) -> None:
         """Lets the inner encoder release what it holds."""

@@ -23,6 +23,7 @@ from embedgate.core.combination import REFERENCE_WEIGHT_PRECISION, Combination
 from embedgate.core.errors import EncodeError
 from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders.change import Replay
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.loading import PROBE
 from embedgate.encoders.registry import offers, stability_of
@@ -176,6 +177,13 @@ class SentenceTransformerEncoder(Encoder):
             problems=tuple(problems),
             product_bytes=sum(tensor.nbytes for tensor in self._stored(self._product_weights())),
         )
+
+    def replay(self) -> Replay:
+        """What plays known faults through on its model; see `Encoder.replay`."""
+        from embedgate.encoders.replay import replay_of  # where something is red alone
+
+        with self._running():
+            return replay_of(self._model)
 
     def close(self) -> None:
         """Releases the model."""

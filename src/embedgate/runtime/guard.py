@@ -10,6 +10,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError
 from embedgate.core.roles import Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
+from embedgate.encoders.change import Replay
 from embedgate.runtime import resources
 
 T = TypeVar("T")
@@ -126,6 +127,10 @@ class GuardedEncoder(Encoder):
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
         """Intermediate results of texts as they are used; see `Encoder.stages_as`."""
         return self._attempt("showing its stages", lambda inner: inner.stages_as(role, texts))
+
+    def replay(self) -> Replay:
+        """What plays known faults through; see `Encoder.replay`."""
+        return self._attempt("showing its modules", lambda inner: inner.replay())
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""

@@ -1,0 +1,178 @@
+"""What a red candidate is asked so that its cause can be played through: a few texts in which known faults show."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+
+import numpy as np
+
+from embedgate.core.embeddings import Embeddings
+from embedgate.core.errors import GateError
+from embedgate.core.roles import Input, Role
+from embedgate.diagnosis.cuts import distances
+from embedgate.diagnosis.playing import Asked, Call, Player
+from embedgate.diagnosis.reproduce import Answer, reproduce
+from embedgate.encoders import FloatArray
+from embedgate.encoders.change import Replay, Unplayable
+from embedgate.runtime.encoding import by_role
+from embedgate.runtime.session import Run, Session
+
+# How far a sound candidate may be off, as a share of a vector's length, by its weight precision; of every other one,
+# the last.
+NOISE = {"fp32": 5e-3, "fp16": 1e-2, "bf16": 5e-2, "amp": 5e-2, "": 0.35}
+# Texts of the data, those that moved most among them.
+SOME, MOVED = 10, 4
+# Words of longer texts: a cut shows in those that are longer than it.
+LADDER = (20, 40, 64, 90, 130, 190, 280)
+# Characters that a text shares with one that begins alike.
+TWINS = (40, 120, 300)
+# Texts of a call, and those that are asked for alone as well.
+TOGETHER, ALONE = 12, 5
+# Texts of the session whose vectors a candidate may have mixed up.
+POOL = 4096
+# Texts in which what is done to case, accents, whitespace, marks and digits shows.
+ODD = (
+    "The QUICK Brown Fox met Zoë Müller-Lüdenscheidt in São Paulo: naïve, Über-cool & déjà vu!",
+    "  Two spaces  lead here,\ta tab follows;\n\nand a second line (of 12 words) says more than the first one did. ",
+    "Is <b>this</b> bold? See https://example.org/a?b=1&c=2 (published 24/12/2021, 3.5 stars).",
+    "Łódź, Ærøskøbing, Ōsaka and Coeur d'Alène lie far apart.",
+    "Price: 1,299.00 - but NOT for orders of 5 or more; RSVP asap.",
+    "ok",
+)
+
+
+def play(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Answer | None:
+    """Looks for known faults with which the reference gives a candidate's vectors.
+
+    Args:
+        session: The session.
+        run: The candidate's run.
+        mine: Its embeddings, of the datasets' texts.
+        theirs: The reference's, of the same.
+
+    Returns:
+        What was found; None where the candidate cannot be compared.
+    """
+    reference = session.run(run.combination.reference, run.model)
+    if not np.isfinite(mine.matrix).all() or not len(mine):
+        return None
+    asked = _asked(session, run, mine, theirs)
+    if not np.isfinite(asked.mine).all():
+        return None
+    replay: Replay | None
+    try:
+        replay, refused = session.encoder(reference).replay(), ""
+    except Unplayable as error:
+        replay, refused = None, str(error)
+
+    def encode(role: Role, texts: Sequence[str]) -> FloatArray:
+        return session.encode_as(reference, role, texts)
+
+    return reproduce(Player(asked, encode, replay), run.model.roles, refused)
+
+
+def _asked(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Asked:
+    """What the candidate answers to the probes; what it has answered where it takes no others."""
+    noise = NOISE.get(run.combination.weight_precision, NOISE[""])
+    places = np.linspace(0, len(theirs) - 1, min(len(theirs), POOL)).astype(int)
+    pool = [theirs.inputs[place].text for place in places], theirs.matrix[places]
+    some = _some(mine, theirs)
+    encoder = session.encoder(run)
+    if encoder.inputs is None and session.plan.is_live(run.combination):
+        try:
+            return _answers(session, run, some, noise, pool)
+        except GateError:
+            pass  # it refuses one of them
+    rows = [mine.row(each) for each in some]
+    calls = [Call(role, tuple(found)) for role, found in by_role(encoder, run.model, some)]
+    return Asked([each.text for each in some], calls, np.stack(rows), noise, pool=pool)
+
+
+def _answers(
+    session: Session, run: Run, some: Sequence[Input], noise: float, pool: tuple[list[str], FloatArray]
+) -> Asked:
+    encoder = session.encoder(run)
+    size = max(2, min(TOGETHER, session.plan.settings.batch_size))
+    texts: list[str] = []
+    calls: list[Call] = []
+    answers: list[FloatArray] = []
+
+    def ask(role: Role, those: Sequence[str]) -> None:
+        calls.append(Call(role, tuple(range(len(texts), len(texts) + len(those)))))
+        texts.extend(those)
+        answers.append(session.encode_as(run, role, those))
+
+    groups = by_role(encoder, run.model, some)
+    for number, (role, rows) in enumerate(groups):
+        own = [some[row].text for row in rows]
+        for part in _parts([*own, *(_made(own) if not number else ())], size):
+            ask(role, part)
+    role, again = calls[0].role, [texts[row] for row in calls[0].rows]
+    repeated = session.encode_as(run, role, again)
+    for text in _alone(texts, calls[0]):
+        ask(role, [text])
+    older = _older(session, texts, calls)
+    return Asked(texts, calls, np.concatenate(answers), noise, repeated, pool, older)
+
+
+def _some(mine: Embeddings, theirs: Embeddings) -> list[Input]:
+    """Texts of the data: those that moved most, and others, of at most two roles, in no order."""
+    inputs = mine.inputs
+    moves = distances(mine.matrix, theirs.matrix) if mine.dim == theirs.dim else np.zeros(len(inputs))
+    short = [row for row, each in enumerate(inputs) if len(each.text) < 400] or list(range(len(inputs)))
+    moved = sorted(short, key=lambda row: -moves[row])[:MOVED]
+    roles = list(dict.fromkeys(each.role for each in inputs))
+    spread = [
+        rows[int(place)]
+        for role in roles
+        if (rows := [row for row in short if inputs[row].role == role])
+        for place in np.linspace(0, len(rows) - 1, max(2, SOME // len(roles)))
+    ]
+    found = [inputs[row] for row in dict.fromkeys([*moved, *spread])]
+    random.Random(0).shuffle(found)
+    return found
+
+
+def _made(own: Sequence[str]) -> Iterator[str]:
+    """Texts that are made for what may be wrong: odd ones, long ones, and ones that begin as others do."""
+    yield from ODD
+    words = " ".join(own).split() or ["word"]
+    while len(words) < max(LADDER):
+        words += words[::-1]
+    random.Random(1).shuffle(words)
+    long = [" ".join(words[:count]) for count in LADDER]
+    for count in TWINS:
+        yield f"{long[-1][:count].rstrip()} and then nothing that was said there."
+        yield f"{long[-1][:count].rstrip()} but rather something else again, which ends otherwise."
+    yield from long
+
+
+def _parts(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+    """Texts in calls of one size, short ones apart from long ones, which they would be filled up to."""
+    distinct = list(dict.fromkeys(texts))
+    short = [text for text in distinct if len(text) < 200]
+    long = [text for text in distinct if len(text) >= 200]
+    for start in range(0, len(short), size):
+        part = short[start : start + size]
+        yield [*part, *[text for text in short if text not in part][: size - len(part)]]
+    random.Random(2).shuffle(long)
+    for start in range(0, len(long), size):
+        yield long[start : start + size]
+
+
+def _alone(texts: Sequence[str], call: Call) -> list[str]:
+    """Texts that are asked for alone, too: short ones of the first call, and one of the longest."""
+    own = sorted((texts[row] for row in call.rows), key=len)
+    longest = [text for text in sorted(texts, key=len) if len(text) > 400][:1]
+    return [*own[:: max(1, len(own) // (ALONE - 1))][: ALONE - 1], *longest]
+
+
+def _older(session: Session, texts: Sequence[str], calls: Sequence[Call]) -> dict[str, FloatArray]:
+    """The incumbent's vectors of the same texts, where there is one."""
+    if session.plan.incumbent is None or not session.plan.incumbent.runs:
+        return {}
+    incumbent = session.incumbent_of_own()
+    roles = incumbent.model.roles
+    rows = [session.encode_as(incumbent, roles[call.role.name], [texts[row] for row in call.rows]) for call in calls]
+    return {"the incumbent": np.concatenate(rows)}

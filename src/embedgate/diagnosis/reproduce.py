@@ -1,0 +1,367 @@
+"""Names a cause by playing it through: the fault with which the reference gives a candidate's vectors.
+
+It asks for nothing but vectors, so it works for servers, shipped files and encoders that cannot be looked into. A fault
+is named only where it explains the vectors of all texts, down to the noise of the candidate's weight precision; where
+several do, all are named, and where none does, the cause is unknown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from embedgate.core.judgement import Diagnosis, Proof, Tried
+from embedgate.core.roles import Roles
+from embedgate.diagnosis.cuts import cuts, distances, fitted
+from embedgate.diagnosis.faults import Fault, known_faults
+from embedgate.diagnosis.order import moved_rows
+from embedgate.diagnosis.playing import Player
+from embedgate.encoders import FloatArray
+from embedgate.encoders.change import Unplayable
+
+# Share of the squared distance to the reference that a fault must leave, at most.
+LEFT = 0.1
+# Two faults explain the same where one leaves no more than so much more than the other.
+AS_WELL = 1.25
+ROUNDING = 1e-4
+# Causes that are named where the texts do not tell them apart.
+RIVALS = 3
+# Faults that are combined with others, and pairs whose layers are run.
+SEEDS = 10
+RUNS = 120
+# A fault that needs the model's layers is tried on few short texts first: the first that are off most, of which it must
+# explain more than nothing.
+FEW, SHORT, FIRST = 10, 40, 3
+SOME_OF_IT = 0.7
+# What a proof keeps of what else was tried.
+SHOWN = 12
+# A vector that moves further when the same call is made again does not repeat itself.
+REPEATED = 1e-3
+ORDER_STEP = "see how rows are put back after texts are sorted, split into batches, cached or served to several callers"
+
+
+@dataclass(frozen=True, eq=False)
+class Attempt:
+    """Faults that were played through together.
+
+    Attributes:
+        faults: The faults.
+        vectors: What the reference gives with them, float32 `[n, dim]`, of all texts or of a few.
+        distance: Root mean square distance of the candidate's vectors to these.
+        angle: As `distance`, where only directions count.
+        cosine: Mean cosine of the candidate's vectors to these.
+    """
+
+    faults: tuple[Fault, ...]
+    vectors: FloatArray
+    distance: float
+    angle: float
+    cosine: float
+
+    @property
+    def name(self) -> str:
+        """What was done, in words."""
+        return " and ".join(fault.name for fault in self.faults) or "nothing changed"
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What playing faults through came to.
+
+    Attributes:
+        diagnosis: The cause; None where none of the faults reproduces the vectors.
+        proof: What was tried.
+    """
+
+    diagnosis: Diagnosis | None
+    proof: Proof
+
+
+def reproduce(player: Player, roles: Roles, refused: str = "") -> Answer:
+    """Looks for the faults with which the reference gives a candidate's vectors.
+
+    Args:
+        player: Plays faults through, for what the candidate was asked.
+        roles: The model's roles.
+        refused: Why the reference cannot be made to do otherwise; empty where it can.
+    """
+    return _Search(player, roles, refused).answer()
+
+
+class _Search:
+    def __init__(self, player: Player, roles: Roles, refused: str) -> None:
+        self._player = player
+        self._asked = player.asked
+        self._roles = roles
+        self._attempts = 0
+        self._nearest: list[Attempt] = []
+        self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
+        self._sound = _attempt(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
+        self._before = self._sound.distance if self._sound is not None else float("inf")
+        # What faults are tried on first.
+        self._few = self._short_rows()
+
+    def answer(self) -> Answer:
+        if self._before <= ROUNDING:
+            return Answer(None, self._proof())
+        after = list(self._after_layers())
+        found = self._named(after, exactly=True) or self._moved(())
+        singles = after if found else [*after, *self._in_layers()]
+        found = (
+            found
+            or self._named(singles)
+            or self._named(list(self._older()))
+            or self._not_repeated()
+            or self._named(self._pairs(singles))
+            or next(filter(None, (self._moved(each.faults) for each in self._seeds(singles)[:FIRST])), None)
+        )
+        return Answer(found, self._proof())
+
+    def _short_rows(self) -> list[int]:
+        """Short texts, which cost little, and of those that are off so many that what is wrong shows; most off first."""
+        lengths = self._player.lengths
+        order = sorted(range(len(lengths)), key=lambda row: lengths[row])
+        short = [row for row in order if lengths[row] <= SHORT] or order[:FEW]
+        if self._sound is None:
+            return short[:FEW]
+        off = distances(self._asked.mine, self._player.sound)
+        affected = [row for row in order if off[row] > max(ROUNDING, float(off.max()) / 10)]
+        shown = [row for row in short if row in set(affected)] or affected[:FIRST]
+        others = [row for row in short if row not in set(shown)]
+        return sorted(shown[: FEW - FIRST], key=lambda row: -off[row]) + others[:FIRST]
+
+    @cached_property
+    def _known(self) -> list[Fault]:
+        names = list(dict.fromkeys(call.role.name for call in self._asked.calls))
+        return list(known_faults(self._roles, names, self._player.replay))
+
+    def _after_layers(self) -> Iterator[Attempt]:
+        """Faults that need no layer to be run again."""
+        for fault in (*self._known, *fitted(self._asked.mine, self._player.sound)):
+            if not fault.runs_layers:
+                yield from self._tried((fault,))
+
+    def _in_layers(self) -> Iterator[Attempt]:
+        for fault in self._known:
+            if fault.runs_layers:
+                yield from self._tried((fault,), self._few[:FIRST])
+        for fault in cuts(self._player) if self._sound is not None else ():
+            yield from self._tried((fault,))
+
+    def _fitted(self, beside: tuple[Fault, ...]) -> Iterator[Fault]:
+        """Faults with a number in them that fit beside others."""
+        vectors = self._player.play(beside)
+        yield from fitted(self._asked.mine, vectors)
+        if self._is_as_wide(vectors):
+            yield from cuts(self._player, beside)
+
+    def _older(self) -> Iterator[Attempt]:
+        """Vectors of other models, as they are."""
+        for name, vectors in self._asked.older.items():
+            if self._is_as_wide(vectors):
+                fault = Fault(f"the weights of {name}", "weights", "see which model it loads")
+                yield self._kept(_attempt(self._asked.mine, (fault,), vectors))
+
+    def _pairs(self, singles: Sequence[Attempt]) -> list[Attempt]:
+        """Pairs of faults, each tried on few texts first; of those that need the model's layers, so many."""
+        runs, found = RUNS, list[Attempt]()
+        done: set[frozenset[Fault]] = set()
+        partners = [fault for single in singles for fault in single.faults]
+        for seed in (each.faults[0] for each in self._seeds(singles)):
+            rows = self._telling(seed)
+            for partner in (*partners, *self._fitted((seed,))):
+                pair = frozenset((seed, partner))
+                if pair in done or partner.touches & seed.touches:
+                    continue
+                done.add(pair)
+                runs -= partner.runs_layers and seed.runs_layers
+                if runs >= 0:
+                    found.extend(self._tried((seed, partner), rows))
+        if runs < 0:
+            self._untried[f"{-runs} more pairs of faults: there are too many"] = None
+        return found
+
+    def _telling(self, seed: Fault) -> list[int]:
+        """Few texts that tell which other fault is there: those that a fault explains least, and best."""
+        try:
+            few = self._player.play((seed,), self._few)
+        except Unplayable:
+            return self._few
+        if few.shape[1] != self._asked.mine.shape[1]:
+            return self._few
+        left = np.argsort(-distances(self._asked.mine[self._few], few))
+        return [self._few[int(place)] for place in dict.fromkeys([*left[:FIRST], *left[-2:]])]
+
+    def _seeds(self, singles: Sequence[Attempt]) -> list[Attempt]:
+        """The faults that come nearest in some way, and so may be one of two."""
+        by_angle = sorted(singles, key=lambda each: each.angle)[: SEEDS // 2]
+        by_distance = sorted(singles, key=lambda each: each.distance)[: SEEDS // 2]
+        shown = [each for each in singles if each.faults[0].finish is not None]
+        other = sorted(shown, key=lambda each: each.angle)[: SEEDS // 2]
+        return list(dict.fromkeys([*by_angle, *by_distance, *other]))
+
+    def _tried(self, faults: tuple[Fault, ...], rows: Sequence[int] = ()) -> Iterator[Attempt]:
+        """Plays faults through; nothing where that cannot be, or changes nothing of these texts.
+
+        Args:
+            faults: The faults.
+            rows: Texts that they must explain something of before all are tried.
+        """
+        try:
+            attempt = self._on(faults, rows) if rows else None
+            if rows and (attempt is None or not self._promises(attempt, rows)):
+                yield from () if attempt is None else (self._kept(attempt),)
+                return
+            attempt = self._on(faults, range(len(self._asked.mine)))
+        except Unplayable as error:
+            self._untried[f"{' and '.join(fault.name for fault in faults)}: {error}"] = None
+            return
+        if attempt is not None:
+            yield self._kept(attempt)
+
+    def _on(self, faults: tuple[Fault, ...], rows: Sequence[int]) -> Attempt | None:
+        """Faults, played through on some texts; None where that gives nothing else than the reference."""
+        mine, whole = self._asked.mine[list(rows)], len(rows) == len(self._asked.mine)
+        vectors = self._player.play(faults, None if whole else rows)
+        if vectors.shape != mine.shape or not np.isfinite(vectors).all():
+            return None
+        sound = self._player.sound[list(rows)]
+        if vectors.shape == sound.shape and _root_mean_square(distances(vectors, sound)) <= ROUNDING:
+            return None
+        return _attempt(mine, faults, vectors)
+
+    def _promises(self, attempt: Attempt, rows: Sequence[int]) -> bool:
+        """Whether faults explain something of a few texts, of two together all."""
+        if len(attempt.faults) > 1 or self._sound is None:
+            return attempt.distance <= 2 * self._asked.noise
+        before = _root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
+        return attempt.distance <= SOME_OF_IT * before
+
+    def _kept(self, attempt: Attempt) -> Attempt:
+        self._attempts += 1
+        self._nearest = sorted([*self._nearest, attempt], key=lambda each: each.distance)[: SHOWN + RIVALS]
+        return attempt
+
+    def _is_as_wide(self, vectors: FloatArray) -> bool:
+        return vectors.shape == self._asked.mine.shape
+
+    def _explains(self, attempt: Attempt) -> bool:
+        if len(attempt.vectors) < len(self._asked.mine):
+            return False
+        return attempt.distance <= self._asked.noise and attempt.distance**2 <= LEFT * self._before**2
+
+    def _named(self, attempts: Sequence[Attempt], *, exactly: bool = False) -> Diagnosis | None:
+        """The cause, where faults explain what was asked; several where these texts do not tell them apart.
+
+        Args:
+            attempts: What was tried.
+            exactly: Whether nothing but rounding may be left.
+        """
+        found = sorted(filter(self._explains, attempts), key=lambda each: each.distance)
+        if not found or (exactly and found[0].distance > 10 * ROUNDING):
+            return None
+        best = found[0]
+        rivals = [each for each in found if each.distance <= AS_WELL * best.distance + ROUNDING]
+        names = list(dict.fromkeys(each.name for each in rivals))
+        more = f", or {len(names) - RIVALS} more that these texts do not tell apart" if len(names) > RIVALS else ""
+        cause = f"these are the reference's vectors with {', or with '.join(names[:RIVALS])}{more}"
+        steps = dict.fromkeys(fault.next_step for each in rivals[:RIVALS] for fault in each.faults)
+        proof = self._proof(best, besides=set(names))
+        return Diagnosis(best.faults[0].layer, f"{cause}: {self._how_well(best)}", "; ".join(steps), proof)
+
+    def _how_well(self, attempt: Attempt) -> str:
+        before = f" (without it {self._cosine(self._sound):.4f})" if self._sound is not None else ""
+        return f"cosine {self._cosine(attempt):.4f} on {self._asked.distinct} texts{before}"
+
+    @staticmethod
+    def _cosine(attempt: Attempt | None) -> float:
+        return attempt.cosine if attempt is not None else float("nan")
+
+    def _moved(self, beside: tuple[Fault, ...]) -> Diagnosis | None:
+        """Vectors that are other texts', whatever else is wrong with them."""
+        vectors = self._player.play(beside)
+        if not self._is_as_wide(vectors):
+            return None
+        found = moved_rows(self._asked, vectors, self._player.lengths, with_pool=not beside)
+        if found is None or found.distance**2 > LEFT * self._before**2:
+            return None
+        with_fault = "".join(f" with {fault.name}," for fault in beside)
+        cause = f"these are the reference's vectors{with_fault} {found.about}: cosine {found.cosine:.4f}"
+        proof = Proof(
+            "reproduced",
+            self._asked.distinct,
+            found.cosine,
+            found.distance,
+            self._finite(self._before),
+            self._shown(),
+            self._attempts,
+            tuple(self._untried),
+        )
+        return Diagnosis("order", cause, ORDER_STEP, proof)
+
+    def _not_repeated(self) -> Diagnosis | None:
+        """That the same call gave other vectors when it was made again."""
+        again = self._asked.again
+        if again is None:
+            return None
+        moves = distances(again, self._asked.mine[list(self._asked.calls[0].rows)])
+        most = float(moves.max())
+        if not most > REPEATED:
+            return None
+        changed = int((moves > REPEATED).sum())
+        cause = (
+            f"the same {len(moves)} texts, asked for again, came back as other vectors in {changed}, "
+            f"which moved by up to {most:.2g} of their length"
+        )
+        step = "look for a random step (dropout: call eval()), or for what is kept from call to call"
+        return Diagnosis("repetition", cause, step, Proof("read", self._asked.distinct, attempts=self._attempts))
+
+    def _proof(self, best: Attempt | None = None, besides: Iterable[str] = ()) -> Proof:
+        return Proof(
+            "reproduced",
+            self._asked.distinct,
+            None if best is None else best.cosine,
+            None if best is None else best.distance,
+            self._finite(self._before),
+            self._shown(set(besides)),
+            self._attempts,
+            tuple(self._untried),
+        )
+
+    def _shown(self, besides: Iterable[str] = ()) -> tuple[Tried, ...]:
+        others = [each for each in self._nearest if each.name not in besides]
+        return tuple(Tried(each.name, round(each.distance, 6)) for each in others[:SHOWN])
+
+    @staticmethod
+    def _finite(value: float) -> float | None:
+        return value if np.isfinite(value) else None
+
+
+def _attempt(mine: FloatArray, faults: tuple[Fault, ...], vectors: FloatArray) -> Attempt:
+    off = _root_mean_square(distances(mine, vectors))
+    if any(fault.read for fault in faults):
+        off = max(off, _off_centre(mine, vectors, max(fault.read for fault in faults)))
+    cosines = _cosines(mine, vectors)
+    angle = float(np.sqrt(np.maximum(2 - 2 * cosines, 0).mean()))
+    return Attempt(faults, vectors, off, angle, float(cosines.mean()))
+
+
+def _off_centre(mine: FloatArray, vectors: FloatArray, read: int) -> float:
+    """As the distance, of what differs between texts: numbers that were read from the vectors explain their mean."""
+    if len(mine) <= read + 1:
+        return float("inf")
+    spread = np.square(vectors - vectors.mean(axis=0)).sum()
+    left = np.square(mine - vectors).sum() * len(mine) / (len(mine) - read)
+    return float(np.sqrt(left / spread)) if spread else float("inf")
+
+
+def _cosines(mine: FloatArray, theirs: FloatArray) -> FloatArray:
+    lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
+    return np.asarray((mine * theirs).sum(axis=1) / np.maximum(lengths, 1e-12), dtype=np.float32)
+
+
+def _root_mean_square(values: FloatArray) -> float:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))

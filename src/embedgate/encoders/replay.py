@@ -1,0 +1,363 @@
+"""Plays a change through on a `SentenceTransformer`: its own tokenizer, layers and modules, but for what is changed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import torch
+from sentence_transformers import SentenceTransformer
+from sentence_transformers.base.modules import Router, Transformer
+from sentence_transformers.sentence_transformer.modules import Pooling
+from tokenizers import Tokenizer
+from torch import Tensor, nn
+
+from embedgate.core.roles import Role
+from embedgate.encoders import FloatArray
+from embedgate.encoders.change import AS_IT_IS, PADDED, Change, Unplayable
+
+# Texts of about one length that run at once.
+BATCH = 16
+# Bytes of hidden states that are kept.
+KEPT = 256_000_000
+# How near its own vectors a model must come when it is replayed.
+SAME = 1e-3
+# What `Change.pooling` names beside Sentence Transformers' modes and those that see padding.
+PLAIN, SUM = "plain", "sum"
+
+
+class TransformerReplay:
+    """Replays a model of a transformer, pooling, and modules after it; see `embedgate.encoders.change.Replay`.
+
+    What layers give is kept for each text: another pooling costs nothing.
+
+    Args:
+        model: The model, in evaluation mode.
+
+    Raises:
+        Unplayable: If it is made of something else, or its tokenizer cannot be looked into.
+    """
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        modules = list(model)
+        if len(modules) < 2 or not isinstance(modules[0], Transformer) or not isinstance(modules[1], Pooling):
+            raise Unplayable("the reference is not made of a transformer and pooling")
+        if any(isinstance(module, Router) for module in modules):
+            raise Unplayable("the reference has routes")
+        self._model = model
+        self._transformer, self._pooling, self._rest = modules[0], modules[1], modules[2:]
+        self._tokens = _Tokens(model)
+        self._layers = _layer_list(self._transformer.model)
+        self._states: dict[tuple[str, Change], Tensor] = {}
+        self._bytes = 0
+        self._offset: int | None = None
+        self.pooling = _mode(self._pooling)
+        self.after = tuple(type(module).__name__ for module in self._rest)
+        self.layers = len(self._layers[1]) if self._layers else 0
+        self.limit = self._tokens.limit
+        self.folds, self.strips = self._tokens.folds, self._tokens.strips
+
+    def vectors(self, role: Role, texts: Sequence[str], change: Change) -> FloatArray:
+        """Embeddings of texts with a change; see `Replay.vectors`."""
+        prompted = role.prompted(texts)
+        inputs = replace(change, pooling="", without=frozenset(), width=change.width if change.pads else 0)
+        self._fill(prompted, inputs)
+        skipped = 0 if self._pooling.include_prompt else self._tokens.prompt(role.prompt)
+        with torch.inference_mode():
+            rows = [self._finished(text, inputs, change, skipped) for text in prompted]
+        return np.stack([row.float().cpu().numpy() for row in rows])
+
+    def lengths(self, role: Role, texts: Sequence[str]) -> list[int]:
+        """Tokens of each text; see `Replay.lengths`."""
+        endless = replace(AS_IT_IS, longest=1 << 30)
+        return [len(ids) for ids, _ in self._tokens.ids(role.prompted(texts), endless)]
+
+    def _fill(self, texts: Sequence[str], inputs: Change) -> None:
+        """Runs the layers for those of the texts that have not been run with these inputs."""
+        missing = [text for text in dict.fromkeys(texts) if (text, inputs) not in self._states]
+        ids = {text: found for text, (found, _) in zip(missing, self._tokens.ids(missing, inputs), strict=True)}
+        missing.sort(key=lambda text: len(ids[text]))
+        for start in range(0, len(missing), BATCH):
+            part = missing[start : start + BATCH]
+            width = inputs.width if inputs.pads else max(len(ids[text]) for text in part)
+            hidden = self._run([ids[text] for text in part], width, inputs)
+            for text, states in zip(part, hidden, strict=True):
+                kept = width if inputs.pads else len(ids[text])
+                self._keep((text, inputs), states[:kept].clone())
+
+    def _keep(self, key: tuple[str, Change], states: Tensor) -> None:
+        """Keeps a text's hidden states, and lets the oldest go that are of a change."""
+        self._states[key] = states
+        self._bytes += states.nbytes
+        oldest = [each for each in self._states if each[1] != AS_IT_IS and each[1] != key[1]]
+        while self._bytes > KEPT and oldest:
+            self._bytes -= self._states.pop(oldest.pop(0)).nbytes
+
+    def _run(self, ids: Sequence[Sequence[int]], width: int, inputs: Change) -> Tensor:
+        """Last hidden states, `[n, width, hidden]`; padding stands on the right, whatever the tokenizer's side."""
+        width = max(width, 1)
+        rows = [[*each[:width], *[self._tokens.pad] * (width - len(each))] for each in ids]
+        mask = torch.tensor([[1] * min(len(each), width) + [0] * (width - len(each)) for each in ids])
+        features: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": mask, "modality": "text"}
+        if inputs.types is not None:
+            if getattr(self._transformer.model.config, "type_vocab_size", 0) <= inputs.types:
+                raise Unplayable("the reference has no token types")
+            features["token_type_ids"] = torch.full_like(mask, inputs.types)
+        elif self._tokens.has_types:
+            features["token_type_ids"] = torch.zeros_like(mask)
+        if inputs.attention == "padding":
+            features["attention_mask"] = torch.ones_like(mask)
+        elif inputs.attention == "causal":
+            features["attention_mask"] = (torch.tril(torch.ones(width, width)).bool() & mask.bool()[:, None, :])[
+                :, None
+            ]
+        if inputs.shift:
+            features["position_ids"] = self._positions(len(ids), width, inputs.shift)
+        return self._forward(features, inputs)
+
+    def _forward(self, features: dict[str, Any], inputs: Change) -> Tensor:
+        device = self._model.device
+        given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
+        try:
+            with torch.inference_mode(), self._fewer_layers(inputs.first, inputs.last):
+                hidden: Tensor = self._transformer(given)["token_embeddings"]
+        except Unplayable:
+            raise
+        except Exception as error:  # whatever an architecture makes of inputs that it does not take
+            raise Unplayable(f"the reference does not run so ({type(error).__name__})") from error
+        return hidden
+
+    def _positions(self, count: int, width: int, shift: int) -> Tensor:
+        """Positions that are off; which ones the model counts by itself is tried first."""
+        if self._offset is None:
+            self._offset = self._own_offset()
+        most = getattr(self._transformer.model.config, "max_position_embeddings", 0) - 1
+        return (torch.arange(width) + self._offset + shift).clamp(0, max(most, 0)).expand(count, -1)
+
+    def _own_offset(self) -> int:
+        (ids,) = (found for found, _ in self._tokens.ids(["A short text."], AS_IT_IS))
+        rows, mask = torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long)
+        plain = {"input_ids": rows, "attention_mask": mask, "modality": "text"}
+        if self._tokens.has_types:
+            plain["token_type_ids"] = torch.zeros_like(mask)
+        own = self._forward(dict(plain), AS_IT_IS)
+        for offset in (0, self._tokens.pad + 1):
+            given = self._forward({**plain, "position_ids": torch.arange(len(ids))[None] + offset}, AS_IT_IS)
+            moved = self._forward({**plain, "position_ids": torch.arange(len(ids))[None] + offset + 1}, AS_IT_IS)
+            if torch.allclose(own, given, atol=1e-4) and not torch.allclose(own, moved, atol=1e-4):
+                return offset
+        raise Unplayable("the reference has no absolute positions")
+
+    @contextmanager
+    def _fewer_layers(self, first: int, last: int) -> Iterator[None]:
+        if not first and not last:
+            yield
+            return
+        if self._layers is None or first + last >= self.layers:
+            raise Unplayable("the reference's layers cannot be left out")
+        (parent, name), layers = self._layers
+        setattr(parent, name, layers[first : len(layers) - last])
+        try:
+            yield
+        finally:
+            setattr(parent, name, layers)
+
+    def _finished(self, text: str, inputs: Change, change: Change, skipped: int) -> Tensor:
+        """The embedding that becomes of a text's hidden states."""
+        states = self._states[text, inputs]
+        ((ids, special),) = self._tokens.ids([text], inputs)
+        count = len(ids)
+        if not len(states):  # an empty text without special tokens
+            return torch.zeros(self._model.get_embedding_dimension() or states.shape[-1])
+        real = torch.arange(len(states), device=states.device) < count
+        mask = torch.ones_like(real) if change.pooling in PADDED else real
+        if change.pooling == PLAIN:
+            mask = real & ~torch.tensor([*special, *[True] * (len(states) - count)], device=states.device)
+            mask = mask if mask.any() else real
+        if skipped:
+            mask = mask & (torch.arange(len(states), device=states.device) >= skipped)
+        features: dict[str, Any] = {"token_embeddings": states[None], "attention_mask": mask.long()[None]}
+        pooled = self._pooled(features, change.pooling)
+        features["sentence_embedding"] = pooled
+        for module, name in zip(self._rest, self.after, strict=True):
+            if name not in change.without:
+                features = module(features)
+        vector: Tensor = features["sentence_embedding"][0]
+        kept = self._model.truncate_dim
+        return vector if kept is None else vector[:kept]
+
+    def _pooled(self, features: dict[str, Any], pooling: str) -> Tensor:
+        if pooling and not self.pooling:
+            raise Unplayable("the reference pools in several ways at once")
+        tokens, mask = features["token_embeddings"], features["attention_mask"]
+        if pooling == SUM:
+            summed: Tensor = (tokens * mask[..., None]).sum(1)
+            return summed
+        if pooling == "last place":
+            last: Tensor = tokens[:, -1]
+            return last
+        mode: Any = "mean" if pooling in ("padded", PLAIN) else pooling
+        module = Pooling(tokens.shape[-1], pooling_mode=mode) if pooling else self._pooling
+        pooled: Tensor = module(features)["sentence_embedding"]
+        return pooled
+
+
+class _Tokens:
+    """A model's tokenizer, with what it does looked into."""
+
+    def __init__(self, model: SentenceTransformer) -> None:
+        self._own = model.tokenizer
+        backend = getattr(self._own, "backend_tokenizer", None)
+        if not isinstance(backend, Tokenizer):
+            raise Unplayable("the reference's tokenizer cannot be looked into")
+        self._content = json.loads(backend.to_str())
+        self._made: dict[tuple[bool | None, bool | None], Tokenizer] = {}
+        self._known: dict[tuple[str, bool | None, bool | None], tuple[list[int], list[int]]] = {}
+        self._transformer: Any = model[0]
+        self.pad = int(self._own.pad_token_id or 0)
+        limit = getattr(model, "max_seq_length", None)
+        self.limit = int(limit) if limit is not None and limit < 1 << 30 else None
+        self.folds, self.strips = _folds(self._content["normalizer"]), _strips(self._content["normalizer"])
+        probe = ["A probe: Éa b", "two"]
+        found = model.preprocess(probe)
+        self.has_types = "token_type_ids" in found
+        if "input_ids" not in found or "attention_mask" not in found:
+            raise Unplayable("the reference's tokens cannot be looked into")
+        kept = [
+            ids[mask.bool()].tolist() for ids, mask in zip(found["input_ids"], found["attention_mask"], strict=True)
+        ]
+        if kept != [ids for ids, _ in self.ids(probe, AS_IT_IS)]:
+            raise Unplayable("the reference's tokens cannot be made anew")
+
+    def prompt(self, prompt: str) -> int:
+        """Tokens at the start of a text that are its prompt's."""
+        return int(self._transformer._get_prompt_length(prompt) or 0) if prompt else 0
+
+    def ids(self, texts: Sequence[str], change: Change) -> list[tuple[list[int], list[bool]]]:
+        """Per text, its token ids and which of them are special."""
+        key = change.lower, change.accents
+        tokenizer = self._tokenizer(*key)
+        fresh = [text for text in dict.fromkeys(texts) if (text, *key) not in self._known]
+        for text, found in zip(fresh, tokenizer.encode_batch(fresh, add_special_tokens=True), strict=True):
+            self._known[text, *key] = found.ids, found.special_tokens_mask
+        return [self._cut(*self._known[text, *key], change) for text in texts]
+
+    def _cut(self, ids: list[int], special: list[int], change: Change) -> tuple[list[int], list[bool]]:
+        """What is left of a text: special tokens at both ends are kept apart from what is between them."""
+        start = next((i for i, each in enumerate(special) if not each), len(special))
+        stop = len(special) - next((i for i, each in enumerate(special[::-1]) if not each), 0)
+        front, body, back = ids[:start], ids[start : max(start, stop)], ids[max(start, stop) :]
+        if not body and change.specials != "kept":  # nothing tells which ends of an empty text they are
+            half = (len(ids) + 1) // 2
+            front, back = ids[:half], ids[half:]
+        if change.specials in ("missing", "first missing"):
+            front = []
+        if change.specials in ("missing", "last missing"):
+            back = []
+        if change.specials == "twice":
+            front, back = front * 2, back * 2
+        longest = change.longest or self.limit
+        if longest is not None:
+            room = max(longest - len(front) - len(back), 0)
+            body = body[len(body) - min(room, len(body)) :] if change.left else body[:room]
+        marks = [True] * len(front) + [False] * len(body) + [True] * len(back)
+        return [*front, *body, *back], marks
+
+    def _tokenizer(self, lower: bool | None, accents: bool | None) -> Tokenizer:
+        if (lower, accents) not in self._made:
+            content = json.loads(json.dumps(self._content))
+            if lower is not None:
+                content["normalizer"] = _with_switch(content["normalizer"], "lowercase", "Lowercase", lower)
+            if accents is not None:
+                content["normalizer"] = _with_switch(
+                    content["normalizer"], "strip_accents", "StripAccents", not accents
+                )
+            made = Tokenizer.from_str(json.dumps(content))
+            made.no_truncation()
+            made.no_padding()
+            self._made[lower, accents] = made
+        return self._made[lower, accents]
+
+
+def _parts(normalizer: Any) -> list[dict[str, Any]]:
+    if not normalizer:
+        return []
+    if normalizer.get("type") == "Sequence":
+        return [each for part in normalizer["normalizers"] for each in _parts(part)]
+    return [normalizer]
+
+
+def _folds(normalizer: Any) -> bool | None:
+    """Whether a tokenizer folds case; None where nothing of it could."""
+    kinds = _parts(normalizer)
+    bert = next((each for each in kinds if each["type"] == "BertNormalizer"), None)
+    if bert is not None:
+        return bool(bert["lowercase"])
+    return any(each["type"] == "Lowercase" for each in kinds)
+
+
+def _strips(normalizer: Any) -> bool | None:
+    """Whether a tokenizer strips accents."""
+    kinds = _parts(normalizer)
+    bert = next((each for each in kinds if each["type"] == "BertNormalizer"), None)
+    if bert is not None:
+        given = bert["strip_accents"]
+        return bool(bert["lowercase"]) if given is None else bool(given)
+    return any(each["type"] == "StripAccents" for each in kinds)
+
+
+def _with_switch(normalizer: Any, bert: str, kind: str, on: bool) -> Any:
+    """A normalizer with a step switched on or off: an attribute of BERT's, else a step of its own."""
+    parts = _parts(normalizer)
+    if any(each["type"] == "BertNormalizer" for each in parts):
+        strips = _strips(normalizer)
+        changed = [
+            # Where it is not said, accents follow the case.
+            {**each, "strip_accents": strips, bert: on} if each["type"] == "BertNormalizer" else each
+            for each in parts
+        ]
+    elif on:
+        decomposed = [{"type": "NFD"}] if kind == "StripAccents" else []
+        changed = [*decomposed, {"type": kind}, *parts]
+    else:
+        changed = [each for each in parts if each["type"] != kind]
+    return {"type": "Sequence", "normalizers": changed}
+
+
+def _modes(pooling: Pooling) -> tuple[str, ...]:
+    mode: Any = pooling.pooling_mode
+    return (mode,) if isinstance(mode, str) else tuple(mode)
+
+
+def _mode(pooling: Pooling) -> str:
+    modes = _modes(pooling)
+    return modes[0] if len(modes) == 1 else ""
+
+
+def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList] | None:
+    """The list of a transformer's layers, and where it hangs; None where none has as many as its config says."""
+    count = getattr(model.config, "num_hidden_layers", 0)
+    for parent in model.modules():
+        for name, child in parent.named_children():
+            if isinstance(child, nn.ModuleList) and len(child) == count and count > 1:
+                return (parent, name), child
+    return None
+
+
+def replay_of(model: SentenceTransformer) -> TransformerReplay:
+    """The replay of a model; it must give the model's own vectors where nothing is changed.
+
+    Raises:
+        Unplayable: If the model cannot be replayed.
+    """
+    found = TransformerReplay(model)
+    texts = ["A probe of a few words.", "two"]
+    own = np.asarray(model.encode(texts, prompt="", show_progress_bar=False), dtype=np.float32)
+    again = found.vectors(Role(), texts, AS_IT_IS)
+    if own.shape != again.shape or float(np.linalg.norm(own - again)) > SAME * float(np.linalg.norm(own)):
+        raise Unplayable("the reference's own vectors could not be made anew from its parts")
+    return found
