@@ -106,12 +106,12 @@ def _answers(
     groups = by_role(encoder, run.model, some)
     for number, (role, rows) in enumerate(groups):
         own = [some[row].text for row in rows]
-        for part in _parts([*own, *(_made(own) if not number else ())], size):
+        for part in parts([*own, *(made(own) if not number else ())], size):
             ask(role, part)
     role, again = calls[0].role, [texts[row] for row in calls[0].rows]
-    repeated = session.encode_as(run, role, again)
     for text in _alone(texts, calls[0]):
         ask(role, [text])
+    repeated = session.encode_as(run, role, again)
     older = _older(session, texts, calls)
     return Asked(texts, calls, np.concatenate(answers), noise, repeated, pool, older)
 
@@ -134,21 +134,22 @@ def _some(mine: Embeddings, theirs: Embeddings) -> list[Input]:
     return found
 
 
-def _made(own: Sequence[str]) -> Iterator[str]:
+def made(own: Sequence[str]) -> Iterator[str]:
     """Texts that are made for what may be wrong: odd ones, long ones, and ones that begin as others do."""
     yield from ODD
     words = " ".join(own).split() or ["word"]
-    while len(words) < max(LADDER):
-        words += words[::-1]
-    random.Random(1).shuffle(words)
-    long = [" ".join(words[:count]) for count in LADDER]
+    words *= 1 + 2 * max(LADDER) // len(words)
+    mix = random.Random(1)
+    mix.shuffle(words)
     for count in TWINS:
-        yield f"{long[-1][:count].rstrip()} and then nothing that was said there."
-        yield f"{long[-1][:count].rstrip()} but rather something else again, which ends otherwise."
-    yield from long
+        begin = " ".join(words)[:count].rstrip()
+        yield f"{begin} and then nothing that was said there."
+        yield f"{begin} but rather something else again, which ends otherwise."
+    for count in LADDER:
+        yield " ".join(mix.sample(words, count))
 
 
-def _parts(texts: Sequence[str], size: int) -> Iterator[list[str]]:
+def parts(texts: Sequence[str], size: int) -> Iterator[list[str]]:
     """Texts in calls of one size, short ones apart from long ones, which they would be filled up to."""
     distinct = list(dict.fromkeys(texts))
     short = [text for text in distinct if len(text) < 200]

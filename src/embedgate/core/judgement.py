@@ -107,9 +107,9 @@ class Diagnosis:
     Attributes:
         layer: `finiteness`, `order`, `texts`, `prompt`, `tokens`, `hidden states`, `weights`, `pooling`,
             `normalisation`, `repetition`, `batch`, `evidence`, `scores`, `baseline`, `approval`, `promise`,
-            `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids` or `unknown`. It is `approval`
-            where nothing is approved that could be trusted, and `promise` where a combination does not save what its
-            name promises.
+            `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids` or
+            `unknown`. It is `approval` where nothing is approved that could be trusted, and `promise` where a
+            combination does not save what its name promises.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
         proof: How the cause was found, or what was ruled out where it is `unknown`; None where the cause is the finding

@@ -106,7 +106,7 @@ def _order(
             return f"in another order in {counted}: {told} ({example})"
     if all(order is not None and len(set(order.tolist())) == len(order) for order in orders):
         return f"in another order in {counted} ({example})"
-    if _of_the_call_before(asked.calls, place, moved):
+    if _of_the_call_before(asked, texts, place, moved):
         return f"of the call before in {counted}: a call answers what the one before asked for ({example})"
     if all(other >= len(asked.texts) for _, other in pairs):
         return f"of texts that were asked for earlier in {counted} ({example})"
@@ -176,9 +176,11 @@ def _monotone(values: Places) -> bool:
     return bool((steps >= 0).all() or (steps <= 0).all())
 
 
-def _of_the_call_before(calls: Sequence[Call], place: Places, moved: npt.NDArray[np.bool_]) -> bool:
+def _of_the_call_before(asked: Asked, texts: Sequence[str], place: Places, moved: npt.NDArray[np.bool_]) -> bool:
     """Whether each call but the first gives what the one before it asked for."""
-    pairs = list(itertools.pairwise(calls))
-    return any(moved[list(call.rows)].any() for _, call in pairs) and all(
-        int(place[row]) in before.rows for before, call in pairs for row in call.rows if moved[row]
-    )
+    found = []
+    for before, call in itertools.pairwise(asked.calls):
+        own = {asked.texts[row] for row in before.rows}
+        found += [texts[place[row]] in own for row in call.rows if moved[row]]
+    first = moved[list(asked.calls[0].rows)]
+    return bool(found) and all(found) and not first.any()

@@ -27,6 +27,8 @@ LEFT = 0.1
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
 ROUNDING = 1e-4
+# A fault that leaves no more than this is all there is.
+EXACT = 3e-4
 # Causes that are named where the texts do not tell them apart.
 RIVALS = 3
 # Faults that are combined with others, and pairs whose layers are run.
@@ -107,21 +109,36 @@ class _Search:
     def answer(self) -> Answer:
         if self._before <= ROUNDING:
             return Answer(None, self._proof())
+        return Answer(self._diagnosis(), self._proof())
+
+    def _diagnosis(self) -> Diagnosis | None:
+        """The cause: the cheapest faults first, two at once last."""
         after = list(self._after_layers())
-        found = self._named(after, exactly=True) or self._moved(())
-        singles = after if found else [*after, *self._in_layers()]
-        found = (
-            found
-            or self._named(singles)
-            or self._named(list(self._older()))
-            or self._not_repeated()
-            or self._named(self._pairs(singles))
-            or next(filter(None, (self._moved(each.faults) for each in self._seeds(singles)[:FIRST])), None)
-        )
-        return Answer(found, self._proof())
+        if (found := self._explaining(after)) and found[0].distance <= EXACT:
+            return self._named(found)
+        if moved := self._moved(()):
+            return moved
+        singles = [*after, *self._in_layers()]
+        if found := self._explaining(singles):
+            return self._named(self._with_another(found[0]) or found)
+        if found := self._explaining(self._older()):
+            return self._named(found)
+        if random := self._not_repeated():
+            return random
+        seeds = self._seeds(singles)
+        if found := self._explaining(self._pairs(seeds)):
+            return self._named(found)
+        return next(filter(None, (self._moved(each.faults) for each in seeds[:FIRST])), None)
+
+    def _with_another(self, one: Attempt) -> list[Attempt]:
+        """Pairs that explain what a fault leaves, where it leaves more than rounding; nothing where none does."""
+        if one.distance <= EXACT:
+            return []
+        pairs = self._explaining(self._pairs([one]))
+        return [each for each in pairs if each.distance**2 <= LEFT * one.distance**2]
 
     def _short_rows(self) -> list[int]:
-        """Short texts, which cost little, and of those that are off so many that what is wrong shows; most off first."""
+        """Short texts, which cost little, the ones that are off most first, and some that are not."""
         lengths = self._player.lengths
         order = sorted(range(len(lengths)), key=lambda row: lengths[row])
         short = [row for row in order if lengths[row] <= SHORT] or order[:FEW]
@@ -165,14 +182,13 @@ class _Search:
                 fault = Fault(f"the weights of {name}", "weights", "see which model it loads")
                 yield self._kept(_attempt(self._asked.mine, (fault,), vectors))
 
-    def _pairs(self, singles: Sequence[Attempt]) -> list[Attempt]:
+    def _pairs(self, seeds: Sequence[Attempt]) -> list[Attempt]:
         """Pairs of faults, each tried on few texts first; of those that need the model's layers, so many."""
         runs, found = RUNS, list[Attempt]()
         done: set[frozenset[Fault]] = set()
-        partners = [fault for single in singles for fault in single.faults]
-        for seed in (each.faults[0] for each in self._seeds(singles)):
+        for seed in (each.faults[0] for each in seeds):
             rows = self._telling(seed)
-            for partner in (*partners, *self._fitted((seed,))):
+            for partner in (*self._known, *self._fitted((seed,))):
                 pair = frozenset((seed, partner))
                 if pair in done or partner.touches & seed.touches:
                     continue
@@ -248,21 +264,18 @@ class _Search:
     def _is_as_wide(self, vectors: FloatArray) -> bool:
         return vectors.shape == self._asked.mine.shape
 
-    def _explains(self, attempt: Attempt) -> bool:
-        if len(attempt.vectors) < len(self._asked.mine):
-            return False
-        return attempt.distance <= self._asked.noise and attempt.distance**2 <= LEFT * self._before**2
+    def _explaining(self, attempts: Iterable[Attempt]) -> list[Attempt]:
+        """The faults that explain what was asked, the best first."""
+        whole = [each for each in attempts if len(each.vectors) == len(self._asked.mine)]
+        found = [e for e in whole if e.distance <= self._asked.noise and e.distance**2 <= LEFT * self._before**2]
+        return sorted(found, key=lambda each: each.distance)
 
-    def _named(self, attempts: Sequence[Attempt], *, exactly: bool = False) -> Diagnosis | None:
-        """The cause, where faults explain what was asked; several where these texts do not tell them apart.
+    def _named(self, found: Sequence[Attempt]) -> Diagnosis:
+        """The cause that faults come to; several where these texts do not tell them apart.
 
         Args:
-            attempts: What was tried.
-            exactly: Whether nothing but rounding may be left.
+            found: Those that explain what was asked, the best first.
         """
-        found = sorted(filter(self._explains, attempts), key=lambda each: each.distance)
-        if not found or (exactly and found[0].distance > 10 * ROUNDING):
-            return None
         best = found[0]
         rivals = [each for each in found if each.distance <= AS_WELL * best.distance + ROUNDING]
         names = list(dict.fromkeys(each.name for each in rivals))

@@ -83,10 +83,10 @@ class TransformerReplay:
         missing.sort(key=lambda text: len(ids[text]))
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
-            width = inputs.width if inputs.pads else max(len(ids[text]) for text in part)
+            width = inputs.width or max(len(ids[text]) for text in part)
             hidden = self._run([ids[text] for text in part], width, inputs)
             for text, states in zip(part, hidden, strict=True):
-                kept = width if inputs.pads else len(ids[text])
+                kept = inputs.width or len(ids[text])
                 self._keep((text, inputs), states[:kept].clone())
 
     def _keep(self, key: tuple[str, Change], states: Tensor) -> None:

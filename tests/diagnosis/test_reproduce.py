@@ -1,0 +1,310 @@
+"""A cause is named where the reference with that fault gives the candidate's vectors, and nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from helpers.faults import load
+
+from embedgate.checks.causes import ODD, made, parts
+from embedgate.core.roles import PLAIN, Roles
+from embedgate.diagnosis.faults import Fault, known_faults
+from embedgate.diagnosis.playing import Asked, Call, Player
+from embedgate.diagnosis.reproduce import Answer, reproduce
+from embedgate.encoders.change import ENDLESS, Change
+from embedgate.encoders.replay import replay_of
+
+OWN = [
+    "A man is playing a guitar on the stage.",
+    "The committee will meet again on Thursday to discuss the budget.",
+    "How do I reset my password?",
+    "Rivers carry sediment from the mountains down to the sea.",
+    "Our new phone has a larger battery and a better camera.",
+    "She forgot her umbrella at the station.",
+    "The cat sleeps.",
+    "Children learn languages faster than adults do.",
+]
+Answering = Callable[[list[str]], np.ndarray]
+
+
+@pytest.fixture(scope="module")
+def loaded(model):
+    return load(model.path)
+
+
+@pytest.fixture(scope="module")
+def replay(loaded):
+    return replay_of(loaded)
+
+
+@pytest.fixture(scope="module")
+def roles(model):
+    return model.roles
+
+
+def probes() -> list[list[str]]:
+    return list(parts([*OWN, *made(OWN)], 12))
+
+
+def asked(answer: Answering, noise: float = 1e-2) -> Asked:
+    """What an encoder answers to the probes: together, and some of them alone."""
+    texts: list[str] = []
+    calls: list[Call] = []
+    for part in (*probes(), *([text] for text in OWN[:3]), [ODD[0]]):
+        calls.append(Call(PLAIN, tuple(range(len(texts), len(texts) + len(part)))))
+        texts.extend(part)
+    rows = [answer([texts[row] for row in call.rows]) for call in calls]
+    again = answer([texts[row] for row in calls[0].rows])
+    return Asked(texts, calls, np.concatenate(rows).astype(np.float32), noise, again)
+
+
+def answer_to(replay, loaded, roles: Roles, encode: Answering, **given) -> Answer:
+    def reference(role, texts: Sequence[str]) -> np.ndarray:
+        return loaded.encode(role.prompted(texts), prompt="")
+
+    return reproduce(Player(asked(encode, **given), reference, replay), roles)
+
+
+def faults(replay, roles) -> dict[str, Fault]:
+    return {each.name: each for each in known_faults(roles, [""], replay)}
+
+
+def with_faults(replay, roles, *names: str, **change) -> Answering:
+    """The reference with known faults."""
+    known = faults(replay, roles)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        those = tuple(known[name] for name in names)
+        if change:
+            those = (*those, Fault("made", "tokens", "", change=change))
+        alone = Asked(texts, [Call(PLAIN, tuple(range(len(texts))))], np.zeros((len(texts), 1), np.float32), 0.0)
+        return Player(alone, lambda role, each: replay.vectors(role, each, Change()), replay).play(those)
+
+    return encode
+
+
+NAMES = (
+    "CLS pooling",
+    "pooling of the last token",
+    "max pooling",
+    "a mean weighted by position",
+    "a mean over padding, too",
+    "a mean without special tokens",
+    "no normalisation",
+    "no special tokens",
+    "no special token at the start",
+    "no special token at the end",
+    "special tokens twice",
+    "case kept, which the tokenizer folds",
+    "accents kept, which the tokenizer strips",
+    "token types of 1",
+    "positions +1 off",
+    "positions +2 off",
+    "the attention mask ignored by its layers",
+    "the attention mask ignored by its layers and by pooling",
+    "causal attention",
+    "causal attention for a text that comes alone",
+    "whitespace collapsed",
+    "all whitespace lost",
+    "texts that end at their first newline",
+    "punctuation lost",
+    "markup lost",
+    "'query: ' before each text",
+    "'query : ' before each text",
+    "dimensions in the opposite order",
+    "signs in the place of numbers (-1 and 1)",
+)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_known_fault_is_named(replay, loaded, roles, name):
+    found = answer_to(replay, loaded, roles, with_faults(replay, roles, name)).diagnosis
+    if name == "whitespace collapsed":  # BERT's tokenizer does so itself
+        assert found is None
+        return
+    assert found is not None
+    assert name in found.cause
+    assert "cosine 1.0000" in found.cause
+    assert found.proof is not None
+    assert found.proof.found == "reproduced"
+    assert found.proof.distance < 1e-3 < found.proof.distance_before
+    assert found.proof.tried
+
+
+PAIRS = (
+    ("CLS pooling", "no normalisation"),
+    ("CLS pooling", "accents kept, which the tokenizer strips"),
+    ("no normalisation", "'query: ' before each text"),
+    ("no special tokens", "max pooling"),
+    ("case kept, which the tokenizer folds", "no normalisation"),
+    ("positions +2 off", "'query: ' before each text"),
+    ("causal attention", "punctuation lost"),
+    ("no normalisation", "dimensions in the opposite order"),
+)
+
+
+@pytest.mark.parametrize("pair", PAIRS, ids=" and ".join)
+def test_two_faults_at_once_are_both_named(replay, loaded, roles, pair):
+    found = answer_to(replay, loaded, roles, with_faults(replay, roles, *pair)).diagnosis
+    assert found is not None
+    assert all(name in found.cause for name in pair)
+
+
+@pytest.mark.parametrize(
+    ("change", "name"),
+    [
+        ({"longest": 32}, "texts cut to 32 tokens"),
+        ({"longest": 77}, "texts cut to 77 tokens"),
+        ({"longest": 50, "left": True}, "texts cut to 50 tokens from the left"),
+        ({"longest": 128, "left": True}, "texts cut to 128 tokens from the left"),
+        ({"longest": ENDLESS}, "texts that are not cut"),
+    ],
+)
+def test_a_cut_is_named_with_its_number(replay, loaded, roles, change, name):
+    found = answer_to(replay, loaded, roles, with_faults(replay, roles, **change)).diagnosis
+    assert found is not None
+    assert name in found.cause
+    assert found.layer == "tokens"
+
+
+@pytest.mark.parametrize(
+    ("cut", "name"),
+    [
+        (lambda text: text[:100], "texts cut to 100 characters"),
+        (lambda text: text[-137:], "texts cut to 137 characters from the left"),
+        (lambda text: " ".join(text.split()[:40]), "texts cut to 40 words"),
+    ],
+)
+def test_a_cut_of_characters_or_words_is_named(replay, loaded, roles, cut, name):
+    found = answer_to(replay, loaded, roles, lambda texts: loaded.encode([cut(text) for text in texts])).diagnosis
+    assert found is not None
+    assert name in found.cause
+    assert found.layer == "texts"
+
+
+@pytest.mark.parametrize(
+    ("tamper", "name", "layer"),
+    [
+        (lambda rows: rows * np.float32(2.5), "every vector 2.5 times as long", "normalisation"),
+        (lambda rows: rows + np.float32(0.01), "+0.01 added to every number", "codes"),
+        (lambda rows: rows[:, :128], "the first 128 of 384 dimensions", "dimension"),
+        (lambda rows: np.where(np.arange(384) < 256, rows, 0), "zeros in all but the first 256 of 384", "dimension"),
+        (
+            lambda rows: np.rint(rows * np.linspace(400, 900, 384) - 30),
+            "whole numbers, as of codes that were not decoded",
+            "codes",
+        ),
+        (lambda rows: np.packbits(rows > 0, axis=1), "bits in bytes (unsigned) in the place of numbers", "codes"),
+        (lambda rows: rows[::-1], "rows come in the opposite order", "order"),
+        (lambda rows: np.roll(rows, 1, axis=0), "a fixed number of places away", "order"),
+        (lambda rows: np.repeat(rows[:1], len(rows), axis=0), "every text gets one and the same vector", "order"),
+    ],
+)
+def test_a_fault_of_vectors_is_named(replay, loaded, roles, tamper, name, layer):
+    found = answer_to(replay, loaded, roles, lambda texts: tamper(loaded.encode(texts))).diagnosis
+    assert found is not None
+    assert name in found.cause
+    assert found.layer == layer
+
+
+def by_length(loaded) -> Answering:
+    def encode(texts: list[str]) -> np.ndarray:
+        return loaded.encode(sorted(texts, key=len))
+
+    return encode
+
+
+def cached(loaded, key: Callable[[str], str]) -> Answering:
+    kept: dict[str, np.ndarray] = {}
+
+    def encode(texts: list[str]) -> np.ndarray:
+        for text in texts:
+            kept.setdefault(key(text), loaded.encode([text])[0])
+        return np.stack([kept[key(text)] for text in texts])
+
+    return encode
+
+
+def late(loaded) -> Answering:
+    """Answers what was asked for before."""
+    before: list[list[str]] = []
+
+    def encode(texts: list[str]) -> np.ndarray:
+        before.append(texts)
+        own = before[-2] if len(before) > 1 else texts
+        return loaded.encode((own * len(texts))[: len(texts)])
+
+    return encode
+
+
+@pytest.mark.parametrize(
+    ("make", "name"),
+    [
+        (by_length, "rows come in the order of the texts' lengths, and are not put back"),
+        (lambda loaded: cached(loaded, lambda text: text[:64]), "texts that begin with the same"),
+        (late, "a call answers what the one before asked for"),
+    ],
+    ids=["sorted", "cached", "late"],
+)
+def test_rows_of_other_texts_are_named(replay, loaded, roles, make, name):
+    found = answer_to(replay, loaded, roles, make(loaded)).diagnosis
+    assert found is not None
+    assert found.layer == "order"
+    assert name in found.cause
+
+
+def test_a_random_step_is_told_by_what_it_does(replay, loaded, roles):
+    random = np.random.default_rng(0)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        rows = loaded.encode(texts)
+        return rows + random.normal(0, 0.01, rows.shape)
+
+    found = answer_to(replay, loaded, roles, encode).diagnosis
+    assert found is not None
+    assert found.layer == "repetition"
+    assert "asked for again, came back as other vectors" in found.cause
+
+
+@pytest.mark.parametrize("size", [1e-6, 1e-3, 3e-3, 0.01, 0.03])
+def test_noise_is_given_no_cause(replay, loaded, roles, size):
+    def encode(texts: list[str]) -> np.ndarray:
+        rows = loaded.encode(texts)
+        noise = [np.random.default_rng(len(text)).normal(0, size, 384) for text in texts]
+        return rows + np.stack(noise)
+
+    for noise in (1e-2, 0.35):
+        found = answer_to(replay, loaded, roles, encode, noise=noise)
+        assert found.diagnosis is None
+    assert found.proof.distance is None
+
+
+def test_a_fault_is_named_beneath_noise(replay, loaded, roles):
+    def encode(texts: list[str]) -> np.ndarray:
+        rows = with_faults(replay, roles, "CLS pooling")(texts)
+        return rows + np.stack([np.random.default_rng(len(text)).normal(0, 0.005, 384) for text in texts])
+
+    found = answer_to(replay, loaded, roles, encode, noise=0.35).diagnosis
+    assert found is not None
+    assert "CLS pooling" in found.cause
+
+
+@pytest.mark.parametrize("share", [0.9, 1.1])
+def test_weights_that_differ_are_given_no_cause(replay, loaded, roles, model, share):
+    other = load(model.path)
+    other[0].model.encoder.layer[0].attention.output.dense.weight.data *= share
+    found = answer_to(replay, loaded, roles, other.encode)
+    assert found.diagnosis is None
+    assert found.proof.attempts > 50
+    assert len(found.proof.tried) == 12
+
+
+def test_without_modules_texts_prompts_and_vectors_are_played(loaded, roles):
+    def encode(texts: list[str]) -> np.ndarray:
+        return loaded.encode([f"query: {text}" for text in texts])
+
+    found = answer_to(None, loaded, roles, encode).diagnosis
+    assert found is not None
+    assert "'query: ' before each text" in found.cause
