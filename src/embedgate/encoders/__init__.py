@@ -20,6 +20,7 @@ import numpy.typing as npt
 from embedgate.core.errors import BuildError, EncodeError, ModelError, Unavailable, one_line
 from embedgate.core.roles import Input, Role
 from embedgate.encoders.change import Replay, Unplayable
+from embedgate.encoders.weights import Weight
 
 if TYPE_CHECKING:
     from embedgate.core.cache import ArtefactCache
@@ -187,6 +188,24 @@ class Encoder(ABC):
             embedgate.encoders.change.Unplayable: If it shows no model, or one that cannot be made to do otherwise.
         """
         raise Unplayable("the reference shows no modules, only vectors")
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts as they are used, as `Stages.token_ids`; None where the backend cannot tell."""
+        shown = self.stages_as(role, texts)
+        return None if shown is None else shown.token_ids
+
+    def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
+        """Hidden states of a few texts as they are used after each layer; None where the backend cannot tell.
+
+        Returns:
+            Per layer, in the order they run, each text's hidden states without padding, float32 `[tokens, hidden]`. The
+            first is the embedding layer.
+        """
+        return None
+
+    def weights(self) -> Mapping[str, Weight] | None:
+        """Weights by name, each read when it is asked for; None where the backend cannot tell."""
+        return None
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""

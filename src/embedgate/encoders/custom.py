@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
 from torch import Tensor
@@ -22,6 +23,7 @@ from embedgate.encoders.change import Replay
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import BY_ROLE, SentenceTransformerEncoder
+from embedgate.encoders.weights import Weight
 
 # An encoder that has it, and sets it to true, puts prompts before texts itself.
 ADDS_PROMPTS = "adds_prompts"
@@ -136,6 +138,20 @@ class CustomEncoder(Encoder):
         """What plays known faults through on a `SentenceTransformer`; see `Encoder.replay`."""
         return self._shown.replay() if self._shown is not None else super().replay()
 
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts in a role; see `Encoder.tokens_as`."""
+        if self._shown is None or callable(getattr(self._inner, "stages", None)):
+            return super().tokens_as(role, texts)
+        return self._shown.tokens_as(role, texts)
+
+    def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
+        """Hidden states after each layer of a `SentenceTransformer`; see `Encoder.layers_as`."""
+        return self._shown.layers_as(role, texts) if self._shown is not None else None
+
+    def weights(self) -> Mapping[str, Weight] | None:
+        """Weights of a `SentenceTransformer` by name; see `Encoder.weights`."""
+        return self._shown.weights() if self._shown is not None else None
+
     def close(self) -> None:
         """Lets the inner encoder release what it holds."""
         if callable(own := getattr(self._inner, "close", None)):
@@ -163,7 +179,16 @@ class _Shown(SentenceTransformerEncoder):
         return _encode(self._model, self._combination, role, texts, batch_size)
 
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
-        return super().stages_as(replace(role, prompt=_own_prompt(self._model, role)), texts)
+        return super().stages_as(self._own(role), texts)
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        return super().tokens_as(self._own(role), texts)
+
+    def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
+        return super().layers_as(self._own(role), texts)
+
+    def _own(self, role: Role) -> Role:
+        return replace(role, prompt=_own_prompt(self._model, role))
 
 
 def _asked(inner: Any, role: Role) -> Callable[[Sequence[str], int], Any]:

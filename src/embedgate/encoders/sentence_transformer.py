@@ -10,6 +10,7 @@ from importlib.metadata import version
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router
@@ -25,8 +26,10 @@ from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.change import Replay
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.inside import ModuleWeights, layers_of
 from embedgate.encoders.loading import PROBE
 from embedgate.encoders.registry import offers, stability_of
+from embedgate.encoders.weights import Weight
 
 # The methods for texts in a role; by `encode`, every other one is encoded.
 BY_ROLE = {QUERY: "encode_query", DOCUMENT: "encode_document"}
@@ -106,7 +109,7 @@ class SentenceTransformerEncoder(Encoder):
 
     def stages_as(self, role: Role, texts: Sequence[str]) -> Stages | None:
         """Intermediate results for a few texts in a role; see `Stages`."""
-        task: dict[str, Any] = {"task": role.name} if self._routed and role.name in BY_ROLE else {}
+        task = self._task(role)
         modules = list(self._model)
         normalize = next((i for i, module in enumerate(modules) if isinstance(module, Normalize)), len(modules))
         keeps_pooled = modules[max(normalize - 1, 0)].register_forward_hook(_keep_pooled)
@@ -124,9 +127,11 @@ class SentenceTransformerEncoder(Encoder):
                 )
         finally:
             keeps_pooled.remove()
-        masks = self._masks(role, texts, task)
+        read = self._read(role, texts)
         # A table of embeddings has no ids, and CLIP gives no embedding of a token.
-        if masks is None or any(part not in row for row in rows for part in ("input_ids", "token_embeddings")):
+        if (masks := _mask(read)) is None:
+            return None
+        if any(part not in row for row in rows for part in ("input_ids", "token_embeddings")):
             return None
         kept = [mask.to(row["input_ids"].device) for mask, row in zip(masks, rows, strict=True)]
         return Stages(
@@ -136,13 +141,35 @@ class SentenceTransformerEncoder(Encoder):
             embeddings=self.encode_as(role, texts),
         )
 
-    def _masks(self, role: Role, texts: Sequence[str], task: dict[str, Any]) -> Tensor | None:
-        """Where a batch of texts has tokens and no padding, bool `[n, tokens]`; None where the model has no such mask.
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts in a role, which takes no run of the model; see `Encoder.tokens_as`."""
+        read = self._read(role, texts)
+        masks, ids = _mask(read), read.get("input_ids")
+        if masks is None or ids is None:
+            return None
+        return [row[mask].cpu().numpy() for row, mask in zip(ids, masks, strict=True)]
 
-        As the tokenizer says: a model may lose its attention mask on the way, and a token that pads may end a text.
+    def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
+        """Hidden states of texts in a role after each layer of the transformer; see `Encoder.layers_as`."""
+        read = self._read(role, texts)
+        if (masks := _mask(read)) is None:
+            return None
+        with self._running():
+            return layers_of(self._model, read, masks, self._task(role))
+
+    def weights(self) -> Mapping[str, Weight] | None:
+        """The model's weights; see `Encoder.weights`."""
+        return ModuleWeights(self._model)
+
+    def _task(self, role: Role) -> dict[str, Any]:
+        return {"task": role.name} if self._routed and role.name in BY_ROLE else {}
+
+    def _read(self, role: Role, texts: Sequence[str]) -> dict[str, Any]:
+        """What the tokenizer makes of a batch of texts. Its mask tells tokens from padding.
+
+        A model may lose its attention mask on the way, and a token that pads may end a text.
         """
-        mask = self._model.preprocess(list(texts), prompt=role.prompt, **task).get("attention_mask")
-        return mask.bool() if mask is not None else None
+        return dict(self._model.preprocess(list(texts), prompt=role.prompt, **self._task(role)))
 
     def evidence(self) -> Evidence:
         """Tells what really ran, from the stored weights and from one more run of a short text."""
@@ -349,6 +376,12 @@ def _kept_in_float32(model: nn.Module) -> re.Pattern[str] | None:
         for name in getattr(module, listed, None) or ()
     }
     return re.compile(rf"\b({'|'.join(map(re.escape, sorted(names)))})\b") if names else None
+
+
+def _mask(read: Mapping[str, Any]) -> Tensor | None:
+    """Where a batch of texts has tokens and no padding, bool `[n, tokens]`; None where the model has no such mask."""
+    mask = read.get("attention_mask")
+    return mask.bool() if mask is not None else None
 
 
 def _in_training(model: nn.Module) -> int:

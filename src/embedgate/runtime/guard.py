@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TypeVar
+
+import numpy as np
+import numpy.typing as npt
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import ResourceError
 from embedgate.core.roles import Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.change import Replay
+from embedgate.encoders.weights import Weight
 from embedgate.runtime import resources
 
 T = TypeVar("T")
@@ -131,6 +135,18 @@ class GuardedEncoder(Encoder):
     def replay(self) -> Replay:
         """What plays known faults through; see `Encoder.replay`."""
         return self._attempt("showing its modules", lambda inner: inner.replay())
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids; see `Encoder.tokens_as`."""
+        return self._attempt("showing its tokens", lambda inner: inner.tokens_as(role, texts))
+
+    def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
+        """Hidden states after each layer; see `Encoder.layers_as`."""
+        return self._attempt("showing its layers", lambda inner: inner.layers_as(role, texts))
+
+    def weights(self) -> Mapping[str, Weight] | None:
+        """Weights by name; see `Encoder.weights`."""
+        return self._attempt("showing its weights", lambda inner: inner.weights())
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""

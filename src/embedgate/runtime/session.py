@@ -26,6 +26,7 @@ from embedgate.core.roles import Input, Role
 from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset
+from embedgate.diagnosis.arm import Inside
 from embedgate.diagnosis.golden import Golden, take_golden
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, InRole, Stages, gpu, joined
 from embedgate.encoders.registry import distributions as encoders_distributions
@@ -35,6 +36,7 @@ from embedgate.properties.explore import PROFILES, Profile
 from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.incumbent import Incumbent
+from embedgate.runtime.inside import looked_into
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
 from embedgate.runtime.portions import EVERYTHING, Needs
@@ -467,6 +469,16 @@ class Session:
                 return None
             parts.append((rows, shown))
         return joined(parts)
+
+    def inside(self, run: Run, inputs: Sequence[Input]) -> Inside:
+        """What can be asked of a run beside its stages, about texts in the places and roles of some.
+
+        Args:
+            run: The run. Of an encoder that is closed already, nothing can be asked.
+            inputs: The texts.
+        """
+        encoder = self.pool.known(run.model, run.combination)
+        return Inside() if encoder is None else looked_into(encoder, run.model, inputs, lambda: self.tokenizer)
 
     def seconds(self) -> dict[str, float]:
         """Wall time since the session began, and how much of it went into building and encoding."""

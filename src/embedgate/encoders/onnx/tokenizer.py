@@ -133,6 +133,10 @@ class Tokenizer:
         """Token ids of each text without padding, int64 `[tokens]`, special tokens included."""
         return [np.asarray(ids, dtype=np.int64) for ids in self._tokenized(texts)["input_ids"]]
 
+    def spelt(self, ids: Sequence[int]) -> str:
+        """Token ids as text, special tokens included."""
+        return str(self._tokenizer.decode(list(ids)))
+
     def cut(self, text: str, most: int) -> str:
         """What is left of a text that is cut so that it has so many tokens at most; all of it where it has no more."""
         if self._length(text) <= most:
