@@ -7,7 +7,8 @@ import pytest
 
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import Input
-from embedgate.diagnosis.layers import Arm, diagnose
+from embedgate.diagnosis.arm import Arm
+from embedgate.diagnosis.layers import diagnose
 from embedgate.encoders import Evidence, Stages
 
 TEXTS = [f"text {i}" for i in range(8)]

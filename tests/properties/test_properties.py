@@ -267,7 +267,7 @@ UNSOUND = {
 }
 READING = {
     "bare-fp32-cpu": (without_special_tokens, "special tokens at both ends are missing"),
-    "upper-fp32-cpu": (upper_case_kept, "lower-casing was lost or added"),
+    "upper-fp32-cpu": (upper_case_kept, "(capital letters are kept: with lower case, they are read as the reference reads them)"),
 }
 OTHER = {
     "negation-fp32-cpu": negation_inverted,

@@ -88,7 +88,7 @@ def minmax_static(path: Path, _: str) -> GraphEncoder:
 FAULTS = {
     "cls-fp16-cpu": (cls_pooling, "pooling", "it pools by CLS, the reference by mean"),
     "dropped-fp16-cpu": (dropped_layer, "hidden states", "layers are missing"),
-    "noisy-fp16-cpu": (noisy_weights, "hidden states", "the weights themselves differ"),
+    "noisy-fp16-cpu": (noisy_weights, "hidden states", " tensors of weights differ: "),
     "upper-fp16-cpu": (upper_case_kept, "tokens", "the tokenizer gives other ids"),
     "order-fp16-cpu": (other_order, "order", "embeddings come back in another order"),
     "nan-fp16-cpu": (nan_in_one_row, "finiteness", "1 of "),

@@ -92,7 +92,8 @@ def golden(context: Context, case: Case) -> Judgement:
     session, model, combination = context.session, context.plan.model, case.combination
     profile = context.profile_of(combination)
     texts, sha256 = load_golden()
-    now = session.golden(context.run(case))
+    run = context.run(case)
+    now = session.golden(run)
     if context.settings.update:
         return case.passed("to be recorded when the session ends")
     try:
@@ -102,7 +103,8 @@ def golden(context: Context, case: Case) -> Judgement:
     if approved is None:
         return _never_approved(context, case, "golden texts")
     move = context.tolerances.golden_move(combination)
-    found = drifted(now, approved.value, texts, move)
+    read = session.inside(run, run.model.roles.spread(texts)).read
+    found = drifted(now, approved.value, texts, move, read)
     if found is None:
         worst = largest_move(now, approved.value)
         message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "

@@ -25,7 +25,8 @@ from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
 from embedgate.core.roles import Input
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
-from embedgate.diagnosis.layers import Arm, diagnose
+from embedgate.diagnosis.arm import Arm
+from embedgate.diagnosis.layers import diagnose
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
 from embedgate.runtime.plan import Plan
@@ -291,8 +292,8 @@ class Context:
                 return answer.diagnosis
             probes = _probes(mine, theirs)
             found = diagnose(
-                Arm(mine, run.evidence, session.stages(run, probes)),
-                Arm(theirs, reference.evidence, session.stages(reference, probes)),
+                Arm(mine, run.evidence, session.stages(run, probes), session.inside(run, probes)),
+                Arm(theirs, reference.evidence, session.stages(reference, probes), session.inside(reference, probes)),
                 [each.text for each in probes],
             )
             if found.layer == "unknown" and not self.plan.registry.source(combination).local:

@@ -16,7 +16,9 @@ from embedgate.core.errors import ResourceError, counted
 from embedgate.core.judgement import ANY_TEXT, MARGIN, SIMILARITY, TOKENS, Diagnosis, Judgement
 from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
-from embedgate.diagnosis.layers import NEXT_STEPS, describe_tokens, shown_stages
+from embedgate.diagnosis import tokens
+from embedgate.diagnosis.layers import shown_stages
+from embedgate.diagnosis.tokens import Reading
 from embedgate.encoders import Encoder
 from embedgate.encoders.lengths import LONGEST
 from embedgate.metrics import NotFinite
@@ -116,15 +118,16 @@ def is_sound_for_any(context: Context, case: Case) -> Judgement:
 def reads_the_same_tokens(context: Context, case: Case) -> Judgement:
     """Whether the golden texts have the reference's token ids."""
     session, texts = context.session, load_golden()[0]
-    mine, theirs = (session.golden(run).token_ids for run in (context.run(case), context.reference_run(case)))
+    run, reference = context.run(case), context.reference_run(case)
+    mine, theirs = (session.golden(each).token_ids for each in (run, reference))
     if mine is None or theirs is None:
         message = "the encoder does not show its tokens: give it a `stages(texts)` method"
         return case.judgement("inconclusive", message)
-    difference = describe_tokens(texts, mine, theirs)
-    if not difference:
+    one, other = (session.inside(each, each.model.roles.spread(texts)) for each in (run, reference))
+    found = tokens.diagnose(texts, mine, theirs, Reading(one.read, other.read, other.spelt))
+    if found is None:
         return case.passed(f"the reference's token ids for {counted(len(texts), 'text')}", n=len(texts))
-    diagnosis = Diagnosis("tokens", difference, NEXT_STEPS["tokens"])
-    return case.failed(diagnosis, f"reads other tokens than the reference: {difference}", n=len(texts))
+    return case.failed(found, f"reads other tokens than the reference: {found.cause}", n=len(texts))
 
 
 def _moves(context: Context, run: Run, variation: str) -> Outcome:

@@ -8,14 +8,16 @@ before any metric moves.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.judgement import Diagnosis, quoted
 from embedgate.core.roles import PLAIN, Role
-from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, describe_tokens, length_step, relative_distance
+from embedgate.diagnosis import tokens
+from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, length_step, relative_distance
+from embedgate.diagnosis.tokens import Read, Reading
 from embedgate.encoders import Encoder, FloatArray
 
 # Texts whose stages are taken at a time, the longest first: little padding, and the same batches in every session.
@@ -88,7 +90,9 @@ def largest_move(now: Golden, approved: Golden) -> float:
     )
 
 
-def drifted(now: Golden, approved: Golden, texts: Sequence[str], tolerance: float) -> Diagnosis | None:
+def drifted(
+    now: Golden, approved: Golden, texts: Sequence[str], tolerance: float, read: Read | None = None
+) -> Diagnosis | None:
     """Names the first stage at which something else becomes of the texts than was approved; None where nothing does.
 
     Args:
@@ -96,11 +100,12 @@ def drifted(now: Golden, approved: Golden, texts: Sequence[str], tolerance: floa
         approved: What was approved.
         texts: The texts.
         tolerance: The largest move of a vector that counts as none, as a share of its length.
+        read: Reads changed texts in the places of the golden ones, as the encoder does now; None where it cannot.
     """
     if now.token_ids is not None and approved.token_ids is not None:
-        difference = describe_tokens(texts, now.token_ids, approved.token_ids)
-        if difference:
-            return Diagnosis("tokens", difference, "find which library or file changed the tokenizer")
+        found = tokens.diagnose(texts, now.token_ids, approved.token_ids, Reading(read, other="the approved tokenizer"))
+        if found:
+            return replace(found, layer="tokens", next_step="find which library or file changed the tokenizer")
     if not now.finite:
         return Diagnosis("finiteness", "embeddings hold NaN or infinity", NEXT_STEPS["finiteness"])
     stages_of = ((now.token_ids, approved.token_ids), (now.hidden, approved.hidden))
@@ -123,7 +128,7 @@ def drifted(now: Golden, approved: Golden, texts: Sequence[str], tolerance: floa
             (_directions(now.embeddings), _directions(approved.embeddings)),
             tolerance,
             f"tokens are as approved, {'hidden states too, pooled ' if shown else ''}embeddings are not",
-            NEXT_STEPS["pooling"],
+            NEXT_STEPS["pooling"] if shown else "find which library changed, or what changed the built artefact",
         ),
         (
             "normalisation",

@@ -6,19 +6,18 @@ The layers are tried in the order in which a text passes through them: what is w
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Diagnosis, quoted
-from embedgate.encoders import Encoder, Evidence, Stages
+from embedgate.diagnosis import hidden, tokens
+from embedgate.diagnosis.arm import Arm
+from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES, row_cosines
+from embedgate.diagnosis.tokens import Reading
+from embedgate.encoders import Encoder, Stages
 
-# Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
-# order of summation may differ, and reduced types that lose nothing worth a look stay above the other.
-SAME_IN_FLOAT32 = 0.9999
-SAME_HIDDEN_STATES = 0.995
 SAME_POOLING = 1e-2
 # Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
 UNIT_NORM = 1e-2
@@ -27,19 +26,9 @@ ALIKE = 1 - 1e-6
 TOLD_APART = 0.99
 NEXT_STEPS = {
     "finiteness": "look for an overflow (fp16 layer norm, softmax) or a division by a zero norm in this combination",
-    "tokens": "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, version",
     "pooling": "compare the pooling config (1_Pooling/config.json): mean, CLS, max, attention mask",
     "normalisation": "check that the Normalize module is in the pipeline, and nothing scales afterwards",
 }
-
-
-@dataclass(frozen=True)
-class Arm:
-    """One side of the comparison: its embeddings, its evidence, and its stages for the probe texts."""
-
-    embeddings: Embeddings
-    evidence: Evidence
-    stages: Stages | None
 
 
 def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis:
@@ -249,14 +238,13 @@ def _sample(embeddings: Embeddings) -> npt.NDArray[np.intp]:
 
 
 def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
-    tokens = _tokens(mine, theirs, probes)
-    if tokens:
-        return tokens
-    hidden = _hidden_states(candidate, reference, mine, theirs)
-    if hidden:
-        return hidden
+    reading = Reading(candidate.inside.read, reference.inside.read, reference.inside.spelt)
+    if read := tokens.diagnose(probes, mine.token_ids, theirs.token_ids, reading):
+        return read
+    if departed := hidden.diagnose(candidate, reference, mine, theirs):
+        return departed
     if mine.pooled is not None and theirs.pooled is not None:
-        cosine = _row_cosines(mine.pooled, theirs.pooled)
+        cosine = row_cosines(mine.pooled, theirs.pooled)
         if float(cosine.min()) < 1 - SAME_POOLING:
             return Diagnosis(
                 "pooling",
@@ -271,130 +259,22 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
     return None
 
 
-def _tokens(mine: Stages, theirs: Stages, probes: Sequence[str]) -> Diagnosis | None:
-    difference = describe_tokens(probes, mine.token_ids, theirs.token_ids)
-    if not difference:
-        return None
-    return Diagnosis(
-        "tokens",
-        difference,
-        NEXT_STEPS["tokens"],
-    )
-
-
-def describe_tokens(
-    texts: Sequence[str], mine: Sequence[npt.NDArray[np.int64]], theirs: Sequence[npt.NDArray[np.int64]]
-) -> str:
-    """Says how one tokenizer's ids differ from another's, and what that looks like; empty where they are the same.
-
-    Args:
-        texts: The texts.
-        mine: Per text, the one's ids, int64 `[tokens]`.
-        theirs: Per text, the other's.
-    """
-    different = [i for i, (a, b) in enumerate(zip(mine, theirs, strict=True)) if not np.array_equal(a, b)]
-    if not different:
-        return ""
-    first = different[0]
-    return (
-        f"the tokenizer gives other ids for {len(different)} of {len(texts)} texts"
-        f"{_guessed(texts, mine, theirs, different)}, first for {quoted(texts[first], 60)}: "
-        f"{_ids(mine[first])} instead of {_ids(theirs[first])}"
-    )
-
-
-def _guessed(
-    texts: Sequence[str],
-    mine: Sequence[npt.NDArray[np.int64]],
-    theirs: Sequence[npt.NDArray[np.int64]],
-    different: Sequence[int],
-) -> str:
-    """Tells which usual slip the difference looks like, in brackets; empty where it looks like none."""
-    pairs = [(mine[i].tolist(), theirs[i].tolist()) for i in different]
-    longest = max(len(ids) for pair in pairs for ids in pair)
-    # Texts at the limit of length lose or gain what others gain or lose.
-    whole = [(a, b) for a, b in pairs if len(a) < longest and len(b) < longest] or pairs
-    for where, cut in (("at both ends", slice(1, -1)), ("at the end", slice(-1)), ("at the start", slice(1, None))):
-        if all(a == b[cut] for a, b in whole):
-            return f" (special tokens {where} are missing)"
-        if all(b == a[cut] for a, b in whole):
-            return f" (special tokens {where} are new)"
-    # The last token may be a special one.
-    common = [min(len(a), len(b)) - 1 for a, b in pairs]
-    if all(len(a) != len(b) and a[:n] == b[:n] for n, (a, b) in zip(common, pairs, strict=True)):
-        return " (they are cut at another length)"
-    plain = [i for i in different if texts[i].isascii()]
-    capital = [text for text in texts if text.isascii() and text != text.lower()]
-    # Of a single one, its capital letters need not be the reason.
-    if 2 * len(plain) > len(capital) and not any(texts[i] == texts[i].lower() for i in plain):
-        return " (plain ones only with capital letters: lower-casing was lost or added)"
-    added = {len(a) - len(b) for a, b in whole}
-    if len(different) == len(texts) and len(added) == 1 and added != {0}:
-        return f" (each has {added.pop():+d} tokens, as with a prompt)"
-    return ""
-
-
-def _ids(ids: npt.NDArray[np.int64]) -> str:
-    shown = " ".join(str(int(i)) for i in ids[:8])
-    return f"[{shown}{' …' if len(ids) > 8 else ''}] ({len(ids)} tokens)"
-
-
-def _hidden_states(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Diagnosis | None:
-    if mine.token_embeddings is None or theirs.token_embeddings is None:
-        return None
-    cosine = float(
-        np.mean(
-            [_row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
-        )
-    )
-    in_float32 = set(candidate.evidence.products) == {"float32"}
-    if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES):
-        return None
-    cause = f"the same tokens give other hidden states (mean cosine {cosine:.3f} to the reference's)"
-    products, expected = sum(candidate.evidence.products.values()), sum(reference.evidence.products.values())
-    if candidate.evidence.library == reference.evidence.library and 0 < products < expected:
-        return Diagnosis(
-            "hidden states",
-            f"{cause}; it runs {products} products with weights, the reference {expected}: layers are missing",
-            "compare num_hidden_layers in config.json and the layers of the built model",
-        )
-    low = {name: n for name, n in candidate.evidence.products.items() if name != "float32"}
-    if low:
-        kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
-        return Diagnosis(
-            "hidden states",
-            f"{cause}; of {products} products with weights, {kinds}: quantization of weights or activations too coarse",
-            "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
-        )
-    return Diagnosis(
-        "hidden states",
-        f"{cause}, computed in float32: the weights themselves differ from the reference's",
-        "compare the weights' fingerprint, and whether dropout is off",
-    )
-
-
 def _pooling_found(mine: Stages, theirs: Stages) -> str:
     """Which pooling reproduces what came out, where one of the usual ones does."""
     if mine.token_embeddings is None or mine.pooled is None:
         return ""
     usual = {
-        "CLS": [tokens[0] for tokens in mine.token_embeddings],
-        "last token": [tokens[-1] for tokens in mine.token_embeddings],
-        "max": [tokens.max(axis=0) for tokens in mine.token_embeddings],
-        "mean": [tokens.mean(axis=0) for tokens in mine.token_embeddings],
+        "CLS": [states[0] for states in mine.token_embeddings],
+        "last token": [states[-1] for states in mine.token_embeddings],
+        "max": [states.max(axis=0) for states in mine.token_embeddings],
+        "mean": [states.mean(axis=0) for states in mine.token_embeddings],
     }
 
     def name(pooled: npt.NDArray[np.float32]) -> str | None:
         for pooling, rows in usual.items():
-            if pooled.shape == np.shape(rows) and float(_row_cosines(pooled, np.stack(rows)).min()) > 0.999:
+            if pooled.shape == np.shape(rows) and float(row_cosines(pooled, np.stack(rows)).min()) > 0.999:
                 return pooling
         return None
 
     found, expected = name(mine.pooled), name(theirs.pooled) if theirs.pooled is not None else None
     return f": it pools by {found}, the reference by {expected or 'another way'}" if found else ""
-
-
-def _row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))

@@ -1,0 +1,187 @@
+"""Names why the same tokens give other hidden states: the first layer that departs, and weights told from inputs."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.core.judgement import Diagnosis, Proof
+from embedgate.diagnosis import weights
+from embedgate.diagnosis.arm import Arm, Layers
+from embedgate.diagnosis.weights import EQUAL, Comparison
+from embedgate.encoders import FloatArray, Stages
+from embedgate.encoders.weights import Weight
+
+# Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
+# order of summation may differ, and reduced types that lose nothing worth a look stay above the other.
+SAME_IN_FLOAT32 = 0.9999
+SAME_HIDDEN_STATES = 0.995
+# Distances, as a share of the reference's length, from which on a layer departs: beyond rounding in float32, and as far
+# as the cosine above is apart.
+DEPARTED_IN_FLOAT32 = 1e-3
+DEPARTED = 0.1
+# Texts whose layers are looked at: those that moved most.
+TEXTS = 4
+# What an encoder calls the embedding layer, whose result the first layer of the transformer is given.
+EMBEDDINGS = "embeddings"
+
+
+@dataclass(frozen=True)
+class Departure:
+    """The first layer at which hidden states depart.
+
+    Attributes:
+        layer: Its name; empty where all that both have agree, and one of them ends there.
+        distance: How far, as a share of the length of the reference's.
+        before: The layer before it, where all is well; empty where it is the first.
+    """
+
+    layer: str
+    distance: float
+    before: str
+
+
+def first_departure(mine: Layers, theirs: Layers, limit: float) -> Departure | None:
+    """The first layer after which hidden states depart; None where none does.
+
+    Args:
+        mine: Of each layer by name, in the order they run, every text's hidden states, float32 `[tokens, hidden]`.
+        theirs: The reference's, of the same texts.
+        limit: The distance that counts as none, as a share of the length of the reference's.
+    """
+    before = ""
+    for name, (one, other) in zip(theirs, zip(mine.values(), theirs.values(), strict=False), strict=False):
+        distance = _distance(one, other)
+        if not distance <= limit:  # NaN departs
+            return Departure(name, distance, before)
+        before = name
+    return None if len(mine) == len(theirs) else Departure("", 0.0, before)
+
+
+def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Diagnosis | None:
+    """Says that the same tokens give other hidden states, and what is shown of why; None where they give the same.
+
+    Args:
+        candidate: The one.
+        reference: The reference.
+        mine: The one's stages.
+        theirs: The reference's.
+    """
+    if mine.token_embeddings is None or theirs.token_embeddings is None:
+        return None
+    cosines = [row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
+    cosine, in_float32 = float(np.mean(cosines)), set(candidate.evidence.products) == {"float32"}
+    if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES):
+        return None
+    worst = np.argsort(cosines, kind="stable")[:TEXTS].tolist()
+    departure = _departure(candidate, reference, worst, DEPARTED_IN_FLOAT32 if in_float32 else DEPARTED)
+    comparison = _comparison(candidate, reference)
+    finding = f"the same tokens give other hidden states (mean cosine {cosine:.3f} to the reference's)"
+    why, step = (
+        _layers_missing(candidate, reference, departure)
+        or _of_weights(comparison, departure)
+        or _too_coarse(candidate)
+        or _of_inputs(comparison, departure)
+    )
+    return Diagnosis("hidden states", f"{finding}{why}", step, Proof("read", len(mine.token_ids)))
+
+
+def row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Cosine of each row to the other's, float64 `[n]`."""
+    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
+    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
+    return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))
+
+
+def _departure(candidate: Arm, reference: Arm, texts: Sequence[int], limit: float) -> Departure | None:
+    mine, theirs = candidate.inside.layers(texts), reference.inside.layers(texts)
+    return first_departure(mine, theirs, limit) if mine and theirs else None
+
+
+def _comparison(candidate: Arm, reference: Arm) -> Comparison:
+    mine, theirs = candidate.inside.weights(), reference.inside.weights()
+    nothing: Mapping[str, Weight] = {}
+    try:
+        return weights.compared(mine or nothing, theirs or nothing)
+    except Exception:  # whatever a library raises over weights that it packs: the layer is known all the same
+        return weights.compared(nothing, nothing)
+
+
+def _layers_missing(candidate: Arm, reference: Arm, departure: Departure | None) -> tuple[str, str] | None:
+    step = "compare num_hidden_layers in config.json and the layers of the built model"
+    products, expected = sum(candidate.evidence.products.values()), sum(reference.evidence.products.values())
+    if candidate.evidence.library == reference.evidence.library and 0 < products < expected:
+        return f"; it runs {products} products with weights, the reference {expected}: layers are missing", step
+    if departure is not None and not departure.layer:
+        return f"; they agree up to {departure.before}, where one of both ends and the other goes on", step
+    return None
+
+
+def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[str, str] | None:
+    """What is told where tensors differ by more than rounding."""
+    found = comparison.departed
+    if not found:
+        return None
+    step = "compare the files of weights, and what was done to them: the revision, conversion, merging"
+    if departure is None or any(_belongs(each.name, departure.layer) for each in found):
+        return f"{_where(departure)}; {comparison.told()}", step
+    # What departs first has other reasons than weights of later layers.
+    return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
+
+
+def _too_coarse(candidate: Arm) -> tuple[str, str] | None:
+    products = sum(candidate.evidence.products.values())
+    low = {name: n for name, n in candidate.evidence.products.items() if name != "float32"}
+    if not low:
+        return None
+    kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
+    return (
+        f"; of {products} products with weights, {kinds}: quantization of weights or activations too coarse",
+        "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
+    )
+
+
+def _of_inputs(comparison: Comparison, departure: Departure | None) -> tuple[str, str]:
+    """What is told where no weights are known to differ."""
+    if not comparison.differences:
+        shown = f"{_where(departure)}, computed in float32; its weights are not shown"
+        return shown, "compare the weights' fingerprint, and what the layers are given beside tokens"
+    count = len(comparison.differences)
+    which = f"all {count}" if comparison.is_whole else f"{count} of {comparison.of}"
+    same = "equal the reference's" if comparison.largest <= EQUAL else "are the reference's but for rounding"
+    what = _given(departure)
+    return (
+        f"{_where(departure)}; {which} tensors of weights {same}: it is given other {what}, or computes otherwise there",
+        f"compare {what} as the model is given them, and config.json: activation, epsilon, attention",
+    )
+
+
+def _given(departure: Departure | None) -> str:
+    """What a layer is given beside tokens and the results of the layers before it."""
+    if departure is None:
+        return "inputs (attention mask, positions, token types)"
+    return "positions or token types" if departure.layer == EMBEDDINGS else "attention masks"
+
+
+def _where(departure: Departure | None) -> str:
+    if departure is None:
+        return ""
+    after = f", after {departure.before} within rounding" if departure.before else ""
+    called = "the embedding layer" if departure.layer == EMBEDDINGS else departure.layer
+    return f"; the first that departs is {called} (by {departure.distance:.2g} of their length{after})"
+
+
+def _belongs(weight: str, layer: str) -> bool:
+    return weight == layer or weight.startswith(f"{layer}.")
+
+
+def _distance(mine: Sequence[FloatArray], theirs: Sequence[FloatArray]) -> float:
+    """Distance of all texts' hidden states, as a share of the length of the reference's; infinite for other shapes."""
+    if [each.shape for each in mine] != [each.shape for each in theirs]:
+        return float("inf")
+    one, other = np.concatenate(mine), np.concatenate(theirs)
+    length = float(np.linalg.norm(other))
+    return float(np.linalg.norm(one - other)) / length if length else float(np.linalg.norm(one))

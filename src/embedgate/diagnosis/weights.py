@@ -1,0 +1,174 @@
+"""Compares the weights of two encoders by name, one tensor of each at a time."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from embedgate.encoders.weights import Weight
+
+# Share of a tensor's length by which two may differ and count as the same: bfloat16 rounds by up to 0.004.
+TOLERANCE = 5e-3
+# Share by which they differ at most that are the same number for number.
+EQUAL = 1e-6
+# Cosine from which on nothing but their length sets two tensors apart.
+PARALLEL = 0.9999
+# Tensors that are told one by one.
+TOLD = 3
+
+
+@dataclass(frozen=True)
+class Difference:
+    """How far one tensor is from the reference's.
+
+    Attributes:
+        name: Its name in the reference.
+        distance: As a share of the length of the reference's; NaN where one is not finite.
+        cosine: Its cosine to the reference's.
+        factor: Its length, as a multiple of the reference's.
+        rounding: The distance that storing it may make.
+    """
+
+    name: str
+    distance: float
+    cosine: float
+    factor: float
+    rounding: float
+
+    def is_beyond(self, tolerance: float) -> bool:
+        """Whether neither the tolerance nor rounding explains it."""
+        return not self.distance <= max(tolerance, self.rounding)  # NaN is beyond
+
+    def __str__(self) -> str:
+        """As a person reads it."""
+        if np.isnan(self.distance):
+            return f"{self.name}, which holds NaN or infinity"
+        if self.cosine > PARALLEL:
+            return f"{self.name} by {self.distance:.2g} of its length ({self.factor:.4g} times the reference's)"
+        return f"{self.name} by {self.distance:.2g} of its length (cosine {self.cosine:.3f})"
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What came of comparing two encoders' weights.
+
+    Attributes:
+        differences: Each tensor that both have by the same name, in the reference's order.
+        of: How many tensors the reference has.
+    """
+
+    differences: tuple[Difference, ...]
+    of: int
+
+    @property
+    def departed(self) -> list[Difference]:
+        """Those that differ by more than rounding, the furthest first."""
+        beyond = [each for each in self.differences if each.is_beyond(TOLERANCE)]
+        return sorted(beyond, key=lambda each: np.inf if np.isnan(each.distance) else each.distance, reverse=True)
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether every tensor of the reference was compared."""
+        return bool(self.differences) and len(self.differences) == self.of
+
+    @property
+    def largest(self) -> float:
+        """The largest difference that was found."""
+        return max((each.distance for each in self.differences), default=0.0)
+
+    def told(self) -> str:
+        """Which tensors depart, in one line."""
+        found = self.departed
+        shown = [str(each) for each in found[:TOLD]]
+        more = f" and {len(found) - TOLD} more" if len(found) > TOLD else ""
+        count = f"{len(found)} of {len(self.differences)} tensors of weights differ: " if len(found) > 1 else ""
+        one = "" if count else "the weights differ: "
+        return f"{count}{one}{', '.join(shown)}{more}"
+
+
+def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -> Comparison:
+    """Compares every tensor that both have.
+
+    Args:
+        candidate: The one's weights by name.
+        reference: The reference's. Either name may have more in front of it.
+    """
+    return Comparison(tuple(_differences(candidate, reference)), len(reference))
+
+
+def departed(
+    candidate: Mapping[str, Weight], reference: Mapping[str, Weight], tolerance: float = TOLERANCE
+) -> list[Difference]:
+    """The tensors of the candidate's that differ from the reference's by more than rounding and a tolerance.
+
+    Args:
+        candidate: The one's weights by name.
+        reference: The reference's.
+        tolerance: Share of a tensor's length that counts as no difference.
+    """
+    return [each for each in _differences(candidate, reference) if each.is_beyond(tolerance)]
+
+
+def matched(candidate: Collection[str], reference: Collection[str]) -> dict[str, str]:
+    """The candidate's name of each tensor of the reference's that it has.
+
+    Args:
+        candidate: The one's names, such as `bert.encoder.layer.0.output.dense.weight`.
+        reference: The reference's, such as `encoder.layer.0.output.dense.weight`.
+    """
+    by_end: dict[str, list[str]] = {}
+    for name in candidate:
+        for end in _ends(name):
+            by_end.setdefault(end, []).append(name)
+    found: dict[str, str] = {}
+    for name in reference:
+        if name in candidate:
+            found[name] = name
+            continue
+        longer = by_end.get(name, [])
+        shorter = [end for end in _ends(name) if end in candidate]
+        if len(longer) == 1 or (not longer and shorter):
+            found[name] = (longer or shorter)[0]
+    taken = Counter(found.values())
+    return {name: mine for name, mine in found.items() if taken[mine] == 1}
+
+
+def _ends(name: str) -> Sequence[str]:
+    """A name, and what is left of it without the first of its parts, and so on; its last two parts at least."""
+    parts = name.split(".")
+    return [".".join(parts[i:]) for i in range(max(1, len(parts) - 1))]
+
+
+def _differences(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -> Iterator[Difference]:
+    for name, other in matched(candidate, reference).items():
+        mine, theirs = candidate[other], reference[name]
+        if mine.values.shape != theirs.values.shape:
+            continue
+        if mine.may_be_scaled and mine.values.ndim != 2:
+            continue
+        values = _unscaled(mine.values, theirs.values) if mine.may_be_scaled else mine.values
+        yield _difference(name, values, theirs.values, max(mine.rounding, theirs.rounding))
+
+
+def _difference(
+    name: str, mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], rounding: float
+) -> Difference:
+    one, other = mine.ravel(), theirs.ravel()
+    # Longer than float32 can add up: numpy sums in pairs, which is near enough.
+    lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
+    distance = float(np.linalg.norm(one - other))
+    if not lengths[0] * lengths[1]:
+        return Difference(name, distance / lengths[1] if lengths[1] else distance, 0.0, 0.0, rounding)
+    cosine = float(np.dot(one, other)) / (lengths[0] * lengths[1])
+    return Difference(name, distance / lengths[1], cosine, lengths[0] / lengths[1], rounding)
+
+
+def _unscaled(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    """A product's weights with each input channel scaled so that it is nearest to the reference's."""
+    own = np.einsum("oi,oi->i", mine, mine)
+    both = np.einsum("oi,oi->i", mine, theirs)
+    return np.asarray(mine * (both / np.maximum(own, np.float32(1e-12))), dtype=np.float32)
