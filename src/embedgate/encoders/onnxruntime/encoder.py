@@ -11,12 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import onnxruntime as ort
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
+from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.loading import PROBE
@@ -28,8 +30,10 @@ from embedgate.encoders.onnx.half import half_graph
 from embedgate.encoders.onnx.qdq import dynamic_graph
 from embedgate.encoders.onnx.session import PROVIDERS, session
 from embedgate.encoders.onnx.tokenizer import Tokenizer
+from embedgate.encoders.onnx.weights import GraphWeights
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import without_cuda
+from embedgate.encoders.weights import Weight
 
 # Raise these whenever the graphs derived here change; they are part of the cache keys.
 DYNAMIC_VERSION = 2
@@ -158,6 +162,14 @@ class GraphEncoder(Encoder):
         """See `Encoder.stages`; the graph gives all of them."""
         names = [output.name for output in self._session.get_outputs()]
         return graph_stages(self._tokenizer, texts, names, lambda batch: self._session.run(names, batch.feeds))
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts with the prompt of a role; see `Encoder.tokens_as`."""
+        return self._tokenizer.ids(role.prompted(texts))
+
+    def weights(self) -> Mapping[str, Weight]:
+        """The file's weights; see `Encoder.weights`."""
+        return GraphWeights(read_graph(self._path))
 
     def close(self) -> None:
         """Releases the session, and with it memory and threads."""

@@ -15,12 +15,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import openvino as ov
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
+from embedgate.core.roles import Role
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.onnx.export import exported_graph
@@ -141,6 +143,10 @@ class OpenVINOEncoder(Encoder):
             pooled=np.stack([pooled[row] for row in range(len(texts))]) if texts else None,
             embeddings=self.encode(texts),
         )
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts with the prompt of a role; see `Encoder.tokens_as`."""
+        return self._tokenizer.ids(role.prompted(texts))
 
     def evidence(self) -> Evidence:
         """Tells what really ran, from the graph that OpenVINO compiled for execution."""
