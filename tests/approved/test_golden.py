@@ -106,7 +106,11 @@ def no_normalisation(loaded):
     [
         (no_special_tokens, "tokens", "64 of 64 texts (special tokens at both ends are missing)"),
         (no_end, "tokens", "(special tokens at the end are missing)"),
-        (upper_case, "tokens", "(capital letters are kept: with lower case, they are read as the approved tokenizer reads them)"),
+        (
+            upper_case,
+            "tokens",
+            "(capital letters are kept: with lower case, they are read as the approved tokenizer reads them)",
+        ),
         (shorter, "tokens", "(they are cut at 64 tokens, the approved tokenizer's longest has 128)"),
         (longer, "tokens", "(the approved tokenizer's are cut at 128 tokens, the longest here has "),
         (prompt, "tokens", "64 of 64 texts ([3793 1024] stands before each of them)"),

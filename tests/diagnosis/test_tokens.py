@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from embedgate.diagnosis import tokens
-from embedgate.diagnosis.tokens import Reading
+from embedgate.diagnosis.rereading import Reading
 
 CLS, SEP, UNKNOWN = 1, 2, 3
 TEXTS = [
@@ -86,7 +86,8 @@ BY_IDS = {
     "bare": (Toy(ends=((), ())), "tokens", "special tokens at both ends are missing"),
     "no end": (Toy(ends=((CLS,), ())), "tokens", "special tokens at the end are missing"),
     "no start": (Toy(ends=((), (SEP,))), "tokens", "special tokens at the start are missing"),
-    "twice": (Toy(ends=((CLS, CLS), (SEP, SEP))), "tokens", ""),
+    "twice": (Toy(ends=((CLS, CLS), (SEP, SEP))), "tokens", "special tokens at both ends are new"),
+    "two ends": (Toy(ends=((CLS,), (SEP, SEP))), "tokens", "special tokens at the end are new"),
     "other start": (Toy(ends=((7,), (SEP,))), "tokens", "special tokens at the start are other ones"),
     "shorter": (Toy(limit=20), "tokens", "they are cut at 20 tokens, the reference's longest has 64"),
     "longer": (Toy(limit=100), "tokens", "the reference's are cut at 64 tokens, the longest here has 100"),
@@ -214,6 +215,37 @@ def test_a_text_from_the_left_that_shares_nothing_is_asked_for():
     assert "cut from the left at 64 tokens, the reference's from the right at 64, as " in said
     odd = Toy(before=lambda text: text if len(text) < 900 else text[::-1], left=True)
     assert "left" not in told(odd, texts=texts)[1]
+
+
+def test_texts_that_share_nothing_from_the_left_are_named_where_their_ends_can_be_asked_for():
+    texts = [*TEXTS[:4], *(" ".join(f"{name}{i}" for i in range(200)) for name in ("far", "wide"))]
+    assert told(Toy(left=True, limit=32), texts=texts)[1].startswith("they are cut from the left at 32 tokens")
+    assert told(Toy(left=True, limit=32), texts=texts, asks=False)[1] == ""
+
+
+def test_two_faults_at_the_ends_are_named_together():
+    both = "special tokens at both ends are missing, and they are cut at 20 tokens, the reference's longest has 64"
+    assert told(Toy(ends=((), ()), limit=20)) == ("tokens", both)
+    bare = Toy(ends=((), ()), before=lambda text: "query: " + text)
+    layer, said = told(bare)
+    assert layer == "prompt"
+    assert said.endswith("special tokens at the end are missing")
+    assert "stands before each of them, in the place of " in said
+
+
+def test_a_prompt_that_joins_the_first_word_is_found_by_reading_it():
+    class Joining(Toy):
+        """As byte pairs do: the first word is another one where something stands before it."""
+
+        def read(self, text: str) -> list[int]:
+            return super().read(text[:1].upper() + text[1:])
+
+    joining, prompted = Joining(), Joining(before=lambda text: "Query: " + text)
+    texts = [text.lower() for text in TEXTS]
+    assert told(prompted, joining, texts) == ("prompt", "'Query:' stands before each of them")
+    lost = "'Query:' is missing, which the reference has before each of them"
+    assert told(joining, prompted, texts) == ("prompt", lost)
+    assert told(prompted, joining, texts, asks=False)[1] == ""
 
 
 def test_one_text_shows_no_special_token():

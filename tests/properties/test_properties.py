@@ -267,7 +267,10 @@ UNSOUND = {
 }
 READING = {
     "bare-fp32-cpu": (without_special_tokens, "special tokens at both ends are missing"),
-    "upper-fp32-cpu": (upper_case_kept, "(capital letters and accents are kept: with lower case and no accents, they are read as the reference reads them)"),
+    "upper-fp32-cpu": (
+        upper_case_kept,
+        "(capital letters and accents are kept: with lower case and no accents, they are read as the reference reads them)",
+    ),
 }
 OTHER = {
     "negation-fp32-cpu": negation_inverted,

@@ -18,7 +18,7 @@ from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis import tokens
 from embedgate.diagnosis.layers import shown_stages
-from embedgate.diagnosis.tokens import Reading
+from embedgate.diagnosis.rereading import Reading
 from embedgate.encoders import Encoder
 from embedgate.encoders.lengths import LONGEST
 from embedgate.metrics import NotFinite

@@ -17,7 +17,7 @@ from embedgate.core.judgement import Diagnosis, quoted
 from embedgate.core.roles import PLAIN, Role
 from embedgate.diagnosis import tokens
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, length_step, relative_distance
-from embedgate.diagnosis.tokens import Read, Reading
+from embedgate.diagnosis.rereading import Read, Reading
 from embedgate.encoders import Encoder, FloatArray
 
 # Texts whose stages are taken at a time, the longest first: little padding, and the same batches in every session.

@@ -153,8 +153,9 @@ def _of_inputs(comparison: Comparison, departure: Departure | None) -> tuple[str
     which = f"all {count}" if comparison.is_whole else f"{count} of {comparison.of}"
     same = "equal the reference's" if comparison.largest <= EQUAL else "are the reference's but for rounding"
     what = _given(departure)
+    told = f"{which} tensors of weights {same}: it is given other {what}, or computes otherwise there"
     return (
-        f"{_where(departure)}; {which} tensors of weights {same}: it is given other {what}, or computes otherwise there",
+        f"{_where(departure)}; {told}",
         f"compare {what} as the model is given them, and config.json: activation, epsilon, attention",
     )
 

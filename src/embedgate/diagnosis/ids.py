@@ -5,7 +5,7 @@ Each function looks at one kind of difference and returns None where the ids of 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from difflib import SequenceMatcher
 from itertools import takewhile
@@ -41,27 +41,29 @@ class Edit:
     """A block of ids that stands in one place of every text, and is another one in the other reading.
 
     Attributes:
-        side: Where it stands, counted from there.
-        behind: Ids between that end and the block, the same in every text.
+        side: Where it stands.
+        outside: Ids between that end and the block, the same in every text.
         mine: The block of the one; empty where it has none.
         theirs: The block of the other.
     """
 
     side: Side
-    behind: int
+    outside: tuple[int, ...]
     mine: tuple[int, ...]
     theirs: tuple[int, ...]
 
     @property
-    def is_outermost(self) -> bool:
-        """Whether it is one id at the very end, as a special token is."""
-        return self.behind == 0 and max(len(self.mine), len(self.theirs)) == 1
+    def is_special(self) -> bool:
+        """Whether it is one id at the very end, or beside its like there: a special token."""
+        both = {*self.mine, *self.theirs}
+        return max(len(self.mine), len(self.theirs)) == 1 and (not self.outside or both <= set(self.outside))
 
     def applied(self, theirs: Row) -> Row:
         """The other's ids with the one's block in the place of its own."""
         ids = theirs if self.side == "start" else theirs[::-1]
         block = self.mine if self.side == "start" else self.mine[::-1]
-        changed = [*ids[: self.behind], *block, *ids[self.behind + len(self.theirs) :]]
+        start = len(self.outside)
+        changed = [*ids[:start], *block, *ids[start + len(self.theirs) :]]
         return changed if self.side == "start" else changed[::-1]
 
 
@@ -112,7 +114,7 @@ def edits_of(pairs: Pairs, rows: tuple[Sequence[Row], Sequence[Row]]) -> tuple[E
     if len({tuple(a) for a, _ in whole}) < 2 or len({len(a) - len(b) for a, b in whole}) > 1:
         return ()
     found = _at_one_end(whole) or _at_both_ends(whole)
-    return found if found and all(_same_but_cut(a, _applied(found, b)) for a, b in pairs) else ()
+    return found if found and all(_same_but_cut(a, applied(found, b)) for a, b in pairs) else ()
 
 
 def cuts_of(pairs: Pairs, ends: Ends, longest: tuple[int, int]) -> list[Cut]:
@@ -160,14 +162,10 @@ def vocabulary_of(pairs: Pairs) -> dict[int, int] | None:
 def merged_id(pairs: Pairs) -> tuple[int, int] | None:
     """The one id that stands wherever the one differs, and how many different things it stands for; None for none."""
     stood_for: dict[int, set[tuple[int, ...]]] = {}
-    for a, b in pairs:
-        for kind, start, end, other, until in SequenceMatcher(None, a, b, autojunk=False).get_opcodes():
-            if kind == "equal":
-                continue
-            ids = set(a[start:end])
-            if len(ids) != 1 or other == until:
-                return None
-            stood_for.setdefault(ids.pop(), set()).add(tuple(b[other:until]))
+    for mine, theirs in (change for pair in pairs for change in _changes(*pair)):
+        if len(set(mine)) != 1 or not theirs:
+            return None
+        stood_for.setdefault(mine[0], set()).add(theirs)
     if len(stood_for) != 1:
         return None
     ((merged, things),) = stood_for.items()
@@ -180,6 +178,21 @@ def shared(pairs: Pairs) -> float:
     return both / max(1, sum(len(set(a)) for a, _ in pairs))
 
 
+def _changes(mine: Row, theirs: Row) -> Iterator[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Ids of the one's that differ, and what the other has in their place: id by id where there are as many."""
+    if len(mine) == len(theirs):
+        yield from (((a,), (b,)) for a, b in zip(mine, theirs, strict=True) if a != b)
+        return
+    for kind, start, end, other, until in SequenceMatcher(None, mine, theirs, autojunk=False).get_opcodes():
+        if kind != "equal":
+            yield tuple(mine[start:end]), tuple(theirs[other:until])
+
+
+def beginning(rows: Sequence[Row]) -> Row:
+    """The ids that all rows begin with."""
+    return rows[0][: _common(rows)]
+
+
 def _common(rows: Sequence[Row]) -> int:
     """How many ids all rows begin with."""
     columns = zip(*rows, strict=False)  # as long as the shortest
@@ -187,54 +200,57 @@ def _common(rows: Sequence[Row]) -> int:
 
 
 def _at_one_end(pairs: Pairs) -> tuple[Edit, ...]:
-    turned = [(a[::-1], b[::-1]) for a, b in pairs]
     if start := _block(pairs):
         return (Edit("start", *start),)
-    if end := _block(turned):
-        behind, mine, theirs = end
-        return (Edit("end", behind, mine[::-1], theirs[::-1]),)
+    if end := _block([(a[::-1], b[::-1]) for a, b in pairs]):
+        outside, mine, theirs = (block[::-1] for block in end)
+        return (Edit("end", outside, mine, theirs),)
     return ()
 
 
 def _at_both_ends(pairs: Pairs) -> tuple[Edit, ...]:
-    """Where one of them has one id more at each end, the same in every text."""
-    for longer, shorter, mine in ((0, 1, True), (1, 0, False)):
-        if not all(pair[longer][1:-1] == pair[shorter] and len(pair[longer]) > 1 for pair in pairs):
-            continue
-        firsts, lasts = {pair[longer][0] for pair in pairs}, {pair[longer][-1] for pair in pairs}
-        if len(firsts) == len(lasts) == 1:
-            start, end = tuple(firsts), tuple(lasts)
-            blocks = [(start, ()), (end, ())] if mine else [((), start), ((), end)]
-            return Edit("start", 0, *blocks[0]), Edit("end", 0, *blocks[1])
+    """A block at the start where, besides, one of them has one id more at the end, the same in every text."""
+    for side in (0, 1):
+        last = {pair[side][-1] for pair in pairs if pair[side]}
+        rest = [(a[:-1], b) if side == 0 else (a, b[:-1]) for a, b in pairs]
+        if len(last) == 1 and (start := _block(rest)):
+            end = tuple(last)
+            return Edit("start", *start), Edit("end", (), *((end, ()) if side == 0 else ((), end)))
     return ()
 
 
-def _block(pairs: Pairs) -> tuple[int, tuple[int, ...], tuple[int, ...]] | None:
+def _block(pairs: Pairs) -> tuple[tuple[int, ...], tuple[int, ...], tuple[int, ...]] | None:
     """The block near the start that makes the whole difference: ids before it, the one's, the other's."""
     first, second = pairs[0]
     most, others = _common([a for a, _ in pairs]), _common([b for _, b in pairs])
-    behind = _common([first[:most], second[:others]])
+    start = _common([first[:most], second[:others]])
     added = len(first) - len(second)
-    for end in range(behind, most + 1):
+    if any(len(a) - len(b) != added for a, b in pairs):
+        return None
+    for end in range(start, most + 1):
         until = end - added
-        if behind <= until <= others and all(a[end:] == b[until:] for a, b in pairs):
-            return behind, tuple(first[behind:end]), tuple(second[behind:until])
+        if start <= until <= others and all(a[end:] == b[until:] for a, b in pairs):
+            return tuple(first[:start]), tuple(first[start:end]), tuple(second[start:until])
     return None
 
 
-def _applied(edits: Sequence[Edit], theirs: Row) -> Row:
+def applied(edits: Sequence[Edit], theirs: Row) -> Row:
+    """The other's ids with all blocks of the one's."""
     for edit in edits:
         theirs = edit.applied(theirs)
     return theirs
 
 
 def _same_but_cut(mine: Row, theirs: Row) -> bool:
-    """Whether both are the same as far as the shorter goes; its last id may be a special one, and so may its first."""
-    most = min(len(mine), len(theirs))
-    if len(mine) == len(theirs) and mine == theirs:
-        return True
-    kept = most - 1
-    return mine[:kept] == theirs[:kept] or mine[-kept:] == theirs[-kept:]
+    """Whether the longer one has nothing but ids in one place that the shorter one lacks."""
+    least = min(len(mine), len(theirs))
+    start = _common([mine, theirs])
+    return start + _common([mine[start:][::-1], theirs[start:][::-1]]) >= least
+
+
+def holds(row: Row, block: Row) -> bool:
+    """Whether a row has a block of ids somewhere."""
+    return any(row[i : i + len(block)] == block for i in range(len(row)))
 
 
 def _begins_alike(mine: Row, theirs: Row) -> bool:

@@ -15,7 +15,7 @@ from embedgate.core.judgement import Diagnosis, quoted
 from embedgate.diagnosis import hidden, tokens
 from embedgate.diagnosis.arm import Arm
 from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES, row_cosines
-from embedgate.diagnosis.tokens import Reading
+from embedgate.diagnosis.rereading import Reading
 from embedgate.encoders import Encoder, Stages
 
 SAME_POOLING = 1e-2

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -15,7 +15,7 @@ from embedgate.encoders.weights import Weight, rounding_of_steps
 # Largest share of a number by which storing it in a type rounds it off.
 ROUNDINGS: dict[int, float] = {TensorProto.FLOAT: 0.0, TensorProto.FLOAT16: 2.0**-11, TensorProto.BFLOAT16: 2.0**-8}
 QUANTIZED = (TensorProto.INT8, TensorProto.UINT8)
-# How a quantized tensor is called, and what its scale and its zero point are called then: by embedgate and ONNX Runtime.
+# How embedgate and ONNX Runtime call a quantized tensor, its scale and its zero point, behind the name of the tensor.
 SUFFIXES = {"_int8": ("_scale", "_zero"), "_quantized": ("_scale", "_zero_point")}
 INTEGER_PRODUCTS = ("MatMulInteger", "DynamicQuantizeMatMul")
 PRODUCTS = ("MatMul", "Gemm", *INTEGER_PRODUCTS)
