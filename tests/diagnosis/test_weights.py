@@ -130,6 +130,13 @@ WEIGHTS = {
         "the embedding layer (by ",
         "the weights differ: embeddings.word_embeddings.weight by 0.2 of its length (1.2 times",
     ),
+    "lengths": (
+        lambda model: [
+            weight(model, f"encoder.layer.2.output.LayerNorm.{kind}").mul_(0.8) for kind in ("weight", "bias")
+        ],
+        "encoder.layer.2 (by 0.2 of their length, after encoder.layer.1 within rounding)",
+        "encoder.layer.2.output.LayerNorm.weight by 0.2 of its length (0.8 times the reference's)",
+    ),
     "all": (
         lambda model: [noisy(model, name, 0.05) for name, each in model[0].model.named_parameters() if each.ndim == 2],
         "the embedding layer (by ",
@@ -168,6 +175,11 @@ def test_weights_that_differ_are_named(diagnosed, name):
     assert told in found.cause
     assert found.proof.found == "read"
     assert found.proof.texts == len(TEXTS)
+
+
+def test_other_lengths_of_hidden_states_are_told(diagnosed):
+    found = diagnosed(WEIGHTS["lengths"][0])
+    assert "(mean cosine 1.00000 to the reference's, 0.8 times their length)" in found.cause
 
 
 @pytest.mark.parametrize("name", OTHERWISE)
@@ -271,14 +283,22 @@ def test_other_shapes_are_not_compared():
     assert not found.is_whole
 
 
+def test_a_weight_of_no_layer_may_be_of_any():
+    found = Departure("embeddings", 0.1, "", ("layers.0", "layers.1"))
+    assert found.may_have("embed_tokens.weight")
+    assert found.may_have("layers.10.mlp.weight")
+    assert not found.may_have("layers.1.mlp.weight")
+
+
 def states(*moves: float) -> dict[str, list[np.ndarray]]:
     return {f"layer.{i}": [VALUES * np.float32(1 + move)] for i, move in enumerate(moves)}
 
 
 def test_the_first_layer_that_departs_is_named():
-    same = states(0, 0, 0)
-    assert first_departure(states(0, 0, 0.1), same, 1e-3) == Departure("layer.2", pytest.approx(0.1), "layer.1")
-    assert first_departure(states(0.1, 0, 0), same, 1e-3) == Departure("layer.0", pytest.approx(0.1), "")
+    same, tenth = states(0, 0, 0), pytest.approx(0.1)
+    last = Departure("layer.2", tenth, "layer.1", ("layer.0", "layer.1"))
+    assert first_departure(states(0, 0, 0.1), same, 1e-3) == last
+    assert first_departure(states(0.1, 0, 0), same, 1e-3) == Departure("layer.0", tenth, "", ("layer.1", "layer.2"))
     assert first_departure(states(1e-4, 1e-4, 1e-4), same, 1e-3) is None
     assert first_departure(states(0, 0), same, 1e-3) == Departure("", 0.0, "layer.1")
     assert first_departure(states(0, np.nan, 0), same, 1e-3).layer == "layer.1"

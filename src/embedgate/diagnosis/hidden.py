@@ -19,6 +19,10 @@ from embedgate.encoders.weights import Weight
 # order of summation may differ, and reduced types that lose nothing worth a look stay above the other.
 SAME_IN_FLOAT32 = 0.9999
 SAME_HIDDEN_STATES = 0.995
+# Share by which the length of all hidden states may differ: rounding in float32 turns them, and stretches them less.
+SAME_LENGTHS_IN_FLOAT32 = 1e-2
+# Cosines from here on are told with more digits.
+ALMOST_ONE = 0.999
 # Distances, as a share of the reference's length, from which on a layer departs: beyond rounding in float32, and as far
 # as the cosine above is apart.
 DEPARTED_IN_FLOAT32 = 1e-3
@@ -37,11 +41,17 @@ class Departure:
         layer: Its name; empty where all that both have agree, and one of them ends there.
         distance: How far, as a share of the length of the reference's.
         before: The layer before it, where all is well; empty where it is the first.
+        others: The names of all other layers.
     """
 
     layer: str
     distance: float
     before: str
+    others: tuple[str, ...] = ()
+
+    def may_have(self, weight: str) -> bool:
+        """Whether a tensor may be of this layer: it has the layer's name, or that of no other one."""
+        return not any(weight.startswith(f"{other}.") for other in self.others if other != EMBEDDINGS)
 
 
 def first_departure(mine: Layers, theirs: Layers, limit: float) -> Departure | None:
@@ -56,7 +66,7 @@ def first_departure(mine: Layers, theirs: Layers, limit: float) -> Departure | N
     for name, (one, other) in zip(theirs, zip(mine.values(), theirs.values(), strict=False), strict=False):
         distance = _distance(one, other)
         if not distance <= limit:  # NaN departs
-            return Departure(name, distance, before)
+            return Departure(name, distance, before, tuple(other for other in theirs if other != name))
         before = name
     return None if len(mine) == len(theirs) else Departure("", 0.0, before)
 
@@ -74,12 +84,16 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
         return None
     cosines = [row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
     cosine, in_float32 = float(np.mean(cosines)), set(candidate.evidence.products) == {"float32"}
-    if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES):
+    factor = _factor(mine.token_embeddings, theirs.token_embeddings)
+    same_lengths = abs(factor - 1) <= (SAME_LENGTHS_IN_FLOAT32 if in_float32 else DEPARTED)
+    if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES) and same_lengths:
         return None
     worst = np.argsort(cosines, kind="stable")[:TEXTS].tolist()
     departure = _departure(candidate, reference, worst, DEPARTED_IN_FLOAT32 if in_float32 else DEPARTED)
     comparison = _comparison(candidate, reference)
-    finding = f"the same tokens give other hidden states (mean cosine {cosine:.3f} to the reference's)"
+    digits = 3 if cosine < ALMOST_ONE else 5
+    lengths = "" if same_lengths else f", {factor:.3g} times their length"
+    finding = f"the same tokens give other hidden states (mean cosine {cosine:.{digits}f} to the reference's{lengths})"
     why, step = (
         _layers_missing(candidate, reference, departure)
         or _of_weights(comparison, departure)
@@ -126,7 +140,7 @@ def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[st
     if not found:
         return None
     step = "compare the files of weights, and what was done to them: the revision, conversion, merging"
-    if departure is None or any(_belongs(each.name, departure.layer) for each in found):
+    if departure is None or any(departure.may_have(each.name) for each in found):
         return f"{_where(departure)}; {comparison.told()}", step
     # What departs first has other reasons than weights of later layers.
     return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
@@ -153,7 +167,8 @@ def _of_inputs(comparison: Comparison, departure: Departure | None) -> tuple[str
     which = f"all {count}" if comparison.is_whole else f"{count} of {comparison.of}"
     same = "equal the reference's" if comparison.largest <= EQUAL else "are the reference's but for rounding"
     what = _given(departure)
-    told = f"{which} tensors of weights {same}: it is given other {what}, or computes otherwise there"
+    rest = "" if comparison.is_whole else "the rest differs, or "
+    told = f"{which} tensors of weights {same}: {rest}it is given other {what}, or computes otherwise there"
     return (
         f"{_where(departure)}; {told}",
         f"compare {what} as the model is given them, and config.json: activation, epsilon, attention",
@@ -175,8 +190,10 @@ def _where(departure: Departure | None) -> str:
     return f"; the first that departs is {called} (by {departure.distance:.2g} of their length{after})"
 
 
-def _belongs(weight: str, layer: str) -> bool:
-    return weight == layer or weight.startswith(f"{layer}.")
+def _factor(mine: Sequence[FloatArray], theirs: Sequence[FloatArray]) -> float:
+    """The length of all hidden states, as a multiple of the reference's."""
+    length = float(np.linalg.norm(np.concatenate(theirs)))
+    return float(np.linalg.norm(np.concatenate(mine))) / length if length else 1.0
 
 
 def _distance(mine: Sequence[FloatArray], theirs: Sequence[FloatArray]) -> float:
