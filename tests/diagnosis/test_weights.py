@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import dataclasses
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 
 import numpy as np
@@ -16,7 +17,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Diagnosis
 from embedgate.core.roles import PLAIN, Input
-from embedgate.diagnosis.arm import Arm
+from embedgate.diagnosis.arm import Arm, Inside
 from embedgate.diagnosis.hidden import Departure, first_departure
 from embedgate.diagnosis.layers import diagnose
 from embedgate.diagnosis.weights import compared, departed, matched
@@ -193,9 +194,40 @@ def test_what_weights_do_not_explain_is_not_put_on_them(diagnosed, name):
     assert "differ:" not in found.cause
 
 
+def in_type(arm: Arm, products: Mapping[str, int], inside: Inside | None = None) -> Arm:
+    evidence = dataclasses.replace(arm.evidence, products=products)
+    return dataclasses.replace(arm, evidence=evidence, inside=inside or arm.inside)
+
+
+def masked(whole: SentenceTransformer) -> SentenceTransformer:
+    model = deepcopy(whole)
+    given(attention_mask=torch.ones_like)(model)
+    return model
+
+
+def test_half_types_are_not_blamed_for_what_they_do_not_make(whole, arm_of):
+    found = diagnose(in_type(arm_of(masked(whole)), {"float16": 19}), arm_of(whole), TEXTS)
+    assert "attention masks" in found.cause
+    assert "too coarse" not in found.cause
+
+
+def test_eight_bits_are_blamed_as_far_as_is_shown(whole, arm_of):
+    found = diagnose(in_type(arm_of(masked(whole)), {"int8": 19}), arm_of(whole), TEXTS)
+    assert "of 19 products with weights, 19 in int8: quantization of weights or activations too coarse" in found.cause
+    assert found.cause.endswith(", as far as is shown")
+
+
+def test_where_nothing_is_shown_inside_nothing_is_said_of_it(whole, arm_of):
+    hidden = in_type(arm_of(masked(whole)), {"float32": 18}, Inside())
+    assert diagnose(hidden, arm_of(whole), TEXTS).cause.endswith("to the reference's); its weights are not shown")
+    fewer = in_type(arm_of(masked(whole)), {"float32": 12}, Inside())
+    told = "; it runs 12 products with weights, the reference 19: layers are missing"
+    assert diagnose(fewer, arm_of(whole), TEXTS).cause.endswith(told)
+
+
 def test_missing_layers_are_told_from_weights_and_inputs(diagnosed):
     found = diagnosed(dropped)
-    assert "it runs 13 products with weights, the reference 19: layers are missing" in found.cause
+    assert "; it runs 2 layers, the reference 3: layers are missing" in found.cause
     assert "tensors" not in found.cause
 
 
@@ -242,6 +274,21 @@ VALUES = np.random.default_rng(0).standard_normal((24, 16)).astype(np.float32)
 
 def departs(mine: Weight, tolerance: float = 5e-3) -> bool:
     return bool(departed({"a.weight": mine}, {"a.weight": Weight(VALUES)}, tolerance))
+
+
+def test_tensors_without_a_name_are_matched_by_what_they_hold():
+    others = np.random.default_rng(1).standard_normal((3, 24, 16)).astype(np.float32)
+    theirs = {f"layer.{i}.weight": Weight(each) for i, each in enumerate(others)} | {"bias": Weight(VALUES[0])}
+    mine = {
+        "val_7": Weight(others[2]),
+        "val_8": Weight(others[0].T.copy()),
+        "val_9": Weight(0.8 * others[1]),
+        "b": theirs["bias"],
+    }
+    found = compared(mine, theirs)
+    assert [each.name for each in found.differences] == ["layer.0.weight", "layer.1.weight", "layer.2.weight"]
+    assert found.told() == "the weights differ: layer.1.weight by 0.2 of its length (0.8 times the reference's)"
+    assert compared({"val_7": Weight(VALUES)}, theirs).differences == ()
 
 
 def test_what_rounding_makes_is_no_difference():
@@ -300,5 +347,5 @@ def test_the_first_layer_that_departs_is_named():
     assert first_departure(states(0, 0, 0.1), same, 1e-3) == last
     assert first_departure(states(0.1, 0, 0), same, 1e-3) == Departure("layer.0", tenth, "", ("layer.1", "layer.2"))
     assert first_departure(states(1e-4, 1e-4, 1e-4), same, 1e-3) is None
-    assert first_departure(states(0, 0), same, 1e-3) == Departure("", 0.0, "layer.1")
+    assert first_departure(states(0, 0), same, 1e-3) is None
     assert first_departure(states(0, np.nan, 0), same, 1e-3).layer == "layer.1"

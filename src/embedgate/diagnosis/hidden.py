@@ -29,6 +29,8 @@ DEPARTED_IN_FLOAT32 = 1e-3
 DEPARTED = 0.1
 # Texts whose layers are looked at: those that moved most.
 TEXTS = 4
+# Types whose rounding no longer adds up to another embedding.
+WIDE = ("float32", "float16", "bfloat16")
 # What an encoder calls the embedding layer, whose result the first layer of the transformer is given.
 EMBEDDINGS = "embeddings"
 
@@ -38,7 +40,7 @@ class Departure:
     """The first layer at which hidden states depart.
 
     Attributes:
-        layer: Its name; empty where all that both have agree, and one of them ends there.
+        layer: Its name.
         distance: How far, as a share of the length of the reference's.
         before: The layer before it, where all is well; empty where it is the first.
         others: The names of all other layers.
@@ -55,7 +57,7 @@ class Departure:
 
 
 def first_departure(mine: Layers, theirs: Layers, limit: float) -> Departure | None:
-    """The first layer after which hidden states depart; None where none does.
+    """The first layer after which hidden states depart; None where none does of those that both have.
 
     Args:
         mine: Of each layer by name, in the order they run, every text's hidden states, float32 `[tokens, hidden]`.
@@ -68,7 +70,7 @@ def first_departure(mine: Layers, theirs: Layers, limit: float) -> Departure | N
         if not distance <= limit:  # NaN departs
             return Departure(name, distance, before, tuple(other for other in theirs if other != name))
         before = name
-    return None if len(mine) == len(theirs) else Departure("", 0.0, before)
+    return None
 
 
 def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Diagnosis | None:
@@ -89,15 +91,16 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES) and same_lengths:
         return None
     worst = np.argsort(cosines, kind="stable")[:TEXTS].tolist()
-    departure = _departure(candidate, reference, worst, DEPARTED_IN_FLOAT32 if in_float32 else DEPARTED)
+    shown = candidate.inside.layers(worst) or {}, reference.inside.layers(worst) or {}
+    departure = first_departure(*shown, DEPARTED_IN_FLOAT32 if in_float32 else DEPARTED) if all(shown) else None
     comparison = _comparison(candidate, reference)
     digits = 3 if cosine < ALMOST_ONE else 5
     lengths = "" if same_lengths else f", {factor:.3g} times their length"
     finding = f"the same tokens give other hidden states (mean cosine {cosine:.{digits}f} to the reference's{lengths})"
     why, step = (
-        _layers_missing(candidate, reference, departure)
+        _layers_missing(candidate, reference, *shown)
         or _of_weights(comparison, departure)
-        or _too_coarse(candidate)
+        or _too_coarse(candidate, departure)
         or _of_inputs(comparison, departure)
     )
     return Diagnosis("hidden states", f"{finding}{why}", step, Proof("read", len(mine.token_ids)))
@@ -110,11 +113,6 @@ def row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32])
     return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))
 
 
-def _departure(candidate: Arm, reference: Arm, texts: Sequence[int], limit: float) -> Departure | None:
-    mine, theirs = candidate.inside.layers(texts), reference.inside.layers(texts)
-    return first_departure(mine, theirs, limit) if mine and theirs else None
-
-
 def _comparison(candidate: Arm, reference: Arm) -> Comparison:
     mine, theirs = candidate.inside.weights(), reference.inside.weights()
     nothing: Mapping[str, Weight] = {}
@@ -124,13 +122,16 @@ def _comparison(candidate: Arm, reference: Arm) -> Comparison:
         return weights.compared(nothing, nothing)
 
 
-def _layers_missing(candidate: Arm, reference: Arm, departure: Departure | None) -> tuple[str, str] | None:
+def _layers_missing(candidate: Arm, reference: Arm, mine: Layers, theirs: Layers) -> tuple[str, str] | None:
     step = "compare num_hidden_layers in config.json and the layers of the built model"
+    if mine and theirs:
+        runs, others = (sum(name != EMBEDDINGS for name in each) for each in (mine, theirs))
+        how = "missing" if runs < others else "new"
+        return (f"; it runs {runs} layers, the reference {others}: layers are {how}", step) if runs != others else None
     products, expected = sum(candidate.evidence.products.values()), sum(reference.evidence.products.values())
-    if candidate.evidence.library == reference.evidence.library and 0 < products < expected:
+    # A single product less may be a pooler, which no embedding comes from.
+    if candidate.evidence.library == reference.evidence.library and 0 < products < expected - 1:
         return f"; it runs {products} products with weights, the reference {expected}: layers are missing", step
-    if departure is not None and not departure.layer:
-        return f"; they agree up to {departure.before}, where one of both ends and the other goes on", step
     return None
 
 
@@ -146,14 +147,16 @@ def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[st
     return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
 
 
-def _too_coarse(candidate: Arm) -> tuple[str, str] | None:
-    products = sum(candidate.evidence.products.values())
-    low = {name: n for name, n in candidate.evidence.products.items() if name != "float32"}
+def _too_coarse(candidate: Arm, departure: Departure | None) -> tuple[str, str] | None:
+    """What is told where products compute in 8 bits or fewer, and nothing else is known to differ."""
+    low = {name: n for name, n in candidate.evidence.products.items() if name not in WIDE}
     if not low:
         return None
     kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
+    products = sum(candidate.evidence.products.values())
     return (
-        f"; of {products} products with weights, {kinds}: quantization of weights or activations too coarse",
+        f"{_where(departure)}; of {products} products with weights, {kinds}: quantization of weights or activations too"
+        " coarse, as far as is shown",
         "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
     )
 
@@ -161,7 +164,7 @@ def _too_coarse(candidate: Arm) -> tuple[str, str] | None:
 def _of_inputs(comparison: Comparison, departure: Departure | None) -> tuple[str, str]:
     """What is told where no weights are known to differ."""
     if not comparison.differences:
-        shown = f"{_where(departure)}, computed in float32; its weights are not shown"
+        shown = f"{_where(departure)}; its weights are not shown"
         return shown, "compare the weights' fingerprint, and what the layers are given beside tokens"
     count = len(comparison.differences)
     which = f"all {count}" if comparison.is_whole else f"{count} of {comparison.of}"

@@ -184,7 +184,7 @@ def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     if share < 0.5:
         return None
     return Diagnosis(
-        "pooling",
+        "unknown",
         f"{share:.0%} of the texts have the embedding of another text, which the reference tells apart",
         "see whether texts reach the model one by one, and whether its weights were loaded",
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -17,6 +17,9 @@ TOLERANCE = 5e-3
 EQUAL = 1e-6
 # Cosine from which on nothing but their length sets two tensors apart.
 PARALLEL = 0.9999
+# Cosine from which on a tensor of another name is taken for one, and how many of its numbers are looked at for that.
+NEARLY = 0.9
+SAMPLED = 4096
 # Tensors that are told one by one.
 TOLD = 3
 
@@ -57,7 +60,7 @@ class Comparison:
     """What came of comparing two encoders' weights.
 
     Attributes:
-        differences: Each tensor that both have by the same name, in the reference's order.
+        differences: Each tensor that both have, in the reference's order.
         of: How many tensors the reference has.
     """
 
@@ -144,14 +147,63 @@ def _ends(name: str) -> Sequence[str]:
 
 
 def _differences(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -> Iterator[Difference]:
-    for name, other in matched(candidate, reference).items():
-        mine, theirs = candidate[other], reference[name]
-        if mine.values.shape != theirs.values.shape:
+    by_name = matched(candidate, reference)
+    by_values = _matched_by_values(candidate, reference, by_name)
+    for name in reference:
+        if name in by_name:
+            mine = candidate[by_name[name]]
+        elif name in by_values:
+            other, turned = by_values[name]
+            mine = replace(candidate[other], values=candidate[other].values.T) if turned else candidate[other]
+        else:
             continue
-        if mine.may_be_scaled and mine.values.ndim != 2:
-            continue
-        values = _unscaled(mine.values, theirs.values) if mine.may_be_scaled else mine.values
-        yield _difference(name, values, theirs.values, max(mine.rounding, theirs.rounding))
+        if (found := _compared(name, mine, reference[name])) is not None:
+            yield found
+
+
+def _compared(name: str, mine: Weight, theirs: Weight) -> Difference | None:
+    """How far two tensors are apart; None where their shapes or scales say nothing of that."""
+    if mine.values.shape != theirs.values.shape or (mine.may_be_scaled and mine.values.ndim != 2):
+        return None
+    values = _unscaled(mine.values, theirs.values) if mine.may_be_scaled else mine.values
+    return _difference(name, values, theirs.values, max(mine.rounding, theirs.rounding))
+
+
+def _matched_by_values(
+    candidate: Mapping[str, Weight], reference: Mapping[str, Weight], by_name: Mapping[str, str]
+) -> dict[str, tuple[str, bool]]:
+    """Tensors of the candidate's that go by another name, by those that they are nearly; and whether they are turned.
+
+    Exporters fold the weights of products into tensors without a name, as they are or transposed.
+    """
+    taken, found = {*by_name.values()}, dict[str, tuple[str, bool]]()
+    unnamed: dict[tuple[int, ...], list[tuple[str, bool, npt.NDArray[np.float32]]]] = {}
+    left = [name for name in reference if name not in by_name]
+    for other in candidate if left else ():
+        values = candidate[other].values if other not in taken else np.empty(0)
+        if values.ndim == 2:
+            unnamed.setdefault(values.shape, []).append((other, False, _sample(values)))
+            unnamed.setdefault(values.T.shape, []).append((other, True, _sample(values.T)))
+    for name in left if unnamed else ():
+        values = reference[name].values
+        near = [
+            (_cosine(_sample(values), sample), other, turned) for other, turned, sample in unnamed.get(values.shape, ())
+        ]
+        cosine, other, turned = max(near, default=(0.0, "", False))
+        if cosine > NEARLY:
+            found[name] = other, turned
+    counts = Counter(other for other, _ in found.values())
+    return {name: each for name, each in found.items() if counts[each[0]] == 1}
+
+
+def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+    flat = values.ravel()
+    return flat[:: max(1, flat.size // SAMPLED)]
+
+
+def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+    lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
+    return float(one @ other) / lengths if lengths else 0.0
 
 
 def _difference(

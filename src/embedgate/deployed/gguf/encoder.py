@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from sentence_transformers.sentence_transformer.modules import Pooling
 
@@ -14,6 +15,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, EncodeError, ModelError
 from embedgate.core.judgement import quoted
 from embedgate.core.model import Model
+from embedgate.core.roles import Role
 from embedgate.deployed.gguf.header import FLOATS, Header
 from embedgate.deployed.gguf.llama import POOLINGS, Llama, ends_by, version
 from embedgate.deployed.pipeline import finish, modules_after
@@ -119,6 +121,10 @@ class GgufEncoder(Encoder):
             with self._free:
                 hidden = [self._runs.hidden(each) for each in ids]
         return Stages([np.asarray(each, dtype=np.int64) for each in ids], hidden, pooled, finished)
+
+    def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
+        """Token ids of texts with the prompt of a role; see `Encoder.tokens_as`."""
+        return [np.asarray(each, dtype=np.int64) for each in self._ids(role.prompted(texts))]
 
     def evidence(self) -> Evidence:
         """Products by the type of their weights; the details tell what llama.cpp multiplies them with."""
