@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
-import numpy.typing as npt
 
+from embedgate.encoders import FloatArray
 from embedgate.encoders.weights import Weight
 
 # Share of a tensor's length by which two may differ and count as the same: bfloat16 rounds by up to 0.004.
@@ -176,19 +177,13 @@ def _matched_by_values(
 
     Exporters fold the weights of products into tensors without a name, as they are or transposed.
     """
-    taken, found = {*by_name.values()}, dict[str, tuple[str, bool]]()
-    unnamed: dict[tuple[int, ...], list[tuple[str, bool, npt.NDArray[np.float32]]]] = {}
     left = [name for name in reference if name not in by_name]
-    for other in candidate if left else ():
-        values = candidate[other].values if other not in taken else np.empty(0)
-        if values.ndim == 2:
-            unnamed.setdefault(values.shape, []).append((other, False, _sample(values)))
-            unnamed.setdefault(values.T.shape, []).append((other, True, _sample(values.T)))
+    unnamed = _unnamed(candidate, {*by_name.values()}) if left else {}
+    found: dict[str, tuple[str, bool]] = {}
     for name in left if unnamed else ():
         values = reference[name].values
-        near = [
-            (_cosine(_sample(values), sample), other, turned) for other, turned, sample in unnamed.get(values.shape, ())
-        ]
+        sample, others = _sample(values), unnamed.get(values.shape, [])
+        near = [(_cosine(sample, each.sample), each.name, each.turned) for each in others]
         cosine, other, turned = max(near, default=(0.0, "", False))
         if cosine > NEARLY:
             found[name] = other, turned
@@ -196,18 +191,38 @@ def _matched_by_values(
     return {name: each for name, each in found.items() if counts[each[0]] == 1}
 
 
-def _sample(values: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+class _Unnamed(NamedTuple):
+    """A tensor of two dimensions that goes by another name, as it is or turned."""
+
+    name: str
+    turned: bool
+    sample: FloatArray
+
+
+def _unnamed(candidate: Mapping[str, Weight], taken: Collection[str]) -> dict[tuple[int, ...], list[_Unnamed]]:
+    """Those that are not taken, by their shape."""
+    found: dict[tuple[int, ...], list[_Unnamed]] = {}
+    for name in candidate:
+        if name in taken or candidate[name].values.ndim != 2:
+            continue
+        values = candidate[name].values
+        for turned, each in ((False, values), (True, values.T)):
+            found.setdefault(each.shape, []).append(_Unnamed(name, turned, _sample(each)))
+    return found
+
+
+def _sample(values: FloatArray) -> FloatArray:
     flat = values.ravel()
     return flat[:: max(1, flat.size // SAMPLED)]
 
 
-def _cosine(one: npt.NDArray[np.float32], other: npt.NDArray[np.float32]) -> float:
+def _cosine(one: FloatArray, other: FloatArray) -> float:
     lengths = float(np.linalg.norm(one) * np.linalg.norm(other))
     return float(one @ other) / lengths if lengths else 0.0
 
 
 def _difference(
-    name: str, mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], rounding: float
+    name: str, mine: FloatArray, theirs: FloatArray, rounding: float
 ) -> Difference:
     one, other = mine.ravel(), theirs.ravel()
     # Longer than float32 can add up: numpy sums in pairs, which is near enough.
@@ -219,7 +234,7 @@ def _difference(
     return Difference(name, distance / lengths[1], cosine, lengths[0] / lengths[1], rounding)
 
 
-def _unscaled(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
+def _unscaled(mine: FloatArray, theirs: FloatArray) -> FloatArray:
     """A product's weights with each input channel scaled so that it is nearest to the reference's."""
     own = np.einsum("oi,oi->i", mine, mine)
     both = np.einsum("oi,oi->i", mine, theirs)
