@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -46,3 +48,21 @@ def test_what_is_not_seen_is_not_said_to_agree(shown, told):
 
 def test_the_references_stages_are_needed_as_well():
     assert diagnose(arm(0.001), arm(states=False, pooled=False), TEXTS).layer == "unknown"
+
+
+def test_hidden_states_of_another_size_are_told():
+    narrow = arm()
+    stages = dataclasses.replace(
+        narrow.stages, token_embeddings=[each[:, :8] for each in narrow.stages.token_embeddings]
+    )
+    found = diagnose(dataclasses.replace(narrow, stages=stages), arm(), TEXTS)
+    assert found.layer == "hidden states"
+    assert "of 8 numbers, the reference's have 16" in found.cause
+
+
+def test_one_vector_for_all_texts_is_not_put_on_pooling():
+    same, reference = arm(states=False), arm(states=False)
+    rows = np.tile(reference.embeddings.matrix[:1], (len(TEXTS), 1))
+    found = diagnose(dataclasses.replace(same, embeddings=Embeddings(same.embeddings.inputs, rows)), reference, TEXTS)
+    assert found.layer == "unknown"
+    assert "have the embedding of another text" in found.cause

@@ -84,6 +84,10 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     """
     if mine.token_embeddings is None or theirs.token_embeddings is None:
         return None
+    sizes = mine.token_embeddings[0].shape[1], theirs.token_embeddings[0].shape[1]
+    if sizes[0] != sizes[1]:
+        told = f"the same tokens give hidden states of {sizes[0]} numbers, the reference's have {sizes[1]}"
+        return Diagnosis("hidden states", told, "see which model it runs", Proof("read", len(mine.token_ids)))
     cosines = [row_cosines(a, b).mean() for a, b in zip(mine.token_embeddings, theirs.token_embeddings, strict=True)]
     cosine, in_float32 = float(np.mean(cosines)), set(candidate.evidence.products) == {"float32"}
     factor = _factor(mine.token_embeddings, theirs.token_embeddings)

@@ -221,9 +221,7 @@ def _cosine(one: FloatArray, other: FloatArray) -> float:
     return float(one @ other) / lengths if lengths else 0.0
 
 
-def _difference(
-    name: str, mine: FloatArray, theirs: FloatArray, rounding: float
-) -> Difference:
+def _difference(name: str, mine: FloatArray, theirs: FloatArray, rounding: float) -> Difference:
     one, other = mine.ravel(), theirs.ravel()
     # Longer than float32 can add up: numpy sums in pairs, which is near enough.
     lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
