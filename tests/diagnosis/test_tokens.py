@@ -197,8 +197,12 @@ def test_a_cut_at_characters_is_no_cut_at_tokens():
 
 def test_a_word_that_is_lost_at_the_end_is_no_cut():
     texts = ["one two three .", "four five .", "six seven eight nine ."]
-    assert told(Toy(before=lambda text: text.removesuffix(" .")), texts=texts, asks=False)[1] != ""
-    assert "cut" not in told(Toy(before=lambda text: text.removesuffix(" .")), texts=texts)[1]
+    ended = Toy(before=lambda text: text.removesuffix(" ."))
+    for asks in (True, False):
+        layer, said = told(ended, texts=texts, asks=asks)
+        assert layer == "tokens"  # and no prompt: the texts themselves end so
+        assert "is missing, which the reference has behind each of them" in said
+        assert "cut" not in said
 
 
 def test_texts_that_are_cut_after_special_tokens_were_added_lose_the_last_one():

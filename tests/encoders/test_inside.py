@@ -12,9 +12,9 @@ from embedgate.core.combination import Combination
 from embedgate.core.model import Model
 from embedgate.core.roles import PLAIN, Input, Role
 from embedgate.diagnosis.weights import compared
-from embedgate.encoders import BuildContext, Encoder, Evidence, Stages
+from embedgate.encoders import EMBEDDINGS, BuildContext, Encoder, Evidence, Stages
 from embedgate.encoders.custom import CustomEncoder
-from embedgate.encoders.inside import EMBEDDINGS, ModuleWeights
+from embedgate.encoders.inside import ModuleWeights
 from embedgate.encoders.loading import load
 from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
@@ -73,6 +73,7 @@ def test_weights_are_those_of_the_model(encoders, loaded, name):
     assert len(found.differences) >= found.of - 2  # an exported graph has no pooler
 
 
+@pytest.mark.filterwarnings("ignore:torch")
 def test_weights_of_other_types_are_the_models_but_for_rounding(small, loaded):
     half = load(small, "cpu", torch.bfloat16)
     packed = torch.ao.quantization.quantize_dynamic(load(small, "cpu", torch.float32), {torch.nn.Linear})

@@ -12,7 +12,7 @@ from embedgate.core.judgement import Diagnosis, Proof
 from embedgate.diagnosis import weights
 from embedgate.diagnosis.arm import Arm, Layers
 from embedgate.diagnosis.weights import EQUAL, Comparison
-from embedgate.encoders import FloatArray, Stages
+from embedgate.encoders import EMBEDDINGS, FloatArray, Stages
 from embedgate.encoders.weights import Weight
 
 # Mean cosine of token embeddings under which they count as different: where every product computes in float32 only the
@@ -31,8 +31,6 @@ DEPARTED = 0.1
 TEXTS = 4
 # Types whose rounding no longer adds up to another embedding.
 WIDE = ("float32", "float16", "bfloat16")
-# What an encoder calls the embedding layer, whose result the first layer of the transformer is given.
-EMBEDDINGS = "embeddings"
 
 
 @dataclass(frozen=True)
@@ -95,7 +93,8 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     if cosine >= (SAME_IN_FLOAT32 if in_float32 else SAME_HIDDEN_STATES) and same_lengths:
         return None
     worst = np.argsort(cosines, kind="stable")[:TEXTS].tolist()
-    shown = candidate.inside.layers(worst) or {}, reference.inside.layers(worst) or {}
+    layers = candidate.inside.layers(worst) or {}
+    shown = layers, (reference.inside.layers(worst) or {}) if layers else {}
     departure = first_departure(*shown, DEPARTED_IN_FLOAT32 if in_float32 else DEPARTED) if all(shown) else None
     comparison = _comparison(candidate, reference)
     digits = 3 if cosine < ALMOST_ONE else 5

@@ -27,7 +27,7 @@ from embedgate.diagnosis.ids import (
     shared,
     vocabulary_of,
 )
-from embedgate.diagnosis.rereading import PROMPTS, Change, Compared, Reading, Shown, changes, prompts, simplest
+from embedgate.diagnosis.rereading import PROMPTS, TEXTS, Change, Compared, Reading, Shown, changes, prompts, simplest
 
 TOKENIZER = "compare tokenizer.json and tokenizer_config.json: lower-casing, special tokens, truncation, version"
 LIMITS = "compare max_seq_length in sentence_bert_config.json, and truncation_side in tokenizer_config.json"
@@ -147,8 +147,16 @@ def _one_edit(edit: Edit, compared: Compared, reading: Reading) -> Shown:
     if not edit.theirs:
         return Shown(f"{mine} stands {where}", PROMPTS, "prompt")
     if not edit.mine:
-        return Shown(f"{theirs} is missing, which {reading.other} has {where}", PROMPTS, "prompt")
+        told = f"{theirs} is missing, which {reading.other} has {where}"
+        return Shown(told, TEXTS) if _may_be_text(edit, compared, reading) else Shown(told, PROMPTS, "prompt")
     return Shown(f"{mine} stands {where}, in the place of {theirs}", PROMPTS, "prompt")
+
+
+def _may_be_text(edit: Edit, compared: Compared, reading: Reading) -> bool:
+    """Whether what the one lacks may be what the texts themselves begin or end with."""
+    spelt = (reading.spelt(edit.theirs) or "").strip().lower() if reading.spelt is not None else ""
+    texts = [compared.texts[place].strip().lower() for place in compared.different]
+    return not spelt or all(text.startswith(spelt) if edit.side == "start" else text.endswith(spelt) for text in texts)
 
 
 def _block(ids: Sequence[int], compared: Compared, reading: Reading) -> str:

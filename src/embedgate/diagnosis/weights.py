@@ -155,7 +155,8 @@ def _differences(candidate: Mapping[str, Weight], reference: Mapping[str, Weight
             mine = candidate[by_name[name]]
         elif name in by_values:
             other, turned = by_values[name]
-            mine = replace(candidate[other], values=candidate[other].values.T) if turned else candidate[other]
+            mine = candidate[other]
+            mine = replace(mine, values=mine.values.T) if turned else mine
         else:
             continue
         if (found := _compared(name, mine, reference[name])) is not None:
@@ -203,10 +204,8 @@ def _unnamed(candidate: Mapping[str, Weight], taken: Collection[str]) -> dict[tu
     """Those that are not taken, by their shape."""
     found: dict[tuple[int, ...], list[_Unnamed]] = {}
     for name in candidate:
-        if name in taken or candidate[name].values.ndim != 2:
-            continue
-        values = candidate[name].values
-        for turned, each in ((False, values), (True, values.T)):
+        values = candidate[name].values if name not in taken else None
+        for turned, each in ((False, values), (True, values.T)) if values is not None and values.ndim == 2 else ():
             found.setdefault(each.shape, []).append(_Unnamed(name, turned, _sample(each)))
     return found
 
@@ -223,7 +222,6 @@ def _cosine(one: FloatArray, other: FloatArray) -> float:
 
 def _difference(name: str, mine: FloatArray, theirs: FloatArray, rounding: float) -> Difference:
     one, other = mine.ravel(), theirs.ravel()
-    # Longer than float32 can add up: numpy sums in pairs, which is near enough.
     lengths = float(np.linalg.norm(one)), float(np.linalg.norm(other))
     distance = float(np.linalg.norm(one - other))
     if not lengths[0] * lengths[1]:

@@ -132,6 +132,8 @@ class Stability:
     repetition: float = 0.0
 
 
+# What `Encoder.layers_as` calls the embedding layer, whose result the first layer of the transformer is given.
+EMBEDDINGS = "embeddings"
 # Threads that call an encoder at once, where it is tried how it takes that.
 CALLERS = 4
 # What an encoder may move of which nothing better is known: as far as int8 whose scales depend on the batch.
@@ -199,7 +201,7 @@ class Encoder(ABC):
 
         Returns:
             Per layer, in the order they run, each text's hidden states without padding, float32 `[tokens, hidden]`. The
-            first is the embedding layer.
+            first is the embedding layer, `EMBEDDINGS`.
         """
         return None
 

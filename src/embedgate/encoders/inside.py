@@ -10,15 +10,13 @@ import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import is_traceable_wrapper_subclass
 
-from embedgate.encoders import FloatArray
-from embedgate.encoders.weights import Weight, rounding_of_steps
+from embedgate.encoders import EMBEDDINGS, FloatArray
+from embedgate.encoders.weights import BFLOAT16, FLOAT16, Weight, rounding_of_steps
 
 # What Sentence Transformers calls its first module's transformer: the names of its weights begin behind that.
 TRANSFORMER = ("0.model.", "0.auto_model.")
-# What the input of the first layer is called: the embedding layer's result.
-EMBEDDINGS = "embeddings"
-# Largest share of a number by which storing it in a type rounds it off.
-ROUNDINGS = {torch.float32: 0.0, torch.float64: 0.0, torch.float16: 2.0**-11, torch.bfloat16: 2.0**-8}
+# How far storing a number in a type rounds it off.
+ROUNDINGS = {torch.float32: 0.0, torch.float64: 0.0, torch.float16: FLOAT16, torch.bfloat16: BFLOAT16}
 # Hidden states by layer, in the order they arose.
 States: TypeAlias = list[tuple[str, Tensor]]
 

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+# Largest share of a number by which storing it in these types rounds it off.
+FLOAT16, BFLOAT16 = 2.0**-11, 2.0**-8
+
 
 @dataclass(frozen=True, eq=False)
 class Weight:

@@ -10,10 +10,10 @@ import numpy.typing as npt
 from onnx import NodeProto, TensorProto
 
 from embedgate.encoders.onnx.graph import Graph, weight_products
-from embedgate.encoders.weights import Weight, rounding_of_steps
+from embedgate.encoders.weights import BFLOAT16, FLOAT16, Weight, rounding_of_steps
 
-# Largest share of a number by which storing it in a type rounds it off.
-ROUNDINGS: dict[int, float] = {TensorProto.FLOAT: 0.0, TensorProto.FLOAT16: 2.0**-11, TensorProto.BFLOAT16: 2.0**-8}
+# How far storing a number in a type rounds it off.
+ROUNDINGS: dict[int, float] = {TensorProto.FLOAT: 0.0, TensorProto.FLOAT16: FLOAT16, TensorProto.BFLOAT16: BFLOAT16}
 QUANTIZED = (TensorProto.INT8, TensorProto.UINT8)
 # How embedgate and ONNX Runtime call a quantized tensor, its scale and its zero point, behind the name of the tensor.
 SUFFIXES = {"_int8": ("_scale", "_zero"), "_quantized": ("_scale", "_zero_point")}
