@@ -59,7 +59,6 @@ class Peer:
         scripts: Another script for a form.
         rule: Whether it judges at all.
         says: What of its output is kept, the last match.
-        environ: Further variables.
     """
 
     title: str
@@ -74,29 +73,12 @@ class Peer:
     scripts: dict[Form, str] = field(default_factory=dict)
     rule: bool = True
     says: str = r"\S.*"
-    environ: dict[str, str] = field(default_factory=dict)
 
     def form_of(self, fault: Fault) -> Form | None:
         """The form in which it is asked about a fault; None where it cannot be."""
         if self.only and fault.name not in self.only:
             return None
         return next((form for form in (fault.form, *self.forms) if form in self.forms and form in fault.forms), None)
-
-
-def _embedgate(depth: str) -> Peer:
-    return Peer(
-        f"embedgate, {depth}",
-        ("onnx", "folder", "encoder", "server"),
-        "embedgate.sh",
-        ("embedgate.sh",),
-        "embedgate",
-        "embedgate",
-        "pip install 'embedgate[cpu]'",
-        names=r"cause: .*",
-        scripts={"encoder": "embedgate_encoder.sh"},
-        says=r"\S.*",
-        environ={"DEPTH": depth},
-    )
 
 
 def _polygraphy(title: str, script: str) -> Peer:
@@ -113,8 +95,17 @@ def _polygraphy(title: str, script: str) -> Peer:
 
 
 PEERS = {
-    "embedgate-quick": _embedgate("quick"),
-    "embedgate-standard": _embedgate("standard"),
+    "embedgate-quick": Peer(
+        "embedgate, quick",
+        ("onnx", "folder", "encoder", "server"),
+        "embedgate.sh",
+        ("embedgate.sh",),
+        "embedgate",
+        "embedgate",
+        "pip install 'embedgate[cpu]'",
+        names=r"cause: .*",
+        scripts={"encoder": "embedgate_encoder.sh"},
+    ),
     "mteb": Peer(
         "MTEB, vLLM's rule",
         ("encoder",),
@@ -181,7 +172,7 @@ def asked(peer: Peer, fault: Fault, root: Path, work: Path, data: Path) -> dict[
     form = peer.form_of(fault)
     assert form is not None
     with tempfile.TemporaryDirectory(prefix="peers-") as scratch:
-        surroundings = _surroundings(peer, fault, form, root, work, data, Path(scratch))
+        surroundings = _surroundings(fault, form, root, work, data, Path(scratch))
         server = _served(root, work, fault, surroundings["URL"]) if form == "server" else None
         script = str(HERE / peer.scripts.get(form, peer.script))
         python = str(root / "bin" / "python")
@@ -225,9 +216,7 @@ def _verdict(peer: Peer, code: int, output: str) -> str:
     return "green" if code == 0 else "red"
 
 
-def _surroundings(
-    peer: Peer, fault: Fault, form: Form, root: Path, work: Path, data: Path, scratch: Path
-) -> dict[str, str]:
+def _surroundings(fault: Fault, form: Form, root: Path, work: Path, data: Path, scratch: Path) -> dict[str, str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{free.getsockname()[1]}"
@@ -248,7 +237,6 @@ def _surroundings(
         "PYTHONPATH": HERE,
         "HF_HUB_OFFLINE": 1,
         "TOKENIZERS_PARALLELISM": "false",
-        **peer.environ,
     }
     return {**os.environ, **{name: str(value) for name, value in own.items()}}
 
@@ -355,7 +343,7 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
 
 
 # The tools that say anything of a cause.
-NAMING = ("embedgate-quick", "embedgate-standard", "embed-parity")
+NAMING = ("embedgate-quick", "embed-parity")
 SHOWN = 160
 SUMMED = ("version", "faults caught", "missed", "error", "asked", "cannot be asked", "false alarms", "seconds", "lines")
 
