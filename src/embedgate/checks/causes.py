@@ -1,16 +1,20 @@
-"""What a red candidate is asked so that its cause can be played through: a few texts in which known faults show."""
+"""The cause of a red candidate, and what it is asked for that: a few texts in which known faults show."""
 
 from __future__ import annotations
 
 import random
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 import numpy as np
 
 from embedgate.core.embeddings import Embeddings
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, one_line
+from embedgate.core.judgement import Diagnosis, Proof
 from embedgate.core.roles import Input, Role
+from embedgate.diagnosis.arm import Arm
 from embedgate.diagnosis.cuts import distances
+from embedgate.diagnosis.layers import diagnose
 from embedgate.diagnosis.playing import Asked, Call, Player
 from embedgate.diagnosis.reproduce import Answer, reproduce
 from embedgate.encoders import FloatArray
@@ -21,6 +25,10 @@ from embedgate.runtime.session import Run, Session
 # How far a sound candidate may be off, as a share of a vector's length, by its weight precision; of every other one,
 # the last.
 NOISE = {"fp32": 5e-3, "fp16": 1e-2, "bf16": 5e-2, "amp": 5e-2, "": 0.35}
+# Texts whose stages are looked at.
+PROBES = 16
+# What helps where nobody here sees how vectors were made.
+ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 # Texts of the data, those that moved most among them.
 SOME, MOVED = 10, 4
 # Words of longer texts: a cut shows in those that are longer than it.
@@ -42,24 +50,70 @@ ODD = (
 )
 
 
-def play(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Answer | None:
-    """Looks for known faults with which the reference gives a candidate's vectors.
+def cause_of(session: Session, run: Run) -> Diagnosis:
+    """The cause of what is wrong with a candidate: what is reproduced, else what something shows, else unknown.
 
     Args:
         session: The session.
         run: The candidate's run.
-        mine: Its embeddings, of the datasets' texts.
-        theirs: The reference's, of the same.
-
-    Returns:
-        What was found; None where the candidate cannot be compared.
     """
-    reference = session.run(run.combination.reference, run.model)
+    mine, theirs = session.side_by_side(run)
+    answer = _played(session, run, mine, theirs)
+    if answer.diagnosis is not None:
+        return answer.diagnosis
+    found = _read(session, run, mine, theirs)
+    if found.layer == "unknown":
+        is_local = session.plan.registry.source(run.combination).local
+        cause = "; ".join(filter(None, (found.cause, _ruled_out(answer.proof))))
+        return replace(found, cause=cause, next_step=found.next_step if is_local else ELSEWHERE, proof=answer.proof)
+    return replace(found, proof=answer.proof) if found.layer == "scores" else found
+
+
+def _ruled_out(proof: Proof) -> str:
+    if not proof.attempts:
+        return ""
+    return f"none of {proof.attempts} known faults that were played through on the reference gives its vectors"
+
+
+def _read(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Diagnosis:
+    """The first layer at which a candidate departs from its reference, as far as it can be looked into."""
+    reference, probes = session.run(run.combination.reference), _probes(mine, theirs)
+    return diagnose(
+        Arm(mine, run.evidence, session.stages(run, probes), session.inside(run, probes)),
+        Arm(theirs, reference.evidence, session.stages(reference, probes), session.inside(reference, probes)),
+        [each.text for each in probes],
+    )
+
+
+def _probes(mine: Embeddings, theirs: Embeddings) -> list[Input]:
+    """A few texts that show where two runs part: the ones that moved most, and some of every length."""
+    inputs = mine.inputs
+    spread = np.linspace(0, len(inputs) - 1, min(PROBES // 2, len(inputs))).astype(int)
+    if mine.dim == theirs.dim:
+        cosines = (mine.normalised * theirs.normalised).sum(axis=1)
+        moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
+    else:
+        moved = spread
+    return [inputs[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]
+
+
+def _played(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Answer:
+    """What playing known faults through came to; a finding is worth more than its cause, so nothing is raised."""
+    try:
+        return _play(session, run, mine, theirs)
+    except Exception as error:
+        reason = f"known faults could not be played through: {one_line(error)}"
+        return Answer(None, Proof("reproduced", 0, untried=(reason,)))
+
+
+def _play(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Answer:
+    nothing = Answer(None, Proof("reproduced", 0))
     if not np.isfinite(mine.matrix).all() or not len(mine):
-        return None
+        return nothing
     asked = _asked(session, run, mine, theirs)
     if not np.isfinite(asked.mine).all():
-        return None
+        return nothing
+    reference = session.run(run.combination.reference, run.model)
     replay: Replay | None
     try:
         replay, refused = session.encoder(reference).replay(), ""

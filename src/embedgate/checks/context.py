@@ -10,23 +10,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import TypeVar
 
-import numpy as np
-
 from embedgate.approved.expected_failures import Expectations, Expected
 from embedgate.approved.tolerances import Tolerances
-from embedgate.checks.causes import play
+from embedgate.checks.causes import cause_of
 from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
-from embedgate.core.embeddings import Embeddings
 from embedgate.core.errors import GateError, NotRecorded, one_line
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
-from embedgate.core.roles import Input
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
-from embedgate.diagnosis.arm import Arm
-from embedgate.diagnosis.layers import diagnose
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
 from embedgate.runtime.plan import Plan
@@ -36,10 +30,7 @@ from embedgate.runtime.session import Run, Session
 Part = TypeVar("Part")
 Maker = TypeVar("Maker", bound=Callable[..., object])
 
-PROBES = 16
 _MEASURES = "_embedgate_measures"
-# What helps where nobody here sees how vectors were made.
-ELSEWHERE = "see which model, revision, prompts and pooling it serves, and what its log says"
 
 
 def needs_of(plan: Plan, cases: Iterable[Case]) -> Needs:
@@ -280,28 +271,11 @@ class Context:
         )
 
     def diagnose(self, run: Run) -> Diagnosis:
-        """The layer at which a run departs from its reference."""
-        session, combination = self.session, run.combination
-        if combination not in self._diagnoses:
-            reference = session.run(combination.reference)
-            mine, theirs = session.side_by_side(run)
-            self._progress(f"{combination}: looking for the cause")
-            answer = play(session, run, mine, theirs)
-            if answer is not None and answer.diagnosis is not None:
-                self._diagnoses[combination] = answer.diagnosis
-                return answer.diagnosis
-            probes = _probes(mine, theirs)
-            found = diagnose(
-                Arm(mine, run.evidence, session.stages(run, probes), session.inside(run, probes)),
-                Arm(theirs, reference.evidence, session.stages(reference, probes), session.inside(reference, probes)),
-                [each.text for each in probes],
-            )
-            if found.layer == "unknown" and not self.plan.registry.source(combination).local:
-                found = replace(found, next_step=ELSEWHERE)
-            if found.layer in ("unknown", "scores") and answer is not None:
-                found = replace(found, proof=answer.proof)
-            self._diagnoses[combination] = found
-        return self._diagnoses[combination]
+        """The cause of what is wrong with a run, looked for once; see `embedgate.checks.causes`."""
+        if run.combination not in self._diagnoses:
+            self._progress(f"{run.combination}: looking for the cause")
+            self._diagnoses[run.combination] = cause_of(self.session, run)
+        return self._diagnoses[run.combination]
 
     def by(self, baselines: Path, anew: Collection[Callable[..., object]] = ()) -> Context:
         """The context that judges the same runs by the tolerances and approved values of another folder.
@@ -359,15 +333,3 @@ def expectations_of(plan: Plan, checks: CheckRegistry) -> Expectations:
     """
     file = plan.settings.baselines_folder / EXPECTED
     return Expectations.load(file, checks=checks.kinds, metrics=checks.vocabulary)
-
-
-def _probes(mine: Embeddings, theirs: Embeddings) -> list[Input]:
-    """A few texts that show where two runs part: the ones that moved most, and some of every length."""
-    inputs = mine.inputs
-    spread = np.linspace(0, len(inputs) - 1, min(PROBES // 2, len(inputs))).astype(int)
-    if mine.dim == theirs.dim:
-        cosines = (mine.normalised * theirs.normalised).sum(axis=1)
-        moved = np.argsort(np.nan_to_num(cosines, nan=-1.0))[: PROBES // 2]
-    else:
-        moved = spread
-    return [inputs[int(i)] for i in dict.fromkeys([*spread.tolist(), *moved.tolist()])]

@@ -18,6 +18,8 @@ from embedgate.encoders.change import ENDLESS, Unplayable
 USUAL = (128, 256, 384, 510, 512, 1024, 2048, 4096, 8192)
 # Distance under which a vector is the reference's, as a share of its length, at least.
 SAME = 1e-3
+# A text is cut where its vector is so many times as far off as those of short ones are.
+BEYOND = 2.0
 # Of a vector with int8 noise, the number of a cut is not known to the token.
 EXACT = 1e-2
 Distances = Callable[[FloatArray, FloatArray], FloatArray]
@@ -38,10 +40,13 @@ def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
         beside: Faults that are there as well.
     """
     asked, lengths = player.asked, player.lengths
-    off = distances(asked.mine, player.play(beside)) > max(SAME, 2 * asked.noise)
+    off = distances(asked.mine, player.play(beside))
     order = sorted(range(len(lengths)), key=lambda row: lengths[row])
-    affected = [row for row in order if off[row]]
-    if not affected or off[order[: max(2, len(order) // 4)]].any():
+    short = order[: max(2, len(order) // 3)]
+    usual = float(np.median(off[short]))
+    beyond = off > max(SAME, BEYOND * usual)
+    affected = [row for row in order if beyond[row]]
+    if not affected or usual > asked.noise or beyond[short].mean() > 0.25:
         return
     # Several of different lengths: one that is cut at a number of characters may be short in tokens.
     rows = affected[:: max(1, len(affected) // 3)][:3]

@@ -35,9 +35,9 @@ RIVALS = 3
 SEEDS = 10
 RUNS = 120
 # A fault that needs the model's layers is tried on few short texts first: the first that are off most, of which it must
-# explain more than nothing.
+# explain something, and two faults together nearly all.
 FEW, SHORT, FIRST = 10, 40, 3
-SOME_OF_IT = 0.7
+SOME_OF_IT, ALL_OF_IT = 0.7, 0.4
 # What a proof keeps of what else was tried.
 SHOWN = 12
 # A vector that moves further when the same call is made again does not repeat itself.
@@ -251,9 +251,11 @@ class _Search:
 
     def _promises(self, attempt: Attempt, rows: Sequence[int]) -> bool:
         """Whether faults explain something of a few texts, of two together all."""
-        if len(attempt.faults) > 1 or self._sound is None:
+        if self._sound is None:
             return attempt.distance <= 2 * self._asked.noise
         before = _root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
+        if len(attempt.faults) > 1:
+            return attempt.distance <= min(2 * self._asked.noise, ALL_OF_IT * before)
         return attempt.distance <= SOME_OF_IT * before
 
     def _kept(self, attempt: Attempt) -> Attempt:
