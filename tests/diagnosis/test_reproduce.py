@@ -308,3 +308,14 @@ def test_without_modules_texts_prompts_and_vectors_are_played(loaded, roles):
     found = answer_to(None, loaded, roles, encode).diagnosis
     assert found is not None
     assert "'query: ' before each text" in found.cause
+
+
+@pytest.mark.parametrize("size", [0.0, 0.004])
+def test_a_cut_is_named_beneath_noise(replay, loaded, roles, size):
+    def encode(texts: list[str]) -> np.ndarray:
+        rows = with_faults(replay, roles, longest=60)(texts)
+        return rows + np.stack([np.random.default_rng(len(text)).normal(0, size, 384) for text in texts])
+
+    found = answer_to(replay, loaded, roles, encode, noise=0.35).diagnosis
+    assert found is not None
+    assert "texts cut to 60 tokens" in found.cause or "texts cut to about" in found.cause

@@ -24,6 +24,9 @@ from embedgate.encoders.change import Unplayable
 
 # Share of the squared distance to the reference that a fault must leave, at most.
 LEFT = 0.1
+# A fault moves a vector by more than this share of its length; what it does not move may be off as far as what it
+# explains, so many times.
+MOVED, AS_FAR = 1e-3, 3.0
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
 ROUNDING = 1e-4
@@ -135,7 +138,7 @@ class _Search:
         if one.distance <= EXACT:
             return []
         pairs = self._explaining(self._pairs([one]))
-        return [each for each in pairs if each.distance**2 <= LEFT * one.distance**2]
+        return [each for each in pairs if self._explains(each, one.vectors)]
 
     def _short_rows(self) -> list[int]:
         """Short texts, which cost little, the ones that are off most first, and some that are not."""
@@ -268,9 +271,32 @@ class _Search:
 
     def _explaining(self, attempts: Iterable[Attempt]) -> list[Attempt]:
         """The faults that explain what was asked, the best first."""
-        whole = [each for each in attempts if len(each.vectors) == len(self._asked.mine)]
-        found = [e for e in whole if e.distance <= self._asked.noise and e.distance**2 <= LEFT * self._before**2]
+        found = [each for each in attempts if self._explains(each, self._player.sound)]
         return sorted(found, key=lambda each: each.distance)
+
+    def _explains(self, attempt: Attempt, before: FloatArray) -> bool:
+        """Whether faults explain the vectors that something else leaves unexplained.
+
+        What they move must come to lie where the candidate's vectors are, and nothing else may be off by more than
+        that is then.
+
+        Args:
+            attempt: The faults.
+            before: What the reference gives without them, float32 `[n, dim of the model]`.
+        """
+        mine, vectors = self._asked.mine, attempt.vectors
+        if vectors.shape != mine.shape or attempt.distance > self._asked.noise:
+            return False
+        if before.shape != mine.shape or any(fault.read for fault in attempt.faults):
+            return attempt.distance**2 <= LEFT * self._before**2
+        moved = distances(vectors, before) > MOVED
+        if not moved.any():
+            return False
+        left = _root_mean_square(distances(mine, vectors)[moved])
+        others = distances(mine, vectors)[~moved]
+        if left**2 > LEFT * float(np.square(distances(mine, before)[moved]).mean()):
+            return False
+        return not others.size or _root_mean_square(others) <= max(AS_FAR * left, EXACT)
 
     def _named(self, found: Sequence[Attempt]) -> Diagnosis:
         """The cause that faults come to; several where these texts do not tell them apart.
