@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pytest
 from helpers.faults import load
+from helpers.prompted import with_prompts
 
 from embedgate.checks.causes import ODD, made, parts
 from embedgate.core.roles import PLAIN, Roles
@@ -319,3 +320,41 @@ def test_a_cut_is_named_beneath_noise(replay, loaded, roles, size):
     found = answer_to(replay, loaded, roles, encode, noise=0.35).diagnosis
     assert found is not None
     assert "texts cut to 60 tokens" in found.cause or "texts cut to about" in found.cause
+
+
+def by_role(model, roles: Roles, encode: Callable[[str, list[str]], np.ndarray]) -> Asked:
+    """What an encoder answers to probes of queries, documents and plain texts."""
+    texts: list[str] = []
+    calls: list[Call] = []
+    rows: list[np.ndarray] = []
+    for name, part in zip(("query", "document", ""), probes(), strict=False):
+        calls.append(Call(roles[name], tuple(range(len(texts), len(texts) + len(part)))))
+        texts.extend(part)
+        rows.append(encode(name, part))
+    return Asked(texts, calls, np.concatenate(rows), 1e-2)
+
+
+@pytest.mark.parametrize(
+    ("prompts", "name"),
+    [
+        ({"query": "", "document": ""}, "no prompt"),
+        ({"query": ""}, "no prompt for queries"),
+        ({"query": "search query: search query: "}, "the prompt twice for queries"),
+        ({"query": "passage of text: "}, "texts encoded as document"),
+        ({"query": "passage of text: ", "document": "search query: "}, "documents as queries"),
+        ({"query": "search query "}, "'search query ' before queries"),
+    ],
+)
+def test_a_prompt_of_a_role_is_named(small, tmp_path, prompts, name):
+    model = with_prompts(small, tmp_path)
+    loaded = load(model.path)
+    own = {role: model.roles[role].prompt for role in ("query", "document", "")}
+
+    def encode(role: str, texts: list[str]) -> np.ndarray:
+        return loaded.encode([(own | prompts)[role] + text for text in texts], prompt="")
+
+    answers = by_role(model, model.roles, encode)
+    found = reproduce(Player(answers, lambda *_: np.empty(0), replay_of(loaded)), model.roles).diagnosis
+    assert found is not None
+    assert name in found.cause
+    assert found.layer == "prompt"

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from embedgate.core.roles import Role, Roles
+from embedgate.core.roles import DOCUMENT, QUERY, Role, Roles
 from embedgate.diagnosis.prompts import USUAL, Way, wrong_ways
 from embedgate.encoders import FloatArray
 from embedgate.encoders.change import AS_IT_IS, Change, Replay
@@ -193,17 +193,19 @@ def _prompts(roles: Roles, names: list[str]) -> Iterator[Fault]:
     for name in names:
         for way in wrong_ways(roles, name):
             by_about.setdefault(way.about, {})[name] = way
-    several = len(names) > 1
     for about, ways in by_about.items():
-        if len(ways) == len(names):
-            yield Fault(_said(about), "prompt", step, ways=ways)
-        for name, way in ways.items() if several else ():
+        yield Fault(_said(about), "prompt", step, ways=ways)
+        for name, way in ways.items() if len(ways) > 1 else ():
             yield Fault(f"{_said(about)} for {_called(name)}", "prompt", step, ways={name: way})
+    swapped = {name: roles[other] for name, other in ((QUERY, DOCUMENT), (DOCUMENT, QUERY)) if name in names}
+    if len(swapped) > 1 and not roles[QUERY].same_as(roles[DOCUMENT]):
+        ways = {name: Way("", role) for name, role in swapped.items()}
+        yield Fault("queries encoded as documents, and documents as queries", "prompt", step, ways=ways)
     for prompt in _misspelt(roles, names):
         ways = {name: Way("", replace(roles[name], prompt=prompt)) for name in names if roles[name].prompt != prompt}
-        if len(ways) == len(names) or not several:
+        if len(ways) == len(names):
             yield Fault(f"{prompt!r} before each text", "prompt", step, ways=ways)
-        for name, way in ways.items() if several else ():
+        for name, way in ways.items() if len(names) > 1 else ():
             yield Fault(f"{prompt!r} before {_called(name)}", "prompt", step, ways={name: way})
 
 

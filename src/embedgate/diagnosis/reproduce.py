@@ -32,6 +32,8 @@ AS_WELL = 1.25
 ROUNDING = 1e-4
 # A fault that leaves no more than this is all there is.
 EXACT = 3e-4
+# Two faults at once are not looked for in what is off by no more than half types are.
+LITTLE = 0.02
 # Causes that are named where the texts do not tell them apart.
 RIVALS = 3
 # Faults that are combined with others, and pairs whose layers are run.
@@ -128,6 +130,8 @@ class _Search:
             return self._named(found)
         if random := self._not_repeated():
             return random
+        if self._before <= LITTLE:
+            return None
         seeds = self._seeds(singles)
         if found := self._explaining(self._pairs(seeds)):
             return self._named(found)
