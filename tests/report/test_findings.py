@@ -97,6 +97,14 @@ class TestGrouping:
         assert "worse than the reference:\nacme-int8-cpu: retention is red\n" in shown
         assert "also b-int8-cpu: agreement is red" in shown
 
+    def test_each_combination_is_named_however_much_shows_the_cause(self):
+        many = [red("retention", of=of, message=f"{of} {i}") for of in ("a-int8-cpu", "b-int8-cpu") for i in range(20)]
+        (found,) = findings(many, KNOWN.against)
+        assert [message for _, message in found.messages[:3]] == ["a-int8-cpu 0", "b-int8-cpu 0", "a-int8-cpu 1"]
+        shown = terminal.render(session(*many), width=200)
+        assert "also b-int8-cpu: b-int8-cpu 0" in shown
+        assert "and 27 other checks" in shown
+
     def test_what_concerns_all_in_the_same_words_is_told_with_their_names(self):
         missing = [red("baseline", "approval", "no baseline", of=f"{c}-int8-cpu", message="no baseline") for c in "abc"]
         assert "also b-int8-cpu, c-int8-cpu" in terminal.render(session(*missing), width=200)

@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 
 import msgspec
 
+from embedgate.core.errors import counted
 from embedgate.core.plain import to_plain
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -22,11 +23,23 @@ ANY_TEXT = "any_text"
 # Layers of a cause that say what kind of red it is.
 APPROVAL, PROMISE, DATASET = "approval", "promise", "dataset"
 TOKENS = "tokens"
+# The layer of what nothing was found to explain, and what a cause reaches that depends on a text's surroundings.
+UNKNOWN, BY_BATCH = "unknown", "batch"
+# The layer of what gives other vectors when it is asked again.
+REPETITION = "repetition"
+# Moves of a vector below this share of its length are rounding: another kernel or batch adds in another order.
+ROUNDING = 1e-4
+# How the lines begin that ask a property again for its example, and that pin it.
+REPRODUCE, PIN = EXAMPLE_LINES = ("reproduce: ", "try it first from now on: ")
+# Of what was tried for a cause and what could not be, as many as a line or a list names.
+NEAREST = 3
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
 LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden")
 # A command at the end of a line, to be copied.
 COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 LONGEST_COMMAND = 400
+# Characters of a cause where it is told again, and of a fault's name.
+AGAIN = 110
 
 
 @dataclass(frozen=True)
@@ -88,6 +101,8 @@ class Proof:
         tried: What else came nearest, the nearest first; no more than a dozen.
         attempts: How many faults and pairs of them were tried in all.
         untried: What could not be tried here, and why, one line each.
+        layers: Every layer that the cause reaches: of two faults together both, and `batch` where what becomes of a
+            text depends on the texts that it is asked for with.
     """
 
     found: Literal["reproduced", "read"]
@@ -98,6 +113,36 @@ class Proof:
     tried: tuple[Tried, ...] = ()
     attempts: int = 0
     untried: tuple[str, ...] = ()
+    layers: tuple[str, ...] = ()
+
+    def found_in_words(self) -> str:
+        """What shows the cause, in one line."""
+        on = counted(self.texts, "text")
+        if self.found == "read":
+            return f"read from what it shows of {on}" if self.texts else "read from what it shows"
+        near = [] if self.cosine is None else [f"cosine {self.cosine:.4f}"]
+        near += [] if self.distance is None else [f"{self.distance:.2g} off"]
+        before = "" if self.distance_before is None else f" ({self.distance_before:.2g} off without it)"
+        return f"reproduced by the reference on {on}: {', '.join(near)}{before}"
+
+    def tried_in_words(self, is_known: bool) -> str:
+        """What else was tried, the nearest first, in one line; empty where nothing was.
+
+        Args:
+            is_known: Whether the cause is known, so that the others came next to it.
+        """
+        if not self.tried:
+            return ""
+        nearest = [f"{shorten(each.fault, AGAIN)} ({each.distance:.2g} off)" for each in self.tried[:NEAREST]]
+        more = max(len(self.tried), self.attempts - is_known) - len(nearest)
+        told = ", ".join(nearest) + (f", and {more} more" if more else "")
+        return f"{'next best' if is_known else 'ruled out'}: {told}"
+
+    def untried_in_words(self) -> tuple[str, ...]:
+        """What could not be tried, a line each."""
+        more = len(self.untried) - NEAREST
+        told = (f"not tried: {shorten(line)}" for line in self.untried[:NEAREST])
+        return (*told, *([f"not tried: {more} more"] if more > 0 else []))
 
 
 @dataclass(frozen=True)
@@ -106,7 +151,7 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `texts`, `prompt`, `tokens`, `hidden states`, `weights`, `pooling`,
-            `normalisation`, `repetition`, `batch`, `evidence`, `scores`, `baseline`, `approval`, `promise`,
+            `normalisation`, `repetition`, `rounding`, `batch`, `evidence`, `scores`, `baseline`, `approval`, `promise`,
             `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids` or
             `unknown`. It is `approval` where nothing is approved that could be trusted, and `promise` where a
             combination does not save what its name promises.
@@ -120,6 +165,26 @@ class Diagnosis:
     cause: str
     next_step: str
     proof: Proof | None = None
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether the cause was reproduced or read, and is no finding of one check alone."""
+        if self.proof is None or self.layer == UNKNOWN:
+            return False
+        return self.proof.found == "read" or self.proof.cosine is not None
+
+    @property
+    def reaches(self) -> frozenset[str]:
+        """Every layer that the cause reaches."""
+        return frozenset((self.layer, *(self.proof.layers if self.proof else ())))
+
+    def shown_by(self) -> tuple[str, ...]:
+        """How the cause was found, or what it is not, a line each; nothing where the cause is the finding itself."""
+        if self.proof is None:
+            return ()
+        told = self.proof.cosine is not None and f"cosine {self.proof.cosine:.4f}" in self.cause
+        found = self.proof.found_in_words() if self.is_shown and not told else ""
+        return tuple(filter(None, (found, self.proof.tried_in_words(self.is_shown), *self.proof.untried_in_words())))
 
 
 @dataclass(frozen=True)
@@ -244,6 +309,8 @@ class Judgement:
             lines.append(f"  cause: {self.diagnosis.layer}: {self.diagnosis.cause}")
         elif self.diagnosis and self.diagnosis.layer != self.check:
             lines.append(f"  layer: {self.diagnosis.layer}")
+        if self.diagnosis:
+            lines.extend(f"  {line}" for line in self.diagnosis.shown_by())
         lines.extend(f"  {line}" for line in self.details)
         if self.worst:
             lines.append("  worst texts (reference -> combination):")
@@ -253,6 +320,21 @@ class Judgement:
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
         return "\n".join(lines)
+
+    def explain_again(self) -> str:
+        """The text of a failure whose cause was explained above: the finding, and what is its own beside an example."""
+        found, lines = self.diagnosis, [f"{self.combination}: {self.message}"]
+        if found:
+            told = "" if found.cause in self.message else f": {brief(found.cause, AGAIN)}"
+            lines.append(f"  cause: as above: {found.layer}{told}")
+        own = () if self.example else self.details
+        lines += [f"  {line}" for line in own if not line.startswith(EXAMPLE_LINES)]
+        return "\n".join(lines)
+
+
+def rounding(move: float) -> str:
+    """That a move of a vector, as a share of its length, is rounding, to be put behind it; empty where it is not."""
+    return ", which is rounding" if move < ROUNDING else ""
 
 
 def place_name(place: Place) -> str:

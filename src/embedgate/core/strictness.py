@@ -62,9 +62,14 @@ class Strictness(StrEnum):
             return judgement
         return replace(judgement, message=f"{judgement.message}; {why}")
 
-    def explain(self, judgement: Judgement) -> str:
-        """The text of a judgement that is red, and why it is where it has not failed."""
-        text = judgement.explain()
+    def explain(self, judgement: Judgement, *, again: bool = False) -> str:
+        """The text of a judgement that is red, and why it is where it has not failed.
+
+        Args:
+            judgement: The judgement.
+            again: Whether its cause was explained above.
+        """
+        text = judgement.explain_again() if again else judgement.explain()
         return text if judgement.verdict == "fail" or self._why_red in text else f"{text}\n  {self._why_red}"
 
     @property

@@ -58,6 +58,7 @@ class Bench:
         self.misuse = ""
         self.gpus: list[str] = []
         self.gpu_of: dict[str, str] = {}
+        self._explained: set[tuple[str, str, str]] = set()
 
     @cached_property
     def plan(self) -> Plan:
@@ -202,6 +203,16 @@ class Bench:
         if other is None:
             return Found(told, counts.expected)
         return Found(told, counts.expected, strict.told(other.judgement), other.expected)
+
+    def explains_again(self, judgement: Judgement) -> bool:
+        """Whether a red judgement's cause was explained above, of the same combination; from now on, it was."""
+        why = judgement.diagnosis
+        if why is None:
+            return False
+        cause = judgement.combination, why.layer, why.cause
+        known = cause in self._explained
+        self._explained.add(cause)
+        return known
 
     def complaints(self) -> list[str]:
         """Expected failures that match nothing or no longer fail; each is an error in their file.

@@ -2,11 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
-from embedgate.core.judgement import APPROVAL, DATASET, PROMISE, Judgement, WorstText
+from embedgate.core.judgement import (
+    APPROVAL,
+    DATASET,
+    EXAMPLE_LINES,
+    PROMISE,
+    UNKNOWN,
+    Judgement,
+    Proof,
+    WorstText,
+)
 
 # What is wrong with a red combination, by what it is held against. Only the first of the three that people meet says
 # that quality was lost.
@@ -31,6 +40,9 @@ _BY_LAYER = {APPROVAL: NOT_APPROVED, PROMISE: NOT_AS_NAMED, DATASET: DATA_CANNOT
 OPEN = (NOT_APPROVED, DATA_CANNOT_TELL)
 # In the order in which they are told.
 KINDS = (*_KINDS.values(), *OPEN)
+
+# Ways in which a candidate is red by one cause; the others are held against another model or machine.
+_OF_ONE_CAUSE = (NOT_AS_NAMED, BREAKS, WORSE, DRIFTED)
 
 # Texts that are shown of one cause.
 WORST = 5
@@ -64,9 +76,19 @@ class Finding:
         return self._first.diagnosis.next_step if self._first.diagnosis else ""
 
     @property
+    def proof(self) -> Proof | None:
+        """How the cause was found, or what was ruled out where it is not known; None where it is the finding itself."""
+        return self._first.diagnosis.proof if self._first.diagnosis else None
+
+    @property
+    def shown_by(self) -> tuple[str, ...]:
+        """As `proof`, in words, a line each."""
+        return self._first.diagnosis.shown_by() if self._first.diagnosis else ()
+
+    @property
     def headline(self) -> str:
         """What stands for all of it: its cause, or where none was found, what shows it."""
-        return self.cause if self.cause and self.layer != "unknown" else self._first.message
+        return self.cause if self.cause and self.layer != UNKNOWN else self._first.message
 
     @cached_property
     def combinations(self) -> tuple[str, ...]:
@@ -75,13 +97,18 @@ class Finding:
 
     @cached_property
     def messages(self) -> tuple[tuple[str, str], ...]:
-        """Combination and message of each judgement, each once."""
-        return tuple(dict.fromkeys((judgement.combination, judgement.message) for judgement in self.judgements))
+        """Combination and message of each judgement, each once: one of each combination first."""
+        each = dict.fromkeys((judgement.combination, judgement.message) for judgement in self.judgements)
+        first = dict(reversed(each))
+        ahead = [(combination, first[combination]) for combination in self.combinations]
+        return tuple(dict.fromkeys([*ahead, *each]))
 
     @cached_property
     def details(self) -> tuple[str, ...]:
-        """Further lines, each once."""
-        return tuple(dict.fromkeys(line for judgement in self.judgements for line in judgement.details))
+        """Further lines, each once; of examples of one cause, the first one stands for all."""
+        of_examples = [judgement for judgement in self.judgements if _is_example(judgement)]
+        told = (judgement for judgement in self.judgements if not any(judgement is each for each in of_examples[1:]))
+        return tuple(dict.fromkeys(line for judgement in told for line in judgement.details))
 
     @cached_property
     def worst(self) -> tuple[WorstText, ...]:
@@ -120,8 +147,10 @@ def by_kind(found: Iterable[Finding]) -> dict[str, list[Finding]]:
 def findings(judgements: Iterable[Judgement], against: Mapping[str, str]) -> list[Finding]:
     """The findings that judgements come to, by kind.
 
-    Judgements have one cause where layer and cause are the same, in whatever combination; those without a cause where
-    they are about one combination.
+    Judgements have one cause where layer and cause are the same, in whatever combination; those without a known cause
+    where they are about one combination. A cause that was reproduced or read is one finding, be it red against the
+    reference, a rule or what was approved: of the kind that says that quality was lost, where one is, else of the one
+    that is told first.
 
     Args:
         judgements: Those that are not green.
@@ -129,8 +158,32 @@ def findings(judgements: Iterable[Judgement], against: Mapping[str, str]) -> lis
     """
     grouped: dict[tuple[str, ...], list[Judgement]] = {}
     for judgement in judgements:
-        why = judgement.diagnosis
-        cause = (why.layer, why.cause) if why else ("", judgement.combination)
-        grouped.setdefault((kind_of(judgement, against), *cause), []).append(judgement)
-    found = [Finding(kind, tuple(group)) for (kind, *_), group in grouped.items()]
+        grouped.setdefault((_way(judgement, against), *_cause(judgement)), []).append(judgement)
+    found = (_of_one_cause(group, against) for group in grouped.values())
     return sorted(found, key=lambda finding: KINDS.index(finding.kind))
+
+
+def _of_one_cause(group: Sequence[Judgement], against: Mapping[str, str]) -> Finding:
+    """The finding of judgements that have one cause: those of its kind first."""
+    kinds = [kind_of(judgement, against) for judgement in group]
+    kind = WORSE if WORSE in kinds else min(kinds, key=KINDS.index)
+    return Finding(kind, tuple(sorted(group, key=lambda judgement: kind_of(judgement, against) != kind)))
+
+
+def _way(judgement: Judgement, against: Mapping[str, str]) -> str:
+    """The kind that sets apart what has one cause; empty where that is shown, and so stands above the kinds."""
+    kind = kind_of(judgement, against)
+    shown = judgement.diagnosis is not None and judgement.diagnosis.is_shown
+    return "" if shown and kind in _OF_ONE_CAUSE else kind
+
+
+def _cause(judgement: Judgement) -> tuple[str, ...]:
+    """What judgements of one cause have in common: that, or where it is not known, the combination."""
+    why = judgement.diagnosis
+    if why is None:
+        return "", judgement.combination
+    return (why.layer, why.cause, judgement.combination) if why.layer == UNKNOWN else (why.layer, why.cause)
+
+
+def _is_example(judgement: Judgement) -> bool:
+    return any(line.startswith(EXAMPLE_LINES) for line in judgement.details)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from embedgate.core.judgement import Judgement, megabytes, printable
-from embedgate.report.findings import kind_of
+from embedgate.report.findings import findings
 from embedgate.report.summary import Summary
 
 HEADINGS = (
@@ -44,9 +44,9 @@ class Line:
 
 def judgements(summary: Summary) -> list[Line]:
     """Every judgement, those against an incumbent last."""
-    failed = {id(judgement) for judgement in summary.judgements("fail")}
-    against = summary.known.against
-    return [Line(j, _cells(j), kind_of(j, against) if id(j) in failed else "") for j in summary.judged]
+    found = findings(summary.judgements("fail"), summary.known.against)
+    kinds = {id(judgement): each.kind for each in found for judgement in each.judgements}
+    return [Line(j, _cells(j), kinds.get(id(j), "")) for j in summary.judged]
 
 
 def _about(judgement: Judgement) -> tuple[str, ...]:

@@ -166,6 +166,7 @@ def _finding(found: Finding) -> list[str]:
     lines += [f"  - and {counted(len(others) - FEW, 'other check')}"] * (len(others) > FEW)
     if found.cause and found.cause not in message:
         lines.append(f"  - cause: **{found.layer}**: {escape(found.cause)}")
+    lines += [f"  - {escape(line)}" for line in found.shown_by]
     lines += [f"  - {escape(detail)}" for detail in found.details[:FEW]]
     lines += [
         f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(shorten(worst.text))}" for worst in found.worst
