@@ -27,7 +27,7 @@ from embedgate.core.settings import Settings
 from embedgate.encoders.registry import Registry
 from embedgate.metrics.ordering import margins
 from embedgate.properties.explore import PROFILES
-from embedgate.properties.invariance import VARIATIONS
+from embedgate.properties.variations import VARIATIONS
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 from embedgate.sentences import fixed_cases

@@ -30,7 +30,8 @@ from embedgate.deployed.server.client import Client
 from embedgate.deployed.server.protocols import PROTOCOLS, Protocol
 from embedgate.encoders import Stability
 from embedgate.properties.explore import Profile
-from embedgate.properties.invariance import Subject, look_into
+from embedgate.properties.invariance import look_into
+from embedgate.properties.variations import Subject
 from embedgate.runtime import resources
 
 TEXTS = [f"text number {number}" for number in range(40)]

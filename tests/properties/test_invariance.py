@@ -10,7 +10,8 @@ import pytest
 from embedgate.encoders import Stability
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.properties.explore import Profile
-from embedgate.properties.invariance import BATCH, Subject, as_long, look_into
+from embedgate.properties.invariance import look_into
+from embedgate.properties.variations import BATCH, Subject, as_long
 
 DECLARED = 1e-4
 QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)
@@ -39,6 +40,12 @@ def test_a_move_is_red_from_what_is_declared_on(move, red):
     assert outcome.worst == pytest.approx(move, rel=1e-3)
     assert outcome.limit == DECLARED
     assert (outcome.violation is not None) is red
+
+
+def test_texts_that_have_one_embedding_have_not_received_each_others():
+    encoder = Leaning(0.1)
+    found = look_into(Subject(encoder, lambda: encoder, None), "padding", Stability(DECLARED), QUICK, seed=0).violation
+    assert found.cause == "it moves with the length of its neighbours, that is with padding"
 
 
 def test_orders_of_one_sentence_have_one_length_and_need_no_padding(minilm):

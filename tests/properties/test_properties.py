@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,16 +22,16 @@ from tokenizers.processors import TemplateProcessing
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
-from embedgate.core.judgement import Judgement
+from embedgate.core.judgement import Diagnosis, Judgement, Proof, Tried
 from embedgate.core.settings import bundled_baselines
 from embedgate.encoders import Stability
 from embedgate.encoders.lengths import of_length
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import encoder as onnxruntime
 from embedgate.encoders.registry import is_emulated
-from embedgate.properties import invariance
+from embedgate.properties import variations
 from embedgate.properties.contract import CANARIES, HUGE
-from embedgate.properties.invariance import CROWD, VARIATIONS, crowd
+from embedgate.properties.variations import CROWD, VARIATIONS, crowd
 
 BF16 = Combination.parse("torch-bf16-cpu")
 
@@ -193,6 +194,22 @@ def neighbour_leaks(path: Path, _: str) -> Wrapped:
     return Wrapped(path, lambda rows, texts: (rows + 0.02 * rows.mean(axis=0)).astype(np.float32))
 
 
+def neighbour_leaks_and_rounds(path: Path, _: str) -> Wrapped:
+    """It never rounds twice alike, which is not why a neighbour leaks."""
+    noise = np.random.default_rng(0)
+    leaking = neighbour_leaks(path, _)
+    tamper = leaking.tamper
+    leaking.tamper = lambda rows, texts: tamper(rows, texts) + noise.normal(0, 1e-7, rows.shape).astype(np.float32)
+    return leaking
+
+
+def stays_in_training(path: Path, _: str) -> SentenceTransformer:
+    model = load(path)
+    model.train()
+    model.eval = lambda: model  # which encode calls
+    return model
+
+
 def another_each_time(path: Path, _: str) -> Wrapped:
     """Built a second time, it is another encoder."""
     another_each_time.built += 1
@@ -235,21 +252,31 @@ def half_the_dimensions(path: Path, _: str) -> Wrapped:
 
 # Variation it must break, layer and cause it must be told with.
 VARYING = {
-    "mask-fp32-cpu": (ignores_attention_mask, "padding", "hidden states", "the attention mask is ignored"),
-    "forgot-fp32-cpu": (forgets_attention_mask, "padding", "hidden states", "the attention mask is ignored"),
-    "pooled-fp32-cpu": (pools_padding, "padding", "pooling", "the attention mask is ignored"),
+    "mask-fp32-cpu": (
+        ignores_attention_mask,
+        "padding",
+        "hidden states",
+        "with the attention mask ignored by its layers",
+    ),
+    "forgot-fp32-cpu": (
+        forgets_attention_mask,
+        "padding",
+        "hidden states",
+        "the attention mask ignored by its layers and by",
+    ),
+    "pooled-fp32-cpu": (pools_padding, "padding", "pooling", "with a mean over padding, too"),
     "swapped-fp32-cpu": (swaps_in_large_batches, "batch_size", "order", "it received the embedding of"),
-    "dropout-fp32-cpu": (leaves_dropout_on, "repetition", "hidden states", "dropout or another random step is on"),
-    "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "a cache that returns a stale vector"),
-    "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "calls share state that they change"),
+    "dropout-fp32-cpu": (leaves_dropout_on, "repetition", "repetition", "asked for again, came back as other vectors"),
+    "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "these are the reference's vectors of other texts"),
+    "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "texts receive the embeddings of other texts"),
     "busy-fp32-cpu": (is_busy_for_others, "concurrency", "unknown", "Infer Request is busy"),
-    "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "text beyond the limit is read"),
-    "place-fp32-cpu": (place_leaks, "position", "unknown", "the place in the batch reaches the result"),
-    "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "the place in the batch reaches the result"),
-    "turned-fp32-cpu": (place_leaks, "symmetry", "unknown", "the place in the batch reaches the result"),
-    "neighbour-fp32-cpu": (neighbour_leaks, "neighbours", "unknown", "texts of one batch reach each other's results"),
-    "again-fp32-cpu": (another_each_time, "threads", "unknown", "building it again gives another encoder"),
-    "length-fp32-cpu": (order_by_length, "order", "order", "results are not put back into the texts' order"),
+    "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "it moves with text beyond the model's limit"),
+    "place-fp32-cpu": (place_leaks, "position", "unknown", "it moves with its place in the batch"),
+    "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "one text has two vectors in one batch"),
+    "turned-fp32-cpu": (place_leaks, "symmetry", "unknown", "it moves when the two texts change places"),
+    "neighbour-fp32-cpu": (neighbour_leaks, "neighbours", "unknown", "it moves with the text beside it"),
+    "again-fp32-cpu": (another_each_time, "threads", "unknown", "another build of the encoder"),
+    "length-fp32-cpu": (order_by_length, "order", "order", "these are the reference's vectors"),
 }
 # Canaries it must break, one it must not, layer and cause.
 UNSOUND = {
@@ -263,7 +290,7 @@ UNSOUND = {
     ),
     "scaled-fp32-cpu": (not_normalised, ("one_token",), None, "normalisation", "of length 1.5000"),
     "refuses-fp32-cpu": (refuses_emoji, ("emoji",), "combining", "unknown", "is refused, and the reference takes it"),
-    "halved-fp32-cpu": (half_the_dimensions, ("one_token",), "empty", "pooling", "instead of float32 [1, 384]"),
+    "halved-fp32-cpu": (half_the_dimensions, ("one_token",), "empty", "dimension", "instead of float32 [1, 384]"),
 }
 READING = {
     "bare-fp32-cpu": (without_special_tokens, "special tokens at both ends are missing"),
@@ -275,6 +302,8 @@ READING = {
 OTHER = {
     "negation-fp32-cpu": negation_inverted,
     "cls-fp32-cpu": cls_pooling,
+    "rounds-fp32-cpu": neighbour_leaks_and_rounds,
+    "training-fp32-cpu": stays_in_training,
     "blocked-fp32-cpu": blocks_for_good,
 }
 SOUND = {"twice-fp32-cpu": sound}
@@ -316,8 +345,84 @@ def test_an_embedding_that_depends_on_its_surroundings_turns_red(context, name):
 
 def test_what_moves_by_itself_is_blamed_on_nothing_else(context):
     judgement = context.ask("invariance", Combination.parse("dropout-fp32-cpu"), "padding")
-    told(judgement, "hidden states", "the very same batch is encoded again, too (repetition): dropout or another")
-    assert "padding leaks" not in judgement.explain()
+    told(judgement, "repetition", "asked for again, came back as other vectors")
+    assert "with padding" not in judgement.explain()
+    assert "dropout" not in judgement.diagnosis.cause, "no evidence shows it"
+    assert (
+        judgement.diagnosis
+        == context.ask("invariance", Combination.parse(judgement.combination), "repetition").diagnosis
+    )
+
+
+def test_dropout_is_named_where_evidence_shows_it(context):
+    judgement = context.ask("invariance", Combination.parse("training-fp32-cpu"), "repetition")
+    assert "asked for again, came back as other vectors" in judgement.diagnosis.cause
+    assert "dropout or batch norm modules are in training mode" in judgement.diagnosis.cause
+
+
+def test_a_move_is_not_blamed_on_a_repetition_that_moves_far_less(context):
+    combination = Combination.parse("rounds-fp32-cpu")
+    told(context.ask("invariance", combination, "repetition"), "rounding", "are rounding")
+    told(context.ask("invariance", combination, "neighbours"), "unknown", "it moves with the text beside it")
+
+
+def test_one_cause_of_a_run_is_told_once_whatever_text_shows_it(context):
+    combination = Combination.parse("scaled-fp32-cpu")
+    found = [context.ask("contract.odd", combination, canary) for canary in ("empty", "one_token", "emoji")]
+    assert {judgement.diagnosis for judgement in found} == {context.diagnose(context.session.run(combination))}
+
+
+def test_a_length_that_only_an_odd_text_has_is_its_own(context_with, data):
+    def stretching(path: Path, _: str) -> Wrapped:
+        return Wrapped(path, lambda rows, texts: rows * (2 if "word" in texts else 1))
+
+    combination = Combination.parse("stretching-fp32-cpu")
+    context = context_with({combination.id: stretching}, data=(data,))
+    told(context.ask("contract.odd", combination, "one_token"), "normalisation", "have other lengths than 1")
+    assert context.ask("contract.odd", combination, "emoji").verdict == "pass"
+    context.close()
+
+
+PROOF = Proof("reproduced", 24, 0.9999, 0.01, 0.9)
+CLS = Diagnosis("pooling", "CLS pooling", "mend it", replace(PROOF, layers=("pooling",)))
+MASK = Diagnosis("hidden states", "no mask", "mend it", replace(PROOF, layers=("hidden states", "batch")))
+CUT = Diagnosis("tokens", "cut at 64 tokens", "mend it", replace(PROOF, layers=("tokens",)))
+RULED_OUT = Diagnosis("unknown", "nothing known", "", Proof("read", 24, tried=(Tried("CLS pooling", 0.63),)))
+BY_CHANCE = Diagnosis("scores", "many small differences add up", "")
+
+
+@pytest.mark.parametrize(
+    ("of_run", "name", "variation", "told"),
+    [
+        (MASK, "place-fp32-cpu", "position", MASK),
+        (CLS, "place-fp32-cpu", "position", None),
+        (BY_CHANCE, "place-fp32-cpu", "position", None),
+        (CUT, "beyond-fp32-cpu", "truncation", CUT),
+        (MASK, "beyond-fp32-cpu", "truncation", None),
+        (MASK, "dropout-fp32-cpu", "repetition", None),
+        (MASK, "busy-fp32-cpu", "concurrency", None),
+    ],
+)
+def test_what_was_observed_gives_way_to_a_cause_that_explains_it(context, monkeypatch, of_run, name, variation, told):
+    combination = Combination.parse(name)
+    monkeypatch.setattr(context, "diagnose", lambda run: BY_CHANCE)
+    own = context.ask("invariance", combination, variation).diagnosis
+    monkeypatch.setattr(context, "diagnose", lambda run: of_run)
+    assert context.ask("invariance", combination, variation).diagnosis == (told or own)
+
+
+def test_where_nothing_reproduces_it_a_move_is_told_with_the_layer_at_which_it_begins(context, monkeypatch):
+    monkeypatch.setattr(context, "diagnose", lambda run: BY_CHANCE)
+    for name, layer in (("mask-fp32-cpu", "hidden states"), ("pooled-fp32-cpu", "pooling")):
+        judgement = context.ask("invariance", Combination.parse(name), "padding")
+        told(judgement, layer, f"length of its neighbours, that is with padding; it begins in the {layer}")
+
+
+def test_what_is_not_known_says_what_was_ruled_out(context, monkeypatch):
+    monkeypatch.setattr(context, "diagnose", lambda run: RULED_OUT)
+    judgement = context.ask("invariance", Combination.parse("place-fp32-cpu"), "position")
+    assert judgement.diagnosis.proof == RULED_OUT.proof
+    told(judgement, "unknown", "it moves with its place in the batch\n  ruled out: CLS pooling (0.63 off)\n")
 
 
 def test_whitespace_is_shown_as_it_is(context_with, data):
@@ -338,7 +443,7 @@ def test_whitespace_is_shown_as_it_is(context_with, data):
 
 @pytest.mark.slow("callers that wait for each other are red, and the session goes on")
 def test_callers_that_wait_for_each_other_turn_red(context, monkeypatch):
-    monkeypatch.setattr(invariance, "PATIENCE", 0.1)
+    monkeypatch.setattr(variations, "PATIENCE", 0.1)
     judgement = context.ask("invariance", Combination.parse("blocked-fp32-cpu"), "concurrency")
     told(judgement, "unknown", "they seem to wait for each other")
 
@@ -400,7 +505,7 @@ def test_flips_are_counted_by_relation(context):
 
 
 def test_moved_similarity_turns_red_with_its_layer(context):
-    told(context.ask("ordering.similarity", Combination.parse("cls-fp32-cpu")), "pooling", "it pools by CLS")
+    told(context.ask("ordering.similarity", Combination.parse("cls-fp32-cpu")), "pooling", "with CLS pooling")
 
 
 def properties_of(context, combination: Combination) -> dict[str, Judgement]:
@@ -740,7 +845,7 @@ def test_nan_in_one_surrounding_is_red_and_leaves_the_report_valid(context_with,
     context = context_with({combination.id: sometimes}, data=(data,))
     judgement = context.ask("invariance", combination, "padding")
     context.close()
-    told(judgement, "finiteness", "holds NaN or infinity beside a longer text")
+    told(judgement, "finiteness", "hold NaN or infinity")
     assert "is not finite beside a longer text" in judgement.message
     assert json.loads(json.dumps(judgement.to_json(), allow_nan=False))["value"] is None
 

@@ -17,10 +17,11 @@ from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, NotRecorded, one_line
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import REPETITION, Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
+from embedgate.encoders.evidence import IN_TRAINING
 from embedgate.report.receipt import Invocation
 from embedgate.runtime.journal import interrupted
 from embedgate.runtime.plan import Plan
@@ -274,7 +275,7 @@ class Context:
         """The cause of what is wrong with a run, looked for once; see `embedgate.checks.causes`."""
         if run.combination not in self._diagnoses:
             self._progress(f"{run.combination}: looking for the cause")
-            self._diagnoses[run.combination] = cause_of(self.session, run)
+            self._diagnoses[run.combination] = with_evidence(cause_of(self.session, run), run)
         return self._diagnoses[run.combination]
 
     def by(self, baselines: Path, anew: Collection[Callable[..., object]] = ()) -> Context:
@@ -307,6 +308,12 @@ class Context:
                 if callable(close := getattr(part, "close", None)):
                     closing.callback(close)
             self._parts.clear()
+
+
+def with_evidence(found: Diagnosis, run: Run) -> Diagnosis:
+    """A diagnosis, of what does not repeat itself with the modules in training mode, where evidence shows any."""
+    training = next((problem for problem in run.evidence.problems if IN_TRAINING in problem), "")
+    return replace(found, cause=f"{found.cause}: {training}") if training and found.layer == REPETITION else found
 
 
 def tolerances_of(plan: Plan, *, whole: bool = False) -> Tolerances:

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.examples import load_pinned
 from embedgate.checks.check import Case, Check, Subject, live, live_beside_live, live_candidates, local_beside_local
-from embedgate.checks.context import Context, measuring
+from embedgate.checks.context import Context, measuring, with_evidence
 from embedgate.checks.prompts import missed_alone
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.errors import ResourceError, counted
-from embedgate.core.judgement import ANY_TEXT, MARGIN, SIMILARITY, TOKENS, Diagnosis, Judgement
+from embedgate.core.judgement import ANY_TEXT, MARGIN, REPETITION, SIMILARITY, TOKENS, UNKNOWN, Diagnosis, Judgement
 from embedgate.core.roles import STS, Input
 from embedgate.data import load_golden
 from embedgate.diagnosis import tokens
@@ -25,6 +26,7 @@ from embedgate.metrics import NotFinite
 from embedgate.properties import Embed, Outcome, Violation, invariance
 from embedgate.properties.contract import BESIDE, CANARIES, Contract
 from embedgate.properties.ordering import Ordering
+from embedgate.properties.variations import BUILT_ANEW, VARIATIONS
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.sentences import Case as Example
@@ -32,8 +34,10 @@ from embedgate.sentences import approved_set
 
 # What a text that is too odd to be encoded beside others may be cut to in a report.
 LONGEST_EXAMPLE = 4_000
-# The variation without which no other one says anything.
-REPETITION = "repetition"
+# Another move explains one where it is at least this share of it.
+LIKE = 0.1
+# Layers of a cause that gives texts other tokens.
+OTHER_TOKENS = (TOKENS, "texts", "prompt")
 # The variations that compare a text alone with the same one beside others.
 WITH_ALONE = {"batch_size", "padding"}
 # Texts of a batch in which an odd one has neighbours.
@@ -93,7 +97,7 @@ def is_invariant(context: Context, case: Case) -> Judgement:
         outcome = _unless_it_moves_anyway(context, run, outcome)
     if variation in WITH_ALONE and not run.combination.is_reference:
         outcome = _unless_a_prompt_is_missed(context, run, outcome)
-    where = invariance.VARIATIONS[variation].where
+    where = VARIATIONS[variation].where
     moved = f"no embedding moved by more than {outcome.worst or 0:.2g} {where}, {outcome.limit:g} is declared"
     if outcome.worst is None:
         moved = f"nothing to compare: no limit of length is known, or it is beyond {LONGEST} tokens"
@@ -127,7 +131,8 @@ def reads_the_same_tokens(context: Context, case: Case) -> Judgement:
     found = tokens.diagnose(texts, mine, theirs, Reading(one.read, other.read, other.spelt))
     if found is None:
         return case.passed(f"the reference's token ids for {counted(len(texts), 'text')}", n=len(texts))
-    return case.failed(found, f"reads other tokens than the reference: {found.cause}", n=len(texts))
+    cause = _of_run(context, run, found, OTHER_TOKENS)
+    return case.failed(cause, f"reads other tokens than the reference: {found.cause}", n=len(texts))
 
 
 def _moves(context: Context, run: Run, variation: str) -> Outcome:
@@ -145,10 +150,9 @@ def _unless_it_moves_anyway(context: Context, run: Run, outcome: Outcome) -> Out
     if violation is None or violation.layer == "finiteness":
         return outcome
     again = _moves(context, run, REPETITION).violation
-    if again is None:
+    if again is None or (again.value or math.inf) < LIKE * (violation.value or 0):
         return outcome
-    cause = f"it moves when the very same batch is encoded again, too ({REPETITION}): {again.cause}"
-    return replace(outcome, violation=replace(violation, layer=again.layer, cause=cause))
+    return replace(outcome, violation=violation.with_cause_of(again))
 
 
 def _unless_a_prompt_is_missed(context: Context, run: Run, outcome: Outcome) -> Outcome:
@@ -159,7 +163,7 @@ def _unless_a_prompt_is_missed(context: Context, run: Run, outcome: Outcome) -> 
     found = missed_alone(context, run, STS, violation.texts[0])
     if found is None:
         return outcome
-    known = replace(violation, layer=found.layer, cause=found.cause, next_step=found.next_step)
+    known = replace(violation, layer=found.layer, cause=found.cause, next_step=found.next_step, explained_by=())
     return replace(outcome, violation=known)
 
 
@@ -211,9 +215,28 @@ def _judged(context: Context, case: Case, run: Run, outcome: Outcome, holds: str
 
 
 def _explained(context: Context, run: Run, violation: Violation) -> Diagnosis:
-    if violation.layer:
-        return Diagnosis(violation.layer, violation.cause, violation.next_step)
-    return context.diagnose(run)
+    """The cause of a violation: the run's where that is known to be its own, else what was observed."""
+    if not violation.layer:
+        return context.diagnose(run)
+    own = with_evidence(Diagnosis(violation.layer, violation.cause, violation.next_step), run)
+    return _of_run(context, run, own, violation.explained_by)
+
+
+def _of_run(context: Context, run: Run, own: Diagnosis, explained_by: Sequence[str]) -> Diagnosis:
+    """The cause of a run where it explains what was observed of a text, so that one cause is told once.
+
+    Args:
+        context: The session.
+        run: The run.
+        own: What was observed.
+        explained_by: As in `Violation`.
+    """
+    if run.combination.is_reference or not explained_by:
+        return own
+    found = context.diagnose(run)
+    if found.reaches & {*explained_by}:
+        return found
+    return replace(own, proof=found.proof) if own.layer == UNKNOWN and not found.is_shown else own
 
 
 def _takes(encoder: Encoder, texts: Sequence[str]) -> bool:
@@ -232,7 +255,7 @@ def _short_enough(texts: Sequence[str]) -> tuple[str, ...]:
 
 def variations(_: Plan) -> Iterable[Subject]:
     """Each variation of an embedding's surroundings."""
-    return map(Subject.named, invariance.VARIATIONS)
+    return map(Subject.named, VARIATIONS)
 
 
 def telling_first(plan: Plan, combination: Combination, subject: Subject) -> Depth:
@@ -280,13 +303,13 @@ INVARIANCE = Check(
     is_invariant,
     live,
     variations,
-    anew=lambda subject: subject.metric in invariance.BUILT_ANEW,
+    anew=lambda subject: subject.metric in BUILT_ANEW,
     depth=telling_first,
     reproduces=True,
     against="rule",
     texts="some",
     tolerances=("stability",),
-    vocabulary=lambda: invariance.VARIATIONS,
+    vocabulary=lambda: VARIATIONS,
 )
 ODD_TEXTS = Check(
     "contract.odd",

@@ -174,7 +174,7 @@ def mixes(context: Context, case: Case) -> Judgement:
         f"{case.subject.about.about(reference.id)} {scores.value:.2%} of the ten that "
         f"{reference} finds alone, {floor:.2%} is required"
     )
-    return _in_collection(context, case, found, message, lambda: _strangers(context, run) or context.diagnose(run))
+    return _in_collection(context, case, found, message, lambda: _no_space(context, run))
 
 
 def by_floor(context: Context, case: Case, scores: Scores, floor: float, metric: str = KEPT) -> Comparison:
@@ -238,14 +238,15 @@ def _calibrate_again(context: Context) -> str:
     return f"give data of more texts; then approve ranges by: {context.record_command}"
 
 
-def _strangers(context: Context, run: Run) -> Diagnosis | None:
-    """That a run's vectors have nothing to do with its reference's, where so it is."""
+def _no_space(context: Context, run: Run) -> Diagnosis:
+    """Why an index cannot be shared: the run's cause where one was shown, else whether vectors share a space at all."""
+    found = context.diagnose(run)
     mine, theirs = context.session.side_by_side(run)
     cosine = float((mine.normalised * theirs.normalised).sum(axis=1).mean())
-    if cosine >= SAME_SPACE:
-        return None
+    if found.is_shown or cosine >= SAME_SPACE:
+        return found
     cause = (
-        f"queries and documents come from different models: the mean cosine of the same text across "
+        f"queries and documents have no space in common: the mean cosine of the same text across "
         f"{run.combination} and {run.combination.reference} is {cosine:.3f}"
     )
     return Diagnosis("scores", cause, "embed queries and documents with one model; an upgrade embeds everything again")

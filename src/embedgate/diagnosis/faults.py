@@ -82,6 +82,11 @@ class Fault:
         """Whether the model's layers must run for it, as they need not for what comes after them."""
         return bool(self.text or self.ways or set(self.change) - {"pooling", "without"})
 
+    @property
+    def depends_on_batch(self) -> bool:
+        """Whether what becomes of a text depends on the texts that it is asked for with."""
+        return self.where != "always" or self.changed().pads
+
     def way_of(self, role: Role) -> tuple[Role, str]:
         """How texts of a role are encoded, and what stands behind each."""
         way = self.ways.get(role.name)

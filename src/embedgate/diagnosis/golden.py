@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.judgement import Diagnosis, quoted
+from embedgate.core.judgement import UNKNOWN, Diagnosis, quoted, rounding
 from embedgate.core.roles import PLAIN, Role
 from embedgate.diagnosis import tokens
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, length_step, relative_distance
@@ -111,7 +111,7 @@ def drifted(
     stages_of = ((now.token_ids, approved.token_ids), (now.hidden, approved.hidden))
     if any(found is None and before is not None for found, before in stages_of):
         step = "have the encoder's `stages(texts)` show them again, or approve it as it is"
-        return Diagnosis("unknown", "the encoder no longer shows the stages that were approved", step)
+        return Diagnosis(UNKNOWN, "the encoder no longer shows the stages that were approved", step)
     shown = now.hidden is not None and approved.hidden is not None
     lengths = _lengths(now.embeddings), _lengths(approved.embeddings)
     unit = bool(np.abs(lengths[1] - 1).max() <= UNIT_NORM)
@@ -124,7 +124,7 @@ def drifted(
             "find which library changed how layers compute, or what changed the built artefact",
         ),
         (
-            "pooling" if shown else "unknown",
+            "pooling" if shown else UNKNOWN,
             (_directions(now.embeddings), _directions(approved.embeddings)),
             tolerance,
             f"tokens are as approved, {'hidden states too, pooled ' if shown else ''}embeddings are not",
@@ -156,7 +156,7 @@ def _moved(now: FloatArray | None, approved: FloatArray | None, texts: Sequence[
     beyond, worst = int((moves > tolerance).sum()), int(moves.argmax())
     if not beyond:
         return ""
-    most = f"{moves[worst]:.2g} ({quoted(texts[worst], 40)})"
+    most = f"{moves[worst]:.2g} ({quoted(texts[worst], 40)}){rounding(float(moves[worst]))}"
     return f"{beyond} of {len(texts)} moved by more than {tolerance:g}, the furthest by {most}"
 
 

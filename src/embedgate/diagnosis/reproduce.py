@@ -13,7 +13,7 @@ from functools import cached_property
 
 import numpy as np
 
-from embedgate.core.judgement import Diagnosis, Proof, Tried
+from embedgate.core.judgement import BY_BATCH, ROUNDING, Diagnosis, Proof, Tried
 from embedgate.core.roles import Roles
 from embedgate.diagnosis.cuts import cuts, distances, fitted
 from embedgate.diagnosis.faults import Fault, known_faults
@@ -29,7 +29,6 @@ LEFT = 0.1
 MOVED, AS_FAR = 1e-3, 3.0
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
-ROUNDING = 1e-4
 # A fault that leaves no more than this is all there is.
 EXACT = 3e-4
 # Two faults at once are not looked for in what is off by no more than half types are.
@@ -344,6 +343,7 @@ class _Search:
             self._shown(),
             self._attempts,
             tuple(self._untried),
+            ("order", BY_BATCH, *_layers(beside)),
         )
         return Diagnosis("order", cause, ORDER_STEP, proof)
 
@@ -374,6 +374,7 @@ class _Search:
             self._shown(set(besides)),
             self._attempts,
             tuple(self._untried),
+            () if best is None else _layers(best.faults),
         )
 
     def _shown(self, besides: Iterable[str] = ()) -> tuple[Tried, ...]:
@@ -383,6 +384,12 @@ class _Search:
     @staticmethod
     def _finite(value: float) -> float | None:
         return value if np.isfinite(value) else None
+
+
+def _layers(faults: Iterable[Fault]) -> tuple[str, ...]:
+    """Every layer that faults reach."""
+    found = [name for fault in faults for name in (fault.layer, *([BY_BATCH] if fault.depends_on_batch else ()))]
+    return tuple(dict.fromkeys(found))
 
 
 def _attempt(mine: FloatArray, faults: tuple[Fault, ...], vectors: FloatArray) -> Attempt:

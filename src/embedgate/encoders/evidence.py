@@ -10,6 +10,7 @@ from embedgate.encoders.registry import offers
 # A backend that cannot tell where it runs names its device so.
 UNKNOWN_DEVICE = "unknown"
 
+IN_TRAINING = "dropout or batch norm modules are in training mode"
 UNPROVEN = "none of its products with weights is known, so what they compute in is not proven"
 
 

@@ -25,7 +25,7 @@ from embedgate.core.errors import EncodeError
 from embedgate.core.roles import DOCUMENT, PLAIN, QUERY, Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.change import Replay
-from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
+from embedgate.encoders.evidence import IN_TRAINING, UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.inside import ModuleWeights, layers_of
 from embedgate.encoders.loading import PROBE
 from embedgate.encoders.registry import offers, stability_of
@@ -187,7 +187,7 @@ class SentenceTransformerEncoder(Encoder):
             problems += reduced_float32() or reduced_products(self._model.device.type)
         in_training = self._in_training or _in_training(self._model)
         if in_training:
-            problems.append(f"{in_training} dropout or batch norm modules are in training mode: call eval()")
+            problems.append(f"{in_training} {IN_TRAINING}: call eval()")
         return Evidence(
             device=device,
             threads=torch.get_num_threads(),

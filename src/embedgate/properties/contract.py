@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedgate.core.errors import BuildError, EncodeError, ResourceError, counted, one_line
-from embedgate.core.judgement import quoted
+from embedgate.core.judgement import BY_BATCH, ROUNDING, UNKNOWN, quoted, rounding
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
 from embedgate.encoders.lengths import FILLERS, WITHOUT_LIMIT, has_limit, of_length
-from embedgate.properties import Embed, Outcome, Violation
+from embedgate.properties import Embed, Outcome, Violation, as_rounding
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences.strategies import any_text
 
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 HUGE = 100_000
+# Layers of a cause that gives embeddings other lengths.
+LENGTHS = ("normalisation", "dimension", "codes")
+_STEPS = {**NEXT_STEPS, "dimension": "see what shapes the result: pooling, Dense, truncation, and what is returned"}
 
 
 def _beyond(tokens: int) -> Callable[[Tokenizer | None], str]:
@@ -88,12 +91,12 @@ class Contract:
 
     def holds_for(self, text: str) -> Outcome:
         """Looks at a text's embedding, alone and in a batch."""
-        rows, refusal, layer = _answer(self._embed, [text])
+        rows, refusal = _answer(self._embed, [text])
         if rows is not None:
             return Outcome(self._unsound([text], rows) or self._disturbs(text), 1)
         if _answer(self._reference, [text])[0] is None:
             return Outcome(None, 1, note=f"refused, as by the reference: {refusal}")
-        return Outcome(_violation([text], f"is refused, and the reference takes it: {refusal}", layer), 1)
+        return Outcome(_violation([text], f"is refused, and the reference takes it: {refusal}", UNKNOWN), 1)
 
     def holds_for_any(self, profile: Profile, seed: int, pinned: Iterable[Sequence[str]] = ()) -> Outcome:
         """Looks for a text whose embedding is not sound.
@@ -109,7 +112,7 @@ class Contract:
         def prepare(texts: Sequence[str]) -> None:
             known.clear()
             fresh = list(dict.fromkeys(texts))
-            rows, *_ = _answer(self._embed, fresh)
+            rows, _ = _answer(self._embed, fresh)
             if rows is not None and len(rows) == len(fresh):
                 known.update(zip(fresh, rows, strict=True))
 
@@ -141,22 +144,27 @@ class Contract:
     def _disturbs(self, text: str) -> Violation | None:
         """Whether the text is unsound beside others, or moves one of them."""
         batch = [BESIDE[0], text, BESIDE[1]]
-        rows, refusal, layer = _answer(self._embed, batch)
+        rows, refusal = _answer(self._embed, batch)
         if rows is None:
-            return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", layer)
+            return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", UNKNOWN)
         if broken := self._unsound(batch, rows):
-            return _violation(batch, f"is sound alone, and in a batch with others {broken.message}", broken.layer)
+            what = f"is sound alone, and in a batch with others {broken.message}"
+            return _violation(batch, what, broken.layer, cause=f"{broken.cause} in a batch, and not alone")
         # In as large a batch: what moves beside any text, or is another alone, is invariance's to tell.
         move = relative_distance(self._embed([BESIDE[0], BESIDE[1], BESIDE[1]])[0], rows[0])
         if move <= self._move:
             return None
-        what = f"moves the embedding of its neighbour by {move:.2g}, {self._move:g} is declared"
-        return _violation(batch, what, "unknown", move, self._move)
+        what = f"moves the embedding of its neighbour by {move:.2g}{rounding(move)}, {self._move:g} is declared"
+        cause = "a text moves the embedding of its neighbour"
+        found = _violation(batch, what, UNKNOWN, move, self._move, cause, (BY_BATCH,))
+        return as_rounding(found, "stability.batch") if move < ROUNDING else found
 
     def _unsound(self, texts: Sequence[str], rows: FloatArray) -> Violation | None:
         if rows.shape != (len(texts), self._dim) or rows.dtype != np.float32:
             got = f"gives {rows.dtype} {list(rows.shape)} for {counted(len(texts), 'text')}"
-            return _violation(texts, f"{got} instead of float32 [{len(texts)}, {self._dim}]", "pooling")
+            what = f"{got} instead of float32 [{len(texts)}, {self._dim}]"
+            cause = f"embeddings are not float32 [n, {self._dim}]"
+            return _violation(texts, what, "dimension", cause=cause)
         lengths = np.linalg.norm(rows.astype(np.float64), axis=1)
         if not np.isfinite(lengths).all():
             broken = texts[int(np.argmin(np.isfinite(lengths)))]
@@ -166,38 +174,40 @@ class Contract:
         if self._unit_norm and off.max() > UNIT_NORM:
             worst = int(off.argmax())
             what = f"gives an embedding of length {lengths[worst]:.4f}, and the model normalises to 1"
-            return _violation([texts[worst]], what, "normalisation", float(off.max()), UNIT_NORM)
+            cause = "the model normalises, and embeddings have other lengths than 1"
+            return _violation([texts[worst]], what, "normalisation", float(off.max()), UNIT_NORM, cause, LENGTHS)
         return None
 
 
-def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str, str]:
-    """The embeddings; or None, why the texts were refused, and the layer as far as that is known.
+def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str]:
+    """The embeddings; or None, and why the texts were refused.
 
     Raises:
         BuildError: If memory runs out.
     """
     try:
-        return embed(texts), "", ""
+        return embed(texts), ""
     except ResourceError:
         raise
     except MemoryError as error:
         raise BuildError("memory ran out while odd texts were encoded", "lower --gate-batch-size") from error
     except EncodeError as error:
-        return None, str(error), "pooling"
+        return None, str(error)
     except Exception as error:
-        return None, one_line(error), "unknown"
+        return None, one_line(error)
 
 
 def _violation(
-    texts: Sequence[str], what: str, layer: str, value: float | None = None, limit: float | None = None
+    texts: Sequence[str],
+    what: str,
+    layer: str,
+    value: float | None = None,
+    limit: float | None = None,
+    cause: str = "",
+    explained_by: tuple[str, ...] = (),
 ) -> Violation:
-    message = f"{quoted(texts[0], 60)} {what}" if len(texts) == 1 else f"{quoted(texts[1], 60)} {what}"
-    return Violation(
-        tuple(texts),
-        message,
-        value,
-        limit,
-        layer,
-        what,
-        NEXT_STEPS.get(layer, "encode this text alone and beside others, and see where they part"),
-    )
+    """The violation of one text, or of the second of three; its cause is what was found, where none is given."""
+    message = f"{quoted(texts[0] if len(texts) == 1 else texts[1], 60)} {what}"
+    step = _STEPS.get(layer, "encode this text alone and beside others, and see where they part")
+    by = explained_by or (() if layer == UNKNOWN else (layer,))
+    return Violation(tuple(texts), message, value, limit, layer, cause or what, step, explained_by=by)

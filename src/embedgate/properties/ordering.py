@@ -7,13 +7,17 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedgate.core.judgement import shorten
+from embedgate.core.judgement import ROUNDING, rounding, shorten
 from embedgate.core.similarity import COSINE, Similarity
-from embedgate.properties import Embed, Outcome, Violation
+from embedgate.diagnosis.layers import NEXT_STEPS
+from embedgate.properties import Embed, Outcome, Violation, as_rounding
 from embedgate.properties.explore import Profile, look
 from embedgate.sentences import Case
 from embedgate.sentences.relations import RELATIONS
 from embedgate.sentences.strategies import cases
+
+# Below it, four decimals of a similarity show next to nothing.
+FEW = 1e-3
 
 
 @dataclass(frozen=True)
@@ -95,13 +99,14 @@ class Ordering:
             worst = max(worst, abs(seen.margin))
             if abs(seen.margin) <= margin:
                 return None
-            return Violation(
-                texts=case.texts,
-                message=f"reverses the order of two similarities ({case.relation}): "
-                f"the reference tells them apart by {abs(seen.margin):.4f}, {margin:g} is noise",
-                value=abs(seen.margin),
-                limit=margin,
-                details=_shown(seen),
+            rounds = ", and a move that is rounding reverses that" if seen.move < ROUNDING else ""
+            told = f"the reference tells them apart by {_number(abs(seen.margin))}{rounds}"
+            return _violation(
+                seen,
+                f"reverses the order of two similarities ({case.relation}): {told}, {margin:g} is noise",
+                abs(seen.margin),
+                margin,
+                "order.margin",
             )
 
         return self._look(violation, lambda: worst, margin, profile, seed, first)
@@ -128,13 +133,9 @@ class Ordering:
             worst = max(worst, seen.move)
             if seen.move <= limit:
                 return None
-            return Violation(
-                texts=case.texts,
-                message=f"moves a similarity by {seen.move:.4f} ({case.relation}), {limit:g} is tolerated",
-                value=seen.move,
-                limit=limit,
-                details=_shown(seen),
-            )
+            how = f"{_number(seen.move)} ({case.relation}){rounding(seen.move)}"
+            message = f"moves a similarity by {how}, {limit:g} is tolerated"
+            return _violation(seen, message, seen.move, limit, "order.similarity")
 
         return self._look(violation, lambda: worst, limit, profile, seed, first)
 
@@ -170,9 +171,26 @@ class Ordering:
         self._candidate(texts)
 
 
+def _violation(seen: Seen, message: str, value: float, limit: float, tolerance: str) -> Violation:
+    """The violation of a case; where similarities move by less than rounding, that is its cause."""
+    found = Violation(seen.case.texts, message, value, limit, details=_shown(seen))
+    return as_rounding(found, tolerance) if seen.move < ROUNDING else found
+
+
+def _number(value: float) -> str:
+    """Four decimals, or where these show nothing, two digits."""
+    return f"{value:.4f}" if value >= FEW else f"{value:.2g}"
+
+
 def _not_finite(seen: Seen) -> Violation:
     return Violation(
-        seen.case.texts, "embeddings hold NaN or infinity, so nothing is similar to anything", details=_shown(seen)
+        seen.case.texts,
+        "embeddings hold NaN or infinity, so nothing is similar to anything",
+        layer="finiteness",
+        cause="embeddings hold NaN or infinity",
+        next_step=NEXT_STEPS["finiteness"],
+        details=_shown(seen),
+        explained_by=("finiteness",),
     )
 
 

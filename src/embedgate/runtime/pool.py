@@ -16,7 +16,7 @@ from embedgate.core.roles import STS
 from embedgate.encoders import BuildContext, Encoder, InRole, gpu
 from embedgate.encoders.lengths import has_limit, of_length
 from embedgate.encoders.registry import Registry
-from embedgate.properties.invariance import Subject
+from embedgate.properties.variations import Subject
 from embedgate.runtime.guard import Guard
 
 if TYPE_CHECKING:

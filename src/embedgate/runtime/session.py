@@ -49,7 +49,7 @@ if TYPE_CHECKING:
     from embedgate.encoders.onnx.tokenizer import Tokenizer
     from embedgate.performance.figures import SpeedFigures
     from embedgate.performance.footprint import Footprint
-    from embedgate.properties.invariance import Subject
+    from embedgate.properties.variations import Subject
     from embedgate.vectors.figures import IndexFigures, SearchFigures
 
 LIBRARIES = ("embedgate", *DISTRIBUTIONS, *encoders_distributions(), *engines_distributions())
