@@ -116,6 +116,40 @@ def pytest_gate_combinations(registry):
         again.assert_outcomes(failed=1)
 
 
+def test_one_missing_normalize_is_one_finding_and_explained_once(project):
+    project.makeconftest(
+        BASE
+        + """
+class Unnormalised:
+    def __init__(self, path):
+        from sentence_transformers import SentenceTransformer
+        self.model = SentenceTransformer(modules=list(load(path))[:2], device="cpu")
+
+    def encode(self, texts, batch_size=32):
+        return self.model.encode(list(texts), batch_size=batch_size)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-fp32-cpu", lambda path, device: Unnormalised(path))
+"""
+    )
+    canaries = ("empty", "one_token", "emoji")
+    given = ("-k", f"test_takes_odd_texts and ({' or '.join(canaries)})", "--gate-report", "out")
+    result = run(project, CONTRACT, *given, combination="acme-*")
+    result.assert_outcomes(failed=len(canaries))
+    blocks, _, rest = result.stdout.str().partition("= embedgate =")
+    assert blocks.count("with no normalisation: cosine 1.0000") == len(canaries)
+    assert blocks.count("next step: ") == 1
+    assert blocks.count("cause: as above: normalisation") == len(canaries) - 1
+    assert blocks.count("gives an embedding of length") == len(canaries)
+    section = rest.partition("short test summary")[0]
+    page, table = (project.path.joinpath(f"out/report.{kind}").read_text() for kind in ("html", "md"))
+    assert section.count("next step:") == section.count("reproduce: ") == 1
+    assert page.count('class="finding is-fail"') == 1
+    for told in (section, table):
+        assert told.count("cause: ") == 1
+        assert told.count("also ") == len(canaries) - 1
+
+
 @pytest.mark.slow("the printed commands reproduce a failure of a large batch, and pin odd texts as they are")
 def test_a_large_batch_is_reproduced_and_odd_texts_are_pinned_as_they_are(project):
     project.makeconftest(
