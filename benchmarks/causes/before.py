@@ -1,0 +1,176 @@
+"""Faults in what is made of a text: its prompt, its tokens, its end, and what a client does to it."""
+
+from __future__ import annotations
+
+from causes import around, pipeline
+from causes.fault import Fault
+from causes.models import PROMPTS
+from causes.names import ACCENTS, CASE, NO_PROMPT, OTHER_ROLE, PROMPT, SPECIAL, TWICE, cut
+
+QUERY, DOCUMENT = PROMPTS["query"], PROMPTS["document"]
+ALL_PROMPTS = (QUERY, DOCUMENT)
+
+PROMPTED = (
+    Fault(
+        "no-prompt",
+        "prompts are left out",
+        (NO_PROMPT,),
+        "prompted",
+        change=pipeline.prompts(query="", document=""),
+        around=None,
+        forms=("inside",),
+    ),
+    Fault(
+        "no-prompt-box",
+        "a client takes prompts away",
+        (NO_PROMPT,),
+        "prompted",
+        around=around.texts(around.without(ALL_PROMPTS)),
+        forms=("black box",),
+    ),
+    Fault(
+        "prompt-twice",
+        "prompts stand before texts twice",
+        (TWICE,),
+        "prompted",
+        around=around.texts(around.doubled(ALL_PROMPTS)),
+        forms=("black box",),
+    ),
+    Fault(
+        "prompt-twice-st",
+        "prompts stand before texts twice",
+        (TWICE,),
+        "prompted",
+        change=pipeline.prompts(query=QUERY * 2, document=DOCUMENT * 2),
+        forms=("inside",),
+    ),
+    Fault(
+        "prompt-misspelt",
+        "queries have 'Query: ' in front",
+        (PROMPT,),
+        "prompted",
+        around=around.texts(around.replaced(QUERY, "Query: ")),
+        forms=("black box",),
+    ),
+    Fault(
+        "prompt-misspelt-st",
+        "queries have 'Query: ' in front",
+        (PROMPT,),
+        "prompted",
+        change=pipeline.prompts(query="Query: "),
+        forms=("inside",),
+    ),
+    Fault(
+        "other-role",
+        "queries have the prompt of documents",
+        (OTHER_ROLE,),
+        "prompted",
+        around=around.texts(around.replaced(QUERY, DOCUMENT)),
+        forms=("black box",),
+    ),
+    Fault(
+        "other-role-st",
+        "queries have the prompt of documents",
+        (OTHER_ROLE,),
+        "prompted",
+        change=pipeline.prompts(query=DOCUMENT),
+        forms=("inside",),
+    ),
+    Fault(
+        "own-prompt",
+        "'query: ' before every text of a model without prompts",
+        (PROMPT,),
+        around=around.texts(lambda text: "query: " + text),
+    ),
+    Fault(
+        "own-prompt-odd",
+        "'query : ' before every text, with a space too many",
+        (PROMPT,),
+        around=around.texts(lambda text: "query : " + text),
+    ),
+)
+
+TOKENIZED = (
+    Fault("no-special", "no special tokens", (SPECIAL,), change=pipeline.template("$A")),
+    Fault("no-first", "no special token before a text", (SPECIAL,), change=pipeline.template("$A [SEP]")),
+    Fault("no-end", "no special token after a text", (SPECIAL,), change=pipeline.template("[CLS] $A")),
+    Fault(
+        "case-kept",
+        "capitals are kept, by a model that folds them",
+        (CASE,),
+        change=pipeline.normalizer(lowercase=False, strip_accents=True),
+    ),
+    Fault(
+        "case-folded",
+        "capitals are folded, by a model that keeps them",
+        (CASE,),
+        "prompted",
+        change=pipeline.normalizer(lowercase=True),
+    ),
+    Fault(
+        "accents-kept",
+        "accents are kept, by a model that strips them",
+        (ACCENTS,),
+        change=pipeline.normalizer(strip_accents=False),
+    ),
+    Fault(
+        "accents-stripped",
+        "accents are stripped, by a model that keeps them",
+        (ACCENTS,),
+        "prompted",
+        around=around.texts(around.without_accents),
+    ),
+)
+
+CUT = (
+    Fault("cut-32", "texts are cut at 32 tokens", (cut(32),), change=pipeline.limit(32)),
+    Fault("cut-64", "texts are cut at 64 tokens", (cut(64),), change=pipeline.limit(64)),
+    Fault("cut-100", "texts are cut at 100 tokens", (cut(100),), change=pipeline.limit(100)),
+    Fault("cut-128", "texts are cut at 128 tokens", (cut(128),), change=pipeline.limit(128)),
+    Fault(
+        "cut-left",
+        "long texts lose their beginning",
+        (r"(left|beginning|start)\b",),
+        change=pipeline.cut_from_the_left,
+    ),
+    Fault(
+        "cut-characters",
+        "texts are cut at 200 characters",
+        (cut(200, "character"),),
+        around=around.texts(lambda text: text[:200]),
+    ),
+    Fault(
+        "uncut",
+        "texts are cut at 512 tokens, not at 256",
+        (r"\b512\b|not cut|longer|whole",),
+        change=pipeline.limit(512),
+    ),
+)
+
+CLEANED = (
+    Fault(
+        "first-line",
+        "a text ends at its first line break",
+        (r"line|newline",),
+        around=around.texts(around.first_line),
+    ),
+    Fault(
+        "lines-joined",
+        "line breaks are left out, with nothing in their place",
+        (r"line|newline|white ?space",),
+        around=around.texts(around.lines_joined),
+    ),
+    Fault(
+        "no-punctuation",
+        "punctuation is left out",
+        (r"punctuation",),
+        around=around.texts(around.without_punctuation),
+    ),
+    Fault("ascii", "what is no ASCII is left out", (r"ascii",), around=around.texts(around.in_ascii)),
+    Fault(
+        "misread",
+        "UTF-8 is read as Latin-1",
+        (r"latin|utf-?8|misread|encoding of text",),
+        around=around.texts(around.misread),
+    ),
+)
