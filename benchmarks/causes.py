@@ -87,7 +87,7 @@ def _chosen(known: dict[str, Fault], options: argparse.Namespace) -> list[tuple[
 def asked(
     chosen: list[tuple[Fault, Form]], folders: dict[str, Path], work: Path
 ) -> Iterator[tuple[Fault, Form, dict[str, Any]]]:
-    """What is said of each, in one session per model.
+    """What is said of each, in one session per model and incumbent.
 
     Args:
         chosen: The faults and their forms.
@@ -95,9 +95,9 @@ def asked(
         work: A folder for texts and artefacts.
     """
     texts = models.data(work / "data")
-    for model in dict.fromkeys(fault.model for fault, _ in chosen):
-        own = [(fault, form) for fault, form in chosen if fault.model == model]
-        context = _context(own, folders[model], texts, work)
+    for model, incumbent in dict.fromkeys((fault.model, fault.incumbent) for fault, _ in chosen):
+        own = [(fault, form) for fault, form in chosen if (fault.model, fault.incumbent) == (model, incumbent)]
+        context = _context(own, folders[model], folders.get(incumbent), texts, work)
         try:
             for fault, form in own:
                 yield fault, form, _asked(context, fault, form)
@@ -106,7 +106,9 @@ def asked(
             context.close()
 
 
-def _context(own: list[tuple[Fault, Form]], folder: Path, texts: tuple[Path, Path], work: Path) -> Any:
+def _context(
+    own: list[tuple[Fault, Form]], folder: Path, incumbent: Path | None, texts: tuple[Path, Path], work: Path
+) -> Any:
     """What checks judge by, in a session at `quick` that searches nothing."""
     from embedgate.checks import Context
     from embedgate.core.settings import Settings
@@ -121,6 +123,7 @@ def _context(own: list[tuple[Fault, Form]], folder: Path, texts: tuple[Path, Pat
             registry.add(fault.combination(form), made)
     settings = Settings(
         model=str(folder),
+        incumbent=None if incumbent is None else str(incumbent),
         combinations=tuple(fault.combination(form) for fault, form in own),
         data=tuple(map(str, texts)),
         depth="quick",

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from causes import around, pipeline
+from causes import around, names, pipeline
 from causes.fault import Fault
 from causes.models import PROMPTS
-from causes.names import ACCENTS, CASE, NO_PROMPT, OTHER_ROLE, PROMPT, SPECIAL, TWICE, cut
 
 QUERY, DOCUMENT = PROMPTS["query"], PROMPTS["document"]
 ALL_PROMPTS = (QUERY, DOCUMENT)
@@ -14,7 +13,7 @@ PROMPTED = (
     Fault(
         "no-prompt",
         "prompts are left out",
-        (NO_PROMPT,),
+        (names.NO_PROMPT,),
         "prompted",
         change=pipeline.prompts(query="", document=""),
         around=None,
@@ -23,7 +22,7 @@ PROMPTED = (
     Fault(
         "no-prompt-box",
         "a client takes prompts away",
-        (NO_PROMPT,),
+        (names.NO_PROMPT,),
         "prompted",
         around=around.texts(around.without(ALL_PROMPTS)),
         forms=("black box",),
@@ -31,7 +30,7 @@ PROMPTED = (
     Fault(
         "prompt-twice",
         "prompts stand before texts twice",
-        (TWICE,),
+        (names.TWICE,),
         "prompted",
         around=around.texts(around.doubled(ALL_PROMPTS)),
         forms=("black box",),
@@ -39,7 +38,7 @@ PROMPTED = (
     Fault(
         "prompt-twice-st",
         "prompts stand before texts twice",
-        (TWICE,),
+        (names.TWICE,),
         "prompted",
         change=pipeline.prompts(query=QUERY * 2, document=DOCUMENT * 2),
         forms=("inside",),
@@ -47,7 +46,7 @@ PROMPTED = (
     Fault(
         "prompt-misspelt",
         "queries have 'Query: ' in front",
-        (PROMPT,),
+        (names.MISSPELT,),
         "prompted",
         around=around.texts(around.replaced(QUERY, "Query: ")),
         forms=("black box",),
@@ -55,7 +54,7 @@ PROMPTED = (
     Fault(
         "prompt-misspelt-st",
         "queries have 'Query: ' in front",
-        (PROMPT,),
+        (names.MISSPELT,),
         "prompted",
         change=pipeline.prompts(query="Query: "),
         forms=("inside",),
@@ -63,7 +62,7 @@ PROMPTED = (
     Fault(
         "other-role",
         "queries have the prompt of documents",
-        (OTHER_ROLE,),
+        (names.OTHER_ROLE,),
         "prompted",
         around=around.texts(around.replaced(QUERY, DOCUMENT)),
         forms=("black box",),
@@ -71,7 +70,7 @@ PROMPTED = (
     Fault(
         "other-role-st",
         "queries have the prompt of documents",
-        (OTHER_ROLE,),
+        (names.OTHER_ROLE,),
         "prompted",
         change=pipeline.prompts(query=DOCUMENT),
         forms=("inside",),
@@ -79,70 +78,70 @@ PROMPTED = (
     Fault(
         "own-prompt",
         "'query: ' before every text of a model without prompts",
-        (PROMPT,),
+        (names.OWN_PROMPT,),
         around=around.texts(lambda text: "query: " + text),
     ),
     Fault(
         "own-prompt-odd",
         "'query : ' before every text, with a space too many",
-        (PROMPT,),
+        (names.OWN_PROMPT,),
         around=around.texts(lambda text: "query : " + text),
     ),
 )
 
 TOKENIZED = (
-    Fault("no-special", "no special tokens", (SPECIAL,), change=pipeline.template("$A")),
-    Fault("no-first", "no special token before a text", (SPECIAL,), change=pipeline.template("$A [SEP]")),
-    Fault("no-end", "no special token after a text", (SPECIAL,), change=pipeline.template("[CLS] $A")),
+    Fault("no-special", "no special tokens", (names.NO_SPECIAL,), change=pipeline.template("$A")),
+    Fault("no-first", "no special token before a text", (names.NO_FIRST,), change=pipeline.template("$A [SEP]")),
+    Fault("no-end", "no special token after a text", (names.NO_END,), change=pipeline.template("[CLS] $A")),
     Fault(
         "case-kept",
         "capitals are kept, by a model that folds them",
-        (CASE,),
+        (names.CASE_KEPT,),
         change=pipeline.normalizer(lowercase=False, strip_accents=True),
     ),
     Fault(
         "case-folded",
         "capitals are folded, by a model that keeps them",
-        (CASE,),
+        (names.CASE_FOLDED,),
         "prompted",
         change=pipeline.normalizer(lowercase=True),
     ),
     Fault(
         "accents-kept",
         "accents are kept, by a model that strips them",
-        (ACCENTS,),
+        (names.ACCENTS_KEPT,),
         change=pipeline.normalizer(strip_accents=False),
     ),
     Fault(
         "accents-stripped",
         "accents are stripped, by a model that keeps them",
-        (ACCENTS,),
+        (names.ACCENTS_STRIPPED,),
         "prompted",
         around=around.texts(around.without_accents),
     ),
 )
 
 CUT = (
-    Fault("cut-32", "texts are cut at 32 tokens", (cut(32),), change=pipeline.limit(32)),
-    Fault("cut-64", "texts are cut at 64 tokens", (cut(64),), change=pipeline.limit(64)),
-    Fault("cut-100", "texts are cut at 100 tokens", (cut(100),), change=pipeline.limit(100)),
-    Fault("cut-128", "texts are cut at 128 tokens", (cut(128),), change=pipeline.limit(128)),
+    Fault("cut-32", "texts are cut at 32 tokens", (names.cut(32),), change=pipeline.limit(32)),
+    Fault("cut-64", "texts are cut at 64 tokens", (names.cut(64),), change=pipeline.limit(64)),
+    Fault("cut-100", "texts are cut at 100 tokens", (names.cut(100),), change=pipeline.limit(100)),
+    Fault("cut-128", "texts are cut at 128 tokens", (names.cut(128),), change=pipeline.limit(128)),
     Fault(
         "cut-left",
         "long texts lose their beginning",
-        (r"(left|beginning|start)\b",),
+        (names.LEFT,),
         change=pipeline.cut_from_the_left,
     ),
     Fault(
         "cut-characters",
         "texts are cut at 200 characters",
-        (cut(200, "character"),),
+        (names.cut(200, "characters"),),
         around=around.texts(lambda text: text[:200]),
     ),
     Fault(
         "uncut",
         "texts are cut at 512 tokens, not at 256",
-        (r"\b512\b|not cut|longer|whole",),
+        (names.UNCUT,),
         change=pipeline.limit(512),
     ),
 )
@@ -151,26 +150,26 @@ CLEANED = (
     Fault(
         "first-line",
         "a text ends at its first line break",
-        (r"line|newline",),
+        (names.FIRST_LINE,),
         around=around.texts(around.first_line),
     ),
     Fault(
         "lines-joined",
         "line breaks are left out, with nothing in their place",
-        (r"line|newline|white ?space",),
+        (names.LINES_JOINED,),
         around=around.texts(around.lines_joined),
     ),
     Fault(
         "no-punctuation",
         "punctuation is left out",
-        (r"punctuation",),
+        (names.NO_PUNCTUATION,),
         around=around.texts(around.without_punctuation),
     ),
-    Fault("ascii", "what is no ASCII is left out", (r"ascii",), around=around.texts(around.in_ascii)),
+    Fault("ascii", "what is no ASCII is left out", (names.ASCII,), around=around.texts(around.in_ascii)),
     Fault(
         "misread",
         "UTF-8 is read as Latin-1",
-        (r"latin|utf-?8|misread|encoding of text",),
+        (names.MISREAD,),
         around=around.texts(around.misread),
     ),
 )

@@ -44,6 +44,7 @@ class Fault:
         kind: Whether it is one fault, two, or none.
         promise: The weight precision that a black box of it promises.
         built: The id of a combination that embedgate builds itself, in the place of all these.
+        incumbent: The model that is in use today, for a session that has one.
         layers: The layers at which embeddings depart, where no more than that is said of the cause.
     """
 
@@ -57,6 +58,7 @@ class Fault:
     kind: Kind = "single"
     promise: str = "fp16"
     built: str = ""
+    incumbent: str = ""
     layers: tuple[str, ...] = ()
 
     def combination(self, form: Form) -> str:

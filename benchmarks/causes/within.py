@@ -4,25 +4,26 @@ from __future__ import annotations
 
 from torch import nn
 
-from causes import around, pipeline, unusual
+from causes import around, names, pipeline, unusual
 from causes.fault import Fault
-from causes.names import CASE, CLS, LAST, LENGTHS, MAX, MEAN, NORMALIZE, PADDED, POSITIONS, SPECIAL, WEIGHTS, cut
 
 MISLED = (
-    Fault("positions-1", "positions begin at 1", (POSITIONS,), change=pipeline.positions(1)),
-    Fault("positions-2", "positions begin at 2", (POSITIONS,), change=pipeline.positions(2)),
+    Fault("positions-1", "positions begin at 1", (names.POSITIONS.format(1),), change=pipeline.positions(1)),
+    Fault("positions-2", "positions begin at 2", (names.POSITIONS.format(2),), change=pipeline.positions(2)),
     Fault(
         "types",
         "token types are all ones",
-        (r"token types?|token_type|segment",),
+        (names.TYPES,),
         change=pipeline.inputs(pipeline.token_types),
     ),
-    Fault("no-mask", "padding is attended to", (r"mask|padding",), change=pipeline.inputs(pipeline.no_mask)),
-    Fault("causal", "tokens attend to those before them alone", (r"causal",), change=pipeline.inputs(pipeline.causal)),
+    Fault("no-mask", "padding is attended to", (names.NO_MASK,), change=pipeline.inputs(pipeline.no_mask)),
+    Fault(
+        "causal", "tokens attend to those before them alone", (names.CAUSAL,), change=pipeline.inputs(pipeline.causal)
+    ),
     Fault(
         "causal-alone",
         "as before, where a text comes alone",
-        (r"causal|alone|batch",),
+        (names.CAUSAL_ALONE,),
         change=pipeline.inputs(pipeline.causal_alone),
     ),
 )
@@ -31,99 +32,102 @@ BUILT = (
     Fault(
         "without-last-layer",
         "the last layer is missing",
-        (r"last.*layer|layers? .*missing|5 of 6",),
+        (names.LAST_LAYER,),
         change=pipeline.keep_layers(slice(-1)),
     ),
     Fault(
         "without-two-layers",
         "the last two layers are missing",
-        (r"last.*(two|2).*layers|(two|2).*last.*layers|layers.*missing|4 of 6",),
+        (names.LAST_TWO,),
         change=pipeline.keep_layers(slice(-2)),
     ),
     Fault(
         "without-first-layer",
         "the first layer is missing",
-        (r"first.*layer|layers? .*missing",),
+        (names.FIRST_LAYER,),
         change=pipeline.keep_layers(slice(1, None)),
     ),
-    Fault("no-dense", "the Dense layer is missing", (r"Dense",), "dense", change=pipeline.without_dense),
+    Fault("no-dense", "the Dense layer is missing", (names.NO_DENSE,), "dense", change=pipeline.without_dense),
     Fault(
         "no-activation",
         "the Dense layer has no activation",
-        (r"activation|Tanh|Dense",),
+        (names.NO_ACTIVATION,),
         "dense",
         change=pipeline.without_activation,
     ),
     Fault(
         "no-layer-norm",
         "a LayerNorm is missing",
-        (r"LayerNorm|layer ?norm|layer 2|weights",),
+        (names.WEIGHTS,),
         change=pipeline.without_layer_norm(2),
     ),
 )
 
 WEIGHED = (
-    Fault("layer-weights", "the weights of one layer times 0.9", (WEIGHTS,), change=pipeline.weakened(3, 0.9)),
-    Fault("shuffled", "the rows of one weight in another order", (WEIGHTS,), change=pipeline.shuffled(1)),
+    Fault("layer-weights", "the weights of one layer times 0.9", (names.WEIGHTS,), change=pipeline.weakened(3, 0.9)),
+    Fault("shuffled", "the rows of one weight in another order", (names.WEIGHTS,), change=pipeline.shuffled(1)),
     Fault(
         "other-words",
         "the table of words is shifted by a row",
-        (WEIGHTS + r"|embedding",),
+        (names.WEIGHTS,),
         change=pipeline.other_words,
     ),
-    Fault("sibling", "a model that was trained further", (WEIGHTS,), change=pipeline.with_noise(0.03)),
-    Fault("dropout", "dropout is on", (r"dropout|random|twice",), change=pipeline.dropout),
-    Fault("relu", "ReLU in the place of GELU", (r"ReLU|activation",), change=pipeline.activation(nn.ReLU())),
+    Fault("sibling", "a model that was trained further", (names.WEIGHTS,), change=pipeline.with_noise(0.03)),
+    Fault("dropout", "dropout is on", (names.RANDOM,), change=pipeline.dropout),
+    Fault("relu", "ReLU in the place of GELU", (names.NO_ACTIVATION,), change=pipeline.activation(nn.ReLU())),
     Fault(
         "older",
-        "the weights of an older model",
-        (r"older|incumbent|weights",),
+        "the weights of the model in use today",
+        (names.OLDER,),
         change=pipeline.older,
+        incumbent="older",
     ),
 )
 
 POOLED = (
-    Fault("cls", "CLS pooling in the place of mean", (CLS,), change=pipeline.pooling("cls")),
-    Fault("last", "last-token pooling in the place of mean", (LAST,), change=pipeline.pooling("lasttoken")),
-    Fault("max", "max pooling in the place of mean", (MAX,), change=pipeline.pooling("max")),
-    Fault("weighted", "mean weighted by position", (r"weighted",), change=pipeline.pooling("weightedmean")),
-    Fault("mean-padding", "mean pooling counts padding", (PADDED,), change=pipeline.pools_with(lambda m: m * 0 + 1)),
+    Fault("cls", "CLS pooling in the place of mean", (names.CLS,), change=pipeline.pooling("cls")),
+    Fault("last", "last-token pooling in the place of mean", (names.LAST,), change=pipeline.pooling("lasttoken")),
+    Fault("max", "max pooling in the place of mean", (names.MAX,), change=pipeline.pooling("max")),
+    Fault("weighted", "mean weighted by position", (names.WEIGHTED,), change=pipeline.pooling("weightedmean")),
+    Fault(
+        "mean-padding", "mean pooling counts padding", (names.PADDED,), change=pipeline.pools_with(lambda m: m * 0 + 1)
+    ),
     Fault(
         "mean-inner",
         "mean pooling without special tokens",
-        (SPECIAL,),
+        (names.INNER,),
         change=pipeline.pools_with(pipeline.between_special_tokens),
     ),
-    Fault("mean-for-cls", "mean pooling in the place of CLS", (MEAN,), "dense", change=pipeline.pooling("mean")),
+    Fault("mean-for-cls", "mean pooling in the place of CLS", (names.MEAN,), "dense", change=pipeline.pooling("mean")),
     Fault(
         "sqrt",
         "the sum over the root of tokens, for the mean",
-        (r"sqrt|root|sum|lengths",),
+        (names.ROOT,),
         "prompted",
         change=pipeline.pooling("mean_sqrt_len_tokens"),
     ),
 )
 
 STRETCHED = (
-    Fault("raw", "vectors are not normalised", (NORMALIZE,), change=pipeline.without_last_module),
+    Fault("raw", "vectors are not normalised", (names.RAW,), change=pipeline.without_last_module),
     Fault(
         "unit",
         "a server normalises what the model does not",
-        (r"normali[sz]|length 1|unit|all 1|1\.000 to 1\.000",),
+        (names.UNIT,),
         "prompted",
         change=pipeline.normalised,
     ),
     Fault(
         "scaled",
         "vectors are multiplied by 16",
-        (r"\b16\b.*times|times.*\b16\b|by 16\b",),
+        (names.SCALED,),
         "prompted",
         change=pipeline.scaled(16),
     ),
     Fault(
         "lengths",
         "each vector has another length than its own",
-        (LENGTHS,),
+        (names.LENGTHS,),
         "prompted",
         around=around.lengths_by_text,
     ),
@@ -133,7 +137,7 @@ QUANTIZED = (
     Fault(
         "cls-int8",
         "CLS pooling, in int8",
-        (CLS,),
+        (names.CLS,),
         change=pipeline.together(unusual.dynamic_int8(True), pipeline.pooling("cls")),
         promise="int8",
         forms=("black box",),
@@ -141,7 +145,7 @@ QUANTIZED = (
     Fault(
         "case-int8",
         "capitals are kept, in int8",
-        (CASE,),
+        (names.CASE_KEPT,),
         change=pipeline.together(unusual.dynamic_int8(True), pipeline.normalizer(lowercase=False, strip_accents=True)),
         promise="int8",
         forms=("black box",),
@@ -149,7 +153,7 @@ QUANTIZED = (
     Fault(
         "cut-int8",
         "texts are cut at 64 tokens, in int8",
-        (cut(64),),
+        (names.about(58, 70),),
         change=pipeline.together(unusual.dynamic_int8(True), pipeline.limit(64)),
         promise="int8",
         forms=("black box",),

@@ -11,52 +11,16 @@ from causes.fault import Fault, both
 GROUPS: tuple[tuple[tuple[Fault, ...], tuple[str, ...]], ...] = (
     (within.POOLED, ("pooling",)),
     (within.STRETCHED, ("normalisation",)),
-    (
-        before.PROMPTED,
-        (
-            "prompt",
-            "tokens",
-        ),
-    ),
+    (before.PROMPTED, ("prompt", "tokens")),
     (before.TOKENIZED, ("tokens",)),
     (before.CUT, ("tokens",)),
-    (
-        before.CLEANED,
-        (
-            "texts",
-            "tokens",
-        ),
-    ),
+    (before.CLEANED, ("texts", "tokens")),
     (within.MISLED, ("hidden states",)),
-    (
-        within.BUILT,
-        (
-            "hidden states",
-            "pooling",
-        ),
-    ),
-    (within.WEIGHED, ("hidden states",)),
-    (
-        after.STORED,
-        (
-            "codes",
-            "dimension",
-        ),
-    ),
-    (
-        after.EXCHANGED,
-        (
-            "order",
-            "batch",
-        ),
-    ),
-    (
-        within.QUANTIZED,
-        (
-            "pooling",
-            "tokens",
-        ),
-    ),
+    (within.BUILT, ("hidden states", "pooling")),
+    (within.WEIGHED, ("hidden states", "weights")),
+    (after.STORED, ("codes", "dimension")),
+    (after.EXCHANGED, ("order", "batch")),
+    (within.QUANTIZED, ("pooling", "tokens")),
 )
 
 # Which faults are met together.
