@@ -57,7 +57,7 @@ def tables(known: Mapping[str, Fault], found: Found) -> dict[str, str]:
 
 
 def _columns() -> list[str]:
-    return [title for form in FORMS for title in (f"{form}: what is said", "evidence", "s")]
+    return [title for form in FORMS for title in (f"{form}: what is said", "evidence", "CPU s")]
 
 
 def _rows(kind: Kind, known: Mapping[str, Fault], found: Found) -> Iterable[list[str]]:
@@ -83,7 +83,7 @@ def _cells(fault: Fault, form: Form, known: Mapping[str, Fault], found: Found) -
         "error": f"error: {short}",
     }
     shown = marked.get(outcome, f"**wrong**: {short}")
-    return _escaped(shown), evidence(cell) if outcome != "unknown" else "", f"{cell['seconds']:.1f}"
+    return _escaped(shown), evidence(cell) if outcome != "unknown" else "", f"{cell['cpu_seconds']:.1f}"
 
 
 def _escaped(text: str) -> str:
@@ -102,12 +102,12 @@ def totals(known: Mapping[str, Fault], found: Found) -> str:
             ]
             if asked:
                 rows.append([title, form, *_sums(asked, known)])
-    return _table(["", "form", "asked", *OUTCOMES, "seconds, median and most"], rows)
+    return _table(["", "form", "asked", *OUTCOMES, "CPU seconds, median and most"], rows)
 
 
 def _sums(asked: list[tuple[Fault, dict[str, Any]]], known: Mapping[str, Fault]) -> list[str]:
     counts = Counter(verdict(fault, cell, known) for fault, cell in asked)
-    seconds = [cell["seconds"] for _, cell in asked]
+    seconds = [cell["cpu_seconds"] for _, cell in asked]
     return [
         str(len(asked)),
         *(str(counts[outcome]) for outcome in OUTCOMES),

@@ -68,7 +68,7 @@ def _sound() -> tuple[Fault, ...]:
             around=around.rows(u.in_half),
             **box,
         ),
-        sound("float64", "float64", change=u.dtype(torch.float64)),
+        sound("float64", "float64", change=u.dtype(torch.float64), **box),
         sound("eager", "attention without a fused kernel", change=u.eager_attention),
         sound("gelu-tanh", "GELU by tanh", change=u.gelu_by_tanh),
         sound("epsilon", "LayerNorm with an epsilon of 1e-5", change=u.other_epsilon),

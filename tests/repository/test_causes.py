@@ -52,7 +52,7 @@ def test_the_page_has_the_tables_of_what_was_found(causes, zoo):
 
 def test_another_cause_changes_the_page(causes, zoo):
     text, found = causes.PAGE.read_text("utf-8"), causes.kept()
-    cell = {"layer": "pooling", "cause": "something else", "seconds": 1.0}
+    cell = {"layer": "pooling", "cause": "something else", "cpu_seconds": 1.0}
     found.setdefault("black box", {})["cls"] = cell
     assert "pooling: something else" in causes.tables.with_tables(text, zoo, found)
 
