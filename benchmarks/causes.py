@@ -165,10 +165,9 @@ def _rounded(value: Any) -> Any:
 def _line(fault: Fault, form: Form, cell: dict[str, Any], known: dict[str, Fault]) -> str:
     nearest = ", ".join(f"{name} {distance:g}" for name, distance in cell.get("tried", ())[:3])
     said = f"{cell['layer']}: {cell['cause']}"[:200]
-    verdict = tables.verdict(fault, cell, known)
-    return (
-        f"{verdict:9} {fault.name:26} {form:9} {cell['seconds']:5.1f} s ({cell['cpu_seconds']:.1f})  {said}  [{tables.evidence(cell)}; {nearest}]"
-    )
+    took = f"{cell['seconds']:5.1f} s ({cell['cpu_seconds']:.1f} of CPU)"
+    shown = f"[{tables.evidence(cell)}; nearest: {nearest}]"
+    return f"{tables.verdict(fault, cell, known):9} {fault.name:26} {form:9} {took}  {said}  {shown}"
 
 
 def check(chosen: list[tuple[Fault, Form]], folders: dict[str, Path]) -> list[str]:

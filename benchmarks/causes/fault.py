@@ -40,6 +40,7 @@ class Fault:
         model: The model that it happens to, see `models`.
         change: What is done to the model.
         around: What is done around it.
+        boxed: What is done around a black box in the place of `change`, which gets texts with their prompts.
         forms: In which it is met.
         kind: Whether it is one fault, two, or none.
         promise: The weight precision that a black box of it promises.
@@ -54,6 +55,7 @@ class Fault:
     model: str = "minilm"
     change: Change | None = None
     around: Around | None = None
+    boxed: Around | None = None
     forms: tuple[Form, ...] = FORMS
     kind: Kind = "single"
     promise: str = "fp16"
@@ -70,6 +72,8 @@ class Fault:
 
     def encoder(self, model: SentenceTransformer, form: Form) -> Any:
         """An encoder with it, made of a loaded model, which it changes."""
+        if form == "black box" and self.boxed is not None:
+            return BlackBox(model, self.boxed, self.promise)
         if self.change is not None:
             self.change(model)
         if form == "black box":

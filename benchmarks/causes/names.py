@@ -24,9 +24,9 @@ LENGTHS = r"other lengths: (?!1\.000 to 1\.000)"
 # Prompts.
 NO_PROMPT = r"no prompt"
 TWICE = r"prompt twice"
-MISSPELT = r"'query: ' (before|in front)"
+MISSPELT = r"(?-i:'Query: ') (before|in front)"
 OTHER_ROLE = r"encoded as (a )?document|prompt of (a )?document"
-OWN_PROMPT = r"'query ?: ?' (before|in front)"
+OWN_PROMPT = r"(?-i:'query: ') (before|in front)"
 
 # Tokens.
 NO_SPECIAL = r"no special tokens|special tokens at both ends are missing"

@@ -119,16 +119,6 @@ def prompts(**changed: str) -> Change:
     return change
 
 
-def default_prompt(text: str) -> Change:
-    """A prompt stands before every text."""
-
-    def change(model: SentenceTransformer) -> None:
-        model.prompts = {**model.prompts, "own": text, "query": text, "document": text}
-        model.default_prompt_name = "own"
-
-    return change
-
-
 # Tokens.
 
 

@@ -11,8 +11,29 @@ import pytest
 from helpers.paths import ROOT
 
 # One of each way in which a fault is made, and of each in which an encoder is unusual.
-MET = ("cls", "mean-inner", "raw", "own-prompt", "no-first", "case-kept", "cut-32", "misread", "positions-2", "causal-alone")
-MET += ("layer-weights", "zeros", "zero-point", "by-length", "cls+own-prompt", "float64", "padded-left", "json", "sorted")
+MET = (
+    "cls",
+    "mean-inner",
+    "raw",
+    "own-prompt",
+    "no-first",
+    "case-kept",
+    "cut-32",
+    "misread",
+    "positions-2",
+    "causal-alone",
+)
+MET += (
+    "layer-weights",
+    "zeros",
+    "zero-point",
+    "by-length",
+    "cls+own-prompt",
+    "float64",
+    "padded-left",
+    "json",
+    "sorted",
+)
 # Short ones, in which these show.
 ASKED = (
     "Zoë's café in SÃO PAULO serves crème brûlée.",
