@@ -5,6 +5,8 @@ They are tight: what names one fault is wrong of every other one.
 
 from __future__ import annotations
 
+import re
+
 # Pooling.
 CLS = r"\bCLS pooling|pools by CLS"
 LAST = r"pooling of the last token|pools by last token"
@@ -94,3 +96,8 @@ def about(low: int, high: int, unit: str = "tokens") -> str:
     """The cause of texts that are cut somewhere between two numbers, where noise hides the very token."""
     numbers = "|".join(map(str, range(low, high + 1)))
     return rf"cut (to|at) (about )?({numbers}) {unit}\b(?! from the left)"
+
+
+def tensors(of: str) -> str:
+    """The cause of weights that differ in one layer, of which nothing earlier is said to depart."""
+    return rf"^(?!.*departs is the embedding layer).*{re.escape(of)}"

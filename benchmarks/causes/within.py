@@ -58,14 +58,24 @@ BUILT = (
     Fault(
         "no-layer-norm",
         "a LayerNorm is missing",
-        (names.WEIGHTS,),
+        (names.tensors("layer.2.attention.output.LayerNorm"),),
         change=pipeline.without_layer_norm(2),
     ),
 )
 
 WEIGHED = (
-    Fault("layer-weights", "the weights of one layer times 0.9", (names.WEIGHTS,), change=pipeline.weakened(3, 0.9)),
-    Fault("shuffled", "the rows of one weight in another order", (names.WEIGHTS,), change=pipeline.shuffled(1)),
+    Fault(
+        "layer-weights",
+        "the weights of one layer times 0.9",
+        (names.tensors("encoder.layer.3."),),
+        change=pipeline.weakened(3, 0.9),
+    ),
+    Fault(
+        "shuffled",
+        "the rows of one weight in another order",
+        (names.tensors("layer.1.attention.self.query"),),
+        change=pipeline.shuffled(1),
+    ),
     Fault(
         "other-words",
         "the table of words is shifted by a row",
