@@ -174,6 +174,7 @@ def test_a_cut_is_named_with_its_number(replay, loaded, roles, change, name):
     ("cut", "name"),
     [
         (lambda text: text[:100], "texts cut to 100 characters"),
+        (lambda text: text[:217], "texts cut to 217 characters"),
         (lambda text: text[-137:], "texts cut to 137 characters from the left"),
         (lambda text: " ".join(text.split()[:40]), "texts cut to 40 words"),
     ],

@@ -14,8 +14,9 @@ from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
 from embedgate.encoders.change import ENDLESS, Unplayable
 
-# Numbers that are tried first where nothing bounds a cut.
-USUAL = (128, 256, 384, 510, 512, 1024, 2048, 4096, 8192)
+# Numbers that are tried first, and how many between two of them at once.
+USUAL = (32, 64, 100, 128, 200, 250, 254, 256, 300, 384, 400, 500, 510, 512, 800, 1000, 1024, 2000, 2048, 4096, 8192)
+AT_ONCE = 12
 # Distance under which a vector is the reference's, as a share of its length, at least.
 SAME = 1e-3
 # A text is cut where its vector is so many times as far off as those of short ones are.
@@ -48,27 +49,25 @@ def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
     affected = [row for row in order if beyond[row]]
     if not affected or usual > asked.noise or beyond[short].mean() > 0.25:
         return
-    # Several of different lengths: one that is cut at a number of characters may be short in tokens.
-    rows = affected[:: max(1, len(affected) // 3)][:3]
-    for fault in _kinds(player):
-        best = _fitted(player, fault, beside, rows)
+    # Two of different lengths: one that is cut at a number of characters may be short in tokens.
+    rows = affected[:: max(1, len(affected) // 2)][:2]
+    kinds = (("tokens", False), ("tokens", True)) if player.replay is not None else ()
+    for kind in (*kinds, ("characters", False), ("characters", True), ("words", False)):
+        best = _fitted(player, kind, beside, rows)
         if best is not None:
             yield best
 
 
-def _kinds(player: Player) -> Iterator[tuple[str, bool, bool]]:
-    """Unit, whether the beginning is lost, of each kind of cut."""
-    if player.replay is not None:
-        yield "tokens", False, False
-        yield "tokens", True, False
-    for unit_, left in (("characters", False), ("characters", True), ("words", False)):
-        yield unit_, left, False
+def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], rows: Sequence[int]) -> Fault | None:
+    """The cut that fits best.
 
-
-def _fitted(
-    player: Player, kind: tuple[str, bool, bool], beside: tuple[Fault, ...], rows: Sequence[int]
-) -> Fault | None:
-    unit_, left, _ = kind
+    Args:
+        player: Plays faults through.
+        kind: The unit, and whether the beginning is lost.
+        beside: Faults that are there as well.
+        rows: The texts that it is to explain.
+    """
+    unit_, left = kind
     mine = player.asked.mine[list(rows)]
     known: dict[int, float] = {}
 
@@ -81,30 +80,32 @@ def _fitted(
                 known[number] = float("inf")
         return known[number]
 
-    least, most = 2, max(_size(unit_, player, row) for row in rows)
+    most = max(_size(unit_, player, row) for row in rows)
     limit = player.replay.limit if player.replay is not None and unit_ == "tokens" else None
-    tried = sorted(
-        {*(each for each in USUAL if least < each < most), *np.geomspace(least, most, 14).astype(int).tolist()}
-    )
-    if limit is not None and most > limit:
-        tried.append(ENDLESS)
-    best = min(tried, key=off)
-    if best == ENDLESS:
-        return _cut(unit_, ENDLESS, left) if not left else None
-    place = tried.index(best)
-    low, high = (tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)])
-    high = min(high, most)
-    while high - low > 2:
-        third = max((high - low) // 3, 1)
-        one, other = low + third, high - third
-        if off(one) <= off(other):
-            high = other
-        else:
-            low = one
-    best = min((*range(low, high + 1), best), key=off)
+    if limit is not None and most > limit and not left and off(ENDLESS) < EXACT**2:
+        return _cut(unit_, ENDLESS, left)
+    best = _least(off, most)
+    if best >= most:  # whatever the number is, no text at hand is so long
+        return _cut(unit_, ENDLESS, left) if limit is not None and most > limit and not left else None
     if not np.isfinite(off(best)) or (best == limit and not left):
         return None
     return _cut(unit_, best, left, exact=off(best) < EXACT**2)
+
+
+def _least(off: Callable[[int], float], most: int) -> int:
+    """The number at which something is least: around the best of some, ever closer.
+
+    Half a word more may be better or worse, so that no slope leads to the number.
+    """
+    tried = sorted({each for each in (*USUAL, *np.geomspace(2, most, 14).astype(int).tolist()) if 1 < each <= most})
+    place = tried.index(min(tried, key=off))
+    low, high = tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)]
+    while True:
+        step = max((high - low) // AT_ONCE, 1)
+        best: int = min((*range(low, high + 1, step), tried[place]), key=off)
+        if step == 1:
+            return best
+        low, high = max(best - step, 2), min(best + step, most)
 
 
 def _size(unit_: str, player: Player, row: int) -> int:

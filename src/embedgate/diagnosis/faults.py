@@ -80,7 +80,7 @@ class Fault:
     @property
     def runs_layers(self) -> bool:
         """Whether the model's layers must run for it, as they need not for what comes after them."""
-        return bool(self.text or self.ways or set(self.change) - {"pooling", "without"})
+        return bool(self.text or self.ways or set(self.change) - {"pooling", "without", "linear"})
 
     @property
     def depends_on_batch(self) -> bool:
@@ -135,8 +135,11 @@ def _poolings(replay: Replay) -> Iterator[Fault]:
 
 def _modules(replay: Replay) -> Iterator[Fault]:
     if "Normalize" in replay.after:
-        change = {"without": frozenset({"Normalize"})}
-        yield Fault("no normalisation", "normalisation", STEPS["normalisation"], change=change)
+        without = {"without": frozenset({"Normalize"})}
+        yield Fault("no normalisation", "normalisation", STEPS["normalisation"], change=without)
+    if "Dense" in replay.after:
+        change: dict[str, Any] = {"linear": True}
+        yield Fault("no activation in its Dense module", "pooling", STEPS["modules"], change=change)
     others = frozenset(replay.after) - {"Normalize"}
     for name in sorted(others):
         yield Fault(f"no {name} module", "pooling", STEPS["modules"], change={"without": frozenset({name})})
@@ -241,7 +244,7 @@ def _misspelt(roles: Roles, names: list[str]) -> Iterator[str]:
     for prompt in dict.fromkeys([*own, *USUAL]):
         word = prompt.strip().removesuffix(":").strip()
         variants = [prompt, f"{word}: ", f"{word}:", f"{word} : ", f"{word} ", f"{word}\n", f"{word}:  "]
-        variants += [each for each in (prompt.lower(), prompt.upper(), prompt.capitalize()) if prompt in own]
+        variants += [prompt.capitalize(), *([prompt.lower(), prompt.upper()] if prompt in own else ())]
         found.update(dict.fromkeys(variants))
     yield from (each for each in found if each and not (len(right) == 1 and each in right))
 

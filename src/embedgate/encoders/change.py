@@ -38,6 +38,7 @@ class Change:
         pooling: How tokens are pooled, in Sentence Transformers' names; `padded` is the mean with padding, `plain` the
             mean without special tokens, `sum` the sum, `last place` what stands last in a batch, padding or not.
         without: Modules after pooling that are left out, by the names of their classes.
+        linear: Whether Dense modules have no activation.
         width: Tokens that each text is filled up to, where padding counts; 0 for none.
     """
 
@@ -53,6 +54,7 @@ class Change:
     last: int = 0
     pooling: str = ""
     without: frozenset[str] = frozenset()
+    linear: bool = False
     width: int = 0
 
     @property

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.base.modules import Router, Transformer
-from sentence_transformers.sentence_transformer.modules import Pooling
+from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from tokenizers import Tokenizer
 from torch import Tensor, nn
 
@@ -64,7 +64,9 @@ class TransformerReplay:
     def vectors(self, role: Role, texts: Sequence[str], change: Change) -> FloatArray:
         """Embeddings of texts with a change; see `Replay.vectors`."""
         prompted = role.prompted(texts)
-        inputs = replace(change, pooling="", without=frozenset(), width=change.width if change.pads else 0)
+        inputs = replace(
+            change, pooling="", without=frozenset(), linear=False, width=change.width if change.pads else 0
+        )
         self._fill(prompted, inputs)
         skipped = 0 if self._pooling.include_prompt else self._tokens.prompt(role.prompt)
         with torch.inference_mode():
@@ -184,7 +186,9 @@ class TransformerReplay:
         pooled = self._pooled(features, change.pooling)
         features["sentence_embedding"] = pooled
         for module, name in zip(self._rest, self.after, strict=True):
-            if name not in change.without:
+            if change.linear and isinstance(module, Dense):
+                features["sentence_embedding"] = module.linear(features["sentence_embedding"])
+            elif name not in change.without:
                 features = module(features)
         vector: Tensor = features["sentence_embedding"][0]
         kept = self._model.truncate_dim

@@ -48,15 +48,16 @@ def looked_into(
         return known.spelt(ids) if known is not None else None
 
     def layers(places: Sequence[int]) -> Mapping[str, Sequence[FloatArray]] | None:
-        found: dict[str, list[FloatArray]] = {}
+        found: dict[str, dict[int, FloatArray]] = {}
         for role, rows in groups:
-            texts = [inputs[row].text for row in rows if row in places]
-            states = encoder.layers_as(role, texts) if texts else {}
+            asked = [row for row in rows if row in places]
+            states = encoder.layers_as(role, [inputs[row].text for row in asked]) if asked else {}
             if states is None:
                 return None
             for name, each in states.items():
-                found.setdefault(name, []).extend(each)
-        return found
+                found.setdefault(name, {}).update(zip(asked, each, strict=True))
+        # Encoders group roles in their own ways: the places alone say which text is which.
+        return {name: [rows[place] for place in places] for name, rows in found.items()}
 
     def weights() -> Mapping[str, Weight] | None:
         return encoder.weights()
