@@ -190,7 +190,7 @@ class TestStorages:
         )
         for storage in (Storage("binary"), Storage("binary", 4)):
             judged = made.ask("search.kept", POSITIVE, str(storage))
-            red(judged, "unknown", f"corpus-3200:few@{storage}", "documents score alike for one query")
+            red(judged, "codes", f"corpus-3200:few@{storage}", "documents score alike for one query", "absolute values")
         assert made.ask("search.kept", POSITIVE, "float16").verdict == "pass"
         assert made.ask("search.kept", POSITIVE, str(Storage("int8", float_queries=True))).value > 0.95
         assert len(searched) == 2, "once in the collection, and once by the judgements of its dataset"
@@ -368,7 +368,7 @@ class TestCollapsed:
         made = context_with({COLLAPSED.id: collapsed}, data=(str(folder),), corpus_size=400)
         for storage in (Storage("binary"), Storage("float16")):
             judged = made.ask("search.kept", COLLAPSED, str(storage))
-            red(judged, "pooling", "documents score alike for one query", "have the embedding of another text")
+            red(judged, "order", "documents score alike for one query", "every text gets one and the same vector")
             assert judged.message.startswith(f"corpus-400:few@{storage} kept_at_10 cannot be measured")
         made.close()
 

@@ -188,7 +188,7 @@ def _inputs(replay: Replay) -> Iterator[Fault]:
 
 
 def _layers(replay: Replay) -> Iterator[Fault]:
-    for count in range(1, min(4, replay.layers)):
+    for count in range(1, min(4, replay.layers + 1)):
         which = "layer" if count == 1 else f"{count} layers"
         yield Fault(f"its last {which} missing", "hidden states", STEPS["layers"], change={"last": count})
     if replay.layers > 1:

@@ -159,7 +159,7 @@ class TransformerReplay:
         if not first and not last:
             yield
             return
-        if self._layers is None or first + last >= self.layers:
+        if self._layers is None or first + last > self.layers:
             raise Unplayable("the reference's layers cannot be left out")
         (parent, name), layers = self._layers
         setattr(parent, name, layers[first : len(layers) - last])
@@ -347,7 +347,7 @@ def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList]
     count = getattr(model.config, "num_hidden_layers", 0)
     for parent in model.modules():
         for name, child in parent.named_children():
-            if isinstance(child, nn.ModuleList) and len(child) == count and count > 1:
+            if isinstance(child, nn.ModuleList) and len(child) == count and count:
                 return (parent, name), child
     return None
 
