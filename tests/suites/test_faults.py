@@ -89,7 +89,11 @@ FAULTS = {
     "cls-fp16-cpu": (cls_pooling, "pooling", "these are the reference's vectors with CLS pooling: cosine 1.0000"),
     "dropped-fp16-cpu": (dropped_layer, "hidden states", "the reference's vectors with its last layer missing"),
     "noisy-fp16-cpu": (noisy_weights, "hidden states", " tensors of weights differ: "),
-    "upper-fp16-cpu": (upper_case_kept, "tokens", "with case and accents kept, which the tokenizer folds: cosine 1.0000"),
+    "upper-fp16-cpu": (
+        upper_case_kept,
+        "tokens",
+        "with case and accents kept, which the tokenizer folds: cosine 1.0000",
+    ),
     "order-fp16-cpu": (other_order, "order", "these are the reference's vectors in another order"),
     "nan-fp16-cpu": (nan_in_one_row, "finiteness", "1 of "),
     "minmax-int8static-cpu": (

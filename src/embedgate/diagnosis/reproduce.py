@@ -31,6 +31,8 @@ MOVED, AS_FAR = 1e-3, 3.0
 AS_WELL = 1.25
 # A fault that leaves no more than this is all there is.
 EXACT = 3e-4
+# Mean cosine of vectors whose directions are the same.
+ALIKE = 0.9999
 # Two faults at once are not looked for in what is off by no more than half types are.
 LITTLE = 0.02
 # Causes that are named where the texts do not tell them apart.
@@ -324,12 +326,13 @@ class _Search:
         return Diagnosis(best.faults[0].layer, f"{cause}: {self._how_well(best)}", "; ".join(steps), proof)
 
     def _how_well(self, attempt: Attempt) -> str:
-        before = f" (without it {self._cosine(self._sound):.4f})" if self._sound is not None else ""
-        return f"cosine {self._cosine(attempt):.4f} on {self._asked.distinct} texts{before}"
-
-    @staticmethod
-    def _cosine(attempt: Attempt | None) -> float:
-        return attempt.cosine if attempt is not None else float("nan")
+        before = ""
+        if self._sound is not None:
+            # Where directions are right, lengths tell what is wrong.
+            same = self._sound.cosine > ALIKE
+            off = f"{self._before:.2g} of their length off" if same else f"{self._sound.cosine:.4f}"
+            before = f" (without it {off})"
+        return f"cosine {attempt.cosine:.4f} on {self._asked.distinct} texts{before}"
 
     def _moved(self, beside: tuple[Fault, ...]) -> Diagnosis | None:
         """Vectors that are other texts', whatever else is wrong with them."""
