@@ -92,10 +92,12 @@ class Fault:
             return "unknown"
         said = f"{layer}: {cause}"
         true = [_says(each, said) for each in self.names]
+        # What is told as another cause that fits is joined by "or": there, one of them may be true.
+        alone = re.split(r", or ", said)[0] if true and all(true) else said
+        if any(_says(each, alone) for each in {name for other in others for name in other.names} - set(self.names)):
+            return "wrong"
         if true and all(true):
             return "named"
-        if any(_says(each, said) for each in {name for other in others for name in other.names} - set(self.names)):
-            return "wrong"
         return "partly" if any(true) else "layer" if layer in self.layers else "wrong"
 
 

@@ -273,6 +273,8 @@ class Context:
 
     def diagnose(self, run: Run) -> Diagnosis:
         """The cause of what is wrong with a run, looked for once; see `embedgate.checks.causes`."""
+        if self._beside is not None:
+            return self._beside.diagnose(run)
         if run.combination not in self._diagnoses:
             self._progress(f"{run.combination}: looking for the cause")
             self._diagnoses[run.combination] = with_evidence(cause_of(self.session, run), run)

@@ -25,6 +25,8 @@ APPROVAL, PROMISE, DATASET = "approval", "promise", "dataset"
 TOKENS = "tokens"
 # The layer of what nothing was found to explain, and what a cause reaches that depends on a text's surroundings.
 UNKNOWN, BY_BATCH = "unknown", "batch"
+# What a cause reaches that cuts texts at another length.
+LENGTH = "length"
 # The layer of what gives other vectors when it is asked again.
 REPETITION = "repetition"
 # Moves of a vector below this share of its length are rounding: another kernel or batch adds in another order.

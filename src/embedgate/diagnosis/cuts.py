@@ -81,6 +81,8 @@ def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], r
         return known[number]
 
     most = max(_size(unit_, player, row) for row in rows)
+    if most <= 2:
+        return None
     limit = player.replay.limit if player.replay is not None and unit_ == "tokens" else None
     if limit is not None and most > limit and not left and off(ENDLESS) < EXACT**2:
         return _cut(unit_, ENDLESS, left)
@@ -118,7 +120,8 @@ def _cut(unit_: str, number: int, left: bool, exact: bool = True) -> Fault:
     about = "" if exact else "about "
     if unit_ == "tokens":
         name = "texts that are not cut" if number == ENDLESS else f"texts cut to {about}{number} tokens{where}"
-        return Fault(name, "tokens", STEPS["tokens"], change={"longest": number, **({"left": True} if left else {})})
+        side = {"left": True} if left else {}
+        return Fault(name, "tokens", STEPS["tokens"], change={"longest": number, **side}, cuts=True)
 
     def characters(text: str) -> str:
         return text[-number:] if left else text[:number]
@@ -127,7 +130,7 @@ def _cut(unit_: str, number: int, left: bool, exact: bool = True) -> Fault:
         return " ".join(text.split()[:number])
 
     change = characters if unit_ == "characters" else words
-    return Fault(f"texts cut to {about}{number} {unit_}{where}", "texts", STEPS["texts"], text=change)
+    return Fault(f"texts cut to {about}{number} {unit_}{where}", "texts", STEPS["texts"], text=change, cuts=True)
 
 
 def fitted(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:

@@ -50,6 +50,7 @@ class Fault:
         change: What the model does otherwise: attributes of `Change` by their names.
         finish: What becomes of its vectors.
         where: Whether it shows always, or only for texts that are asked for alone, or together with others.
+        cuts: Whether it cuts texts at another length.
         read: How many numbers of each dimension were read from the vectors that it is to explain.
     """
 
@@ -61,6 +62,7 @@ class Fault:
     change: Mapping[str, Any] = field(default_factory=dict)
     finish: Finish | None = None
     where: Where = "always"
+    cuts: bool = False
     read: int = 0
 
     @property
@@ -80,7 +82,8 @@ class Fault:
     @property
     def runs_layers(self) -> bool:
         """Whether the model's layers must run for it, as they need not for what comes after them."""
-        return bool(self.text or self.ways or set(self.change) - {"pooling", "without", "linear"})
+        changes_inputs = bool(set(self.change) - {"pooling", "without", "linear"})
+        return bool(self.text or self.ways) or changes_inputs or self.depends_on_batch
 
     @property
     def depends_on_batch(self) -> bool:
@@ -255,6 +258,7 @@ def _texts() -> Iterator[Fault]:
         ("texts lower-cased first", str.lower),
         ("whitespace collapsed", lambda text: " ".join(text.split())),
         ("all whitespace lost", lambda text: "".join(text.split())),
+        ("newlines turned into spaces", lambda text: re.sub(r"[\r\n]", " ", text)),
         ("newlines lost", lambda text: re.sub(r"[\r\n]+", "", text)),
         ("texts that end at their first newline", lambda text: re.split(r"[\r\n]", text.lstrip("\r\n"))[0]),
         ("texts stripped at both ends", str.strip),

@@ -100,13 +100,13 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     digits = 3 if cosine < ALMOST_ONE else 5
     lengths = "" if same_lengths else f", {factor:.3g} times their length"
     finding = f"the same tokens give other hidden states (mean cosine {cosine:.{digits}f} to the reference's{lengths})"
-    why, step = (
-        _layers_missing(candidate, reference, *shown)
-        or _of_weights(comparison, departure)
-        or _too_coarse(candidate, departure)
-        or _of_inputs(comparison, departure)
-    )
-    return Diagnosis("hidden states", f"{finding}{why}", step, Proof("read", len(mine.token_ids)))
+    proof = Proof("read", len(mine.token_ids))
+    shown_why = _layers_missing(candidate, reference, *shown) or _of_weights(comparison, departure)
+    if shown_why is None and (low := _in_low_precision(candidate, departure)):
+        # What it computes in is no proof that this is the reason.
+        return Diagnosis("hidden states", f"{finding}{low[0]}", low[1])
+    why, step = shown_why or _of_inputs(comparison, departure)
+    return Diagnosis("hidden states", f"{finding}{why}", step, proof)
 
 
 def row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
@@ -150,7 +150,7 @@ def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[st
     return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
 
 
-def _too_coarse(candidate: Arm, departure: Departure | None) -> tuple[str, str] | None:
+def _in_low_precision(candidate: Arm, departure: Departure | None) -> tuple[str, str] | None:
     """What is told where products compute in 8 bits or fewer, and nothing else is known to differ."""
     low = {name: n for name, n in candidate.evidence.products.items() if name not in WIDE}
     if not low:
@@ -158,8 +158,7 @@ def _too_coarse(candidate: Arm, departure: Departure | None) -> tuple[str, str] 
     kinds = ", ".join(f"{n} in {name}" for name, n in sorted(low.items()))
     products = sum(candidate.evidence.products.values())
     return (
-        f"{_where(departure)}; of {products} products with weights, {kinds}: quantization of weights or activations too"
-        " coarse, as far as is shown",
+        f"{_where(departure)}; of {products} products with weights, {kinds}, and nothing else is known to differ",
         "calibrate on typical texts, quantize per channel, or keep the most sensitive products in float",
     )
 

@@ -91,8 +91,6 @@ def _order(
     pairs = [(int(row), int(place[row])) for row in np.flatnonzero(moved)]
     first = pairs[0]
     example = f"{quoted(texts[first[0]], 40)} received that of {quoted(texts[first[1]], 40)}"
-    if told := _alike(pairs, texts):
-        return f"of other texts in {counted}: {told} ({example})"
     calls = [call for call in asked.calls if moved[list(call.rows)].any()]
     orders = [_within(call, place) for call in calls]
     for told, is_so in (
@@ -102,8 +100,15 @@ def _order(
         ("rows come in the opposite order", _reversed),
         ("each text gets the vector of one that stands a fixed number of places away", _rotated),
     ):
-        if all(order is not None and is_so(order, call.rows) for order, call in zip(orders, calls, strict=True)):
+        fits = (order is not None and is_so(order, call.rows) for order, call in zip(orders, calls, strict=True))
+        if asked.is_live and all(fits):
             return f"in another order in {counted}: {told} ({example})"
+    # A cache keeps the vector of the first text: that one has its own.
+    kept = all(other >= len(moved) or not moved[other] for _, other in pairs)
+    if kept and (told := _alike(pairs, texts)):
+        return f"of other texts in {counted}: {told} ({example})"
+    if not asked.is_live:
+        return f"of other texts in {counted} ({example})"
     if all(order is not None and len(set(order.tolist())) == len(order) for order in orders):
         return f"in another order in {counted} ({example})"
     if _of_the_call_before(asked, texts, place, moved):
@@ -166,6 +171,8 @@ def _sorted_by(lengths: Sequence[int]) -> Callable[[Places, Sequence[int]], bool
         if len(set(order.tolist())) < len(order):
             return False
         own = np.array([lengths[row] for row in rows])
+        if len(set(own.tolist())) <= SOME:  # nothing was sorted by what is alike
+            return False
         return any(_monotone(own[each]) for each in (order, order.argsort()))
 
     return is_so

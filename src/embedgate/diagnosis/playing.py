@@ -42,6 +42,7 @@ class Asked:
         texts: The texts, without prompts; one that was asked for alone as well stands there twice.
         calls: How they were asked for, in this order.
         mine: What it answered, float32 `[n, dim]`.
+        is_live: Whether it was asked just now; else how texts were grouped is not known.
         noise: How far a sound candidate of its kind may be off, as a share of a vector's length.
         again: What the first call gave when it was asked again; None where it was not.
         pool: Other texts that have been encoded in the session, with the reference's vectors of them.
@@ -55,6 +56,7 @@ class Asked:
     again: FloatArray | None = None
     pool: tuple[Sequence[str], FloatArray] | None = None
     older: Mapping[str, FloatArray] = field(default_factory=dict)
+    is_live: bool = True
 
     @property
     def distinct(self) -> int:
@@ -84,6 +86,14 @@ class Player:
         self._played: dict[tuple[Fault, ...], FloatArray] = {}
         self.lengths = self._lengths()
         self.sound = self.play(())
+
+    def own(self) -> FloatArray:
+        """The reference's own vectors, as it encodes the texts itself, float32 `[n, dim]`."""
+        found: dict[int, FloatArray] = {}
+        for call in self.asked.calls:
+            rows = self._encoded(call.role, [self.asked.texts[row] for row in call.rows])
+            found.update(zip(call.rows, rows, strict=True))
+        return np.stack([found[row] for row in range(len(self.asked.texts))])
 
     def play(self, faults: tuple[Fault, ...], rows: Rows | None = None) -> FloatArray:
         """The reference's vectors with faults, float32 `[rows, dim]`.
@@ -133,6 +143,8 @@ class Player:
             if change != AS_IT_IS:
                 raise Unplayable("the reference shows no modules, only vectors")
             return self._encoded(role, texts(rows))
+        if not self.asked.is_live and (change.pads or len(here) < len(faults)):
+            raise Unplayable("how texts were grouped into batches is not known")
         if change.pads:
             change = replace(change, width=self._width(role, texts(call.rows), change))
         return self.replay.vectors(role, texts(rows), change)

@@ -7,13 +7,14 @@ several do, all are named, and where none does, the cause is unknown.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
-from embedgate.core.judgement import BY_BATCH, ROUNDING, Diagnosis, Proof, Tried
+from embedgate.core.judgement import BY_BATCH, LENGTH, ROUNDING, Diagnosis, Proof, Tried
 from embedgate.core.roles import Roles
 from embedgate.diagnosis.cuts import cuts, distances, fitted
 from embedgate.diagnosis.faults import Fault, known_faults
@@ -23,7 +24,15 @@ from embedgate.encoders import FloatArray
 from embedgate.encoders.change import Unplayable
 
 # Share of the squared distance to the reference that a fault must leave, at most.
-LEFT = 0.1
+LEFT = 0.05
+# It must explain so much of the squared distance of all texts: what shows in one alone is not why the others are off.
+SHARE = 0.25
+# No text may be left so many times as far off as the median is.
+FAR = 4.0
+# What is random must move vectors by so much of their distance to the reference's to be the reason for that.
+LIKE = 0.1
+# Seconds after which no further fault is tried: a large model takes as long for each as for so many texts.
+SECONDS = 60.0
 # A fault moves a vector by more than this share of its length; what it does not move may be off as far as what it
 # explains, so many times.
 MOVED, AS_FAR = 1e-3, 3.0
@@ -109,6 +118,7 @@ class _Search:
         self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
         self._sound = _attempt(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
         self._before = self._sound.distance if self._sound is not None else float("inf")
+        self._end = time.monotonic() + SECONDS
         # What faults are tried on first.
         self._few = self._short_rows()
 
@@ -122,7 +132,7 @@ class _Search:
         if self._sound is None:
             return False
         most = float(distances(self._asked.mine, self._player.sound).max())
-        return most <= max(ROUNDING, min(self._asked.noise, LITTLE)) and self._not_repeated() is None
+        return most <= max(ROUNDING, min(self._asked.noise, LITTLE))
 
     def _diagnosis(self) -> Diagnosis | None:
         """The cause: the cheapest faults first, two at once last."""
@@ -163,7 +173,7 @@ class _Search:
         affected = [row for row in order if off[row] > max(ROUNDING, float(off.max()) / 10)]
         shown = [row for row in short if row in set(affected)] or affected[:FIRST]
         others = [row for row in short if row not in set(shown)]
-        return sorted(shown[: FEW - FIRST], key=lambda row: -off[row]) + others[:FIRST]
+        return sorted(shown, key=lambda row: -off[row])[: FEW - FIRST] + others[:FIRST]
 
     @cached_property
     def _known(self) -> list[Fault]:
@@ -180,15 +190,33 @@ class _Search:
         for fault in self._known:
             if fault.runs_layers:
                 yield from self._tried((fault,), self._few[:FIRST])
-        for fault in cuts(self._player) if self._sound is not None else ():
+        for fault in self._cuts(()) if self._sound is not None else ():
             yield from self._tried((fault,))
+
+    def _cuts(self, beside: tuple[Fault, ...]) -> list[Fault]:
+        """Cuts that fit; none where the time is up, or the reference cannot be made to do so."""
+        if self._is_late():
+            return []
+        try:
+            return list(cuts(self._player, beside))
+        except Unplayable:
+            return []
+
+    def _is_late(self) -> bool:
+        late = time.monotonic() > self._end
+        if late:
+            self._untried[f"what {SECONDS:.0f} seconds did not suffice for"] = None
+        return late
 
     def _fitted(self, beside: tuple[Fault, ...]) -> Iterator[Fault]:
         """Faults with a number in them that fit beside others."""
-        vectors = self._player.play(beside)
+        try:
+            vectors = self._player.play(beside)
+        except Unplayable:
+            return
         yield from fitted(self._asked.mine, vectors)
         if self._is_as_wide(vectors):
-            yield from cuts(self._player, beside)
+            yield from self._cuts(beside)
 
     def _older(self) -> Iterator[Attempt]:
         """Vectors of other models, as they are."""
@@ -208,8 +236,9 @@ class _Search:
                 if pair in done or partner.touches & seed.touches:
                     continue
                 done.add(pair)
-                runs -= partner.runs_layers and seed.runs_layers
-                if runs >= 0:
+                costs = partner.runs_layers and seed.runs_layers
+                runs -= costs
+                if runs >= 0 or not costs:
                     found.extend(self._tried((seed, partner), rows))
         if runs < 0:
             self._untried[f"{-runs} more pairs of faults: there are too many"] = None
@@ -241,6 +270,8 @@ class _Search:
             faults: The faults.
             rows: Texts that they must explain something of before all are tried.
         """
+        if self._is_late():
+            return
         try:
             attempt = self._on(faults, rows) if rows else None
             if rows and (attempt is None or not self._promises(attempt, rows)):
@@ -255,7 +286,7 @@ class _Search:
 
     def _on(self, faults: tuple[Fault, ...], rows: Sequence[int]) -> Attempt | None:
         """Faults, played through on some texts; None where that gives nothing else than the reference."""
-        mine, whole = self._asked.mine[list(rows)], len(rows) == len(self._asked.mine)
+        mine, whole = self._asked.mine[list(rows)], list(rows) == list(range(len(self._asked.mine)))
         vectors = self._player.play(faults, None if whole else rows)
         if vectors.shape != mine.shape or not np.isfinite(vectors).all():
             return None
@@ -305,8 +336,13 @@ class _Search:
         if not moved.any():
             return False
         left = _root_mean_square(distances(mine, vectors)[moved])
-        others = distances(mine, vectors)[~moved]
-        if left**2 > LEFT * float(np.square(distances(mine, before)[moved]).mean()):
+        after, off = distances(mine, vectors), distances(mine, before)
+        others = after[~moved]
+        if left**2 > LEFT * float(np.square(off[moved]).mean()):
+            return False
+        if after.max() > max(FAR * float(np.median(after)), MOVED):
+            return False
+        if float(np.square(after).sum()) > (1 - SHARE) * float(np.square(off).sum()):
             return False
         return not others.size or _root_mean_square(others) <= max(AS_FAR * left, EXACT)
 
@@ -336,7 +372,10 @@ class _Search:
 
     def _moved(self, beside: tuple[Fault, ...]) -> Diagnosis | None:
         """Vectors that are other texts', whatever else is wrong with them."""
-        vectors = self._player.play(beside)
+        try:
+            vectors = self._player.play(beside)
+        except Unplayable:
+            return None
         if not self._is_as_wide(vectors):
             return None
         found = moved_rows(self._asked, vectors, self._player.lengths, with_pool=not beside)
@@ -364,7 +403,7 @@ class _Search:
             return None
         moves = distances(again, self._asked.mine[list(self._asked.calls[0].rows)])
         most = float(moves.max())
-        if not most > REPEATED:
+        if not most > REPEATED or _root_mean_square(moves) < LIKE * min(self._before, 1.0):
             return None
         changed = int((moves > REPEATED).sum())
         cause = (
@@ -398,8 +437,11 @@ class _Search:
 
 def _layers(faults: Iterable[Fault]) -> tuple[str, ...]:
     """Every layer that faults reach."""
-    found = [name for fault in faults for name in (fault.layer, *([BY_BATCH] if fault.depends_on_batch else ()))]
-    return tuple(dict.fromkeys(found))
+    found: dict[str, None] = {}
+    for fault in faults:
+        found[fault.layer] = None
+        found |= dict.fromkeys([*([BY_BATCH] if fault.depends_on_batch else ()), *([LENGTH] if fault.cuts else ())])
+    return tuple(found)
 
 
 def _attempt(mine: FloatArray, faults: tuple[Fault, ...], vectors: FloatArray) -> Attempt:

@@ -212,7 +212,7 @@ def _unnamed(candidate: Mapping[str, Weight], taken: Collection[str]) -> dict[tu
 
 def _sample(values: FloatArray) -> FloatArray:
     flat = values.ravel()
-    return flat[:: max(1, flat.size // SAMPLED)]
+    return flat[:: max(1, flat.size // SAMPLED)].copy()
 
 
 def _cosine(one: FloatArray, other: FloatArray) -> float:

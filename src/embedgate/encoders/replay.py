@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -20,6 +21,7 @@ from embedgate.core.roles import Role
 from embedgate.encoders import FloatArray
 from embedgate.encoders.change import AS_IT_IS, PADDED, Change, Unplayable
 
+Running = Callable[[], AbstractContextManager[Any]]
 # Texts of about one length that run at once.
 BATCH = 16
 # Bytes of hidden states that are kept.
@@ -37,18 +39,20 @@ class TransformerReplay:
 
     Args:
         model: The model, in evaluation mode.
+        running: Makes the context in which it runs, such as autocast.
 
     Raises:
         Unplayable: If it is made of something else, or its tokenizer cannot be looked into.
     """
 
-    def __init__(self, model: SentenceTransformer) -> None:
+    def __init__(self, model: SentenceTransformer, running: Running = nullcontext) -> None:
         modules = list(model)
         if len(modules) < 2 or not isinstance(modules[0], Transformer) or not isinstance(modules[1], Pooling):
             raise Unplayable("the reference is not made of a transformer and pooling")
         if any(isinstance(module, Router) for module in modules):
             raise Unplayable("the reference has routes")
         self._model = model
+        self._running = running
         self._transformer, self._pooling, self._rest = modules[0], modules[1], modules[2:]
         self._tokens = _Tokens(model)
         self._layers = _layer_list(self._transformer.model)
@@ -69,7 +73,7 @@ class TransformerReplay:
         )
         self._fill(prompted, inputs)
         skipped = 0 if self._pooling.include_prompt else self._tokens.prompt(role.prompt)
-        with torch.inference_mode():
+        with torch.inference_mode(), self._running():
             rows = [self._finished(text, inputs, change, skipped) for text in prompted]
         return np.stack([row.float().cpu().numpy() for row in rows])
 
@@ -102,6 +106,8 @@ class TransformerReplay:
     def _run(self, ids: Sequence[Sequence[int]], width: int, inputs: Change) -> Tensor:
         """Last hidden states, `[n, width, hidden]`; padding stands on the right, whatever the tokenizer's side."""
         width = max(width, 1)
+        if width > (self.limit or 0) and self._room is not None and width > self._room:
+            raise Unplayable(f"the reference has no positions beyond {self._room} tokens")
         rows = [[*each[:width], *[self._tokens.pad] * (width - len(each))] for each in ids]
         mask = torch.tensor([[1] * min(len(each), width) + [0] * (width - len(each)) for each in ids])
         features: dict[str, Any] = {"input_ids": torch.tensor(rows), "attention_mask": mask, "modality": "text"}
@@ -125,7 +131,7 @@ class TransformerReplay:
         device = self._model.device
         given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
         try:
-            with torch.inference_mode(), self._fewer_layers(inputs.first, inputs.last):
+            with torch.inference_mode(), self._running(), self._fewer_layers(inputs.first, inputs.last):
                 hidden: Tensor = self._transformer(given)["token_embeddings"]
         except Unplayable:
             raise
@@ -139,6 +145,18 @@ class TransformerReplay:
             self._offset = self._own_offset()
         most = getattr(self._transformer.model.config, "max_position_embeddings", 0) - 1
         return (torch.arange(width) + self._offset + shift).clamp(0, max(most, 0)).expand(count, -1)
+
+    @cached_property
+    def _room(self) -> int | None:
+        """Tokens that its table of positions has room for; None where it has none.
+
+        Beyond it, the table would be read past its end, which on CUDA breaks every later call.
+        """
+        most = getattr(self._transformer.model.config, "max_position_embeddings", None)
+        try:
+            return most - self._own_offset() if most else None
+        except Unplayable:
+            return None
 
     def _own_offset(self) -> int:
         (ids,) = (found for found, _ in self._tokens.ids(["A short text."], AS_IT_IS))
@@ -352,13 +370,17 @@ def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList]
     return None
 
 
-def replay_of(model: SentenceTransformer) -> TransformerReplay:
+def replay_of(model: SentenceTransformer, running: Running = nullcontext) -> TransformerReplay:
     """The replay of a model; it must give the model's own vectors where nothing is changed.
+
+    Args:
+        model: The model.
+        running: Makes the context in which it runs, such as autocast.
 
     Raises:
         Unplayable: If the model cannot be replayed.
     """
-    found = TransformerReplay(model)
+    found = TransformerReplay(model, running)
     texts = ["A probe of a few words.", "two"]
     own = np.asarray(model.encode(texts, prompt="", show_progress_bar=False), dtype=np.float32)
     again = found.vectors(Role(), texts, AS_IT_IS)

@@ -210,7 +210,7 @@ class SentenceTransformerEncoder(Encoder):
         from embedgate.encoders.replay import replay_of  # where something is red alone
 
         with self._running():
-            return replay_of(self._model)
+            return replay_of(self._model, self._running)
 
     def close(self) -> None:
         """Releases the model."""

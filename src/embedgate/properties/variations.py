@@ -19,7 +19,7 @@ import numpy as np
 from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
-from embedgate.core.judgement import BY_BATCH, REPETITION, TOKENS
+from embedgate.core.judgement import BY_BATCH, LENGTH, REPETITION
 from embedgate.diagnosis.layers import relative_distance
 from embedgate.encoders import CALLERS, Encoder, FloatArray
 from embedgate.sentences import fixed_cases
@@ -333,12 +333,14 @@ VARIATIONS: Mapping[str, Variation] = {
         "it moves with what was encoded before it, by another build of the encoder",
         always=lambda: (NEARLY_ALIKE,),
         shrinks=False,
+        explained_by=(),
     ),
     "threads": Variation(
         _threads,
         _two,
         "when another build of it encodes with another number of threads",
         "another build of the encoder, with another number of threads, gives another vector",
+        explained_by=(),
     ),
     "truncation": Variation(
         _truncation,
@@ -346,7 +348,7 @@ VARIATIONS: Mapping[str, Variation] = {
         "by text beyond the limit of length",
         "it moves with text beyond the model's limit of length",
         exact=True,
-        explained_by=(TOKENS,),
+        explained_by=(LENGTH,),
         most=2,
     ),
     "concurrency": Variation(
@@ -356,5 +358,6 @@ VARIATIONS: Mapping[str, Variation] = {
         "it moves while other threads call the encoder",
         most=1,
         always=lambda: (crowd()[:CALLERS], crowd(), as_long()),  # callers that block each other are soon found out
+        explained_by=(),
     ),
 }
