@@ -92,12 +92,16 @@ class Fault:
             return "unknown"
         said = f"{layer}: {cause}"
         true = [_says(each, said) for each in self.names]
-        # What is told as another cause that fits is joined by "or": there, one of them may be true.
-        alone = re.split(r", or ", said)[0] if true and all(true) else said
-        if any(_says(each, alone) for each in {name for other in others for name in other.names} - set(self.names)):
-            return "wrong"
+        false = {name for other in others for name in other.names} - set(self.names)
+        # One of several that are joined by "or" may be true; of two that are joined by "and", both must be.
+        parts = re.split(r", or ", said)[0].split(" and ") if true and all(true) else [said]
+        for part in parts if len(parts) > 1 or not (true and all(true)) else ():
+            if not any(_says(each, part) for each in self.names) and any(_says(each, part) for each in false):
+                return "wrong"
         if true and all(true):
             return "named"
+        if any(_says(each, said) for each in false):
+            return "wrong"
         return "partly" if any(true) else "layer" if layer in self.layers else "wrong"
 
 

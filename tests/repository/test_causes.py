@@ -99,6 +99,7 @@ def test_there_are_as_many_as_the_page_promises(zoo):
         ("cls", "pooling", "these are the reference's vectors with max pooling, or with CLS pooling", "named"),
         ("cls", "pooling", "these are the reference's vectors with max pooling", "wrong"),
         ("cls", "pooling", "tokens and hidden states agree, pooled embeddings do not", "layer"),
+        ("cls", "pooling", "these are the reference's vectors with CLS pooling and no prompt: cosine", "wrong"),
         ("cls", "prompt", "these are the reference's vectors with no prompt", "wrong"),
         ("cls", "tokens", "something else", "wrong"),
         ("cls", "unknown", "", "unknown"),
