@@ -138,9 +138,11 @@ def test_a_fault_that_is_none_and_a_sound_encoder_that_is_not_are_told(causes, z
     assert "not sound" in causes.complaint(zoo["bf16"], 0.5)
 
 
-@pytest.mark.slow("every fault that docs/causes.md asks about moves embeddings, and no sound encoder does")
-def test_every_fault_is_one(causes, zoo, tmp_path):
-    chosen = [(fault, form) for fault in zoo.values() for form in fault.forms]
+@pytest.mark.slow(
+    "faults that docs/causes.md asks about move embeddings, and no sound encoder does; all of them by --check"
+)
+def test_some_of_the_faults_are_faults(causes, zoo, tmp_path):
+    chosen = [(fault, form) for fault in zoo.values() for form in fault.forms][::16]
     folders = causes.models.build(tmp_path)
     assert not causes.check(chosen, folders)
 

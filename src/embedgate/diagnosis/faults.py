@@ -7,6 +7,7 @@ it changes; and put it into `known_faults`. Two faults that change different thi
 from __future__ import annotations
 
 import re
+import string
 import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
@@ -263,6 +264,7 @@ def _texts() -> Iterator[Fault]:
         ("texts that end at their first newline", lambda text: re.split(r"[\r\n]", text.lstrip("\r\n"))[0]),
         ("texts stripped at both ends", str.strip),
         ("punctuation lost", lambda text: re.sub(r"[^\w\s]", "", text)),
+        ("ASCII punctuation lost", lambda text: text.translate(str.maketrans("", "", string.punctuation))),
         ("punctuation turned into spaces", lambda text: re.sub(r"[^\w\s]", " ", text)),
         ("digits lost", lambda text: re.sub(r"\d", "", text)),
         ("characters beyond ASCII lost", lambda text: text.encode("ascii", "ignore").decode()),
