@@ -99,7 +99,7 @@ FAULTS = {
     "minmax-int8static-cpu": (
         minmax_static,
         "hidden states",
-        "in int8: quantization of weights or activations too coarse",
+        " in int8, and nothing else is known to differ",
     ),
 }
 SOUND = {"twice-fp32-cpu": sound, "batches-fp32-cpu": lambda path, _: OtherBatches(path)}
