@@ -270,7 +270,7 @@ VARYING = {
     "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "these are the reference's vectors of other texts"),
     "shared-fp32-cpu": (shares_a_buffer, "concurrency", "order", "texts receive the embeddings of other texts"),
     "busy-fp32-cpu": (is_busy_for_others, "concurrency", "unknown", "Infer Request is busy"),
-    "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "unknown", "it moves with text beyond the model's limit"),
+    "beyond-fp32-cpu": (reads_beyond_the_limit, "truncation", "tokens", "with texts that are not cut: cosine 1.0000"),
     "place-fp32-cpu": (place_leaks, "position", "unknown", "it moves with its place in the batch"),
     "twins-fp32-cpu": (place_leaks, "self_similarity", "unknown", "one text has two vectors in one batch"),
     "turned-fp32-cpu": (place_leaks, "symmetry", "unknown", "it moves when the two texts change places"),
@@ -386,7 +386,7 @@ def test_a_length_that_only_an_odd_text_has_is_its_own(context_with, data):
 PROOF = Proof("reproduced", 24, 0.9999, 0.01, 0.9)
 CLS = Diagnosis("pooling", "CLS pooling", "mend it", replace(PROOF, layers=("pooling",)))
 MASK = Diagnosis("hidden states", "no mask", "mend it", replace(PROOF, layers=("hidden states", "batch")))
-CUT = Diagnosis("tokens", "cut at 64 tokens", "mend it", replace(PROOF, layers=("tokens",)))
+CUT = Diagnosis("tokens", "cut at 64 tokens", "mend it", replace(PROOF, layers=("tokens", "length")))
 RULED_OUT = Diagnosis("unknown", "nothing known", "", Proof("read", 24, tried=(Tried("CLS pooling", 0.63),)))
 BY_CHANCE = Diagnosis("scores", "many small differences add up", "")
 
