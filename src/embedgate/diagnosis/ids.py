@@ -56,8 +56,7 @@ class Edit:
     def is_special(self) -> bool:
         """Whether it is one id at the very end, or beside its like there: a special token."""
         both = {*self.mine, *self.theirs}
-        at_the_end = not self.outside and bool(self.theirs)  # what is new there may be a text's, such as a full stop
-        return max(len(self.mine), len(self.theirs)) == 1 and (at_the_end or both <= set(self.outside))
+        return max(len(self.mine), len(self.theirs)) == 1 and (not self.outside or both <= set(self.outside))
 
     def applied(self, theirs: Row) -> Row:
         """The other's ids with the one's block in the place of its own."""

@@ -111,7 +111,7 @@ def _by_ids(compared: Compared, reading: Reading) -> list[Shown]:
 def _edited(edits: Sequence[Edit], compared: Compared, reading: Reading) -> Shown:
     """What stands at one end or at both is called, and where texts are cut otherwise besides."""
     ways = {_how(edit) for edit in edits}
-    if len(edits) == 2 and len(ways) == 1 and all(edit.is_special for edit in edits):
+    if len(edits) == 2 and len(ways) == 1 and all(_is_special(edit, compared) for edit in edits):
         shown = [Shown(f"special tokens at both ends are {ways.pop()}", TOKENIZER)]
     else:
         shown = [_one_edit(edit, compared, reading) for edit in edits]
@@ -139,8 +139,16 @@ def _how(edit: Edit) -> str:
     return "other ones" if edit.mine and edit.theirs else "new" if edit.mine else "missing"
 
 
+def _is_special(edit: Edit, compared: Compared) -> bool:
+    """Whether a block is a special token; one that is new at the very end may be a text's, such as a full stop."""
+    if not edit.is_special or edit.theirs or edit.outside:
+        return edit.is_special
+    end = 0 if edit.side == "start" else -1
+    return all([*compared.theirs[place]][end : end + 1 or None] == [*edit.mine] for place in compared.different)
+
+
 def _one_edit(edit: Edit, compared: Compared, reading: Reading) -> Shown:
-    if edit.is_special:
+    if _is_special(edit, compared):
         return Shown(f"special tokens at the {edit.side} are {_how(edit)}", TOKENIZER)
     where = f"{'before' if edit.side == 'start' else 'behind'} each of them"
     mine, theirs = (_block(ids, compared, reading) for ids in (edit.mine, edit.theirs))
