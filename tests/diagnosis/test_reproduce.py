@@ -412,3 +412,14 @@ def test_few_and_short_texts_lose_nothing(replay, loaded, roles, texts):
     found = reproduce(Player(given, lambda *_: np.empty(0), replay), roles).diagnosis
     assert found is not None
     assert "CLS pooling" in found.cause
+
+
+def test_a_second_fault_that_explains_nothing_is_not_named(replay, loaded, roles):
+    constant = np.random.default_rng(7).normal(0, 0.05, 384).astype(np.float32)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        noise = [np.random.default_rng(len(text)).normal(0, 0.006, 384) for text in texts]
+        return loaded.encode(texts) + constant + np.stack(noise)
+
+    found = answer_to(replay, loaded, roles, encode, noise=0.25).diagnosis
+    assert found is None or " and " not in found.cause.partition(": cosine")[0].replace("one and the same", "")

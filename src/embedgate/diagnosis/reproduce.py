@@ -29,6 +29,8 @@ LEFT = 0.05
 SHARE = 0.25
 # No text may be left so many times as far off as the median is.
 FAR = 4.0
+# Two faults must leave less than this share of the squared distance that either leaves.
+HALF = 0.5
 # What is random must move vectors by so much of their distance to the reference's to be the reason for that.
 LIKE = 0.1
 # Seconds after which no further fault is tried: a large model takes as long for each as for so many texts.
@@ -151,7 +153,7 @@ class _Search:
         if self._before <= LITTLE:
             return None
         seeds = self._seeds(singles)
-        if found := self._explaining(self._pairs(seeds)):
+        if found := [each for each in self._explaining(self._pairs(seeds)) if self._needs_both(each)]:
             return self._named(found)
         return next(filter(None, (self._moved(each.faults) for each in seeds[:FIRST])), None)
 
@@ -160,7 +162,17 @@ class _Search:
         if one.distance <= EXACT:
             return []
         pairs = self._explaining(self._pairs([one]))
-        return [each for each in pairs if self._explains(each, one.vectors)]
+        return [each for each in pairs if self._explains(each, one.vectors) and self._needs_both(each)]
+
+    def _needs_both(self, pair: Attempt) -> bool:
+        """Whether either of two faults alone explains clearly less than both."""
+        for fault in pair.faults:
+            alone = self._on((fault,), range(len(self._asked.mine)))
+            if alone is not None and HALF * alone.distance**2 <= pair.distance**2:
+                return False
+            if alone is None and self._is_as_wide(self._player.play((fault,))):
+                return False  # it changes nothing of these texts
+        return True
 
     def _short_rows(self) -> list[int]:
         """Short texts, which cost little, the ones that are off most first, and some that are not."""
