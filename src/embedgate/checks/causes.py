@@ -10,10 +10,10 @@ import numpy as np
 
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.errors import GateError, one_line
-from embedgate.core.judgement import Diagnosis, Proof
+from embedgate.core.judgement import UNKNOWN, Diagnosis, Proof
 from embedgate.core.roles import Input, Role
 from embedgate.diagnosis.arm import Arm
-from embedgate.diagnosis.cuts import distances
+from embedgate.diagnosis.distance import distances
 from embedgate.diagnosis.layers import diagnose
 from embedgate.diagnosis.playing import Asked, Call, Player
 from embedgate.diagnosis.reproduce import Answer, reproduce
@@ -66,7 +66,7 @@ def cause_of(session: Session, run: Run) -> Diagnosis:
     if answer.diagnosis is not None:
         return answer.diagnosis
     found = _read(session, run, mine, theirs)
-    if found.layer == "unknown":
+    if found.layer == UNKNOWN:
         is_local = session.plan.registry.source(run.combination).local
         cause = "; ".join(filter(None, (found.cause, _ruled_out(answer.proof))))
         return replace(found, cause=cause, next_step=found.next_step if is_local else ELSEWHERE, proof=answer.proof)

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 
+from embedgate.diagnosis.distance import distances
 from embedgate.diagnosis.faults import STEPS, Fault, as_float32, unit
 from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
@@ -22,15 +23,7 @@ SAME = 1e-3
 # A text is cut where its vector is so many times as far off as those of short ones are.
 BEYOND = 2.0
 # Of a vector with int8 noise, the number of a cut is not known to the token.
-EXACT = 1e-2
-Distances = Callable[[FloatArray, FloatArray], FloatArray]
-
-
-def distances(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-    """Distance of each vector to another, as a share of the other's length, float32 `[n]`."""
-    lengths = np.linalg.norm(theirs, axis=1)
-    lengths = np.where(lengths > 0, lengths, np.maximum(np.linalg.norm(mine, axis=1), np.float32(1e-12)))
-    return np.asarray(np.linalg.norm(mine - theirs, axis=1) / lengths, dtype=np.float32)
+TO_THE_NUMBER = 1e-2
 
 
 def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
@@ -84,14 +77,14 @@ def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], r
     if most <= 2:
         return None
     limit = player.replay.limit if player.replay is not None and unit_ == "tokens" else None
-    if limit is not None and most > limit and not left and off(ENDLESS) < EXACT**2:
+    if limit is not None and most > limit and not left and off(ENDLESS) < TO_THE_NUMBER**2:
         return _cut(unit_, ENDLESS, left)
     best = _least(off, most)
     if best >= most:  # whatever the number is, no text at hand is so long
         return _cut(unit_, ENDLESS, left) if limit is not None and most > limit and not left else None
     if not np.isfinite(off(best)) or (best == limit and not left):
         return None
-    return _cut(unit_, best, left, exact=off(best) < EXACT**2)
+    return _cut(unit_, best, left, exact=off(best) < TO_THE_NUMBER**2)
 
 
 def _least(off: Callable[[int], float], most: int) -> int:

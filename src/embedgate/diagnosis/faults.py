@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 import string
-import unicodedata
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
@@ -17,6 +16,7 @@ import numpy as np
 
 from embedgate.core.roles import DOCUMENT, QUERY, Role, Roles
 from embedgate.diagnosis.prompts import USUAL, Way, wrong_ways
+from embedgate.diagnosis.rereading import without_accents
 from embedgate.encoders import FloatArray
 from embedgate.encoders.change import AS_IT_IS, Change, Replay
 
@@ -268,7 +268,7 @@ def _texts() -> Iterator[Fault]:
         ("punctuation turned into spaces", lambda text: re.sub(r"[^\w\s]", " ", text)),
         ("digits lost", lambda text: re.sub(r"\d", "", text)),
         ("characters beyond ASCII lost", lambda text: text.encode("ascii", "ignore").decode()),
-        ("accents stripped from texts first", _unaccented),
+        ("accents stripped from texts first", without_accents),
         ("UTF-8 read as Latin-1", lambda text: text.encode("utf-8", "surrogatepass").decode("latin-1")),
         ("markup lost", lambda text: re.sub(r"<[^>]+>", "", text)),
         ("markup escaped", lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")),
@@ -278,10 +278,6 @@ def _texts() -> Iterator[Fault]:
         ("the first sentence of each text alone", lambda text: re.split(r"(?<=[.!?])\s", text.strip())[0]),
     ):
         yield Fault(name, "texts", step, text=change)
-
-
-def _unaccented(text: str) -> str:
-    return "".join(c for c in unicodedata.normalize("NFD", text) if unicodedata.category(c) != "Mn")
 
 
 def _finishes() -> Iterator[Fault]:

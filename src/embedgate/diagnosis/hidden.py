@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 
 from embedgate.core.judgement import Diagnosis, Proof
 from embedgate.diagnosis import weights
 from embedgate.diagnosis.arm import Arm, Layers
+from embedgate.diagnosis.distance import row_cosines
+from embedgate.diagnosis.faults import STEPS
 from embedgate.diagnosis.weights import EQUAL, Comparison
 from embedgate.encoders import EMBEDDINGS, FloatArray, Stages
 from embedgate.encoders.weights import Weight
@@ -109,13 +110,6 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     return Diagnosis("hidden states", f"{finding}{why}", step, proof)
 
 
-def row_cosines(first: npt.NDArray[np.float32], second: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-    """Cosine of each row to the other's, float64 `[n]`."""
-    a, b = np.asarray(first, dtype=np.float64), np.asarray(second, dtype=np.float64)
-    norms = np.linalg.norm(a, axis=-1) * np.linalg.norm(b, axis=-1)
-    return np.asarray((a * b).sum(axis=-1) / np.maximum(norms, 1e-12))
-
-
 def _comparison(candidate: Arm, reference: Arm) -> Comparison:
     mine, theirs = candidate.inside.weights(), reference.inside.weights()
     nothing: Mapping[str, Weight] = {}
@@ -126,7 +120,7 @@ def _comparison(candidate: Arm, reference: Arm) -> Comparison:
 
 
 def _layers_missing(candidate: Arm, reference: Arm, mine: Layers, theirs: Layers) -> tuple[str, str] | None:
-    step = "compare num_hidden_layers in config.json and the layers of the built model"
+    step = STEPS["layers"]
     if mine and theirs:
         runs, others = (sum(name != EMBEDDINGS for name in each) for each in (mine, theirs))
         how = "missing" if runs < others else "new"

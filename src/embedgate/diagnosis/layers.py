@@ -14,7 +14,8 @@ from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import Diagnosis, quoted
 from embedgate.diagnosis import hidden, tokens
 from embedgate.diagnosis.arm import Arm
-from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES, row_cosines
+from embedgate.diagnosis.distance import row_cosines
+from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES
 from embedgate.diagnosis.rereading import Reading
 from embedgate.encoders import Encoder, Stages
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.judgement import quoted
+from embedgate.diagnosis.distance import root_mean_square, row_cosines
 from embedgate.diagnosis.playing import Asked, Call
 from embedgate.encoders import FloatArray
 
@@ -30,13 +31,11 @@ class Moved:
 
     Attributes:
         about: What happened, to be read after "these are the reference's vectors".
-        share: Of how many texts it is so, as a share.
         distance: Root mean square distance of the vectors to those of the texts that they are of.
         cosine: Mean cosine to those.
     """
 
     about: str
-    share: float
     distance: float
     cosine: float
 
@@ -66,9 +65,8 @@ def moved_rows(asked: Asked, theirs: FloatArray, lengths: Sequence[int], *, with
     for row in np.flatnonzero(moved):
         place[row] = _which(asked, int(row), np.flatnonzero(apart[row] <= least[row] + TIE))
     found = vectors[place]
-    cosine = _cosines(asked.mine, found)
-    about = _order(asked, lengths, place, moved, texts)
-    return Moved(about, float(moved.mean()), float(np.sqrt(np.square(reached).mean())), float(cosine.mean()))
+    cosine = float(row_cosines(asked.mine, found).mean())
+    return Moved(_order(asked, lengths, place, moved, texts), root_mean_square(reached), cosine)
 
 
 def _apart(mine: FloatArray, theirs: FloatArray) -> FloatArray:
@@ -77,11 +75,6 @@ def _apart(mine: FloatArray, theirs: FloatArray) -> FloatArray:
     lengths = np.linalg.norm(other, axis=1)
     square = np.square(one).sum(axis=1)[:, None] + np.square(lengths)[None] - 2 * one @ other.T
     return np.asarray(np.sqrt(np.maximum(square, 0)) / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-def _cosines(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
-    return np.asarray((mine * theirs).sum(axis=1) / np.maximum(lengths, 1e-12), dtype=np.float32)
 
 
 def _order(

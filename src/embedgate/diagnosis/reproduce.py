@@ -14,34 +14,25 @@ from functools import cached_property
 
 import numpy as np
 
-from embedgate.core.judgement import BY_BATCH, LENGTH, ROUNDING, Diagnosis, Proof, Tried
+from embedgate.core.judgement import BY_BATCH, REPETITION, ROUNDING, Diagnosis, Proof, Tried
 from embedgate.core.roles import Roles
-from embedgate.diagnosis.cuts import cuts, distances, fitted
+from embedgate.diagnosis.attempts import EXACT, LEFT, Attempt, attempted, explains, reached
+from embedgate.diagnosis.cuts import cuts, fitted
+from embedgate.diagnosis.distance import distances, root_mean_square
 from embedgate.diagnosis.faults import Fault, known_faults
 from embedgate.diagnosis.order import moved_rows
 from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
 from embedgate.encoders.change import Unplayable
 
-# Share of the squared distance to the reference that a fault must leave, at most.
-LEFT = 0.05
-# It must explain so much of the squared distance of all texts: what shows in one alone is not why the others are off.
-SHARE = 0.25
-# No text may be left so many times as far off as the median is.
-FAR = 4.0
 # Two faults must leave less than this share of the squared distance that either leaves.
 HALF = 0.5
 # What is random must move vectors by so much of their distance to the reference's to be the reason for that.
 LIKE = 0.1
 # Seconds after which no further fault is tried: a large model takes as long for each as for so many texts.
 SECONDS = 60.0
-# A fault moves a vector by more than this share of its length; what it does not move may be off as far as what it
-# explains, so many times.
-MOVED, AS_FAR = 1e-3, 3.0
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
-# A fault that leaves no more than this is all there is.
-EXACT = 3e-4
 # Mean cosine of vectors whose directions are the same.
 ALIKE = 0.9999
 # Two faults at once are not looked for in what is off by no more than half types are.
@@ -60,30 +51,6 @@ SHOWN = 12
 # A vector that moves further when the same call is made again does not repeat itself.
 REPEATED = 1e-3
 ORDER_STEP = "see how rows are put back after texts are sorted, split into batches, cached or served to several callers"
-
-
-@dataclass(frozen=True, eq=False)
-class Attempt:
-    """Faults that were played through together.
-
-    Attributes:
-        faults: The faults.
-        vectors: What the reference gives with them, float32 `[n, dim]`, of all texts or of a few.
-        distance: Root mean square distance of the candidate's vectors to these.
-        angle: As `distance`, where only directions count.
-        cosine: Mean cosine of the candidate's vectors to these.
-    """
-
-    faults: tuple[Fault, ...]
-    vectors: FloatArray
-    distance: float
-    angle: float
-    cosine: float
-
-    @property
-    def name(self) -> str:
-        """What was done, in words."""
-        return " and ".join(fault.name for fault in self.faults) or "nothing changed"
 
 
 @dataclass(frozen=True)
@@ -118,7 +85,7 @@ class _Search:
         self._attempts = 0
         self._nearest: list[Attempt] = []
         self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
-        self._sound = _attempt(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
+        self._sound = attempted(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
         self._before = self._sound.distance if self._sound is not None else float("inf")
         self._end = time.monotonic() + SECONDS
         # What faults are tried on first.
@@ -235,7 +202,7 @@ class _Search:
         for name, vectors in self._asked.older.items():
             if self._is_as_wide(vectors):
                 fault = Fault(f"the weights of {name}", "weights", "see which model it loads")
-                yield self._kept(_attempt(self._asked.mine, (fault,), vectors))
+                yield self._kept(attempted(self._asked.mine, (fault,), vectors))
 
     def _pairs(self, seeds: Sequence[Attempt]) -> list[Attempt]:
         """Pairs of faults, each tried on few texts first; of those that need the model's layers, so many."""
@@ -303,15 +270,15 @@ class _Search:
         if vectors.shape != mine.shape or not np.isfinite(vectors).all():
             return None
         sound = self._player.sound[list(rows)]
-        if vectors.shape == sound.shape and _root_mean_square(distances(vectors, sound)) <= ROUNDING:
+        if vectors.shape == sound.shape and root_mean_square(distances(vectors, sound)) <= ROUNDING:
             return None
-        return _attempt(mine, faults, vectors)
+        return attempted(mine, faults, vectors)
 
     def _promises(self, attempt: Attempt, rows: Sequence[int]) -> bool:
         """Whether faults explain something of a few texts, of two together all."""
         if self._sound is None:
             return attempt.distance <= 2 * self._asked.noise
-        before = _root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
+        before = root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
         if len(attempt.faults) > 1:
             return attempt.distance <= min(2 * self._asked.noise, ALL_OF_IT * before)
         return attempt.distance <= SOME_OF_IT * before
@@ -330,33 +297,7 @@ class _Search:
         return sorted(found, key=lambda each: each.distance)
 
     def _explains(self, attempt: Attempt, before: FloatArray) -> bool:
-        """Whether faults explain the vectors that something else leaves unexplained.
-
-        What they move must come to lie where the candidate's vectors are, and nothing else may be off by more than
-        that is then.
-
-        Args:
-            attempt: The faults.
-            before: What the reference gives without them, float32 `[n, dim of the model]`.
-        """
-        mine, vectors = self._asked.mine, attempt.vectors
-        if vectors.shape != mine.shape or attempt.distance > self._asked.noise:
-            return False
-        if before.shape != mine.shape or any(fault.read for fault in attempt.faults):
-            return attempt.distance**2 <= LEFT * self._before**2
-        moved = distances(vectors, before) > MOVED
-        if not moved.any():
-            return False
-        left = _root_mean_square(distances(mine, vectors)[moved])
-        after, off = distances(mine, vectors), distances(mine, before)
-        others = after[~moved]
-        if left**2 > LEFT * float(np.square(off[moved]).mean()):
-            return False
-        if after.max() > max(FAR * float(np.median(after)), MOVED):
-            return False
-        if float(np.square(after).sum()) > (1 - SHARE) * float(np.square(off).sum()):
-            return False
-        return not others.size or _root_mean_square(others) <= max(AS_FAR * left, EXACT)
+        return explains(attempt, self._asked.mine, before, self._before, self._asked.noise)
 
     def _named(self, found: Sequence[Attempt]) -> Diagnosis:
         """The cause that faults come to; several where these texts do not tell them apart.
@@ -370,7 +311,7 @@ class _Search:
         more = f", or {len(names) - RIVALS} more that these texts do not tell apart" if len(names) > RIVALS else ""
         cause = f"these are the reference's vectors with {', or with '.join(names[:RIVALS])}{more}"
         steps = dict.fromkeys(fault.next_step for each in rivals[:RIVALS] for fault in each.faults)
-        proof = self._proof(best, besides=set(names))
+        proof = self._proof(best.cosine, best.distance, reached(best.faults), names)
         return Diagnosis(best.faults[0].layer, f"{cause}: {self._how_well(best)}", "; ".join(steps), proof)
 
     def _how_well(self, attempt: Attempt) -> str:
@@ -395,17 +336,7 @@ class _Search:
             return None
         with_fault = "".join(f" with {fault.name}," for fault in beside)
         cause = f"these are the reference's vectors{with_fault} {found.about}: cosine {found.cosine:.4f}"
-        proof = Proof(
-            "reproduced",
-            self._asked.distinct,
-            found.cosine,
-            found.distance,
-            self._finite(self._before),
-            self._shown(),
-            self._attempts,
-            tuple(self._untried),
-            ("order", BY_BATCH, *_layers(beside)),
-        )
+        proof = self._proof(found.cosine, found.distance, ("order", BY_BATCH, *reached(beside)))
         return Diagnosis("order", cause, ORDER_STEP, proof)
 
     def _not_repeated(self) -> Diagnosis | None:
@@ -415,7 +346,7 @@ class _Search:
             return None
         moves = distances(again, self._asked.mine[list(self._asked.calls[0].rows)])
         most = float(moves.max())
-        if not most > REPEATED or _root_mean_square(moves) < LIKE * min(self._before, 1.0):
+        if not most > REPEATED or root_mean_square(moves) < LIKE * min(self._before, 1.0):
             return None
         changed = int((moves > REPEATED).sum())
         cause = (
@@ -423,61 +354,28 @@ class _Search:
             f"which moved by up to {most:.2g} of their length"
         )
         step = "look for a random step (dropout: call eval()), or for what is kept from call to call"
-        return Diagnosis("repetition", cause, step, Proof("read", self._asked.distinct, attempts=self._attempts))
+        return Diagnosis(REPETITION, cause, step, Proof("read", self._asked.distinct, attempts=self._attempts))
 
-    def _proof(self, best: Attempt | None = None, besides: Iterable[str] = ()) -> Proof:
-        return Proof(
-            "reproduced",
-            self._asked.distinct,
-            None if best is None else best.cosine,
-            None if best is None else best.distance,
-            self._finite(self._before),
-            self._shown(set(besides)),
-            self._attempts,
-            tuple(self._untried),
-            () if best is None else _layers(best.faults),
-        )
+    def _proof(
+        self,
+        cosine: float | None = None,
+        distance: float | None = None,
+        layers: tuple[str, ...] = (),
+        besides: Iterable[str] = (),
+    ) -> Proof:
+        """What was tried, and how near the cause comes.
 
-    def _shown(self, besides: Iterable[str] = ()) -> tuple[Tried, ...]:
+        Args:
+            cosine: Of a cause, see `Proof.cosine`.
+            distance: Of a cause, see `Proof.distance`.
+            layers: Every layer that the cause reaches.
+            besides: Names of what is the cause.
+        """
+        before = self._before if np.isfinite(self._before) else None
+        shown, untried = self._shown(besides), tuple(self._untried)
+        found = self._asked.distinct
+        return Proof("reproduced", found, cosine, distance, before, shown, self._attempts, untried, layers)
+
+    def _shown(self, besides: Iterable[str]) -> tuple[Tried, ...]:
         others = [each for each in self._nearest if each.name not in besides]
         return tuple(Tried(each.name, round(each.distance, 6)) for each in others[:SHOWN])
-
-    @staticmethod
-    def _finite(value: float) -> float | None:
-        return value if np.isfinite(value) else None
-
-
-def _layers(faults: Iterable[Fault]) -> tuple[str, ...]:
-    """Every layer that faults reach."""
-    found: dict[str, None] = {}
-    for fault in faults:
-        found[fault.layer] = None
-        found |= dict.fromkeys([*([BY_BATCH] if fault.depends_on_batch else ()), *([LENGTH] if fault.cuts else ())])
-    return tuple(found)
-
-
-def _attempt(mine: FloatArray, faults: tuple[Fault, ...], vectors: FloatArray) -> Attempt:
-    off = _root_mean_square(distances(mine, vectors))
-    if any(fault.read for fault in faults):
-        off = max(off, _off_centre(mine, vectors, max(fault.read for fault in faults)))
-    cosines = _cosines(mine, vectors)
-    angle = float(np.sqrt(np.maximum(2 - 2 * cosines, 0).mean()))
-    return Attempt(faults, vectors, off, angle, float(cosines.mean()))
-
-
-def _off_centre(mine: FloatArray, vectors: FloatArray, read: int) -> float:
-    """As the distance, of what differs between texts: numbers that were read from the vectors explain their mean."""
-    if len(mine) <= read + 1:
-        return float("inf")
-    spread = np.square(vectors - vectors.mean(axis=0)).sum()
-    left = np.square(mine - vectors).sum() * len(mine) / (len(mine) - read)
-    return float(np.sqrt(left / spread)) if spread else float("inf")
-
-
-def _cosines(mine: FloatArray, theirs: FloatArray) -> FloatArray:
-    lengths = np.linalg.norm(mine, axis=1) * np.linalg.norm(theirs, axis=1)
-    return np.asarray((mine * theirs).sum(axis=1) / np.maximum(lengths, 1e-12), dtype=np.float32)
-
-
-def _root_mean_square(values: FloatArray) -> float:
-    return float(np.sqrt(np.square(values, dtype=np.float64).mean()))

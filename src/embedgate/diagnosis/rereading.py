@@ -99,7 +99,8 @@ class Changed(NamedTuple):
     of: Callable[[str], str]
 
 
-def _without_accents(text: str) -> str:
+def without_accents(text: str) -> str:
+    """A text with the marks taken off its letters."""
     apart = unicodedata.normalize("NFD", text)
     return "".join(each for each in apart if unicodedata.category(each) != "Mn")
 
@@ -116,8 +117,8 @@ def _without_punctuation(text: str) -> str:
 # The simpler ones first: of two that fit, one that does more says no more.
 CHANGES = (
     Changed("lower case", "capital letters are kept", _lower),
-    Changed("no accents", "accents are kept", _without_accents),
-    Changed("lower case and no accents", "capital letters and accents are kept", lambda t: _without_accents(_lower(t))),
+    Changed("no accents", "accents are kept", without_accents),
+    Changed("lower case and no accents", "capital letters and accents are kept", lambda t: without_accents(_lower(t))),
     Changed("no whitespace at the ends", "whitespace at the ends is kept", str.strip),
     Changed("spaces for newlines", "newlines are kept", lambda text: text.replace("\n", " ")),
     Changed("no newlines", "newlines are kept", lambda text: text.replace("\n", "")),

@@ -58,7 +58,6 @@ class TransformerReplay:
         self._layers = _layer_list(self._transformer.model)
         self._states: dict[tuple[str, Change], Tensor] = {}
         self._bytes = 0
-        self._offset: int | None = None
         self.pooling = _mode(self._pooling)
         self.after = tuple(type(module).__name__ for module in self._rest)
         self.layers = len(self._layers[1]) if self._layers else 0
@@ -141,8 +140,6 @@ class TransformerReplay:
 
     def _positions(self, count: int, width: int, shift: int) -> Tensor:
         """Positions that are off; which ones the model counts by itself is tried first."""
-        if self._offset is None:
-            self._offset = self._own_offset()
         most = getattr(self._transformer.model.config, "max_position_embeddings", 0) - 1
         return (torch.arange(width) + self._offset + shift).clamp(0, max(most, 0)).expand(count, -1)
 
@@ -154,11 +151,13 @@ class TransformerReplay:
         """
         most = getattr(self._transformer.model.config, "max_position_embeddings", None)
         try:
-            return most - self._own_offset() if most else None
+            return most - self._offset if most else None
         except Unplayable:
             return None
 
-    def _own_offset(self) -> int:
+    @cached_property
+    def _offset(self) -> int:
+        """The position of its first token, which it counts by itself."""
         (ids,) = (found for found, _ in self._tokens.ids(["A short text."], AS_IT_IS))
         rows, mask = torch.tensor([ids]), torch.ones(1, len(ids), dtype=torch.long)
         plain = {"input_ids": rows, "attention_mask": mask, "modality": "text"}
