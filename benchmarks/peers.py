@@ -30,8 +30,9 @@ from urllib.error import URLError
 from urllib.request import urlopen
 
 HERE = Path(__file__).with_name("peers")
-sys.path.insert(0, str(HERE))
+sys.path[:0] = [str(HERE), str(HERE.parent)]
 
+import pages  # noqa: E402
 from faults import FAULTS, NAMED, Fault, Form, build, file_of, reference_of  # noqa: E402
 
 FOUND = HERE / "found.json"
@@ -306,11 +307,7 @@ def main() -> None:
 
 def with_tables(page: str, found: dict[str, dict[str, Any]]) -> str:
     """The page with its tables as they are now, each between its two marks."""
-    for name, table in tables(found).items():
-        mark = f"<!-- {name}: written by benchmarks/peers.py -->"
-        before, _, after = page.split(mark)
-        page = f"{before}{mark}\n\n{table}\n\n{mark}{after}"
-    return page
+    return pages.with_tables(page, "peers.py", tables(found))
 
 
 def _options() -> argparse.Namespace:
@@ -336,9 +333,9 @@ def tables(found: dict[str, dict[str, Any]]) -> dict[str, str]:
     rows = [[fault.says, *(_cell(name, fault, found) for name in names)] for fault in FAULTS]
     causes = [[fault.says, *(_causes(name, fault, found) for name in NAMING)] for fault in FAULTS if not fault.sound]
     return {
-        "verdicts": _table([["", *(PEERS[name].title for name in names)], *rows]),
-        "causes": _table([["", *(PEERS[name].title for name in NAMING)], *causes]),
-        "sums": _table([["", *SUMMED], *(_summed(name, found) for name in names)]),
+        "verdicts": pages.table(["", *(PEERS[name].title for name in names)], rows),
+        "causes": pages.table(["", *(PEERS[name].title for name in NAMING)], causes),
+        "sums": pages.table(["", *SUMMED], [_summed(name, found) for name in names]),
     }
 
 
@@ -393,11 +390,6 @@ def _summed(name: str, found: dict[str, dict[str, Any]]) -> list[str]:
         " to ".join(dict.fromkeys(f"{each:.0f}" for each in (seconds[0], seconds[-1]))) if seconds else "not timed",
         str(written(peer)),
     ]
-
-
-def _table(rows: list[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in rows]
-    return "\n".join([lines[0], "|" + " --- |" * len(rows[0]), *lines[1:]])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,8 @@ from collections.abc import Iterable, Mapping
 from statistics import median
 from typing import Any
 
+import pages
+
 from causes.fault import FORMS, Fault, Form, Kind
 
 Found = Mapping[str, Mapping[str, dict[str, Any]]]
@@ -40,11 +42,7 @@ def evidence(cell: Mapping[str, Any]) -> str:
 
 def with_tables(page: str, known: Mapping[str, Fault], found: Found) -> str:
     """The page with its tables as they are now, each between its two marks."""
-    for name, table in tables(known, found).items():
-        mark = f"<!-- {name}: written by benchmarks/causes.py -->"
-        before, _, after = page.split(mark)
-        page = f"{before}{mark}\n\n{table}\n\n{mark}{after}"
-    return page
+    return pages.with_tables(page, "causes.py", tables(known, found))
 
 
 def tables(known: Mapping[str, Fault], found: Found) -> dict[str, str]:
@@ -52,7 +50,7 @@ def tables(known: Mapping[str, Fault], found: Found) -> dict[str, str]:
     kinds: tuple[Kind, ...] = ("single", "pair", "sound")
     return {
         "totals": totals(known, found),
-        **{kind: _table(["", *_columns()], _rows(kind, known, found)) for kind in kinds},
+        **{kind: pages.table(["", *_columns()], list(_rows(kind, known, found))) for kind in kinds},
     }
 
 
@@ -102,7 +100,7 @@ def totals(known: Mapping[str, Fault], found: Found) -> str:
             ]
             if asked:
                 rows.append([title, form, *_sums(asked, known)])
-    return _table(["", "form", "asked", *OUTCOMES, "CPU seconds, median and most"], rows)
+    return pages.table(["", "form", "asked", *OUTCOMES, "CPU seconds, median and most"], rows)
 
 
 def _sums(asked: list[tuple[Fault, dict[str, Any]]], known: Mapping[str, Fault]) -> list[str]:
@@ -113,8 +111,3 @@ def _sums(asked: list[tuple[Fault, dict[str, Any]]], known: Mapping[str, Fault])
         *(str(counts[outcome]) for outcome in OUTCOMES),
         f"{median(seconds):.1f}, {max(seconds):.1f}",
     ]
-
-
-def _table(titles: list[str], rows: Iterable[list[str]]) -> str:
-    lines = ["| " + " | ".join(row) + " |" for row in (titles, *rows)]
-    return "\n".join([lines[0], "|" + " --- |" * len(titles), *lines[1:]])

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
-import numpy as np
 import pytest
+from helpers.leaning import Leaning
 
 from embedgate.encoders import Stability
 from embedgate.encoders.onnx.tokenizer import Tokenizer
@@ -15,21 +13,6 @@ from embedgate.properties.variations import BATCH, Subject, as_long
 
 DECLARED = 1e-4
 QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)
-
-
-class Leaning:
-    """Moves every embedding by as much as a test says, where it is encoded beside others."""
-
-    def __init__(self, move: float) -> None:
-        self.move = move
-
-    def encode(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
-        rows = np.zeros((len(texts), 4), np.float32)
-        rows[:, 0], rows[:, 1] = 1, self.move if len(texts) > 1 else 0
-        return rows
-
-    def stages(self, texts: Sequence[str]) -> None:
-        return None
 
 
 @pytest.mark.parametrize(("move", "red"), [(0.9 * DECLARED, False), (1.5 * DECLARED, True)])

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from helpers.leaning import Leaning
 
 from embedgate.diagnosis.golden import Golden, drifted
 from embedgate.encoders import Stability
@@ -20,21 +21,6 @@ from embedgate.sentences import Case
 QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)
 ROUNDS = pytest.mark.parametrize(("move", "rounds"), [(5e-5, True), (5e-4, False)])
 CASE = Case("pinned", "anchor", "nearer", "farther")
-
-
-class Leaning:
-    """Moves an embedding beside others."""
-
-    def __init__(self, move: float) -> None:
-        self.move = move
-
-    def encode(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
-        rows = np.zeros((len(texts), 4), np.float32)
-        rows[:, 0], rows[:, 1] = 1, self.move if len(texts) > 1 else 0
-        return rows
-
-    def stages(self, texts: Sequence[str]) -> None:
-        return None
 
 
 def told(found: Violation, rounds: bool, tolerance: str) -> None:

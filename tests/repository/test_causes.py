@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
-import sys
 from copy import deepcopy
 
 import pytest
-from helpers.paths import ROOT
+from helpers.scripts import benchmark
 
 # One of each way in which a fault is made, and of each in which an encoder is unusual.
 MET = (
@@ -44,16 +42,8 @@ ASKED = (
 
 @pytest.fixture(scope="module")
 def causes():
-    path, before, known = ROOT / "benchmarks/causes.py", list(sys.path), set(sys.modules)
-    spec = importlib.util.spec_from_file_location("benchmark_of_causes", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = before
-    for name in set(sys.modules) - known:
-        if name == spec.name or name.partition(".")[0] == "causes":
-            del sys.modules[name]
+    with benchmark("causes") as module:
+        yield module
 
 
 @pytest.fixture(scope="module")

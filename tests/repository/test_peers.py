@@ -2,27 +2,17 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import sys
 
 import pytest
-from helpers.paths import ROOT
+from helpers.scripts import benchmark
 
 
 @pytest.fixture(scope="module")
 def peers():
-    path, before, known = ROOT / "benchmarks/peers.py", list(sys.path), set(sys.modules)
-    spec = importlib.util.spec_from_file_location("benchmark_of_peers", path)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    sys.path[:] = before
-    # Its neighbours have short names, such as `faults`.
-    for name in set(sys.modules) - known:
-        if str(getattr(sys.modules[name], "__file__", "")).startswith(str(path.with_suffix(""))):
-            del sys.modules[name]
+    with benchmark("peers") as module:
+        yield module
 
 
 def test_the_page_has_the_tables_of_what_was_found(peers):
