@@ -20,7 +20,7 @@ from embedgate.core.roles import PLAIN, Input
 from embedgate.diagnosis.arm import Arm, Inside
 from embedgate.diagnosis.hidden import Departure, first_departure
 from embedgate.diagnosis.layers import diagnose
-from embedgate.diagnosis.weights import compared, departed, matched
+from embedgate.diagnosis.weights import compared, matched
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 from embedgate.encoders.weights import Weight, rounding_of_steps
 from embedgate.runtime.inside import looked_into
@@ -273,7 +273,8 @@ VALUES = np.random.default_rng(0).standard_normal((24, 16)).astype(np.float32)
 
 
 def departs(mine: Weight, tolerance: float = 5e-3) -> bool:
-    return bool(departed({"a.weight": mine}, {"a.weight": Weight(VALUES)}, tolerance))
+    (found,) = compared({"a.weight": mine}, {"a.weight": Weight(VALUES)}).differences
+    return found.is_beyond(tolerance)
 
 
 def test_tensors_without_a_name_are_matched_by_what_they_hold():

@@ -13,7 +13,7 @@ from onnx import TensorProto, helper, numpy_helper
 
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.model import Model
-from embedgate.diagnosis.weights import compared, departed
+from embedgate.diagnosis.weights import compared
 from embedgate.encoders import BuildContext
 from embedgate.encoders.inside import ModuleWeights
 from embedgate.encoders.loading import load
@@ -75,12 +75,12 @@ def test_a_product_is_called_as_in_the_model_and_dequantized(name):
     assert found.departed == []
     assert found.largest < 0.02
     doubled = {name: Weight(2 * each.values) for name, each in REFERENCE.items()}
-    assert bool(departed(GraphWeights(FILES[name]), doubled)) == (name in ("TorchScript", "Gemm", "float16"))
+    assert bool(compared(GraphWeights(FILES[name]), doubled).departed) == (name in ("TorchScript", "Gemm", "float16"))
 
 
 def test_of_quantized_files_a_tensor_of_other_values_departs():
     other = {"encoder.layer.0.output.dense.weight": Weight(WEIGHTS[::-1].copy())}
-    (found,) = departed(GraphWeights(FILES["dequantized"]), other)
+    (found,) = compared(GraphWeights(FILES["dequantized"]), other).departed
     assert found.distance > 0.5
 
 

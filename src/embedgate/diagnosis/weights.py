@@ -104,19 +104,6 @@ def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -
     return Comparison(tuple(_differences(candidate, reference)), len(reference))
 
 
-def departed(
-    candidate: Mapping[str, Weight], reference: Mapping[str, Weight], tolerance: float = TOLERANCE
-) -> list[Difference]:
-    """The tensors of the candidate's that differ from the reference's by more than rounding and a tolerance.
-
-    Args:
-        candidate: The one's weights by name.
-        reference: The reference's.
-        tolerance: Share of a tensor's length that counts as no difference.
-    """
-    return [each for each in _differences(candidate, reference) if each.is_beyond(tolerance)]
-
-
 def matched(candidate: Collection[str], reference: Collection[str]) -> dict[str, str]:
     """The candidate's name of each tensor of the reference's that it has.
 
