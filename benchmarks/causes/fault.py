@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
@@ -27,6 +27,10 @@ Around: TypeAlias = Callable[[Encode], Encode]
 FORMS: tuple[Form, ...] = ("inside", "black box")
 # Layers that name no cause.
 NO_CAUSE = ("unknown", "scores")
+
+
+# What joins two faults; "one and the same vector" is one.
+AND = re.compile(r" and (?!the same )")
 
 
 @dataclass(frozen=True)
@@ -93,16 +97,17 @@ class Fault:
         said = f"{layer}: {cause}"
         true = [_says(each, said) for each in self.names]
         false = {name for other in others for name in other.names} - set(self.names)
-        # One of several that are joined by "or" may be true; of two that are joined by "and", both must be.
-        parts = re.split(r", or ", said)[0].split(" and ") if true and all(true) else [said]
-        for part in parts if len(parts) > 1 or not (true and all(true)) else ():
-            if not any(_says(each, part) for each in self.names) and any(_says(each, part) for each in false):
-                return "wrong"
         if true and all(true):
-            return "named"
+            # One of several that are joined by "or" may be true; of two that are joined by "and", both must be.
+            first, *more = AND.split(re.split(r", or ", said)[0])
+            return "wrong" if more and any(self._is_foreign(part, false) for part in (first, *more)) else "named"
         if any(_says(each, said) for each in false):
             return "wrong"
         return "partly" if any(true) else "layer" if layer in self.layers else "wrong"
+
+    def _is_foreign(self, part: str, false: Collection[str]) -> bool:
+        """Whether a part of a cause names another fault, and not this one."""
+        return not any(_says(each, part) for each in self.names) and any(_says(each, part) for each in false)
 
 
 def _says(name: str, said: str) -> bool:

@@ -90,6 +90,7 @@ def test_there_are_as_many_as_the_page_promises(zoo):
         ("cls", "pooling", "these are the reference's vectors with max pooling", "wrong"),
         ("cls", "pooling", "tokens and hidden states agree, pooled embeddings do not", "layer"),
         ("cls", "pooling", "these are the reference's vectors with CLS pooling and no prompt: cosine", "wrong"),
+        ("first-for-all", "order", "in another order in 3 of 4: every text gets one and the same vector", "named"),
         ("cls", "prompt", "these are the reference's vectors with no prompt", "wrong"),
         ("cls", "tokens", "something else", "wrong"),
         ("cls", "unknown", "", "unknown"),
