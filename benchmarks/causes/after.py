@@ -63,6 +63,7 @@ EXCHANGED = (
         "a server answers in the order it gets ready",
         (names.ORDER,),
         around=around.batches(around.as_ready),
+        is_general=True,
     ),
     Fault("backwards", "a batch comes back last first", (names.BACKWARDS,), around=around.batches(around.backwards)),
     Fault(

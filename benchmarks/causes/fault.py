@@ -27,6 +27,8 @@ Around: TypeAlias = Callable[[Encode], Encode]
 FORMS: tuple[Form, ...] = ("inside", "black box")
 # Layers that name no cause.
 NO_CAUSE = ("unknown", "scores")
+# What is said where products compute in 8 bits: how it was built, and no cause.
+NOTHING_ELSE = "nothing else is known to differ"
 
 
 # What joins two faults; "one and the same vector" is one.
@@ -51,6 +53,7 @@ class Fault:
         built: The id of a combination that embedgate builds itself, in the place of all these.
         incumbent: The model that is in use today, for a session that has one.
         layers: The layers at which embeddings depart, where no more than that is said of the cause.
+        is_general: Whether what names it is true of every fault of its layers.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Fault:
     built: str = ""
     incumbent: str = ""
     layers: tuple[str, ...] = ()
+    is_general: bool = False
 
     def combination(self, form: Form) -> str:
         """The id of a form of it in a session."""
@@ -92,11 +96,12 @@ class Fault:
             cause: The cause.
             others: Further faults: a cause that names one of these beside a true one is wrong.
         """
-        if layer in NO_CAUSE:
+        if layer in NO_CAUSE or NOTHING_ELSE in cause:
             return "unknown"
         said = f"{layer}: {cause}"
         true = [_says(each, said) for each in self.names]
-        false = {name for other in others for name in other.names} - set(self.names)
+        # That rows stand in another order is true of every order.
+        false = {name for other in others if not self._is_a_kind_of(other) for name in other.names} - set(self.names)
         if true and all(true):
             # One of several that are joined by "or" may be true; of two that are joined by "and", both must be.
             first, *more = AND.split(re.split(r", or ", said)[0])
@@ -104,6 +109,10 @@ class Fault:
         if any(_says(each, said) for each in false):
             return "wrong"
         return "partly" if any(true) else "layer" if layer in self.layers else "wrong"
+
+    def _is_a_kind_of(self, other: Fault) -> bool:
+        """Whether what names the other fault is true of this one, too."""
+        return other.is_general and bool({*other.layers} & {*self.layers})
 
     def _is_foreign(self, part: str, false: Collection[str]) -> bool:
         """Whether a part of a cause names another fault, and not this one."""

@@ -18,8 +18,8 @@ GROUPS: tuple[tuple[tuple[Fault, ...], tuple[str, ...]], ...] = (
     (within.MISLED, ("hidden states",)),
     (within.BUILT, ("hidden states", "pooling")),
     (within.WEIGHED, ("hidden states", "weights")),
-    (after.STORED, ("codes", "dimension")),
-    (after.EXCHANGED, ("order", "batch")),
+    (after.STORED, ("codes", "dimension", "modules")),
+    (after.EXCHANGED, ("order", "batch", "answers")),
     (within.QUANTIZED, ("pooling", "tokens")),
 )
 

@@ -66,3 +66,51 @@ def test_one_vector_for_all_texts_is_not_put_on_pooling():
     found = diagnose(dataclasses.replace(same, embeddings=Embeddings(same.embeddings.inputs, rows)), reference, TEXTS)
     assert found.layer == "unknown"
     assert "have the embedding of another text" in found.cause
+
+
+def with_vectors(rows: np.ndarray) -> Arm:
+    """An arm whose finished vectors are others than its pooled ones come to."""
+    whole = arm()
+    matrix = np.asarray(rows, dtype=np.float32)
+    stages = dataclasses.replace(whole.stages, embeddings=matrix)
+    return dataclasses.replace(whole, embeddings=Embeddings(whole.embeddings.inputs, matrix), stages=stages)
+
+
+def test_what_is_done_after_pooling_is_told_from_many_small_differences():
+    found = diagnose(with_vectors(arm().embeddings.matrix[:, ::-1]), arm(), TEXTS)
+    assert found.layer == "modules"
+    assert "pooled embeddings agree, embeddings do not" in found.cause
+    assert "other lengths" not in found.cause
+
+
+def test_lengths_are_not_the_cause_where_directions_are_off_further():
+    clipped = np.clip(arm().embeddings.matrix, -0.3, 0.3)
+    assert diagnose(with_vectors(clipped), arm(), TEXTS).layer == "modules"
+    assert diagnose(with_vectors(arm().embeddings.matrix * 0.9), arm(), TEXTS).layer == "normalisation"
+    saturated = dataclasses.replace(with_vectors(np.clip(arm().embeddings.matrix, -0.45, 0.45)), stages=None)
+    assert "lengths" not in diagnose(saturated, arm(), TEXTS).cause
+
+
+def test_what_is_off_in_the_run_and_not_when_it_is_asked_again_is_not_called_small():
+    whole = arm()
+    other = whole.embeddings.matrix.copy()
+    other[3] = -other[3]
+    found = diagnose(dataclasses.replace(whole, embeddings=Embeddings(whole.embeddings.inputs, other)), whole, TEXTS)
+    assert found.layer == "unknown"
+    assert "off in the run" in found.cause
+
+
+@pytest.mark.parametrize(
+    ("places", "told"),
+    [
+        ([1, 0, 3, 2, 5, 4, 7, 6], "in another order than the texts: 100% of them belong to another text"),
+        ([0, 1, 2, 3, 0, 1, 2, 3], "50% of the texts have the embedding of another one, which has it as well"),
+    ],
+)
+def test_rows_that_are_given_twice_are_told_from_an_order(places, told):
+    whole = arm()
+    moved = dataclasses.replace(whole, embeddings=Embeddings(whole.embeddings.inputs, whole.embeddings.matrix[places]))
+    found = diagnose(moved, whole, TEXTS)
+    assert found.layer == "order"
+    assert told in found.cause
+    assert found.proof is not None

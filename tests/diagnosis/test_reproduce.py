@@ -112,6 +112,12 @@ NAMES = (
     "texts that end at their first newline",
     "punctuation lost",
     "markup lost",
+    "markup escaped",
+    "entities of markup read (&amp; as &)",
+    "texts written as JSON",
+    "texts written as JSON, without its quotes",
+    "each text twice",
+    "ReLU as the activation of its layers",
     "'query: ' before each text",
     "'query : ' before each text",
     "dimensions in the opposite order",
@@ -186,6 +192,12 @@ def test_a_cut_of_characters_or_words_is_named(replay, loaded, roles, cut, name)
     assert found.layer == "texts"
 
 
+def misread(rows: np.ndarray) -> np.ndarray:
+    """Bytes that were written as signed and are read as unsigned."""
+    codes = np.clip(np.round(rows * 400), -128, 127)
+    return (codes % 256 - 128) / 400
+
+
 @pytest.mark.parametrize(
     ("tamper", "name", "layer"),
     [
@@ -199,6 +211,11 @@ def test_a_cut_of_characters_or_words_is_named(replay, loaded, roles, cut, name)
             "codes",
         ),
         (lambda rows: np.packbits(rows > 0, axis=1), "bits in bytes (unsigned) in the place of numbers", "codes"),
+        (misread, "signed bytes read as unsigned (uint8), or the other way round", "codes"),
+        (lambda rows: np.roll(rows, 3, axis=1), "dimensions in another order", "dimension"),
+        (lambda rows: np.clip(rows, -0.06, 0.07), "numbers cut off at -0.06 and 0.07", "codes"),
+        (lambda rows: np.round(rows, 1), "numbers rounded to 1 decimal", "codes"),
+        (lambda rows: np.round(rows, 2), "numbers rounded to 2 decimals", "codes"),
         (lambda rows: rows[::-1], "rows come in the opposite order", "order"),
         (lambda rows: np.roll(rows, 1, axis=0), "a fixed number of places away", "order"),
         (lambda rows: np.repeat(rows[:1], len(rows), axis=0), "every text gets one and the same vector", "order"),
@@ -209,6 +226,63 @@ def test_a_fault_of_vectors_is_named(replay, loaded, roles, tamper, name, layer)
     assert found is not None
     assert name in found.cause
     assert found.layer == layer
+
+
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [
+        (lambda rows, texts: np.zeros_like(rows), "every text gets zeros in the place of a vector"),
+        (
+            lambda rows, texts: np.where([[len(text) > 300] for text in texts], 0, rows),
+            "get zeros in the place of a vector (all of",
+        ),
+        (lambda rows, texts: np.full_like(rows, 384**-0.5), "every text gets a vector that is the same for all"),
+        (lambda rows, texts: np.ones_like(rows), "every text gets a vector that is the same for all"),
+        (
+            lambda rows, texts: np.where([[at % 3 == 2] for at in range(len(texts))], rows[:1] * -1, rows),
+            "get a vector that is the same for all of these, and that of none of them",
+        ),
+    ],
+    ids=["zeros", "zeros of long texts", "constant", "ones", "another caller's"],
+)
+def test_vectors_that_are_of_no_text_are_read_from_what_was_answered(replay, loaded, roles, tamper, told):
+    found = answer_to(replay, loaded, roles, lambda texts: tamper(loaded.encode(texts), texts)).diagnosis
+    assert found is not None
+    assert found.layer == "answers"
+    assert told in found.cause
+    assert found.proof is not None
+    assert found.proof.found == "read"
+
+
+@pytest.mark.parametrize("jitter", [1e-3, 1e-2])
+def test_vectors_that_owe_nothing_to_the_reference_are_not_called_its_own(replay, loaded, roles, jitter):
+    """A line through them has no slope, and fits a constant as well as it fits anything."""
+    random = np.random.default_rng(0)
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return np.full((len(texts), 384), 384**-0.5) * (1 + jitter * random.normal(size=(len(texts), 384)))
+
+    found = answer_to(replay, loaded, roles, encode).diagnosis
+    assert found is None or "these are the reference's vectors" not in found.cause
+
+
+def test_stored_codes_may_be_as_coarse_as_they_are_whatever_the_weights_promise(replay, loaded, roles):
+    """Eight bits round further than float32 does, and so does what is read of them."""
+
+    def encode(texts: list[str]) -> np.ndarray:
+        return np.round(loaded.encode(texts) * 400) / 400 + np.linspace(-0.1, 0.1, 384)
+
+    found = answer_to(replay, loaded, roles, encode, noise=5e-3).diagnosis
+    assert found is not None
+    assert "one and the same vector added to every vector" in found.cause
+
+
+def test_what_was_tried_on_few_texts_says_so(replay, loaded, roles):
+    proof = answer_to(replay, loaded, roles, lambda texts: np.tanh(9 * loaded.encode(texts)) * 0.3).proof
+    assert proof.found == "nothing"
+    assert {each.texts is None for each in proof.tried} <= {True, False}
+    assert all(each.texts is None or each.texts < 60 for each in proof.tried)
+    assert not any("whitespace collapsed" in each.fault for each in proof.tried), proof.tried
 
 
 def by_length(loaded) -> Answering:
@@ -229,9 +303,12 @@ def cached(loaded, key: Callable[[str], str]) -> Answering:
     return encode
 
 
-def late(loaded) -> Answering:
+UNKNOWN = [f"Nobody here asked for number {number}." for number in range(12)]
+
+
+def late(loaded, *earlier: str) -> Answering:
     """Answers what was asked for before."""
-    before: list[list[str]] = []
+    before = [list(earlier)] if earlier else []
 
     def encode(texts: list[str]) -> np.ndarray:
         before.append(texts)
@@ -247,8 +324,9 @@ def late(loaded) -> Answering:
         (by_length, "rows come in the order of the texts' lengths, and are not put back"),
         (lambda loaded: cached(loaded, lambda text: text[:64]), "texts that begin with the same"),
         (late, "a call answers what the one before asked for"),
+        (lambda loaded: late(loaded, *UNKNOWN), "a call answers what the one before asked for"),
     ],
-    ids=["sorted", "cached", "late"],
+    ids=["sorted", "cached", "late", "late, after an unknown call"],
 )
 def test_rows_of_other_texts_are_named(replay, loaded, roles, make, name):
     found = answer_to(replay, loaded, roles, make(loaded)).diagnosis
@@ -373,7 +451,7 @@ def test_what_shows_in_one_text_alone_is_not_why_others_are_off(replay, loaded, 
     "near",
     [
         lambda loaded: lambda texts: loaded.encode([f"question about it: {text}" for text in texts]),
-        lambda loaded: lambda texts: np.roll(loaded.encode(texts), 3, axis=1),
+        lambda loaded: lambda texts: np.where(np.arange(384) % 3, 1, -1) * loaded.encode(texts),
         lambda loaded: lambda texts: np.sqrt(np.abs(loaded.encode(texts))),
         lambda loaded: lambda texts: loaded.encode([" ".join(text.split()[::2]) for text in texts]),
         lambda loaded: lambda texts: loaded.encode([text.replace("a", "e") for text in texts]),
@@ -389,7 +467,7 @@ def test_a_little_randomness_is_not_why_vectors_are_far_off(replay, loaded, role
     random = np.random.default_rng(0)
 
     def encode(texts: list[str]) -> np.ndarray:
-        rows = np.roll(loaded.encode(texts), 3, axis=1)
+        rows = np.where(np.arange(384) % 3, 1, -1) * loaded.encode(texts)
         return rows + random.normal(0, 1e-4, rows.shape)
 
     assert answer_to(replay, loaded, roles, encode).diagnosis is None

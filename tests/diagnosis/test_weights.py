@@ -225,6 +225,16 @@ def test_where_nothing_is_shown_inside_nothing_is_said_of_it(whole, arm_of):
     assert diagnose(fewer, arm_of(whole), TEXTS).cause.endswith(told)
 
 
+def test_tensors_that_a_layer_lacks_are_named(diagnosed):
+    def without_norm(model: SentenceTransformer) -> None:
+        model[0].model.encoder.layer[1].output.LayerNorm = nn.Identity()
+
+    found = diagnosed(without_norm)
+    assert "; the first that departs is encoder.layer.1 (by " in found.cause
+    lacking = "encoder.layer.1.output.LayerNorm.weight, encoder.layer.1.output.LayerNorm.bias"
+    assert f"; 2 tensors of weights not found there: {lacking}" in found.cause
+
+
 def test_missing_layers_are_told_from_weights_and_inputs(diagnosed):
     found = diagnosed(dropped)
     assert "; it runs 2 layers, the reference 3: layers are missing" in found.cause

@@ -83,3 +83,19 @@ def test_figures_are_told_with_what_they_show():
     small, large = (Ordering(similar(0.5 + move, 0.4), similar(0.5, 0.4)) for move in (5e-5, 0.0312))
     found = [each.keeps_similarity(1e-5, QUICK, 0, [CASE]).violation.message for each in (small, large)]
     assert [message.split()[4] for message in found] == ["5e-05", "0.0312"]
+
+
+def test_zeros_are_no_matter_of_lengths_and_are_put_on_the_text_that_has_them():
+    """The texts that are asked for beside it may have them as well, alone as in a batch."""
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        rows = np.tile(np.eye(4, dtype=np.float32)[:1], (len(texts), 1))
+        return np.where([[len(text) < 40] for text in texts], np.float32(0), rows)
+
+    contract = Contract(embed, lambda texts: embed(texts) + 1, 4, unit_norm=True, move=1e-5)
+    for text in ("short", "A text of more than forty characters in all."):
+        found = contract.holds_for(text).violation
+        assert found is not None
+        assert found.layer == "answers"
+        assert found.cause == "zeros come in the place of a vector"
+        assert "in a batch" not in found.message

@@ -65,7 +65,7 @@ class TestWords:
         assert replace(SHOWN, cause="CLS pooling: cosine 0.9999 on 24 texts").shown_by() == (NEXT_BEST,)
 
     def test_what_was_looked_for_and_not_found_is_not_shown(self):
-        nothing = replace(SHOWN, layer="scores", proof=replace(PROOF, cosine=None))
+        nothing = replace(SHOWN, layer="scores", proof=replace(PROOF, found="nothing", cosine=None))
         assert not nothing.is_shown
         assert nothing.shown_by() == (NEXT_BEST.replace("next best", "ruled out"),)
 
@@ -183,7 +183,11 @@ class TestReports:
         content = json.loads(json.dumps(json_report.content(session(red("retention")))))
         (row,) = content["combinations"]
         (plain,) = row["judgements"]
-        assert plain["diagnosis"]["proof"]["tried"][0] == {"fault": "last-token pooling", "distance": 0.412}
+        assert plain["diagnosis"]["proof"]["tried"][0] == {
+            "fault": "last-token pooling",
+            "distance": 0.412,
+            "texts": None,
+        }
         assert Judgement.from_json(plain).diagnosis == SHOWN
 
     def test_a_report_from_before_there_were_proofs_is_read(self):

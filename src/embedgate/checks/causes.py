@@ -50,6 +50,7 @@ ODD = (
     "Is <b>this</b> bold? See https://example.org/a?b=1&c=2 (published 24/12/2021, 3.5 stars).",
     "Łódź, Ærøskøbing, Ōsaka and Coeur d'Alène lie far apart.",
     "Price: 1,299.00 - but NOT for orders of 5 or more; RSVP asap.",
+    'Caf&eacute; &amp; bar "Zum Löwen": tea &lt; coffee, they say.',
     "ok",
 )
 
@@ -107,11 +108,11 @@ def _played(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) ->
         return _play(session, run, mine, theirs)
     except Exception as error:
         reason = f"known faults could not be played through: {one_line(error)}"
-        return Answer(None, Proof("reproduced", 0, untried=(reason,)))
+        return Answer(None, Proof("nothing", 0, untried=(reason,)))
 
 
 def _play(session: Session, run: Run, mine: Embeddings, theirs: Embeddings) -> Answer:
-    nothing = Answer(None, Proof("reproduced", 0))
+    nothing = Answer(None, Proof("nothing", 0))
     if not np.isfinite(mine.matrix).all() or not len(mine):
         return nothing
     asked = _asked(session, run, mine, theirs)

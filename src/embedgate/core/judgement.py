@@ -29,6 +29,8 @@ UNKNOWN, BY_BATCH = "unknown", "batch"
 LENGTH = "length"
 # The layer of what gives other vectors when it is asked again.
 REPETITION = "repetition"
+# The layer of vectors that are of no text.
+ANSWERS = "answers"
 # Moves of a vector below this share of its length are rounding: another kernel or batch adds in another order.
 ROUNDING = 1e-4
 # How the lines begin that ask a property again for its example, and that pin it.
@@ -83,10 +85,12 @@ class Tried:
     Attributes:
         fault: What was done to the reference, for example `CLS pooling`.
         distance: Root mean square distance of the candidate's vectors to those, as a share of the latter's length.
+        texts: On how many texts, asked for in one way or another, where these were not all.
     """
 
     fault: str
     distance: float
+    texts: int | None = None
 
 
 @dataclass(frozen=True)
@@ -95,7 +99,7 @@ class Proof:
 
     Attributes:
         found: `reproduced` where the reference gives the candidate's vectors with that fault, `read` where something
-            shows it: tokens, stages, weights, graphs.
+            shows it: tokens, stages, weights, graphs; `nothing` where no cause was found, and this is what was tried.
         texts: How many texts it was looked for on.
         cosine: Of what is reproduced, the mean cosine of the candidate's vectors to the reproduced ones.
         distance: Of what is reproduced, as `Tried.distance`.
@@ -107,7 +111,7 @@ class Proof:
             text depends on the texts that it is asked for with.
     """
 
-    found: Literal["reproduced", "read"]
+    found: Literal["reproduced", "read", "nothing"]
     texts: int
     cosine: float | None = None
     distance: float | None = None
@@ -135,7 +139,10 @@ class Proof:
         """
         if not self.tried:
             return ""
-        nearest = [f"{shorten(each.fault, AGAIN)} ({each.distance:.2g} off)" for each in self.tried[:NEAREST]]
+        nearest = [
+            f"{shorten(each.fault, AGAIN)} ({each.distance:.2g} off{f' on {each.texts}' if each.texts else ''})"
+            for each in self.tried[:NEAREST]
+        ]
         more = max(len(self.tried), self.attempts - is_known) - len(nearest)
         told = ", ".join(nearest) + (f", and {more} more" if more else "")
         return f"{'next best' if is_known else 'ruled out'}: {told}"
@@ -153,10 +160,10 @@ class Diagnosis:
 
     Attributes:
         layer: `finiteness`, `order`, `texts`, `prompt`, `tokens`, `hidden states`, `weights`, `pooling`,
-            `normalisation`, `repetition`, `rounding`, `batch`, `evidence`, `scores`, `baseline`, `approval`, `promise`,
-            `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`, `index`, `ids` or
-            `unknown`. It is `approval` where nothing is approved that could be trusted, and `promise` where a
-            combination does not save what its name promises.
+            `normalisation`, `modules`, `answers`, `repetition`, `rounding`, `batch`, `evidence`, `scores`, `baseline`,
+            `approval`, `promise`, `dataset`, `time`, `memory`, `bytes`, `receipt`, `dimension`, `ranges`, `codes`,
+            `index`, `ids` or `unknown`. It is `approval` where nothing is approved that could be trusted, and `promise`
+            where a combination does not save what its name promises.
         cause: One line that says what differs there.
         next_step: One line that says what to try.
         proof: How the cause was found, or what was ruled out where it is `unknown`; None where the cause is the finding
@@ -173,7 +180,7 @@ class Diagnosis:
         """Whether the cause was reproduced or read, and is no finding of one check alone."""
         if self.proof is None or self.layer == UNKNOWN:
             return False
-        return self.proof.found == "read" or self.proof.cosine is not None
+        return self.proof.found != "nothing"
 
     @property
     def reaches(self) -> frozenset[str]:

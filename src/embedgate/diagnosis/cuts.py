@@ -1,7 +1,4 @@
-"""Faults with a number in them: texts that are cut at some length, dimensions that are left, factors and offsets.
-
-The number is what fits the vectors best; whether it fits well enough is judged as of any other fault.
-"""
+"""Texts that are cut at some length, whose number is what fits the vectors best."""
 
 from __future__ import annotations
 
@@ -10,9 +7,8 @@ from collections.abc import Callable, Iterator, Sequence
 import numpy as np
 
 from embedgate.diagnosis.distance import distances
-from embedgate.diagnosis.faults import STEPS, Fault, as_float32, unit
+from embedgate.diagnosis.faults import STEPS, Fault
 from embedgate.diagnosis.playing import Player
-from embedgate.encoders import FloatArray
 from embedgate.encoders.change import ENDLESS, Unplayable
 
 # Numbers that are tried first, and how many between two of them at once.
@@ -24,6 +20,12 @@ SAME = 1e-3
 BEYOND = 2.0
 # Of a vector with int8 noise, the number of a cut is not known to the token.
 TO_THE_NUMBER = 1e-2
+# A number that leaves a text further off than this is none.
+PROMISING = 0.1
+# Where vectors come as near as this, the number is found.
+RIGHT = 1e-4
+# A text that loses little may be off by no more than noise: a cut may lie so far below the longest that seems whole.
+BELOW = 0.9
 
 
 def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
@@ -45,13 +47,26 @@ def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
     # Two of different lengths: one that is cut at a number of characters may be short in tokens.
     rows = affected[:: max(1, len(affected) // 2)][:2]
     kinds = (("tokens", False), ("tokens", True)) if player.replay is not None else ()
+    whole = [row for row in order if not beyond[row]]
     for kind in (*kinds, ("characters", False), ("characters", True), ("words", False)):
-        best = _fitted(player, kind, beside, rows)
+        best = _fitted(player, kind, beside, rows, _between(player, kind[0], whole, affected))
         if best is not None:
             yield best
 
 
-def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], rows: Sequence[int]) -> Fault | None:
+def _between(player: Player, unit_: str, whole: Sequence[int], affected: Sequence[int]) -> tuple[int, int]:
+    """The numbers between which a cut must lie that leaves some texts whole and not others: from, and up to."""
+    most = max((_size(unit_, player, row) for row in whole), default=0)
+    return max(2, int(BELOW * most)), min(_size(unit_, player, row) for row in affected)
+
+
+def _fitted(
+    player: Player,
+    kind: tuple[str, bool],
+    beside: tuple[Fault, ...],
+    rows: Sequence[int],
+    between: tuple[int, int],
+) -> Fault | None:
     """The cut that fits best.
 
     Args:
@@ -59,27 +74,34 @@ def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], r
         kind: The unit, and whether the beginning is lost.
         beside: Faults that are there as well.
         rows: The texts that it is to explain.
+        between: The numbers that may be, from and up to.
     """
     unit_, left = kind
-    mine = player.asked.mine[list(rows)]
     known: dict[int, float] = {}
+
+    def off_on(number: int, row: int) -> float:
+        found = player.play((*beside, _cut(unit_, number, left)), [row])
+        return float(np.square(distances(player.asked.mine[[row]], found)).mean())
 
     def off(number: int) -> float:
         if number not in known:
             try:
-                found = player.play((*beside, _cut(unit_, number, left)), rows)
-                known[number] = float(np.square(distances(mine, found)).mean())
+                first = off_on(number, rows[0])
+                # What does not fit the first text need not be tried on another.
+                others = rows[1:] if first < PROMISING**2 else ()
+                known[number] = max([first, *(off_on(number, row) for row in others)])
             except Unplayable:
                 known[number] = float("inf")
         return known[number]
 
-    most = max(_size(unit_, player, row) for row in rows)
-    if most <= 2:
+    low, high = between
+    if high <= 2 or low > high:
         return None
+    most = max(_size(unit_, player, row) for row in rows)
     limit = player.replay.limit if player.replay is not None and unit_ == "tokens" else None
     if limit is not None and most > limit and not left and off(ENDLESS) < TO_THE_NUMBER**2:
         return _cut(unit_, ENDLESS, left)
-    best = _least(off, most)
+    best = _least(off, low, high)
     if best >= most:  # whatever the number is, no text at hand is so long
         return _cut(unit_, ENDLESS, left) if limit is not None and most > limit and not left else None
     if not np.isfinite(off(best)) or (best == limit and not left):
@@ -87,20 +109,25 @@ def _fitted(player: Player, kind: tuple[str, bool], beside: tuple[Fault, ...], r
     return _cut(unit_, best, left, exact=off(best) < TO_THE_NUMBER**2)
 
 
-def _least(off: Callable[[int], float], most: int) -> int:
+def _least(off: Callable[[int], float], low: int, high: int) -> int:
     """The number at which something is least: around the best of some, ever closer.
 
     Half a word more may be better or worse, so that no slope leads to the number.
     """
-    tried = sorted({each for each in (*USUAL, *np.geomspace(2, most, 14).astype(int).tolist()) if 1 < each <= most})
+    some: list[int] = np.geomspace(low, high, AT_ONCE).astype(int).tolist()
+    tried: list[int] = sorted({low, high, *some, *(each for each in USUAL if low < each < high)})
+    for number in sorted(tried, key=lambda each: each not in USUAL):
+        if off(number) < RIGHT**2:
+            return number
     place = tried.index(min(tried, key=off))
-    low, high = tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)]
-    while True:
+    best, low, high = tried[place], tried[max(place - 1, 0)], tried[min(place + 1, len(tried) - 1)]
+    while off(best) >= RIGHT**2:
         step = max((high - low) // AT_ONCE, 1)
-        best: int = min((*range(low, high + 1, step), tried[place]), key=off)
+        best = min((*range(low, high + 1, step), best), key=off)
         if step == 1:
-            return best
-        low, high = max(best - step, 2), min(best + step, most)
+            break
+        low, high = max(best - step, 2), min(best + step, high)
+    return best
 
 
 def _size(unit_: str, player: Player, row: int) -> int:
@@ -124,86 +151,3 @@ def _cut(unit_: str, number: int, left: bool, exact: bool = True) -> Fault:
 
     change = characters if unit_ == "characters" else words
     return Fault(f"texts cut to {about}{number} {unit_}{where}", "texts", STEPS["texts"], text=change, cuts=True)
-
-
-def fitted(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
-    """Faults of finished vectors whose numbers are read from them.
-
-    Args:
-        mine: The candidate's vectors, float32 `[n, dim]`.
-        theirs: The reference's with other faults, float32 `[n, dim of the model]`.
-    """
-    if mine.shape[1] < theirs.shape[1]:
-        yield from _fewer(mine, theirs)
-        return
-    yield from _zeroed(mine, theirs)
-    square = float(np.square(theirs, dtype=np.float64).sum())
-    factor = float((mine.astype(np.float64) * theirs).sum()) / square if square else 0.0
-    if abs(factor - 1) > SAME and factor != 0:
-        name = f"every vector {factor:.4g} times as long"
-        yield _finish(name, "normalisation", lambda rows: rows * np.float32(factor))
-    slope, offset = _line(theirs.ravel(), mine.ravel())
-    if abs(offset) > SAME * float(np.abs(theirs).mean()):
-        name = f"{offset:+.4g} added to every number"
-        name = name if abs(slope - 1) < SAME else f"every number {slope:.4g} times as large, and {name}"
-        yield _finish(name, "codes", _on_line(slope, offset))
-    constant = (mine - theirs).mean(axis=0, dtype=np.float64).astype(np.float32)
-    yield _finish("one and the same vector added to every vector", "codes", lambda rows: rows + constant, read=1)
-    if (mine == np.rint(mine)).all() and np.abs(mine).max() > 1:
-        yield from _codes(mine, theirs)
-
-
-def _line(xs: FloatArray, ys: FloatArray) -> tuple[float, float]:
-    """Slope and offset of the line that fits best, by least squares."""
-    one, other = xs.astype(np.float64), ys.astype(np.float64)
-    spread = float(np.square(one - one.mean()).sum())
-    slope = float(((one - one.mean()) * (other - other.mean())).sum()) / spread if spread else 0.0
-    return slope, float(other.mean() - slope * one.mean())
-
-
-def _on_line(slope: float, offset: float) -> Callable[[FloatArray], FloatArray]:
-    return lambda rows: rows * np.float32(slope) + np.float32(offset)
-
-
-def _fewer(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
-    count = mine.shape[1]
-    kept = f"the first {count} of {theirs.shape[1]} dimensions"
-    yield _finish(kept, "dimension", lambda rows: rows[:, :count])
-    yield _finish(f"{kept}, normalised anew", "dimension", lambda rows: unit(rows[:, :count]))
-    yield _finish(f"the last {count} of {theirs.shape[1]} dimensions", "dimension", lambda rows: rows[:, -count:])
-    if count * 8 == theirs.shape[1]:
-        for sign, zero in (("unsigned", 0), ("signed", 128)):
-            name = f"bits in bytes ({sign}) in the place of numbers"
-            yield _finish(name, "codes", _packed(zero))
-
-
-def _packed(zero: int) -> Callable[[FloatArray], FloatArray]:
-    return lambda rows: np.packbits(rows > 0, axis=1).astype(np.float32) - np.float32(zero)
-
-
-def _zeroed(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
-    used = np.flatnonzero(mine.any(axis=0))
-    if not used.size or used[-1] + 1 == mine.shape[1]:
-        return
-    count = int(used[-1]) + 1
-
-    def zeroed(rows: FloatArray) -> FloatArray:
-        return np.where(np.arange(rows.shape[1]) < count, rows, np.float32(0))
-
-    name = f"zeros in all but the first {count} of {theirs.shape[1]} dimensions"
-    yield _finish(name, "dimension", zeroed)
-    yield _finish(f"{name}, normalised anew", "dimension", lambda rows: unit(zeroed(rows)))
-
-
-def _codes(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
-    """Whole numbers that lie on a line with the reference's, dimension by dimension: codes that nobody decoded."""
-    centred = theirs - theirs.mean(axis=0)
-    slope = (centred * mine).sum(axis=0) / np.maximum(np.square(centred).sum(axis=0), 1e-12)
-    start = mine.mean(axis=0) - slope * theirs.mean(axis=0)
-    yield _finish(
-        "whole numbers, as of codes that were not decoded", "codes", lambda rows: rows * slope + start, read=2
-    )
-
-
-def _finish(name: str, layer: str, finish: Callable[[FloatArray], FloatArray], read: int = 0) -> Fault:
-    return Fault(name, layer, STEPS[layer], finish=as_float32(finish), read=read)

@@ -6,6 +6,8 @@ it changes; and put it into `known_faults`. Two faults that change different thi
 
 from __future__ import annotations
 
+import html
+import json
 import re
 import string
 from collections.abc import Callable, Iterator, Mapping
@@ -29,7 +31,7 @@ STEPS = {
     "prompt": "see which prompt it puts before texts of each role (config_sentence_transformers.json), and how often",
     "tokens": "compare tokenizer.json, tokenizer_config.json and the limit of length with the model's",
     "inputs": "see how it makes the attention mask, positions and token types of a batch",
-    "layers": "compare num_hidden_layers in config.json and the layers of the built model",
+    "layers": "compare config.json (num_hidden_layers, hidden_act) with the built model",
     "pooling": "compare the pooling config (1_Pooling/config.json): mean, CLS, last token, max",
     "modules": "compare modules.json with what it runs after pooling",
     "normalisation": "see what normalises or scales its vectors, and whether the model does",
@@ -102,7 +104,7 @@ class Fault:
 
 
 def known_faults(roles: Roles, names: list[str], replay: Replay | None) -> Iterator[Fault]:
-    """Every fault that can be played through, but for those with a number in them; see `embedgate.diagnosis.cuts`.
+    """Every fault that can be played through, but for those with a number in them; see `cuts` and `fits`.
 
     Args:
         roles: The model's roles.
@@ -195,6 +197,14 @@ def _layers(replay: Replay) -> Iterator[Fault]:
     for count in range(1, min(4, replay.layers + 1)):
         which = "layer" if count == 1 else f"{count} layers"
         yield Fault(f"its last {which} missing", "hidden states", STEPS["layers"], change={"last": count})
+    for name, is_so in (("gelu", "GELU"), ("relu", "ReLU"), ("silu", "SiLU")):
+        if replay.activation and name not in replay.activation:  # kinds of GELU are rounding to each other
+            yield Fault(
+                f"{is_so} as the activation of its layers",
+                "hidden states",
+                STEPS["layers"],
+                change={"activation": name},
+            )
     if replay.layers > 1:
         yield Fault("its first layer missing", "hidden states", STEPS["layers"], change={"first": 1})
 
@@ -271,7 +281,12 @@ def _texts() -> Iterator[Fault]:
         ("accents stripped from texts first", without_accents),
         ("UTF-8 read as Latin-1", lambda text: text.encode("utf-8", "surrogatepass").decode("latin-1")),
         ("markup lost", lambda text: re.sub(r"<[^>]+>", "", text)),
-        ("markup escaped", lambda text: text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")),
+        ("markup escaped", html.escape),
+        ("markup escaped, but for quotes", lambda text: html.escape(text, quote=False)),
+        ("entities of markup read (&amp; as &)", html.unescape),
+        ("texts written as JSON", json.dumps),
+        ("texts written as JSON, without its quotes", lambda text: json.dumps(text)[1:-1]),
+        ("each text twice", lambda text: f"{text} {text}"),
         ("texts in quotes", lambda text: f'"{text}"'),
         ("a full stop behind each text", lambda text: f"{text}."),
         ("a space before each text", lambda text: f" {text}"),
@@ -289,7 +304,6 @@ def _finishes() -> Iterator[Fault]:
         ("signs in the place of numbers (-1 and 1)", "codes", lambda rows: np.where(rows > 0, 1, -1)),
         ("bits in the place of numbers (0 and 1)", "codes", lambda rows: np.where(rows > 0, 1, 0)),
         ("absolute values", "codes", np.abs),
-        ("zeros in the place of vectors", "codes", np.zeros_like),
     ):
         yield Fault(name, layer, STEPS[layer], finish=as_float32(finish))
 

@@ -7,12 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from embedgate.core.errors import counted
 from embedgate.core.judgement import Diagnosis, Proof
 from embedgate.diagnosis import weights
 from embedgate.diagnosis.arm import Arm, Layers
 from embedgate.diagnosis.distance import row_cosines
 from embedgate.diagnosis.faults import STEPS
-from embedgate.diagnosis.weights import EQUAL, Comparison
+from embedgate.diagnosis.weights import EQUAL, TOLD, Comparison
 from embedgate.encoders import EMBEDDINGS, FloatArray, Stages
 from embedgate.encoders.weights import Weight
 
@@ -102,7 +103,11 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     lengths = "" if same_lengths else f", {factor:.3g} times their length"
     finding = f"the same tokens give other hidden states (mean cosine {cosine:.{digits}f} to the reference's{lengths})"
     proof = Proof("read", len(mine.token_ids))
-    shown_why = _layers_missing(candidate, reference, *shown) or _of_weights(comparison, departure)
+    shown_why = (
+        _layers_missing(candidate, reference, *shown)
+        or _of_weights(comparison, departure)
+        or _tensors_missing(candidate, reference, comparison, departure)
+    )
     if shown_why is None and (low := _in_low_precision(candidate, departure)):
         # What it computes in is no proof that this is the reason.
         return Diagnosis("hidden states", f"{finding}{low[0]}", low[1])
@@ -142,6 +147,20 @@ def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[st
         return f"{_where(departure)}; {comparison.told()}", step
     # What departs first has other reasons than weights of later layers.
     return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
+
+
+def _tensors_missing(
+    candidate: Arm, reference: Arm, comparison: Comparison, departure: Departure | None
+) -> tuple[str, str] | None:
+    """What is told where the first layer that departs lacks tensors, of two that are built by one library."""
+    if departure is None or departure.layer == EMBEDDINGS or candidate.evidence.library != reference.evidence.library:
+        return None
+    missing = [name for name in comparison.missing if f"{departure.layer}." in f"{name}."]
+    if not missing or not comparison.differences:
+        return None
+    more = f" and {len(missing) - TOLD} more" if len(missing) > TOLD else ""
+    told = f"{counted(len(missing), 'tensor')} of weights not found there: {', '.join(missing[:TOLD])}{more}"
+    return f"{_where(departure)}; {told}", "see which modules of that layer were left out, replaced or renamed"
 
 
 def _in_low_precision(candidate: Arm, departure: Departure | None) -> tuple[str, str] | None:

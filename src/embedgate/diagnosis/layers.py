@@ -11,14 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.embeddings import Embeddings
-from embedgate.core.judgement import Diagnosis, quoted
+from embedgate.core.judgement import BY_BATCH, Diagnosis, Proof, quoted
 from embedgate.diagnosis import hidden, tokens
 from embedgate.diagnosis.arm import Arm
+from embedgate.diagnosis.attempts import LEFT
 from embedgate.diagnosis.distance import row_cosines
-from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES
 from embedgate.diagnosis.rereading import Reading
 from embedgate.encoders import Encoder, Stages
 
+Cosines = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 SAME_POOLING = 1e-2
 # Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
 UNIT_NORM = 1e-2
@@ -70,11 +71,23 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
             f"the tokens agree, and no {unseen} are shown, where the embeddings depart",
             "compare weights and pooling; a graph that has `token_embeddings` as an output shows the layer",
         )
+    cosine = float((candidate.embeddings.normalised * reference.embeddings.normalised).sum(axis=1).min())
+    if cosine < 1 - SAME_POOLING and _agree(candidate.stages, reference.stages):
+        return Diagnosis(
+            "unknown",
+            f"texts that agree when they are asked for again were off in the run (cosine {cosine:.3f} at least)",
+            "see what differs from call to call: batches, caches, threads, callers",
+        )
     return Diagnosis(
         "scores",
         "tokens, hidden states, pooling and normalisation agree; many small differences add up",
         "compare `cosine_p01` and the worst texts; use a finer weight precision if the loss is real",
     )
+
+
+def _agree(mine: Stages, theirs: Stages | None) -> bool:
+    """Whether finished embeddings of the probes agree."""
+    return theirs is not None and float(row_cosines(mine.embeddings, theirs.embeddings).min()) >= 1 - SAME_POOLING
 
 
 def _unseen(stages: Stages) -> str:
@@ -168,11 +181,17 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
         return None
     first = int(np.flatnonzero(swapped)[0])
     mine, other = candidate.inputs[int(rows[first])].text, reference.inputs[int(nearest[first])].text
+    example = f"({quoted(mine, 40)} received that of {quoted(other, 40)})"
+    proof = Proof("read", len(rows), layers=("order", BY_BATCH))
+    given_twice = (candidate.normalised[rows] * candidate.normalised[nearest]).sum(axis=1)[swapped] > ALIKE
+    if given_twice.mean() > 0.5:
+        cause = f"{share:.0%} of the texts have the embedding of another one, which has it as well {example}"
+        return Diagnosis("order", cause, "see which rows are given twice, and where the others are left", proof)
     return Diagnosis(
         "order",
-        f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text "
-        f"({quoted(mine, 40)} received that of {quoted(other, 40)})",
+        f"embeddings come back in another order than the texts: {share:.0%} of them belong to another text {example}",
         "restore the caller's order after sorting texts by length or splitting them into batches",
+        proof,
     )
 
 
@@ -193,12 +212,26 @@ def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
 
 def _other_lengths(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """That embeddings point as the reference's do, and have other lengths; None where either is not so."""
-    cosine = float((candidate.normalised * reference.normalised).sum(axis=1).mean())
+    cosines = (candidate.normalised * reference.normalised).sum(axis=1)
     mine, theirs = (np.linalg.norm(arm.matrix, axis=1) for arm in (candidate, reference))
-    if cosine < SAME_HIDDEN_STATES or float(np.abs(mine - theirs).max()) <= UNIT_NORM * float(theirs.max()):
+    if float(np.abs(mine - theirs).max()) <= UNIT_NORM * float(theirs.max()) or not _explain(mine, theirs, cosines):
         return None
     what, step = _lengths(mine, theirs)
     return Diagnosis("normalisation", f"embeddings have the reference's directions and {what}", step)
+
+
+def _explain(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], cosines: Cosines) -> bool:
+    """Whether lengths are what sets vectors apart, and not directions: what is left without them is little.
+
+    Args:
+        mine: The combination's lengths, float32 `[n]`.
+        theirs: The reference's.
+        cosines: Of each vector to the reference's.
+    """
+    factors = mine / np.maximum(theirs, np.float32(1e-12))
+    turned = float(np.maximum(2 - 2 * cosines, 0).mean())
+    whole = float(np.maximum(1 + np.square(factors) - 2 * factors * cosines, 0).mean())
+    return turned <= LEFT * whole
 
 
 def _lengths(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32]) -> tuple[str, str]:
@@ -253,11 +286,27 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
                 + _pooling_found(mine, theirs),
                 NEXT_STEPS["pooling"],
             )
+    return _finished(mine, theirs)
+
+
+def _finished(mine: Stages, theirs: Stages) -> Diagnosis | None:
+    """What becomes of pooled embeddings, which agree: other lengths, or other vectors altogether."""
     my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
-    if float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max()):
+    cosines = row_cosines(mine.embeddings, theirs.embeddings)
+    have_other_lengths = float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max())
+    if have_other_lengths and _explain(my_norms, their_norms, cosines):
         what, step = _lengths(my_norms, their_norms)
         return Diagnosis("normalisation", f"embeddings have {what}", step)
-    return None
+    if mine.pooled is None or theirs.pooled is None or float(cosines.min()) >= 1 - SAME_POOLING:
+        return None
+    lengths = f", and other lengths ({_from_to(my_norms)}, the reference's {_from_to(their_norms)})"
+    told = f"embeddings do not (cosine {cosines.mean():.3f} on average{lengths if have_other_lengths else ''})"
+    return Diagnosis(
+        "modules",
+        f"tokens, hidden states and pooled embeddings agree, {told}: it is done after pooling, or around the model",
+        "see the modules after pooling, and what its `encode` does to texts before the model, and to rows after it",
+        Proof("read", len(mine.token_ids)),
+    )
 
 
 def _pooling_found(mine: Stages, theirs: Stages) -> str:

@@ -59,14 +59,21 @@ def moved_rows(asked: Asked, theirs: FloatArray, lengths: Sequence[int], *, with
     least = apart[rows, nearest]
     moved = (own > NEARER * least) & (own > asked.noise)
     reached = np.where(moved, least, own)
-    if moved.sum() < SOME or not (reached <= asked.noise).all():
+    # What a call gives that answers the one before is of an earlier text for the first, which nobody here knows.
+    unknown = reached > asked.noise
+    if unknown.any() and not (asked.is_live and set(np.flatnonzero(unknown).tolist()) <= {*asked.calls[0].rows}):
+        return None
+    moved &= ~unknown
+    if moved.sum() < SOME:
         return None
     place = rows.copy()
     for row in np.flatnonzero(moved):
         place[row] = _which(asked, int(row), np.flatnonzero(apart[row] <= least[row] + TIE))
+    if unknown.any() and not _of_the_call_before(asked, texts, place, moved):
+        return None
     found = vectors[place]
-    cosine = float(row_cosines(asked.mine, found).mean())
-    return Moved(_order(asked, lengths, place, moved, texts), root_mean_square(reached), cosine)
+    cosine = float(row_cosines(asked.mine[~unknown], found[~unknown]).mean())
+    return Moved(_order(asked, lengths, place, moved, texts), root_mean_square(reached[~unknown]), cosine)
 
 
 def _apart(mine: FloatArray, theirs: FloatArray) -> FloatArray:

@@ -11,15 +11,18 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Literal
 
 import numpy as np
 
 from embedgate.core.judgement import BY_BATCH, REPETITION, ROUNDING, Diagnosis, Proof, Tried
 from embedgate.core.roles import Roles
-from embedgate.diagnosis.attempts import EXACT, LEFT, Attempt, attempted, explains, reached
-from embedgate.diagnosis.cuts import cuts, fitted
+from embedgate.diagnosis.answers import not_of_texts
+from embedgate.diagnosis.attempts import EXACT, LEFT, MOVED, Attempt, attempted, explains, reached
+from embedgate.diagnosis.cuts import cuts
 from embedgate.diagnosis.distance import distances, root_mean_square
 from embedgate.diagnosis.faults import Fault, known_faults
+from embedgate.diagnosis.fits import fitted
 from embedgate.diagnosis.order import moved_rows
 from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
@@ -33,6 +36,8 @@ LIKE = 0.1
 SECONDS = 60.0
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
+# How far vectors may be off that were stored in codes, whatever the weight precision is.
+CODED = 0.25
 # Mean cosine of vectors whose directions are the same.
 ALIKE = 0.9999
 # Two faults at once are not looked for in what is off by no more than half types are.
@@ -46,6 +51,8 @@ RUNS = 80
 # explain something, and two faults together nearly all.
 FEW, SHORT, FIRST = 10, 40, 3
 SOME_OF_IT, ALL_OF_IT = 0.7, 0.4
+# Of what else was tried, two faults are told where they come so much nearer than the first alone.
+NEARER = 0.8
 # What a proof keeps of what else was tried.
 SHOWN = 12
 # A vector that moves further when the same call is made again does not repeat itself.
@@ -83,6 +90,7 @@ class _Search:
         self._asked = player.asked
         self._roles = roles
         self._attempts = 0
+        self._seed_alone = float("inf")
         self._nearest: list[Attempt] = []
         self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
         self._sound = attempted(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
@@ -90,6 +98,7 @@ class _Search:
         self._end = time.monotonic() + SECONDS
         # What faults are tried on first.
         self._few = self._short_rows()
+        self._right = self._right_rows()
 
     def answer(self) -> Answer:
         if self._is_sound():
@@ -105,28 +114,30 @@ class _Search:
 
     def _diagnosis(self) -> Diagnosis | None:
         """The cause: the cheapest faults first, two at once last."""
+        if found := not_of_texts(self._asked, self._player.sound):
+            return found
         after = list(self._after_layers())
-        if (found := self._explaining(after)) and found[0].distance <= EXACT:
-            return self._named(found)
+        if (exact := self._explaining(after)) and exact[0].distance <= EXACT:
+            return self._named(exact)
         if moved := self._moved(()):
             return moved
         singles = [*after, *self._in_layers()]
-        if found := self._explaining(singles):
-            return self._named(self._with_another(found[0]) or found)
-        if found := self._explaining(self._older()):
-            return self._named(found)
+        if single := self._explaining(singles):
+            return self._named(self._with_another(single[0]) or single)
+        if older := self._explaining(self._older()):
+            return self._named(older)
         if random := self._not_repeated():
             return random
         if self._before <= LITTLE:
             return None
         seeds = self._seeds(singles)
-        if found := [each for each in self._explaining(self._pairs(seeds)) if self._needs_both(each)]:
-            return self._named(found)
+        if pairs := [each for each in self._explaining(self._pairs(seeds)) if self._needs_both(each)]:
+            return self._named(pairs)
         return next(filter(None, (self._moved(each.faults) for each in seeds[:FIRST])), None)
 
     def _with_another(self, one: Attempt) -> list[Attempt]:
         """Pairs that explain what a fault leaves, where it leaves more than rounding; nothing where none does."""
-        if one.distance <= EXACT:
+        if one.distance <= EXACT or _is_read(one):  # what codes round hides the rest
             return []
         pairs = self._explaining(self._pairs([one]))
         return [each for each in pairs if self._explains(each, one.vectors) and self._needs_both(each)]
@@ -153,6 +164,13 @@ class _Search:
         shown = [row for row in short if row in set(affected)] or affected[:FIRST]
         others = [row for row in short if row not in set(shown)]
         return sorted(shown, key=lambda row: -off[row])[: FEW - FIRST] + others[:FIRST]
+
+    def _right_rows(self) -> list[int]:
+        """Short texts whose vectors are the reference's: what moves them is no fault of the candidate's."""
+        if self._sound is None:
+            return []
+        lengths, off = self._player.lengths, distances(self._asked.mine, self._player.sound)
+        return sorted((row for row in range(len(lengths)) if off[row] <= EXACT), key=lambda row: lengths[row])[:FIRST]
 
     @cached_property
     def _known(self) -> list[Fault]:
@@ -210,6 +228,8 @@ class _Search:
         done: set[frozenset[Fault]] = set()
         for seed in (each.faults[0] for each in seeds):
             rows = self._telling(seed)
+            alone = self._on((seed,), rows)
+            self._seed_alone = float("inf") if alone is None else alone.distance
             for partner in (*self._known, *self._fitted((seed,))):
                 pair = frozenset((seed, partner))
                 if pair in done or partner.touches & seed.touches:
@@ -252,6 +272,9 @@ class _Search:
         if self._is_late():
             return
         try:
+            if rows and self._moves_what_is_right(faults):
+                self._attempts += 1
+                return
             attempt = self._on(faults, rows) if rows else None
             if rows and (attempt is None or not self._promises(attempt, rows)):
                 yield from () if attempt is None else (self._kept(attempt),)
@@ -262,6 +285,14 @@ class _Search:
             return
         if attempt is not None:
             yield self._kept(attempt)
+
+    def _moves_what_is_right(self, faults: tuple[Fault, ...]) -> bool:
+        """Whether faults change vectors that are the reference's."""
+        if not self._right:
+            return False
+        vectors = self._player.play(faults, self._right)
+        mine = self._asked.mine[self._right]
+        return vectors.shape != mine.shape or not float(distances(mine, vectors).max()) <= MOVED
 
     def _on(self, faults: tuple[Fault, ...], rows: Sequence[int]) -> Attempt | None:
         """Faults, played through on some texts; None where that gives nothing else than the reference."""
@@ -285,6 +316,8 @@ class _Search:
 
     def _kept(self, attempt: Attempt) -> Attempt:
         self._attempts += 1
+        if len(attempt.faults) > 1 and attempt.distance >= NEARER * self._seed_alone:
+            return attempt
         self._nearest = sorted([*self._nearest, attempt], key=lambda each: each.distance)[: SHOWN + RIVALS]
         return attempt
 
@@ -292,12 +325,13 @@ class _Search:
         return vectors.shape == self._asked.mine.shape
 
     def _explaining(self, attempts: Iterable[Attempt]) -> list[Attempt]:
-        """The faults that explain what was asked, the best first."""
+        """The faults that explain what was asked, the best first; of those that do as well, what is met most."""
         found = [each for each in attempts if self._explains(each, self._player.sound)]
-        return sorted(found, key=lambda each: each.distance)
+        return sorted(found, key=lambda each: round(each.distance / ROUNDING))
 
     def _explains(self, attempt: Attempt, before: FloatArray) -> bool:
-        return explains(attempt, self._asked.mine, before, self._before, self._asked.noise)
+        noise = max(self._asked.noise, CODED) if _is_read(attempt) else self._asked.noise
+        return explains(attempt, self._asked.mine, before, self._before, noise)
 
     def _named(self, found: Sequence[Attempt]) -> Diagnosis:
         """The cause that faults come to; several where these texts do not tell them apart.
@@ -374,8 +408,18 @@ class _Search:
         before = self._before if np.isfinite(self._before) else None
         shown, untried = self._shown(besides), tuple(self._untried)
         found = self._asked.distinct
-        return Proof("reproduced", found, cosine, distance, before, shown, self._attempts, untried, layers)
+        how: Literal["reproduced", "nothing"] = "nothing" if cosine is None else "reproduced"
+        return Proof(how, found, cosine, distance, before, shown, self._attempts, untried, layers)
 
     def _shown(self, besides: Iterable[str]) -> tuple[Tried, ...]:
         others = [each for each in self._nearest if each.name not in besides]
-        return tuple(Tried(each.name, round(each.distance, 6)) for each in others[:SHOWN])
+        return tuple(Tried(each.name, round(each.distance, 6), self._texts_of(each)) for each in others[:SHOWN])
+
+    def _texts_of(self, attempt: Attempt) -> int | None:
+        """On how many texts faults were tried; None where on all."""
+        return len(attempt.vectors) if len(attempt.vectors) < len(self._asked.mine) else None
+
+
+def _is_read(attempt: Attempt) -> bool:
+    """Whether numbers of each dimension were read from the vectors, as of codes."""
+    return any(fault.read for fault in attempt.faults)

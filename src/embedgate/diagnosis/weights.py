@@ -63,10 +63,12 @@ class Comparison:
     Attributes:
         differences: Each tensor that both have, in the reference's order.
         of: How many tensors the reference has.
+        missing: Those of the reference's that the candidate does not have, by name, whatever it may call them.
     """
 
     differences: tuple[Difference, ...]
     of: int
+    missing: tuple[str, ...] = ()
 
     @property
     def departed(self) -> list[Difference]:
@@ -101,7 +103,9 @@ def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -
         candidate: The one's weights by name.
         reference: The reference's. Either name may have more in front of it.
     """
-    return Comparison(tuple(_differences(candidate, reference)), len(reference))
+    found = tuple(_differences(candidate, reference))
+    known = {each.name for each in found}
+    return Comparison(found, len(reference), tuple(name for name in reference if name not in known))
 
 
 def matched(candidate: Collection[str], reference: Collection[str]) -> dict[str, str]:

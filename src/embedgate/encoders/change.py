@@ -35,6 +35,7 @@ class Change:
         attention: `padding` where tokens attend to padding, `causal` where they attend to what stands before them.
         first: Layers that are left out at the start.
         last: Layers that are left out at the end.
+        activation: The activation of its layers, in Transformers' names.
         pooling: How tokens are pooled, in Sentence Transformers' names; `padded` is the mean with padding, `plain` the
             mean without special tokens, `sum` the sum, `last place` what stands last in a batch, padding or not.
         without: Modules after pooling that are left out, by the names of their classes.
@@ -52,6 +53,7 @@ class Change:
     attention: Attention = "own"
     first: int = 0
     last: int = 0
+    activation: str = ""
     pooling: str = ""
     without: frozenset[str] = frozenset()
     linear: bool = False
@@ -77,6 +79,7 @@ class Replay(Protocol):
         pooling: How it pools, in Sentence Transformers' names; empty where it does in another way.
         after: The modules after pooling, by the names of their classes.
         layers: How many layers it has; 0 where that is not known.
+        activation: The activation of its layers, in Transformers' names; empty where it cannot be changed.
         limit: Tokens that a text is cut to, special ones included; None where it is not cut.
         folds: Whether its tokenizer folds case; None where it has no such switch.
         strips: Whether its tokenizer strips accents; None where it has no such switch.
@@ -85,6 +88,7 @@ class Replay(Protocol):
     pooling: str
     after: tuple[str, ...]
     layers: int
+    activation: str
     limit: int | None
     folds: bool | None
     strips: bool | None

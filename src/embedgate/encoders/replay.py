@@ -16,6 +16,7 @@ from sentence_transformers.base.modules import Router, Transformer
 from sentence_transformers.sentence_transformer.modules import Dense, Pooling
 from tokenizers import Tokenizer
 from torch import Tensor, nn
+from transformers.activations import ACT2FN
 
 from embedgate.core.roles import Role
 from embedgate.encoders import FloatArray
@@ -61,6 +62,7 @@ class TransformerReplay:
         self.pooling = _mode(self._pooling)
         self.after = tuple(type(module).__name__ for module in self._rest)
         self.layers = len(self._layers[1]) if self._layers else 0
+        self.activation, self._activations = _activation(self._transformer.model)
         self.limit = self._tokens.limit
         self.folds, self.strips = self._tokens.folds, self._tokens.strips
 
@@ -130,7 +132,12 @@ class TransformerReplay:
         device = self._model.device
         given = {name: value.to(device) if isinstance(value, Tensor) else value for name, value in features.items()}
         try:
-            with torch.inference_mode(), self._running(), self._fewer_layers(inputs.first, inputs.last):
+            with (
+                torch.inference_mode(),
+                self._running(),
+                self._fewer_layers(inputs.first, inputs.last),
+                self._activated(inputs.activation),
+            ):
                 hidden: Tensor = self._transformer(given)["token_embeddings"]
         except Unplayable:
             raise
@@ -184,6 +191,18 @@ class TransformerReplay:
             yield
         finally:
             setattr(parent, name, layers)
+
+    @contextmanager
+    def _activated(self, activation: str) -> Iterator[None]:
+        """Runs with another activation in the layers."""
+        own = [getattr(parent, name) for parent, name in self._activations]
+        for parent, name in self._activations if activation else ():
+            setattr(parent, name, ACT2FN[activation])
+        try:
+            yield
+        finally:
+            for (parent, name), module in zip(self._activations, own, strict=True):
+                setattr(parent, name, module)
 
     def _finished(self, text: str, inputs: Change, change: Change, skipped: int) -> Tensor:
         """The embedding that becomes of a text's hidden states."""
@@ -367,6 +386,18 @@ def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList]
             if isinstance(child, nn.ModuleList) and len(child) == count and count:
                 return (parent, name), child
     return None
+
+
+def _activation(model: nn.Module) -> tuple[str, list[tuple[nn.Module, str]]]:
+    """The activation of a transformer's layers by its name in the config, and where it hangs; empty if unknown."""
+    name = getattr(model.config, "hidden_act", None) or getattr(model.config, "hidden_activation", None)
+    if not isinstance(name, str) or name not in ACT2FN:
+        return "", []
+    kind = type(ACT2FN[name])
+    found = [
+        (parent, child) for parent in model.modules() for child, own in parent.named_children() if type(own) is kind
+    ]
+    return (name, found) if found else ("", [])
 
 
 def replay_of(model: SentenceTransformer, running: Running = nullcontext) -> TransformerReplay:

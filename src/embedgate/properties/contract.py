@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedgate.core.errors import BuildError, EncodeError, ResourceError, counted, one_line
-from embedgate.core.judgement import BY_BATCH, ROUNDING, UNKNOWN, quoted, rounding
+from embedgate.core.judgement import ANSWERS, BY_BATCH, ROUNDING, UNKNOWN, quoted, rounding
+from embedgate.diagnosis.answers import STEP
 from embedgate.diagnosis.layers import NEXT_STEPS, UNIT_NORM, first_not_finite, relative_distance
 from embedgate.encoders import FloatArray, Stages
 from embedgate.encoders.lengths import FILLERS, WITHOUT_LIMIT, has_limit, of_length
@@ -23,8 +24,12 @@ if TYPE_CHECKING:
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 HUGE = 100_000
 # Layers of a cause that gives embeddings other lengths.
-LENGTHS = ("normalisation", "dimension", "codes")
-_STEPS = {**NEXT_STEPS, "dimension": "see what shapes the result: pooling, Dense, truncation, and what is returned"}
+LENGTHS = ("normalisation", "dimension", "codes", ANSWERS)
+_STEPS = {
+    **NEXT_STEPS,
+    ANSWERS: STEP,
+    "dimension": "see what shapes the result: pooling, Dense, truncation, and what is returned",
+}
 
 
 def _beyond(tokens: int) -> Callable[[Tokenizer | None], str]:
@@ -148,6 +153,8 @@ class Contract:
         if rows is None:
             return _violation(batch, f"fails in a batch with others, and not alone: {refusal}", UNKNOWN)
         if broken := self._unsound(batch, rows):
+            if len(broken.texts) == 1 and (own := self._alone(broken.texts)) is not None:
+                return own
             what = f"is sound alone, and in a batch with others {broken.message}"
             return _violation(batch, what, broken.layer, cause=f"{broken.cause} in a batch, and not alone")
         # In as large a batch: what moves beside any text, or is another alone, is invariance's to tell.
@@ -158,6 +165,11 @@ class Contract:
         cause = "a text moves the embedding of its neighbour"
         found = _violation(batch, what, UNKNOWN, move, self._move, cause, (BY_BATCH,))
         return as_rounding(found, "stability.batch") if move < ROUNDING else found
+
+    def _alone(self, texts: Sequence[str]) -> Violation | None:
+        """What is wrong with texts without others; None where nothing is."""
+        rows, _ = _answer(self._embed, texts)
+        return None if rows is None else self._unsound(texts, rows)
 
     def _unsound(self, texts: Sequence[str], rows: FloatArray) -> Violation | None:
         if rows.shape != (len(texts), self._dim) or rows.dtype != np.float32:
@@ -174,6 +186,9 @@ class Contract:
         if self._unit_norm and off.max() > UNIT_NORM:
             worst = int(off.argmax())
             what = f"gives an embedding of length {lengths[worst]:.4f}, and the model normalises to 1"
+            if not lengths[worst]:
+                cause = "zeros come in the place of a vector"
+                return _violation([texts[worst]], what, ANSWERS, float(off.max()), UNIT_NORM, cause)
             cause = "the model normalises, and embeddings have other lengths than 1"
             return _violation([texts[worst]], what, "normalisation", float(off.max()), UNIT_NORM, cause, LENGTHS)
         return None
