@@ -311,7 +311,8 @@ class _Search:
             return attempt.distance <= 2 * self._asked.noise
         before = root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
         if len(attempt.faults) > 1:
-            return attempt.distance <= min(2 * self._asked.noise, ALL_OF_IT * before)
+            alone = SOME_OF_IT * self._seed_alone
+            return attempt.distance <= min(2 * self._asked.noise, ALL_OF_IT * before, alone)
         return attempt.distance <= SOME_OF_IT * before
 
     def _kept(self, attempt: Attempt) -> Attempt:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from functools import cached_property
@@ -23,6 +23,8 @@ from embedgate.encoders import FloatArray
 from embedgate.encoders.change import AS_IT_IS, PADDED, Change, Unplayable
 
 Running = Callable[[], AbstractContextManager[Any]]
+# The tokens of a text, and what is done otherwise beside them.
+_Key = tuple[tuple[int, ...], Change]
 # Texts of about one length that run at once.
 BATCH = 16
 # Bytes of hidden states that are kept.
@@ -36,7 +38,7 @@ PLAIN, SUM = "plain", "sum"
 class TransformerReplay:
     """Replays a model of a transformer, pooling, and modules after it; see `embedgate.encoders.change.Replay`.
 
-    What layers give is kept for each text: another pooling costs nothing.
+    What layers give is kept for the tokens of each text: another pooling, or a cut of longer texts, costs nothing.
 
     Args:
         model: The model, in evaluation mode.
@@ -57,7 +59,7 @@ class TransformerReplay:
         self._transformer, self._pooling, self._rest = modules[0], modules[1], modules[2:]
         self._tokens = _Tokens(model)
         self._layers = _layer_list(self._transformer.model)
-        self._states: dict[tuple[str, Change], Tensor] = {}
+        self._states: dict[_Key, Tensor] = {}
         self._bytes = 0
         self.pooling = _mode(self._pooling)
         self.after = tuple(type(module).__name__ for module in self._rest)
@@ -72,10 +74,13 @@ class TransformerReplay:
         inputs = replace(
             change, pooling="", without=frozenset(), linear=False, width=change.width if change.pads else 0
         )
-        self._fill(prompted, inputs)
+        keys = self._fill(prompted, inputs)
         skipped = 0 if self._pooling.include_prompt else self._tokens.prompt(role.prompt)
         with torch.inference_mode(), self._running():
-            rows = [self._finished(text, inputs, change, skipped) for text in prompted]
+            rows = [
+                self._finished(text, self._states[key], inputs, change, skipped)
+                for text, key in zip(prompted, keys, strict=True)
+            ]
         return np.stack([row.float().cpu().numpy() for row in rows])
 
     def lengths(self, role: Role, texts: Sequence[str]) -> list[int]:
@@ -83,26 +88,33 @@ class TransformerReplay:
         endless = replace(AS_IT_IS, longest=1 << 30)
         return [len(ids) for ids, _ in self._tokens.ids(role.prompted(texts), endless)]
 
-    def _fill(self, texts: Sequence[str], inputs: Change) -> None:
-        """Runs the layers for those of the texts that have not been run with these inputs."""
-        missing = [text for text in dict.fromkeys(texts) if (text, inputs) not in self._states]
-        ids = {text: found for text, (found, _) in zip(missing, self._tokens.ids(missing, inputs), strict=True)}
-        missing.sort(key=lambda text: len(ids[text]))
+    def _fill(self, texts: Sequence[str], inputs: Change) -> list[_Key]:
+        """Runs the layers for those of the texts that have not been run with these tokens and inputs.
+
+        Returns:
+            Where the hidden states of each text are kept.
+        """
+        beside = replace(inputs, specials="kept", lower=None, accents=None, longest=None, left=False)
+        keys = [(tuple(ids), beside) for ids, _ in self._tokens.ids(texts, inputs)]
+        for key in keys:
+            if key in self._states:
+                self._states[key] = self._states.pop(key)  # used last, let go last
+        missing = sorted({key for key in keys if key not in self._states}, key=lambda key: len(key[0]))
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
-            width = inputs.width or max(len(ids[text]) for text in part)
-            hidden = self._run([ids[text] for text in part], width, inputs)
-            for text, states in zip(part, hidden, strict=True):
-                kept = inputs.width or len(ids[text])
-                self._keep((text, inputs), states[:kept].clone())
+            width = inputs.width or max(len(ids) for ids, _ in part)
+            hidden = self._run([ids for ids, _ in part], width, inputs)
+            for key, states in zip(part, hidden, strict=True):
+                self._keep(key, states[: inputs.width or len(key[0])].clone(), {*keys})
+        return keys
 
-    def _keep(self, key: tuple[str, Change], states: Tensor) -> None:
-        """Keeps a text's hidden states, and lets the oldest go that are of a change."""
+    def _keep(self, key: _Key, states: Tensor, needed: Collection[_Key]) -> None:
+        """Keeps hidden states, and lets those go that were not used for longest."""
         self._states[key] = states
         self._bytes += states.nbytes
-        oldest = [each for each in self._states if each[1] != AS_IT_IS and each[1] != key[1]]
-        while self._bytes > KEPT and oldest:
-            self._bytes -= self._states.pop(oldest.pop(0)).nbytes
+        oldest = iter([each for each in self._states if each not in needed] if self._bytes > KEPT else [])
+        while self._bytes > KEPT and (old := next(oldest, None)):
+            self._bytes -= self._states.pop(old).nbytes
 
     def _run(self, ids: Sequence[Sequence[int]], width: int, inputs: Change) -> Tensor:
         """Last hidden states, `[n, width, hidden]`; padding stands on the right, whatever the tokenizer's side."""
@@ -204,9 +216,8 @@ class TransformerReplay:
             for (parent, name), module in zip(self._activations, own, strict=True):
                 setattr(parent, name, module)
 
-    def _finished(self, text: str, inputs: Change, change: Change, skipped: int) -> Tensor:
+    def _finished(self, text: str, states: Tensor, inputs: Change, change: Change, skipped: int) -> Tensor:
         """The embedding that becomes of a text's hidden states."""
-        states = self._states[text, inputs]
         ((ids, special),) = self._tokens.ids([text], inputs)
         count = len(ids)
         if not len(states):  # an empty text without special tokens
