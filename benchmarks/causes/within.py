@@ -84,7 +84,7 @@ WEIGHED = (
     ),
     Fault("sibling", "a model that was trained further", (names.WEIGHTS,), change=pipeline.with_noise(0.03)),
     Fault("dropout", "dropout is on", (names.RANDOM,), change=pipeline.dropout),
-    Fault("relu", "ReLU in the place of GELU", (names.NO_ACTIVATION,), change=pipeline.activation(nn.ReLU())),
+    Fault("relu", "ReLU in the place of GELU", (names.RELU,), change=pipeline.activation(nn.ReLU())),
     Fault(
         "older",
         "the weights of the model in use today",

@@ -100,10 +100,46 @@ def test_what_is_off_in_the_run_and_not_when_it_is_asked_again_is_not_called_sma
     assert "off in the run" in found.cause
 
 
+def test_what_is_not_shown_is_not_said_to_agree_before_what_follows():
+    hidden = with_vectors(arm().embeddings.matrix[:, ::-1])
+    unseen = dataclasses.replace(hidden, stages=dataclasses.replace(hidden.stages, token_embeddings=None))
+    assert diagnose(unseen, arm(), TEXTS).layer == "unknown"
+    other = dataclasses.replace(unseen, stages=dataclasses.replace(unseen.stages, pooled=-unseen.stages.pooled))
+    assert diagnose(other, arm(), TEXTS).cause.startswith("tokens agree, pooled embeddings do not")
+
+
+@pytest.mark.parametrize(
+    ("tamper", "told"),
+    [
+        (lambda rows: rows * 10, "they have lengths of"),
+        (lambda rows: rows[:, :8], "they have 8 numbers, the reference's 16"),
+    ],
+)
+def test_pooled_embeddings_of_other_lengths_or_sizes_are_told(tamper, told):
+    whole = with_vectors(arm().embeddings.matrix[:, ::-1])
+    changed = dataclasses.replace(whole.stages, pooled=tamper(whole.stages.pooled))
+    found = diagnose(dataclasses.replace(whole, stages=changed), arm(), TEXTS)
+    assert found.layer == "pooling"
+    assert told in found.cause
+
+
+@pytest.mark.parametrize("at", [0.0, 100.0])
+def test_the_length_of_one_vector_does_not_stand_for_all(at):
+    turned = arm().embeddings.matrix.copy()
+    turned[:, 0] += 0.3
+    turned[2] = at * arm().embeddings.matrix[2]
+    found = diagnose(dataclasses.replace(with_vectors(turned), stages=None), arm(), TEXTS)
+    assert "directions" not in found.cause
+
+
 @pytest.mark.parametrize(
     ("places", "told"),
     [
         ([1, 0, 3, 2, 5, 4, 7, 6], "in another order than the texts: 100% of them belong to another text"),
+        (
+            [1, 0, 2, 3, 4, 2, 3, 4],
+            "38% of the texts have the embedding of another one, which has it as well ('text 5'",
+        ),
         ([0, 1, 2, 3, 0, 1, 2, 3], "50% of the texts have the embedding of another one, which has it as well"),
     ],
 )

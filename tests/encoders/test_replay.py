@@ -8,6 +8,7 @@ from helpers.faults import load
 from helpers.prompted import PROMPTS, with_prompts
 from sentence_transformers import SentenceTransformer
 from sentence_transformers.sentence_transformer.modules import Dense, Normalize, Pooling, StaticEmbedding
+from torch import nn
 
 from embedgate.core.roles import PLAIN, Role
 from embedgate.encoders import Encoder
@@ -73,6 +74,46 @@ def test_layers_that_are_left_out_are_there_again(minilm):
     assert same(without, loaded.encode(TEXTS))
     with pytest.raises(Unplayable, match="layers cannot be left out"):
         replay.vectors(PLAIN, TEXTS, Change(last=99))
+
+
+def test_an_activation_is_that_of_a_model_with_it_and_is_put_back(loaded):
+    replay = replay_of(loaded)
+    layers = loaded[0].model.encoder.layer
+    own = [layer.intermediate.intermediate_act_fn for layer in layers]
+    changed = replay.vectors(PLAIN, TEXTS, Change(activation="relu"))
+    assert [layer.intermediate.intermediate_act_fn for layer in layers] == own
+    assert same(replay.vectors(PLAIN, TEXTS, AS_IT_IS), loaded.encode(TEXTS))
+    try:
+        for layer in layers:
+            layer.intermediate.intermediate_act_fn = nn.ReLU()
+        assert same(changed, loaded.encode(TEXTS))
+    finally:
+        for layer, activation in zip(layers, own, strict=True):
+            layer.intermediate.intermediate_act_fn = activation
+
+
+def test_tokens_that_are_the_same_run_once_whatever_made_them(loaded, monkeypatch):
+    replay, ran = replay_of(loaded), list[int]()
+    forward = loaded[0].forward
+    monkeypatch.setattr(
+        loaded[0], "forward", lambda features: ran.append(len(features["input_ids"])) or forward(features)
+    )
+    replay.vectors(PLAIN, TEXTS, AS_IT_IS)
+    assert sum(ran) == len(TEXTS)
+    replay.vectors(PLAIN, TEXTS, Change(longest=50))
+    assert sum(ran) == len(TEXTS) + 1, "but for the longest, no text is cut"
+    replay.vectors(PLAIN, TEXTS, Change(types=1))
+    assert sum(ran) == 2 * len(TEXTS) + 1
+
+
+def test_what_is_not_kept_for_long_is_made_anew(loaded, monkeypatch):
+    own = loaded.encode(TEXTS)
+    monkeypatch.setattr("embedgate.encoders.replay.KEPT", 10_000)
+    replay = replay_of(loaded)
+    for change in (AS_IT_IS, Change(types=1), AS_IT_IS):
+        found = replay.vectors(PLAIN, TEXTS, change)
+    assert same(found, own)
+    assert replay._bytes == sum(each.nbytes for each in replay._states.values())
 
 
 def test_what_cannot_be_played_says_why(loaded):

@@ -179,10 +179,16 @@ def _answers(
         own = [some[row].text for row in rows]
         for part in parts([*own, *(made(own) if not number else ())], size):
             ask(role, part)
+    if not calls:
+        raise GateError("every text that it was asked for is refused", "see what it answers")
     role, again = calls[0].role, [texts[row] for row in calls[0].rows]
     for text in _alone(texts, calls[0]):
         ask(role, [text])
-    repeated = session.encode_as(run, role, again)
+    repeated: FloatArray | None
+    try:
+        repeated = session.encode_as(run, role, again)
+    except GateError:  # what it gave before is enough
+        repeated = None
     older = _older(session, texts, calls)
     return Asked(texts, calls, np.concatenate(answers), noise, repeated, pool, older)
 

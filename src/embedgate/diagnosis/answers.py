@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import ANSWERS, Diagnosis, Proof, quoted
+from embedgate.diagnosis.attempts import SHARE
 from embedgate.diagnosis.distance import distances, row_cosines
+from embedgate.diagnosis.order import shared_start
 from embedgate.diagnosis.playing import Asked
 from embedgate.encoders import FloatArray
 
@@ -17,55 +19,84 @@ from embedgate.encoders import FloatArray
 SOME = 3
 # Share of its length by which a vector may differ from one that counts as the same; and cosine under which the
 # reference tells two texts apart.
-SAME, TOLD_APART = 1e-3, 0.99
-# Cosine to a text's own vector from which on a vector may be that text's, with another fault.
-NEAR = 0.9
-STEP = "see what it answers where a call fails or runs out of time, and whether texts reach the model one by one"
+SAME, TOLD_APART = 1e-6, 0.99
+# Characters that texts begin or end with alike where a cut may make them one.
+BEGIN, END = 2, 6
+# Cosine to a text's own vector from which on a vector may be that text's, with a fault that nobody knows; and to that
+# with a known fault.
+NEAR, WITH_A_FAULT = 0.9, 0.99
+STEP = "see what it answers where a call fails or runs out of time, and whether another caller's vectors come back"
 Flags = npt.NDArray[np.bool_]
 
 
-def not_of_texts(asked: Asked, sound: FloatArray) -> Diagnosis | None:
-    """Says that vectors are zeros, or the same for several texts and that of none of them; None where none is so.
+def zeros(asked: Asked, sound: FloatArray) -> Diagnosis | None:
+    """Says that zeros come in the place of vectors; None where they are not much of what is off.
 
     Args:
         asked: What the candidate was asked and answered.
         sound: The reference's vectors of the same texts, float32 `[n, dim of the model]`.
     """
-    zeros: Flags = np.asarray(~asked.mine.any(axis=1) & sound.any(axis=1))
-    if zeros.any():
-        return _told(asked, zeros, "zeros in the place of a vector")
-    alike = _alike(asked, sound)
-    if alike.any():
-        return _told(asked, alike, "a vector that is the same for all of these, and that of none of them")
-    return None
+    rows: Flags = np.asarray(~asked.mine.any(axis=1) & sound.any(axis=1))
+    if not rows.any():
+        return None
+    if sound.shape == asked.mine.shape:
+        off = np.square(distances(asked.mine, sound))
+        if float(off[rows].sum()) < SHARE * float(off.sum()):
+            return None
+    return _told(asked, rows, "zeros in the place of a vector")
 
 
-def _alike(asked: Asked, sound: FloatArray) -> Flags:
-    """The texts of the largest group that has one vector, which the reference gives to none of them."""
+def one_for_several(asked: Asked, sound: FloatArray, known: Iterable[FloatArray]) -> Diagnosis | None:
+    """Says that several texts get one vector, which is that of none of them; None where it may be one of theirs.
+
+    Args:
+        asked: What the candidate was asked and answered.
+        sound: The reference's vectors of the same texts, float32 `[n, dim of the model]`.
+        known: What it gives with known faults, each float32 `[n, dim]`.
+    """
+    if sound.shape != asked.mine.shape:
+        return None
+    known = [each for each in known if each.shape == asked.mine.shape]
     best = np.zeros(len(asked.mine), dtype=bool)
     for call in asked.calls:  # vectors that change places within one may be one text's in several
         for row in call.rows:
             group = distances(np.broadcast_to(asked.mine[row], asked.mine.shape), asked.mine) <= SAME
             here = {asked.texts[other] for other in call.rows if group[other]}
-            if group.sum() > best.sum() and len(here) >= SOME and _is_of_none(asked.mine[group], sound[group]):
+            if group.sum() <= best.sum() or len(here) < SOME or _begin_or_end_alike(here):
+                continue
+            if _is_of_none(asked.mine, sound, known, group):
                 best = group
-    return best
+    if not best.any():
+        return None
+    return _told(asked, best, "a vector that is the same for all of these, and that of none of them")
 
 
-def _is_of_none(mine: FloatArray, sound: FloatArray) -> bool:
-    """Whether a vector, which texts have that the reference tells apart, is near to none of theirs."""
-    are_apart = row_cosines(np.broadcast_to(sound[0], sound.shape), sound).min() < TOLD_APART
-    return bool(are_apart and (mine.shape != sound.shape or row_cosines(mine, sound).max() < NEAR))
+def _begin_or_end_alike(texts: Collection[str]) -> bool:
+    """Whether texts are one where they are cut, from the right or the left."""
+    first, *others = texts
+    begin = min(shared_start(first, other) for other in others)
+    end = min(shared_start(first[::-1], other[::-1]) for other in others)
+    return begin >= BEGIN or end >= END
+
+
+def _is_of_none(mine: FloatArray, sound: FloatArray, known: Sequence[FloatArray], group: Flags) -> bool:
+    """Whether a vector, which texts have that the reference tells apart, is near to none of theirs, by any fault."""
+
+    def are_apart(rows: FloatArray, near: float) -> bool:
+        own = rows[group]
+        tells_apart = row_cosines(np.broadcast_to(own[0], own.shape), own).min() < TOLD_APART
+        return bool(tells_apart and row_cosines(mine[group], own).max() < near)
+
+    return are_apart(sound, NEAR) and all(are_apart(rows, WITH_A_FAULT) for rows in known)
 
 
 def _told(asked: Asked, rows: Flags, what: str) -> Diagnosis:
-    found = np.flatnonzero(rows).tolist()
-    texts = list(dict.fromkeys(asked.texts[row] for row in found))
-    count = f"{len(texts)} of {counted(asked.distinct, 'text')}"
-    which = "every text gets" if len(texts) == asked.distinct else f"{count} get"
-    shared = _of_length(texts, [asked.texts[row] for row in np.flatnonzero(~rows).tolist()])
-    others = "" if what.startswith("zeros") else ": another caller's, or what stands for a failure"
-    cause = f"{which} {what}{others} ({shared}first {quoted(texts[0], 40)})"
+    texts = list(dict.fromkeys(asked.texts[row] for row in np.flatnonzero(rows).tolist()))
+    others = [asked.texts[row] for row in np.flatnonzero(~rows).tolist()]
+    which = "every text gets" if not others else f"{len(texts)} of {counted(asked.distinct, 'text')} get"
+    in_part = " in some of the calls" if {*texts} & {*others} else ""
+    shared = _of_length(texts, others)
+    cause = f"{which} {what}{in_part} ({shared}first {quoted(texts[0], 40)})"
     return Diagnosis(ANSWERS, cause, STEP, Proof("read", asked.distinct))
 
 

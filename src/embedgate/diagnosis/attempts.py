@@ -69,7 +69,7 @@ def attempted(mine: FloatArray, faults: tuple[Fault, ...], vectors: FloatArray) 
     off = root_mean_square(distances(mine, vectors))
     if any(fault.read for fault in faults):
         off = max(off, _off_centre(mine, vectors, max(fault.read for fault in faults)))
-    cosines = row_cosines(mine, vectors)
+    cosines = np.where(mine.any(axis=1) | vectors.any(axis=1), row_cosines(mine, vectors), 1.0)
     angle = float(np.sqrt(np.maximum(2 - 2 * cosines, 0).mean()))
     return Attempt(faults, vectors, off, angle, float(cosines.mean()))
 

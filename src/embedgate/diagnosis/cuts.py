@@ -26,6 +26,8 @@ PROMISING = 0.1
 RIGHT = 1e-4
 # A text that loses little may be off by no more than noise: a cut may lie so far below the longest that seems whole.
 BELOW = 0.9
+# Noise up to which a text that seems whole is.
+EXACTLY = 0.05
 
 
 def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
@@ -56,7 +58,8 @@ def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
 
 def _between(player: Player, unit_: str, whole: Sequence[int], affected: Sequence[int]) -> tuple[int, int]:
     """The numbers between which a cut must lie that leaves some texts whole and not others: from, and up to."""
-    most = max((_size(unit_, player, row) for row in whole), default=0)
+    # Beneath noise, a text that is cut may seem whole.
+    most = max((_size(unit_, player, row) for row in whole), default=0) if player.asked.noise <= EXACTLY else 0
     return max(2, int(BELOW * most)), min(_size(unit_, player, row) for row in affected)
 
 
@@ -95,12 +98,12 @@ def _fitted(
         return known[number]
 
     low, high = between
-    if high <= 2 or low > high:
-        return None
     most = max(_size(unit_, player, row) for row in rows)
     limit = player.replay.limit if player.replay is not None and unit_ == "tokens" else None
     if limit is not None and most > limit and not left and off(ENDLESS) < TO_THE_NUMBER**2:
         return _cut(unit_, ENDLESS, left)
+    if high <= 2 or low > high:
+        return None
     best = _least(off, low, high)
     if best >= most:  # whatever the number is, no text at hand is so long
         return _cut(unit_, ENDLESS, left) if limit is not None and most > limit and not left else None

@@ -31,7 +31,8 @@ STEPS = {
     "prompt": "see which prompt it puts before texts of each role (config_sentence_transformers.json), and how often",
     "tokens": "compare tokenizer.json, tokenizer_config.json and the limit of length with the model's",
     "inputs": "see how it makes the attention mask, positions and token types of a batch",
-    "layers": "compare config.json (num_hidden_layers, hidden_act) with the built model",
+    "layers": "compare num_hidden_layers in config.json and the layers of the built model",
+    "activation": "compare hidden_act in config.json with the activation of the built model",
     "pooling": "compare the pooling config (1_Pooling/config.json): mean, CLS, last token, max",
     "modules": "compare modules.json with what it runs after pooling",
     "normalisation": "see what normalises or scales its vectors, and whether the model does",
@@ -198,11 +199,12 @@ def _layers(replay: Replay) -> Iterator[Fault]:
         which = "layer" if count == 1 else f"{count} layers"
         yield Fault(f"its last {which} missing", "hidden states", STEPS["layers"], change={"last": count})
     for name, is_so in (("gelu", "GELU"), ("relu", "ReLU"), ("silu", "SiLU")):
-        if replay.activation and name not in replay.activation:  # kinds of GELU are rounding to each other
+        # Kinds of GELU are rounding to each other.
+        if replay.activation and name != replay.activation and not (name == "gelu" and "gelu" in replay.activation):
             yield Fault(
                 f"{is_so} as the activation of its layers",
                 "hidden states",
-                STEPS["layers"],
+                STEPS["activation"],
                 change={"activation": name},
             )
     if replay.layers > 1:
@@ -303,6 +305,8 @@ def _finishes() -> Iterator[Fault]:
         ("the opposite sign", "codes", np.negative),
         ("signs in the place of numbers (-1 and 1)", "codes", lambda rows: np.where(rows > 0, 1, -1)),
         ("bits in the place of numbers (0 and 1)", "codes", lambda rows: np.where(rows > 0, 1, 0)),
+        ("the opposite signs in the place of numbers (1 and -1)", "codes", lambda rows: np.where(rows > 0, -1, 1)),
+        ("the opposite bits in the place of numbers (1 and 0)", "codes", lambda rows: np.where(rows > 0, 0, 1)),
         ("absolute values", "codes", np.abs),
     ):
         yield Fault(name, layer, STEPS[layer], finish=as_float32(finish))

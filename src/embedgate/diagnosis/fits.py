@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
+from scipy.optimize import linear_sum_assignment
 
 from embedgate.core.errors import counted
 from embedgate.diagnosis.distance import distances
@@ -24,6 +25,11 @@ AT_THE_END = 1e-3
 # Decimals that vectors may be rounded to, and the share of the last one that they may miss that by, as halves do.
 DECIMALS = (1, 2, 3)
 EXACTLY = 0.01
+# Of codes: numbers that are one, as a share of the largest; how far a gap may be off a whole number of steps; steps of
+# 8 bits, with room for a coarser guess of one; and the dimensions of which this must be so.
+ONE_STEP, OF_A_STEP, STEPS_OF_8_BITS, MOST = 1e-6, 0.02, 256, 0.8
+# Share of the squared numbers around their mean that bytes read the other way round must leave, at most.
+LEFT = 0.1
 # Share of the dimensions that must have numbers in both halves before bytes are taken for misread ones.
 BOTH = 0.5
 # Vectors from which the order of dimensions is read, and how far the same numbers may be apart, as a share of their
@@ -40,27 +46,47 @@ def fitted(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
     """
     if mine.shape[1] < theirs.shape[1]:
         yield from _fewer(mine, theirs)
+    if mine.shape[1] != theirs.shape[1]:
         return
     yield from _zeroed(mine, theirs)
     yield from _reordered(mine, theirs)
     yield from _clipped(mine)
     if (mine == np.rint(mine)).all() and np.abs(mine).max() > 1:
         yield from _codes(mine, theirs)
-    if not mine.any() or abs(_correlation(mine, theirs)) < RELATED:
+    if abs(_correlation(mine - mine.mean(axis=0), theirs - theirs.mean(axis=0))) < RELATED:
         return
     square = float(np.square(theirs, dtype=np.float64).sum())
     factor = float((mine.astype(np.float64) * theirs).sum()) / square
     if abs(factor - 1) > SAME:
-        name = f"every vector {factor:.4g} times as long"
+        name = f"every {'vector' if factor > 0 else 'number'} {factor:.4g} times as {'long' if factor > 0 else 'large'}"
         yield _finish(name, "normalisation", lambda rows: rows * np.float32(factor))
     slope, offset = _line(theirs.ravel(), mine.ravel())
-    if abs(offset) > SAME * float(np.abs(theirs).mean()):
+    if abs(offset) > SAME * float(np.abs(mine).mean()):
         name = f"{offset:+.4g} added to every number"
         name = name if abs(slope - 1) < SAME else f"every number {slope:.4g} times as large, and {name}"
         yield _finish(name, "codes", _on_line(slope, offset))
     constant = (mine - theirs).mean(axis=0, dtype=np.float64).astype(np.float32)
     yield _finish("one and the same vector added to every vector", "codes", lambda rows: rows + constant, read=1)
     yield from _other_sign(mine, theirs)
+
+
+def has_codes(mine: FloatArray) -> bool:
+    """Whether the numbers of most dimensions are steps apart, as those of codes of 8 bits are.
+
+    Args:
+        mine: Vectors, float32 `[n, dim]`.
+    """
+    if len(mine) < SOME:
+        return False
+    gaps = np.diff(np.sort(mine.astype(np.float64), axis=0), axis=0)
+    gaps[gaps <= ONE_STEP * np.abs(mine).max()] = 0
+    step = np.where(gaps > 0, gaps, np.inf).min(axis=0)
+    known = np.isfinite(step)
+    if not known.any():
+        return False
+    steps = gaps[:, known] / step[known]
+    are_whole = (np.abs(steps - np.rint(steps)) < OF_A_STEP).all(axis=0) & (steps.sum(axis=0) <= STEPS_OF_8_BITS)
+    return bool(are_whole.mean() > MOST)
 
 
 def _correlation(mine: FloatArray, theirs: FloatArray) -> float:
@@ -136,6 +162,10 @@ def _other_sign(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
     def swapped(rows: FloatArray) -> FloatArray:
         return np.asarray(rows + np.where(rows > middle, -step, step), dtype=np.float32)
 
+    # What lies in a half must be the reference's, and not just the step.
+    left = float(np.square(mine - swapped(theirs)).sum())
+    if left > LEFT * float(np.square(theirs - theirs.mean(axis=0)).sum()):
+        return
     yield _finish("signed bytes read as unsigned (uint8), or the other way round", "codes", swapped, read=2)
 
 
@@ -145,8 +175,9 @@ def _reordered(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
         return
     one, other = (each.T.astype(np.float64) for each in (mine, theirs))
     apart = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)[None] - 2 * one @ other.T
-    order = apart.argmin(axis=1)
-    if len(set(order.tolist())) == len(order) and (order != np.arange(len(order))).any():
+    order = linear_sum_assignment(apart)[1]
+    known = (np.arange(len(order)), np.arange(len(order))[::-1], np.roll(np.arange(len(order)), len(order) // 2))
+    if not any(np.array_equal(order, each) for each in known):
         yield _finish("dimensions in another order", "dimension", lambda rows: rows[:, order])
 
 
@@ -156,9 +187,11 @@ def _clipped(mine: FloatArray) -> Iterator[Fault]:
         if np.abs(mine - np.round(mine, count)).max() <= EXACTLY * 10.0**-count:
             yield _rounded(count)
             break
-    low, high = float(mine.min()), float(mine.max())
-    if low < high and (mine == high).mean() + (mine == low).mean() > AT_THE_END:
-        name = f"numbers cut off at {low:.4g} and {high:.4g}"
+    ends = float(mine.min()), float(mine.max())
+    met = [end for end in ends if (mine == end).sum() > max(AT_THE_END * mine.size, len(mine) / 4)]
+    if met and ends[0] < ends[1]:
+        low, high = (end if end in met else None for end in ends)
+        name = f"numbers cut off at {' and '.join(f'{end:.4g}' for end in met)}"
         yield _finish(name, "codes", lambda rows: np.clip(rows, low, high))
 
 

@@ -103,15 +103,11 @@ def diagnose(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages) -> Di
     lengths = "" if same_lengths else f", {factor:.3g} times their length"
     finding = f"the same tokens give other hidden states (mean cosine {cosine:.{digits}f} to the reference's{lengths})"
     proof = Proof("read", len(mine.token_ids))
-    shown_why = (
-        _layers_missing(candidate, reference, *shown)
-        or _of_weights(comparison, departure)
-        or _tensors_missing(candidate, reference, comparison, departure)
-    )
+    shown_why = _layers_missing(candidate, reference, *shown) or _of_weights(comparison, departure)
     if shown_why is None and (low := _in_low_precision(candidate, departure)):
         # What it computes in is no proof that this is the reason.
         return Diagnosis("hidden states", f"{finding}{low[0]}", low[1])
-    why, step = shown_why or _of_inputs(comparison, departure)
+    why, step = shown_why or _tensors_missing(comparison, departure) or _of_inputs(comparison, departure)
     return Diagnosis("hidden states", f"{finding}{why}", step, proof)
 
 
@@ -149,11 +145,9 @@ def _of_weights(comparison: Comparison, departure: Departure | None) -> tuple[st
     return f"{_where(departure)}, none of whose weights differ; {comparison.told()}", step
 
 
-def _tensors_missing(
-    candidate: Arm, reference: Arm, comparison: Comparison, departure: Departure | None
-) -> tuple[str, str] | None:
-    """What is told where the first layer that departs lacks tensors, of two that are built by one library."""
-    if departure is None or departure.layer == EMBEDDINGS or candidate.evidence.library != reference.evidence.library:
+def _tensors_missing(comparison: Comparison, departure: Departure | None) -> tuple[str, str] | None:
+    """What is told where the first layer that departs lacks tensors."""
+    if departure is None or departure.layer == EMBEDDINGS:
         return None
     missing = [name for name in comparison.missing if f"{departure.layer}." in f"{name}."]
     if not missing or not comparison.differences:

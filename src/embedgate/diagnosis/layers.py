@@ -16,11 +16,14 @@ from embedgate.diagnosis import hidden, tokens
 from embedgate.diagnosis.arm import Arm
 from embedgate.diagnosis.attempts import LEFT
 from embedgate.diagnosis.distance import row_cosines
+from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES
 from embedgate.diagnosis.rereading import Reading
-from embedgate.encoders import Encoder, Stages
+from embedgate.encoders import Encoder, FloatArray, Stages
 
 Cosines = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 SAME_POOLING = 1e-2
+# Share by which lengths of pooled embeddings may differ: hidden states are held to the same.
+OTHER_LENGTHS = 0.1
 # Half types leave a unit vector a length of 1 within their own accuracy; what is not normalised misses it by far.
 UNIT_NORM = 1e-2
 # Cosine above which two embeddings are one, and under which two are told apart.
@@ -175,16 +178,17 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     own = cosines[np.arange(len(rows)), rows]
     nearest = cosines.argmax(axis=1)
     swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
-    share = float(swapped.mean())
     # Where all received the same one, nothing was swapped.
-    if share < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
+    if float(swapped.mean()) < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
         return None
-    first = int(np.flatnonzero(swapped)[0])
+    twice = swapped & ((candidate.normalised[rows] * candidate.normalised[nearest]).sum(axis=1) > ALIKE)
+    are_given_twice = twice.sum() > 0.5 * swapped.sum()
+    told = twice if are_given_twice else swapped
+    share, first = float(told.mean()), int(np.flatnonzero(told)[0])
     mine, other = candidate.inputs[int(rows[first])].text, reference.inputs[int(nearest[first])].text
     example = f"({quoted(mine, 40)} received that of {quoted(other, 40)})"
     proof = Proof("read", len(rows), layers=("order", BY_BATCH))
-    given_twice = (candidate.normalised[rows] * candidate.normalised[nearest]).sum(axis=1)[swapped] > ALIKE
-    if given_twice.mean() > 0.5:
+    if are_given_twice:
         cause = f"{share:.0%} of the texts have the embedding of another one, which has it as well {example}"
         return Diagnosis("order", cause, "see which rows are given twice, and where the others are left", proof)
     return Diagnosis(
@@ -228,9 +232,12 @@ def _explain(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], cos
         theirs: The reference's.
         cosines: Of each vector to the reference's.
     """
-    factors = mine / np.maximum(theirs, np.float32(1e-12))
-    turned = float(np.maximum(2 - 2 * cosines, 0).mean())
-    whole = float(np.maximum(1 + np.square(factors) - 2 * factors * cosines, 0).mean())
+    kept = (mine > 0) & (theirs > 0)
+    if not kept.any() or float(cosines[kept].mean()) < SAME_HIDDEN_STATES:
+        return False
+    factors, kept_cosines = mine[kept] / theirs[kept], cosines[kept]
+    turned = float(np.median(np.maximum(2 - 2 * kept_cosines, 0)))
+    whole = float(np.median(np.maximum(1 + np.square(factors) - 2 * factors * kept_cosines, 0)))
     return turned <= LEFT * whole
 
 
@@ -278,15 +285,34 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
     if departed := hidden.diagnose(candidate, reference, mine, theirs):
         return departed
     if mine.pooled is not None and theirs.pooled is not None:
-        cosine = row_cosines(mine.pooled, theirs.pooled)
-        if float(cosine.min()) < 1 - SAME_POOLING:
-            return Diagnosis(
-                "pooling",
-                f"tokens and hidden states agree, pooled embeddings do not (cosine {cosine.mean():.3f} on average)"
-                + _pooling_found(mine, theirs),
-                NEXT_STEPS["pooling"],
-            )
+        agree = f"{_compared(mine, theirs)} agree, pooled embeddings do not"
+        if told := _pooled(mine.pooled, theirs.pooled, _pooling_found(mine, theirs)):
+            return Diagnosis("pooling", f"{agree}{told}", NEXT_STEPS["pooling"])
     return _finished(mine, theirs)
+
+
+def _pooled(mine: FloatArray, theirs: FloatArray, which: str) -> str:
+    """What sets pooled embeddings apart, to be put behind that; empty where nothing does.
+
+    Args:
+        mine: The combination's, float32 `[n, dim]`.
+        theirs: The reference's.
+        which: Which poolings these are, where that is known.
+    """
+    if mine.shape != theirs.shape:
+        return f": they have {mine.shape[1]} numbers, the reference's {theirs.shape[1]}"
+    cosine = row_cosines(mine, theirs)
+    if float(cosine.min()) < 1 - SAME_POOLING:
+        return f" (cosine {cosine.mean():.3f} on average){which}"
+    lengths, others = (np.linalg.norm(each, axis=1) for each in (mine, theirs))
+    are_same = float(np.abs(lengths - others).max()) <= OTHER_LENGTHS * float(others.max())
+    return "" if are_same else f": they have lengths of {_from_to(lengths)}, the reference's {_from_to(others)}"
+
+
+def _compared(mine: Stages, theirs: Stages) -> str:
+    """What both show of what comes before pooling, in words."""
+    is_shown = mine.token_embeddings is not None and theirs.token_embeddings is not None
+    return "tokens and hidden states" if is_shown else "tokens"
 
 
 def _finished(mine: Stages, theirs: Stages) -> Diagnosis | None:
@@ -297,7 +323,8 @@ def _finished(mine: Stages, theirs: Stages) -> Diagnosis | None:
     if have_other_lengths and _explain(my_norms, their_norms, cosines):
         what, step = _lengths(my_norms, their_norms)
         return Diagnosis("normalisation", f"embeddings have {what}", step)
-    if mine.pooled is None or theirs.pooled is None or float(cosines.min()) >= 1 - SAME_POOLING:
+    all_shown = all(each.pooled is not None and each.token_embeddings is not None for each in (mine, theirs))
+    if not all_shown or float(cosines.min()) >= 1 - SAME_POOLING:
         return None
     lengths = f", and other lengths ({_from_to(my_norms)}, the reference's {_from_to(their_norms)})"
     told = f"embeddings do not (cosine {cosines.mean():.3f} on average{lengths if have_other_lengths else ''})"

@@ -128,13 +128,13 @@ def _alike(pairs: Sequence[tuple[int, int]], texts: Sequence[str]) -> str:
     ):
         if all(key(one) == key(other) for one, other in both):
             return told
-    shared = min(_shared(one, other) for one, other in both)
+    shared = min(shared_start(one, other) for one, other in both)
     if shared < PREFIX:
         return ""
     return f"texts that begin with the same {shared} characters, or fewer, get one vector"
 
 
-def _shared(one: str, other: str) -> int:
+def shared_start(one: str, other: str) -> int:
     """Characters that two texts begin with alike."""
     return sum(1 for _ in itertools.takewhile(lambda pair: pair[0] == pair[1], zip(one, other, strict=False)))
 
@@ -185,8 +185,10 @@ def _monotone(values: Places) -> bool:
 
 def _of_the_call_before(asked: Asked, texts: Sequence[str], place: Places, moved: npt.NDArray[np.bool_]) -> bool:
     """Whether each call gives what the one before it asked for; what came before the first is not known."""
-    found = []
     for before, call in itertools.pairwise(asked.calls):
         own = {asked.texts[row] for row in before.rows}
-        found += [texts[place[row]] in own for row in call.rows if moved[row]]
-    return bool(found) and all(found)
+        # Where it asks for more than the one before, the rest may be its own.
+        stale = call.rows[: len(before.rows)]
+        if not all(texts[place[row]] in own for row in stale):
+            return False
+    return bool(moved.any())

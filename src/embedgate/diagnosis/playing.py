@@ -152,7 +152,7 @@ class Player:
     def _width(self, role: Role, texts: Sequence[str], change: Change) -> int:
         assert self.replay is not None
         limit = change.longest or self.replay.limit
-        longest = max(self.replay.lengths(role, texts))
+        longest = max(self.replay.lengths(role, texts, change))
         return min(longest, limit) if limit else longest
 
     def _encoded(self, role: Role, texts: Sequence[str]) -> FloatArray:

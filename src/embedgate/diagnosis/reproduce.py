@@ -17,12 +17,12 @@ import numpy as np
 
 from embedgate.core.judgement import BY_BATCH, REPETITION, ROUNDING, Diagnosis, Proof, Tried
 from embedgate.core.roles import Roles
-from embedgate.diagnosis.answers import not_of_texts
+from embedgate.diagnosis import answers
 from embedgate.diagnosis.attempts import EXACT, LEFT, MOVED, Attempt, attempted, explains, reached
 from embedgate.diagnosis.cuts import cuts
 from embedgate.diagnosis.distance import distances, root_mean_square
 from embedgate.diagnosis.faults import Fault, known_faults
-from embedgate.diagnosis.fits import fitted
+from embedgate.diagnosis.fits import fitted, has_codes
 from embedgate.diagnosis.order import moved_rows
 from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
@@ -36,7 +36,7 @@ LIKE = 0.1
 SECONDS = 60.0
 # Two faults explain the same where one leaves no more than so much more than the other.
 AS_WELL = 1.25
-# How far vectors may be off that were stored in codes, whatever the weight precision is.
+# How far vectors may be off that are codes, whatever the weight precision is.
 CODED = 0.25
 # Mean cosine of vectors whose directions are the same.
 ALIKE = 0.9999
@@ -90,7 +90,7 @@ class _Search:
         self._asked = player.asked
         self._roles = roles
         self._attempts = 0
-        self._seed_alone = float("inf")
+        self._is_coded = has_codes(self._asked.mine)
         self._nearest: list[Attempt] = []
         self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
         self._sound = attempted(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
@@ -114,7 +114,7 @@ class _Search:
 
     def _diagnosis(self) -> Diagnosis | None:
         """The cause: the cheapest faults first, two at once last."""
-        if found := not_of_texts(self._asked, self._player.sound):
+        if found := answers.zeros(self._asked, self._player.sound):
             return found
         after = list(self._after_layers())
         if (exact := self._explaining(after)) and exact[0].distance <= EXACT:
@@ -131,13 +131,17 @@ class _Search:
         if self._before <= LITTLE:
             return None
         seeds = self._seeds(singles)
+        # What is fitted to a vector is near to it whatever it is.
+        known = [each.vectors for each in seeds if each.faults[0] in self._known]
+        if found := answers.one_for_several(self._asked, self._player.sound, known):
+            return found
         if pairs := [each for each in self._explaining(self._pairs(seeds)) if self._needs_both(each)]:
             return self._named(pairs)
         return next(filter(None, (self._moved(each.faults) for each in seeds[:FIRST])), None)
 
     def _with_another(self, one: Attempt) -> list[Attempt]:
         """Pairs that explain what a fault leaves, where it leaves more than rounding; nothing where none does."""
-        if one.distance <= EXACT or _is_read(one):  # what codes round hides the rest
+        if one.distance <= EXACT or (self._is_coded and _is_read(one)):  # what codes round hides the rest
             return []
         pairs = self._explaining(self._pairs([one]))
         return [each for each in pairs if self._explains(each, one.vectors) and self._needs_both(each)]
@@ -145,7 +149,10 @@ class _Search:
     def _needs_both(self, pair: Attempt) -> bool:
         """Whether either of two faults alone explains clearly less than both."""
         for fault in pair.faults:
-            alone = self._on((fault,), range(len(self._asked.mine)))
+            try:
+                alone = self._on((fault,), range(len(self._asked.mine)))
+            except Unplayable:  # either needs the other
+                continue
             if alone is not None and HALF * alone.distance**2 <= pair.distance**2:
                 return False
             if alone is None and self._is_as_wide(self._player.play((fault,))):
@@ -228,8 +235,7 @@ class _Search:
         done: set[frozenset[Fault]] = set()
         for seed in (each.faults[0] for each in seeds):
             rows = self._telling(seed)
-            alone = self._on((seed,), rows)
-            self._seed_alone = float("inf") if alone is None else alone.distance
+            alone = self._off_alone(seed, rows)
             for partner in (*self._known, *self._fitted((seed,))):
                 pair = frozenset((seed, partner))
                 if pair in done or partner.touches & seed.touches:
@@ -238,10 +244,18 @@ class _Search:
                 costs = partner.runs_layers and seed.runs_layers
                 runs -= costs
                 if runs >= 0 or not costs:
-                    found.extend(self._tried((seed, partner), rows))
+                    found.extend(self._tried((seed, partner), rows, alone))
         if runs < 0:
             self._untried[f"{-runs} more pairs of faults: there are too many"] = None
         return found
+
+    def _off_alone(self, seed: Fault, rows: Sequence[int]) -> float:
+        """How far one of two faults leaves some rows off; infinite where it cannot be played alone, or does nothing."""
+        try:
+            found = self._on((seed,), rows)
+        except Unplayable:
+            return float("inf")
+        return float("inf") if found is None else found.distance
 
     def _telling(self, seed: Fault) -> list[int]:
         """Few texts that tell which other fault is there: those that a fault explains least, and best."""
@@ -262,12 +276,15 @@ class _Search:
         other = sorted(shown, key=lambda each: each.angle)[: SEEDS // 2]
         return list(dict.fromkeys([*by_angle, *by_distance, *other]))
 
-    def _tried(self, faults: tuple[Fault, ...], rows: Sequence[int] = ()) -> Iterator[Attempt]:
+    def _tried(
+        self, faults: tuple[Fault, ...], rows: Sequence[int] = (), alone: float = float("inf")
+    ) -> Iterator[Attempt]:
         """Plays faults through; nothing where that cannot be, or changes nothing of these texts.
 
         Args:
             faults: The faults.
             rows: Texts that they must explain something of before all are tried.
+            alone: How far the first of two leaves these off alone.
         """
         if self._is_late():
             return
@@ -276,8 +293,10 @@ class _Search:
                 self._attempts += 1
                 return
             attempt = self._on(faults, rows) if rows else None
-            if rows and (attempt is None or not self._promises(attempt, rows)):
-                yield from () if attempt is None else (self._kept(attempt),)
+            if rows and (attempt is None or not self._promises(attempt, rows, alone)):
+                # Two faults of which one adds little say nothing that the other does not say alone.
+                tells = attempt is not None and attempt.distance < NEARER * alone
+                yield from (self._kept(attempt),) if attempt is not None and tells else ()
                 return
             attempt = self._on(faults, range(len(self._asked.mine)))
         except Unplayable as error:
@@ -305,20 +324,18 @@ class _Search:
             return None
         return attempted(mine, faults, vectors)
 
-    def _promises(self, attempt: Attempt, rows: Sequence[int]) -> bool:
-        """Whether faults explain something of a few texts, of two together all."""
+    def _promises(self, attempt: Attempt, rows: Sequence[int], alone: float) -> bool:
+        """Whether faults explain something of a few texts, of two together all, and more than one alone."""
+        noise = 2 * self._noise_of(attempt)
         if self._sound is None:
-            return attempt.distance <= 2 * self._asked.noise
+            return attempt.distance <= noise
         before = root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
         if len(attempt.faults) > 1:
-            alone = SOME_OF_IT * self._seed_alone
-            return attempt.distance <= min(2 * self._asked.noise, ALL_OF_IT * before, alone)
+            return attempt.distance <= min(noise, ALL_OF_IT * before, SOME_OF_IT * alone)
         return attempt.distance <= SOME_OF_IT * before
 
     def _kept(self, attempt: Attempt) -> Attempt:
         self._attempts += 1
-        if len(attempt.faults) > 1 and attempt.distance >= NEARER * self._seed_alone:
-            return attempt
         self._nearest = sorted([*self._nearest, attempt], key=lambda each: each.distance)[: SHOWN + RIVALS]
         return attempt
 
@@ -331,8 +348,11 @@ class _Search:
         return sorted(found, key=lambda each: round(each.distance / ROUNDING))
 
     def _explains(self, attempt: Attempt, before: FloatArray) -> bool:
-        noise = max(self._asked.noise, CODED) if _is_read(attempt) else self._asked.noise
-        return explains(attempt, self._asked.mine, before, self._before, noise)
+        return explains(attempt, self._asked.mine, before, self._before, self._noise_of(attempt))
+
+    def _noise_of(self, attempt: Attempt) -> float:
+        """How far a sound candidate may be off: further where its vectors are codes, and numbers were read of them."""
+        return max(self._asked.noise, CODED) if self._is_coded and _is_read(attempt) else self._asked.noise
 
     def _named(self, found: Sequence[Attempt]) -> Diagnosis:
         """The cause that faults come to; several where these texts do not tell them apart.

@@ -63,7 +63,8 @@ class Comparison:
     Attributes:
         differences: Each tensor that both have, in the reference's order.
         of: How many tensors the reference has.
-        missing: Those of the reference's that the candidate does not have, by name, whatever it may call them.
+        missing: Names of the reference's that the candidate has no tensor for; none where it has others to which no
+            name of the reference's belongs, since these may be the same by other names.
     """
 
     differences: tuple[Difference, ...]
@@ -104,8 +105,10 @@ def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -
         reference: The reference's. Either name may have more in front of it.
     """
     found = tuple(_differences(candidate, reference))
-    known = {each.name for each in found}
-    return Comparison(found, len(reference), tuple(name for name in reference if name not in known))
+    by_name = matched(candidate, reference)
+    has_others = bool(set(candidate) - {*by_name.values()})
+    missing = () if has_others else tuple(name for name in reference if name not in by_name)
+    return Comparison(found, len(reference), missing)
 
 
 def matched(candidate: Collection[str], reference: Collection[str]) -> dict[str, str]:

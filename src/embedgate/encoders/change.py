@@ -105,5 +105,5 @@ class Replay(Protocol):
             Unplayable: If the model cannot be made to do so.
         """
 
-    def lengths(self, role: Role, texts: Sequence[str]) -> list[int]:
-        """Tokens of each text, special ones and those of the prompt included, before anything is cut."""
+    def lengths(self, role: Role, texts: Sequence[str], change: Change = AS_IT_IS) -> list[int]:
+        """Tokens of each text with a change, special ones and those of the prompt included, before anything is cut."""

@@ -20,11 +20,13 @@ from transformers.activations import ACT2FN
 
 from embedgate.core.roles import Role
 from embedgate.encoders import FloatArray
-from embedgate.encoders.change import AS_IT_IS, PADDED, Change, Unplayable
+from embedgate.encoders.change import AS_IT_IS, ENDLESS, PADDED, Change, Unplayable
 
 Running = Callable[[], AbstractContextManager[Any]]
 # The tokens of a text, and what is done otherwise beside them.
 _Key = tuple[tuple[int, ...], Change]
+# The list of a transformer's layers, and where it hangs.
+Layers = tuple[tuple[nn.Module, str], nn.ModuleList]
 # Texts of about one length that run at once.
 BATCH = 16
 # Bytes of hidden states that are kept.
@@ -64,7 +66,7 @@ class TransformerReplay:
         self.pooling = _mode(self._pooling)
         self.after = tuple(type(module).__name__ for module in self._rest)
         self.layers = len(self._layers[1]) if self._layers else 0
-        self.activation, self._activations = _activation(self._transformer.model)
+        self.activation, self._activations = _activation(self._transformer.model, self._layers)
         self.limit = self._tokens.limit
         self.folds, self.strips = self._tokens.folds, self._tokens.strips
 
@@ -83,9 +85,9 @@ class TransformerReplay:
             ]
         return np.stack([row.float().cpu().numpy() for row in rows])
 
-    def lengths(self, role: Role, texts: Sequence[str]) -> list[int]:
+    def lengths(self, role: Role, texts: Sequence[str], change: Change = AS_IT_IS) -> list[int]:
         """Tokens of each text; see `Replay.lengths`."""
-        endless = replace(AS_IT_IS, longest=1 << 30)
+        endless = replace(change, longest=ENDLESS)
         return [len(ids) for ids, _ in self._tokens.ids(role.prompted(texts), endless)]
 
     def _fill(self, texts: Sequence[str], inputs: Change) -> list[_Key]:
@@ -99,13 +101,14 @@ class TransformerReplay:
         for key in keys:
             if key in self._states:
                 self._states[key] = self._states.pop(key)  # used last, let go last
-        missing = sorted({key for key in keys if key not in self._states}, key=lambda key: len(key[0]))
+        fresh = dict.fromkeys(key for key in keys if key not in self._states)
+        missing, needed = sorted(fresh, key=lambda key: len(key[0])), {*keys}
         for start in range(0, len(missing), BATCH):
             part = missing[start : start + BATCH]
             width = inputs.width or max(len(ids) for ids, _ in part)
             hidden = self._run([ids for ids, _ in part], width, inputs)
             for key, states in zip(part, hidden, strict=True):
-                self._keep(key, states[: inputs.width or len(key[0])].clone(), {*keys})
+                self._keep(key, states[: inputs.width or len(key[0])].clone(), needed)
         return keys
 
     def _keep(self, key: _Key, states: Tensor, needed: Collection[_Key]) -> None:
@@ -207,6 +210,8 @@ class TransformerReplay:
     @contextmanager
     def _activated(self, activation: str) -> Iterator[None]:
         """Runs with another activation in the layers."""
+        if activation and not self._activations:
+            raise Unplayable("the reference's activation cannot be changed")
         own = [getattr(parent, name) for parent, name in self._activations]
         for parent, name in self._activations if activation else ():
             setattr(parent, name, ACT2FN[activation])
@@ -389,7 +394,7 @@ def _mode(pooling: Pooling) -> str:
     return modes[0] if len(modes) == 1 else ""
 
 
-def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList] | None:
+def _layer_list(model: nn.Module) -> Layers | None:
     """The list of a transformer's layers, and where it hangs; None where none has as many as its config says."""
     count = getattr(model.config, "num_hidden_layers", 0)
     for parent in model.modules():
@@ -399,14 +404,14 @@ def _layer_list(model: nn.Module) -> tuple[tuple[nn.Module, str], nn.ModuleList]
     return None
 
 
-def _activation(model: nn.Module) -> tuple[str, list[tuple[nn.Module, str]]]:
+def _activation(model: nn.Module, layers: Layers | None) -> tuple[str, list[tuple[nn.Module, str]]]:
     """The activation of a transformer's layers by its name in the config, and where it hangs; empty if unknown."""
     name = getattr(model.config, "hidden_act", None) or getattr(model.config, "hidden_activation", None)
-    if not isinstance(name, str) or name not in ACT2FN:
+    if not isinstance(name, str) or name not in ACT2FN or name == "linear" or layers is None:
         return "", []
     kind = type(ACT2FN[name])
     found = [
-        (parent, child) for parent in model.modules() for child, own in parent.named_children() if type(own) is kind
+        (parent, child) for parent in layers[1].modules() for child, own in parent.named_children() if type(own) is kind
     ]
     return (name, found) if found else ("", [])
 

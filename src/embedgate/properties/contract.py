@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 BESIDE = ("The parcel arrives on Thursday.", "She has been waiting for it since the beginning of the month.")
 HUGE = 100_000
 # Layers of a cause that gives embeddings other lengths.
-LENGTHS = ("normalisation", "dimension", "codes", ANSWERS)
+LENGTHS = ("normalisation", "dimension", "codes")
 _STEPS = {
     **NEXT_STEPS,
     ANSWERS: STEP,
@@ -182,13 +182,14 @@ class Contract:
             broken = texts[int(np.argmin(np.isfinite(lengths)))]
             begins = first_not_finite(self._stages([broken]))
             return _violation([broken], f"gives an embedding that holds NaN or infinity{begins}", "finiteness")
+        empty = [text for text, length in zip(texts, lengths, strict=True) if not length]
+        if empty and (own := _answer(self._reference, empty[:1])[0]) is not None and own.any():
+            what, cause = "gives zeros, and the reference a vector", "zeros come in the place of a vector"
+            return _violation(empty[:1], what, ANSWERS, cause=cause)
         off = np.abs(lengths - 1)
         if self._unit_norm and off.max() > UNIT_NORM:
             worst = int(off.argmax())
             what = f"gives an embedding of length {lengths[worst]:.4f}, and the model normalises to 1"
-            if not lengths[worst]:
-                cause = "zeros come in the place of a vector"
-                return _violation([texts[worst]], what, ANSWERS, float(off.max()), UNIT_NORM, cause)
             cause = "the model normalises, and embeddings have other lengths than 1"
             return _violation([texts[worst]], what, "normalisation", float(off.max()), UNIT_NORM, cause, LENGTHS)
         return None
