@@ -160,6 +160,15 @@ def test_two_faults_at_once_are_both_named(replay, loaded, roles, pair):
     assert all(name in first for name in pair)
 
 
+def test_a_cut_is_named_beside_another_fault(replay, loaded, roles):
+    encode = with_faults(replay, roles, "no normalisation", longest=32)
+    found = answer_to(replay, loaded, roles, encode).diagnosis
+    assert found is not None
+    first = found.cause.split(", or with ")[0]
+    assert "no normalisation" in first
+    assert "texts cut to 32 tokens" in first
+
+
 @pytest.mark.parametrize(
     ("change", "name"),
     [

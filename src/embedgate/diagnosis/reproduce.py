@@ -244,7 +244,8 @@ class _Search:
                 costs = partner.runs_layers and seed.runs_layers
                 runs -= costs
                 if runs >= 0 or not costs:
-                    found.extend(self._tried((seed, partner), rows, alone))
+                    # A cut was fitted to long texts, and leaves short ones as they are.
+                    found.extend(self._tried((seed, partner), () if partner.cuts else rows, alone))
         if runs < 0:
             self._untried[f"{-runs} more pairs of faults: there are too many"] = None
         return found
