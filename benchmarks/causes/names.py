@@ -18,7 +18,7 @@ INNER = r"mean without special tokens"
 ROOT = r"square root of (their|its) (number|tokens)"
 
 # Normalisation and lengths.
-RAW = r"no normali[sz]ation|no Normalize|other lengths.*the reference's (1\.000|0\.99)"
+RAW = r"no normali[sz]ation|no Normalize|other lengths: .*the reference's (1\.000|0\.99)"
 UNIT = r"normali[sz]ed, which the model does not|other lengths: 1\.000 to 1\.000"
 SCALED = r"\b16(\.0+)? times"
 LENGTHS = r"other lengths: (?!1\.000 to 1\.000)"

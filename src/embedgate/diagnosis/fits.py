@@ -22,6 +22,8 @@ SAME = 1e-3
 RELATED = 0.3
 # Numbers that stand at the end of their range in so many places, as a share of all, were cut off there.
 AT_THE_END = 1e-3
+# Share of the numbers that must lie inside the range, for it to be more than its ends.
+INSIDE = 0.2
 # Decimals that vectors may be rounded to, and the share of the last one that they may miss that by, as halves do.
 DECIMALS = (1, 2, 3)
 EXACTLY = 0.01
@@ -189,7 +191,7 @@ def _clipped(mine: FloatArray) -> Iterator[Fault]:
             break
     ends = float(mine.min()), float(mine.max())
     met = [end for end in ends if (mine == end).sum() > max(AT_THE_END * mine.size, len(mine) / 4)]
-    if met and ends[0] < ends[1]:
+    if met and ends[0] < ends[1] and ((mine > ends[0]) & (mine < ends[1])).mean() > INSIDE:
         low, high = (end if end in met else None for end in ends)
         name = f"numbers cut off at {' and '.join(f'{end:.4g}' for end in met)}"
         yield _finish(name, "codes", lambda rows: np.clip(rows, low, high))

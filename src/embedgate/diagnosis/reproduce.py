@@ -296,8 +296,10 @@ class _Search:
             attempt = self._on(faults, rows) if rows else None
             if rows and (attempt is None or not self._promises(attempt, rows, alone)):
                 # Two faults of which one adds little say nothing that the other does not say alone.
-                tells = attempt is not None and attempt.distance < NEARER * alone
-                yield from (self._kept(attempt),) if attempt is not None and tells else ()
+                if attempt is not None and attempt.distance < NEARER * alone:
+                    yield self._kept(attempt)
+                else:
+                    self._attempts += attempt is not None
                 return
             attempt = self._on(faults, range(len(self._asked.mine)))
         except Unplayable as error:
