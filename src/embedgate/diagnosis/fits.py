@@ -22,7 +22,7 @@ SAME = 1e-3
 RELATED = 0.3
 # Numbers that stand at the end of their range in so many places, as a share of all, were cut off there.
 AT_THE_END = 1e-3
-# Share of the numbers that must lie inside the range, for it to be more than its ends.
+# Share of the reference's numbers that must lie inside a range: one that is a point fits a constant.
 INSIDE = 0.2
 # Decimals that vectors may be rounded to, and the share of the last one that they may miss that by, as halves do.
 DECIMALS = (1, 2, 3)
@@ -52,7 +52,7 @@ def fitted(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
         return
     yield from _zeroed(mine, theirs)
     yield from _reordered(mine, theirs)
-    yield from _clipped(mine)
+    yield from _clipped(mine, theirs)
     if (mine == np.rint(mine)).all() and np.abs(mine).max() > 1:
         yield from _codes(mine, theirs)
     if abs(_correlation(mine - mine.mean(axis=0), theirs - theirs.mean(axis=0))) < RELATED:
@@ -183,7 +183,7 @@ def _reordered(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
         yield _finish("dimensions in another order", "dimension", lambda rows: rows[:, order])
 
 
-def _clipped(mine: FloatArray) -> Iterator[Fault]:
+def _clipped(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
     """Numbers that are rounded to a few decimals, or cut off at the ends of a range."""
     for count in DECIMALS if mine.any() else ():
         if np.abs(mine - np.round(mine, count)).max() <= EXACTLY * 10.0**-count:
@@ -191,8 +191,8 @@ def _clipped(mine: FloatArray) -> Iterator[Fault]:
             break
     ends = float(mine.min()), float(mine.max())
     met = [end for end in ends if (mine == end).sum() > max(AT_THE_END * mine.size, len(mine) / 4)]
-    if met and ends[0] < ends[1] and ((mine > ends[0]) & (mine < ends[1])).mean() > INSIDE:
-        low, high = (end if end in met else None for end in ends)
+    low, high = (end if end in met else open_ for end, open_ in zip(ends, (-np.inf, np.inf), strict=True))
+    if met and ((theirs > low) & (theirs < high)).mean() > INSIDE:
         name = f"numbers cut off at {' and '.join(f'{end:.4g}' for end in met)}"
         yield _finish(name, "codes", lambda rows: np.clip(rows, low, high))
 
