@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import numpy as np
-from scipy.optimize import linear_sum_assignment
 
 from embedgate.core.errors import counted
 from embedgate.diagnosis.distance import distances
@@ -175,6 +174,8 @@ def _reordered(mine: FloatArray, theirs: FloatArray) -> Iterator[Fault]:
     """Dimensions in another order: each vector holds the same numbers, and each dimension is one of the reference's."""
     if len(mine) < SOME or distances(np.sort(mine, axis=1), np.sort(theirs, axis=1)).max() > ORDERED:
         return
+    from scipy.optimize import linear_sum_assignment
+
     one, other = (each.T.astype(np.float64) for each in (mine, theirs))
     apart = np.square(one).sum(axis=1)[:, None] + np.square(other).sum(axis=1)[None] - 2 * one @ other.T
     order = linear_sum_assignment(apart)[1]
