@@ -26,6 +26,8 @@ PROMISING = 0.1
 RIGHT = 1e-4
 # A text that loses little may be off by no more than noise: a cut may lie so far below the longest that seems whole.
 BELOW = 0.9
+# How many times as many tokens another fault may make of a text, or as few.
+BESIDE = 1.5
 # Noise up to which a text that seems whole is.
 EXACTLY = 0.05
 
@@ -51,16 +53,23 @@ def cuts(player: Player, beside: tuple[Fault, ...] = ()) -> Iterator[Fault]:
     kinds = (("tokens", False), ("tokens", True)) if player.replay is not None else ()
     whole = [row for row in order if not beyond[row]]
     for kind in (*kinds, ("characters", False), ("characters", True), ("words", False)):
-        best = _fitted(player, kind, beside, rows, _between(player, kind[0], whole, affected))
+        best = _fitted(player, kind, beside, rows, _between(player, kind[0], whole, affected, bool(beside)))
         if best is not None:
             yield best
 
 
-def _between(player: Player, unit_: str, whole: Sequence[int], affected: Sequence[int]) -> tuple[int, int]:
-    """The numbers between which a cut must lie that leaves some texts whole and not others: from, and up to."""
+def _between(
+    player: Player, unit_: str, whole: Sequence[int], affected: Sequence[int], is_beside: bool
+) -> tuple[int, int]:
+    """The numbers between which a cut must lie that leaves some texts whole and not others: from, and up to.
+
+    Beside another fault, such as case that is kept, texts may come to more tokens, or to fewer.
+    """
     # Beneath noise, a text that is cut may seem whole.
     most = max((_size(unit_, player, row) for row in whole), default=0) if player.asked.noise <= EXACTLY else 0
-    return max(2, int(BELOW * most)), min(_size(unit_, player, row) for row in affected)
+    least = min(_size(unit_, player, row) for row in affected)
+    below, above = (BELOW / BESIDE, BESIDE) if is_beside else (BELOW, 1.0)
+    return max(2, int(below * most)), int(above * least)
 
 
 def _fitted(

@@ -46,7 +46,7 @@ LITTLE = 0.02
 RIVALS = 3
 # Faults that are combined with others, and pairs whose layers are run.
 SEEDS = 8
-RUNS = 80
+RUNS = 120
 # A fault that needs the model's layers is tried on few short texts first: the first that are off most, of which it must
 # explain something, and two faults together nearly all.
 FEW, SHORT, FIRST = 10, 40, 3
@@ -241,7 +241,8 @@ class _Search:
                 if pair in done or partner.touches & seed.touches:
                     continue
                 done.add(pair)
-                costs = partner.runs_layers and seed.runs_layers
+                # What was fitted is one of few, and is tried in any case.
+                costs = partner.runs_layers and seed.runs_layers and not partner.cuts
                 runs -= costs
                 if runs >= 0 or not costs:
                     # A cut was fitted to long texts, and leaves short ones as they are.
