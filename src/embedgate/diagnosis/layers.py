@@ -18,7 +18,7 @@ from embedgate.diagnosis.attempts import LEFT
 from embedgate.diagnosis.distance import row_cosines
 from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES
 from embedgate.diagnosis.rereading import Reading
-from embedgate.encoders import Encoder, FloatArray, Stages
+from embedgate.encoders import Encoder, Stages
 
 Cosines = npt.NDArray[np.float32] | npt.NDArray[np.float64]
 SAME_POOLING = 1e-2
@@ -284,27 +284,23 @@ def _stages(candidate: Arm, reference: Arm, mine: Stages, theirs: Stages, probes
         return read
     if departed := hidden.diagnose(candidate, reference, mine, theirs):
         return departed
-    if mine.pooled is not None and theirs.pooled is not None:
+    if told := _pooled(mine, theirs):
         agree = f"{_compared(mine, theirs)} agree, pooled embeddings do not"
-        if told := _pooled(mine.pooled, theirs.pooled, _pooling_found(mine, theirs)):
-            return Diagnosis("pooling", f"{agree}{told}", NEXT_STEPS["pooling"])
+        return Diagnosis("pooling", f"{agree}{told}", NEXT_STEPS["pooling"])
     return _finished(mine, theirs)
 
 
-def _pooled(mine: FloatArray, theirs: FloatArray, which: str) -> str:
-    """What sets pooled embeddings apart, to be put behind that; empty where nothing does.
-
-    Args:
-        mine: The combination's, float32 `[n, dim]`.
-        theirs: The reference's.
-        which: Which poolings these are, where that is known.
-    """
-    if mine.shape != theirs.shape:
-        return f": they have {mine.shape[1]} numbers, the reference's {theirs.shape[1]}"
-    cosine = row_cosines(mine, theirs)
+def _pooled(mine: Stages, theirs: Stages) -> str:
+    """What sets pooled embeddings apart, to be put behind that; empty where nothing does, or one shows none."""
+    one, other = mine.pooled, theirs.pooled
+    if one is None or other is None:
+        return ""
+    if one.shape != other.shape:
+        return f": they have {one.shape[1]} numbers, the reference's {other.shape[1]}"
+    cosine = row_cosines(one, other)
     if float(cosine.min()) < 1 - SAME_POOLING:
-        return f" (cosine {cosine.mean():.3f} on average){which}"
-    lengths, others = (np.linalg.norm(each, axis=1) for each in (mine, theirs))
+        return f" (cosine {cosine.mean():.3f} on average){_pooling_found(mine, theirs)}"
+    lengths, others = (np.linalg.norm(each, axis=1) for each in (one, other))
     are_same = float(np.abs(lengths - others).max()) <= OTHER_LENGTHS * float(others.max())
     return "" if are_same else f": they have lengths of {_from_to(lengths)}, the reference's {_from_to(others)}"
 

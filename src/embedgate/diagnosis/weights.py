@@ -104,8 +104,8 @@ def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -
         candidate: The one's weights by name.
         reference: The reference's. Either name may have more in front of it.
     """
-    found = tuple(_differences(candidate, reference))
     by_name = matched(candidate, reference)
+    found = tuple(_differences(candidate, reference, by_name))
     has_others = bool(set(candidate) - {*by_name.values()})
     missing = () if has_others else tuple(name for name in reference if name not in by_name)
     return Comparison(found, len(reference), missing)
@@ -141,8 +141,9 @@ def _ends(name: str) -> Sequence[str]:
     return [".".join(parts[i:]) for i in range(max(1, len(parts) - 1))]
 
 
-def _differences(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -> Iterator[Difference]:
-    by_name = matched(candidate, reference)
+def _differences(
+    candidate: Mapping[str, Weight], reference: Mapping[str, Weight], by_name: Mapping[str, str]
+) -> Iterator[Difference]:
     by_values = _matched_by_values(candidate, reference, by_name)
     for name in reference:
         if name in by_name:
