@@ -1,4 +1,4 @@
-"""Vectors that cannot be of their texts, whatever made them: zeros, and one for texts that have nothing in common."""
+"""What answers show by themselves: zeros, one vector for unlike texts, and a call that does not repeat itself."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import counted
-from embedgate.core.judgement import ANSWERS, Diagnosis, Proof, quoted
+from embedgate.core.judgement import ANSWERS, REPETITION, Diagnosis, Proof, quoted
 from embedgate.diagnosis.attempts import SHARE
-from embedgate.diagnosis.distance import distances, row_cosines
+from embedgate.diagnosis.distance import distances, root_mean_square, row_cosines
 from embedgate.diagnosis.order import shared_start
 from embedgate.diagnosis.playing import Asked
 from embedgate.encoders import FloatArray
@@ -25,6 +25,9 @@ BEGIN, END = 2, 6
 # Cosine to a text's own vector from which on a vector may be that text's, with a fault that nobody knows; and to that
 # with a known fault.
 NEAR, WITH_A_FAULT = 0.9, 0.99
+# A vector that moves further when the same call is made again does not repeat itself; and what is random must move
+# vectors by so much of their distance to the reference's to be the reason for that.
+REPEATED, LIKE = 1e-3, 0.1
 STEP = "see what it answers where a call fails or runs out of time, and whether another caller's vectors come back"
 Flags = npt.NDArray[np.bool_]
 
@@ -69,6 +72,29 @@ def one_for_several(asked: Asked, sound: FloatArray, known: Iterable[FloatArray]
     if not best.any():
         return None
     return _told(asked, best, "a vector that is the same for all of these, and that of none of them")
+
+
+def not_repeated(asked: Asked, before: float, proof: Proof) -> Diagnosis | None:
+    """Says that the same call gave other vectors when it was made again; None where it did not, or by little.
+
+    Args:
+        asked: What the candidate was asked and answered.
+        before: Root mean square distance of its vectors to the reference's.
+        proof: The proof of what is read from answers.
+    """
+    if asked.again is None:
+        return None
+    moves = distances(asked.again, asked.mine[list(asked.calls[0].rows)])
+    most = float(moves.max())
+    if not most > REPEATED or root_mean_square(moves) < LIKE * min(before, 1.0):
+        return None
+    changed = int((moves > REPEATED).sum())
+    cause = (
+        f"the same {len(moves)} texts, asked for again, came back as other vectors in {changed}, "
+        f"which moved by up to {most:.2g} of their length"
+    )
+    step = "look for a random step (dropout: call eval()), or for what is kept from call to call"
+    return Diagnosis(REPETITION, cause, step, proof)
 
 
 def _begin_or_end_alike(texts: Collection[str]) -> bool:

@@ -11,11 +11,10 @@ import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Literal
 
 import numpy as np
 
-from embedgate.core.judgement import BY_BATCH, REPETITION, ROUNDING, Diagnosis, Proof, Tried
+from embedgate.core.judgement import BY_BATCH, ROUNDING, Diagnosis, Proof
 from embedgate.core.roles import Roles
 from embedgate.diagnosis import answers
 from embedgate.diagnosis.attempts import EXACT, LEFT, MOVED, Attempt, attempted, explains, reached
@@ -23,6 +22,7 @@ from embedgate.diagnosis.cuts import cuts
 from embedgate.diagnosis.distance import distances, root_mean_square
 from embedgate.diagnosis.faults import Fault, known_faults
 from embedgate.diagnosis.fits import fitted, has_codes
+from embedgate.diagnosis.ledger import RIVALS, Ledger
 from embedgate.diagnosis.order import moved_rows
 from embedgate.diagnosis.playing import Player
 from embedgate.encoders import FloatArray
@@ -30,8 +30,6 @@ from embedgate.encoders.change import Unplayable
 
 # Two faults must leave less than this share of the squared distance that either leaves.
 HALF = 0.5
-# What is random must move vectors by so much of their distance to the reference's to be the reason for that.
-LIKE = 0.1
 # Seconds after which no further fault is tried: a large model takes as long for each as for so many texts.
 SECONDS = 60.0
 # Two faults explain the same where one leaves no more than so much more than the other.
@@ -42,8 +40,6 @@ CODED = 0.25
 ALIKE = 0.9999
 # Two faults at once are not looked for in what is off by no more than half types are.
 LITTLE = 0.02
-# Causes that are named where the texts do not tell them apart.
-RIVALS = 3
 # Faults that are combined with others, and pairs whose layers are run.
 SEEDS = 8
 RUNS = 120
@@ -53,10 +49,6 @@ FEW, SHORT, FIRST = 10, 40, 3
 SOME_OF_IT, ALL_OF_IT = 0.7, 0.4
 # Of what else was tried, two faults are told where they come so much nearer than the first alone.
 NEARER = 0.8
-# What a proof keeps of what else was tried.
-SHOWN = 12
-# A vector that moves further when the same call is made again does not repeat itself.
-REPEATED = 1e-3
 ORDER_STEP = "see how rows are put back after texts are sorted, split into batches, cached or served to several callers"
 
 
@@ -89,28 +81,26 @@ class _Search:
         self._player = player
         self._asked = player.asked
         self._roles = roles
-        self._attempts = 0
         self._is_coded = has_codes(self._asked.mine)
-        self._nearest: list[Attempt] = []
-        self._untried = {f"tokens, layers and pooling: {refused}": None} if refused else dict[str, None]()
         self._sound = attempted(self._asked.mine, (), player.sound) if self._is_as_wide(player.sound) else None
+        # How far each vector is off; None where these are of another width.
+        self._off = distances(self._asked.mine, player.sound) if self._sound is not None else None
         self._before = self._sound.distance if self._sound is not None else float("inf")
+        self._ledger = Ledger(self._asked, self._before)
+        if refused:
+            self._ledger.leave_out(f"tokens, layers and pooling: {refused}")
         self._end = time.monotonic() + SECONDS
         # What faults are tried on first.
         self._few = self._short_rows()
         self._right = self._right_rows()
 
     def answer(self) -> Answer:
-        if self._is_sound():
-            return Answer(None, self._proof())
-        return Answer(self._diagnosis(), self._proof())
+        diagnosis = None if self._is_sound() else self._diagnosis()
+        return Answer(diagnosis, self._ledger.nothing())
 
     def _is_sound(self) -> bool:
         """Whether no vector is off by more than half types are."""
-        if self._sound is None:
-            return False
-        most = float(distances(self._asked.mine, self._player.sound).max())
-        return most <= max(ROUNDING, min(self._asked.noise, LITTLE))
+        return self._off is not None and float(self._off.max()) <= max(ROUNDING, min(self._asked.noise, LITTLE))
 
     def _diagnosis(self) -> Diagnosis | None:
         """The cause: the cheapest faults first, two at once last."""
@@ -126,7 +116,7 @@ class _Search:
             return self._named(self._with_another(single[0]) or single)
         if older := self._explaining(self._older()):
             return self._named(older)
-        if random := self._not_repeated():
+        if random := answers.not_repeated(self._asked, self._before, self._ledger.read()):
             return random
         if self._before <= LITTLE:
             return None
@@ -164,9 +154,9 @@ class _Search:
         lengths = self._player.lengths
         order = sorted(range(len(lengths)), key=lambda row: lengths[row])
         short = [row for row in order if lengths[row] <= SHORT] or order[:FEW]
-        if self._sound is None:
+        if self._off is None:
             return short[:FEW]
-        off = distances(self._asked.mine, self._player.sound)
+        off = self._off
         affected = [row for row in order if off[row] > max(ROUNDING, float(off.max()) / 10)]
         shown = [row for row in short if row in set(affected)] or affected[:FIRST]
         others = [row for row in short if row not in set(shown)]
@@ -174,10 +164,10 @@ class _Search:
 
     def _right_rows(self) -> list[int]:
         """Short texts whose vectors are the reference's: what moves them is no fault of the candidate's."""
-        if self._sound is None:
+        if self._off is None:
             return []
-        lengths, off = self._player.lengths, distances(self._asked.mine, self._player.sound)
-        return sorted((row for row in range(len(lengths)) if off[row] <= EXACT), key=lambda row: lengths[row])[:FIRST]
+        right = np.flatnonzero(self._off <= EXACT).tolist()
+        return sorted(right, key=lambda row: self._player.lengths[row])[:FIRST]
 
     @cached_property
     def _known(self) -> list[Fault]:
@@ -209,7 +199,7 @@ class _Search:
     def _is_late(self) -> bool:
         late = time.monotonic() > self._end
         if late:
-            self._untried[f"what {SECONDS:.0f} seconds did not suffice for"] = None
+            self._ledger.leave_out(f"what {SECONDS:.0f} seconds did not suffice for")
         return late
 
     def _fitted(self, beside: tuple[Fault, ...]) -> Iterator[Fault]:
@@ -227,7 +217,7 @@ class _Search:
         for name, vectors in self._asked.older.items():
             if self._is_as_wide(vectors):
                 fault = Fault(f"the weights of {name}", "weights", "see which model it loads")
-                yield self._kept(attempted(self._asked.mine, (fault,), vectors))
+                yield self._ledger.keep(attempted(self._asked.mine, (fault,), vectors))
 
     def _pairs(self, seeds: Sequence[Attempt]) -> list[Attempt]:
         """Pairs of faults, each tried on few texts first; of those that need the model's layers, so many."""
@@ -248,7 +238,7 @@ class _Search:
                     # A cut was fitted to long texts, and leaves short ones as they are.
                     found.extend(self._tried((seed, partner), () if partner.cuts else rows, alone))
         if runs < 0:
-            self._untried[f"{-runs} more pairs of faults: there are too many"] = None
+            self._ledger.leave_out(f"{-runs} more pairs of faults: there are too many")
         return found
 
     def _off_alone(self, seed: Fault, rows: Sequence[int]) -> float:
@@ -292,22 +282,22 @@ class _Search:
             return
         try:
             if rows and self._moves_what_is_right(faults):
-                self._attempts += 1
+                self._ledger.attempts += 1
                 return
             attempt = self._on(faults, rows) if rows else None
             if rows and (attempt is None or not self._promises(attempt, rows, alone)):
                 # Two faults of which one adds little say nothing that the other does not say alone.
                 if attempt is not None and attempt.distance < NEARER * alone:
-                    yield self._kept(attempt)
+                    yield self._ledger.keep(attempt)
                 else:
-                    self._attempts += attempt is not None
+                    self._ledger.attempts += attempt is not None
                 return
             attempt = self._on(faults, range(len(self._asked.mine)))
         except Unplayable as error:
-            self._untried[f"{' and '.join(fault.name for fault in faults)}: {error}"] = None
+            self._ledger.leave_out(f"{' and '.join(fault.name for fault in faults)}: {error}")
             return
         if attempt is not None:
-            yield self._kept(attempt)
+            yield self._ledger.keep(attempt)
 
     def _moves_what_is_right(self, faults: tuple[Fault, ...]) -> bool:
         """Whether faults change vectors that are the reference's."""
@@ -331,17 +321,12 @@ class _Search:
     def _promises(self, attempt: Attempt, rows: Sequence[int], alone: float) -> bool:
         """Whether faults explain something of a few texts, of two together all, and more than one alone."""
         noise = 2 * self._noise_of(attempt)
-        if self._sound is None:
+        if self._off is None:
             return attempt.distance <= noise
-        before = root_mean_square(distances(self._asked.mine[list(rows)], self._player.sound[list(rows)]))
+        before = root_mean_square(self._off[list(rows)])
         if len(attempt.faults) > 1:
             return attempt.distance <= min(noise, ALL_OF_IT * before, SOME_OF_IT * alone)
         return attempt.distance <= SOME_OF_IT * before
-
-    def _kept(self, attempt: Attempt) -> Attempt:
-        self._attempts += 1
-        self._nearest = sorted([*self._nearest, attempt], key=lambda each: each.distance)[: SHOWN + RIVALS]
-        return attempt
 
     def _is_as_wide(self, vectors: FloatArray) -> bool:
         return vectors.shape == self._asked.mine.shape
@@ -370,7 +355,7 @@ class _Search:
         more = f", or {len(names) - RIVALS} more that these texts do not tell apart" if len(names) > RIVALS else ""
         cause = f"these are the reference's vectors with {', or with '.join(names[:RIVALS])}{more}"
         steps = dict.fromkeys(fault.next_step for each in rivals[:RIVALS] for fault in each.faults)
-        proof = self._proof(best.cosine, best.distance, reached(best.faults), names)
+        proof = self._ledger.reproduced(best.cosine, best.distance, reached(best.faults), names)
         return Diagnosis(best.faults[0].layer, f"{cause}: {self._how_well(best)}", "; ".join(steps), proof)
 
     def _how_well(self, attempt: Attempt) -> str:
@@ -395,54 +380,8 @@ class _Search:
             return None
         with_fault = "".join(f" with {fault.name}," for fault in beside)
         cause = f"these are the reference's vectors{with_fault} {found.about}: cosine {found.cosine:.4f}"
-        proof = self._proof(found.cosine, found.distance, ("order", BY_BATCH, *reached(beside)))
+        proof = self._ledger.reproduced(found.cosine, found.distance, ("order", BY_BATCH, *reached(beside)))
         return Diagnosis("order", cause, ORDER_STEP, proof)
-
-    def _not_repeated(self) -> Diagnosis | None:
-        """That the same call gave other vectors when it was made again."""
-        again = self._asked.again
-        if again is None:
-            return None
-        moves = distances(again, self._asked.mine[list(self._asked.calls[0].rows)])
-        most = float(moves.max())
-        if not most > REPEATED or root_mean_square(moves) < LIKE * min(self._before, 1.0):
-            return None
-        changed = int((moves > REPEATED).sum())
-        cause = (
-            f"the same {len(moves)} texts, asked for again, came back as other vectors in {changed}, "
-            f"which moved by up to {most:.2g} of their length"
-        )
-        step = "look for a random step (dropout: call eval()), or for what is kept from call to call"
-        return Diagnosis(REPETITION, cause, step, Proof("read", self._asked.distinct, attempts=self._attempts))
-
-    def _proof(
-        self,
-        cosine: float | None = None,
-        distance: float | None = None,
-        layers: tuple[str, ...] = (),
-        besides: Iterable[str] = (),
-    ) -> Proof:
-        """What was tried, and how near the cause comes.
-
-        Args:
-            cosine: Of a cause, see `Proof.cosine`.
-            distance: Of a cause, see `Proof.distance`.
-            layers: Every layer that the cause reaches.
-            besides: Names of what is the cause.
-        """
-        before = self._before if np.isfinite(self._before) else None
-        shown, untried = self._shown(besides), tuple(self._untried)
-        found = self._asked.distinct
-        how: Literal["reproduced", "nothing"] = "nothing" if cosine is None else "reproduced"
-        return Proof(how, found, cosine, distance, before, shown, self._attempts, untried, layers)
-
-    def _shown(self, besides: Iterable[str]) -> tuple[Tried, ...]:
-        others = [each for each in self._nearest if each.name not in besides]
-        return tuple(Tried(each.name, round(each.distance, 6), self._texts_of(each)) for each in others[:SHOWN])
-
-    def _texts_of(self, attempt: Attempt) -> int | None:
-        """On how many texts faults were tried; None where on all."""
-        return len(attempt.vectors) if len(attempt.vectors) < len(self._asked.mine) else None
 
 
 def _is_read(attempt: Attempt) -> bool:
