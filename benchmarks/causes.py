@@ -1,6 +1,6 @@
 """Which faults are named, how well that is shown, and in how many seconds: writes the tables of docs/causes.md.
 
-    python benchmarks/causes.py                          # all of them, about an hour on two cores
+    python benchmarks/causes.py                          # all of them, about an hour on one core
     python benchmarks/causes.py --fault cls --form inside
     python benchmarks/causes.py --missing                # those that found.json lacks
     python benchmarks/causes.py --check                  # does each fault move embeddings, and no sound encoder?
