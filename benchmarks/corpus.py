@@ -28,8 +28,8 @@ from sentence_transformers import SentenceTransformer
 from embedgate.core.model import DEFAULT_MODEL, resolve
 from embedgate.data import bundled, load, load_bundled
 from embedgate.metrics import FloatArray, Matrix
+from embedgate.metrics.bootstrap import bootstrap_weights
 from embedgate.metrics.retrieval import similarities, top_k
-from embedgate.metrics.statistics import bootstrap_weights
 from embedgate.vectors.codes import Ranges, decode, quantize
 from embedgate.vectors.corpus import Recipe, grow
 from embedgate.vectors.storage import FLOAT32, RESULTS, Storage

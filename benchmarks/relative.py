@@ -26,8 +26,9 @@ from embedgate.core.settings import Settings
 from embedgate.data.types import Dataset, Labelled, Similarity
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, clustering, mean_of
+from embedgate.metrics.bootstrap import bootstrap_weights
 from embedgate.metrics.evaluate import measure, measure_agreement
-from embedgate.metrics.statistics import bootstrap_weights, compare, interval
+from embedgate.metrics.statistics import compare, interval
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 from embedgate.vectors.codes import Ranges, decode, quantize

@@ -26,7 +26,7 @@ from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime.encoder import GraphEncoder
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import Scores
-from embedgate.metrics.statistics import bootstrap_weights
+from embedgate.metrics.bootstrap import bootstrap_weights
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 

@@ -10,8 +10,9 @@ import pytest
 from scipy.stats import beta, binom
 
 from embedgate.core.family import MOST_CHECKS
-from embedgate.metrics import Scores, agreement, mean_of, statistics
-from embedgate.metrics.statistics import bootstrap_weights, compare, compare_drift, compare_floor, interval
+from embedgate.metrics import Scores, agreement, bootstrap, mean_of, statistics
+from embedgate.metrics.bootstrap import bootstrap_weights
+from embedgate.metrics.statistics import compare, compare_drift, compare_floor, interval
 
 ALPHA = 0.05
 
@@ -49,9 +50,9 @@ class TestBootstrapWeights:
         assert (bootstrap_weights(50, 100, seed=1) != bootstrap_weights(50, 100)).any()
 
     def test_many_items_get_fewer_replicates(self, monkeypatch):
-        monkeypatch.setattr(statistics, "LARGEST_COUNTS", 2**20)
+        monkeypatch.setattr(bootstrap, "LARGEST_COUNTS", 2**20)
         assert len(bootstrap_weights.__wrapped__(700)) == 2**20 // 700
-        assert len(bootstrap_weights.__wrapped__(2**11)) == statistics.FEWEST_REPLICATES
+        assert len(bootstrap_weights.__wrapped__(2**11)) == bootstrap.FEWEST_REPLICATES
 
 
 class TestCompare:
@@ -121,7 +122,9 @@ class TestCompare:
     def test_the_references_replicates_are_computed_once(self):
         calls = []
         plain = mean_of([0.5, 0.7, 0.9])
-        counted = Scores(plain.value, plain.items, lambda weights: calls.append(1) or plain.replicate(weights))
+        counted = Scores(
+            plain.value, plain.items, lambda weights: calls.append(1) or plain.replicate(weights), plain.over
+        )
         for _ in range(3):
             compare(plain, counted, 0.01, alpha=ALPHA)
         assert len(calls) == 1
@@ -243,7 +246,12 @@ class TestFloor:
         seen = Counter()
         for _ in range(2000):
             items = rng.random(1000)
-            scores = Scores(float(np.quantile(items, 0.01, method="inverted_cdf")), items, mean_of(items).replicate)
+            scores = Scores(
+                float(np.quantile(items, 0.01, method="inverted_cdf")),
+                items,
+                mean_of(items).replicate,
+                mean_of(items).over,
+            )
             seen[compare_floor(scores, 0.01, metric="cosine_p01", alpha=ALPHA, family=5).verdict] += 1
         assert seen["pass"] / 2000 <= ALPHA + 3 * math.sqrt(ALPHA / 2000)
         assert seen["fail"] / 2000 <= ALPHA / 5 + 3 * math.sqrt(ALPHA / 5 / 2000)
@@ -275,7 +283,7 @@ class TestInterval:
 
     def test_of_quantiles_is_no_bootstrap(self):
         items = np.linspace(0.9, 1, 1000)
-        scores = Scores(0.9, items, lambda weights: pytest.fail("bootstrapped"))
+        scores = Scores(0.9, items, lambda weights: pytest.fail("bootstrapped"), mean_of(items).over)
         assert interval(scores, ALPHA, metric="cosine_min") == statistics.Interval(0.9, 0.9)
         found = interval(scores, ALPHA, metric="cosine_p01")
         assert found.low < items[9] < found.high
@@ -305,7 +313,7 @@ class TestFamilies:
     @staticmethod
     def of_a_quantile(family):
         items = np.concatenate([np.full(380, 0.99), np.linspace(0.5, 0.6, 14)])
-        scores = Scores(0.5, items, mean_of(items).replicate)
+        scores = Scores(0.5, items, mean_of(items).replicate, mean_of(items).over)
         return compare_floor(scores, 0.95, metric="cosine_p01", alpha=ALPHA, family=family)
 
     @staticmethod

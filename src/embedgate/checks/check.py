@@ -20,9 +20,9 @@ if TYPE_CHECKING:
     from embedgate.metrics.statistics import Comparison
     from embedgate.runtime.plan import Plan
 
-# Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Stored vectors
-# are a family of their own, since there are many, and whoever stores float32 needs none of them.
-Family: TypeAlias = Literal["quality", "search", "time"]
+# Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Slices and
+# stored vectors are families of their own: there are many, and whoever stores float32 needs none of the latter.
+Family: TypeAlias = Literal["quality", "slices", "search", "time"]
 
 # What a check holds a combination against: the reference, the incumbent, a gain over that, what was approved, its own
 # name and what that promises, a rule that any encoder keeps, or a receipt. It decides what a red one is called, see
@@ -346,8 +346,9 @@ class Case:
         elif found.verdict == "inconclusive":
             needed = found.items_needed
             settles = f"about {needed} items would settle it" if needed else "more items would not settle it"
+            apart = "" if found.clusters is None else f", {found.clusters} that repeat no other"
             ends = f"the interval {found.low:.4f} to {found.high:.4f} holds both answers"
-            message += f"; {ends}, {settles} ({found.n} now)"
+            message += f"; {ends}, {settles} ({found.n} now{apart})"
         return self.judgement(
             found.verdict,
             message,
@@ -362,6 +363,7 @@ class Case:
             smallest_detectable_loss=found.smallest_detectable_loss,
             items_needed=found.items_needed,
             largest_family=found.largest_family,
+            clusters=found.clusters,
             diagnosis=diagnose() if red and diagnose is not None else None,
             worst=tuple(worst()) if red else (),
             details=details if red else (),

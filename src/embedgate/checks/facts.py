@@ -59,7 +59,7 @@ def facts_of(context: Context) -> dict[str, Any]:
                 "sha256": d.sha256,
                 "items": len(d),
                 "texts": len(d.texts()),
-                "notes": list(d.notes),
+                "notes": [*d.notes, *d.repeated()],
                 "prompts": {name: _prompt(roles[name]) for name in d.roles},
             }
             for d in plan.datasets

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -251,7 +251,7 @@ class StoredVectors:
                     indistinct[storage, dataset.name] = result
                     continue
                 for metric, scores in judged(result, dataset.relevance).items():
-                    found[storage, dataset.name, metric] = scores
+                    found[storage, dataset.name, metric] = replace(scores, clusters=dataset.clusters)
         self._scores[run.combination] = found  # all, or nothing where memory runs out
         self._indistinct[run.combination] = indistinct
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Self
 
 # Characters of what an exception of another library says.
@@ -77,3 +78,9 @@ def one_line(error: BaseException) -> str:
 def counted(n: int, noun: str) -> str:
     """A number and what it counts, as in `1 text` and `2 texts`: of nouns whose plural ends in s."""
     return f"{n:,} {noun}" if n == 1 else f"{n:,} {noun}s"
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """The first names of many, and how many more there are."""
+    more = len(names) - most
+    return ", ".join(names[:most]) + (f" and {more} more" if more > 0 else "")

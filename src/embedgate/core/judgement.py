@@ -70,12 +70,18 @@ class Slice:
         items: Number of its items among those that decided.
         value: The combination's value of the metric over them; 0 of a correlation where all have one grade.
         reference_value: The reference's (or the incumbent's).
+        low: Lower end of the interval of their difference; None where the slice is shown and not judged.
+        high: Its upper end.
+        verdict: Of the check `slices`, what the slice itself came to.
     """
 
     name: str
     items: int
     value: float
     reference_value: float
+    low: float | None = None
+    high: float | None = None
+    verdict: Verdict | None = None
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,8 @@ class Judgement:
         message: What was found, in one line.
         value: The combination's value of the metric.
         reference_value: The reference's (or the incumbent's) value.
-        observed: What is compared with the limit: the share of the reference kept or the value itself; of `speed`, the
+        observed: What is compared with the limit: the share of the reference kept or the value itself; of `slices`, the
+            difference to the reference's on the slice that has least room to the limit; of `speed`, the
             reference's time that it takes, as a share, or where the profile names a machine, the milliseconds a call.
         low: The interval's lower end, which must stay within the limit to pass (one-sided, level alpha); of `speed`,
             which must stay beyond the limit to fail.
@@ -227,7 +234,9 @@ class Judgement:
         worst: Texts that lost most, for a failure.
         details: Further lines below a failure.
         example: The texts of the smallest example that breaks a property.
-        slices: The metric over slices of the dataset; shown, not judged.
+        clusters: How many clusters the items that decided come in, where some repeat one another and are drawn
+            together; None where each is alone.
+        slices: The metric over slices of the dataset; judged by the check `slices` alone.
     """
 
     check: str
@@ -251,6 +260,7 @@ class Judgement:
     worst: tuple[WorstText, ...] = ()
     details: tuple[str, ...] = ()
     example: tuple[str, ...] = ()
+    clusters: int | None = None
     slices: tuple[Slice, ...] = ()
 
     @property

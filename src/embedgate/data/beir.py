@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data.columns import Slices, find, identifier, maybe_blank, number, text, value
+from embedgate.data.columns import Parts, find, identifier, maybe_blank, number, text, value
 from embedgate.data.rows import Table, delimited, json_lines, shown
 from embedgate.data.types import Origin, Retrieval
 
@@ -49,7 +49,7 @@ def read(corpus: Table, queries: Table, qrels: Table, origin: Origin) -> Retriev
 
     Args:
         corpus: Columns `_id`, `text` and, optionally, `title`. Blank documents are kept, as BEIR does.
-        queries: Columns `_id`, `text` and, optionally, `slices`.
+        queries: Columns `_id`, `text` and, optionally, `slices` and `cluster`.
         qrels: Columns `query-id`, `corpus-id` and `score`: 0 is not relevant, more is more relevant.
         origin: What identifies the dataset.
 
@@ -57,10 +57,9 @@ def read(corpus: Table, queries: Table, qrels: Table, origin: Origin) -> Retriev
         DataError: With the place of the row, if one is malformed or names an unknown id.
     """
     documents = _documents(corpus)
-    asked, slices = _queries(queries)
+    asked, parts = _queries(queries)
     relevance = _relevance(qrels, {id_: row for row, id_ in enumerate(documents)}, set(asked))
-    kept = {id_: item for item, id_ in enumerate(id_ for id_ in asked if relevance.get(id_))}
-    moved = {item: kept[id_] for item, id_ in enumerate(asked) if id_ in kept}
+    kept = {id_: item for item, id_ in enumerate(asked) if relevance.get(id_)}
     if not kept:
         raise DataError(f"{qrels.source}: no query has a relevant document (a score above 0)")
     notes = []
@@ -70,9 +69,7 @@ def read(corpus: Table, queries: Table, qrels: Table, origin: Origin) -> Retriev
         notes.append(f"{blank} of {len(documents)} documents are blank")
     return Retrieval(
         **vars(origin),
-        slices={
-            name: tuple(moved[item] for item in items if item in moved) for name, items in slices.collected().items()
-        },
+        **parts.of(kept.values()),
         notes=tuple(notes),
         document_ids=tuple(documents),
         documents=tuple(documents.values()),
@@ -114,17 +111,17 @@ def _documents(table: Table) -> dict[str, str]:
     return documents
 
 
-def _queries(table: Table) -> tuple[dict[str, str], Slices]:
+def _queries(table: Table) -> tuple[dict[str, str], Parts]:
     id_column, text_column = _columns(table, ID, TEXT, named="_id and text")
     queries: dict[str, str] = {}
-    slices = Slices(table)
-    for item, (line, row) in enumerate(table.rows):
+    parts = Parts(table)
+    for line, row in table.rows:
         id_ = value(table, line, row, id_column, identifier)
         if id_ in queries:
             raise DataError(f"{table.at(line)}: a second query has the id {id_!r}")
         queries[id_] = value(table, line, row, text_column, text)
-        slices.add(item, line, row)
-    return queries, slices
+        parts.add(line, row)
+    return queries, parts
 
 
 def _grade(cell: object) -> int:

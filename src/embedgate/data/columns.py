@@ -6,7 +6,7 @@ import math
 import re
 import reprlib
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, Literal, TypeVar
 
 import numpy as np
@@ -20,6 +20,8 @@ Parser = Callable[[object], Any]
 Tabular = Literal["similarity", "triplets", "labelled"]
 
 SLICES = "slices"
+# What an item shares with others that say the same.
+CLUSTER = "cluster"
 
 
 def text(value: object) -> str:
@@ -114,22 +116,33 @@ def value(table: Table, line: int, row: Row, column: str, parse: Callable[[objec
         raise DataError(f"{table.at(line)}: {column!r} {error}") from error
 
 
-class Slices:
-    """Collects which items are in which slice."""
+def cluster_name(value: object) -> str:
+    """What an item shares with others: an id; empty where it shares nothing."""
+    return "" if value is None or value == "" else identifier(value)
+
+
+class Parts:
+    """Collects which items are in which slice, and which cluster each is in."""
 
     def __init__(self, table: Table) -> None:
         self._table = table
         self._items: defaultdict[str, list[int]] = defaultdict(list)
+        self._groups: list[str] = []
 
-    def add(self, item: int, line: int, row: Row) -> None:
-        """Notes the slices that a row names for its item."""
+    def add(self, line: int, row: Row) -> None:
+        """Notes what a row says of the next item."""
         if SLICES in row:
             for name in value(self._table, line, row, SLICES, slice_names):
-                self._items[name].append(item)
+                self._items[name].append(len(self._groups))
+        self._groups.append(value(self._table, line, row, CLUSTER, cluster_name) if CLUSTER in row else "")
 
-    def collected(self) -> Mapping[str, tuple[int, ...]]:
-        """Indices of the items per slice, by name."""
-        return {name: tuple(items) for name, items in sorted(self._items.items())}
+    def of(self, items: Iterable[int] | None = None) -> dict[str, Any]:
+        """Slices and groups of some of the items, in the order given, as `Dataset` has them; of all where None."""
+        kept = range(len(self._groups)) if items is None else items
+        place = {item: number for number, item in enumerate(kept)}
+        slices = {name: tuple(place[i] for i in rows if i in place) for name, rows in sorted(self._items.items())}
+        groups = tuple(self._groups[item] for item in place)
+        return {"slices": slices, "groups": groups if any(groups) else None}
 
 
 def read(table: Table, origin: Origin, kind: Kind | None = None) -> Dataset:
@@ -161,12 +174,12 @@ def read(table: Table, origin: Origin, kind: Kind | None = None) -> Dataset:
 
 def _read(table: Table, origin: Origin, kind: Tabular, columns: tuple[str, ...], parsers: list[Parser]) -> Dataset:
     cells: tuple[list[Any], ...] = tuple([] for _ in columns)
-    slices = Slices(table)
-    for item, (line, row) in enumerate(table.rows):
+    parts = Parts(table)
+    for line, row in table.rows:
         for column, parse, kept in zip(columns, parsers, cells, strict=True):
             kept.append(value(table, line, row, column, parse))
-        slices.add(item, line, row)
-    common: dict[str, Any] = {**vars(origin), "slices": slices.collected()}
+        parts.add(line, row)
+    common: dict[str, Any] = {**vars(origin), **parts.of()}
     kept_cells = tuple(map(tuple, cells))
     match kind:
         case "similarity":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from itertools import chain
 from typing import Any, ClassVar, Literal
 
@@ -14,6 +15,7 @@ import numpy.typing as npt
 
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
+from embedgate.data.alike import Clusters, clusters_of
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
 
@@ -48,6 +50,8 @@ class Dataset(ABC):
         sha256: What identifies its content, hex.
         slices: Name of a slice to the indices of its items, ascending.
         notes: What a reader of a report should know about how it was read.
+        groups: Per item what it shares with others that say the same, as the data has it, such as the passage that a
+            question was written about; empty for an item of its own. None where the data says nothing.
     """
 
     kind: ClassVar[Kind]
@@ -59,6 +63,7 @@ class Dataset(ABC):
     sha256: str
     slices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    groups: tuple[str, ...] | None = None
 
     @abstractmethod
     def inputs(self) -> tuple[Input, ...]:
@@ -82,6 +87,8 @@ class Dataset(ABC):
         place = {item: place for place, item in enumerate(items)}
         slices = {name: tuple(place[row] for row in rows if row in place) for name, rows in self.slices.items()}
         fields: dict[str, Any] = {name: _taken(getattr(self, name), items) for name in self.by_item}
+        if self.clusters is not None:  # those of the whole, which are not looked for again
+            fields["groups"] = tuple(str(self.clusters[item]) for item in items)
         return replace(self, **fields, slices={name: rows for name, rows in slices.items() if rows})
 
     def inputs_of(self, items: Sequence[int]) -> tuple[Input, ...]:
@@ -89,6 +96,35 @@ class Dataset(ABC):
         texts = (getattr(self, name) for name in self.by_item)
         parts = [_taken(values, items) for values in texts if not isinstance(values, np.ndarray)]
         return _unique(self.roles[0], *parts) if parts else self.inputs()
+
+    @cached_property
+    def clusters(self) -> Clusters | None:
+        """The cluster of each item, see `embedgate.data.alike`, `[n]`; None where each item is alone."""
+        return clusters_of(
+            [self._said(item) for item in range(len(self))],
+            *self._shared(),
+            [group or None for group in self.groups or ()],
+        )
+
+    def repeated(self) -> tuple[str, ...]:
+        """A note of how many items repeat others, where it has been looked for; nothing where none does."""
+        clusters = self.__dict__.get("clusters")
+        if clusters is None:
+            return ()
+        alone = int(clusters.max()) + 1
+        return (f"{len(self):,} items count as {alone:,}: repeated and nearly equal ones are drawn together",)
+
+    def _shared(self) -> Iterable[Sequence[Hashable]]:
+        """What else joins items that have it in common."""
+        return ()
+
+    def _said(self, item: int) -> str:
+        """What is compared to tell whether an item repeats another."""
+        return self.item_text(item)
+
+    @abstractmethod
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
 
     @abstractmethod
     def __len__(self) -> int:
@@ -119,6 +155,10 @@ class Similarity(Dataset):
     def inputs(self) -> tuple[Input, ...]:
         """Every unique text, first ones before second ones."""
         return _unique(STS, self.first, self.second)
+
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
+        return f"{self.first[item]} | {self.second[item]}"
 
     def __len__(self) -> int:
         return len(self.first)
@@ -154,6 +194,21 @@ class Retrieval(Dataset):
         """Every unique document, and then every unique query."""
         return (*_unique(DOCUMENT, self.documents), *_unique(QUERY, self.queries))
 
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
+        return self.queries[item]
+
+    def repeated(self) -> tuple[str, ...]:
+        """A note of how many items repeat others, where it has been looked for; nothing where none does."""
+        clusters = self.__dict__.get("clusters")
+        if clusters is None:
+            return ()
+        alone = int(clusters.max()) + 1
+        return (f"{len(self):,} items count as {alone:,}: repeated and nearly equal ones are drawn together",)
+
+    def _shared(self) -> Iterable[Sequence[Hashable]]:
+        return [[frozenset(grades.items()) for grades in self.relevance]]  # what one document is worth decides of all
+
     def __len__(self) -> int:
         return len(self.queries)
 
@@ -180,6 +235,13 @@ class Labelled(Dataset):
     def inputs(self) -> tuple[Input, ...]:
         """Every unique text."""
         return _unique(CLUSTERING, self.items)
+
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
+        return f"{self.labels[item]}: {self.items[item]}"
+
+    def _said(self, item: int) -> str:
+        return self.items[item]
 
     def __len__(self) -> int:
         return len(self.items)
@@ -213,6 +275,10 @@ class Triplets(Dataset):
     def inputs(self) -> tuple[Input, ...]:
         """Every unique text, anchors before positives before negatives."""
         return _unique(PAIR_CLASSIFICATION, self.anchors, self.positives, self.negatives)
+
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
+        return f"{self.anchors[item]} | {self.positives[item]} | {self.negatives[item]}"
 
     def __len__(self) -> int:
         return len(self.anchors)

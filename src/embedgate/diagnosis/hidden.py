@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from embedgate.core.errors import counted
+from embedgate.core.errors import counted, listed
 from embedgate.core.judgement import Diagnosis, Proof
 from embedgate.diagnosis import weights
 from embedgate.diagnosis.arm import Arm, Layers
 from embedgate.diagnosis.distance import row_cosines
 from embedgate.diagnosis.faults import STEPS
-from embedgate.diagnosis.weights import EQUAL, TOLD, Comparison
+from embedgate.diagnosis.weights import EQUAL, Comparison
 from embedgate.encoders import EMBEDDINGS, FloatArray, Stages
 from embedgate.encoders.weights import Weight
 
@@ -152,8 +152,7 @@ def _tensors_missing(comparison: Comparison, departure: Departure | None) -> tup
     missing = [name for name in comparison.missing if f"{departure.layer}." in f"{name}."]
     if not missing or not comparison.differences:
         return None
-    more = f" and {len(missing) - TOLD} more" if len(missing) > TOLD else ""
-    told = f"{counted(len(missing), 'tensor')} of weights not found there: {', '.join(missing[:TOLD])}{more}"
+    told = f"{counted(len(missing), 'tensor')} of weights not found there: {listed(missing)}"
     return f"{_where(departure)}; {told}", "see which modules of that layer were left out, replaced or renamed"
 
 

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from embedgate.core.errors import listed
 from embedgate.encoders import FloatArray
 from embedgate.encoders.weights import Weight
 
@@ -22,7 +23,6 @@ PARALLEL = 0.9999
 NEARLY = 0.9
 SAMPLED = 4096
 # Tensors that are told one by one.
-TOLD = 3
 
 
 @dataclass(frozen=True)
@@ -90,11 +90,9 @@ class Comparison:
     def told(self) -> str:
         """Which tensors depart, in one line."""
         found = self.departed
-        shown = [str(each) for each in found[:TOLD]]
-        more = f" and {len(found) - TOLD} more" if len(found) > TOLD else ""
         count = f"{len(found)} of {len(self.differences)} tensors of weights differ: " if len(found) > 1 else ""
         one = "" if count else "the weights differ: "
-        return f"{count}{one}{', '.join(shown)}{more}"
+        return f"{count}{one}{listed([*map(str, found)])}"
 
 
 def compared(candidate: Mapping[str, Weight], reference: Mapping[str, Weight]) -> Comparison:

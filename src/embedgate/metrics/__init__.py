@@ -8,8 +8,9 @@ SciPy, scikit-learn and pytrec_eval are imported where they compute, since colle
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Literal
 
 import numpy as np
@@ -17,6 +18,7 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float64]
 Matrix = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.intp]
 
 # Packages whose versions scores depend on, as pip names them.
 DISTRIBUTIONS = ("numpy", "pytrec-eval-terrier", "scikit-learn", "scipy")
@@ -74,11 +76,36 @@ class Scores:
         items: Per-item scores, float64 `[n]`, in the dataset's order, so that two combinations' can be paired.
         replicate: From bootstrap weights, float32 `[replicates, n]` (how often each item was drawn), to the metric's
             value in each replicate, float64 `[replicates]`.
+        over: From the numbers of some of the items, ascending, to the scores of these alone.
+        clusters: The cluster of each item, numbers from 0, `[n]`, where some say the same several times and are drawn
+            together; None where each item is alone.
     """
 
     value: float
     items: FloatArray
     replicate: Callable[[Matrix], FloatArray]
+    over: Callable[[Rows], Scores]
+    clusters: Rows | None = None
+
+    @cached_property
+    def independent(self) -> int:
+        """How many clusters there are; of items that are all alone, how many of these."""
+        return len(self.items) if self.clusters is None else int(self.clusters.max()) + 1
+
+    def of(self, items: Sequence[int]) -> Scores:
+        """The scores of some of the items alone, in their clusters.
+
+        Args:
+            items: Numbers of the items, ascending.
+
+        Raises:
+            ValueError: If these alone cannot be scored.
+        """
+        rows = np.asarray(items, dtype=np.intp)
+        if self.clusters is None:
+            return self.over(rows)
+        _, clusters = np.unique(self.clusters[rows], return_inverse=True)
+        return replace(self.over(rows), clusters=None if clusters.max() + 1 == len(rows) else clusters)
 
 
 def mean_of(items: npt.ArrayLike) -> Scores:
@@ -88,7 +115,7 @@ def mean_of(items: npt.ArrayLike) -> Scores:
     def replicate(weights: Matrix) -> FloatArray:
         return np.asarray((weights @ scores) / weights.sum(axis=1), dtype=np.float64)
 
-    return Scores(float(scores.mean()), scores, replicate)
+    return Scores(float(scores.mean()), scores, replicate, lambda rows: mean_of(scores[rows]))
 
 
 @dataclass(frozen=True)

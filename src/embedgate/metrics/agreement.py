@@ -142,4 +142,5 @@ def _quantile(values: FloatArray, quantile: float) -> Scores:
         reached = (drawn > 0) & (drawn >= quantile * drawn[:, -1:])
         return np.asarray(ascending[reached.argmax(axis=1)], dtype=np.float64)
 
-    return Scores(float(replicate(np.ones((1, len(values)), np.float32))[0]), values, replicate)
+    value = float(replicate(np.ones((1, len(values)), np.float32))[0])
+    return Scores(value, values, replicate, lambda rows: _quantile(values[rows], quantile))

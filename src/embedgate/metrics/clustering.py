@@ -48,10 +48,19 @@ def evaluate(points: Matrix, labels: Sequence[str], seed: int = 0) -> dict[str, 
     # One thread: as fast at this size, and the sums do not depend on how many cores there are.
     with threadpool_limits(1):
         clusterings = [_cluster(points, rows) for rows in _starts(label, seed)]
+    return {"v_measure": _scores(label, clusterings)}
+
+
+def _scores(label: Codes, clusterings: Sequence[Codes]) -> Scores:
+    """Scores of texts in the clusters that they were found in, whichever other texts were found with them."""
     tables = _Tables(label, clusterings)
     own = [tables.in_own_cluster(label, clusters) for clusters in clusterings]
     value = float(tables.v_measure(np.ones((1, len(label)), np.float32))[0])
-    return {"v_measure": Scores(value, np.mean(own, axis=0), tables.v_measure)}
+
+    def over(rows: Codes) -> Scores:
+        return _scores(label[rows], [clusters[rows] for clusters in clusterings])
+
+    return Scores(value, np.mean(own, axis=0), tables.v_measure, over)
 
 
 def _starts(label: Codes, seed: int) -> list[Codes]:
@@ -81,16 +90,15 @@ class _Tables:
     """
 
     def __init__(self, label: Codes, clusterings: Sequence[Codes]) -> None:
-        from scipy.special import xlogy
-
         parts = [label]
         for clusters in clusterings:
             parts += [clusters, label * (clusters.max() + 1) + clusters]
         codes = [np.unique(part, return_inverse=True)[1] for part in parts]
         sizes = np.array([code.max() + 1 for code in codes])
         self.bounds = np.cumsum(sizes) - sizes
-        # x log x of every count a resampling can give; reading it is ten times as fast as computing it.
-        self.counts_log_counts = xlogy(np.arange(len(label) + 1), np.arange(len(label) + 1))
+        # x log x of every count a resampling can give; reading it is ten times as fast as computing it. Texts that are
+        # drawn together can add up to more than there are, and then it is computed once more.
+        self.counts_log_counts = _counts_log_counts(len(label))
         self.indicators = np.zeros((len(label), int(sizes.sum())), dtype=np.float32)
         for first, code in zip(self.bounds, codes, strict=True):
             self.indicators[np.arange(len(label)), first + code] = 1
@@ -98,10 +106,12 @@ class _Tables:
     def v_measure(self, weights: Matrix) -> FloatArray:
         """Mean V-measure over the clusterings in each replicate, float64 `[replicates]`.
 
-        Each row of the weights, float32 `[replicates, n]`, holds whole numbers that add up to `n`.
+        Each row of the weights, float32 `[replicates, n]`, holds whole numbers.
         """
         counts = (weights @ self.indicators).astype(np.intp)
-        total = len(self.indicators)
+        total = weights.sum(axis=1, dtype=np.float64)[:, None]
+        if (most := int(total.max())) >= len(self.counts_log_counts):
+            self.counts_log_counts = _counts_log_counts(most)
         entropy = np.log(total) - np.add.reduceat(self.counts_log_counts[counts], self.bounds, axis=1) / total
         labels, clusters, joint = entropy[:, :1], entropy[:, 1::2], entropy[:, 2::2]
         # 2hc / (h + c) with homogeneity h = I / H(labels), completeness c = I / H(clusters) and I the mutual
@@ -118,3 +128,10 @@ class _Tables:
         np.add.at(table, (label, clusters), 1)
         most: npt.NDArray[np.bool_] = (table == table.max(axis=0))[label, clusters]
         return most
+
+
+def _counts_log_counts(most: int) -> FloatArray:
+    """X log x of the whole numbers up to the most."""
+    from scipy.special import xlogy
+
+    return np.asarray(xlogy(np.arange(most + 1), np.arange(most + 1)), np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
@@ -12,11 +13,15 @@ from embedgate.sentences import Case
 
 
 def measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
-    """Scores of a dataset's metrics, by name.
+    """Scores of a dataset's metrics, by name, which know what items repeat others.
 
     Raises:
         embedgate.metrics.NotFinite: If an embedding it needs holds NaN or infinity.
     """
+    return {name: replace(scores, clusters=dataset.clusters) for name, scores in _measure(dataset, embeddings).items()}
+
+
+def _measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
     match dataset:
         case Similarity():
             first, second = (embeddings.of(texts, STS) for texts in (dataset.first, dataset.second))
@@ -70,17 +75,3 @@ def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embed
         for arm in (candidate, reference)
     )
     return ordering.evaluate(mine, theirs)
-
-
-def item_text(dataset: Dataset, item: int) -> str:
-    """Returns the text of one item of a dataset, for a report."""
-    match dataset:
-        case Similarity():
-            return f"{dataset.first[item]} | {dataset.second[item]}"
-        case Retrieval():
-            return dataset.queries[item]
-        case Labelled():
-            return f"{dataset.labels[item]}: {dataset.items[item]}"
-        case Triplets():
-            return f"{dataset.anchors[item]} | {dataset.positives[item]} | {dataset.negatives[item]}"
-    raise TypeError(f"no text for the dataset type {type(dataset).__name__}")

@@ -27,14 +27,18 @@ def evaluate(
         NotFinite: If an embedding holds NaN or infinity.
         ValueError: If all grades are equal, so that nothing can correlate with them.
     """
-    from scipy.stats import spearmanr
-
     require_finite(first, "first texts")
     require_finite(second, "second texts")
     wanted = np.asarray(grades, dtype=np.float64)
     if np.ptp(wanted) == 0:
         raise ValueError(f"every grade is {wanted[0]:g}, so nothing can correlate with them")
-    found = similarity.paired(first, second)
+    return {"spearman": _correlation(similarity.paired(first, second).astype(np.float64), wanted)}
+
+
+def _correlation(found: FloatArray, wanted: FloatArray) -> Scores:
+    """Scores of the rank correlation of similarities with grades; 0 where one side is constant."""
+    from scipy.stats import spearmanr
+
     x, y = _Ranked(found), _Ranked(wanted)
 
     def replicate(weights: Matrix) -> FloatArray:
@@ -47,8 +51,8 @@ def evaluate(
         # Where one side is constant in a replicate there is no order to keep.
         return np.asarray(np.divide(covariance, scale, out=np.zeros_like(scale), where=scale > 0), np.float64)
 
-    value = float(spearmanr(found, wanted).statistic) if np.ptp(found) > 0 else 0.0
-    return {"spearman": Scores(value, found.astype(np.float64), replicate)}
+    value = float(spearmanr(found, wanted).statistic) if np.ptp(found) > 0 < np.ptp(wanted) else 0.0
+    return Scores(value, found, replicate, lambda rows: _correlation(found[rows], wanted[rows]))
 
 
 class _Ranked:

@@ -6,40 +6,27 @@ better end is beyond it, and is inconclusive otherwise. The worse end is one-sid
 must pass all its checks (an intersection-union test, Berger 1982); the better end is one-sided at alpha / family, since
 one red check among the family fails the build (Bonferroni).
 
-Everything is deterministic: the resamples depend on the number of items, the number of replicates and the seed alone,
-so that all combinations share them.
+Where items come in clusters, these are resampled: what repeats an item adds nothing to it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
-from weakref import WeakKeyDictionary
 
 import numpy as np
-import numpy.typing as npt
 
 from embedgate.core.family import largest_family
 from embedgate.core.judgement import Verdict
 from embedgate.core.quantiles import at_least, at_most
-from embedgate.metrics import METRICS, FloatArray, Matrix, Scores
+from embedgate.metrics import METRICS, FloatArray, Scores
+from embedgate.metrics.bootstrap import REPLICATES, cautious_means, replicates_of
 
-Counts = npt.NDArray[np.uint8]
-
-REPLICATES = 10_000
-FEWEST_REPLICATES = 1_000
 POWER = 0.8
-# Bootstrap counts held per number of items, in bytes; more items than this over `REPLICATES` get fewer replicates.
-LARGEST_COUNTS = 2**27
 # More items than this are as good as no number.
 MOST_ITEMS = 10**9
-# Weights in work at a time: 2^19 float32 are 2 MiB.
-_CHUNK = 2**19
-
-_replicates_of: WeakKeyDictionary[Scores, dict[tuple[int, int], FloatArray]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -90,6 +77,7 @@ class Comparison:
             where no number would, since the observed value is at the limit.
         largest_family: Of a `fail`, the most checks that its family can have for it to be one; None of any other, and
             where no family has a part in it.
+        clusters: How many clusters the items come in, drawn as wholes; None where each item is alone.
     """
 
     verdict: Verdict
@@ -101,38 +89,7 @@ class Comparison:
     smallest_detectable_loss: float | None
     items_needed: int | None
     largest_family: int | None = None
-
-
-@lru_cache(maxsize=8)
-def bootstrap_weights(n: int, replicates: int = REPLICATES, seed: int = 0) -> Counts:
-    """How often each of `n` items is drawn in each replicate of a bootstrap (Efron 1979).
-
-    Args:
-        n: Number of items, drawn from with replacement as often.
-        replicates: Number of replicates; fewer are made, but at least 1,000, where they would take more than 128 MiB.
-        seed: What they are drawn from, with `n`.
-
-    Returns:
-        Counts, uint8 `[replicates, n]`, each row adding up to `n`; read-only, shared by all who ask for the same.
-    """
-    rng = np.random.default_rng((seed, n))
-    rows = min(replicates, max(FEWEST_REPLICATES, LARGEST_COUNTS // n))
-    counts = np.empty((rows, n), dtype=np.uint8)
-    for part in _chunks(rows, n):
-        size = part.stop - part.start
-        drawn = rng.integers(0, n, size=(size, n), dtype=np.int32) + np.arange(size)[:, None] * n
-        counts[part] = np.bincount(drawn.ravel(), minlength=size * n).reshape(size, n)
-    counts.setflags(write=False)
-    return counts
-
-
-@lru_cache(maxsize=8)
-def _spacings(n: int, replicates: int, seed: int) -> Matrix:
-    """Weights of a Bayesian bootstrap (Rubin 1981) of `n` items, not yet divided by their sums, float32."""
-    rows = min(replicates, max(FEWEST_REPLICATES, LARGEST_COUNTS // (4 * n)))
-    weights = np.random.default_rng((seed, n, 1)).standard_exponential((rows, n), dtype=np.float32)
-    weights.setflags(write=False)
-    return weights
+    clusters: int | None = None
 
 
 def interval(
@@ -151,7 +108,7 @@ def interval(
         return Interval(_share_at_least(scores.items, alpha), _share_at_most(scores.items, alpha))
     quantile = METRICS[metric].quantile if metric else None
     if quantile is None:
-        found, n = _replicates(scores, replicates, seed), len(scores.items)
+        found, n = replicates_of(scores, replicates, seed), scores.independent
         return Interval(_lower(found, scores.value, n, alpha), _upper(found, scores.value, n, alpha))
     return _quantile_interval(scores, quantile, alpha) if quantile else Interval(scores.value, scores.value)
 
@@ -190,41 +147,114 @@ def compare(
         ValueError: If the two have other items, or the reference's value is not above zero beyond chance, so that
             there is nothing to retain a share of.
     """
-    n = len(reference.items)
-    if len(candidate.items) != n:
-        raise ValueError(f"{len(candidate.items)} items cannot be paired with the reference's {n}")
+    _require_pairs(candidate, reference)
     if not reference.value > 0:
         raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
-    observed, limit = candidate.value / reference.value, 1 - tolerance
-    kept = _retention(_replicates(candidate, replicates, seed), _replicates(reference, replicates, seed))
-    low = _lower(kept, observed, n, alpha)
-    if not math.isfinite(low):
+    draws, observed = (replicates, seed), candidate.value / reference.value
+    kept = _retention(*(replicates_of(arm, *draws) for arm in (candidate, reference)))
+    if not math.isfinite(_lower(kept, observed, reference.independent, alpha)):
         raise ValueError(
-            f"the reference itself scores {reference.value:.4g} on {n} items here, not above zero beyond chance, "
-            "nothing to retain"
+            f"the reference itself scores {reference.value:.4g} on {len(reference.items)} items here, not above zero "
+            "beyond chance, nothing to retain"
         )
-    standard_error = deviation = float(kept[np.isfinite(kept)].std())
-    pseudo_loss = 0.0
+    cautious = None
     if unit_loss is not None:
-        arms = np.append(
-            np.stack([candidate.items, reference.items], axis=1, dtype=np.float32), [[0.0, unit_loss]], axis=0
-        )
-        cautious = _retention(*_weighted_means(arms, replicates, seed))
-        low = float(np.quantile(cautious, alpha, method="lower"))
-        standard_error = float(cautious.std())
-        pseudo_loss = unit_loss / reference.value
+        cautious = _retention(*cautious_means(candidate, reference, unit_loss, *draws))
+    unit = (unit_loss or 0.0) / reference.value
     level = Shared(shared or alpha, family)
+    return _paired(reference, observed, kept, cautious, unit, 1 - tolerance, alpha=alpha, level=level, beyond=beyond)
+
+
+def compare_points(
+    candidate: Scores,
+    reference: Scores,
+    tolerance: float,
+    *,
+    alpha: float,
+    family: int = 1,
+    unit_loss: float | None = None,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Comparison:
+    """As `compare`, by the difference of the two values and no share of one: the reference may score nothing.
+
+    Args:
+        candidate: Scores of the combination.
+        reference: Scores of the reference on the same items in the same order.
+        tolerance: The loss that is acceptable, in the unit of the metric.
+        alpha: How often a loss as large as the tolerance may pass.
+        family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
+        unit_loss: As of `compare`.
+        replicates: Number of bootstrap replicates.
+        seed: What they are drawn from.
+
+    Raises:
+        ValueError: If the two have other items.
+    """
+    _require_pairs(candidate, reference)
+    draws = (replicates, seed)
+    mine, theirs = (replicates_of(arm, *draws) for arm in (candidate, reference))
+    cautious = None
+    if unit_loss is not None:
+        cautious = np.subtract(*cautious_means(candidate, reference, unit_loss, *draws))
+    observed, level = candidate.value - reference.value, Shared(alpha, family)
+    return _paired(reference, observed, mine - theirs, cautious, unit_loss or 0.0, -tolerance, alpha=alpha, level=level)
+
+
+def _require_pairs(candidate: Scores, reference: Scores) -> None:
+    if len(candidate.items) != len(reference.items):
+        raise ValueError(f"{len(candidate.items)} items cannot be paired with the reference's {len(reference.items)}")
+    if candidate.independent != reference.independent:
+        raise ValueError("the reference's items come in other clusters")
+
+
+def _paired(
+    reference: Scores,
+    observed: float,
+    replicates: FloatArray,
+    cautious: FloatArray | None,
+    unit_loss: float,
+    limit: float,
+    *,
+    alpha: float,
+    level: Shared,
+    beyond: bool = False,
+) -> Comparison:
+    """The outcome of a comparison with the reference on the same items.
+
+    Args:
+        reference: The reference's scores.
+        observed: What is compared with the limit.
+        replicates: The same in each replicate; -inf where it cannot be told.
+        cautious: The same with one loss more, which then decides of the lower end; None where none is assumed.
+        unit_loss: That loss in the unit of what is compared; 0 where none is assumed.
+        limit: The least that passes.
+        alpha: Level of the lower end.
+        level: What gives the upper end its level.
+        beyond: Whether what lies at the limit does not pass.
+    """
+    items, n = len(reference.items), reference.independent
+    deviation = float(replicates[np.isfinite(replicates)].std())
+    low = _lower(replicates, observed, n, alpha)
+    if cautious is not None:
+        low = float(np.quantile(cautious, alpha, method="lower"))
+
+    def needed() -> int | None:
+        lost = unit_loss * items / n
+        return _items_needed(observed - limit, deviation * math.sqrt(items), lost, items, alpha, level.each)
+
     return _comparison(
         observed,
         low,
-        lambda to_fail: _upper(kept, observed, n, to_fail),
+        lambda to_fail: _upper(replicates, observed, n, to_fail),
         limit,
-        n,
-        standard_error,
+        items,
+        deviation if cautious is None else float(cautious.std()),
         alpha,
         level,
-        lambda: _items_needed(observed - limit, deviation * math.sqrt(n), pseudo_loss, n, alpha, level.each),
+        needed,
         beyond,
+        independent=n,
     )
 
 
@@ -265,18 +295,19 @@ def compare_floor(
         return _compare_quantile(scores, quantile, floor, alpha, level)
     if _is_share(metric):
         return _compare_share(scores, floor, alpha, level)
-    found = _replicates(scores, replicates, seed)
+    found, independent = replicates_of(scores, replicates, seed), scores.independent
     standard_error = float(found.std())
     return _comparison(
         scores.value,
-        _lower(found, scores.value, n, alpha),
-        lambda to_fail: _upper(found, scores.value, n, to_fail),
+        _lower(found, scores.value, independent, alpha),
+        lambda to_fail: _upper(found, scores.value, independent, to_fail),
         floor,
         n,
         standard_error,
         alpha,
         level,
         lambda: _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, level.each),
+        independent=independent,
     )
 
 
@@ -294,28 +325,6 @@ def compare_drift(value: float, approved: float, tolerance: float) -> Literal["p
     if value < approved - tolerance:
         return "fail"
     return "stale" if value > approved + tolerance else "pass"
-
-
-def _chunks(rows: int, n: int) -> Iterator[slice]:
-    step = max(1, _CHUNK // n)
-    return (slice(start, min(start + step, rows)) for start in range(0, rows, step))
-
-
-def _replicates(scores: Scores, replicates: int, seed: int) -> FloatArray:
-    """The metric's value in each replicate, remembered as long as the scores live: the reference's serve every arm."""
-    known = _replicates_of.setdefault(scores, {})
-    if (replicates, seed) not in known:
-        counts = bootstrap_weights(len(scores.items), replicates, seed)
-        parts = [scores.replicate(counts[part].astype(np.float32)) for part in _chunks(*counts.shape)]
-        known[replicates, seed] = np.concatenate(parts)
-    return known[replicates, seed]
-
-
-def _weighted_means(arms: Matrix, replicates: int, seed: int) -> tuple[FloatArray, FloatArray]:
-    """Means of two columns in each replicate of a Bayesian bootstrap of the rows."""
-    weights = _spacings(len(arms), replicates, seed)
-    means = (weights @ arms).astype(np.float64) / weights.sum(axis=1, dtype=np.float64)[:, None]
-    return means[:, 0], means[:, 1]
 
 
 def _retention(candidate: FloatArray, reference: FloatArray) -> FloatArray:
@@ -440,6 +449,8 @@ def _comparison(
     level: Shared,
     needed: Callable[[], int | None],
     beyond: bool = False,
+    *,
+    independent: int | None = None,
 ) -> Comparison:
     """The verdict of an interval: where it is inconclusive, how many items would settle it; where red, how surely.
 
@@ -454,6 +465,7 @@ def _comparison(
         level: What gives the upper end its level.
         needed: How many items would settle it.
         beyond: Whether what lies at the limit does not pass.
+        independent: How many clusters the items come in; None where each is alone.
     """
     from scipy.stats import norm
 
@@ -475,6 +487,7 @@ def _comparison(
         float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error,
         needed() if verdict == "inconclusive" else None,
         largest_family(is_red, level.checks) if verdict == "fail" else None,
+        independent if independent is not None and independent < n else None,
     )
 
 

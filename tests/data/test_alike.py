@@ -1,0 +1,90 @@
+"""Which items repeat others: equal ones, nearly equal ones, those of one passage, and those the data names."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from embedgate.data import load
+from embedgate.data.alike import clusters_of
+
+LONG = "The committee met on {} to discuss the budget for the coming year and to hear what the auditors had to say."
+
+
+def test_items_of_their_own_are_alone():
+    assert clusters_of(["A fox crossed the lake.", "Twelve euros are missing.", "Who sings this song?"]) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("A fox crossed the lake.", "A fox crossed the lake."),
+        ("A fox crossed the lake.", "a fox  crossed the lake"),
+        ("It's 12.5 euros - no more!", "its 12.5 euros, no more"),
+        (LONG.format("Monday"), LONG.format("Friday")),
+        ("包裹星期四到。", "包裹星期四到！"),
+    ],
+    ids=["equal", "case and spaces", "punctuation", "one word of many", "chinese"],
+)
+def test_equal_and_nearly_equal_texts_are_in_one_cluster(one, other):
+    assert clusters_of([one, "Something else entirely.", other]).tolist() == [0, 1, 0]
+
+
+def test_a_short_text_with_another_word_is_another():
+    assert clusters_of(["The parcel arrives on Monday.", "The letter arrives on Friday."]) is None
+
+
+def test_what_joins_two_joins_all_that_they_are_joined_with():
+    texts = ["one thing", "ONE THING", "a second one", "and a third"]
+    assert clusters_of(texts, [None, "a", "a", None]).tolist() == [0, 0, 0, 1]
+
+
+def test_texts_of_punctuation_alone_are_not_one():
+    assert clusters_of(["!!!", "???", "..."]) is None
+
+
+def test_thousands_of_one_kind_take_no_longer_than_they_must():
+    """Each is compared with the first of its kind, and not with every other."""
+    found = clusters_of([LONG.format(number) for number in range(3000)])
+    assert found.max() == 0
+
+
+def file(tmp_path, rows):
+    path = tmp_path / "mine.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def test_the_data_names_clusters_and_a_part_keeps_them(tmp_path):
+    words = ["apple", "river", "engine", "window", "teacher", "cloud"]
+    rows = [{"sentence1": f"{w} one", "sentence2": f"{w} other {i}", "score": i} for i, w in enumerate(words)]
+    for row, cluster in zip(rows, ["x", "x", "", "y", None, "y"], strict=True):
+        row["cluster"] = cluster
+    dataset = load(file(tmp_path, rows))
+    assert dataset.clusters.tolist() == [0, 0, 1, 2, 3, 2]
+    assert dataset.part([1, 3, 5, 0]).clusters.tolist() == [0, 1, 1, 0]
+    assert dataset.repeated() == ("6 items count as 4: repeated and nearly equal ones are drawn together",)
+
+
+def test_a_cluster_that_is_no_id_is_refused_with_its_line(tmp_path):
+    rows = [{"sentence1": "a b", "sentence2": "c d", "score": 1, "cluster": [1]}] * 2
+    with pytest.raises(Exception, match=r"mine.jsonl:1: 'cluster' is \[1\], not a text"):
+        load(file(tmp_path, rows))
+
+
+def test_queries_about_the_same_documents_are_in_one_cluster(tmp_path):
+    folder = tmp_path / "beir"
+    (folder / "qrels").mkdir(parents=True)
+    for name, rows in {
+        "corpus": [{"_id": f"d{i}", "text": f"document {i} about {'abcdef'[i] * 9}"} for i in range(4)],
+        "queries": [
+            {"_id": f"q{i}", "text": text, "cluster": "told" if i > 2 else None}
+            for i, text in enumerate(["who is it", "what is wanted", "where to go", "when to leave", "why at all"])
+        ],
+    }.items():
+        (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    judged = [("q0", "d0", 1), ("q1", "d0", 1), ("q2", "d0", 2), ("q3", "d1", 1), ("q4", "d2", 1)]
+    lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, each)) for each in judged)]
+    (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
+    assert load(str(folder)).clusters.tolist() == [0, 0, 1, 2, 2]
