@@ -11,6 +11,12 @@ def test_keeps_the_reference_quality(uphold):
     uphold()
 
 
+@pytest.mark.gate("slices")
+def test_keeps_the_quality_of_every_slice(uphold):
+    """The metric that stands for a dataset, on each of its slices: texts that negate, long ones, one language."""
+    uphold()
+
+
 @pytest.mark.gate("agreement")
 def test_agrees_with_the_reference(uphold):
     """Embeddings and neighbours, text by text, above the floor of the weight precision."""

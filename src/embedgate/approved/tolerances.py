@@ -48,6 +48,7 @@ SHARES = "a tolerance is a share: at least 0 and below 1 (alpha above 0; a promi
 # Tables of a scope (default, weight precision, combination), and the keys each may have.
 _TABLES: dict[str, tuple[str, ...]] = {
     "retention": (ALL, *TASK_METRICS),
+    "slices": (ALL, *TASK_METRICS),
     "floor": FLOOR_METRICS,
     "order": ORDER,
     "golden": GOLDEN,
@@ -157,6 +158,10 @@ class Tolerances:
     def retention(self, combination: Combination, metric: str) -> float:
         """Largest loss against the reference that is acceptable, as a share of the reference's value."""
         return self._required("retention", combination, metric)
+
+    def slices(self, combination: Combination, metric: str) -> float:
+        """Largest loss on a slice of a dataset that is acceptable, as an absolute difference of the metric."""
+        return self._required("slices", combination, metric)
 
     def floor(self, combination: Combination, metric: str) -> float:
         """Least acceptable value of an agreement metric."""

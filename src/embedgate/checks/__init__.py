@@ -18,6 +18,7 @@ from embedgate.checks.quality import AGREEMENT, ORDER_KEPT, RETENTION
 from embedgate.checks.receipt import RECEIPT
 from embedgate.checks.registry import CheckRegistry
 from embedgate.checks.search_speed import SEARCH_SPEED
+from embedgate.checks.slices import SLICES
 from embedgate.checks.speed import SPEED
 from embedgate.checks.upgrade import SUPERIOR, UPGRADE
 from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
@@ -30,6 +31,7 @@ CHECKS: tuple[Check, ...] = (
     PROMPT,
     AGREEMENT,
     RETENTION,
+    SLICES,
     SAME_TOKENS,
     ODD_TEXTS,
     ANY_TEXTS,

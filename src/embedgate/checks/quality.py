@@ -17,7 +17,6 @@ from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
-from embedgate.metrics.evaluate import item_text
 from embedgate.metrics.sequential import levels
 from embedgate.metrics.statistics import Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
@@ -162,7 +161,7 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
 
     def worst() -> list[WorstText]:
         order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
-        return [WorstText(item_text(dataset, i), float(theirs.items[i]), float(mine.items[i])) for i in order]
+        return [WorstText(dataset.item_text(i), float(theirs.items[i]), float(mine.items[i])) for i in order]
 
     judged = case.compared(
         found,
@@ -197,13 +196,7 @@ def _slices(dataset: Dataset, mine: Scores, theirs: Scores) -> tuple[Slice, ...]
     """A metric of two runs over each slice of a dataset."""
     largest = {*sorted(dataset.slices, key=lambda name: -len(dataset.slices[name]))[:MOST_SLICES]}
     named = {name: rows for name, rows in dataset.slices.items() if len(rows) >= FEWEST and name in largest}
-    if not named:
-        return ()
-    chosen = np.zeros((len(named), len(dataset)), np.float32)
-    for line, rows in zip(chosen, named.values(), strict=True):
-        line[list(rows)] = 1
-    values = zip(named.items(), mine.replicate(chosen), theirs.replicate(chosen), strict=True)
-    return tuple(Slice(name, len(rows), float(value), float(other)) for (name, rows), value, other in values)
+    return tuple(Slice(name, len(rows), mine.of(rows).value, theirs.of(rows).value) for name, rows in named.items())
 
 
 def _lost_most(slices: Sequence[Slice], overall: float) -> tuple[str, ...]:

@@ -1,13 +1,13 @@
-"""The table of slices: what each combination keeps of parts of a dataset, beside the whole that was judged."""
+"""The table of slices: what each combination keeps of parts of a dataset, and what was judged of them."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from embedgate.core.judgement import Judgement, Slice
 from embedgate.metrics import METRICS
-from embedgate.report.columns import Column, Columns, Table
+from embedgate.report.columns import Cell, Column, Columns, Table
 from embedgate.report.summary import HEADLINE, Row, Summary
 
 
@@ -43,13 +43,14 @@ def _combinations(summary: Summary) -> Iterator[Column[Sliced]]:
         yield Column(row.combination, _cell_of(row.combination))
 
 
-def _cell_of(combination: str) -> Callable[[Sliced], str]:
-    def cell(sliced: Sliced) -> str:
+def _cell_of(combination: str) -> Callable[[Sliced], str | Cell]:
+    def cell(sliced: Sliced) -> str | Cell:
         found = sliced.found.get(combination)
         if found is None:
             return ""
         change = f"{found.value:.4f} ({found.value - found.reference_value:+.4f})"
-        return change if f"{found.items:,}" == sliced.items else f"{change} of {found.items}"
+        shown = change if f"{found.items:,}" == sliced.items else f"{change} of {found.items}"
+        return Cell(shown, "" if found.verdict in (None, "pass") else found.verdict)
 
     return cell
 
@@ -69,8 +70,10 @@ def table(summary: Summary) -> Table[Sliced] | None:
     found: dict[tuple[str, str, str], dict[str, Slice]] = {}
     for row in _rows(summary):
         for judgement in _sliced(row):
+            counts = judgement in row.counted
             for each in judgement.slices:
-                found.setdefault((judgement.dataset, judgement.metric, each.name), {})[row.combination] = each
+                of = found.setdefault((judgement.dataset, judgement.metric, each.name), {})
+                of[row.combination] = each if counts else replace(each, verdict=None)
     subjects = [Sliced(*key, mine) for key, mine in sorted(found.items(), key=lambda item: item[0][:2])]
     return Table.of(summary, COLUMNS, subjects) if subjects else None
 
@@ -80,4 +83,6 @@ def _rows(summary: Summary) -> list[Row]:
 
 
 def _sliced(row: Row) -> Iterator[Judgement]:
-    return (j for j in row.judgements if j.check == "retention" and j.slices and j.metric in HEADLINE)
+    """What shows slices, and after it what judges them."""
+    for check in ("retention", "slices"):
+        yield from (j for j in row.judgements if j.check == check and j.slices and j.metric in HEADLINE)
