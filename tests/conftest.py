@@ -215,6 +215,6 @@ def context_with(cache, model) -> Callable[..., Context]:
             checks.add(check)
         settings = Settings(**{"model": str(model.path), "cache": cache, **options})
         plan = Plan.of(settings, registry, engines)
-        return Context(plan, checks, families={"quality": family}, needs=needs(plan))
+        return Context(plan, checks, families={"quality": family, "slices": family}, needs=needs(plan))
 
     return make
