@@ -29,6 +29,7 @@ alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
 [default]
 retention = { all = 0.01, recall_at_10 = 0.02 }
+slices = { all = 0.04, spearman = 0.03 }
 floor = { cosine_min = 0.9 , cosine_mean = 0.98, cosine_p01 = 0.9, top10_overlap = 0.85, neighbour_rank_correlation = 0.9, order_kept = 0.9, mixed_kept_at_10 = 0.8, length_kept = 0.9 }
 order = { margin = 0.1, similarity = 0.2 }
 golden = { move = 0.3 }
@@ -37,6 +38,7 @@ drift = { all = 0.002 }
 drift_inherited = { all = 0.01, spearman = 0.015 }
 [weight_precision.bf16]
 retention = { all = 0.001 }
+slices = { spearman = 0.01 }
 order = { margin = 0.01 }
 budget = { latency = 0.02 }
 floor = { cosine_min = 0.99, cosine_mean = 0.999 }
@@ -88,6 +90,8 @@ def test_a_floor_is_found_from_special_to_general(tmp_path: Path) -> None:
 
 def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) -> None:
     tolerances = load(tmp_path, WHOLE)
+    assert tolerances.slices(BF16, "spearman") == 0.01
+    assert tolerances.slices(INT8, "ndcg_at_10") == 0.04
     assert tolerances.order_margin(BF16) == 0.01
     assert tolerances.order_margin(INT8) == 0.1
     assert tolerances.order_similarity(BF16) == 0.2
