@@ -3,21 +3,27 @@
 Two kinds of material, both plain text files beside this script, feed the set:
 
 ``mat_passages_families_*.txt``
-    Document types of ten domain families.  A type has a title (``T:``), one or more wordings (``B:``), a
-    table of facts (``R:`` names the columns, the lines after it are the rows) and queries (``?``).  Each row
-    becomes one passage in one of the wordings, in turn; in a type headed ``(both wordings)`` each row is
-    published in every wording.  The passages of one type are thus near-duplicates that differ in their facts.
+    Document types of the domain families.  A type has a title (``T:``), one or more wordings (``B:``), a
+    table of facts (``R:`` names the columns, the lines after it are the rows) and query patterns (``?``).
+    Each row becomes one passage in one of the wordings, in turn; in a type headed ``(both wordings)`` each row
+    is published in every wording.  The passages of one type are thus near-duplicates that differ in their
+    facts.  A type headed ``(code)`` holds source code, commands or messages of programs.
 
 ``mat_passages_hand_*.txt``
     Passages written one by one, ``title | text``, each followed by the queries it answers.
 
-How a judgement follows from how a row was made: a family query names its row (or several rows, each giving a
-query) and the columns that it asks by, ``? ROW,ROW by COLUMN ...``; ``{COLUMN}`` in its text stands for the
-fact of the row.  Every passage made from a row that agrees with the named row in all of these columns is
-graded 2, so a second wording or a second row with the same facts is always judged too.  After ``~`` a query
-may name fewer columns: passages that agree in those only (the same medicine for another age, the same
-cover at another level) are graded 1.  A hand query is graded 2 for the passage that it stands under, and
-``+TITLE=GRADE`` adds other hand-written passages.
+Which queries are asked is a rule, and no model has a say in it: all hand queries are, and every row is asked
+about a fixed number of times (``ASKED``) by the patterns of its type.  These take turns, least used first, and a
+seeded generator breaks ties; see ``deal``.
+
+How a judgement follows from how a row was made: a pattern names the columns that it asks by,
+``? COLUMN ... | CODES | TEXT``; ``{COLUMN}`` in its text stands for the fact of the row.  Every passage made
+from a row that agrees with the asked row in all of these columns is graded 2, so a second wording or a second
+row with the same facts is always judged too.  After ``~`` a pattern may name fewer columns: passages that agree
+in those only (the same medicine for another age, the same cover at another level) are graded 1.  A hand query
+is graded 2 for the passage that it stands under, and ``+TITLE=GRADE`` adds other hand-written passages.
+
+Queries that share a passage of grade 2 are in one ``cluster``: they are not independent.
 
 Run as ``python tools/author_data/passages.py`` from the repository root; the output is always the same.
 """
@@ -27,17 +33,67 @@ from __future__ import annotations
 import json
 import random
 import re
+import unicodedata
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path("fixtures/data/passages")
 SEED = 20240611
+# How many queries a row is asked by: once where rows are many, three times where few rows make a slice.
+ASKED = 2
+ASKED_IN = {"registers": 1, "accents": 3, "scripts": 3, "emoji": 3, "programs": 3, "long passages": 3}
 MAX_JUDGED = 4
-SHORT_WORDS = 4
-LONG_WORDS = 12
-CODES = {"n": "negation", "e": "entities", "y": "near-synonyms", "d": "near-duplicates", "#": "numerals"}
-SLICES = ("short", "long", "negation", "numerals", "entities", "near-synonyms", "near-duplicates")
+SHORT_WORDS, LONG_WORDS = 4, 12
+LEAST_WORDS, LONG_PASSAGE, MOST_WORDS = 25, 75, 200
+FIRST_PICTOGRAPH = "\u2600"
+BOTH, CODE = "(both wordings)", "(code)"
+CODES = {"n": "negation", "e": "entities", "y": "near-synonyms", "#": "numerals"}
+SLICES = (
+    *("short", "long", "negation", "numerals", "entities", "near-synonyms", "near-duplicates"),
+    *("accents", "other-scripts", "emoji", "code", "long-passages"),
+)
+ONES = (
+    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
+    "seventeen eighteen nineteen"
+).split()
+TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
+# Letters that Unicode does not take apart into a plain one and a mark.
+PLAIN = str.maketrans({"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "ß": "ss", "ı": "i", "þ": "th", "Þ": "Th", "ð": "d"})
+
+
+def in_words(number: int) -> str:
+    """A whole number below 1,000 in words."""
+    if number < 20:
+        return ONES[number]
+    if number < 100:
+        return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
+    rest = f" and {in_words(number % 100)}" if number % 100 else ""
+    return f"{ONES[number // 100]} hundred{rest}"
+
+
+def without_marks(text: str) -> str:
+    """The text as typed on a keyboard that has no accents."""
+    taken_apart = unicodedata.normalize("NFKD", text.translate(PLAIN))
+    return "".join(char for char in taken_apart if not unicodedata.combining(char))
+
+
+VIEWS: dict[str, Callable[[str], str]] = {
+    "": str,
+    "lower": lambda text: text[0].lower() + text[1:],
+    "plain": without_marks,
+    "words": lambda text: in_words(int(text)),
+}
+
+
+class Fact(str):
+    """A cell of a fact table; a pattern may ask for it in other words, as ``{n:words}``."""
+
+    __slots__ = ()
+
+    def __format__(self, view: str) -> str:
+        return VIEWS[view](str(self))
 
 
 @dataclass
@@ -47,6 +103,7 @@ class Passage:
     key: str
     title: str
     text: str
+    code: bool = False
 
 
 @dataclass
@@ -57,42 +114,88 @@ class Query:
     slices: set[str]
     judged: dict[str, int] = field(default_factory=dict)
 
+    @property
+    def answers(self) -> list[str]:
+        """Keys of the passages of grade 2."""
+        return [key for key, grade in self.judged.items() if grade == 2]
+
+
+@dataclass
+class Pattern:
+    """What queries of a type are written by: the columns asked by, slice codes and text."""
+
+    exact: list[str]
+    partial: list[str]
+    codes: str
+    text: str
+
 
 @dataclass
 class DocumentType:
-    """Title, wordings, fact table and query lines of one document type."""
+    """Title, wordings, fact table and query patterns of one document type."""
 
     name: str
     both: bool
+    code: bool
     title: str = ""
     wordings: list[str] = field(default_factory=list)
     columns: list[str] = field(default_factory=list)
-    rows: list[dict[str, str]] = field(default_factory=list)
-    queries: list[str] = field(default_factory=list)
+    rows: list[dict[str, Fact]] = field(default_factory=list)
+    patterns: list[Pattern] = field(default_factory=list)
+
+    @property
+    def asked(self) -> int:
+        """How many queries are asked of each row."""
+        return ASKED_IN.get(self.name.split("/")[0], ASKED)
 
 
 def sentence_case(text: str) -> str:
     """Capitalise the first letter of the text and of each sentence after a full stop."""
     text = text[0].upper() + text[1:]
-    return re.sub(r"(?<=[a-z0-9%)][.!?] )([a-z])", lambda m: m.group(1).upper(), text)
+    return re.sub(r"(?<=[a-z0-9%][.!?] )([a-z])", lambda m: m.group(1).upper(), text)
 
 
-def with_lengths(text: str, slices: set[str]) -> set[str]:
-    """Add the slices that can be read off the query itself: its length and its digits."""
-    words = len(text.split())
-    found = set(slices)
-    if words <= SHORT_WORDS:
-        found.add("short")
-    if words >= LONG_WORDS:
-        found.add("long")
-    if any(char.isdigit() for char in text):
-        found.add("numerals")
-    return found
+def holds_accents(text: str) -> bool:
+    """Whether a Latin letter has a mark, or is one that English lacks."""
+    return any(ord(char) > 127 and "LATIN" in unicodedata.name(char, "") for char in text)
+
+
+def holds_other_scripts(text: str) -> bool:
+    """Whether a letter is not Latin."""
+    return any(char.isalpha() and "LATIN" not in unicodedata.name(char, "LATIN") for char in text)
+
+
+def holds_emoji(text: str) -> bool:
+    """Whether a pictograph stands in the text; the degree sign and its like come before them."""
+    return any(char >= FIRST_PICTOGRAPH and unicodedata.category(char) == "So" for char in text)
+
+
+def read_off(query: Query, answers: list[Passage]) -> set[str]:
+    """The slices that can be read off the query itself, and off it or a passage of grade 2."""
+    words, texts = len(query.text.split()), [query.text, *(f"{one.title} {one.text}" for one in answers)]
+    found = {
+        "short": words <= SHORT_WORDS,
+        "long": words >= LONG_WORDS,
+        "numerals": any(char.isdigit() for char in query.text),
+        "accents": any(map(holds_accents, texts)),
+        "other-scripts": any(map(holds_other_scripts, texts)),
+        "emoji": any(map(holds_emoji, texts)),
+        "code": any(one.code for one in answers),
+        "long-passages": any(len(one.text.split()) >= LONG_PASSAGE for one in answers),
+    }
+    return {name for name, holds in found.items() if holds}
 
 
 def decode(codes: str) -> set[str]:
     """Turn the letter codes of a query line into slice names."""
     return {CODES[code] for code in codes.split()}
+
+
+def read_pattern(line: str) -> Pattern:
+    """Parse what follows the question mark of a query line."""
+    columns, codes, text = (part.strip() for part in line.split("|", 2))
+    exact, _, partial = columns.partition("~")
+    return Pattern(exact.split(), partial.split(), codes, text)
 
 
 def read_types(path: Path) -> list[DocumentType]:
@@ -105,9 +208,8 @@ def read_types(path: Path) -> list[DocumentType]:
         if line.startswith("## "):
             family = line[3:]
         elif line.startswith("= "):
-            name = line[2:]
-            both = name.endswith("(both wordings)")
-            types.append(DocumentType(f"{family}/{name}", both))
+            name = line[2:].replace(BOTH, "").replace(CODE, "").strip()
+            types.append(DocumentType(f"{family}/{name}", BOTH in line, CODE in line))
         elif line.startswith("T: "):
             types[-1].title = line[3:]
         elif line.startswith("B: "):
@@ -115,12 +217,12 @@ def read_types(path: Path) -> list[DocumentType]:
         elif line.startswith("R: "):
             types[-1].columns = line[3:].split("|")
         elif line.startswith("? "):
-            types[-1].queries.append(line[2:])
+            types[-1].patterns.append(read_pattern(line[2:]))
         else:
             cells = line.split("|")
             if len(cells) != len(types[-1].columns):
                 raise ValueError(f"{types[-1].name}: wrong number of cells: {line}")
-            types[-1].rows.append(dict(zip(types[-1].columns, cells, strict=True)))
+            types[-1].rows.append(dict(zip(types[-1].columns, map(Fact, cells), strict=True)))
     return types
 
 
@@ -132,31 +234,44 @@ def passages_of(kind: DocumentType) -> list[tuple[int, Passage]]:
         chosen = range(count) if kind.both else [index % count]
         for wording in chosen:
             text = sentence_case(kind.wordings[wording].format_map(row))
-            title = sentence_case(kind.title.format_map(row))
-            made.append((index, Passage(f"{kind.name}/{index}/{wording}", title, text)))
+            title = kind.title.format_map(row)
+            title = title if kind.code else sentence_case(title)
+            made.append((index, Passage(f"{kind.name}/{index}/{wording}", title, text, kind.code)))
     return made
 
 
-def queries_of(kind: DocumentType, made: list[tuple[int, Passage]]) -> list[Query]:
-    """Read the query lines of a type and judge them by comparing fact rows."""
-    found: list[Query] = []
-    for line in kind.queries:
-        head, codes, pattern = (part.strip() for part in line.split("|", 2))
-        numbers, _, columns = head.partition(" by ")
-        exact, _, partial = columns.partition("~")
-        for number in numbers.split(","):
-            asked = kind.rows[int(number) - 1]
-            judged: dict[str, int] = {}
-            for index, passage in made:
-                row = kind.rows[index]
-                if all(row[name] == asked[name] for name in exact.split()):
-                    judged[passage.key] = 2
-                elif partial.split() and all(row[name] == asked[name] for name in partial.split()):
-                    judged[passage.key] = 1
-            text = pattern.format_map(asked)
-            slices = decode(codes) | {"near-duplicates"}
-            found.append(Query(text, with_lengths(text, slices), judged))
-    return found
+def judge(kind: DocumentType, made: list[tuple[int, Passage]], asked: dict[str, Fact], by: Pattern) -> dict[str, int]:
+    """Grade the passages of a type for a query about one row by comparing fact rows."""
+    judged: dict[str, int] = {}
+    for index, passage in made:
+        row = kind.rows[index]
+        if all(row[name] == asked[name] for name in by.exact):
+            judged[passage.key] = 2
+        elif by.partial and all(row[name] == asked[name] for name in by.partial):
+            judged[passage.key] = 1
+    return judged
+
+
+def deal(kind: DocumentType, made: list[tuple[int, Passage]]) -> list[Query]:
+    """Ask of every row of a type, by patterns in turn: those used least so far, ties in a random order.
+
+    A pattern is passed over for a row where more passages would be judged than ``MAX_JUDGED``, or where the very
+    same query was asked of an earlier row.
+    """
+    rng = random.Random(f"{SEED} {kind.name}")
+    used = [0] * len(kind.patterns)
+    found: dict[str, Query] = {}
+    for row in kind.rows:
+        order = sorted(range(len(used)), key=lambda number: (used[number], rng.random()))
+        left = kind.asked
+        for number in order:
+            pattern = kind.patterns[number]
+            text, judged = pattern.text.format_map(row), judge(kind, made, row, pattern)
+            if left and text.casefold() not in found and len(judged) <= MAX_JUDGED:
+                found[text.casefold()] = Query(text, decode(pattern.codes) | {"near-duplicates"}, judged)
+                used[number] += 1
+                left -= 1
+    return list(found.values())
 
 
 def read_hand(path: Path) -> tuple[list[Passage], list[Query]]:
@@ -172,11 +287,27 @@ def read_hand(path: Path) -> tuple[list[Passage], list[Query]]:
             for extra in more:
                 title, _, grade = extra.removeprefix("+").rpartition("=")
                 judged[f"hand/{title}"] = int(grade)
-            queries.append(Query(text, with_lengths(text, decode(codes)), judged))
+            queries.append(Query(text, decode(codes), judged))
         else:
             title, text = (part.strip() for part in line.split("|", 1))
             passages.append(Passage(f"hand/{title}", title, text))
     return passages, queries
+
+
+def clusters(queries: list[Query]) -> list[str]:
+    """For each query the key that its cluster is called by: queries that share a passage of grade 2 are in one."""
+    head: dict[str, str] = {}
+
+    def top(key: str) -> str:
+        while head.setdefault(key, key) != key:
+            key = head[key]
+        return key
+
+    for query in queries:
+        first, *others = query.answers
+        for key in others:
+            head[top(key)] = top(first)
+    return [top(query.answers[0]) for query in queries]
 
 
 def check(passages: list[Passage], queries: list[Query]) -> None:
@@ -185,14 +316,12 @@ def check(passages: list[Passage], queries: list[Query]) -> None:
     texts = [passage.text for passage in passages]
     wanted = [query.text.casefold() for query in queries]
     for label, values in (("key", keys), ("text", texts), ("query", wanted)):
-        doubled = {value for value in values if values.count(value) > 1}
-        if doubled:
-            raise ValueError(f"repeated {label}: {sorted(doubled)[:5]}")
-    short = [p.text for p in passages if not 25 <= len(p.text.split()) <= 80]
-    if short:
-        raise ValueError(f"{len(short)} passages of unsuitable length: {short[:40]}")
+        if doubled := sorted({value for value in values if values.count(value) > 1}):
+            raise ValueError(f"repeated {label}: {doubled[:5]}")
+    if odd := [p.text for p in passages if not LEAST_WORDS <= len(p.text.split()) <= MOST_WORDS]:
+        raise ValueError(f"{len(odd)} passages of unsuitable length: {odd[:40]}")
     for query in queries:
-        if not 1 <= len(query.judged) <= MAX_JUDGED or set(query.judged) - set(keys):
+        if not query.answers or len(query.judged) > MAX_JUDGED or set(query.judged) - set(keys):
             raise ValueError(f"judgements of {query.text!r}: {query.judged}")
 
 
@@ -206,10 +335,10 @@ def write(passages: list[Passage], queries: list[Query], target: Path) -> None:
     corpus = [{"_id": name[p.key], "title": p.title, "text": p.text} for p in passages]
     asked = []
     lines = ["query-id\tcorpus-id\tscore"]
-    for number, query in enumerate(queries, 1):
-        identifier = f"q{number:03d}"
+    for number, (query, cluster) in enumerate(zip(queries, clusters(queries), strict=True), 1):
+        identifier = f"q{number:04d}"
         slices = [slice_ for slice_ in SLICES if slice_ in query.slices]
-        asked.append({"_id": identifier, "text": query.text, "slices": slices})
+        asked.append({"_id": identifier, "text": query.text, "slices": slices, "cluster": name[cluster]})
         ranked = sorted((-grade, name[key]) for key, grade in query.judged.items())
         lines += [f"{identifier}\t{passage}\t{-grade}" for grade, passage in ranked]
     for filename, rows in (("corpus.jsonl", corpus), ("queries.jsonl", asked)):
@@ -218,19 +347,28 @@ def write(passages: list[Passage], queries: list[Query], target: Path) -> None:
     (target / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
 
 
-def main() -> None:
-    """Read the material, judge, check and write."""
+def compose() -> tuple[list[Passage], list[Query]]:
+    """Read the material, judge and find the slices of every query."""
     passages: list[Passage] = []
     queries: list[Query] = []
     for path in sorted(HERE.glob("mat_passages_families_*.txt")):
         for kind in read_types(path):
             made = passages_of(kind)
             passages += [passage for _, passage in made]
-            queries += queries_of(kind, made)
+            queries += deal(kind, made)
     for path in sorted(HERE.glob("mat_passages_hand_*.txt")):
         hand, asked = read_hand(path)
         passages += hand
         queries += asked
+    known = {passage.key: passage for passage in passages}
+    for query in queries:
+        query.slices |= read_off(query, [known[key] for key in query.answers if key in known])
+    return passages, queries
+
+
+def main() -> None:
+    """Compose, check and write."""
+    passages, queries = compose()
     check(passages, queries)
     write(passages, queries, TARGET)
 
