@@ -1,0 +1,160 @@
+"""The bundled retrieval set: a rule asks its queries, facts judge them, and its slices hold what they say."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import sys
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import pytest
+from helpers.paths import ROOT
+
+from embedgate.core.model import DEFAULT_MODEL, resolve
+from embedgate.data import load_bundled
+from embedgate.data.cards import bundled_folder
+
+# Word pieces of the texts that are called long, and the most that all-MiniLM-L6-v2 reads.
+LONG, MOST = 100, 256
+NEW_SLICES = ("accents", "other-scripts", "emoji", "code", "long-passages")
+MATERIAL = """## family
+
+= kettle
+T: {m}
+B: The {m} is {c} and holds {n} litres.
+B: A {c} kettle of {n} litres: the {m}.
+R: m|c|n
+Brisk|red|2
+Bravo|red|3
+Solo|red|21
+Tempo|blue|2
+Lento|red|4
+Presto|red|5
+? m |  | {m} kettle
+? n | # | kettle of {n:words} litres
+? c | n | kettle that is not {c}
+"""
+
+
+@pytest.fixture(scope="module")
+def author():
+    """The script that writes the set."""
+    spec = importlib.util.spec_from_file_location("author_passages", ROOT / "tools/author_data/passages.py")
+    module = sys.modules[spec.name] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    yield module
+    del sys.modules[spec.name]
+
+
+@pytest.fixture
+def kettles(author, tmp_path):
+    """A type of six rows, five of them alike in one column, with its passages."""
+    (tmp_path / "kettles.txt").write_text(MATERIAL, "utf-8")
+    (kind,) = author.read_types(tmp_path / "kettles.txt")
+    return kind, author.passages_of(kind)
+
+
+def rows(name: str) -> list[dict]:
+    lines = (bundled_folder() / "passages" / name).read_text("utf-8").splitlines()
+    return [json.loads(line) for line in lines]
+
+
+def test_the_script_writes_the_bundled_rows(author, tmp_path):
+    passages, queries = author.compose()
+    author.check(passages, queries)
+    author.write(passages, queries, tmp_path)
+    for name in ("corpus.jsonl", "queries.jsonl", "qrels/test.tsv"):
+        assert (tmp_path / name).read_bytes() == (bundled_folder() / "passages" / name).read_bytes(), name
+
+
+def test_every_row_is_asked_as_often_as_the_rule_says(author):
+    for path in sorted(Path(author.__file__).parent.glob("mat_passages_families_*.txt")):
+        for kind in author.read_types(path):
+            made = author.passages_of(kind)
+            asked = author.deal(kind, made)
+            # A row whose facts others have too may be left with fewer patterns that tell it from them.
+            assert len(asked) >= 0.9 * kind.asked * len(kind.rows), kind.name
+
+
+def test_patterns_take_turns_and_pass_over_what_many_passages_answer(author, kettles):
+    kind, made = kettles
+    texts = [query.text for query in author.deal(kind, made)]
+    assert set(texts) == {
+        *(f"{row['m']} kettle" for row in kind.rows),
+        *("kettle of two litres", "kettle of three litres", "kettle of twenty-one litres"),
+        *("kettle of four litres", "kettle of five litres", "kettle that is not blue"),
+    }
+    assert len(texts) == len(set(texts))
+
+
+def test_facts_judge(author, kettles):
+    kind, made = kettles
+    by_columns = {query.text: query for query in author.deal(kind, made)}
+    grades = {key.split("/")[2]: grade for key, grade in by_columns["kettle that is not blue"].judged.items()}
+    assert grades == {"3": 2}
+    two = author.judge(kind, made, kind.rows[0], author.read_pattern("n ~ c | # | kettle"))
+    assert sorted(two.values(), reverse=True) == [2, 2, 1, 1, 1, 1]
+
+
+def test_queries_about_one_passage_are_in_one_cluster(author):
+    grades = defaultdict(list)
+    for line in (bundled_folder() / "passages/qrels/test.tsv").read_text("utf-8").splitlines()[1:]:
+        query, passage, grade = line.split("\t")
+        if grade == "2":
+            grades[passage].append(query)
+    cluster = {row["_id"]: row["cluster"] for row in rows("queries.jsonl")}
+    assert all(len({cluster[query] for query in queries}) == 1 for queries in grades.values())
+    assert max(Counter(cluster.values()).values()) <= 12
+    ask = [author.Query(name, set(), dict.fromkeys(keys, 2)) for name, keys in (("x", "ab"), ("y", "bc"), ("z", "d"))]
+    first, second, other = author.clusters(ask)
+    assert first == second != other
+
+
+@pytest.mark.parametrize(
+    ("text", "passage", "code", "slices"),
+    [
+        ("Cafe Zoe", "Café Zoë is shut.", False, {"short", "accents"}),
+        ("出口", "The sign means exit.", False, {"short", "other-scripts"}),
+        ("my shoes", "Your shoes are on their way 👟.", False, {"short", "emoji"}),
+        ("exit 11", "Run `tarnlog`.", True, {"short", "numerals", "code"}),
+        ("what does it say at the end", "word " * 75, False, {"long-passages"}),
+        ("what does it say at the end", "word " * 74, False, set()),
+        (" ".join("abcdefghijkl"), "Plain: 5° & §3, it's “so”…", False, {"long"}),
+    ],
+)
+def test_slices_are_read_off_texts(author, text, passage, code, slices):
+    answer = author.Passage("key", "", passage, code)
+    assert author.read_off(author.Query(text, set(), {"key": 2}), [answer]) == slices
+
+
+def test_slices_have_enough_queries():
+    slices = load_bundled("passages").slices
+    assert min(len(slices[name]) for name in NEW_SLICES) >= 150
+
+
+def test_long_passages_are_long_and_none_is_cut():
+    from tokenizers import Tokenizer
+
+    tokenizer = Tokenizer.from_file(str(resolve(DEFAULT_MODEL).path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    dataset = load_bundled("passages")
+    pieces = [len(found.ids) for found in tokenizer.encode_batch(list(dataset.documents))]
+    assert max(pieces) <= MOST
+    assert sum(count >= LONG for count in pieces) >= 60
+    asked_of_long = {query for query, judged in enumerate(dataset.relevance) if any(pieces[d] >= LONG for d in judged)}
+    assert asked_of_long >= set(dataset.slices["long-passages"])
+
+
+def test_broken_material_is_refused(author, kettles):
+    kind, made = kettles
+    passages = [author.Passage(str(n), "", f"{n} " + "word " * 30) for n in range(5)]
+    author.check(passages, [author.Query("x", set(), {"0": 2})])
+    for query in ({"0": 1}, {"9": 2}, dict.fromkeys("01234", 2)):
+        with pytest.raises(ValueError, match="judgements of 'x'"):
+            author.check(passages, [author.Query("x", set(), query)])
+    with pytest.raises(ValueError, match="repeated query"):
+        author.check(passages, [author.Query("x", set(), {"0": 2}), author.Query("X", set(), {"1": 2})])
+    with pytest.raises(ValueError, match="6 passages of unsuitable length"):
+        author.check([passage for _, passage in made], author.deal(kind, made))
