@@ -33,10 +33,10 @@ from __future__ import annotations
 import json
 import random
 import re
-import unicodedata
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from lex_facts import Fact, holds_accents, holds_emoji, holds_other_scripts
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path("fixtures/data/passages")
@@ -47,53 +47,12 @@ ASKED_IN = {"registers": 1, "accents": 3, "scripts": 3, "emoji": 3, "programs": 
 MAX_JUDGED = 4
 SHORT_WORDS, LONG_WORDS = 4, 12
 LEAST_WORDS, LONG_PASSAGE, MOST_WORDS = 25, 75, 200
-FIRST_PICTOGRAPH = "\u2600"
 BOTH, CODE = "(both wordings)", "(code)"
 CODES = {"n": "negation", "e": "entities", "y": "near-synonyms", "#": "numerals"}
 SLICES = (
     *("short", "long", "negation", "numerals", "entities", "near-synonyms", "near-duplicates"),
     *("accents", "other-scripts", "emoji", "code", "long-passages"),
 )
-ONES = (
-    "zero one two three four five six seven eight nine ten eleven twelve thirteen fourteen fifteen sixteen "
-    "seventeen eighteen nineteen"
-).split()
-TENS = "twenty thirty forty fifty sixty seventy eighty ninety".split()
-# Letters that Unicode does not take apart into a plain one and a mark.
-PLAIN = str.maketrans({"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "ß": "ss", "ı": "i", "þ": "th", "Þ": "Th", "ð": "d"})
-
-
-def in_words(number: int) -> str:
-    """A whole number below 1,000 in words."""
-    if number < 20:
-        return ONES[number]
-    if number < 100:
-        return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
-    rest = f" and {in_words(number % 100)}" if number % 100 else ""
-    return f"{ONES[number // 100]} hundred{rest}"
-
-
-def without_marks(text: str) -> str:
-    """The text as typed on a keyboard that has no accents."""
-    taken_apart = unicodedata.normalize("NFKD", text.translate(PLAIN))
-    return "".join(char for char in taken_apart if not unicodedata.combining(char))
-
-
-VIEWS: dict[str, Callable[[str], str]] = {
-    "": str,
-    "lower": lambda text: text[0].lower() + text[1:],
-    "plain": without_marks,
-    "words": lambda text: in_words(int(text)),
-}
-
-
-class Fact(str):
-    """A cell of a fact table; a pattern may ask for it in other words, as ``{n:words}``."""
-
-    __slots__ = ()
-
-    def __format__(self, view: str) -> str:
-        return VIEWS[view](str(self))
 
 
 @dataclass
@@ -153,21 +112,6 @@ def sentence_case(text: str) -> str:
     """Capitalise the first letter of the text and of each sentence after a full stop."""
     text = text[0].upper() + text[1:]
     return re.sub(r"(?<=[a-z0-9%][.!?] )([a-z])", lambda m: m.group(1).upper(), text)
-
-
-def holds_accents(text: str) -> bool:
-    """Whether a Latin letter has a mark, or is one that English lacks."""
-    return any(ord(char) > 127 and "LATIN" in unicodedata.name(char, "") for char in text)
-
-
-def holds_other_scripts(text: str) -> bool:
-    """Whether a letter is not Latin."""
-    return any(char.isalpha() and "LATIN" not in unicodedata.name(char, "LATIN") for char in text)
-
-
-def holds_emoji(text: str) -> bool:
-    """Whether a pictograph stands in the text; the degree sign and its like come before them."""
-    return any(char >= FIRST_PICTOGRAPH and unicodedata.category(char) == "So" for char in text)
 
 
 def read_off(query: Query, answers: list[Passage]) -> set[str]:
