@@ -17,11 +17,11 @@ def shortened(text: str) -> str:
 
 
 def few_passages(folder: Path) -> Path:
-    """A few of the bundled passages: 60 queries among 400 documents, which grow to 3,200."""
+    """A few of the bundled passages: 120 queries among 400 documents, which grow to 3,200."""
     passages = load_bundled("passages")
     (folder / "qrels").mkdir(parents=True)
-    queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:60]
-    assert len(queries) == 60
+    queries = [query for query, relevant in enumerate(passages.relevance) if max(relevant) < 400][:120]
+    assert len(queries) == 120
     rows = {
         "corpus.jsonl": [
             {"_id": f"d{row}", "title": "", "text": shortened(passages.documents[row])} for row in range(400)

@@ -151,7 +151,7 @@ class TestStorages:
         judged = context.ask("search.kept", combination, str(storage))
         assert judged.verdict != "fail", judged.message
         assert judged.dataset == f"corpus-3200:few@{storage}"
-        assert judged.n == 60
+        assert judged.n == 120
         for metric in ("ndcg_at_10", "recall_at_10"):
             judged = context.ask("search.ranks", combination, f"{storage}-few-{metric}")
             assert judged.verdict != "fail", judged.message
@@ -456,7 +456,7 @@ class TestEngines:
             ("worst-first", "index", "it ranks the worst first"),
             ("furthest", "index", "it ranks the worst first"),
             ("opposite", "index", "it ranks the worst first"),
-            ("twice", "ids", "returns a document twice for 60 of 60 queries"),
+            ("twice", "ids", "returns a document twice for 120 of 120 queries"),
             ("missing", "ids", "returns -1, and there are documents 0 to 3199"),
         ],
     )
