@@ -4,33 +4,30 @@
 
 The reference and the int8 combinations encode the bundled set once. The first table gives, for each combination, the
 standard deviation of a query's difference in nDCG@10, the loss that these queries can show at level 0.05 with 80%
-power, and about how many queries a loss of 1% takes: by `compare` with every query on its own, and with the clusters of
-`queries.jsonl` resampled as wholes, since queries that share an answer are not independent. The second table adds
-isotropic Gaussian noise to the reference's vectors: queries that were chosen by what a model answers gain by it.
+power, and about how many queries a loss of 1% takes: with every query on its own, and with clusters resampled as
+wholes, since queries that share an answer or nearly all words are not independent. The second table adds isotropic
+Gaussian noise to the reference's vectors: queries that were chosen by what a model answers gain by it.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import numpy.typing as npt
-from scipy.stats import norm
 
 from embedgate.core.cache import default_root
 from embedgate.core.combination import Combination
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.core.settings import Settings
-from embedgate.data.cards import bundled_folder
 from embedgate.data.types import Retrieval
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import FloatArray, Matrix, Scores
 from embedgate.metrics.retrieval import evaluate
-from embedgate.metrics.statistics import POWER, bootstrap_weights, compare
+from embedgate.metrics.statistics import Comparison, compare
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 
@@ -58,9 +55,10 @@ class Detectable:
     needed: int
 
     @classmethod
-    def of(cls, loss: float, queries: int) -> Detectable:
-        """From the loss that a number of queries can show."""
-        return cls(loss, math.ceil(queries * (loss / LOSS) ** 2))
+    def of(cls, found: Comparison) -> Detectable:
+        """From a comparison of a number of queries."""
+        assert found.smallest_detectable_loss is not None
+        return cls(found.smallest_detectable_loss, math.ceil(found.n * (found.smallest_detectable_loss / LOSS) ** 2))
 
 
 def main() -> None:
@@ -72,21 +70,13 @@ def main() -> None:
     session = Session(Plan.of(settings, Registry()), print)
     (dataset,) = session.plan.datasets
     assert isinstance(dataset, Retrieval)
-    reference = session.run(Combination.parse(REFERENCE)).embeddings
-    exact = session.scores(session.run(Combination.parse(REFERENCE)), dataset)[METRIC]
-    print(f"\n{len(exact.items)} queries in {len(set(clusters()))} clusters; {METRIC} of fp32 {exact.value:.4f}\n")
-    heads = (
-        "combination",
-        "kept",
-        "deviation of a query",
-        "loss shown",
-        "by clusters",
-        "queries for 1%",
-        "by clusters",
-    )
-    print_table(heads, (losses(session, one, dataset, exact) for one in encoded(session)))
+    reference = session.run(Combination.parse(REFERENCE))
+    exact = session.scores(reference, dataset)[METRIC]
+    print(f"\n{len(exact.items)} queries in {exact.independent} clusters; {METRIC} of fp32 {exact.value:.4f}\n")
+    print_table(HEADS, (losses(session, one, dataset, exact) for one in encoded(session)))
     print()
-    vectors = [reference.of(texts, role) for texts, role in ((dataset.queries, QUERY), (dataset.documents, DOCUMENT))]
+    found = reference.embeddings
+    vectors = [found.of(texts, role) for texts, role in ((dataset.queries, QUERY), (dataset.documents, DOCUMENT))]
     print_table(NOISE_HEADS, (noisy(size, vectors, dataset, exact) for size in SIZES))
     session.close()
 
@@ -96,30 +86,17 @@ def encoded(session: Session) -> list[Combination]:
     return [one for one in session.plan.combinations if not one.is_reference and not session.unavailable(one)]
 
 
-def clusters() -> list[str]:
-    """The cluster of each query."""
-    lines = (bundled_folder() / "passages" / "queries.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line)["cluster"] for line in lines]
-
-
 def losses(session: Session, combination: Combination, dataset: Retrieval, exact: Scores) -> tuple[str, ...]:
     """The first table's row of a combination."""
     scores = session.scores(session.run(combination), dataset)[METRIC]
-    found = compare(scores, exact, LOSS, alpha=ALPHA)
-    assert found.smallest_detectable_loss is not None
-    alone = Detectable.of(found.smallest_detectable_loss, found.n)
-    together = Detectable.of(shown_by_clusters(scores.items, exact.items, clusters()), found.n)
+    alone, together = (
+        Detectable.of(compare(replace(scores, clusters=by), replace(exact, clusters=by), LOSS, alpha=ALPHA))
+        for by in (None, exact.clusters)
+    )
     deviation = f"{(scores.items - exact.items).std():.3f}"
     shown = [f"{each.loss:.2%}" for each in (alone, together)]
-    return (str(combination), f"{found.observed:.2%}", deviation, *shown, f"{alone.needed:,}", f"{together.needed:,}")
-
-
-def shown_by_clusters(candidate: FloatArray, reference: FloatArray, names: Sequence[str]) -> float:
-    """The smallest loss that queries can show whose clusters are drawn as wholes."""
-    _, cluster = np.unique(names, return_inverse=True)
-    drawn = bootstrap_weights(int(cluster.max()) + 1).astype(np.float32)
-    sums: list[npt.NDArray[np.float64]] = [drawn @ np.bincount(cluster, items) for items in (candidate, reference)]
-    return float((norm.isf(ALPHA) + norm.ppf(POWER)) * (sums[0] / sums[1]).std())
+    kept = f"{scores.value / exact.value:.2%}"
+    return (str(combination), kept, deviation, *shown, f"{alone.needed:,}", f"{together.needed:,}")
 
 
 def noisy(size: float, vectors: Sequence[Matrix], dataset: Retrieval, exact: Scores) -> tuple[str, ...]:
@@ -135,15 +112,14 @@ def noisy(size: float, vectors: Sequence[Matrix], dataset: Retrieval, exact: Sco
         found.append(evaluate(queries, documents, dataset.relevance)[METRIC].items / exact.value)
     kept = np.mean(found, axis=1)
     over_seeds = np.std(kept, ddof=1) / math.sqrt(len(kept))
-    over_queries = error_of_mean(np.mean(found, axis=0) - exact.items / exact.value, clusters())
+    over_queries = error_of_mean(np.mean(found, axis=0) - exact.items / exact.value, exact.clusters)
     gains = f"{sum(one > 1 for one in kept)} of {len(kept)}"
     return (f"{size}", f"{np.mean(kept):.2%}", f"{over_seeds:.2%}", f"{over_queries:.2%}", gains)
 
 
-def error_of_mean(items: FloatArray, names: Sequence[str]) -> float:
+def error_of_mean(items: FloatArray, clusters: npt.NDArray[np.intp] | None) -> float:
     """Standard error of a mean whose items come in clusters (Miller 2024, arXiv 2411.00640)."""
-    _, cluster = np.unique(names, return_inverse=True)
-    sums = np.bincount(cluster, items - items.mean())
+    sums = np.bincount(np.arange(len(items)) if clusters is None else clusters, items - items.mean())
     return float(np.sqrt((sums**2).sum()) / len(items))
 
 
