@@ -2,7 +2,7 @@
 
     python benchmarks/eyes.py --tree before                       # all of them at `quick`: an hour on one core
     python benchmarks/eyes.py --tree before --depth standard --missing
-    python benchmarks/eyes.py --tree after --fault one-buffer --promise int8
+    python benchmarks/eyes.py --tree after --fault one-buffer/int8 --fault cls
     python benchmarks/eyes.py --tree after --weak                 # those that passed before, or hung by one check
     python benchmarks/eyes.py --tree after --sound 10             # all sound combinations in ten sessions, each unlike
     python benchmarks/eyes.py --write
@@ -89,7 +89,7 @@ def _chosen(known: Mapping[str, Case], options: argparse.Namespace) -> list[Case
     return [
         case
         for case in known.values()
-        if (not options.fault or case.fault.name in options.fault)
+        if (not options.fault or {case.fault.name, case.name} & {*options.fault})
         and (not options.promise or case.promise in options.promise)
         and not (options.missing and case.name in done)
         and not (options.weak and not is_weak(case))
@@ -135,7 +135,9 @@ def _options() -> argparse.Namespace:
         default="quick",
         help="how much is asked; `golden`: golden texts alone, approved of the same without its fault",
     )
-    parser.add_argument("--fault", action="append", metavar="NAME", help="only this fault (repeatable)")
+    parser.add_argument(
+        "--fault", action="append", metavar="NAME", help="only this, as `cls` or as `cls/int8` (repeatable)"
+    )
     parser.add_argument("--promise", action="append", choices=PROMISES, help="only as this (repeatable)")
     parser.add_argument("--missing", action="store_true", help="only what was not found yet at this depth")
     parser.add_argument(
