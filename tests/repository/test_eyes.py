@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
-
 import numpy as np
 import pytest
 from helpers.scripts import benchmark
+
+from embedgate.data.cards import bundled_folder
 
 DIM = 8
 
@@ -190,13 +190,25 @@ def test_a_report_is_read_by_combination(parts):
     assert parts["sessions"].read(report, "other-fp16-cpu")["errors"] == ["not in the report"]
 
 
-@pytest.mark.slow("faults that docs/faults.md asks about are red in a session, and a sound encoder is green")
-def test_a_fault_is_red_and_what_is_sound_is_green(eyes, parts, model, tmp_path):
+@pytest.fixture
+def how(parts, tmp_path):
+    """A session on some of the bundled pairs."""
     pairs = tmp_path / "pairs.jsonl"
-    rows = [{"sentence1": f"Text {n} is here.", "sentence2": f"Here is {n}.", "score": n % 5} for n in range(60)]
-    pairs.write_text("".join(json.dumps(row) + "\n" for row in rows), "utf-8")
+    rows = (bundled_folder() / "pairs" / "pairs.jsonl").read_text("utf-8").splitlines(keepends=True)
+    pairs.write_text("".join(rows[:200]), "utf-8")
+    return parts["sessions"].Asked("quick", tmp_path, data=(str(pairs),))
+
+
+@pytest.mark.slow("faults that docs/faults.md asks about are red in a session, and a sound encoder is green")
+def test_a_fault_is_red_and_what_is_sound_is_green(eyes, parts, model, how):
     chosen = [eyes.cases()[name] for name in ("plain/fp16", "fortran/fp16", "half/fp16", "noise-20/fp16")]
-    how = parts["sessions"].Asked("quick", tmp_path / "work", data=(str(pairs),))
     found = parts["sessions"].ask(how, model.path, chosen)
     assert [bool(found[case.name]["red"]) for case in chosen] == [False, False, True, True]
     assert not any(found[case.name]["errors"] for case in chosen)
+
+
+@pytest.mark.slow("golden texts that were approved without a fault are red with it, and green without")
+def test_golden_texts_see_a_fault_that_came_later(eyes, parts, model, how):
+    chosen = [eyes.cases()[name] for name in ("plain/fp16", "lines-joined/fp16")]
+    found = parts["sessions"].ask_golden(how, model.path, chosen)
+    assert [(cell["red"], cell["errors"]) for cell in found.values()] == [([], []), (["golden"], [])]
