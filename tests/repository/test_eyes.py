@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 from helpers.scripts import benchmark
@@ -93,6 +95,24 @@ def test_an_error_counts_as_red(eyes):
     assert table_of(eyes, before=("quick", cell(errors=["no encode()"])))["red checks"] == "0 and an error"
     assert eyes.tables.is_seen(cell(errors=["no encode()"]))
     assert not eyes.tables.is_seen(cell(inconclusive=["retention pairs spearman"]))
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [
+        ({"fault": ["cls"]}, ["cls/fp16", "cls/int8"]),
+        ({"fault": ["cls/int8", "max"], "promise": ["int8"]}, ["cls/int8", "max/int8"]),
+        ({"fault": ["cls", "max"], "promise": ["fp16"], "missing": True}, ["max/fp16"]),
+        ({"fault": ["cls", "last", "max"], "promise": ["fp16"], "weak": True}, ["last/fp16", "max/fp16"]),
+    ],
+)
+def test_what_is_asked_is_chosen(eyes, monkeypatch, given, expected):
+    red, alone = cell(["agreement texts cosine_min", "golden"]), cell(["agreement texts cosine_min"])
+    before = {"quick": {"cls/fp16": red, "last/fp16": alone}}
+    monkeypatch.setattr(eyes, "kept", lambda: {"before": before, "after": {"quick": {"cls/fp16": red}}})
+    usual = {"tree": "after", "depth": "quick", "fault": None, "promise": None, "missing": False, "weak": False}
+    chosen = eyes._chosen(eyes.cases(), SimpleNamespace(**{**usual, **given}))
+    assert [case.name for case in chosen] == expected
 
 
 @pytest.mark.parametrize(
