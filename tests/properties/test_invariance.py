@@ -7,9 +7,10 @@ from helpers.leaning import Leaning
 
 from embedgate.encoders import Stability
 from embedgate.encoders.onnx.tokenizer import Tokenizer
+from embedgate.properties.batches import BATCH, as_long
 from embedgate.properties.explore import Profile
 from embedgate.properties.invariance import look_into
-from embedgate.properties.variations import BATCH, Subject, as_long
+from embedgate.properties.variations import Subject
 
 DECLARED = 1e-4
 QUICK = Profile(rounds=1, cases=2, texts=2, batches=2)

@@ -12,16 +12,20 @@ from dataclasses import replace
 import numpy as np
 
 from embedgate.core.errors import BuildError, EncodeError, GateError, one_line
-from embedgate.core.judgement import REPETITION, ROUNDING, UNKNOWN, quoted, rounding, shorten
+from embedgate.core.judgement import ANSWERS, REPETITION, ROUNDING, UNKNOWN, quoted, rounding, shorten
+from embedgate.diagnosis.answers import STEP
 from embedgate.diagnosis.layers import NEXT_STEPS, first_difference, relative_distance, shown_stages
 from embedgate.encoders import Encoder, Stability
 from embedgate.properties import Outcome, Violation, as_rounding
+from embedgate.properties.batches import Texts
 from embedgate.properties.explore import Profile, look
-from embedgate.properties.variations import VARIATIONS, Pair, Subject, Texts, Variation
+from embedgate.properties.variations import KEPT, VARIATIONS, Pair, Subject, Variation
 
 # What is observed, and what to try by that.
 NOT_FINITE = "an embedding holds NaN or infinity"
 RECEIVED = "texts receive the embeddings of other texts"
+ZEROS = "zeros come in the place of a vector"
+OWN_ARRAY = "return a new array from each call: a caller that has kept the last one finds other texts' vectors in it"
 COMPARE = "encode the text alone and in its batch, and compare"
 REPEAT = "encode the batch twice, and see what differs from call to call, such as random numbers or a counter"
 GIVEN_BACK = "see how results are given back to texts: after sorting, from a cache, to several callers"
@@ -106,6 +110,10 @@ def _observed(subject: Subject, variation: Variation, moved: Pair, tolerance: fl
         return observed("finiteness", NOT_FINITE, NEXT_STEPS["finiteness"], message)
     if moved.move < ROUNDING:
         return observed(UNKNOWN, variation.shows, COMPARE)
+    if variation is VARIATIONS[KEPT]:
+        return observed(ANSWERS, variation.shows, OWN_ARRAY)
+    if moved.before.any() and not moved.after.any():
+        return observed(ANSWERS, f"{ZEROS} {variation.where}", STEP, "; zeros came in its place")
     if other := _received(subject, moved):
         return observed("order", RECEIVED, GIVEN_BACK, f"; it received the embedding of {quoted(other, 60)}")
     layer = _layer(subject.encoder, moved, tolerance)
@@ -118,11 +126,13 @@ def _observed(subject: Subject, variation: Variation, moved: Pair, tolerance: fl
 def _received(subject: Subject, moved: Pair) -> str:
     """The text of the batch whose embedding a text received; empty where it received none."""
     near = SAME * moved.move
+    # Of texts that lie close together, another's may be near to its own.
+    own = relative_distance(moved.after, subject.alone(moved.text))
     for other in dict.fromkeys(moved.batch):
         if other == moved.text:
             continue
         theirs = subject.alone(other)
-        if relative_distance(moved.after, theirs) < near:
+        if (apart := relative_distance(moved.after, theirs)) < near and apart <= own:
             return other
         # Two texts may have one embedding, and then it had its own.
         is_theirs = relative_distance(moved.before, theirs) < near

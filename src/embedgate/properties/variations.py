@@ -8,28 +8,38 @@ To add a variation, write a function from a subject and texts to pairs, and desc
 
 from __future__ import annotations
 
-import random
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 
 import numpy as np
-from hypothesis import strategies as st
 from hypothesis.strategies import SearchStrategy
 
 from embedgate.core.judgement import BY_BATCH, LENGTH, REPETITION
 from embedgate.diagnosis.layers import relative_distance
 from embedgate.encoders import CALLERS, Encoder, FloatArray
-from embedgate.sentences import fixed_cases
-from embedgate.sentences.strategies import cases, sentences
+from embedgate.properties.batches import (
+    BATCH,
+    EQUAL,
+    LARGE,
+    NEARLY_ALIKE,
+    Texts,
+    alike,
+    as_long,
+    crowd,
+    equal,
+    longest,
+    many,
+    number,
+    one,
+    several,
+    two,
+)
 
-Texts = tuple[str, ...]
-
-BATCH = 32
-# More than the usual batch size, beyond which some encoders begin to split.
-CROWD = 64
+# The variation that keeps what a call gave.
+KEPT = "kept"
 # Seconds that callers get beyond twenty times what they take one after the other, before they count as blocked.
 PATIENCE = 30.0
 
@@ -83,7 +93,11 @@ class Subject:
 
     def encode(self, texts: Sequence[str], batch_size: int = BATCH) -> FloatArray:
         """Embeddings by the encoder, float32 `[n, dim]`: copies, since some give the same buffer each time."""
-        return np.array(self.encoder.encode(list(texts), batch_size=batch_size))
+        return np.array(self.uncopied(texts, batch_size))
+
+    def uncopied(self, texts: Sequence[str], batch_size: int = BATCH) -> FloatArray:
+        """Embeddings by the encoder, float32 `[n, dim]`, in the very array that it gives."""
+        return self.encoder.encode(list(texts), batch_size=batch_size)
 
     def alone(self, text: str) -> FloatArray:
         """The embedding of a text in a batch of its own, computed once, float32 `[dim]`."""
@@ -130,35 +144,6 @@ class Variation:
         return "stability.repetition" if self.exact else "stability.batch"
 
 
-# Texts that begin alike, end alike, have the same length or the same words: what a poor key of a cache takes for one.
-NEARLY_ALIKE = (
-    "The banker approved the first loan on Monday.",
-    "The banker approved the third loan on Monday.",
-    "The banker approved the first loan on Friday.",
-    "On Monday the first banker approved the loan.",
-)
-
-
-@cache
-def crowd() -> Texts:
-    """Sentences to fill a batch with, each another one."""
-    return tuple(dict.fromkeys(case.anchor for case in fixed_cases(2 * CROWD)))[:CROWD]
-
-
-@cache
-def as_long() -> Texts:
-    """One sentence with its words in many orders: texts of one length, beside which none is padded."""
-    words, draw = crowd()[0].split(), random.Random(0)
-    orders = (draw.sample(words, len(words)) for _ in range(4 * BATCH))
-    return tuple(dict.fromkeys(map(" ".join, orders)))[:BATCH]
-
-
-@cache
-def longest() -> str:
-    """A passage of some 250 words, beside which every shorter text is padded."""
-    return max((case.anchor for case in fixed_cases(500)), key=len)
-
-
 def _repetition(subject: Subject, texts: Texts) -> Iterator[Pair]:
     yield from _pairs(texts, subject.encode(texts), subject.encode(texts))
 
@@ -166,6 +151,32 @@ def _repetition(subject: Subject, texts: Texts) -> Iterator[Pair]:
 def _batch_size(subject: Subject, texts: Texts) -> Iterator[Pair]:
     alone = np.stack([subject.alone(text) for text in texts])
     yield from _pairs(texts, alone, subject.encode(texts, batch_size=len(texts)))
+
+
+def _large_batch(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    # In calls of their own: what is wrong may be the call, whatever the batch size.
+    parts = [texts[start : start + BATCH] for start in range(0, len(texts), BATCH)]
+    before = np.concatenate([subject.encode(part) for part in parts])
+    yield from _pairs(texts, before, subject.encode(texts, batch_size=len(texts)))
+
+
+def _unpadded(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    together = subject.encode(texts)
+    batch = (*texts, longest())
+    yield from _pairs(texts, subject.encode(batch)[:-1], together)
+    yield Pair(texts[0], subject.alone(texts[0]), together[0], texts)
+
+
+def _kept(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    kept = subject.uncopied(texts)
+    before = np.array(kept)
+    others = [text for text in crowd() if text not in texts][: len(texts)]
+    subject.uncopied(others)
+    yield from _pairs(texts, before, kept)
+
+
+def _alone_again(subject: Subject, texts: Texts) -> Iterator[Pair]:
+    yield Pair(texts[0], subject.encode(texts[:1])[0], subject.encode(texts[:1])[0], texts[:1])
 
 
 def _position(subject: Subject, texts: Texts) -> Iterator[Pair]:
@@ -266,29 +277,12 @@ def _pairs(
         yield Pair(text, first, second, batch or texts)
 
 
-def _one() -> SearchStrategy[Texts]:
-    return st.tuples(sentences())
-
-
-def _two() -> SearchStrategy[Texts]:
-    return st.tuples(sentences(), sentences())
-
-
-def _alike() -> SearchStrategy[Texts]:
-    return st.builds(lambda case: case.texts, cases())
-
-
-def _many() -> SearchStrategy[Texts]:
-    everyone = crowd()
-    return st.sampled_from([everyone[:count] for count in range(2, CROWD + 1)])
-
-
 # Those that ask a second encoder.
 BUILT_ANEW = ("history", "threads")
 VARIATIONS: Mapping[str, Variation] = {
     REPETITION: Variation(
         _repetition,
-        _two,
+        two,
         "when the same batch is encoded again",
         "the same batch gives other vectors when it is encoded again",
         exact=True,
@@ -296,39 +290,75 @@ VARIATIONS: Mapping[str, Variation] = {
     ),
     "batch_size": Variation(
         _batch_size,
-        _many,
+        several,
         "in a batch of many, compared with alone",
         "it moves with the other texts of its batch, or with how many they are",
         most=1,
         always=lambda: (crowd(), as_long()),
     ),
-    "position": Variation(
-        _position, _one, "in last place, compared with first", "it moves with its place in the batch"
+    "large_batch": Variation(
+        _large_batch,
+        number,
+        f"in a batch of up to {max(LARGE)} texts, compared with calls of {BATCH}",
+        "it moves with how many texts are asked for at once",
+        most=1,
+        always=lambda: tuple(many()[:count] for count in LARGE),
+        shrinks=False,
     ),
+    "unpadded": Variation(
+        _unpadded,
+        equal,
+        "in a batch of texts as long as it, compared with padding or alone",
+        "it moves with padding: in a batch that has none, it is another",
+        most=1,
+        # The same text is as long as itself, whatever the tokenizer.
+        always=lambda: (as_long()[:EQUAL], (as_long()[0],) * EQUAL),
+    ),
+    KEPT: Variation(
+        _kept,
+        two,
+        "in the array that an earlier call gave, once other texts have been encoded",
+        "a call writes into the array that an earlier one gave",
+        exact=True,
+        explained_by=(),
+        most=1,
+        always=lambda: (crowd()[:1], crowd()[:BATCH]),
+        shrinks=False,
+    ),
+    "alone_again": Variation(
+        _alone_again,
+        one,
+        "when it is asked for alone once more",
+        "a text that is asked for alone has another vector each time",
+        exact=True,
+        explained_by=(REPETITION,),
+        most=2,
+    ),
+    "position": Variation(_position, one, "in last place, compared with first", "it moves with its place in the batch"),
     "order": Variation(
         _order,
-        _many,
+        several,
         "when the same texts come in another order",
         "it moves with the order of the texts in its batch",
         most=1,
         always=lambda: (crowd(),),
     ),
-    "neighbours": Variation(_neighbours, _alike, "beside another text", "it moves with the text beside it"),
+    "neighbours": Variation(_neighbours, alike, "beside another text", "it moves with the text beside it"),
     "padding": Variation(
-        _padding, _one, "beside a longer text", "it moves with the length of its neighbours, that is with padding"
+        _padding, one, "beside a longer text", "it moves with the length of its neighbours, that is with padding"
     ),
     "self_similarity": Variation(
         _self_similarity,
-        _one,
+        one,
         "when it stands in the same batch twice",
         "one text has two vectors in one batch, that is by its place",
     ),
     "symmetry": Variation(
-        _symmetry, _two, "when a pair is encoded the other way round", "it moves when the two texts change places"
+        _symmetry, two, "when a pair is encoded the other way round", "it moves when the two texts change places"
     ),
     "history": Variation(
         _history,
-        _alike,
+        alike,
         "when other texts were encoded before",
         "it moves with what was encoded before it, by another build of the encoder",
         always=lambda: (NEARLY_ALIKE,),
@@ -337,14 +367,14 @@ VARIATIONS: Mapping[str, Variation] = {
     ),
     "threads": Variation(
         _threads,
-        _two,
+        two,
         "when another build of it encodes with another number of threads",
         "another build of the encoder, with another number of threads, gives another vector",
         explained_by=(),
     ),
     "truncation": Variation(
         _truncation,
-        _one,
+        one,
         "by text beyond the limit of length",
         "it moves with text beyond the model's limit of length",
         exact=True,
@@ -353,7 +383,7 @@ VARIATIONS: Mapping[str, Variation] = {
     ),
     "concurrency": Variation(
         _concurrency,
-        _many,
+        several,
         "while other threads call the encoder",
         "it moves while other threads call the encoder",
         most=1,

@@ -1,0 +1,116 @@
+"""Batches as in production: large ones, ones without padding, single texts, and arrays that callers keep."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+
+from embedgate.core.judgement import ANSWERS, UNKNOWN
+from embedgate.encoders import Stability
+from embedgate.properties.batches import EQUAL, LARGE, as_long, longest, many
+from embedgate.properties.explore import Profile
+from embedgate.properties.invariance import look_into
+from embedgate.properties.variations import Subject
+
+QUICK = Profile(rounds=1, cases=2, texts=2, batches=1)
+EXACT = Stability(1e-4)
+NAMES = ("large_batch", "unpadded", "kept", "alone_again")
+Tamper = Callable[[np.ndarray, Sequence[str]], np.ndarray]
+
+
+class Hashed:
+    """Gives each text a vector that its words decide, each of them wherever it stands, and tampers with the rows."""
+
+    def __init__(self, tamper: Tamper = lambda rows, texts: rows) -> None:
+        self.tamper = tamper
+        self.largest = 0
+
+    def encode(self, texts: Sequence[str], batch_size: int = 32) -> np.ndarray:
+        self.largest = max(self.largest, len(texts))
+        rows = np.stack([np.random.default_rng(zlib.crc32(text.encode())).standard_normal(8) for text in texts])
+        return self.tamper(rows.astype(np.float32), texts)
+
+    def stages(self, texts: Sequence[str]) -> None:
+        return None
+
+
+def asked(name: str, tamper: Tamper = lambda rows, texts: rows):
+    encoder = Hashed(tamper)
+    return look_into(Subject(encoder, lambda: encoder, None), name, EXACT, QUICK, seed=0)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_sound_encoder_keeps_its_vectors(name):
+    outcome = asked(name)
+    assert outcome.violation is None
+    assert outcome.worst == 0
+
+
+@pytest.mark.parametrize("most", [64, 127, 299])
+def test_texts_beyond_what_a_call_takes_are_missed(most):
+    def cut(rows, texts):
+        rows[most:] = 0
+        return rows
+
+    found = asked("large_batch", cut).violation
+    assert len(found.texts) == next(count for count in LARGE if count > most)
+    assert found.layer == ANSWERS
+    assert found.cause == "zeros come in the place of a vector in a batch of up to 300 texts, compared with calls of 32"
+    assert "; zeros came in its place" in found.message
+
+
+def test_what_a_large_batch_mixes_up_is_told():
+    found = asked("large_batch", lambda rows, texts: rows[::-1] if len(texts) > 128 else rows).violation
+    assert (found.layer, found.cause) == ("order", "texts receive the embeddings of other texts")
+
+
+def test_three_hundred_texts_are_asked_for_at_once():
+    encoder = Hashed()
+    look_into(Subject(encoder, lambda: encoder, None), "large_batch", EXACT, QUICK, seed=0)
+    assert encoder.largest == max(LARGE) == len(set(many()))
+
+
+def no_padding(texts: Sequence[str]) -> bool:
+    return len({len(text.split()) for text in texts}) == 1
+
+
+@pytest.mark.parametrize(
+    "is_wrong",
+    [
+        pytest.param(no_padding, id="alone as well"),
+        pytest.param(lambda texts: len(texts) > 1 and no_padding(texts), id="not alone"),
+        pytest.param(lambda texts: len(texts) > 1 and len(set(texts)) == 1, id="the same text alone"),
+    ],
+)
+def test_a_batch_without_padding_is_compared_with_one_that_has_some(is_wrong):
+    found = asked("unpadded", lambda rows, texts: rows * 2 if is_wrong(texts) else rows).violation
+    assert found.layer == UNKNOWN
+    assert found.cause == "it moves with padding: in a batch that has none, it is another"
+    assert len(found.texts) <= EQUAL
+    assert longest() not in found.texts
+
+
+def test_texts_of_one_length_are_other_texts():
+    assert len(set(as_long()[:EQUAL])) == EQUAL
+
+
+def test_a_buffer_that_is_used_again_is_told():
+    buffer = np.empty((400, 8), np.float32)
+
+    def reused(rows, texts):
+        buffer[: len(rows)] = rows
+        return buffer[: len(rows)]
+
+    found = asked("kept", reused).violation
+    assert (found.layer, found.cause) == (ANSWERS, "a call writes into the array that an earlier one gave")
+    for other in ("large_batch", "alone_again"):
+        assert asked(other, reused).violation is None, "what is compared was copied"
+
+
+def test_a_text_that_is_alone_again_is_the_same():
+    calls = iter(range(1_000))
+    found = asked("alone_again", lambda rows, texts: rows + 1e-3 * next(calls) if len(texts) == 1 else rows).violation
+    assert found.cause == "a text that is asked for alone has another vector each time"
