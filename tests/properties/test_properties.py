@@ -9,6 +9,7 @@ import json
 import threading
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -18,6 +19,7 @@ import pytest
 import torch
 from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
+from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers.processors import TemplateProcessing
 
 from embedgate.core.combination import Combination
@@ -30,8 +32,9 @@ from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.onnxruntime import encoder as onnxruntime
 from embedgate.encoders.registry import is_emulated
 from embedgate.properties import variations
+from embedgate.properties.batches import CROWD, crowd
 from embedgate.properties.contract import CANARIES, HUGE
-from embedgate.properties.variations import CROWD, VARIATIONS, crowd
+from embedgate.properties.variations import VARIATIONS
 
 BF16 = Combination.parse("torch-bf16-cpu")
 
@@ -221,6 +224,18 @@ def another_each_time(path: Path, _: str) -> Wrapped:
 another_each_time.built = 0
 
 
+def pools_otherwise_without_padding(path: Path, _: str, *, alone: bool = True) -> SentenceTransformer:
+    model = load(path)
+    forward, cls = model[1].forward, Pooling(384, pooling_mode="cls")
+
+    def pool(features):
+        mask = features["attention_mask"]
+        return cls.forward(features) if mask.all() and (alone or len(mask) > 1) else forward(features)
+
+    model[1].forward = pool
+    return model
+
+
 def order_by_length(path: Path, _: str) -> Wrapped:
     return Wrapped(path, lambda rows, texts: rows[np.argsort([len(text) for text in texts], kind="stable")])
 
@@ -265,6 +280,18 @@ VARYING = {
         "the attention mask ignored by its layers and by",
     ),
     "pooled-fp32-cpu": (pools_padding, "padding", "pooling", "with a mean over padding, too"),
+    "equal-fp32-cpu": (
+        pools_otherwise_without_padding,
+        "unpadded",
+        "pooling",
+        "with CLS pooling in a batch without padding",
+    ),
+    "beside-fp32-cpu": (
+        partial(pools_otherwise_without_padding, alone=False),
+        "unpadded",
+        "pooling",
+        "with CLS pooling in a batch of several without padding",
+    ),
     "swapped-fp32-cpu": (swaps_in_large_batches, "batch_size", "order", "it received the embedding of"),
     "dropout-fp32-cpu": (leaves_dropout_on, "repetition", "repetition", "asked for again, came back as other vectors"),
     "stale-fp32-cpu": (remembers_by_beginning, "history", "order", "these are the reference's vectors of other texts"),

@@ -43,12 +43,12 @@ TWINS = (40, 120, 300)
 TOGETHER, ALONE = 12, 5
 # Texts of the session whose vectors a candidate may have mixed up.
 POOL = 4096
-# Texts in which what is done to case, accents, whitespace, marks and digits shows.
+# Texts in which what is done to case, accents, other scripts, emoji, whitespace, marks and digits shows.
 ODD = (
     "The QUICK Brown Fox met Zoë Müller-Lüdenscheidt in São Paulo: naïve, Über-cool & déjà vu!",
-    "  Two spaces  lead here,\ta tab follows;\n\nand a second line (of 12 words) says more than the first one did. ",
+    "  Two spaces  lead here,\ta tab follows\n\nand a second line (of 12 words) says more than the first one did. ",
     "Is <b>this</b> bold? See https://example.org/a?b=1&c=2 (published 24/12/2021, 3.5 stars).",
-    "Łódź, Ærøskøbing, Ōsaka and Coeur d'Alène lie far apart.",
+    "Łódź, Ærøskøbing, Ōsaka, Москва and Coeur d'Alène lie far apart 🚂.",
     "Price: 1,299.00 - but NOT for orders of 5 or more; RSVP asap.",
     'Caf&eacute; &amp; bar "Zum Löwen": tea &lt; coffee, they say.',
     "ok",
@@ -182,8 +182,10 @@ def _answers(
     if not calls:
         raise GateError("every text that it was asked for is refused", "see what it answers")
     role, again = calls[0].role, [texts[row] for row in calls[0].rows]
-    for text in _alone(texts, calls[0]):
+    alone = _alone(texts, calls[0])
+    for text in alone:
         ask(role, [text])
+    ask(role, alone[:1] * 2)  # as long as each other, so that neither is filled up
     repeated: FloatArray | None
     try:
         repeated = session.encode_as(run, role, again)

@@ -16,13 +16,14 @@ from typing import Any, Literal
 
 import numpy as np
 
+from embedgate.core.letters import without_emoji, without_other_scripts
 from embedgate.core.roles import DOCUMENT, QUERY, Role, Roles
 from embedgate.diagnosis.prompts import USUAL, Way, wrong_ways
 from embedgate.diagnosis.rereading import without_accents
 from embedgate.encoders import FloatArray
-from embedgate.encoders.change import AS_IT_IS, Change, Replay
+from embedgate.encoders.change import AS_IT_IS, PADDED, Change, Replay
 
-Where = Literal["always", "alone", "together"]
+Where = Literal["always", "alone", "together", "unpadded", "unpadded together"]
 TextChange = Callable[[str], str]
 Finish = Callable[[FloatArray], FloatArray]
 
@@ -53,7 +54,8 @@ class Fault:
         ways: By the name of a role, how its texts are encoded in its place.
         change: What the model does otherwise: attributes of `Change` by their names.
         finish: What becomes of its vectors.
-        where: Whether it shows always, or only for texts that are asked for alone, or together with others.
+        where: Whether it shows always, or only for texts that are asked for alone, or together with others; or where
+            all texts of a call are as long as each other, so that none is filled up.
         cuts: Whether it cuts texts at another length.
         read: How many numbers of each dimension were read from the vectors that it is to explain.
     """
@@ -137,7 +139,11 @@ def _poolings(replay: Replay) -> Iterator[Fault]:
     }
     for mode, name in names.items():
         if mode != replay.pooling:
-            yield Fault(name, "pooling", STEPS["pooling"], change={"pooling": mode})
+            fault = Fault(name, "pooling", STEPS["pooling"], change={"pooling": mode})
+            yield fault
+            if mode not in PADDED:
+                yield replace(fault, name=f"{name} in a batch without padding", where="unpadded")
+                yield replace(fault, name=f"{name} in a batch of several without padding", where="unpadded together")
 
 
 def _modules(replay: Replay) -> Iterator[Fault]:
@@ -281,6 +287,8 @@ def _texts() -> Iterator[Fault]:
         ("digits lost", lambda text: re.sub(r"\d", "", text)),
         ("characters beyond ASCII lost", lambda text: text.encode("ascii", "ignore").decode()),
         ("accents stripped from texts first", without_accents),
+        ("emoji lost", without_emoji),
+        ("letters that are not Latin lost", without_other_scripts),
         ("UTF-8 read as Latin-1", lambda text: text.encode("utf-8", "surrogatepass").decode("latin-1")),
         ("markup lost", lambda text: re.sub(r"<[^>]+>", "", text)),
         ("markup escaped", html.escape),

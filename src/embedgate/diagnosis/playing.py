@@ -126,7 +126,7 @@ class Player:
 
     def _call(self, faults: Sequence[Fault], call: Call, rows: Rows) -> FloatArray:
         """Vectors of some rows of a call; how far padding reaches depends on all of them."""
-        here = [each for each in faults if each.where in ("always", "alone" if call.alone else "together")]
+        here = [each for each in faults if self._shows(each, call)]
         role, change, behind = call.role, AS_IT_IS, ""
         for fault in here:
             change = fault.changed(change)
@@ -148,6 +148,14 @@ class Player:
         if change.pads:
             change = replace(change, width=self._width(role, texts(call.rows), change))
         return self.replay.vectors(role, texts(rows), change)
+
+    def _shows(self, fault: Fault, call: Call) -> bool:
+        """Whether a fault shows for the texts of a call."""
+        if fault.where in ("unpadded", "unpadded together"):
+            limit = self.replay.limit if self.replay is not None else None
+            lengths = {min(self.lengths[row], limit or self.lengths[row]) for row in call.rows}
+            return len(lengths) == 1 and not (fault.where == "unpadded together" and call.alone)
+        return fault.where in ("always", "alone" if call.alone else "together")
 
     def _width(self, role: Role, texts: Sequence[str], change: Change) -> int:
         assert self.replay is not None
