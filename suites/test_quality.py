@@ -21,3 +21,9 @@ def test_keeps_the_quality_of_every_slice(uphold):
 def test_agrees_with_the_reference(uphold):
     """Embeddings and neighbours, text by text, above the floor of the weight precision."""
     uphold()
+
+
+@pytest.mark.gate("texts")
+def test_keeps_texts_in_which_losses_show(uphold):
+    """Accents, other scripts, emoji, line breaks, capitals and long texts, each where the reference has it."""
+    uphold()

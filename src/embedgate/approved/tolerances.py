@@ -36,7 +36,7 @@ TASK_METRICS = tuple(name for name in METRICS if name not in (*FLOOR_METRICS, *S
 # Of stored vectors: floors, a graph's floor, and the largest losses against float32 vectors, as shares.
 GRAPH_FLOOR = "graph_kept_at_10"
 STORED = (*STORED_FLOORS, GRAPH_FLOOR, *STORED_LOSSES)
-GOLDEN = ("move",)
+GOLDEN = TEXTS = ("move",)
 STABILITY = ("batch", "repetition")
 SLACK = ("time", "latency", "search", "memory", "bytes")
 PROMISE = ("time", "latency", "products")
@@ -52,6 +52,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "floor": FLOOR_METRICS,
     "order": ORDER,
     "golden": GOLDEN,
+    "texts": TEXTS,
     "stability": STABILITY,
     "budget": SLACK,
     "promise": PROMISE,
@@ -185,6 +186,10 @@ class Tolerances:
     def golden_move(self, combination: Combination) -> float:
         """Largest acceptable move of a golden text's vector from the approved one, as a share of its length."""
         return self._required("golden", combination, "move")
+
+    def texts_move(self, combination: Combination) -> float:
+        """Largest acceptable distance of a text's vector to the reference's, as a share of its length."""
+        return self._required("texts", combination, "move")
 
     def slack(self, combination: Combination, what: str) -> float:
         """By how much a budget is wider than what was approved, as a share of it.

@@ -20,6 +20,7 @@ from embedgate.checks.registry import CheckRegistry
 from embedgate.checks.search_speed import SEARCH_SPEED
 from embedgate.checks.slices import SLICES
 from embedgate.checks.speed import SPEED
+from embedgate.checks.telling import TELLING_TEXTS
 from embedgate.checks.upgrade import SUPERIOR, UPGRADE
 from embedgate.checks.vectors import CODES, MIXTURE, STORED, STORED_RANKS
 
@@ -29,6 +30,7 @@ CHECKS: tuple[Check, ...] = (
     EFFECTIVE,
     GOLDEN,
     PROMPT,
+    TELLING_TEXTS,
     AGREEMENT,
     RETENTION,
     SLICES,

@@ -26,7 +26,7 @@ from embedgate.metrics import NotFinite
 from embedgate.properties import Embed, Outcome, Violation, invariance
 from embedgate.properties.contract import BESIDE, CANARIES, Contract
 from embedgate.properties.ordering import Ordering
-from embedgate.properties.variations import BUILT_ANEW, VARIATIONS
+from embedgate.properties.variations import BUILT_ANEW, KEPT, VARIATIONS
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.sentences import Case as Example
@@ -43,7 +43,7 @@ WITH_ALONE = {"batch_size", "padding"}
 # Texts of a batch in which an odd one has neighbours.
 FEWEST = len(BESIDE) + 1
 # The variations that most faults show in.
-TELLING = ("batch_size", "order", "neighbours", "padding")
+TELLING = ("batch_size", "unpadded", KEPT, "alone_again", "order", "neighbours", "padding")
 
 
 @measuring
@@ -142,6 +142,12 @@ def _moves(context: Context, run: Run, variation: str) -> Outcome:
     stability = context.tolerances.stability(run.combination, subject.encoder.stability)
     pinned = context.of(Examples).taken_by_reference(run.combination)
     return invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
+
+
+def written_over(context: Context, run: Run) -> Diagnosis | None:
+    """The cause that a run's calls write into arrays that it gave before; None where they do not."""
+    found = _moves(context, run, KEPT).violation
+    return None if found is None else Diagnosis(found.layer, found.cause, found.next_step)
 
 
 def _unless_it_moves_anyway(context: Context, run: Run, outcome: Outcome) -> Outcome:

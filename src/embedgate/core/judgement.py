@@ -38,7 +38,7 @@ REPRODUCE, PIN = EXAMPLE_LINES = ("reproduce: ", "try it first from now on: ")
 # Of what was tried for a cause and what could not be, as many as a line or a list names.
 NEAREST = 3
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
-LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden")
+LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden", "texts")
 # A command at the end of a line, to be copied.
 COMMAND = re.compile(r"\b(?:pytest (?!.*\bpytest )(?:[^`]* )?--gate-[^`]*|embedgate [a-z]+ [^`]*--[^`]*)$")
 LONGEST_COMMAND = 400
