@@ -1,12 +1,16 @@
 """Keeps the golden texts' approved tokens and embeddings: one file per hardware profile and model, beside its baseline.
 
-`<folder>/<hardware profile>/<model>.golden.safetensors` holds, per combination, `embeddings` and `hidden` (float16),
-`token_ids` of all texts one after the other and their `lengths` (int32). See `embedgate.approved.tensors`.
+`<folder>/<hardware profile>/<model>.golden.safetensors` holds, per combination, `embeddings` and `hidden` (float32;
+float16 in files of schema 1), `token_ids` of all texts one after the other and their `lengths` (int32). See
+`embedgate.approved.tensors`.
 """
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+import numpy.typing as npt
 
 from embedgate.approved.tensors import Tensors, TensorStore
 from embedgate.diagnosis.golden import Golden
@@ -27,9 +31,9 @@ class GoldenStore(TensorStore[Golden]):
 
     def pack(self, value: Golden) -> Tensors:
         """Tensors by name, as they are kept."""
-        parts = {"embeddings": value.embeddings.astype(np.float16)}
+        parts: dict[str, npt.NDArray[Any]] = {"embeddings": value.embeddings.astype(np.float32)}
         if value.hidden is not None:
-            parts["hidden"] = value.hidden.astype(np.float16)
+            parts["hidden"] = value.hidden.astype(np.float32)
         if value.token_ids is None:
             return parts
         lengths = np.array([len(ids) for ids in value.token_ids], dtype=np.int32)

@@ -18,6 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from embedgate.approved.baseline import BaselineStore, format_changes, require_decision, shown
+from embedgate.approved.conditions import Conditions
 from embedgate.approved.entries import Change, Entry, Key, Provenance
 from embedgate.approved.form import EntryForm, Identified, ProvenanceForm, provenance_of, provenance_record
 from embedgate.approved.golden import GoldenStore
@@ -54,6 +55,7 @@ class Proposal:
         before: SHA-256 of the approved files when it was measured, hex, by the ends of their names; those that were not
             there are left out.
         whole: Whether it has all that its combinations measure.
+        reference_bits: By combination, SHA-256 of the bits that its reference gave for the golden texts, hex.
     """
 
     profile: str
@@ -66,11 +68,18 @@ class Proposal:
     ranges: Mapping[str, Ranges] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
     whole: bool = True
+    reference_bits: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it to approve."""
         return not (self.entries or self.golden or self.ranges)
+
+    @property
+    def conditions(self) -> dict[str, Conditions]:
+        """What the bits of golden texts depend on, by combination, where that is known."""
+        found = {id_: Conditions.of(self.provenance, bits) for id_, bits in self.reference_bits.items()}
+        return {id_: each for id_, each in found.items() if each is not None}
 
     def only(self, chosen: Choice | None, combination: Callable[[str], bool]) -> Proposal:
         """What a person chose of it.
@@ -104,6 +113,7 @@ class Proposal:
             golden={**self.golden, **other.golden},
             ranges={**self.ranges, **other.ranges},
             whole=self.whole and other.whole,
+            reference_bits={**self.reference_bits, **other.reference_bits},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -119,6 +129,7 @@ class Proposal:
             "ranges": _packed(RangesStore(Path()), self.ranges),
             "before": dict(self.before),
             "whole": self.whole,
+            "reference_bits": dict(self.reference_bits),
         }
 
     @classmethod
@@ -153,6 +164,7 @@ class Proposal:
             ranges,
             form.before,
             form.whole,
+            form.reference_bits,
         )
 
 
@@ -167,6 +179,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     ranges: str
     before: dict[str, str]
     whole: bool
+    reference_bits: dict[str, str] = {}  # reports from before it was kept have none
 
 
 def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
@@ -227,9 +240,9 @@ def approve(
                 in_ci_allowed=in_ci_allowed,
             )
         approval = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
-        kept = (
-            golden.update(profile, model, each.golden, approval, each.golden_sha256) if each.golden or changed else {}
-        )
+        kept = {}
+        if each.golden or changed:
+            kept = golden.update(profile, model, each.golden, approval, each.golden_sha256, each.conditions)
         taken = ranges.update(profile, model, each.ranges, approval) if each.ranges or changed else {}
         rows += [
             (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))

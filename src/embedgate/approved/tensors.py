@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -16,12 +16,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.approved.conditions import Conditions
 from embedgate.approved.store import RECORD, Known, Store, corrupt, locked, require_same_model, restore
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import parse_json, strict, to_json
 from embedgate.core.machine import HardwareProfile
 
-SCHEMA = 1
+# 2: under what conditions golden texts were approved. Files of schema 1 are read, and do not tell.
+SCHEMA = 2
 # One key, since safetensors writes several in any order, and equal content is to give equal bytes.
 METADATA = "embedgate"
 
@@ -38,12 +40,18 @@ class TensorApproval:
         who: Name and address from git's config; empty where git knows none.
         reason: Why, in the person's words.
         libraries: Versions of the libraries that computed, by distribution.
+        conditions: What their bits depend on besides; None where that is not known, or nothing is judged by it.
     """
 
     when: str
     who: str
     reason: str
     libraries: Mapping[str, str]
+    conditions: Conditions | None = None
+
+    def tells_as_much_as(self, other: TensorApproval) -> bool:
+        """Whether it says of what the bits depend on all that the other says."""
+        return other.conditions is None or (self.conditions, self.libraries) == (other.conditions, other.libraries)
 
 
 @dataclass(frozen=True)
@@ -147,10 +155,12 @@ class TensorStore(Store[TensorFile], Generic[T]):
         taken: Mapping[str, T],
         approval: TensorApproval,
         about: str = "",
+        conditions: Mapping[str, Conditions] | None = None,
     ) -> dict[str, str]:
         """Approves tensors, each combination's as a whole; those of other combinations stay.
 
-        Where the file is about other weights or content, none of it means anything for these, and all is replaced.
+        What is the same under the same conditions keeps its approval. Where the file is about other weights or content,
+        none of it means anything for these, and all is replaced.
 
         Args:
             profile: The hardware profile they were taken on.
@@ -158,9 +168,10 @@ class TensorStore(Store[TensorFile], Generic[T]):
             taken: What was taken, by combination.
             approval: Who approves, and with what they were made.
             about: Hash of what they are about, as in `find`.
+            conditions: What their bits depend on besides, by combination, where that is known.
 
         Returns:
-            What became of the combinations whose tensors changed, sorted: `recorded` or `dropped`.
+            What became of the combinations whose tensors or conditions changed, sorted: `recorded` or `dropped`.
 
         Raises:
             BaselineError: If one is not finite, the old file cannot be trusted, or it cannot be written.
@@ -180,12 +191,14 @@ class TensorStore(Store[TensorFile], Generic[T]):
             content = old or TensorFile(model.fingerprint, about, {}, {})
             tensors, approvals = dict(content.tensors), dict(content.approvals)
             for combination, new in packed.items():
-                before = content.of(combination)
-                if before.keys() == new.keys() and all(np.array_equal(before[key], new[key]) for key in new):
+                before, own = content.of(combination), replace(approval, conditions=(conditions or {}).get(combination))
+                same = before.keys() == new.keys() and all(np.array_equal(before[key], new[key]) for key in new)
+                known = approvals.get(combination)
+                if same and known is not None and known.tells_as_much_as(own):
                     continue
                 tensors = {key: part for key, part in tensors.items() if not key.startswith(f"{combination}/")}
                 tensors |= {f"{combination}/{name}": part for name, part in new.items()}
-                approvals[combination] = approval
+                approvals[combination] = own
                 changed[combination] = "recorded"
             if changed:
                 self.write(file, TensorFile(model.fingerprint, about, approvals, tensors))
@@ -212,9 +225,9 @@ class TensorStore(Store[TensorFile], Generic[T]):
             raise corrupt(file, f"is corrupt: it has no metadata {METADATA!r}")
         whole = f"{file} is corrupt: metadata"
         head = parse_json(metadata, _Head, BaselineError, str(file), restore(file), SCHEMA, whole)
-        if head.schema != SCHEMA:
-            raise corrupt(file, f"is corrupt: schema must be {SCHEMA}")
-        approvals = {name: TensorApproval(**msgspec.structs.asdict(each)) for name, each in head.approvals.items()}
+        if not 1 <= head.schema <= SCHEMA:
+            raise corrupt(file, f"is corrupt: schema must be 1 to {SCHEMA}")
+        approvals = {name: _approval(each) for name, each in head.approvals.items()}
         return TensorFile(head.fingerprint, head.texts_sha256, approvals, tensors)
 
     def render(self, content: TensorFile) -> bytes:
@@ -225,13 +238,25 @@ class TensorStore(Store[TensorFile], Generic[T]):
             "schema": SCHEMA,
             "fingerprint": content.fingerprint,
             "texts_sha256": content.about,
-            "approvals": {combination: asdict(approval) for combination, approval in content.approvals.items()},
+            "approvals": {combination: _record(approval) for combination, approval in content.approvals.items()},
         }
         tensors = {key: np.ascontiguousarray(tensor) for key, tensor in content.tensors.items()}
         return bytes(save(tensors, {METADATA: to_json(head, sort_keys=True)}))
 
 
-_Approval = strict(TensorApproval)
+def _record(approval: TensorApproval) -> dict[str, Any]:
+    """An approval as JSON values, without conditions that it does not know."""
+    return {name: value for name, value in asdict(approval).items() if value is not None}
+
+
+def _approval(form: Any) -> TensorApproval:
+    """The approval that JSON values say."""
+    fields = msgspec.structs.asdict(form)
+    told = form.conditions
+    return TensorApproval(**fields | {"conditions": told and Conditions(**msgspec.structs.asdict(told))})
+
+
+_Approval = strict(TensorApproval, conditions=strict(Conditions) | None)
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True):

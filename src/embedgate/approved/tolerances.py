@@ -36,7 +36,9 @@ TASK_METRICS = tuple(name for name in METRICS if name not in (*FLOOR_METRICS, *S
 # Of stored vectors: floors, a graph's floor, and the largest losses against float32 vectors, as shares.
 GRAPH_FLOOR = "graph_kept_at_10"
 STORED = (*STORED_FLOORS, GRAPH_FLOOR, *STORED_LOSSES)
-GOLDEN = TEXTS = ("move",)
+TEXTS = ("move",)
+SAME_MACHINE = "same_machine"
+GOLDEN = ("move", SAME_MACHINE)
 STABILITY = ("batch", "repetition")
 SLACK = ("time", "latency", "search", "memory", "bytes")
 PROMISE = ("time", "latency", "products")
@@ -191,6 +193,10 @@ class Tolerances:
         """Largest acceptable distance of a text's vector to the reference's, as a share of its length."""
         return self._required("texts", combination, "move")
 
+    def golden_same_machine(self, combination: Combination) -> float | None:
+        """As `golden_move`, where all that computed what was approved is the same; None where nothing is said of it."""
+        return self._find("golden", combination, SAME_MACHINE)
+
     def slack(self, combination: Combination, what: str) -> float:
         """By how much a budget is wider than what was approved, as a share of it.
 
@@ -307,8 +313,9 @@ def _holding(keys: Keys, numbers: Numbers) -> float | None:
     found = _first(numbers, _looked_up_in(keys[:-1]), keys[-1])
     if found is None and keys[0] == "superior":
         return 0.0
-    # Without a number, nothing is promised.
-    return math.inf if found is None and keys[-2:-1] == ("promise",) else found
+    # Without a number, nothing is promised, and the same machine is held to no more than any other.
+    is_open = keys[-2:-1] == ("promise",) or keys[-2:] == ("golden", SAME_MACHINE)
+    return math.inf if found is None and is_open else found
 
 
 def _looked_up_in(table: Keys) -> list[Keys]:
@@ -369,7 +376,7 @@ def _form(
 
     # Without stability or a promise, what an encoder declares holds, and nothing is promised.
     required = {name: keys for name, keys in _TABLES.items() if whole and name not in ("stability", "promise")}
-    needed = {name: {ALL} & {*keys} or {*keys} for name, keys in required.items()}
+    needed = {name: {ALL} & {*keys} or {*keys} - {SAME_MACHINE} for name, keys in required.items()}
     kinds = {"promise": Positive}
     default = {name: numbers(keys, needed.get(name, ()), kinds.get(name, Share)) for name, keys in _TABLES.items()}
     scope = table("Scope", {name: numbers(keys, (), kinds.get(name, Share)) for name, keys in _TABLES.items()})

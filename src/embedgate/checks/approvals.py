@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from typing import Any
 
 from embedgate.approved.baseline import Approved, BaselineStore, Found
+from embedgate.approved.conditions import Conditions, other_libraries
 from embedgate.approved.entries import Entry, Key, Provenance, Ran
 from embedgate.approved.form import Identified
 from embedgate.approved.golden import GoldenStore
@@ -14,12 +16,13 @@ from embedgate.approved.proposal import Proposal, approve, files_of
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.sessions import Spread
 from embedgate.approved.store import utc_now
+from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.context import Context
 from embedgate.checks.effective import is_sound
 from embedgate.checks.machine import probe
 from embedgate.checks.stored import FEWEST_CALIBRATION, Approvable, StoredVectors
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BaselineError
+from embedgate.core.errors import BaselineError, GateError
 from embedgate.core.git import git_commit, git_identity
 from embedgate.core.judgement import Judgement
 from embedgate.core.machine import HardwareProfile, changed_versions, run_url, who_runs
@@ -187,6 +190,40 @@ class Approvals:
             for profile, runs in self._by_profile(worth).items()
         ]
 
+    def take_reference(self, run: Run) -> None:
+        """Takes the golden texts of a run's reference, whose bits tell whether it computes as when it was approved."""
+        reference = run.combination.reference
+        if self._session.has_run(reference, run.model):
+            with suppress(GateError):  # recorded answers may have none of them
+                self._session.golden(self._session.run(reference, run.model))
+
+    def departs(self, run: Run, approval: TensorApproval) -> str:
+        """What computes a run's golden texts otherwise than when they were approved; empty where nothing does."""
+        own = self._provenance(run.combination)
+        was, now = approval.conditions, Conditions.of(own, self._reference_bits(run))
+        if was is None or now is None:
+            return "what computed it is not known in full"
+        return other_libraries(approval.libraries, own.libraries) or was.departs(now)
+
+    def _reference_bits(self, run: Run) -> str:
+        """SHA-256 of the bits that a run's reference gave for the golden texts, hex; empty where it was not asked."""
+        reference = run.combination.reference
+        if not self._session.has_run(reference, run.model):
+            return ""
+        taken = self._session.known_golden(self._session.run(reference, run.model))
+        return "" if taken is None else taken.bits
+
+    def _provenance(self, combination: Combination, **more: Any) -> Provenance:
+        session = self._session
+        return Provenance.of(
+            session.machine_of(combination),
+            threads=session.threads,
+            batch_size=self._context.settings.batch_size,
+            libraries=session.libraries_of(combination),
+            commit=git_commit(),
+            **more,
+        )
+
     def _golden(self, run: Run) -> Golden | None:
         """What became of a run's golden texts, where that was asked and can be approved."""
         own = self._session.known_golden(run) if self._was_asked(run, "golden") else None
@@ -227,7 +264,7 @@ class Approvals:
 
     def _proposal(self, profile: HardwareProfile, runs: Sequence[Run], entries: list[Entry]) -> Proposal:
         """What runs of one hardware profile measured."""
-        session, context, model = self._session, self._context, self._context.plan.model
+        context, model = self._context, self._context.plan.model
         # Where a person named one profile for all, its machine is the one with the GPU.
         whose = next((run.combination for run in runs if run.combination.device == "cuda"), runs[0].combination)
         asked = [run for run in self._finished() if run.combination.id in self._asked]
@@ -238,12 +275,8 @@ class Approvals:
         return Proposal(
             profile.name,
             Identified(model.name, model.source, model.fingerprint, model.tensors, dict(model.files)),
-            Provenance.of(
-                session.machine_of(whose),
-                threads=session.threads,
-                batch_size=context.settings.batch_size,
-                libraries=session.libraries_of(whose),
-                commit=git_commit(),
+            self._provenance(
+                whose,
                 files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
                 probe=context.of(probe) if on_cpu and any(each.sessions for each in entries) else None,
                 ran=None if context.settings.update else Ran(who_runs(), utc_now(), run_url()),
@@ -255,6 +288,7 @@ class Approvals:
             ranges,
             files_of(context.settings.baselines_folder, profile.name, model.name),
             whole=all(run.combination.id in self._asked for run in runs),
+            reference_bits={run.combination.id: bits for run in runs if (bits := self._reference_bits(run))},
         )
 
     def _was_asked(self, run: Run, kind: str) -> bool:

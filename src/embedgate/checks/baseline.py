@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 
 from embedgate.approved.baseline import Found
+from embedgate.approved.tensors import TensorApproval
 from embedgate.checks.approvals import Approvals, libraries_since
 from embedgate.checks.check import Case, Check
 from embedgate.checks.context import Context
@@ -17,6 +18,7 @@ from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import drifted, largest_move
 from embedgate.metrics.statistics import compare_drift
+from embedgate.runtime.session import Run
 
 # How the names of what is found among 8-bit codes by their approved ranges end.
 EIGHT_BITS = "@int8"
@@ -92,30 +94,45 @@ def golden(context: Context, case: Case) -> Judgement:
     session, model, combination = context.session, context.plan.model, case.combination
     profile = context.profile_of(combination)
     texts, sha256 = load_golden()
-    run = context.run(case)
+    run, approvals = context.run(case), context.of(Approvals)
+    approvals.take_reference(run)
     now = session.golden(run)
     if context.settings.update:
         return case.passed("to be recorded when the session ends")
     try:
-        approved = context.of(Approvals).golden.find(profile, model, combination.id, sha256)
+        approved = approvals.golden.find(profile, model, combination.id, sha256)
     except BaselineError as error:
         return case.untrusted(error)
     if approved is None:
         return _never_approved(context, case, "golden texts")
-    move = context.tolerances.golden_move(combination)
+    move, why = _golden_move(context, run, approved.approval)
     read = session.inside(run, run.model.roles.spread(texts)).read
     found = drifted(now, approved.value, texts, move, read)
     if found is None:
         worst = largest_move(now, approved.value)
         message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
-        return case.passed(f"{message}{move:g} is tolerated", value=worst, limit=move, n=len(texts))
+        told = f"{message}{move:g} is tolerated{why and f', since {why}'}"
+        return case.passed(told, value=worst, limit=move, n=len(texts))
     return case.failed(
         replace(found, next_step=f"{found.next_step}; once it is meant: {context.approve_command}"),
         f"{found.layer} of the golden texts differ from what was approved for {approved.profile}",
         limit=move,
         n=len(texts),
-        details=(libraries_since(session, combination, approved.approval.libraries),),
+        details=(
+            libraries_since(session, combination, approved.approval.libraries),
+            *([f"a move of {move:g} is tolerated, since {why}"] if why else []),
+        ),
     )
+
+
+def _golden_move(context: Context, run: Run, approval: TensorApproval) -> tuple[float, str]:
+    """How far golden texts may move from the approved ones, and why; no reason where it is so far everywhere."""
+    tolerances, combination = context.tolerances, run.combination
+    anywhere, same = tolerances.golden_move(combination), tolerances.golden_same_machine(combination)
+    if same is None or same >= anywhere:
+        return anywhere, ""
+    other = context.of(Approvals).departs(run, approval)
+    return (anywhere, other) if other else (same, "all that computed it is as it was then")
 
 
 def _never_approved(context: Context, case: Case, what: str) -> Judgement:

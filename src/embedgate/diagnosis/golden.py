@@ -7,6 +7,7 @@ before any metric moves.
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -40,10 +41,13 @@ class Golden:
 
     @property
     def finite(self) -> bool:
-        """Whether every number is finite, in the float16 that baselines keep as well."""
-        vectors = (self.embeddings, self.hidden)
-        with np.errstate(over="ignore"):
-            return all(np.isfinite(found.astype(np.float16)).all() for found in vectors if found is not None)
+        """Whether every number is finite."""
+        return all(np.isfinite(found).all() for found in (self.embeddings, self.hidden) if found is not None)
+
+    @property
+    def bits(self) -> str:
+        """SHA-256 over the bits of the embeddings, hex."""
+        return hashlib.sha256(np.ascontiguousarray(self.embeddings, dtype="<f4").tobytes()).hexdigest()
 
 
 def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[Role, Sequence[int]]] = ()) -> Golden:
@@ -133,7 +137,7 @@ def drifted(
         (
             "normalisation",
             lengths,
-            UNIT_NORM if unit else tolerance,  # rounding turns a unit vector, it does not stretch it
+            min(UNIT_NORM, tolerance) if unit else tolerance,  # rounding turns a unit vector, it does not stretch it
             "embeddings have the approved directions, and other lengths",
             length_step(normalises=unit),
         ),
