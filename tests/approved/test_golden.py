@@ -16,6 +16,7 @@ from sentence_transformers.sentence_transformer.modules import Pooling
 from tokenizers.normalizers import BertNormalizer
 from tokenizers.processors import TemplateProcessing
 
+from embedgate.approved.conditions import Conditions
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.tensors import TensorApproval
 from embedgate.core.combination import Combination
@@ -34,6 +35,7 @@ TEXTS, SHA256 = load_golden()
 REFERENCE = Combination.parse("torch-fp32-cpu")
 AMX, CPU = profile("cpu-x86_64-amx"), profile("cpu")
 APPROVAL = TensorApproval("2026-01-01T00:00:00Z", "Ada <ada@example.org>", "first", {"tokenizers": "0.22.1"})
+CONDITIONS = Conditions("0123456789abcdef", ("avx2", "fma"), None, 1, 32, "d" * 64)
 OTHER = Model(Path("somewhere"), "MiniLM", "acme/MiniLM@1", "a" * 64)
 
 
@@ -185,12 +187,13 @@ def find(store: GoldenStore, combination: str = "torch-fp32-cpu", model: Model =
     return store.find(AMX, model, combination, sha256)
 
 
-def test_what_is_recorded_comes_back_within_half_precision(store, approved):
+def test_what_is_recorded_comes_back_to_the_bit(store, approved):
     assert record(store, approved) == {"torch-fp32-cpu": "recorded"}
     found = find(store)
     assert (found.profile, found.approval) == ("cpu-x86_64-amx", APPROVAL)
-    assert drifted(approved, found.value, TEXTS, 1e-3) is None
-    assert 0 < largest_move(approved, found.value) < 5e-4
+    assert largest_move(approved, found.value) == 0
+    assert found.value.bits == approved.bits
+    assert np.array_equal(found.value.hidden, approved.hidden)
     assert all(map(np.array_equal, found.value.token_ids, approved.token_ids))
     assert find(store, "torch-bf16-cpu") is None
 
@@ -201,6 +204,48 @@ def test_recording_the_same_again_changes_nothing(store, approved):
     later = dataclasses.replace(APPROVAL, when="2027-01-01T00:00:00Z")
     assert record(store, approved, approval=later) == {}
     assert store.file("cpu-x86_64-amx", "MiniLM").read_bytes() == before
+
+
+def test_the_bits_of_embeddings_have_a_hash(approved):
+    nudged = approved.embeddings.copy()
+    nudged[5, 7] = np.nextafter(nudged[5, 7], np.float32(1))
+    assert dataclasses.replace(approved, embeddings=nudged).bits != approved.bits
+    assert dataclasses.replace(approved, embeddings=approved.embeddings.copy(order="F")).bits == approved.bits
+
+
+def test_a_unit_vector_may_stretch_no_further_than_vectors_may_move(approved):
+    stretched = dataclasses.replace(approved, embeddings=approved.embeddings * np.float32(1.004))
+    assert drifted(stretched, approved, TEXTS, 1e-4).layer == "normalisation"
+    assert drifted(stretched, approved, TEXTS, 0.4) is None
+
+
+def test_what_their_bits_depend_on_is_kept_and_approved_anew_where_it_changes(store, approved):
+    record(store, approved, conditions={"torch-fp32-cpu": CONDITIONS})
+    assert find(store).approval == dataclasses.replace(APPROVAL, conditions=CONDITIONS)
+    later = dataclasses.replace(APPROVAL, when="2027-01-01T00:00:00Z")
+    same = {"conditions": {"torch-fp32-cpu": dataclasses.replace(CONDITIONS)}, "approval": later}
+    assert record(store, approved, **same) == {}
+    assert record(store, approved, approval=later) == {}, "less is known now"
+    moved = {"torch-fp32-cpu": dataclasses.replace(CONDITIONS, threads=2)}
+    assert record(store, approved, conditions=moved) == {"torch-fp32-cpu": "recorded"}
+    assert find(store).approval.conditions.threads == 2
+    newer = dataclasses.replace(APPROVAL, libraries={"tokenizers": "0.23.0"})
+    assert record(store, approved, conditions=moved, approval=newer) == {"torch-fp32-cpu": "recorded"}
+    assert find(store).approval.libraries == newer.libraries
+
+
+def test_a_file_from_before_conditions_were_kept_is_read(store, approved):
+    record(store, approved)
+    file = store.file("cpu-x86_64-amx", "MiniLM")
+    tensors, head = opened(file)
+    halved = {name: part.astype(np.float16) if part.dtype.kind == "f" else part for name, part in tensors.items()}
+    save_file(halved, file, {"embedgate": json.dumps({**head, "schema": 1})})
+    found = find(store)
+    assert found.approval == APPROVAL
+    assert found.approval.conditions is None
+    assert 0 < largest_move(approved, found.value) < 5e-4
+    assert record(store, approved, conditions={"torch-fp32-cpu": CONDITIONS}) == {"torch-fp32-cpu": "recorded"}
+    assert largest_move(approved, find(store).value) == 0
 
 
 def test_other_combinations_stay_and_equal_content_gives_equal_bytes(store, tmp_path, approved):
@@ -239,7 +284,8 @@ def test_nan_is_never_approved(store, approved):
     with pytest.raises(BaselineError, match="not finite"):
         record(store, dataclasses.replace(approved, embeddings=approved.embeddings * np.nan))
     assert not store.file("cpu-x86_64-amx", "MiniLM").exists()
-    assert not dataclasses.replace(approved, embeddings=approved.embeddings * 1e6).finite, "beyond float16"
+    assert dataclasses.replace(approved, embeddings=approved.embeddings * 1e6).finite, "beyond float16, not float32"
+    assert not dataclasses.replace(approved, embeddings=approved.embeddings * np.inf).finite
 
 
 def cut(file: Path) -> None:
@@ -290,7 +336,8 @@ def of_somebody_else(file: Path) -> None:
         (lambda file: rewritten(file, approvals="none"), "is corrupt"),
         (lambda file: rewritten(file, approvals={"torch-fp32-cpu": {"who": "Ada"}}), "is corrupt"),
         (lambda file: rewritten(file, schema=None), "is corrupt"),
-        (lambda file: rewritten(file, schema=2), "was written by a newer embedgate"),
+        (lambda file: rewritten(file, schema=0), "schema must be 1 to 2"),
+        (lambda file: rewritten(file, schema=3), "was written by a newer embedgate"),
         (lambda file: rewritten(file, approvals={}), None),
     ],
 )
