@@ -3,6 +3,7 @@
     python benchmarks/repeats.py                                # every combination here, hours on two cores
     python benchmarks/repeats.py --combination 'onnxruntime-*' --processes 3 --takes 3
     python benchmarks/repeats.py --work out/repeats --print     # the table of what was measured there
+    python benchmarks/repeats.py --model FOLDER --work out/other  # of another BERT
 
 The golden texts are taken again and again, with other texts encoded in between: in the same process, in new processes,
 with every artefact built anew, and with another number of threads. Then each of the model's layers, and the Linear
@@ -62,15 +63,15 @@ class Taking:
         name: Under which its takes are kept.
         threads: Threads of every backend.
         takes: How often it takes them.
-        cache: The folder of built artefacts; empty for the usual one.
-        model: The model's folder; empty for the bundled one.
+        cache: The folder of built artefacts.
+        model: The model.
     """
 
     name: str
     threads: int
     takes: int
-    cache: str = ""
-    model: str = ""
+    cache: str
+    model: str
 
     def run(self, work: Path, combinations: list[str]) -> None:
         """Takes what is not kept yet, in a process of its own."""
@@ -88,9 +89,8 @@ def kept(work: Path, name: str, id_: str) -> Path:
 def take_all(work: str, name: str, threads: int, takes: int, cache: str, model: str, combinations: list[str]) -> None:
     """What one process does: takes the golden texts of combinations, and keeps the first take and all moves from it."""
     texts, _ = load_golden()
-    root = Path(cache) if cache else default_root()
     settings = Settings(
-        model=model or DEFAULT_MODEL, combinations=tuple(combinations), data=("pairs",), threads=threads, cache=root
+        model=model, combinations=tuple(combinations), data=("pairs",), threads=threads, cache=Path(cache)
     )
     session, random = Session(Plan.of(settings, Registry())), Random(name)
     others = list(load_calibration()[0])
@@ -133,9 +133,9 @@ def linears(weights: Mapping[str, np.ndarray]) -> list[str]:
     return [name for name in weights if name.startswith("encoder.") and name.endswith("weight") and "Norm" not in name]
 
 
-def faulty(work: Path, name: str, of_layer: str) -> str:
-    """A copy of the model in which the Linears whose names begin so have their weights times 0.9."""
-    folder, whole = work / "models" / name, resolve(DEFAULT_MODEL).path
+def faulty(work: Path, model: str, name: str, of_layer: str) -> str:
+    """A copy of a model in which the Linears whose names begin so have their weights times 0.9."""
+    folder, whole = work / "models" / name, resolve(model).path
     if not folder.exists():
         shutil.copytree(whole, folder)
         weights = load_file(whole / "model.safetensors")
@@ -146,24 +146,24 @@ def faulty(work: Path, name: str, of_layer: str) -> str:
     return str(folder)
 
 
-def weakest(work: Path) -> str:
-    """The Linear whose loss moves the reference's golden texts least."""
+def moved_by_each(work: Path, model: str) -> dict[str, float]:
+    """How far the reference's golden texts move with each Linear's loss, by its name, the least first."""
     file = work / "linears.json"
     if not file.exists():
-        file.write_text(json.dumps(dict(sorted(_moved_by_each().items(), key=lambda each: each[1])), indent=1))
-    moved = json.loads(file.read_text())
-    return str(min(moved, key=lambda name: moved[name]))
+        file.write_text(json.dumps(_moved_by_each(model), indent=1))
+    moved: dict[str, float] = json.loads(file.read_text())
+    return dict(sorted(moved.items(), key=lambda each: each[1]))
 
 
-def _moved_by_each() -> dict[str, float]:
-    """How far the reference's golden texts move with each Linear's loss."""
+def _moved_by_each(folder: str) -> dict[str, float]:
     import torch
     from sentence_transformers import SentenceTransformer
 
     from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 
     torch.set_num_threads(1)
-    texts, model = load_golden()[0], SentenceTransformer(str(resolve(DEFAULT_MODEL).path), device="cpu")
+    # A quarter of the texts tells which Linear shows least.
+    texts, model = load_golden()[0][::4], SentenceTransformer(str(resolve(folder).path), device="cpu")
     encoder = SentenceTransformerEncoder(model, Combination.parse(REFERENCE), threads=1)
     parameters, sound = dict(model[0].model.named_parameters()), take_golden(encoder, texts)
     moved = {}
@@ -176,18 +176,29 @@ def _moved_by_each() -> dict[str, float]:
     return moved
 
 
-def takings(options: argparse.Namespace, anew: str) -> Iterator[Taking]:
-    """Every process that takes, the sound ones first."""
-    work, (usual, other) = options.work, options.threads
-    for number in range(options.processes):
-        yield Taking(f"process{number}", usual, options.takes)
-    yield Taking("anew", usual, 2, anew)
+def takings(options: argparse.Namespace) -> Iterator[Taking]:
+    """Every process that takes: sound ones, those with artefacts built anew, and faulty ones."""
+    work, model, (usual, other) = options.work, options.model, options.threads
+    root = str(default_root())
+    yield Taking("process0", usual, options.takes, root, model)
     for number in range(2):
-        yield Taking(f"threads{number}", other, options.takes)
-    yield Taking("linear", usual, 1, str(work / "cache-linear"), faulty(work, "linear", weakest(work)))
-    for layer in range(6):
-        name = f"layer{layer}"
-        yield Taking(name, usual, 1, str(work / f"cache-{name}"), faulty(work, name, f"encoder.layer.{layer}."))
+        yield Taking(f"threads{number}", other, options.takes, root, model)
+    yield Taking("anew", usual, 1, str(work / "cache-anew"), model)
+    # Artefacts outlive the session that built them, which may have had other threads.
+    yield Taking("built-by-others", other, 1, str(work / "cache-others"), model)
+    yield Taking("anew-by-others", usual, 1, str(work / "cache-others"), model)
+    least = next(iter(moved_by_each(work, model)))
+    faults = {"linear": least} | {name: f"encoder.layer.{name[5:]}." for name in layers(model)}
+    for name, weights in faults.items():
+        yield Taking(name, usual, 1, str(work / f"cache-{name}"), faulty(work, model, name, weights))
+    for number in range(1, options.processes):
+        yield Taking(f"process{number}", usual, options.takes, root, model)
+
+
+def layers(model: str) -> list[str]:
+    """Under which names the takes of faulty layers are kept, one per layer of a model."""
+    config = json.loads((resolve(model).path / "config.json").read_text("utf-8"))
+    return [f"layer{number}" for number in range(config["num_hidden_layers"])]
 
 
 def table(options: argparse.Namespace, combinations: list[str]) -> Iterator[str]:
@@ -208,9 +219,9 @@ def cells(options: argparse.Namespace, id_: str, first: Golden) -> Iterator[str]
     yield f"{alike} of {sum(1 + len(moves) for _, moves in runs)}"
     yield shown([move for _, moves in runs for move in moves])
     yield shown([apart(first, own) for own, _ in runs[1:]])
-    layers = [f"layer{layer}" for layer in range(6)]
-    for groups, worst in ((["anew"], max), (["threads0"], max), (layers, min), (["linear"], min)):
-        found = [apart(first, own[0]) for name in groups if (own := read(options.work, name, id_)) is not None]
+    sound = (["anew", "anew-by-others"], ["threads0", "threads1"])
+    for group, worst in (*((each, max) for each in sound), (layers(options.model), min), (["linear"], min)):
+        found = [apart(first, own[0]) for name in group if (own := read(options.work, name, id_)) is not None]
         yield shown([worst(found)] if found else [])
 
 
@@ -232,15 +243,15 @@ def main() -> None:
     session = Session(plan)
     combinations = [each.id for each in plan.combinations if not session.unavailable(each)]
     if not options.print:
-        with tempfile.TemporaryDirectory(prefix="embedgate-repeats-") as anew:
-            for each in takings(options, anew):
-                each.run(options.work, combinations)
+        for each in takings(options):
+            each.run(options.work, combinations)
     print("\n".join(table(options, combinations)))
 
 
 def _options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--combination", action="append", default=[], metavar="GLOB")
+    parser.add_argument("--model", default=DEFAULT_MODEL)
     parser.add_argument("--processes", type=int, default=10, help="new processes that take the golden texts")
     parser.add_argument("--takes", type=int, default=10, help="how often each process takes them")
     parser.add_argument("--threads", type=int, nargs=2, default=(1, 2), help="of these, and of those to compare with")
