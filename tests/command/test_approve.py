@@ -15,6 +15,7 @@ from helpers import stub_devices
 from embedgate.approved.proposal import Proposal
 from embedgate.command import main
 from embedgate.core.errors import BaselineError
+from embedgate.core.machine import machine_id
 from embedgate.report import receipt
 
 SUITES = [f"embedgate.suites.test_{name}" for name in ("baseline", "effective", "golden")]
@@ -84,12 +85,23 @@ def test_what_a_report_measured_is_approved_without_a_second_run(measured, monke
     assert measured().ret == pytest.ExitCode.OK
 
 
-def test_it_approves_what_the_session_itself_would_have(measured, few, project):
+def conditions(golden: Path) -> dict[str, dict]:
+    from safetensors import safe_open
+
+    with safe_open(golden, framework="numpy") as content:
+        approvals = json.loads(content.metadata()["embedgate"])["approvals"]
+    return {id_: approval["conditions"] for id_, approval in approvals.items()}
+
+
+def test_it_approves_what_the_session_itself_would_have(measured, few, project, monkeypatch):
     measured()
-    assert approve() == 0
+    with monkeypatch.context() as elsewhere:
+        elsewhere.setattr("embedgate.approved.entries.machine_id", lambda: "f" * 16)
+        assert approve() == 0
     from_report = {place: {**each, "approval": 1} for place, each in entries().items()}
     golden = next(Path("gate").glob("*/*.golden.safetensors"))
-    kept = golden.read_bytes()
+    kept, computed = golden.read_bytes(), conditions(golden)
+    assert {each["machine"] for each in computed.values()} == {machine_id()}, "where it was measured"
     for file in Path("gate").glob("*/*"):
         file.unlink()
     measured("--gate-update", "--gate-reason=by itself")
@@ -99,6 +111,19 @@ def test_it_approves_what_the_session_itself_would_have(measured, few, project):
     mine, theirs = load(kept), load(golden.read_bytes())
     assert mine.keys() == theirs.keys()
     assert all((mine[name] == theirs[name]).all() for name in mine)
+    assert conditions(golden) == computed
+    assert computed.keys() == {"torch-fp32-cpu", "torch-bf16-cpu"}
+    assert len({each["reference"] for each in computed.values()}) == 1
+
+
+def test_a_report_from_before_conditions_were_kept_is_read(measured):
+    measured()
+    (proposal,) = json.loads(Path("out/report.json").read_text("utf-8"))["approvable"]
+    assert Proposal.from_json(proposal, "a.json").conditions.keys() == {"torch-fp32-cpu", "torch-bf16-cpu"}
+    del proposal["conditions"]
+    found = Proposal.from_json(proposal, "a.json")
+    assert found.conditions == {}
+    assert found.golden.keys() == {"torch-fp32-cpu", "torch-bf16-cpu"}
 
 
 def test_what_was_chosen_is_approved_and_nothing_else(measured):

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
+
+import msgspec
 
 from embedgate.approved.entries import Provenance
 from embedgate.core.errors import counted
+from embedgate.core.files import strict
 from embedgate.core.machine import changed_versions
 
 
@@ -33,16 +37,13 @@ class Conditions:
     reference: str
 
     @classmethod
-    def of(cls, provenance: Provenance, reference: str) -> Conditions | None:
-        """The conditions under which something was measured; None where too little of them is known.
+    def of(cls, was: Provenance, reference: str) -> Conditions:
+        """The conditions under which something was measured.
 
         Args:
-            provenance: Where it was measured.
-            reference: SHA-256 of the reference's bits, hex; empty where they are not known.
+            was: Where it was measured.
+            reference: SHA-256 of the reference's bits, hex.
         """
-        was = provenance
-        if not (was.machine and reference):
-            return None
         return cls(was.machine, was.flags, was.gpu, was.threads, was.batch_size, reference)
 
     def departs(self, now: Conditions) -> str:
@@ -60,6 +61,18 @@ class Conditions:
         if self.reference != now.reference:
             return "its reference gives other bits than when it was approved"
         return ""
+
+
+ConditionsForm = strict(Conditions)
+
+
+def conditions_of(form: Any) -> Conditions:
+    """The conditions that JSON values say.
+
+    Args:
+        form: A `ConditionsForm`.
+    """
+    return Conditions(**msgspec.structs.asdict(form))
 
 
 def other_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:

@@ -18,7 +18,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
 from embedgate.approved.baseline import BaselineStore, format_changes, require_decision, shown
-from embedgate.approved.conditions import Conditions
+from embedgate.approved.conditions import Conditions, ConditionsForm, conditions_of
 from embedgate.approved.entries import Change, Entry, Key, Provenance
 from embedgate.approved.form import EntryForm, Identified, ProvenanceForm, provenance_of, provenance_record
 from embedgate.approved.golden import GoldenStore
@@ -55,7 +55,7 @@ class Proposal:
         before: SHA-256 of the approved files when it was measured, hex, by the ends of their names; those that were not
             there are left out.
         whole: Whether it has all that its combinations measure.
-        reference_bits: By combination, SHA-256 of the bits that its reference gave for the golden texts, hex.
+        conditions: What the bits of golden texts depend on, by combination, where that is known.
     """
 
     profile: str
@@ -68,18 +68,12 @@ class Proposal:
     ranges: Mapping[str, Ranges] = field(default_factory=dict)
     before: Mapping[str, str] = field(default_factory=dict)
     whole: bool = True
-    reference_bits: Mapping[str, str] = field(default_factory=dict)
+    conditions: Mapping[str, Conditions] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
         """Whether there is nothing in it to approve."""
         return not (self.entries or self.golden or self.ranges)
-
-    @property
-    def conditions(self) -> dict[str, Conditions]:
-        """What the bits of golden texts depend on, by combination, where that is known."""
-        found = {id_: Conditions.of(self.provenance, bits) for id_, bits in self.reference_bits.items()}
-        return {id_: each for id_, each in found.items() if each is not None}
 
     def only(self, chosen: Choice | None, combination: Callable[[str], bool]) -> Proposal:
         """What a person chose of it.
@@ -113,7 +107,7 @@ class Proposal:
             golden={**self.golden, **other.golden},
             ranges={**self.ranges, **other.ranges},
             whole=self.whole and other.whole,
-            reference_bits={**self.reference_bits, **other.reference_bits},
+            conditions={**self.conditions, **other.conditions},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -129,7 +123,7 @@ class Proposal:
             "ranges": _packed(RangesStore(Path()), self.ranges),
             "before": dict(self.before),
             "whole": self.whole,
-            "reference_bits": dict(self.reference_bits),
+            "conditions": {id_: asdict(each) for id_, each in self.conditions.items()},
         }
 
     @classmethod
@@ -164,7 +158,7 @@ class Proposal:
             ranges,
             form.before,
             form.whole,
-            form.reference_bits,
+            {id_: conditions_of(each) for id_, each in form.conditions.items()},
         )
 
 
@@ -179,7 +173,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     ranges: str
     before: dict[str, str]
     whole: bool
-    reference_bits: dict[str, str] = {}  # reports from before it was kept have none
+    conditions: dict[str, ConditionsForm] = {}  # type: ignore[valid-type]
 
 
 def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:

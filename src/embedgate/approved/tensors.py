@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.conditions import Conditions
+from embedgate.approved.conditions import Conditions, ConditionsForm, conditions_of
 from embedgate.approved.store import RECORD, Known, Store, corrupt, locked, require_same_model, restore
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import parse_json, strict, to_json
@@ -252,11 +252,10 @@ def _record(approval: TensorApproval) -> dict[str, Any]:
 def _approval(form: Any) -> TensorApproval:
     """The approval that JSON values say."""
     fields = msgspec.structs.asdict(form)
-    told = form.conditions
-    return TensorApproval(**fields | {"conditions": told and Conditions(**msgspec.structs.asdict(told))})
+    return TensorApproval(**fields | {"conditions": form.conditions and conditions_of(form.conditions)})
 
 
-_Approval = strict(TensorApproval, conditions=strict(Conditions) | None)
+_Approval = strict(TensorApproval, conditions=ConditionsForm | None)
 
 
 class _Head(msgspec.Struct, forbid_unknown_fields=True):

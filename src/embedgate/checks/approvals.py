@@ -199,19 +199,19 @@ class Approvals:
 
     def departs(self, run: Run, approval: TensorApproval) -> str:
         """What computes a run's golden texts otherwise than when they were approved; empty where nothing does."""
-        own = self._provenance(run.combination)
-        was, now = approval.conditions, Conditions.of(own, self._reference_bits(run))
+        was, now = approval.conditions, self._conditions(run)
         if was is None or now is None:
             return "what computed it is not known in full"
-        return other_libraries(approval.libraries, own.libraries) or was.departs(now)
+        libraries = self._session.libraries_of(run.combination)
+        return other_libraries(approval.libraries, libraries) or was.departs(now)
 
-    def _reference_bits(self, run: Run) -> str:
-        """SHA-256 of the bits that a run's reference gave for the golden texts, hex; empty where it was not asked."""
+    def _conditions(self, run: Run) -> Conditions | None:
+        """What the bits of a run's golden texts depend on; None where its reference's were not taken."""
         reference = run.combination.reference
         if not self._session.has_run(reference, run.model):
-            return ""
+            return None
         taken = self._session.known_golden(self._session.run(reference, run.model))
-        return "" if taken is None else taken.bits
+        return None if taken is None else Conditions.of(self._provenance(run.combination), taken.bits)
 
     def _provenance(self, combination: Combination, **more: Any) -> Provenance:
         session = self._session
@@ -288,7 +288,7 @@ class Approvals:
             ranges,
             files_of(context.settings.baselines_folder, profile.name, model.name),
             whole=all(run.combination.id in self._asked for run in runs),
-            reference_bits={run.combination.id: bits for run in runs if (bits := self._reference_bits(run))},
+            conditions={run.combination.id: known for run in runs if (known := self._conditions(run))},
         )
 
     def _was_asked(self, run: Run, kind: str) -> bool:
