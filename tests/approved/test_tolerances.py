@@ -24,6 +24,22 @@ STATIC = Combination.parse("onnxruntime-int8static-cpu")
 INT8 = Combination.parse("onnxruntime-int8-cpu")
 BF16 = Combination.parse("torch-bf16-cpu")
 FP32 = Combination.parse("openvino-fp32-cpu")
+# Those whose bits were seen to come back (benchmarks/repeats.py); the reference's bits tell whether they must.
+REPEATING = {
+    f"{name}-cpu"
+    for name in (
+        "torch-bf16",
+        "torch-amp",
+        "bitsandbytes-int8",
+        "torchao-int8",
+        "onnxruntime-fp32",
+        "onnxruntime-int8",
+        "onnxruntime-int8static",
+        "openvino-fp32",
+        "openvino-bf16",
+        "openvino-int8",
+    )
+}
 WHOLE = """
 alpha = 0.05
 upgrade = { all = 0.02, v_measure = 0.03 }
@@ -100,6 +116,13 @@ def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) 
     assert tolerances.texts_move(STATIC) == 0.2
     assert (tolerances.slack(BF16, "latency"), tolerances.slack(BF16, "time")) == (0.02, 0.04)
     assert tolerances.slack(STATIC, "latency") == 0.08
+
+
+def test_the_same_machine_is_held_closer_where_the_file_says_so(tmp_path: Path) -> None:
+    assert load(tmp_path, WHOLE).golden_same_machine(INT8) is None
+    tolerances = load(tmp_path, f"{WHOLE}[combination.onnxruntime-int8-cpu.golden]\nsame_machine = 0.001\n")
+    assert (tolerances.golden_move(INT8), tolerances.golden_same_machine(INT8)) == (0.3, 0.001)
+    assert tolerances.golden_same_machine(STATIC) is None
 
 
 def test_speed_is_promised_where_the_file_says_so(tmp_path: Path) -> None:
@@ -222,6 +245,7 @@ def test_the_committed_file_answers_every_question() -> None:
         assert 0 < tolerances.order_margin(combination) < tolerances.order_similarity(combination) + 1e-9 < 0.2
         assert 0 < tolerances.golden_move(combination) < 0.5
         assert 0 < tolerances.texts_move(combination) < 0.5 or combination.weight_precision == "nf4"
+        assert (tolerances.golden_same_machine(combination) == 1e-4) == (combination.id in REPEATING)
         for metric in METRICS:
             exact = tolerances.drift(combination, metric, inherited=False)
             assert 0 < exact <= tolerances.drift(combination, metric, inherited=True) < 0.1
@@ -268,6 +292,7 @@ class TestOver:
             ("[stored.int8-rescore16]\nkept_at_10 = 0.99\n", ""),
             ("[stored.binary-rescore4]\nwithin_ranges = 0.5\n", "stored.binary-rescore4.within_ranges: unset (0.99 holds) -> 0.5 (looser)"),
             ("[upgrade]\nall = 0.05\n", "upgrade.recall_at_10: 0.02 -> unset (0.05 holds) (looser)"),
+            ("[default.golden]\nsame_machine = 0.01\n", "default.golden.same_machine: unset -> 0.01 (stricter)"),
         ],
     )  # fmt: skip
     def test_what_held_without_a_number_is_told_with_it(self, tmp_path, text, told):
