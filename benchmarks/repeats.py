@@ -6,9 +6,9 @@
     python benchmarks/repeats.py --model FOLDER --work out/other  # of another BERT
 
 The golden texts are taken again and again, with other texts encoded in between: in the same process, in new processes,
-with every artefact built anew, and with another number of threads. Then each of the model's layers, and the Linear
-whose loss shows least in the reference, has its weights times 0.9, and the combination is built of that model. What was
-measured is kept in `--work`, and is not measured again.
+with another number of threads, and with every artefact built anew besides. Then each of the model's layers, and the
+Linear whose loss shows least in the reference, has its weights times 0.9, and the combination is built of that model.
+What was measured is kept in `--work`, and is not measured again.
 """
 
 from __future__ import annotations
@@ -51,8 +51,8 @@ TITLES = (
     "takes alike",
     "same process",
     "new process",
-    "built anew",
     "other threads",
+    "and built anew",
     "a layer x 0.9",
     "a Linear x 0.9",
 )
@@ -209,10 +209,8 @@ def takings(options: argparse.Namespace) -> Iterator[Taking]:
     root = str(default_root())
     yield Taking("process0", usual, options.takes, root, model)
     yield Taking("threads", other, options.takes, root, model)
-    yield Taking("anew", usual, 1, str(work / "cache-anew"), model)
     # Artefacts outlive the session that built them, which may have had other threads.
-    yield Taking("built-by-others", other, 1, str(work / "cache-others"), model)
-    yield Taking("anew-by-others", usual, 1, str(work / "cache-others"), model)
+    yield Taking("anew", other, 1, str(work / "cache-anew"), model)
     least = next(iter(moved_by_each(work, model)))
     faults = {"linear": least} | {name: f"encoder.layer.{name[5:]}." for name in layers(model)}
     for name, weights in faults.items():
@@ -246,8 +244,7 @@ def cells(options: argparse.Namespace, id_: str, first: Golden) -> Iterator[str]
     yield f"{alike} of {sum(1 + len(moves) for _, moves in runs)}"
     yield shown([move for _, moves in runs for move in moves])
     yield shown([apart(first, own) for own, _ in runs[1:]])
-    sound = (["anew", "anew-by-others"], ["threads"])
-    for group, worst in (*((each, max) for each in sound), (layers(options.model), min), (["linear"], min)):
+    for group, worst in ((["threads"], max), (["anew"], max), (layers(options.model), min), (["linear"], min)):
         found = [apart(first, own[0]) for name in group if (own := read(options.work, name, id_)) is not None]
         yield shown([worst(found)] if found else [])
 
