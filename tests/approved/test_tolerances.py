@@ -119,10 +119,11 @@ def test_limits_of_properties_are_found_from_special_to_general(tmp_path: Path) 
 
 
 def test_the_same_machine_is_held_closer_where_the_file_says_so(tmp_path: Path) -> None:
-    assert load(tmp_path, WHOLE).golden_same_machine(INT8) is None
-    tolerances = load(tmp_path, f"{WHOLE}[combination.onnxruntime-int8-cpu.golden]\nsame_machine = 0.001\n")
-    assert (tolerances.golden_move(INT8), tolerances.golden_same_machine(INT8)) == (0.3, 0.001)
-    assert tolerances.golden_same_machine(STATIC) is None
+    tables = "[combination.{}.golden]\nsame_machine = {}\n"
+    tolerances = load(tmp_path, WHOLE + tables.format(INT8, 0.001) + tables.format(BF16, 0.5))
+    assert (tolerances.golden_move(INT8), tolerances.golden_move(INT8, same_machine=True)) == (0.3, 0.001)
+    assert tolerances.golden_move(STATIC, same_machine=True) == 0.3, "where the file does not say so"
+    assert tolerances.golden_move(BF16, same_machine=True) == 0.3, "never wider than elsewhere"
 
 
 def test_speed_is_promised_where_the_file_says_so(tmp_path: Path) -> None:
@@ -245,7 +246,7 @@ def test_the_committed_file_answers_every_question() -> None:
         assert 0 < tolerances.order_margin(combination) < tolerances.order_similarity(combination) + 1e-9 < 0.2
         assert 0 < tolerances.golden_move(combination) < 0.5
         assert 0 < tolerances.texts_move(combination) < 0.5 or combination.weight_precision == "nf4"
-        assert (tolerances.golden_same_machine(combination) == 1e-4) == (combination.id in REPEATING)
+        assert (tolerances.golden_move(combination, same_machine=True) == 1e-4) == (combination.id in REPEATING)
         for metric in METRICS:
             exact = tolerances.drift(combination, metric, inherited=False)
             assert 0 < exact <= tolerances.drift(combination, metric, inherited=True) < 0.1

@@ -185,17 +185,14 @@ class Tolerances:
             declared.batch if batch is None else batch, declared.repetition if repetition is None else repetition
         )
 
-    def golden_move(self, combination: Combination) -> float:
+    def golden_move(self, combination: Combination, *, same_machine: bool = False) -> float:
         """Largest acceptable move of a golden text's vector from the approved one, as a share of its length."""
-        return self._required("golden", combination, "move")
+        names = GOLDEN if same_machine else ("move",)
+        return min(move for name in names if (move := self._find("golden", combination, name)) is not None)
 
     def texts_move(self, combination: Combination) -> float:
         """Largest acceptable distance of a text's vector to the reference's, as a share of its length."""
         return self._required("texts", combination, "move")
-
-    def golden_same_machine(self, combination: Combination) -> float | None:
-        """As `golden_move`, where all that computed what was approved is the same; None where nothing is said of it."""
-        return self._find("golden", combination, SAME_MACHINE)
 
     def slack(self, combination: Combination, what: str) -> float:
         """By how much a budget is wider than what was approved, as a share of it.

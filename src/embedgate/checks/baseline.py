@@ -128,8 +128,8 @@ def golden(context: Context, case: Case) -> Judgement:
 def _golden_move(context: Context, run: Run, approval: TensorApproval) -> tuple[float, str]:
     """How far golden texts may move from the approved ones, and why; no reason where it is so far everywhere."""
     tolerances, combination = context.tolerances, run.combination
-    anywhere, same = tolerances.golden_move(combination), tolerances.golden_same_machine(combination)
-    if same is None or same >= anywhere:
+    anywhere, same = (tolerances.golden_move(combination, same_machine=each) for each in (False, True))
+    if same == anywhere:
         return anywhere, ""
     other = context.of(Approvals).departs(run, approval)
     return (anywhere, other) if other else (same, "all that computed it is as it was then")
