@@ -213,14 +213,14 @@ class Approvals:
         taken = self._session.known_golden(self._session.run(reference, run.model))
         return None if taken is None else Conditions.of(self._provenance(run.combination), taken.bits)
 
-    def _provenance(self, combination: Combination, **more: Any) -> Provenance:
+    def _provenance(self, combination: Combination, commit: str = "", **more: Any) -> Provenance:
         session = self._session
         return Provenance.of(
             session.machine_of(combination),
             threads=session.threads,
             batch_size=self._context.settings.batch_size,
             libraries=session.libraries_of(combination),
-            commit=git_commit(),
+            commit=commit,
             **more,
         )
 
@@ -277,6 +277,7 @@ class Approvals:
             Identified(model.name, model.source, model.fingerprint, model.tensors, dict(model.files)),
             self._provenance(
                 whose,
+                git_commit(),
                 files={run.combination.id: sha256 for run in runs if (sha256 := self._file_of(run.combination))},
                 probe=context.of(probe) if on_cpu and any(each.sessions for each in entries) else None,
                 ran=None if context.settings.update else Ran(who_runs(), utc_now(), run_url()),
@@ -288,7 +289,11 @@ class Approvals:
             ranges,
             files_of(context.settings.baselines_folder, profile.name, model.name),
             whole=all(run.combination.id in self._asked for run in runs),
-            conditions={run.combination.id: known for run in runs if (known := self._conditions(run))},
+            conditions={
+                run.combination.id: known
+                for run in runs
+                if run.combination.id in golden and (known := self._conditions(run))
+            },
         )
 
     def _was_asked(self, run: Run, kind: str) -> bool:
