@@ -227,13 +227,16 @@ def layers(model: str) -> list[str]:
 
 
 def table(options: argparse.Namespace, combinations: list[str]) -> Iterator[str]:
-    """The lines of the table."""
-    yield "| " + " | ".join(TITLES) + " |"
-    yield "|" + " --- |" * len(TITLES)
-    for id_ in combinations:
-        first = read(options.work, "process0", id_)
-        if first is not None:
-            yield "| " + " | ".join((f"`{id_}`", *cells(options, id_, first[0]))) + " |"
+    """The lines of the table; a column of which nothing was measured is left out."""
+    rows = [
+        (f"`{id_}`", *cells(options, id_, first[0]))
+        for id_ in combinations
+        if (first := read(options.work, "process0", id_)) is not None
+    ]
+    measured = [column for column in zip(TITLES, *rows, strict=True) if any(column[1:])]
+    titles, *lines = zip(*measured, strict=True)
+    for line in (titles, ["---"] * len(titles), *lines):
+        yield "| " + " | ".join(line) + " |"
 
 
 def cells(options: argparse.Namespace, id_: str, first: Golden) -> Iterator[str]:
