@@ -26,6 +26,7 @@ TAGS = {
 }
 SLICES = ["short", "long", "negation", "numerals", "entities", "near-synonyms", "word-order"]
 SLICES += ["paraphrase", "added-clause", "typo"]
+SLICES += ["accents", "other-scripts", "emoji", "code", "100-tokens"]
 
 _CHOICE = re.compile(r"\{([^{}]*)\}")
 _NEGATIVES = "not|never|no|nobody|nothing|neither|nor|none|without|cannot|refused|hardly"
@@ -115,6 +116,11 @@ def ordered(found: Iterable[str]) -> list[str]:
     """Slices in their fixed order."""
     wanted = set(found)
     return [name for name in SLICES if name in wanted]
+
+
+def clustered(name: str) -> dict[str, str]:
+    """The key of a row that says from which scene or story it comes; none for a row that stands alone."""
+    return {"cluster": name} if name else {}
 
 
 def _misspell(word: str, rng: random.Random) -> str:

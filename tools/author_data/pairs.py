@@ -12,12 +12,18 @@ Grades run from 0 (unrelated) to 5 (same meaning), and each one follows from how
 * substitutes (lex_substitutes.py): the base of a scene with one equivalent wording put in, 5;
 * grammar (lex_grammar.py): 4.75 for the rewording, else the grade of the edit that was made;
 * far: two scenes of one domain 0.5; two scenes, frames or stories of different domains 0;
+* choices (lex_choices.py, lex_more_*.txt): accents, other scripts, emoji, code, numerals and texts of 100 tokens;
+  sentences with choices of wording, graded by which of them say something else;
 * typing errors go into the second sentence of some rows and leave the grade as it was; a sentence beside its
   own mistyped copy gets 5.
 
 A sentence with the grade 4.75 or 5 to its base may stand for the base in that scene, frame or family.
+Rows of the same scene, frame, story, family or line of choices are not independent: they name it as their cluster.
+A row of two scenes names the first.
+
 Of the rows whose words and grade disagree most (unlike meaning in like words, like meaning in unlike words)
-only a share is kept; the shares set how hard the data set is, the grades are never touched for that.
+only a share is kept; the shares set how hard the data set is, the grades are never touched for that. Rows of
+choices stand after all others, and all of them are kept.
 """
 
 from __future__ import annotations
@@ -26,6 +32,7 @@ import itertools
 import random
 from dataclasses import dataclass, field
 
+import lex_choices as choices
 import lex_common as common
 import lex_grammar as grammar
 import lex_names as names
@@ -41,13 +48,14 @@ UNLIKE, KEEP_UNLIKE = 0.42, 0.3
 
 @dataclass
 class Pair:
-    """A row before it is written; group is the sort of source it came from."""
+    """A row before it is written; group is the sort of source it came from, cluster the very source."""
 
     first: str
     second: str
     score: float
     found: set[str] = field(default_factory=set)
     group: str = ""
+    cluster: str = ""
 
 
 @dataclass
@@ -57,6 +65,7 @@ class Scene:
     domain: str
     base: str
     rest: list[tuple[float, str, str]] = field(default_factory=list)
+    name: str = ""
 
 
 def read_scenes(name: str) -> list[Scene]:
@@ -64,7 +73,7 @@ def read_scenes(name: str) -> list[Scene]:
     scenes: list[Scene] = []
     for line in common.lines(name):
         if line.startswith("["):
-            scenes.append(Scene(line.strip("[]"), ""))
+            scenes.append(Scene(line.strip("[]"), "", name=f"scene-{len(scenes)}"))
         elif not scenes[-1].base:
             scenes[-1].base = line
         else:
@@ -84,25 +93,25 @@ def from_scenes(scenes: list[Scene], rng: random.Random) -> list[Pair]:
             if grade < SAME and twins and rng.random() < (0.9 if grade < LOW else 0.15):
                 first, extra = twins[0][0], "p"
             pair = [first, text] if rng.random() < 0.7 else [text, first]
-            rows.append(Pair(pair[0], pair[1], grade, common.tags(codes + extra), "scene"))
+            rows.append(Pair(pair[0], pair[1], grade, common.tags(codes + extra), "scene", scene.name))
     return rows
 
 
-def from_frames(rng: random.Random) -> tuple[list[Pair], list[tuple[str, str]]]:
-    """a-b, or a-c (or b-c), or both of each frame; the tags and base wordings of the frames."""
+def from_frames(rng: random.Random) -> tuple[list[Pair], list[tuple[str, str, str]]]:
+    """a-b, or a-c (or b-c), or both of each frame; the tags, base wordings and names of the frames."""
     rows, bases = [], []
     for number, line in enumerate(common.lines("lex_pairs_frames.txt")):
         head, text = line.split("| ", 1)
         codes, same, other = head.split()
         a, b, c = common.expand(text)
-        bases.append((codes, a))
+        bases.append((codes, a, f"frame-{number}"))
         found = common.tags(codes)
         if number % 3 or codes in "wa":
-            rows.append(Pair(a, b, float(same), set(found), "frame"))
+            rows.append(Pair(a, b, float(same), set(found), "frame", f"frame-{number}"))
         if number % 3 and codes in "snd":
             continue
         low_first = b if float(same) >= SAME and rng.random() < 0.85 else a
-        rows.append(Pair(low_first, c, float(other), set(found), "frame"))
+        rows.append(Pair(low_first, c, float(other), set(found), "frame", f"frame-{number}"))
     return rows, bases
 
 
@@ -124,7 +133,8 @@ def from_substitutes(scenes: list[Scene]) -> list[Pair]:
         for old, new in substitutes.SUBSTITUTES:
             if old in scene.base:
                 found = {"near-synonyms"} if not any(c.isdigit() for c in new) else {"numerals"}
-                rows.append(Pair(scene.base, scene.base.replace(old, new), SUBSTITUTED, found, "substitute"))
+                text = scene.base.replace(old, new)
+                rows.append(Pair(scene.base, text, SUBSTITUTED, found, "substitute", scene.name))
                 break
     return rows
 
@@ -151,36 +161,38 @@ def from_stories(stories: list[list[list[str]]], rng: random.Random) -> list[Pai
     one = ("001", "012"), ("001", "102"), ("010", "210"), ("100", "021")
     changed = {3.5: ("200", "020", "002", "112", "121"), 2.25: ("220", "202", "022", "122"), 1.0: ("222",)}
     for number, story in enumerate(stories):
-        rows.append(Pair(tell(story, "000"), tell(story, "111"), SAME, {"paraphrase"}, "story"))
+        name = f"story-{number}"
+        rows.append(Pair(tell(story, "000"), tell(story, "111"), SAME, {"paraphrase"}, "story", name))
         first, second = one[number % 4]
-        rows.append(Pair(tell(story, first), tell(story, second), 3.5, {"paraphrase"}, "story"))
+        rows.append(Pair(tell(story, first), tell(story, second), 3.5, {"paraphrase"}, "story", name))
         for grade, options in changed.items():
             base = rng.choice(("000", "010", "101"))
-            rows.append(Pair(tell(story, base), tell(story, rng.choice(options)), grade, set(), "story"))
+            rows.append(Pair(tell(story, base), tell(story, rng.choice(options)), grade, set(), "story", name))
         after = stories[(number + 5) % len(stories)]
-        rows.append(Pair(tell(story, "011"), tell(after, "101"), 0.0, set(), "story"))
+        rows.append(Pair(tell(story, "011"), tell(after, "101"), 0.0, set(), "story", name))
     return rows
 
 
 def from_grammar(rng: random.Random, each: int) -> list[Pair]:
     """each pairs of every family, taking the rewording and the edits in turn."""
     rows = []
-    for family in grammar.PAIR_FAMILIES:
+    for place, family in enumerate(grammar.PAIR_FAMILIES):
+        name = f"family-{place}"
         for number in range(each):
             filling = grammar.slots(rng, names.PEOPLE_PAIRS, names.FIRST_PAIRS, names.TOWNS_PAIRS)
             base, same, edits = grammar.instance(family, filling)
             turn = number % (len(edits) + 1)
             if turn == 0:
-                rows.append(Pair(base, same, SAME, common.tags(family.tags + "p"), "grammar"))
+                rows.append(Pair(base, same, SAME, common.tags(family.tags + "p"), "grammar", name))
                 continue
             grade, codes, text = edits[turn - 1]
             reworded = rng.random() < (0.9 if grade < LOW else 0.15)
             found = common.tags(family.tags + codes + ("p" if reworded else ""))
-            rows.append(Pair(same if reworded else base, text, grade, found, "grammar"))
+            rows.append(Pair(same if reworded else base, text, grade, found, "grammar", name))
     return rows
 
 
-def far_apart(scenes: list[Scene], bases: list[tuple[str, str]], rng: random.Random) -> list[Pair]:
+def far_apart(scenes: list[Scene], bases: list[tuple[str, str, str]], rng: random.Random) -> list[Pair]:
     """Rows of the grades 0 and 0.5: the same domain at most."""
     rows = []
     by_domain: dict[str, list[Scene]] = {}
@@ -188,18 +200,19 @@ def far_apart(scenes: list[Scene], bases: list[tuple[str, str]], rng: random.Ran
         by_domain.setdefault(scene.domain, []).append(scene)
     for group in by_domain.values():
         for one, two in itertools.pairwise(group):
-            rows.append(Pair(one.base, rng.choice(two.rest[:3])[2], 0.5, set(), "far"))
+            rows.append(Pair(one.base, rng.choice(two.rest[:3])[2], 0.5, set(), "far", one.name))
     mixed = scenes[:]
     rng.shuffle(mixed)
     for one, two in zip(mixed[::2], mixed[7::2], strict=False):
         if one.domain != two.domain:
-            rows.append(Pair(rng.choice(one.rest)[2], rng.choice(two.rest)[2], 0.0, set(), "far"))
+            rows.append(Pair(rng.choice(one.rest)[2], rng.choice(two.rest)[2], 0.0, set(), "far", one.name))
     pool = bases[:]
     rng.shuffle(pool)
-    short = [text for _, text in pool if len(common.words(text)) <= common.SHORT_MAX_WORDS]
-    rows += [Pair(one, two, 0.0, set(), "far") for one, two in zip(short[:26], short[26:52], strict=False)]
-    order = [text for codes, text in pool if codes == "w"]
-    rows += [Pair(one, two, 0.0, {"word-order"}, "far") for one, two in itertools.pairwise(order)]
+    short = [base for base in pool if len(common.words(base[1])) <= common.SHORT_MAX_WORDS]
+    apart = [(one, two, set[str]()) for one, two in zip(short[:26], short[26:52], strict=False)]
+    order = [base for base in pool if base[0] == "w"]
+    apart += [(one, two, {"word-order"}) for one, two in itertools.pairwise(order)]
+    rows += [Pair(one[1], two[1], 0.0, found, "far", one[2]) for one, two, found in apart]
     return rows
 
 
@@ -241,8 +254,16 @@ def mistype(rows: list[Pair], rng: random.Random) -> None:
 def typing_copies(scenes: list[Scene], rng: random.Random) -> list[Pair]:
     """Sentences beside their own mistyped copies."""
     known = common.vocabulary(text for scene in scenes for _, _, text in scene.rest)
-    texts = [scene.rest[0][2] for scene in scenes[::5]]
-    return [Pair(text, common.with_typos(text, 2, rng, known), 5.0, {"typo"}, "typo") for text in texts]
+    rows = []
+    for scene in scenes[::5]:
+        text = scene.rest[0][2]
+        rows.append(Pair(text, common.with_typos(text, 2, rng, known), 5.0, {"typo"}, "typo", scene.name))
+    return rows
+
+
+def from_choices() -> list[Pair]:
+    """The rows of sentences with choices of wording."""
+    return [Pair(*row.texts, row.score, set(row.found), "choices", row.cluster) for row in choices.pairs()]
 
 
 def build() -> list[Pair]:
@@ -263,7 +284,7 @@ def build() -> list[Pair]:
         row.found |= common.length_slices((row.first, row.second)) | common.spotted((row.first, row.second))
         if row.first != row.second:
             kept.setdefault(frozenset((row.first, row.second)), row)
-    return list(kept.values())
+    return [*kept.values(), *from_choices()]
 
 
 def main() -> None:
@@ -274,6 +295,7 @@ def main() -> None:
             "sentence2": r.second,
             "score": float(r.score),
             "slices": common.ordered(r.found),
+            **common.clustered(r.cluster),
         }
         for r in build()
     ]

@@ -1,26 +1,33 @@
 """Write the topic set: ``fixtures/data/topics/texts.jsonl``, one ``{"text", "label"}`` object a line.
 
+Some have a "slices" or a "cluster" as well.
+
 The material is ``mat_topics.txt``: under the heading of each label stand texts written one by one, and lines
 that begin with ``+``, patterns with alternatives in brackets (``[a|b|c]``).  All written texts are used; the
 patterns in turn give one text after another, with alternatives drawn from a seeded generator, until the label
 has its full number.  A text carries the label under which its line or pattern was written, so no label is
-ever guessed from the words.
+ever guessed from the words.  Texts of one pattern are not independent: they name it as their cluster.
+
+``mat_topics_more.txt`` holds four texts a label with accented letters, four with words of other scripts, four
+with emoji and four with figures, each written for itself.  They stand after the others, in the order written.
 
 Run as ``python tools/author_data/topics.py`` from the repository root; the output is always the same.
 """
 
 from __future__ import annotations
 
-import json
 import random
 import re
 from pathlib import Path
 
-MATERIAL = Path(__file__).resolve().parent / "mat_topics.txt"
-TARGET = Path("fixtures/data/topics/texts.jsonl")
+import lex_common as common
+
+MATERIAL = common.HERE / "mat_topics.txt"
+MORE = "mat_topics_more.txt"
 SEED = 20240612
 TEXTS_PER_LABEL = 52
 BRACKET = re.compile(r"\[([^\[\]]*)\]")
+Row = dict[str, str | list[str]]
 
 
 def read_material(path: Path) -> dict[str, tuple[list[str], list[str]]]:
@@ -43,32 +50,44 @@ def fill(pattern: str, rng: random.Random) -> str:
     return BRACKET.sub(lambda match: rng.choice(match.group(1).split("|")), pattern)
 
 
-def texts_of(written: list[str], patterns: list[str], rng: random.Random) -> list[str]:
-    """All written texts, then distinct texts from the patterns in turn."""
-    texts = list(written)
+def texts_of(written: list[str], patterns: list[str], rng: random.Random) -> dict[str, str]:
+    """All written texts, then distinct texts from the patterns in turn; each with its pattern, if it has one."""
+    texts = dict.fromkeys(written, "")
     turn = 0
     while len(texts) < TEXTS_PER_LABEL:
-        text = fill(patterns[turn % len(patterns)], rng)
+        place = turn % len(patterns)
+        text = fill(patterns[place], rng)
         turn += 1
-        if text not in texts:
-            texts.append(text)
+        texts.setdefault(text, f"pattern-{place}")
     return texts
 
 
+def more() -> list[Row]:
+    """The rows of the slices, in the order written."""
+    rows: list[Row] = []
+    label = ""
+    for line in common.lines(MORE):
+        if line.startswith("= "):
+            label = line[2:]
+        else:
+            name, text = line.split(": ", 1)
+            rows.append({"text": text, "label": label, "slices": [name]})
+    return rows
+
+
 def main() -> None:
-    """Read the material and write the shuffled set."""
+    """Read the material and write the shuffled set, and the rows of the slices after it."""
     rng = random.Random(SEED)
-    rows = [
-        {"text": text, "label": label}
-        for label, (written, patterns) in read_material(MATERIAL).items()
-        for text in texts_of(written, patterns, rng)
-    ]
+    rows: list[Row] = []
+    for label, (written, patterns) in read_material(MATERIAL).items():
+        for text, pattern in texts_of(written, patterns, rng).items():
+            cluster = f"{label}-{pattern}" if pattern else ""
+            rows.append({"text": text, "label": label, **common.clustered(cluster)})
+    rng.shuffle(rows)
+    rows += more()
     if len({row["text"] for row in rows}) != len(rows):
         raise ValueError("a text stands under two labels")
-    rng.shuffle(rows)
-    TARGET.parent.mkdir(parents=True, exist_ok=True)
-    body = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    TARGET.write_text(body, encoding="utf-8", newline="\n")
+    common.write_jsonl(common.DATA / "topics" / "texts.jsonl", rows)
 
 
 if __name__ == "__main__":

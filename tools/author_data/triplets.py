@@ -13,7 +13,12 @@ Which text is the closer one follows from how a row was made:
 * nested (lex_grammar.py): the positive changes one name or figure of the anchor, the negative two, among
   them the same one;
 * other: the negative comes from the next scene or a neighbouring frame, so it is far from the anchor;
+* choices (lex_choices.py, lex_more_*.txt): accents, other scripts, emoji, code, numerals and texts of 100 tokens;
+  sentences with choices of wording, the negative says something else in one choice more than the positive;
 * typing errors go into one text of some rows and do not change which text is closer.
+
+Rows of the same scene, frame, story, family or line of choices are not independent: they name it as their cluster.
+Rows of choices stand after all others.
 """
 
 from __future__ import annotations
@@ -21,6 +26,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass, field
 
+import lex_choices as choices
 import lex_common as common
 import lex_grammar as grammar
 import lex_names as names
@@ -35,13 +41,14 @@ HAND_ALIKE = 40
 
 @dataclass
 class Triplet:
-    """A row before it is written; group is the sort of source it came from."""
+    """A row before it is written; group is the sort of source it came from, cluster the very source."""
 
     anchor: str
     positive: str
     negative: str
     found: set[str] = field(default_factory=set)
     group: str = ""
+    cluster: str = ""
 
 
 @dataclass
@@ -73,6 +80,7 @@ def from_scenes(scenes: list[Scene], rng: random.Random) -> list[Triplet]:
     """Every "-" line against a "+" line, and one row with a negative from a neighbouring scene."""
     rows = []
     for number, scene in enumerate(scenes):
+        name = f"scene-{number}"
         light = substituted(scene.anchor)
         for turn, (codes, negative) in enumerate(scene.apart):
             close_codes, positive = scene.close[turn % len(scene.close)]
@@ -81,12 +89,12 @@ def from_scenes(scenes: list[Scene], rng: random.Random) -> list[Triplet]:
             anchor = scene.anchor
             if rng.random() < 0.25:
                 anchor, positive = positive, anchor
-            rows.append(Triplet(anchor, positive, negative, common.tags(codes + close_codes), "scene"))
+            rows.append(Triplet(anchor, positive, negative, common.tags(codes + close_codes), "scene", name))
         if number % 2:
             continue
         codes, positive = scene.close[-1]
         other = scenes[(number + 1) % len(scenes)]
-        rows.append(Triplet(scene.anchor, positive, other.anchor, common.tags(codes), "other"))
+        rows.append(Triplet(scene.anchor, positive, other.anchor, common.tags(codes), "other", name))
     return rows
 
 
@@ -106,12 +114,13 @@ def from_frames(rng: random.Random) -> list[Triplet]:
         codes, text = line.split("| ", 1)
         frames.append((codes, common.expand(text)))
     for number, (codes, (anchor, positive, negative)) in enumerate(frames):
+        name = f"frame-{number}"
         if rng.random() < 0.3:
             anchor, positive = positive, anchor
-        rows.append(Triplet(anchor, positive, negative, common.tags(codes), "frame"))
+        rows.append(Triplet(anchor, positive, negative, common.tags(codes), "frame", name))
         after = frames[number + 1] if number + 1 < len(frames) else frames[0]
         if after[0] == codes and (number % 5 < 2 or codes == "a"):
-            rows.append(Triplet(positive, anchor, after[1][number % 2], common.tags(codes), "other"))
+            rows.append(Triplet(positive, anchor, after[1][number % 2], common.tags(codes), "other", name))
     return rows
 
 
@@ -155,31 +164,31 @@ def from_stories() -> list[Triplet]:
         ("000", "200", "220"),
     )
     rows = []
-    for story in stories:
+    for number, story in enumerate(stories):
         for plan in plans:
             anchor, positive, negative = (tell(story, choice) for choice in plan)
-            rows.append(Triplet(anchor, positive, negative, {"paraphrase"}, "story"))
+            rows.append(Triplet(anchor, positive, negative, {"paraphrase"}, "story", f"story-{number}"))
     return rows
 
 
 def from_grammar(rng: random.Random) -> list[Triplet]:
     """EACH_FAMILY rows of every family, edits in turn; two in three positives are light."""
     rows = []
-    for family in grammar.TRIPLET_FAMILIES:
+    for place, family in enumerate(grammar.TRIPLET_FAMILIES):
         for number in range(EACH_FAMILY):
             filling = grammar.slots(rng, names.PEOPLE_TRIPLETS, names.FIRST_TRIPLETS, names.TOWNS_TRIPLETS)
             base, same, edits = grammar.instance(family, filling)
             _, codes, negative = edits[number % len(edits)]
             found = common.tags(family.tags + codes + "p")
             positive = same if number % 3 == 0 else grammar.light(family, filling)
-            rows.append(Triplet(base, positive, negative, found, "grammar"))
+            rows.append(Triplet(base, positive, negative, found, "grammar", f"family-{place}"))
     plans = [(family.same, family.tags, EACH_NESTED) for family in grammar.TRIPLET_FAMILIES]
     plans += [(template, "d", EACH_FIGURES) for template in grammar.NESTED]
-    for template, codes, count in plans:
+    for place, (template, codes, count) in enumerate(plans):
         for _ in range(count):
             filling = grammar.slots(rng, names.PEOPLE_TRIPLETS, names.FIRST_TRIPLETS, names.TOWNS_TRIPLETS)
             anchor, one, two = grammar.nested(template, filling, rng)
-            rows.append(Triplet(anchor, one, two, common.tags(codes), "nested"))
+            rows.append(Triplet(anchor, one, two, common.tags(codes), "nested", f"family-{place}"))
     return rows
 
 
@@ -211,7 +220,12 @@ def build() -> list[Triplet]:
         row.found |= common.length_slices(texts) | common.spotted(texts)
         if len(set(texts)) == 3:
             kept.setdefault(texts, row)
-    return list(kept.values())
+    return [*kept.values(), *from_choices()]
+
+
+def from_choices() -> list[Triplet]:
+    """The rows of sentences with choices of wording."""
+    return [Triplet(*row.texts, set(row.found), "choices", row.cluster) for row in choices.triplets()]
 
 
 def main() -> None:
@@ -222,6 +236,7 @@ def main() -> None:
             "positive": r.positive,
             "negative": r.negative,
             "slices": common.ordered(r.found),
+            **common.clustered(r.cluster),
         }
         for r in build()
     ]

@@ -1,0 +1,161 @@
+"""Sentences with choices of wording, and the graded pairs and the triplets that follow from them.
+
+A file lex_more_<slice>.txt has two parts, [pairs] and [triplets], which share no sentence. A line is
+
+    GRADES| text with {a|b|c} and {a|b|c}
+
+Of each choice, a is the base wording, b says the same thing and c says something else; in code, where braces
+mean something, a choice stands in << and >>. A version of a line is named by its choices: "02" takes wording a
+of the first and wording c of the second. GRADES serve pairs alone: the grade of two versions that differ in
+content in the first choice, in the second one, and in both.
+
+The texts of 100 tokens have four choices or more, the last of which stands near the end. Their grades are the
+same for all: 3.5 if they differ in content in the last choice, 2.5 if in every second one of the others, 2 if
+in both of these.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import lex_common as common
+
+SLICES = ("accents", "other-scripts", "emoji", "code", "numerals", "100-tokens")
+LONG = "100-tokens"
+# What code says by digits and by "not" is no numeral and no negation of a sentence; among the changes in a text
+# of 100 tokens, a negation or a figure is but one.
+UNSPOTTED = ("code", LONG)
+
+SAME, LATE, HALF, BOTH, FAR = 4.75, 3.5, 2.5, 2.0, 0.0
+# Texts of one line are compared with those of the line that stands so many lines below.
+NEXT = 7
+_CHOICE = re.compile(r"<<(.*?)>>|\{([^{}]*)\}")
+
+
+@dataclass(frozen=True)
+class Line:
+    """A line of a file: the text around its choices, their wordings, and its grades."""
+
+    slice: str
+    number: int
+    fixed: tuple[str, ...]
+    choices: tuple[tuple[str, ...], ...]
+    grades: tuple[float, ...]
+
+    @property
+    def cluster(self) -> str:
+        """What names the line, of which every row comes."""
+        return f"{self.slice}-{self.number}"
+
+    def version(self, picks: str) -> str:
+        """The text with the wordings that the digits pick."""
+        picked = (choice[int(pick)] for choice, pick in zip(self.choices, picks, strict=True))
+        return "".join(text for both in zip(self.fixed, (*picked, ""), strict=True) for text in both)
+
+
+@dataclass(frozen=True)
+class Graded:
+    """Two texts and their grade, or an anchor with a closer and a less close text (and no grade)."""
+
+    texts: tuple[str, ...]
+    score: float
+    found: frozenset[str]
+    cluster: str
+
+
+def read(name: str, part: str) -> list[Line]:
+    """The lines of one part of the file of a slice."""
+    found, now = [], ""
+    for line in common.lines(f"lex_more_{name}.txt"):
+        if line.startswith("[") and line.endswith("]"):
+            now = line.strip("[]")
+        elif now == part:
+            found.append(_parsed(name, len(found), line))
+    return found
+
+
+def _parsed(name: str, number: int, line: str) -> Line:
+    head, text = line.split("| ", 1)
+    found = list(_CHOICE.finditer(text))
+    choices = tuple(tuple((match[1] or match[2]).split("|")) for match in found)
+    if len(choices) < 2 or any(len(choice) != 3 for choice in choices):
+        raise ValueError(f"fewer than two choices, or one not of three wordings: {line!r}")
+    ends = [0, *(match.end() for match in found)]
+    starts = [*(match.start() for match in found), len(text)]
+    fixed = tuple(text[end:start] for end, start in zip(ends, starts, strict=True))
+    return Line(name, number, fixed, choices, tuple(map(float, head.replace("|", "").split())))
+
+
+def _named(line: Line) -> dict[str, str]:
+    """The versions of a line that rows are made of, by the role they play.
+
+    same: other wording alone. one, two: something else said in the first choice (of a long text: in every second
+    choice but the last) or in the last. both: in all of these.
+    """
+    size = len(line.choices)
+    early = "".join("2" if place % 2 == 0 and place < size - 1 else "0" for place in range(size))
+    return {
+        "base": line.version("0" * size),
+        "same": line.version("1" * size),
+        "one": line.version(early),
+        "two": line.version("0" * (size - 1) + "2"),
+        "both": line.version(early[:-1] + "2"),
+    }
+
+
+def _tagged(line: Line, texts: tuple[str, ...], reworded: bool) -> frozenset[str]:
+    """The slices of a row: that of its file, and those that its texts show."""
+    found = {line.slice, *common.length_slices(texts)} | ({"paraphrase"} if reworded else set())
+    return frozenset(found if line.slice in UNSPOTTED else found | common.spotted(texts))
+
+
+def pairs() -> Iterator[Graded]:
+    """The graded pairs of all slices."""
+    for name in SLICES:
+        lines = read(name, "pairs")
+        for line in lines:
+            yield from _pairs_of(line, lines[(line.number + NEXT) % len(lines)])
+
+
+def _pairs_of(line: Line, other: Line) -> Iterator[Graded]:
+    """Five pairs of one line, and every second time one with another line."""
+    one, two, both = (HALF, LATE, BOTH) if line.slice == LONG else line.grades
+    named = _named(line)
+    odd = line.number % 2
+    plan = [
+        ("base", "same", SAME),
+        ("same" if odd else "base", "one", one),
+        ("base" if odd else "same", "two", two),
+        ("same", "both", both),
+        *([("two", "both", one)] if odd else [("both", "one", two)]),
+    ]
+    for first, second, grade in plan:
+        texts = named[first], named[second]
+        yield Graded(texts, grade, _tagged(line, texts, "same" in (first, second)), line.cluster)
+    if odd:
+        texts = named["same"], _named(other)["base"]
+        yield Graded(texts, FAR, _tagged(line, texts, reworded=False), line.cluster)
+
+
+def triplets() -> Iterator[Graded]:
+    """The triplets of all slices."""
+    for name in SLICES:
+        for line in read(name, "triplets"):
+            yield from _triplets_of(line)
+
+
+def _triplets_of(line: Line) -> Iterator[Graded]:
+    """Five triplets of one line: the negative says something else in one choice more than the positive does."""
+    named = _named(line)
+    plan = [
+        ("base", "same", "one"),
+        ("same", "base", "two"),
+        ("base", "two", "both"),
+        ("both", "one", "same") if line.number % 2 else ("both", "two", "same"),
+        ("base", "one", "both"),
+    ]
+    for names in plan:
+        texts = tuple(named[name] for name in names)
+        yield Graded(texts, FAR, _tagged(line, texts, "same" in names), line.cluster)
