@@ -375,7 +375,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 
 def test_unknown_name() -> None:
     assert refusal("pears") == (
-        "no dataset 'pears'; give a bundled name (pairs, passages, topics, triplets), the path of a file (.csv, .tsv, "
+        "no dataset 'pears'; give a bundled name (pairs, passages, topics, triplets, multilingual), the path of a file (.csv, .tsv, "
         ".jsonl, .parquet) or of a folder, or hub:org/name@<40-digit commit>[:config][:split]"
     )
 
@@ -423,9 +423,13 @@ def test_hash_is_about_names_and_bytes(tmp_path: Path) -> None:
         (
             b'sha265 = "a"\n',
             ": no card has a 'sha265'; it can hold "
-            "name, kind, version, language, description, provenance, licence, sha256, slices",
+            "name, kind, version, language, default, description, provenance, licence, sha256, slices",
         ),
         (b"version = 1\n", ": 'version' is 1, not a text"),
+        (
+            b'name = "a"\nkind = "labelled"\ndefault = "never"\n',
+            ": 'default' is 'never'; write 'claimed', or leave it out",
+        ),
         (b"name = \n", ": Invalid value (at line 1, column 8)"),
     ],
 )
@@ -479,7 +483,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 def test_bundled_datasets_match_their_cards() -> None:
-    assert bundled() == ("pairs", "passages", "topics", "triplets")
+    assert bundled() == ("pairs", "passages", "topics", "triplets", "multilingual")
     for name in bundled():
         card, dataset = cards.read_card(cards.bundled_folder() / name), load(name)
         assert (dataset.name, dataset.kind, dataset.version) == (name, card.kind, card.version)

@@ -64,6 +64,7 @@ def facts_of(context: Context) -> dict[str, Any]:
             }
             for d in plan.datasets
         ],
+        "left_data": dict(plan.left_data),
         "texts": len(session.texts.inputs),
         "unused_prompt": roles.unused(),
         "candidates": [described(source) for source in sources if source.combination in ran],

@@ -14,6 +14,7 @@ from embedgate.core.model_files import FINGERPRINTED, OTHER_FORMATS
 
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+CARD = "README.md"
 
 
 @dataclass(frozen=True)
@@ -75,7 +76,7 @@ class Repository:
         from huggingface_hub import snapshot_download
 
         # The card says which fewer dimensions a model is trained for.
-        wanted = ["README.md", *FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
+        wanted = [CARD, *FINGERPRINTED, *(f"*/{pattern}" for pattern in FINGERPRINTED)]
         ignored = [f"{folder}/*" for folder in OTHER_FORMATS]
         try:
             return Path(
@@ -85,6 +86,15 @@ class Repository:
             raise ModelError(
                 f"{self} cannot be fetched: {_said(error)}", "check id, commit and network, or give a folder"
             ) from error
+
+    def card(self) -> Path | None:
+        """Its README.md, fetched where it is not in the cache; None where there is none, or the hub cannot be asked."""
+        from huggingface_hub import hf_hub_download
+
+        try:
+            return Path(hf_hub_download(self.hub_id, CARD, revision=self.commit))
+        except Exception:  # whoever needs the model itself is told what is wrong
+            return None
 
     def fetch(self, name: str, progress: Callable[[str], None]) -> None:
         """Fetches a file into the folder of `snapshot`.

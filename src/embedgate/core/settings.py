@@ -34,7 +34,8 @@ class Settings:
         reference: What all are judged against, in the place of fp32 in torch: an id, or `WHERE[::key=value,...]`.
         record: Folder that candidates' answers are kept in, to be judged later; None for none.
         shipped: Whether every file of another backend in the model's folder is a candidate, too.
-        data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for all bundled ones.
+        data: Datasets to judge on: bundled names, paths or pinned hub ids; empty for the bundled ones
+            in the languages that the model claims.
         profile: Name of the hardware profile; None to detect it.
         baselines: Folder of the approved baselines, tolerances and expected failures.
         base: The branch, or any commit, that a change is to be merged into, by whose tolerances, expected failures and

@@ -23,6 +23,10 @@ NAME = re.compile(r"\w[\w.-]*")
 CardKind = Kind | Literal["calibration", "golden"]
 # Kinds of plain texts, of which nothing is scored.
 PLAIN = (CALIBRATION, GOLDEN)
+# Of bundled datasets, those that are judged by default where the model claims one of their languages.
+CLAIMED = "claimed"
+DEFAULTS = ("", CLAIMED)
+ENGLISH = "en"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +38,9 @@ class Card:
         kind: Kind of the dataset; `calibration` for texts that only calibrate quantization, `golden` for those whose
             token ids and embeddings baselines keep.
         version: Changes when the rows do.
-        language: IETF language tag.
+        language: IETF language tags, with blanks between.
+        default: Of a bundled dataset, `claimed` to judge on it where no data is named only if the model's card claims
+            one of its languages beside English; empty to judge on it in any case.
         description: What is in it.
         provenance: Who wrote it, from what.
         licence: SPDX id.
@@ -46,11 +52,17 @@ class Card:
     kind: CardKind
     version: str = ""
     language: str = ""
+    default: str = ""
     description: str = ""
     provenance: str = ""
     licence: str = ""
     sha256: str = ""
     slices: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def foreign(self) -> tuple[str, ...]:
+        """Its languages beside English."""
+        return tuple(language for language in self.language.split() if language != ENGLISH)
 
 
 def read_card(folder: Path) -> Card:
@@ -76,6 +88,8 @@ def read_card(folder: Path) -> Card:
     kinds = (*get_args(Kind), *PLAIN)
     if content.get("kind") not in kinds:
         raise DataError(f"{path}: 'kind' is {content.get('kind')!r}", f"choose from {', '.join(kinds)}")
+    if content.get("default", "") not in DEFAULTS:
+        raise DataError(f"{path}: 'default' is {content['default']!r}", f"write {CLAIMED!r}, or leave it out")
     return Card(**content)
 
 
@@ -121,7 +135,12 @@ def bundled_folder() -> Path:
     return Path(str(files("embedgate.fixtures"))) / "data"
 
 
+def bundled_cards() -> tuple[Card, ...]:
+    """The cards of the bundled datasets, in the order of the report: those last that not every model is judged on."""
+    cards = [read_card(path.parent) for path in sorted(bundled_folder().glob(f"*/{CARD}"))]
+    return tuple(sorted((card for card in cards if card.kind not in PLAIN), key=lambda card: card.default == CLAIMED))
+
+
 def bundled() -> tuple[str, ...]:
     """Names of the bundled datasets, in the order of the report."""
-    cards = (read_card(path.parent) for path in sorted(bundled_folder().glob(f"*/{CARD}")))
-    return tuple(card.name for card in cards if card.kind not in PLAIN)
+    return tuple(card.name for card in bundled_cards())

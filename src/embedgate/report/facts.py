@@ -71,7 +71,8 @@ def not_asked(facts: dict[str, Any]) -> list[str]:
 
 def lines(facts: dict[str, Any]) -> list[str]:
     """What a person is to know of a session beside its verdicts: what it left out, its candidates, and prompts."""
-    return [*_merged_lines(facts), *_night_lines(facts), *_candidate_lines(facts), *_prompt_lines(facts)]
+    told = (_merged_lines, _night_lines, _data_lines, _candidate_lines, _prompt_lines)
+    return [line for each in told for line in each(facts)]
 
 
 def _merged_lines(facts: dict[str, Any]) -> list[str]:
@@ -88,6 +89,13 @@ def _night_lines(facts: dict[str, Any]) -> list[str]:
         return []
     cause = "since this CPU has no instructions for their types"
     return [f"left to the night, {cause}: {', '.join(left)}; --gate-combination asks for them at any depth"]
+
+
+def _data_lines(facts: dict[str, Any]) -> list[str]:
+    """What is noted of the datasets, and which were left out for the model's sake."""
+    told = [f"{each['name']}: {note}" for each in facts.get("datasets", ()) for note in each.get("notes", ())]
+    left = facts.get("left_data", {}).items()
+    return told + [f"not judged on {name}: {why}; --gate-data={name} judges on it" for name, why in left]
 
 
 def _candidate_lines(facts: dict[str, Any]) -> list[str]:

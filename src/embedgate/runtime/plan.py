@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 from functools import cached_property
@@ -18,13 +18,13 @@ from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, Model, resolv
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.core.spec import Spec
-from embedgate.data import bundled, load
 from embedgate.data.types import Dataset, Retrieval
 from embedgate.deployed import ANSWERS, source_of, sources_of
 from embedgate.deployed.files import place_of, shipped, spec_of
 from embedgate.encoders.registry import Registry, is_emulated
 from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
+from embedgate.runtime.data import data_of
 from embedgate.runtime.incumbent import Incumbent, incumbent_of
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
@@ -45,9 +45,10 @@ class Plan:
         settings: What was asked for.
         registry: Every combination there is.
         combinations: Those asked for.
-        datasets: Those asked for, all bundled ones where none was.
+        datasets: Those asked for, the bundled ones in the model's languages where none was.
         engines: Every engine that a host project adds, beside embedgate's own.
         found: The model to gate, where it was needed to make the plan.
+        left_data: By the name of each bundled dataset that was left out for the model's sake, why.
     """
 
     settings: Settings
@@ -56,6 +57,7 @@ class Plan:
     datasets: tuple[Dataset, ...]
     engines: EngineRegistry = field(default_factory=EngineRegistry)
     found: Model | None = None
+    left_data: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def reference(self) -> Combination:
@@ -274,8 +276,8 @@ class Plan:
             GateError: If a dataset cannot be read, two have one name, a combination is unknown, or there is no such
                 candidate.
         """
-        datasets = tuple(load(name) for name in settings.data or bundled())
-        names = [dataset.name for dataset in datasets]
+        data = data_of(settings)
+        names = [dataset.name for dataset in data.datasets]
         for name in names:
             if names.count(name) > 1:
                 raise DataError(f"two datasets are named {name!r}", "rename one of the files")
@@ -296,7 +298,7 @@ class Plan:
         asked = [registry.named(id_) for id_ in (*registry.asked, *(source.combination.id for source in sources))]
         globs = globs or tuple(c.id for own in asked for c in (own.reference, own))
         combinations = registry.select((*globs, *(own.id for own in asked)) if globs else ())
-        return cls(settings, registry, combinations, datasets, engines or EngineRegistry(), model)
+        return cls(settings, registry, combinations, data.datasets, engines or EngineRegistry(), model, data.left)
 
 
 def _model(settings: Settings) -> Model:

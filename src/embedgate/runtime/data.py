@@ -1,0 +1,54 @@
+"""The datasets of a session: those that were named, else the bundled ones in the languages that the model claims."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+
+from embedgate.core.languages import MULTILINGUAL, claimed
+from embedgate.core.model import DEFAULT_MODEL
+from embedgate.core.settings import Settings
+from embedgate.data.cards import CLAIMED, bundled_cards
+from embedgate.data.readers import load
+from embedgate.data.types import Dataset
+
+NO_LANGUAGES = "the model has no card that names its languages"
+
+
+@dataclass(frozen=True)
+class Data:
+    """What a session judges on.
+
+    Attributes:
+        datasets: Those that were named; where none was, the bundled ones, with a note each that the model decides on.
+        left: By the name of each bundled dataset that was left out for the model's sake, why.
+    """
+
+    datasets: tuple[Dataset, ...]
+    left: Mapping[str, str] = field(default_factory=dict)
+
+
+def data_of(settings: Settings) -> Data:
+    """Reads the datasets that were named, else the bundled ones in the languages that the model claims.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    if settings.data:
+        return Data(tuple(load(name) for name in settings.data))
+    # Of the bundled model it is known that it claims English alone: nobody need be told.
+    bundled = settings.model == DEFAULT_MODEL
+    languages = () if bundled else claimed(settings.model)
+    datasets, left = [], {}
+    for card in bundled_cards():
+        if card.default != CLAIMED:
+            datasets.append(load(card.name))
+        elif fitting := [language for language in languages if language in (*card.foreign, MULTILINGUAL)]:
+            datasets.append(_noted(load(card.name), f"judged since the model's card claims {', '.join(fitting)}"))
+        elif not bundled:
+            left[card.name] = f"the model's card claims {', '.join(languages)} alone" if languages else NO_LANGUAGES
+    return Data(tuple(datasets), left)
+
+
+def _noted(dataset: Dataset, note: str) -> Dataset:
+    return replace(dataset, notes=(*dataset.notes, note))

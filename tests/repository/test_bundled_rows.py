@@ -1,0 +1,109 @@
+"""The rows of the bundled datasets are those that their generators write, and each slice is what its card says."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import sys
+
+import pytest
+from helpers.paths import ROOT
+from tokenizers import Tokenizer
+
+from embedgate.data import Similarity, Triplets, bundled, load
+
+WRITTEN = {
+    "pairs": "pairs/pairs.jsonl",
+    "triplets": "triplets/triplets.jsonl",
+    "topics": "topics/texts.jsonl",
+    "multilingual": "multilingual/pairs.jsonl",
+}
+# With fewer items, no slice can be told from chance.
+FEWEST = 60
+
+
+@pytest.fixture
+def generators(tmp_path, monkeypatch):
+    """Runs a generator of rows, which writes below a folder of the test's own."""
+    folder = ROOT / "tools/author_data"
+    monkeypatch.syspath_prepend(folder)
+    before = set(sys.modules)
+    common = importlib.import_module("lex_common")
+    monkeypatch.setattr(common, "DATA", tmp_path)
+    yield lambda name: importlib.import_module(name).main()
+    for name in set(sys.modules) - before:
+        if (folder / f"{name}.py").is_file():
+            del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_generators_write_the_rows(generators, tmp_path, name):
+    generators(name)
+    assert (tmp_path / WRITTEN[name]).read_bytes() == (ROOT / "fixtures/data" / WRITTEN[name]).read_bytes()
+
+
+@pytest.mark.parametrize("name", [name for name in WRITTEN if name in bundled()])
+def test_each_slice_has_items_enough_to_be_judged(name):
+    slices = load(name).slices
+    assert {slice_: len(items) for slice_, items in slices.items() if len(items) < FEWEST} == {}
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_row_stands_twice(name):
+    lines = (ROOT / "fixtures/data" / WRITTEN[name]).read_text("utf-8").splitlines()
+    rows = [
+        frozenset(v for k, v in json.loads(line).items() if isinstance(v, str) and k != "cluster") for line in lines
+    ]
+    grades = {"sentence1", "sentence2"} <= json.loads(lines[0]).keys()
+    assert len(rows) == len({(row if grades else line) for row, line in zip(rows, lines, strict=True)})
+
+
+@pytest.fixture(scope="module")
+def pieces(minilm):
+    """Number of word pieces of a text."""
+    tokenizer = Tokenizer.from_file(str(minilm.path / "tokenizer.json"))
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
+    return lambda text: len(tokenizer.encode(text, add_special_tokens=False).ids)
+
+
+class TestSlices:
+    @pytest.mark.parametrize("name", ["pairs", "triplets"])
+    def test_texts_of_100_tokens_have_so_many(self, name, pieces):
+        counts = [pieces(text) for row in rows_of(name, "100-tokens") for text in row]
+        assert min(counts) >= 100
+        assert max(counts) <= 250
+
+    @pytest.mark.parametrize("name", ["pairs", "triplets"])
+    def test_some_of_them_differ_beyond_the_128th_token_alone(self, name, pieces):
+        """So a model that cuts texts there cannot tell them apart."""
+        late = [row for row in rows_of(name, "100-tokens") if pieces(common_start(row)) >= 128]
+        assert len(late) >= FEWEST / 4
+
+    @pytest.mark.parametrize("name", ["pairs", "triplets"])
+    @pytest.mark.parametrize(
+        ("slice_", "shows"),
+        [
+            ("accents", lambda text: any("\u00c0" <= letter <= "\u1eff" for letter in text)),
+            ("other-scripts", lambda text: any(letter.isalpha() and letter > "\u0370" for letter in text)),
+            ("emoji", lambda text: any(letter > "\u2190" for letter in text)),
+        ],
+    )
+    def test_each_row_shows_what_its_slice_is_about(self, name, slice_, shows):
+        assert [row for row in rows_of(name, slice_) if not any(map(shows, row))] == []
+
+
+def rows_of(name: str, slice_: str) -> list[tuple[str, ...]]:
+    """The texts of each row of a slice."""
+    data = load(name)
+    assert isinstance(data, Similarity | Triplets)
+    columns = (
+        (data.first, data.second) if isinstance(data, Similarity) else (data.anchors, data.positives, data.negatives)
+    )
+    return [tuple(column[item] for column in columns) for item in data.slices[slice_]]
+
+
+def common_start(texts: tuple[str, ...]) -> str:
+    """What the two texts of a pair, or the positive and the negative of a triplet, begin with, alike."""
+    *_, first, last = texts
+    return first[: next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))]
