@@ -7,7 +7,8 @@ A file lex_more_<slice>.txt has two parts, [pairs] and [triplets], which share n
 Of each choice, a is the base wording, b says the same thing and c says something else; in code, where braces
 mean something, a choice stands in << and >>. A version of a line is named by its choices: "02" takes wording a
 of the first and wording c of the second. GRADES serve pairs alone: the grade of two versions that differ in
-content in the first choice, in the second one, and in both.
+content in the first choice, in the second one, and in both. One other wording gets 5, two of them 4.75, and two
+lines 0.
 
 The texts of 100 tokens have four choices or more, the last of which stands near the end. Their grades are the
 same for all: 3.5 if they differ in content in the last choice, 2.5 if in every second one of the others, 2 if
@@ -28,7 +29,7 @@ LONG = "100-tokens"
 # of 100 tokens, a negation or a figure is but one.
 UNSPOTTED = ("code", LONG)
 
-SAME, LATE, HALF, BOTH, FAR = 4.75, 3.5, 2.5, 2.0, 0.0
+EQUAL, SAME, LATE, HALF, BOTH, FAR = 5.0, 4.75, 3.5, 2.5, 2.0, 0.0
 # Texts of one line are compared with those of the line that stands so many lines below.
 NEXT = 7
 _CHOICE = re.compile(r"<<(.*?)>>|\{([^{}]*)\}")
@@ -91,7 +92,7 @@ def _parsed(name: str, number: int, line: str) -> Line:
 def _named(line: Line) -> dict[str, str]:
     """The versions of a line that rows are made of, by the role they play.
 
-    same: other wording alone. one, two: something else said in the first choice (of a long text: in every second
+    same: other wording alone. light: other wording in the last choice alone. one, two: something else said in the first choice (of a long text: in every second
     choice but the last) or in the last. both: in all of these.
     """
     size = len(line.choices)
@@ -99,6 +100,7 @@ def _named(line: Line) -> dict[str, str]:
     return {
         "base": line.version("0" * size),
         "same": line.version("1" * size),
+        "light": line.version("0" * (size - 1) + "1"),
         "one": line.version(early),
         "two": line.version("0" * (size - 1) + "2"),
         "both": line.version(early[:-1] + "2"),
@@ -120,23 +122,22 @@ def pairs() -> Iterator[Graded]:
 
 
 def _pairs_of(line: Line, other: Line) -> Iterator[Graded]:
-    """Five pairs of one line, and every second time one with another line."""
+    """Five pairs of one line, and one with another line."""
     one, two, both = (HALF, LATE, BOTH) if line.slice == LONG else line.grades
     named = _named(line)
     odd = line.number % 2
     plan = [
         ("base", "same", SAME),
+        ("light", "base", EQUAL) if odd else ("base", "light", EQUAL),
         ("same" if odd else "base", "one", one),
         ("base" if odd else "same", "two", two),
         ("same", "both", both),
-        *([("two", "both", one)] if odd else [("both", "one", two)]),
     ]
     for first, second, grade in plan:
         texts = named[first], named[second]
-        yield Graded(texts, grade, _tagged(line, texts, "same" in (first, second)), line.cluster)
-    if odd:
-        texts = named["same"], _named(other)["base"]
-        yield Graded(texts, FAR, _tagged(line, texts, reworded=False), line.cluster)
+        yield Graded(texts, grade, _tagged(line, texts, first != "base" or second in ("same", "light")), line.cluster)
+    texts = named["same"], _named(other)["base"]
+    yield Graded(texts, FAR, _tagged(line, texts, reworded=False), line.cluster)
 
 
 def triplets() -> Iterator[Graded]:
