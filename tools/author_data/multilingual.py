@@ -4,13 +4,13 @@
 
 The output is the same bytes on every run.
 
-Grades run from 0 (unrelated) to 5 (same meaning), as those of pairs. A scene has five whole sentences in a
-language: a base, a rewording of it, one in which a detail differs, one that says the contrary, and one that says
-something else about the same thing. The grades of the last three against the first two stand beside the scene.
+Grades run from 0 (unrelated) to 5 (same meaning), as those of pairs. A scene has four or five whole sentences in a
+language: a base, a rewording of it, and two or all of: one in which a detail differs, one that says the contrary,
+and one that says something else about it. The grades of these against the first two stand beside the scene.
 
 * lex_multilingual_shared.txt: scenes with their sentences in English and the five languages;
 * lex_multilingual_own.txt: scenes in one language each;
-* within a language: 4.75 for the rewording, the scene's grade for the three others, 0 for two scenes;
+* within a language: 4.75 for the rewording, the scene's grade for the others, 0 for two scenes;
 * across languages, of shared scenes alone: 5 for a translation, 4.75 for a rewording in another language, else
   as within a language.
 
@@ -37,7 +37,7 @@ BASE, REWORDED = 0, 1
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene in one language: its five sentences, and the tags and grades of the last three."""
+    """A scene in one language: its sentences, and the tags and grades of those after the first two."""
 
     name: str
     language: str
@@ -58,7 +58,8 @@ class Pair:
 def read(name: str) -> list[Scene]:
     """The scenes of a file, one for each language that a scene is written in."""
     found: list[Scene] = []
-    title, changes = "", ((), ())
+    title: str = ""
+    changes: tuple[tuple[str, float], ...] = ()
     for line in common.lines(name):
         if line.startswith("@ "):
             title, *marks = line[2:].split()
