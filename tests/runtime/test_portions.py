@@ -63,7 +63,8 @@ def test_samples_take_the_same_share_of_every_dataset():
         assert set(smaller) < set(larger)
     for dataset in bundled:
         own = set(dataset.inputs())
-        assert len(own & set(some[-1])) / len(own) == pytest.approx(1 / 3, abs=0.08)  # triplets share texts
+        share = len(own & set(some[-1])) / len(own)
+        assert 0.25 < share < 0.5  # a third of the rows, which share texts
     assert isinstance(bundled[3], Triplets)
     assert set(some[-1]) <= set(everything)
 

@@ -92,8 +92,8 @@ def _parsed(name: str, number: int, line: str) -> Line:
 def _named(line: Line) -> dict[str, str]:
     """The versions of a line that rows are made of, by the role they play.
 
-    same: other wording alone. light: other wording in the last choice alone. one, two: something else said in the first choice (of a long text: in every second
-    choice but the last) or in the last. both: in all of these.
+    same: other wording alone. light: other wording in the last choice alone. one, two: something else said in the
+    first choice (of a long text: in every second choice but the last) or in the last. both: in all of these.
     """
     size = len(line.choices)
     early = "".join("2" if place % 2 == 0 and place < size - 1 else "0" for place in range(size))
