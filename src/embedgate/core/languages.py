@@ -38,13 +38,13 @@ def _front_matter(card: Path) -> dict[str, Any]:
     try:
         found = _FRONT_MATTER.match(card.read_text("utf-8", "replace"))
         content = _yaml(found[1]) if found else None
-    except (OSError, ImportError, ValueError, RecursionError):
+    except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}
 
 
 def _yaml(text: str) -> object:
-    import yaml  # comes with huggingface_hub; most sessions do without
+    import yaml  # which most sessions do without
 
     try:
         # It makes texts, lists and mappings alone, and leaves `no`, which is Norwegian, a text.
