@@ -44,6 +44,11 @@ class Scene:
     texts: tuple[str, ...]
     changes: tuple[tuple[str, float], ...]
 
+    @property
+    def found(self) -> set[str]:
+        """The slices of its changes: its rewordings are in them, too, to be told from what is changed."""
+        return {name for tag, _ in self.changes for name in TAGS[tag]}
+
 
 @dataclass(frozen=True)
 class Pair:
@@ -77,7 +82,7 @@ def within(scenes: list[Scene]) -> Iterator[Pair]:
     """The pairs of one language."""
     for place, scene in enumerate(scenes):
         named = {LANGUAGES[scene.language]}
-        yield _pair(scene, BASE, scene, REWORDED, SAME, named | {"paraphrase"}, flip=place % 2)
+        yield _pair(scene, BASE, scene, REWORDED, SAME, named | scene.found | {"paraphrase"}, flip=place % 2)
         for turn, (tag, grade) in enumerate(scene.changes):
             first = (place + turn) % 2
             extra = {"paraphrase"} if first == REWORDED else set[str]()
@@ -91,11 +96,11 @@ def across(shared: list[Scene]) -> Iterator[Pair]:
     by_name = [list(group) for _, group in itertools.groupby(shared, key=lambda scene: scene.name)]
     turns = itertools.cycle(itertools.combinations(range(len(ACROSS)), 2))
     for place, scene in enumerate(by_name):
-        plan = [(BASE, BASE, TRANSLATED, "-"), (BASE, REWORDED, SAME, "-")]
-        plan += [((place + turn) % 2, 2 + turn, grade, tag) for turn, (tag, grade) in enumerate(scene[0].changes)]
-        for (first, second, grade, tag), (one, two) in zip(plan, turns, strict=False):
-            found = {"cross-lingual", *TAGS[tag]}
-            yield _pair(scene[one], first, scene[two], second, grade, found, flip=place % 2)
+        alike = scene[0].found
+        plan = [(BASE, BASE, TRANSLATED, alike), (BASE, REWORDED, SAME, alike)]
+        plan += [((place + turn) % 2, 2 + turn, grade, TAGS[tag]) for turn, (tag, grade) in enumerate(scene[0].changes)]
+        for (first, second, grade, found), (one, two) in zip(plan, turns, strict=False):
+            yield _pair(scene[one], first, scene[two], second, grade, found | {"cross-lingual"}, flip=place % 2)
         if place % 2 == 0:
             one, two = next(turns)
             other = by_name[(place + NEXT) % len(by_name)]
