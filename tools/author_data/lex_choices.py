@@ -1,6 +1,7 @@
 """Sentences with choices of wording, and the graded pairs and the triplets that follow from them.
 
-A file lex_more_<slice>.txt has two parts, [pairs] and [triplets], which share no sentence. A line is
+A file lex_more_<slice>.txt has two parts, [pairs] and [triplets]. Pairs are made of the former, triplets of the
+latter, and two triplets of each line of the former where its sentences are short. A line is
 
     GRADES| text with {a|b|c} and {a|b|c}
 
@@ -19,13 +20,16 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import lex_common as common
 
 SLICES = ("accents", "other-scripts", "emoji", "code", "numerals", "100-tokens")
 LONG = "100-tokens"
+# Of which there are no other triplets: right and wrong need more lines than grades do.
+FEW = ("accents", "other-scripts", "emoji", "code")
+TWO = (("base", "same", "one"), ("same", "base", "two"))
 # What code says by digits and by "not" is no numeral and no negation of a sentence; among the changes in a text
 # of 100 tokens, a negation or a figure is but one.
 UNSPOTTED = ("code", LONG)
@@ -153,10 +157,13 @@ def _pairs_of(line: Line, other: Line) -> Iterator[Graded]:
 
 
 def triplets() -> Iterator[Graded]:
-    """The triplets of all slices."""
+    """The triplets of all slices; those of lines that pairs are made of stand last."""
     for name in SLICES:
         for line in read(name, "triplets"):
             yield from _triplets_of(line)
+    for name in FEW:
+        for line in read(name, "pairs"):
+            yield from _rows(line, TWO, cluster=f"pairs-{line.cluster}")
 
 
 def _triplets_of(line: Line) -> Iterator[Graded]:
@@ -167,14 +174,18 @@ def _triplets_of(line: Line) -> Iterator[Graded]:
     """
     named = _named(line)
     plan = [
-        ("base", "same", "one"),
-        ("same", "base", "two"),
+        *TWO,
         ("base", "two", "both") if _differ(named, "two", "both") else ("one", "base", "two"),
         ("both", "one", "same") if line.number % 2 else ("both", "two", "same"),
         ("base", "one", "both") if _differ(named, "one", "both") else ("two", "base", "one"),
     ]
+    yield from _rows(line, plan, cluster=line.cluster)
+
+
+def _rows(line: Line, plan: Iterable[tuple[str, str, str]], cluster: str) -> Iterator[Graded]:
+    """Anchor, positive and negative of each row of a plan, but for those that are told by accents and the like alone."""
+    named = _named(line)
     for names in plan:
-        if not _differ(named, *names[1:]):
-            continue
-        texts = tuple(named[name] for name in names)
-        yield Graded(texts, FAR, _tagged(line, texts, "same" in names), line.cluster)
+        if _differ(named, *names[1:]):
+            texts = tuple(named[name] for name in names)
+            yield Graded(texts, FAR, _tagged(line, texts, "same" in names), cluster)
