@@ -183,7 +183,7 @@ def _triplets_of(line: Line) -> Iterator[Graded]:
 
 
 def _rows(line: Line, plan: Iterable[tuple[str, str, str]], cluster: str) -> Iterator[Graded]:
-    """Anchor, positive and negative of each row of a plan, but for those that are told by accents and the like alone."""
+    """The rows of a plan (anchor, positive, negative), but for those that accents and the like alone would tell."""
     named = _named(line)
     for names in plan:
         if _differ(named, *names[1:]):
