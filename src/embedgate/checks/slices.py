@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.errors import counted, listed
@@ -15,7 +17,7 @@ from embedgate.metrics import METRICS, NotFinite, metrics_of
 from embedgate.metrics.statistics import Comparison, compare_points
 from embedgate.runtime.plan import Plan
 
-# An interval of fewer items is no interval.
+# An interval of fewer items that repeat no other is no interval.
 FEWEST = 30
 # The more telling verdict first.
 _VERDICTS = ("fail", "inconclusive", "pass")
@@ -40,7 +42,7 @@ class Judged:
 
 
 def of_sliced(plan: Plan) -> Iterable[Subject]:
-    """Each dataset with a slice of enough items, by the metric that stands for it."""
+    """Each dataset with a slice of 30 items or more, by the metric that stands for it."""
     for dataset in plan.datasets:
         for metric in metrics_of(dataset.kind):
             if METRICS[metric].heading and any(len(rows) >= FEWEST for rows in dataset.slices.values()):
@@ -54,7 +56,7 @@ def slices_kept(context: Context, case: Case) -> Judgement:
     fewest = enough(context.alpha, tolerance, METRICS[metric].unit_loss)
     asked, small = _by_size(dataset, fewest)
     if not asked:
-        cause = f"no slice of {dataset.name} has the {fewest} items that a tolerance of {tolerance:g} takes"
+        cause = f"no slice of {dataset.name} has {fewest} items of their own, as a tolerance of {tolerance:g} takes"
         return case.unjudged(Diagnosis(DATASET, cause, f"give slices more items, or widen `slices.{metric}`"))
     try:
         mine, theirs = (context.session.scores(each, dataset)[metric] for each in (run, context.reference_run(case)))
@@ -85,7 +87,7 @@ def slices_kept(context: Context, case: Case) -> Judgement:
 
 
 def enough(alpha: float, tolerance: float, unit_loss: float | None) -> int:
-    """How many items a slice must have to be judged: as many as pass where not one of them has changed.
+    """How many items of their own a slice must have to be judged: as many as pass where not one of them has changed.
 
     Args:
         alpha: Level of the lower end.
@@ -99,9 +101,14 @@ def enough(alpha: float, tolerance: float, unit_loss: float | None) -> int:
 
 
 def _by_size(dataset: Dataset, fewest: int) -> tuple[Mapping[str, tuple[int, ...]], list[str]]:
-    """The slices to be judged, and those too small, as they are told."""
-    asked = {name: rows for name, rows in dataset.slices.items() if len(rows) >= fewest}
-    return asked, [f"{name} ({len(rows)})" for name, rows in dataset.slices.items() if name not in asked]
+    """The slices to be judged, and those too small, with how many items they have that repeat no other."""
+    clusters = dataset.clusters
+    own = {
+        name: len(rows if clusters is None else np.unique(clusters[list(rows)]))
+        for name, rows in dataset.slices.items()
+    }
+    asked = {name: rows for name, rows in dataset.slices.items() if own[name] >= fewest}
+    return asked, [f"{name} ({count})" for name, count in own.items() if name not in asked]
 
 
 def _of_the_dataset(found: Comparison, slices: int) -> Comparison:
