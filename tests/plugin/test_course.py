@@ -39,8 +39,10 @@ class TestOrder:
         assert list(dict.fromkeys(mine)) == [
             "effective",
             "golden",
+            "texts",
             "agreement",
             "retention",
+            "slices",
             "contract.tokens",
             "contract.odd",
             "contract.any",

@@ -51,9 +51,9 @@ def asked(plan: Plan, depth: Depth, combination: Combination) -> dict[str, list[
     return found
 
 
-QUICK = {"effective", "golden", "contract.odd", "contract.tokens", "invariance", "agreement", "retention"}
+QUICK = {"effective", "golden", "contract.odd", "contract.tokens", "invariance", "agreement", "retention", "texts"}
 QUICK |= {"size", "products"}
-STANDARD = QUICK | {"ordering.margin", "ordering.similarity", "ordering.kept", "contract.any", "baseline"}
+STANDARD = QUICK | {"ordering.margin", "ordering.similarity", "ordering.kept", "contract.any", "baseline", "slices"}
 STANDARD |= {"speed", "memory"}
 SEARCHES = {"codes", "search.kept", "search.ranks"}
 
@@ -68,9 +68,10 @@ class TestWhatIsAsked:
             "agreement",
             "retention",
             "products",
+            "texts",
         }
         variations = {case.subject.id for case in asked(plan, "quick", OWN)["invariance"]}
-        assert variations == {"batch_size", "order", "padding", "neighbours"}
+        assert variations == {"batch_size", "unpadded", "kept", "alone_again", "order", "padding", "neighbours"}
 
     def test_standard_asks_no_search_of_what_embedgate_builds_itself(self, plan):
         assert asked(plan, "standard", OWN).keys() == STANDARD
