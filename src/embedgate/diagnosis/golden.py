@@ -65,8 +65,7 @@ def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[
         batch = [texts[i] for i in rows]
         stages = encoder.stages_as(role, batch)
         if stages is None:
-            # A copy, since some give the same array each time.
-            embeddings.update(zip(rows, np.array(encoder.encode_as(role, batch)), strict=True))
+            embeddings.update(zip(rows, encoder.encode_as(role, batch), strict=True))
             continue
         embeddings.update(zip(rows, stages.embeddings, strict=True))
         token_ids.update(zip(rows, stages.token_ids, strict=True))
