@@ -255,7 +255,7 @@ def test_the_worse_of_two_machines_counts_and_both_are_named(merge, made):
     (line,) = own["details"]
     assert line.startswith("the worst of: pass on ")
     assert "; fail on another CPU (" in line
-    assert f"{AMP}: 6 checks were judged on " in told
+    assert f"{AMP}: 7 checks were judged on " in told
     assert found["machine"]["cpu"].endswith(" + another CPU")
     assert len(found["combinations"]) == 1
 

@@ -16,8 +16,9 @@ def grade(i: int) -> int:
 
 def pair(i: int) -> tuple[str, str]:
     """Two sentences that share as many of their five words as their grade says."""
-    first = [WORDS[(i + step) % 15] for step in range(5)]
-    other = [WORDS[(i + 5 + step) % 15] for step in range(5 - grade(i))]
+    start = i + i // 30  # or every second pair would repeat another
+    first = [WORDS[(start + step) % 15] for step in range(5)]
+    other = [WORDS[(start + 5 + step) % 15] for step in range(5 - grade(i))]
     return f"{i} {' '.join(first)}", " ".join([f"{i}", *first[: grade(i)], *other])
 
 

@@ -74,6 +74,14 @@ def test_the_two_sides_come_in_the_same_clusters():
         compare(plain, other, 0.01, alpha=ALPHA)
 
 
+@pytest.mark.parametrize("how", [compare, compare_points])
+def test_items_that_are_all_one_say_nothing(how):
+    """Drawn again and again, one cluster is always the same, and would leave no doubt."""
+    one = replace(mean_of([1.0, 0.0, 1.0]), clusters=np.zeros(3, np.intp))
+    with pytest.raises(ValueError, match="all 3 items repeat one another"):
+        how(one, one, 0.01, alpha=ALPHA)
+
+
 def test_a_rank_correlation_of_pairs_drawn_together_is_that_of_what_was_drawn():
     rng = np.random.default_rng(3)
     first, second = (rng.normal(size=(40, 8)).astype(np.float32) for _ in range(2))

@@ -69,9 +69,9 @@ def recorded(project) -> Path:
 
 
 def test_approve_then_stay_green(project):
-    approve(project).assert_outcomes(passed=8)
+    approve(project).assert_outcomes(passed=9)
     result = run(project, "--gate-report", "out")
-    result.assert_outcomes(passed=8)
+    result.assert_outcomes(passed=9)
     result.stdout.fnmatch_lines(["*embedgate*", "torch-bf16-cpu*100.0%*"])
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert report["schema"] == SCHEMA
@@ -96,7 +96,7 @@ def test_junit_has_values_limits_and_verdicts(project):
 
 def test_missing_baseline_fails_and_names_the_command(project):
     result = run(project)
-    result.assert_outcomes(passed=7, failed=1)
+    result.assert_outcomes(passed=8, failed=1)
     result.stdout.fnmatch_lines(['*next step: approve what you see by: pytest*--gate-update --gate-reason "..."*'])
 
 
@@ -110,7 +110,7 @@ def test_drift_below_the_baseline_fails(project):
     baseline["approvals"][0]["provenance"]["libraries"]["tokenizers"] = "0.0.1"
     file.write_text(json.dumps(baseline))
     result = run(project)
-    result.assert_outcomes(passed=7, failed=1)
+    result.assert_outcomes(passed=8, failed=1)
     since = "*libraries since it was approved: tokenizers 0.0.1 -> *"
     result.stdout.fnmatch_lines(["*regressed from what was approved*1 of *", since, "*mine spearman: *approved*"])
     result.stdout.fnmatch_lines(["May it ship[?] No: torch-*-cpu has drifted from what was approved: *"])
@@ -121,7 +121,7 @@ def test_corrupted_baseline_fails_with_file_and_place(project):
     file = recorded(project)
     file.write_text(file.read_text()[:-40])
     result = run(project)
-    result.assert_outcomes(passed=7, failed=1)
+    result.assert_outcomes(passed=8, failed=1)
     result.stdout.fnmatch_lines([f"*{file.name}:*is no JSON*", "*next step: restore it*"])
 
 
@@ -132,7 +132,7 @@ def test_baseline_of_other_weights_fails(project):
     baseline["model"]["fingerprint"] = "0" * 64
     file.write_text(json.dumps(baseline))
     result = run(project)
-    result.assert_outcomes(passed=7, failed=1)
+    result.assert_outcomes(passed=8, failed=1)
     result.stdout.fnmatch_lines(["*was recorded for another model*"])
 
 
@@ -184,14 +184,14 @@ def pytest_gate_combinations(registry):
 def test_infrastructure_trouble_is_an_error_not_a_failure(project):
     project.makeconftest(ADDS.format(factory="lambda path, device: 1 / 0"))
     result = run(project, combination="acme-int8-cpu")
-    result.assert_outcomes(errors=8)
+    result.assert_outcomes(errors=9)
     result.stdout.fnmatch_lines(["*acme-int8-cpu could not be built: ZeroDivisionError: division by zero*"])
 
 
 def test_out_of_memory_in_one_combination_leaves_the_others_alone(project):
     project.makeconftest("def out(path, device):\n    raise MemoryError\n" + ADDS.format(factory="out"))
     result = run(project, "--gate-combination", "acme-*", "--gate-update", "--gate-reason", "first")
-    result.assert_outcomes(passed=8, errors=8)
+    result.assert_outcomes(passed=9, errors=9)
     result.stdout.fnmatch_lines(["*acme-int8-cpu ran out of memory*"])
 
 
@@ -210,7 +210,7 @@ def pytest_gate_combinations(registry):
 def test_a_host_projects_cuda_combination_is_skipped_where_its_reference_cannot_run(project):
     project.makeconftest(ACME.format(id="acme-fp16-cuda"))
     result = run(project, combination="acme-*")
-    result.assert_outcomes(skipped=8)
+    result.assert_outcomes(skipped=9)
     result.stdout.fnmatch_lines(["acme-fp16-cuda skipped: torch sees no CUDA device"])
 
 
@@ -243,9 +243,9 @@ def test_unavailable_is_skipped_with_the_reason_and_red_under_strict(project, mo
     found = (*backends(), absent)
     monkeypatch.setattr("embedgate.encoders.registry.backends", lambda: found)
     result = run(project, combination="absent-*")
-    result.assert_outcomes(skipped=8)
+    result.assert_outcomes(skipped=9)
     result.stdout.fnmatch_lines(["*absent-int8-cpu skipped: *pip install 'embedgate[[]absent[]]'*"])
-    run(project, "--gate-strict", combination="absent-*").assert_outcomes(errors=8)
+    run(project, "--gate-strict", combination="absent-*").assert_outcomes(errors=9)
 
 
 def test_help_needs_no_heavy_library(project):

@@ -35,8 +35,8 @@ from embedgate.vectors.engines.base import EngineRegistry
 COMBINATION = "acme-fp16-cuda"
 ON_CPU = COMBINATION.replace("cuda", "cpu")
 # All that the usual depth judges of it, and all there is.
-CHECKS = 46
-WHOLE = 84
+CHECKS = 51
+WHOLE = 89
 # Pretends to be a GPU where the environment says so: what the encoder declares, and the reference on CUDA.
 CONFTEST = '''
 import os

@@ -206,6 +206,8 @@ def _require_pairs(candidate: Scores, reference: Scores) -> None:
         raise ValueError(f"{len(candidate.items)} items cannot be paired with the reference's {len(reference.items)}")
     if candidate.independent != reference.independent:
         raise ValueError("the reference's items come in other clusters")
+    if reference.independent < 2:
+        raise ValueError(f"all {len(reference.items)} items repeat one another, so there is nothing to draw from")
 
 
 def _paired(
