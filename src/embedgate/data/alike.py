@@ -45,8 +45,13 @@ def clusters_of(texts: Sequence[str], *keys: Iterable[Hashable | None]) -> Clust
     for one, other in _nearly_equal([*first]):
         joined.both(first[one], first[other])
     roots = [joined.root(item) for item in range(len(texts))]
+    return numbered(roots)
+
+
+def numbered(roots: npt.ArrayLike) -> Clusters | None:
+    """Clusters of items by anything that those of one share, numbered from 0; None where each item is alone."""
     _, numbers = np.unique(roots, return_inverse=True)
-    return None if numbers.max() + 1 == len(texts) else numbers.astype(np.intp)
+    return None if numbers.max() + 1 == len(numbers) else numbers.astype(np.intp)
 
 
 class _Joined:

@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
-from embedgate.data.alike import Clusters, clusters_of
+from embedgate.data.alike import Clusters, clusters_of, numbered
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
 
@@ -87,9 +87,10 @@ class Dataset(ABC):
         place = {item: place for place, item in enumerate(items)}
         slices = {name: tuple(place[row] for row in rows if row in place) for name, rows in self.slices.items()}
         fields: dict[str, Any] = {name: _taken(getattr(self, name), items) for name in self.by_item}
-        if self.clusters is not None:  # those of the whole, which are not looked for again
-            fields["groups"] = tuple(str(self.clusters[item]) for item in items)
-        return replace(self, **fields, slices={name: rows for name, rows in slices.items() if rows})
+        found = replace(self, **fields, groups=None, slices={name: rows for name, rows in slices.items() if rows})
+        # Those of the whole, which are not looked for again.
+        found.__dict__["clusters"] = None if self.clusters is None else numbered(self.clusters[list(items)])
+        return found
 
     def inputs_of(self, items: Sequence[int]) -> tuple[Input, ...]:
         """Every unique text of some of the items, as `inputs`; of a dataset whose items cannot be scored alone, all."""
