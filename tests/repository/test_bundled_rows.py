@@ -5,12 +5,13 @@ from __future__ import annotations
 import importlib
 import json
 import sys
+from collections import Counter
 
 import pytest
 from helpers.paths import ROOT
 from tokenizers import Tokenizer
 
-from embedgate.data import Similarity, Triplets, bundled, load
+from embedgate.data import Labelled, Similarity, Triplets, bundled, load
 
 WRITTEN = {
     "pairs": "pairs/pairs.jsonl",
@@ -81,7 +82,7 @@ def test_no_triplet_is_told_by_what_some_vocabularies_lack(ids):
 
 
 class TestSlices:
-    @pytest.mark.parametrize("name", ["pairs", "triplets"])
+    @pytest.mark.parametrize("name", ["pairs", "triplets", "topics"])
     def test_texts_of_100_tokens_have_so_many(self, name, pieces):
         counts = [pieces(text) for row in rows_of(name, "100-tokens") for text in row]
         assert min(counts) >= 100
@@ -93,7 +94,7 @@ class TestSlices:
         late = [row for row in rows_of(name, "100-tokens") if pieces(common_start(row)) >= 128]
         assert len(late) >= FEWEST / 4
 
-    @pytest.mark.parametrize("name", ["pairs", "triplets"])
+    @pytest.mark.parametrize("name", ["pairs", "triplets", "topics"])
     @pytest.mark.parametrize(
         ("slice_", "shows"),
         [
@@ -105,11 +106,19 @@ class TestSlices:
     def test_each_row_shows_what_its_slice_is_about(self, name, slice_, shows):
         assert [row for row in rows_of(name, slice_) if not any(map(shows, row))] == []
 
+    def test_each_slice_of_topics_has_four_texts_of_each_topic(self):
+        data = load("topics")
+        assert isinstance(data, Labelled)
+        for items in data.slices.values():
+            assert Counter(data.labels[item] for item in items) == dict.fromkeys(data.labels, 4)
+
 
 def rows_of(name: str, slice_: str) -> list[tuple[str, ...]]:
     """The texts of each row of a slice."""
     data = load(name)
-    assert isinstance(data, Similarity | Triplets)
+    assert isinstance(data, Labelled | Similarity | Triplets)
+    if isinstance(data, Labelled):
+        return [(data.items[item],) for item in data.slices[slice_]]
     columns = (
         (data.first, data.second) if isinstance(data, Similarity) else (data.anchors, data.positives, data.negatives)
     )

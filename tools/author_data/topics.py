@@ -9,7 +9,9 @@ has its full number.  A text carries the label under which its line or pattern w
 ever guessed from the words.  Texts of one pattern are not independent: they name it as their cluster.
 
 ``mat_topics_more.txt`` holds four texts a label with accented letters, four with words of other scripts, four
-with emoji and four with figures, each written for itself.  They stand after the others, in the order written.
+with emoji, four with figures, four of code and four of 100 to 250 word pieces of all-MiniLM-L6-v2, each written
+for itself.  Some of the long ones tell their topic only beyond the 64th word, so one that is cut loses it.  They
+stand after the others, in the order written.
 
 Run as ``python tools/author_data/topics.py`` from the repository root; the output is always the same.
 """
