@@ -28,7 +28,7 @@ import lex_common as common
 SLICES = ("accents", "other-scripts", "emoji", "code", "numerals", "100-tokens")
 LONG = "100-tokens"
 # Of which there are no other triplets: right and wrong need more lines than grades do.
-FEW = ("accents", "other-scripts", "emoji", "code")
+FEW = ("accents", "other-scripts", "emoji", "code", LONG)
 TWO = (("base", "same", "one"), ("same", "base", "two"))
 # What code says by digits and by "not" is no numeral and no negation of a sentence; among the changes in a text
 # of 100 tokens, a negation or a figure is but one.

@@ -12,6 +12,7 @@ Grades run from 0 (unrelated) to 5 (same meaning), and each one follows from how
 * substitutes (lex_substitutes.py): the base of a scene with one equivalent wording put in, 5;
 * grammar (lex_grammar.py): 4.75 for the rewording, else the grade of the edit that was made;
 * far: two scenes of one domain 0.5; two scenes, frames or stories of different domains 0;
+* negations (lex_pairs_negation.txt): frames of which one wording says something else by negation;
 * choices (lex_choices.py, lex_more_*.txt): accents, other scripts, emoji, code, numerals and texts of 100 tokens;
   sentences with choices of wording, graded by which of them say something else;
 * typing errors go into the second sentence of some rows and leave the grade as it was; a sentence beside its
@@ -23,7 +24,7 @@ A row of two scenes names the first.
 
 Of the rows whose words and grade disagree most (unlike meaning in like words, like meaning in unlike words)
 only a share is kept; the shares set how hard the data set is, the grades are never touched for that. Rows of
-choices stand after all others, and all of them are kept.
+choices and of negations stand after all others, and all of them are kept.
 """
 
 from __future__ import annotations
@@ -266,6 +267,22 @@ def from_choices() -> list[Pair]:
     return [Pair(*row.texts, row.score, set(row.found), "choices", row.cluster) for row in choices.pairs()]
 
 
+def from_negations() -> list[Pair]:
+    """a-b and b-c, or b-a and a-c, of each frame by turns, and what is left with a wording of another frame."""
+    rows = []
+    table = [line.split("| ", 1) for line in common.lines("lex_pairs_negation.txt")]
+    for number, (head, text) in enumerate(table):
+        same, other = map(float, head.split())
+        a, b, c = common.expand(text)
+        one, two, left = (a, b, a) if number % 2 else (b, a, c)
+        far = common.expand(table[(number + choices.NEXT) % len(table)][1])[number % 3]
+        plan = ((one, two, same, {"paraphrase"}), (two, c, other, {"negation"}), (left, far, choices.FAR, set[str]()))
+        for first, second, grade, found in plan:
+            slices = found | common.length_slices((first, second)) | common.spotted((first, second))
+            rows.append(Pair(first, second, grade, slices, "negation", f"negation-{number}"))
+    return rows
+
+
 def build() -> list[Pair]:
     """All rows in their final order."""
     rng = random.Random(SEED)
@@ -284,7 +301,7 @@ def build() -> list[Pair]:
         row.found |= common.length_slices((row.first, row.second)) | common.spotted((row.first, row.second))
         if row.first != row.second:
             kept.setdefault(frozenset((row.first, row.second)), row)
-    return [*kept.values(), *from_choices()]
+    return [*kept.values(), *from_choices(), *from_negations()]
 
 
 def main() -> None:

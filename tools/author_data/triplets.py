@@ -15,10 +15,11 @@ Which text is the closer one follows from how a row was made:
 * other: the negative comes from the next scene or a neighbouring frame, so it is far from the anchor;
 * choices (lex_choices.py, lex_more_*.txt): accents, other scripts, emoji, code, numerals and texts of 100 tokens;
   sentences with choices of wording, the negative says something else in one choice more than the positive;
+* negations (lex_triplets_negation.txt): frames of which one wording says something else by negation;
 * typing errors go into one text of some rows and do not change which text is closer.
 
 Rows of the same scene, frame, story, family or line of choices are not independent: they name it as their cluster.
-Rows of choices stand after all others.
+Rows of choices and of negations stand after all others.
 """
 
 from __future__ import annotations
@@ -220,12 +221,22 @@ def build() -> list[Triplet]:
         row.found |= common.length_slices(texts) | common.spotted(texts)
         if len(set(texts)) == 3:
             kept.setdefault(texts, row)
-    return [*kept.values(), *from_choices()]
+    return [*kept.values(), *from_choices(), *from_negations()]
 
 
 def from_choices() -> list[Triplet]:
     """The rows of sentences with choices of wording."""
     return [Triplet(*row.texts, set(row.found), "choices", row.cluster) for row in choices.triplets()]
+
+
+def from_negations() -> list[Triplet]:
+    """One row for each frame."""
+    rows = []
+    for number, line in enumerate(common.lines("lex_triplets_negation.txt")):
+        anchor, positive, negative = texts = tuple(common.expand(line))
+        found = {"negation", "paraphrase"} | common.length_slices(texts) | common.spotted(texts)
+        rows.append(Triplet(anchor, positive, negative, found, "negation", f"negation-{number}"))
+    return rows
 
 
 def main() -> None:
