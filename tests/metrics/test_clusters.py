@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,22 @@ def test_a_loss_at_the_tolerance_seldom_passes_where_clusters_lose_together():
             passed[told] += compare(*pair, 0.05, alpha=ALPHA, replicates=500).verdict == "pass"
     assert passed[True] / 400 == pytest.approx(ALPHA, abs=0.03)
     assert passed[False] / 400 > 0.2
+
+
+@pytest.mark.parametrize("count", [2, 3, 10])
+def test_few_clusters_keep_both_levels(count):
+    """A loss of just the tolerance passes in one session of twenty at most, and is red in hardly one of a thousand."""
+    rng, clusters, size = np.random.default_rng(count), np.repeat(np.arange(count), 120 // count), 120 // count
+    verdicts = Counter()
+    for _ in range(200):
+        reference = np.full(len(clusters), 0.8) + rng.normal(0, 0.05, len(clusters))
+        candidate = reference - 0.008 + np.repeat(rng.normal(0, 0.02, count), size)
+        pair = (replace(mean_of(arm), clusters=clusters) for arm in (candidate, reference))
+        verdicts[compare(*pair, 0.01, alpha=ALPHA, family=50, replicates=1000).verdict] += 1
+    assert verdicts["pass"] <= 17  # of 200, where 5% pass, so many do in one test of fifty
+    assert verdicts["fail"] <= 1
+    lost = (replace(mean_of(arm), clusters=clusters) for arm in (candidate - 0.5, reference))
+    assert compare(*lost, 0.01, alpha=ALPHA, family=50).verdict == "fail"
 
 
 def test_the_two_sides_come_in_the_same_clusters():

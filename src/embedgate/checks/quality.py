@@ -18,7 +18,7 @@ from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, Worst
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
 from embedgate.metrics.sequential import levels
-from embedgate.metrics.statistics import Comparison, compare, compare_floor
+from embedgate.metrics.statistics import AllAlike, Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.sentences import approved_set
@@ -145,6 +145,8 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
             return case.unmeasured(error, context.diagnose(run))
         try:
             mine, theirs, found = paired(dataset, looks[-1])
+        except AllAlike as error:
+            return case.unjudged(all_alike(metric, dataset, error))
         except ValueError as error:
             # The reference itself scores nothing here, or holds NaN: that says nothing about the combination.
             of = whose.removesuffix("'s")
@@ -176,6 +178,14 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
     slices = _slices(part, mine, theirs)
     lost = _lost_most(slices, mine.value - theirs.value) if judged.verdict == "fail" else ()
     return replace(judged, slices=slices, details=(*judged.details, *lost))
+
+
+def all_alike(metric: str, dataset: Dataset, error: AllAlike) -> Diagnosis:
+    """Why a metric of a dataset whose items all repeat one another is not judged."""
+    cause = f"{metric} on {dataset.name} cannot be judged: {error}"
+    return Diagnosis(
+        DATASET, cause, "give texts that differ, or a `cluster` column that says which items belong together"
+    )
 
 
 def _is_reference_of(other: Run, run: Run) -> bool:

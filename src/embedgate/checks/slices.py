@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-
-import numpy as np
+from weakref import WeakKeyDictionary
 
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
-from embedgate.core.errors import counted, listed
+from embedgate.core.errors import counted
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice
 from embedgate.data.types import Dataset
-from embedgate.metrics import METRICS, NotFinite, metrics_of
-from embedgate.metrics.statistics import Comparison, compare_points
+from embedgate.metrics import METRICS, NotFinite, Scores, metrics_of
+from embedgate.metrics.statistics import FEW, Comparison, compare_points, interval
 from embedgate.runtime.plan import Plan
 
-# An interval of fewer items that repeat no other is no interval.
-FEWEST = 30
+# An interval of fewer items that repeat no other is none to judge by.
+FEWEST = FEW
+# A slice is too small where its interval reaches further than this part of the tolerance: of a loss of half the
+# tolerance it could tell nothing.
+WIDEST = 0.5
 # The more telling verdict first.
 _VERDICTS = ("fail", "inconclusive", "pass")
 
@@ -30,15 +31,26 @@ class Judged:
     Attributes:
         slice: The slice.
         found: The comparison, in the unit of the metric.
+        own: How many of its items repeat no other.
     """
 
     slice: Slice
     found: Comparison
+    own: int
 
     @property
-    def rank(self) -> tuple[int, float]:
-        """Its place among the slices: the reddest first, and then that with least room to the limit."""
-        return _VERDICTS.index(self.found.verdict), self.found.low - self.found.limit
+    def is_small(self) -> bool:
+        """Whether its items cannot tell: no loss beyond the tolerance is seen, and a small one would be as open."""
+        found, tolerance = self.found, -self.found.limit
+        wide = found.observed - found.low > tolerance * WIDEST
+        return found.verdict == "inconclusive" and found.observed >= found.limit and wide
+
+
+def _rank(each: Judged) -> tuple[int, int, float]:
+    """Its place among the slices: the surest loss first, and of the others that with least room to the limit."""
+    found = each.found
+    end = found.high if found.verdict == "fail" else found.low
+    return _VERDICTS.index(found.verdict), -(found.largest_family or 0), end - found.limit
 
 
 def of_sliced(plan: Plan) -> Iterable[Subject]:
@@ -52,32 +64,25 @@ def of_sliced(plan: Plan) -> Iterable[Subject]:
 def slices_kept(context: Context, case: Case) -> Judgement:
     """Whether a combination keeps the reference's quality on each slice of a dataset."""
     run, metric, dataset = context.run(case), case.subject.metric, case.subject.about
-    tolerance = context.tolerances.slices(case.combination, metric)
-    fewest = enough(context.alpha, tolerance, METRICS[metric].unit_loss)
-    asked, small = _by_size(dataset, fewest)
-    if not asked:
-        cause = f"no slice of {dataset.name} has {fewest} items of their own, as a tolerance of {tolerance:g} takes"
-        return case.unjudged(Diagnosis(DATASET, cause, f"give slices more items, or widen `slices.{metric}`"))
     try:
         mine, theirs = (context.session.scores(each, dataset)[metric] for each in (run, context.reference_run(case)))
     except NotFinite as error:
         return case.unmeasured(error, context.diagnose(run))
-    judged = []
-    for name, rows in asked.items():
-        arms = mine.of(rows), theirs.of(rows)
-        found = compare_points(
-            *arms,
-            tolerance,
-            alpha=context.alpha,
-            family=context.family(case) * len(asked),
-            unit_loss=METRICS[metric].unit_loss,
-        )
-        part = Slice(name, len(rows), arms[0].value, arms[1].value, found.low, found.high, found.verdict)
-        judged.append(Judged(part, found))
-    first, *others = sorted(judged, key=lambda each: each.rank)
+    parts = _parts(theirs, dataset)
+    few = {name: part.independent for name, part in parts.items() if part.independent < FEWEST}
+    nothing = [name for name, part in parts.items() if name not in few and not scores_something(part, context.alpha)]
+    asked = [name for name in parts if name not in few and name not in nothing]
+    family = context.family(case) * len(asked)
+    all_judged = [_judged(context, case, name, (mine.of(dataset.slices[name]), parts[name]), family) for name in asked]
+    few |= {each.slice.name: each.own for each in all_judged if each.is_small}
+    left, judged = _left(few, nothing), sorted((each for each in all_judged if not each.is_small), key=_rank)
+    if not judged:
+        cause = "; ".join(filter(None, (f"no slice of {dataset.name} can be judged by {metric}", left)))
+        return case.unjudged(Diagnosis(DATASET, cause, "give slices more items that repeat no other"))
+    first, *others = judged
     judgement = case.compared(
         _of_the_dataset(first.found, len(asked)),
-        _told(first, dataset, metric, tolerance, [*asked], small),
+        "; ".join(filter(None, (_told(judged, dataset, metric), left))),
         first.slice.value,
         first.slice.reference_value,
         diagnose=lambda: context.diagnose(run),
@@ -86,29 +91,32 @@ def slices_kept(context: Context, case: Case) -> Judgement:
     return replace(judgement, slices=tuple(each.slice for each in judged))
 
 
-def enough(alpha: float, tolerance: float, unit_loss: float | None) -> int:
-    """How many items of their own a slice must have to be judged: as many as pass where not one of them has changed.
+def _judged(context: Context, case: Case, name: str, arms: tuple[Scores, Scores], family: int) -> Judged:
+    """The comparison of a slice, of the combination's scores with the reference's."""
+    metric = case.subject.metric
+    tolerance, loss = context.tolerances.slices(case.combination, metric), METRICS[metric].unit_loss
+    found = compare_points(*arms, tolerance, alpha=context.alpha, family=family, unit_loss=loss)
+    values = arms[0].value, arms[1].value
+    part = Slice(name, len(arms[0].items), *values, found.low, found.high, found.verdict)
+    return Judged(part, found, arms[1].independent)
 
-    Args:
-        alpha: Level of the lower end.
-        tolerance: The loss that is acceptable, in the unit of the metric.
-        unit_loss: As of `embedgate.metrics.Metric`. Of items that are right or wrong, it takes about 3 / tolerance
-            (Hanley and Lippman-Hand 1983).
+
+def scores_something(reference: Scores, alpha: float) -> bool:
+    """Whether the reference scores above zero beyond chance, so that there is something to lose.
+
+    It does not where all grades or labels of a slice are one, or where the model cannot read its texts.
     """
-    if unit_loss is None or not tolerance:
-        return FEWEST
-    return max(FEWEST, math.ceil(math.log(alpha) / math.log1p(-tolerance / unit_loss)))
+    return reference.value > 0 and interval(reference, alpha).low > 0
 
 
-def _by_size(dataset: Dataset, fewest: int) -> tuple[Mapping[str, tuple[int, ...]], list[str]]:
-    """The slices to be judged, and those too small, with how many items they have that repeat no other."""
-    clusters = dataset.clusters
-    own = {
-        name: len(rows if clusters is None else np.unique(clusters[list(rows)]))
-        for name, rows in dataset.slices.items()
-    }
-    asked = {name: rows for name, rows in dataset.slices.items() if own[name] >= fewest}
-    return asked, [f"{name} ({count})" for name, count in own.items() if name not in asked]
+_PARTS: WeakKeyDictionary[Scores, dict[str, Scores]] = WeakKeyDictionary()
+
+
+def _parts(reference: Scores, dataset: Dataset) -> Mapping[str, Scores]:
+    """The reference's scores of each slice, made once for all combinations, as their replicates are."""
+    if reference not in _PARTS:
+        _PARTS[reference] = {name: reference.of(rows) for name, rows in dataset.slices.items() if len(rows) > 1}
+    return _PARTS[reference]
 
 
 def _of_the_dataset(found: Comparison, slices: int) -> Comparison:
@@ -117,12 +125,20 @@ def _of_the_dataset(found: Comparison, slices: int) -> Comparison:
     return found if most is None else replace(found, largest_family=most // slices)
 
 
-def _told(first: Judged, dataset: Dataset, metric: str, tolerance: float, asked: list[str], small: list[str]) -> str:
-    part = first.slice
-    told = f"{_line(first)} of {metric} on {dataset.name}, {tolerance:g} is tolerated"
-    if first.found.verdict == "pass":
-        told = f"{counted(len(asked), 'slice')} of {dataset.name} judged, least room on {part.name}: {told}"
-    return f"{told}; too few items to be judged: {listed(small)}" if small else told
+def _told(judged: Sequence[Judged], dataset: Dataset, metric: str) -> str:
+    first = judged[0]
+    told = f"{_line(first)} of {metric} on {dataset.name}, {-first.found.limit:g} is tolerated"
+    if first.found.verdict != "pass":
+        return told
+    return f"{counted(len(judged), 'slice')} of {dataset.name} judged, least room on {first.slice.name}: {told}"
+
+
+def _left(few: Mapping[str, int], nothing: Sequence[str]) -> str:
+    """The slices that are not judged, and why."""
+    small = ", ".join(f"{name} ({own})" for name, own in few.items())
+    told = f"too few items of their own to be judged: {small}" if few else ""
+    none = f"the reference scores nothing above chance: {', '.join(nothing)}" if nothing else ""
+    return "; ".join(filter(None, (told, none)))
 
 
 def _line(each: Judged) -> str:

@@ -9,13 +9,14 @@ import numpy as np
 
 from embedgate.checks.check import Case, Check, Missing, Subject, candidates
 from embedgate.checks.context import Context
+from embedgate.checks.quality import all_alike
 from embedgate.checks.stored import FEWEST_CALIBRATION, UNMEASURED, Searched, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
-from embedgate.metrics.statistics import Comparison, compare, compare_floor
+from embedgate.metrics.statistics import AllAlike, Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.vectors.codes import NEEDS_RANGES, Ranges, codes_fault
@@ -138,6 +139,8 @@ def ranks(context: Context, case: Case) -> Judgement:
     unit_loss = METRICS[metric].unit_loss
     try:
         found = compare(mine, theirs, tolerance, alpha=context.alpha, family=context.family(case), unit_loss=unit_loss)
+    except AllAlike as error:
+        return case.unjudged(all_alike(metric, dataset, error))
     except ValueError as error:
         cause = f"{metric} on {dataset.name} cannot be judged: {error}"
         return case.failed(Diagnosis(DATASET, cause, "give data on which float32 vectors score above chance"))

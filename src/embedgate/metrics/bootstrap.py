@@ -7,11 +7,11 @@ alone, so that all combinations share them.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from functools import lru_cache
 from weakref import WeakKeyDictionary
 
 import numpy as np
 import numpy.typing as npt
+from cachetools import LRUCache, cached
 
 from embedgate.metrics import FloatArray, Matrix, Scores
 
@@ -21,13 +21,19 @@ REPLICATES = 10_000
 FEWEST_REPLICATES = 1_000
 # Bootstrap counts held per number of items, in bytes; more items than this over `REPLICATES` get fewer replicates.
 LARGEST_COUNTS = 2**27
+# Of all numbers of items together, in bytes: slices ask for dozens.
+LARGEST_KEPT = 2**29
 # Weights in work at a time: 2^19 float32 are 2 MiB.
 _CHUNK = 2**19
 
 _replicates_of: WeakKeyDictionary[Scores, dict[tuple[int, int], FloatArray]] = WeakKeyDictionary()
 
 
-@lru_cache(maxsize=8)
+def _bytes(array: npt.NDArray[np.generic]) -> int:
+    return array.nbytes
+
+
+@cached(LRUCache(LARGEST_KEPT, _bytes))
 def bootstrap_weights(n: int, replicates: int = REPLICATES, seed: int = 0) -> Counts:
     """How often each of `n` items is drawn in each replicate of a bootstrap (Efron 1979).
 
@@ -89,7 +95,7 @@ def cautious_means(
     return found[:, 0] / found[:, 2], found[:, 1] / found[:, 2]
 
 
-@lru_cache(maxsize=8)
+@cached(LRUCache(LARGEST_KEPT, _bytes))
 def _spacings(n: int, replicates: int, seed: int) -> Matrix:
     """Weights of a Bayesian bootstrap (Rubin 1981) of `n` items, not yet divided by their sums, float32."""
     rows = min(replicates, max(FEWEST_REPLICATES, LARGEST_COUNTS // (4 * n)))

@@ -25,8 +25,14 @@ from embedgate.metrics import METRICS, FloatArray, Scores
 from embedgate.metrics.bootstrap import REPLICATES, cautious_means, replicates_of
 
 POWER = 0.8
+# Of fewer items that repeat no other, percentiles of resamples lie too near to each other: Student's interval counts.
+FEW = 30
 # More items than this are as good as no number.
 MOST_ITEMS = 10**9
+
+
+class AllAlike(ValueError):
+    """All items repeat one another, so that there is nothing to draw from."""
 
 
 @dataclass(frozen=True)
@@ -144,6 +150,7 @@ def compare(
         seed: What they are drawn from.
 
     Raises:
+        AllAlike: If all items repeat one another.
         ValueError: If the two have other items, or the reference's value is not above zero beyond chance, so that
             there is nothing to retain a share of.
     """
@@ -189,6 +196,7 @@ def compare_points(
         seed: What they are drawn from.
 
     Raises:
+        AllAlike: If all items repeat one another.
         ValueError: If the two have other items.
     """
     _require_pairs(candidate, reference)
@@ -207,7 +215,7 @@ def _require_pairs(candidate: Scores, reference: Scores) -> None:
     if candidate.independent != reference.independent:
         raise ValueError("the reference's items come in other clusters")
     if reference.independent < 2:
-        raise ValueError(f"all {len(reference.items)} items repeat one another, so there is nothing to draw from")
+        raise AllAlike(f"all {len(reference.items)} items repeat one another, so there is nothing to draw from")
 
 
 def _paired(
@@ -345,21 +353,32 @@ def _expanded(alpha: float, n: int) -> float:
 
 
 def _lower(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
-    """Lower end of a percentile interval that holds the observed value."""
-    return min(float(np.quantile(replicates, _expanded(alpha, n), method="lower")), observed)
+    """Lower end of a percentile interval that holds the observed value; of few items, no nearer than Student's."""
+    low = min(float(np.quantile(replicates, _expanded(alpha, n), method="lower")), observed)
+    return min(low, observed - _reach(replicates, n, alpha)) if 1 < n < FEW else low
 
 
 def _upper(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
-    """Upper end of an interval that holds the observed value: the further of the percentile and the normal one.
+    """Upper end of an interval that holds the observed value: the further of the percentile's and Student's.
 
     At alpha / family, hardly a replicate lies beyond the former, and a false `fail` costs more than an inconclusive
     check.
     """
-    from scipy.stats import norm
-
     high = float(np.quantile(replicates, 1 - _expanded(alpha, n), method="higher"))
+    return max(high, observed + _reach(replicates, n, alpha))
+
+
+def _reach(replicates: FloatArray, n: int, alpha: float) -> float:
+    """How far Student's interval reaches from the observed value; nowhere where it has no deviation.
+
+    A bootstrap of `n` items has a deviation that is too small by n - 1 in n (Hesterberg 2015).
+    """
+    from scipy.stats import t
+
+    if n < 2:
+        return 0.0
     deviation = float(replicates[np.isfinite(replicates)].std())
-    return max(high, observed + float(norm.isf(alpha)) * deviation)
+    return float(t.isf(alpha, n - 1)) * math.sqrt(n / (n - 1)) * deviation
 
 
 def _quantile_interval(scores: Scores, quantile: float, alpha: float) -> Interval:
