@@ -93,6 +93,20 @@ def test_texts_of_one_template_are_not_compared_each_with_each():
     assert all(one < other for one, other in pairs)
 
 
+@pytest.mark.parametrize("words", [["दिन", "दान"], ["मี", "มิ"]], ids=["hindi", "thai"])
+def test_words_that_differ_in_a_mark_are_others(words):
+    assert clusters_of(words) is None
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("a \u2615 break", "a \u2615\ufe0f break"), ("caf\u00e9", "cafe\u0301")],
+    ids=["colour", "composed"],
+)
+def test_marks_that_change_no_word_count_for_nothing(one, other):
+    assert clusters_of([one, other]).tolist() == [0, 0]
+
+
 def test_what_joins_two_joins_all_that_they_are_joined_with():
     texts = ["one thing", "ONE THING", "a second one", "and a third"]
     assert clusters_of(texts, [None, "a", "a", None]).tolist() == [0, 0, 0, 1]

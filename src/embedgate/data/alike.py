@@ -11,7 +11,7 @@ Sources:
 
 from __future__ import annotations
 
-import re
+import unicodedata
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -33,7 +33,7 @@ def clusters_of(texts: Sequence[str], *keys: Iterable[Hashable | None]) -> Clust
         Numbers from 0, `[n]`; None where each item is alone.
     """
     joined = _Joined(len(texts))
-    plain = [" ".join(re.findall(r"\w+", text.casefold())) or text for text in texts]
+    plain = _plain(texts)
     for values in (plain, *keys):
         joined.all_equal(values)
     first = {text: item for item, text in enumerate(plain)}
@@ -76,3 +76,17 @@ class _Joined:
         for item, value in enumerate(values):
             if value is not None:
                 self.both(first.setdefault(value, item), item)
+
+
+def _plain(texts: Sequence[str]) -> list[str]:
+    """Texts as they are compared: their words in lower case; of one without words, itself."""
+    folded = [unicodedata.normalize("NFC", text.casefold()) for text in texts]
+    apart = {ord(sign): " " for sign in set().union(*folded) if not _is_of_a_word(sign)}
+    return [" ".join(plain.translate(apart).split()) or text for plain, text in zip(folded, texts, strict=True)]
+
+
+def _is_of_a_word(sign: str) -> bool:
+    """Whether a character is a letter, a figure or a mark of one, such as a vowel of Hindi."""
+    if unicodedata.category(sign).startswith("M"):
+        return not unicodedata.name(sign, "").startswith("VARIATION SELECTOR")  # these colour pictures
+    return sign.isalnum() or sign == "_"
