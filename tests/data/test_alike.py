@@ -6,8 +6,11 @@ import json
 import random
 from itertools import permutations
 
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
+from embedgate.core.errors import DataError
 from embedgate.data import load
 from embedgate.data.alike import clusters_of
 from embedgate.data.nearly import likely
@@ -128,21 +131,47 @@ def file(tmp_path, rows):
     return str(path)
 
 
+WORDS = ["apple", "river", "engine", "window", "teacher", "cloud"]
+
+
+def rows(*clusters):
+    found = [{"sentence1": f"{w} one", "sentence2": f"{w} other {i}", "score": i} for i, w in enumerate(WORDS)]
+    return [{**row, "cluster": cluster} for row, cluster in zip(found, clusters, strict=False)]
+
+
 def test_the_data_names_clusters_and_a_part_keeps_them(tmp_path):
-    words = ["apple", "river", "engine", "window", "teacher", "cloud"]
-    rows = [{"sentence1": f"{w} one", "sentence2": f"{w} other {i}", "score": i} for i, w in enumerate(words)]
-    for row, cluster in zip(rows, ["x", "x", "", "y", None, "y"], strict=True):
-        row["cluster"] = cluster
-    dataset = load(file(tmp_path, rows))
+    dataset = load(file(tmp_path, rows("x", "x", "", "y", None, "y")))
     assert dataset.clusters.tolist() == [0, 0, 1, 2, 3, 2]
     assert dataset.part([1, 3, 5, 0]).clusters.tolist() == [0, 1, 1, 0]
     assert dataset.repeated() == ("6 items count as 4: repeated and nearly equal ones are drawn together",)
 
 
+def test_numbers_with_empty_cells_among_them_name_clusters(tmp_path):
+    """Columns of whole numbers hold floats where a cell is empty."""
+    path = tmp_path / "mine.parquet"
+    found = rows(1.0, 1.0, None, float("nan"), 2.0)
+    parquet.write_table(pa.Table.from_pylist(found), path)
+    for source in (str(path), file(tmp_path, found)):
+        dataset = load(source)
+        assert dataset.groups == ("1", "1", "", "", "2")
+        assert dataset.clusters.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_a_blank_cell_is_a_row_of_its_own(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("sentence1,sentence2,score,cluster\na,b,1,x\nc,d,2, \ne,f,3, \ng,h,4,x\n")
+    assert load(str(path)).clusters.tolist() == [0, 1, 2, 0]
+
+
+@pytest.mark.parametrize("cluster", [1.5, float("inf"), True])
+def test_what_is_no_whole_number_names_no_cluster(tmp_path, cluster):
+    with pytest.raises(DataError, match=f"mine.jsonl:1: 'cluster' is {cluster}, not a text"):
+        load(file(tmp_path, rows(cluster, cluster)))
+
+
 def test_a_cluster_that_is_no_id_is_refused_with_its_line(tmp_path):
-    rows = [{"sentence1": "a b", "sentence2": "c d", "score": 1, "cluster": [1]}] * 2
-    with pytest.raises(Exception, match=r"mine.jsonl:1: 'cluster' is \[1\], not a text"):
-        load(file(tmp_path, rows))
+    with pytest.raises(DataError, match=r"mine.jsonl:1: 'cluster' is \[1\], not a text"):
+        load(file(tmp_path, rows([1], [1])))
 
 
 def test_queries_about_the_same_documents_are_in_one_cluster(tmp_path):

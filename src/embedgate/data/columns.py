@@ -118,7 +118,13 @@ def value(table: Table, line: int, row: Row, column: str, parse: Callable[[objec
 
 def cluster_name(value: object) -> str:
     """What an item shares with others: an id; empty where it shares nothing."""
-    return "" if value is None or value == "" else identifier(value)
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    if isinstance(value, float):  # so a column of whole numbers arrives that has empty cells
+        if math.isnan(value):
+            return ""
+        value = int(value) if value.is_integer() else value
+    return identifier(value)
 
 
 class Parts:
