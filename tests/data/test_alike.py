@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+from dataclasses import replace
 from itertools import permutations
 
 import pyarrow as pa
@@ -11,7 +12,7 @@ import pytest
 from pyarrow import parquet
 
 from embedgate.core.errors import DataError
-from embedgate.data import load
+from embedgate.data import load, types
 from embedgate.data.alike import clusters_of
 from embedgate.data.nearly import likely
 
@@ -142,8 +143,28 @@ def rows(*clusters):
 def test_the_data_names_clusters_and_a_part_keeps_them(tmp_path):
     dataset = load(file(tmp_path, rows("x", "x", "", "y", None, "y")))
     assert dataset.clusters.tolist() == [0, 0, 1, 2, 3, 2]
-    assert dataset.part([1, 3, 5, 0]).clusters.tolist() == [0, 1, 1, 0]
     assert dataset.repeated() == ("6 items count as 4: repeated and nearly equal ones are drawn together",)
+    part = dataset.part([1, 3, 5, 0])
+    assert part.groups == ("x", "y", "y", "x")
+    assert part.clusters.tolist() == [0, 1, 1, 0]
+    assert replace(part, notes=("noted",)).clusters.tolist() == [0, 1, 1, 0]
+    assert part.part([3, 1, 0]).clusters.tolist() == [0, 1, 0]
+
+
+def test_two_items_that_a_third_joins_are_joined_where_it_is_not(tmp_path):
+    found = rows("x", "x", "y")
+    found[2] |= {key: found[1][key].upper() for key in ("sentence1", "sentence2")}
+    assert load(file(tmp_path, found)).part([0, 2]).clusters.tolist() == [0, 0]
+
+
+def test_what_repeats_is_looked_for_once_and_only_when_asked(tmp_path, monkeypatch):
+    asked = []
+    monkeypatch.setattr(types, "clusters_of", lambda *args: asked.append(args) or clusters_of(*args))
+    dataset = load(file(tmp_path, rows(*"xxyyzz")))
+    parts = [dataset.part(range(size)) for size in (2, 4)]
+    assert (len(asked), dataset.repeated()) == (0, ())
+    assert [len(each.clusters) for each in (*parts, dataset)] == [2, 4, 6]
+    assert len(asked) == 1
 
 
 def test_numbers_with_empty_cells_among_them_name_clusters(tmp_path):
@@ -180,12 +201,12 @@ def test_queries_about_the_same_documents_are_in_one_cluster(tmp_path):
     for name, rows in {
         "corpus": [{"_id": f"d{i}", "text": f"document {i} about {'abcdef'[i] * 9}"} for i in range(4)],
         "queries": [
-            {"_id": f"q{i}", "text": text, "cluster": "told" if i > 2 else None}
+            {"_id": f"q{i}", "text": text, "cluster": "told" if i in (2, 4) else None}
             for i, text in enumerate(["who is it", "what is wanted", "where to go", "when to leave", "why at all"])
         ],
     }.items():
         (folder / f"{name}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    judged = [("q0", "d0", 1), ("q1", "d0", 1), ("q2", "d0", 2), ("q3", "d1", 1), ("q4", "d2", 1)]
+    judged = [("q0", "d0", 1), ("q1", "d0", 1), ("q2", "d1", 1), ("q3", "d0", 2), ("q4", "d2", 1)]
     lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, each)) for each in judged)]
     (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
-    assert load(str(folder)).clusters.tolist() == [0, 0, 1, 2, 2]
+    assert load(str(folder)).clusters.tolist() == [0, 0, 1, 0, 1]

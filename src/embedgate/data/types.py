@@ -52,6 +52,7 @@ class Dataset(ABC):
         notes: What a reader of a report should know about how it was read.
         groups: Per item what it shares with others that say the same, as the data has it, such as the passage that a
             question was written about; empty for an item of its own. None where the data says nothing.
+        part_of: Of a part, the dataset it was taken from, and the number of each of its items there. None elsewhere.
     """
 
     kind: ClassVar[Kind]
@@ -64,6 +65,7 @@ class Dataset(ABC):
     slices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    part_of: tuple[Dataset, tuple[int, ...]] | None = field(default=None, repr=False)
 
     @abstractmethod
     def inputs(self) -> tuple[Input, ...]:
@@ -87,10 +89,13 @@ class Dataset(ABC):
         place = {item: place for place, item in enumerate(items)}
         slices = {name: tuple(place[row] for row in rows if row in place) for name, rows in self.slices.items()}
         fields: dict[str, Any] = {name: _taken(getattr(self, name), items) for name in self.by_item}
-        found = replace(self, **fields, groups=None, slices={name: rows for name, rows in slices.items() if rows})
-        # Those of the whole, which are not looked for again.
-        found.__dict__["clusters"] = None if self.clusters is None else numbered(self.clusters[list(items)])
-        return found
+        return replace(
+            self,
+            **fields,
+            slices={name: rows for name, rows in slices.items() if rows},
+            groups=None if self.groups is None else _taken(self.groups, items),
+            part_of=(self, tuple(items)),
+        )
 
     def inputs_of(self, items: Sequence[int]) -> tuple[Input, ...]:
         """Every unique text of some of the items, as `inputs`; of a dataset whose items cannot be scored alone, all."""
@@ -100,7 +105,13 @@ class Dataset(ABC):
 
     @cached_property
     def clusters(self) -> Clusters | None:
-        """The cluster of each item, see `embedgate.data.alike`, `[n]`; None where each item is alone."""
+        """The cluster of each item, see `embedgate.data.alike`, `[n]`; None where each item is alone.
+
+        Those of a part are those of the whole, which are looked for once: another item may join two of the part.
+        """
+        if self.part_of is not None:
+            whole, items = self.part_of
+            return None if whole.clusters is None else numbered(whole.clusters[list(items)])
         return clusters_of(
             [self._said(item) for item in range(len(self))],
             *self._shared(),
@@ -199,16 +210,8 @@ class Retrieval(Dataset):
         """The text of one item, for a report."""
         return self.queries[item]
 
-    def repeated(self) -> tuple[str, ...]:
-        """A note of how many items repeat others, where it has been looked for; nothing where none does."""
-        clusters = self.__dict__.get("clusters")
-        if clusters is None:
-            return ()
-        alone = int(clusters.max()) + 1
-        return (f"{len(self):,} items count as {alone:,}: repeated and nearly equal ones are drawn together",)
-
     def _shared(self) -> Iterable[Sequence[Hashable]]:
-        return [[frozenset(grades.items()) for grades in self.relevance]]  # what one document is worth decides of all
+        return [[frozenset(grades) for grades in self.relevance]]  # where one document stands decides of all
 
     def __len__(self) -> int:
         return len(self.queries)
