@@ -102,6 +102,11 @@ def test_words_that_differ_in_a_mark_are_others(words):
     assert clusters_of(words) is None
 
 
+@pytest.mark.parametrize("words", [["C+", "C"], ["a < b", "a > b"], ["lunch \U0001f389", "lunch \U0001f621"]])
+def test_texts_that_differ_in_a_symbol_are_others(words):
+    assert clusters_of(words) is None
+
+
 @pytest.mark.parametrize(
     ("one", "other"),
     [("a \u2615 break", "a \u2615\ufe0f break"), ("caf\u00e9", "cafe\u0301")],

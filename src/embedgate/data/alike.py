@@ -79,14 +79,15 @@ class _Joined:
 
 
 def _plain(texts: Sequence[str]) -> list[str]:
-    """Texts as they are compared: their words in lower case; of one without words, itself."""
+    """Texts as they are compared: their words and symbols in lower case; of one without any, itself."""
     folded = [unicodedata.normalize("NFC", text.casefold()) for text in texts]
     apart = {ord(sign): " " for sign in set().union(*folded) if not _is_of_a_word(sign)}
     return [" ".join(plain.translate(apart).split()) or text for plain, text in zip(folded, texts, strict=True)]
 
 
 def _is_of_a_word(sign: str) -> bool:
-    """Whether a character is a letter, a figure or a mark of one, such as a vowel of Hindi."""
-    if unicodedata.category(sign).startswith("M"):
+    """Whether a character is a letter, a figure or a mark of one, such as a vowel of Hindi, or a symbol: + or an emoji."""
+    kind = unicodedata.category(sign)
+    if kind.startswith("M"):
         return not unicodedata.name(sign, "").startswith("VARIATION SELECTOR")  # these colour pictures
-    return sign.isalnum() or sign == "_"
+    return sign.isalnum() or sign == "_" or kind.startswith("S")
