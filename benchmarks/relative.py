@@ -27,8 +27,9 @@ from embedgate.data.types import Dataset, Labelled, Similarity
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, clustering, mean_of
 from embedgate.metrics.bootstrap import bootstrap_weights
+from embedgate.metrics.ends import interval
 from embedgate.metrics.evaluate import measure, measure_agreement
-from embedgate.metrics.statistics import compare, interval
+from embedgate.metrics.statistics import compare
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 from embedgate.vectors.codes import Ranges, decode, quantize

@@ -10,7 +10,8 @@ import pytest
 
 from embedgate.metrics import clustering, mean_of, similarity
 from embedgate.metrics.bootstrap import replicates_of
-from embedgate.metrics.statistics import compare, compare_floor, compare_points, interval
+from embedgate.metrics.ends import interval
+from embedgate.metrics.statistics import compare, compare_floor, compare_points
 
 ALPHA = 0.05
 

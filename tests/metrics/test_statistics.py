@@ -12,7 +12,8 @@ from scipy.stats import beta, binom
 from embedgate.core.family import MOST_CHECKS
 from embedgate.metrics import Scores, agreement, bootstrap, mean_of, statistics
 from embedgate.metrics.bootstrap import bootstrap_weights
-from embedgate.metrics.statistics import compare, compare_drift, compare_floor, interval
+from embedgate.metrics.ends import interval
+from embedgate.metrics.statistics import compare, compare_drift, compare_floor
 
 ALPHA = 0.05
 

@@ -29,7 +29,7 @@ from embedgate.core.machine import HardwareProfile, changed_versions, run_url, w
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores
-from embedgate.metrics.statistics import interval
+from embedgate.metrics.ends import interval
 from embedgate.runtime.session import Run, Session
 from embedgate.sentences import approved_set
 from embedgate.vectors.codes import Ranges

@@ -12,7 +12,8 @@ from embedgate.core.errors import counted
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice
 from embedgate.data.types import Dataset
 from embedgate.metrics import METRICS, NotFinite, Scores, metrics_of
-from embedgate.metrics.statistics import FEW, Comparison, compare_points, interval
+from embedgate.metrics.ends import FEW, interval
+from embedgate.metrics.statistics import Comparison, compare_points
 from embedgate.runtime.plan import Plan
 
 # An interval of fewer items that repeat no other is none to judge by.

@@ -86,7 +86,7 @@ def _plain(texts: Sequence[str]) -> list[str]:
 
 
 def _is_of_a_word(sign: str) -> bool:
-    """Whether a character is a letter, a figure or a mark of one, such as a vowel of Hindi, or a symbol: + or an emoji."""
+    """Whether a character is a letter, a figure or a mark of one, such as a vowel of Hindi, or a symbol."""
     kind = unicodedata.category(sign)
     if kind.startswith("M"):
         return not unicodedata.name(sign, "").startswith("VARIATION SELECTOR")  # these colour pictures

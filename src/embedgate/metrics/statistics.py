@@ -20,32 +20,17 @@ import numpy as np
 
 from embedgate.core.family import largest_family
 from embedgate.core.judgement import Verdict
-from embedgate.core.quantiles import at_least, at_most
-from embedgate.metrics import METRICS, FloatArray, Scores
+from embedgate.metrics import METRICS, FloatArray, Scores, ends
 from embedgate.metrics.bootstrap import REPLICATES, cautious_means, replicates_of
+from embedgate.metrics.ends import Interval
 
 POWER = 0.8
-# Of fewer items that repeat no other, percentiles of resamples lie too near to each other: Student's interval counts.
-FEW = 30
 # More items than this are as good as no number.
 MOST_ITEMS = 10**9
 
 
 class AllAlike(ValueError):
     """All items repeat one another, so that there is nothing to draw from."""
-
-
-@dataclass(frozen=True)
-class Interval:
-    """Two one-sided ends of an interval.
-
-    Attributes:
-        low: Lower end.
-        high: Upper end.
-    """
-
-    low: float
-    high: float
 
 
 @dataclass(frozen=True)
@@ -98,27 +83,6 @@ class Comparison:
     clusters: int | None = None
 
 
-def interval(
-    scores: Scores, alpha: float, *, metric: str = "", replicates: int = REPLICATES, seed: int = 0
-) -> Interval:
-    """Interval of one value, each end one-sided at level alpha.
-
-    Args:
-        scores: The scores.
-        alpha: How often the true value may lie beyond each end.
-        metric: Name of the metric, since a quantile of the items gets another interval (see `compare_floor`).
-        replicates: Number of bootstrap replicates.
-        seed: What they are drawn from.
-    """
-    if metric and _is_share(metric):
-        return Interval(_share_at_least(scores.items, alpha), _share_at_most(scores.items, alpha))
-    quantile = METRICS[metric].quantile if metric else None
-    if quantile is None:
-        found, n = replicates_of(scores, replicates, seed), scores.independent
-        return Interval(_lower(found, scores.value, n, alpha), _upper(found, scores.value, n, alpha))
-    return _quantile_interval(scores, quantile, alpha) if quantile else Interval(scores.value, scores.value)
-
-
 def compare(
     candidate: Scores,
     reference: Scores,
@@ -159,7 +123,7 @@ def compare(
         raise ValueError(f"the reference itself scores {reference.value:.4g} here, nothing to retain")
     draws, observed = (replicates, seed), candidate.value / reference.value
     kept = _retention(*(replicates_of(arm, *draws) for arm in (candidate, reference)))
-    if not math.isfinite(_lower(kept, observed, reference.independent, alpha)):
+    if not math.isfinite(ends.lower(kept, observed, reference.independent, alpha)):
         raise ValueError(
             f"the reference itself scores {reference.value:.4g} on {len(reference.items)} items here, not above zero "
             "beyond chance, nothing to retain"
@@ -245,7 +209,7 @@ def _paired(
     """
     items, n = len(reference.items), reference.independent
     deviation = float(replicates[np.isfinite(replicates)].std())
-    low = _lower(replicates, observed, n, alpha)
+    low = ends.lower(replicates, observed, n, alpha)
     if cautious is not None:
         low = float(np.quantile(cautious, alpha, method="lower"))
 
@@ -256,7 +220,7 @@ def _paired(
     return _comparison(
         observed,
         low,
-        lambda to_fail: _upper(replicates, observed, n, to_fail),
+        lambda to_fail: ends.upper(replicates, observed, n, to_fail),
         limit,
         items,
         deviation if cautious is None else float(cautious.std()),
@@ -299,18 +263,18 @@ def compare_floor(
     """
     n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family)
     if quantile == 0:
-        ends = Interval(scores.value, scores.value)
-        return Comparison(_verdict(ends, floor), scores.value, ends.low, ends.high, floor, n, None, None)
+        exact = Interval(scores.value, scores.value)
+        return Comparison(_verdict(exact, floor), scores.value, exact.low, exact.high, floor, n, None, None)
     if quantile is not None:
         return _compare_quantile(scores, quantile, floor, alpha, level)
-    if _is_share(metric):
+    if ends.is_share(metric):
         return _compare_share(scores, floor, alpha, level)
     found, independent = replicates_of(scores, replicates, seed), scores.independent
     standard_error = float(found.std())
     return _comparison(
         scores.value,
-        _lower(found, scores.value, independent, alpha),
-        lambda to_fail: _upper(found, scores.value, independent, to_fail),
+        ends.lower(found, scores.value, independent, alpha),
+        lambda to_fail: ends.upper(found, scores.value, independent, to_fail),
         floor,
         n,
         standard_error,
@@ -342,65 +306,11 @@ def _retention(candidate: FloatArray, reference: FloatArray) -> FloatArray:
     return np.divide(candidate, reference, out=np.full_like(candidate, -np.inf), where=reference > 0)
 
 
-def _expanded(alpha: float, n: int) -> float:
-    """The level at which a percentile interval of `n` items is as wide as Student's instead of too narrow.
-
-    Source: Hesterberg, "What teachers should know about the bootstrap", The American Statistician 69 (2015).
-    """
-    from scipy.stats import norm, t
-
-    return float(norm.cdf(math.sqrt(n / (n - 1)) * t.ppf(alpha, n - 1))) if n > 1 else 0.0
-
-
-def _lower(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
-    """Lower end of a percentile interval that holds the observed value; of few items, no nearer than Student's."""
-    low = min(float(np.quantile(replicates, _expanded(alpha, n), method="lower")), observed)
-    return min(low, observed - _reach(replicates, n, alpha)) if 1 < n < FEW else low
-
-
-def _upper(replicates: FloatArray, observed: float, n: int, alpha: float) -> float:
-    """Upper end of an interval that holds the observed value: the further of the percentile's and Student's.
-
-    At alpha / family, hardly a replicate lies beyond the former, and a false `fail` costs more than an inconclusive
-    check.
-    """
-    high = float(np.quantile(replicates, 1 - _expanded(alpha, n), method="higher"))
-    return max(high, observed + _reach(replicates, n, alpha))
-
-
-def _reach(replicates: FloatArray, n: int, alpha: float) -> float:
-    """How far Student's interval reaches from the observed value; nowhere where it has no deviation.
-
-    A bootstrap of `n` items has a deviation that is too small by n - 1 in n (Hesterberg 2015).
-    """
-    from scipy.stats import t
-
-    if n < 2:
-        return 0.0
-    deviation = float(replicates[np.isfinite(replicates)].std())
-    return float(t.isf(alpha, n - 1)) * math.sqrt(n / (n - 1)) * deviation
-
-
-def _quantile_interval(scores: Scores, quantile: float, alpha: float) -> Interval:
-    """Items that a quantile lies between, whatever the distribution; an end of a cosine where there are too few."""
-    return Interval(_quantile_at_least(scores, quantile, alpha), _quantile_at_most(scores, quantile, alpha))
-
-
-def _quantile_at_least(scores: Scores, quantile: float, alpha: float) -> float:
-    low = at_least(scores.items, quantile, alpha)
-    return -1.0 if low is None else low
-
-
-def _quantile_at_most(scores: Scores, quantile: float, alpha: float) -> float:
-    high = at_most(scores.items, quantile, alpha)
-    return 1.0 if high is None else high
-
-
 def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: float, level: Shared) -> Comparison:
     from scipy.stats import norm
 
     n, one_error = len(scores.items), float(norm.sf(1))
-    around = _quantile_interval(scores, quantile, one_error)
+    around = ends.quantile_interval(scores, quantile, one_error)
     standard_error = (around.high - around.low) / 2
 
     def needed() -> int | None:
@@ -410,8 +320,8 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
 
     return _comparison(
         scores.value,
-        _quantile_at_least(scores, quantile, alpha),
-        lambda to_fail: _quantile_at_most(scores, quantile, to_fail),
+        ends.quantile_at_least(scores, quantile, alpha),
+        lambda to_fail: ends.quantile_at_most(scores, quantile, to_fail),
         floor,
         n,
         standard_error,
@@ -421,35 +331,14 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
     )
 
 
-def _is_share(metric: str) -> bool:
-    """Whether a metric is the share of its items that are right, each item right or wrong."""
-    return METRICS[metric].kind in ("ordering", "stored") and METRICS[metric].unit_loss is not None
-
-
-def _share_at_least(items: FloatArray, alpha: float) -> float:
-    """Lower end of the exact interval of a share; an item that is half right counts as wrong."""
-    from scipy.stats import binomtest
-
-    right = int((items == 1).sum())
-    return float(binomtest(right, len(items), alternative="greater").proportion_ci(1 - alpha, "exact").low)
-
-
-def _share_at_most(items: FloatArray, alpha: float) -> float:
-    """Upper end of the exact interval of a share; an item that is half right counts as right."""
-    from scipy.stats import binomtest
-
-    n, wrong = len(items), int((items == 0).sum())
-    return float(binomtest(n - wrong, n, alternative="less").proportion_ci(1 - alpha, "exact").high)
-
-
 def _compare_share(scores: Scores, floor: float, alpha: float, level: Shared) -> Comparison:
     n, share = len(scores.items), scores.value
     wrong = (1 - share) + 1 / n  # one more, so that none at all does not claim certainty
     deviation = math.sqrt(wrong * max(1 - wrong, 0.0))
     return _comparison(
         share,
-        _share_at_least(scores.items, alpha),
-        lambda to_fail: _share_at_most(scores.items, to_fail),
+        ends.share_at_least(scores.items, alpha),
+        lambda to_fail: ends.share_at_most(scores.items, to_fail),
         floor,
         n,
         deviation / math.sqrt(n),
@@ -490,8 +379,8 @@ def _comparison(
     """
     from scipy.stats import norm
 
-    ends = Interval(low, upper(level.each))
-    verdict = _verdict(ends, limit)
+    between = Interval(low, upper(level.each))
+    verdict = _verdict(between, limit)
     if beyond and verdict == "pass" and low == limit:
         verdict = "inconclusive"
 
@@ -501,8 +390,8 @@ def _comparison(
     return Comparison(
         verdict,
         observed,
-        ends.low,
-        ends.high,
+        between.low,
+        between.high,
         limit,
         n,
         float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error,
@@ -512,8 +401,8 @@ def _comparison(
     )
 
 
-def _verdict(ends: Interval, limit: float) -> Verdict:
-    return "pass" if ends.low >= limit else "fail" if ends.high < limit else "inconclusive"
+def _verdict(between: Interval, limit: float) -> Verdict:
+    return "pass" if between.low >= limit else "fail" if between.high < limit else "inconclusive"
 
 
 def _items_needed(
