@@ -22,7 +22,6 @@ PARALLEL = 0.9999
 # Cosine from which on a tensor of another name is taken for one, and how many of its numbers are looked at for that.
 NEARLY = 0.9
 SAMPLED = 4096
-# Tensors that are told one by one.
 
 
 @dataclass(frozen=True)
