@@ -1,53 +1,46 @@
-"""What a text is written in: accents, other scripts than Latin, emoji."""
+"""What a text is written in: accents, other scripts than Latin, emoji; as Unicode's properties have it."""
 
 from __future__ import annotations
 
 import unicodedata
+from itertools import pairwise
 
-# The first sign that is a picture, not one such as the degree's.
-FIRST_PICTURE = "\u2600"
+import regex
+
+# Emoji, keycaps and what a variation selector turns into emoji. Digits and the signs of copyright and of trade marks
+# are emoji to Unicode, too, and stand in plain text.
+_EMOJI = regex.compile(r"(?V1)[\p{Emoji}--[\p{ASCII}©®™]]|[©®™]\ufe0f|[0-9#*]\ufe0f?\u20e3")
 # Joins pictures, and asks for one in colours.
-JOINERS = "\u200d\ufe0f"
+_JOINERS = {ord(sign): None for sign in "\u200d\ufe0f"}
+# Letters of some script. Those of no script stand in texts of any: micro signs, letters of formulas.
+_OTHER_SCRIPTS = regex.compile(r"(?V1)[\p{L}--[\p{scx=Latin}\p{scx=Common}]]")
+# Letters that have two cases: the ordinals' ª and º have no accent.
+_BEYOND_ASCII = regex.compile(r"(?V1)[[\p{Script=Latin}&&[\p{Ll}\p{Lu}\p{Lt}]]--\p{ASCII}]")
+_LATIN = regex.compile(r"\p{Script=Latin}")
 
 
 def has_accents(text: str) -> bool:
     """Whether a Latin letter of a text is none of ASCII's, or has a mark of its own."""
-    return any(
-        (ord(sign) > 127 and is_latin(sign)) or (unicodedata.combining(sign) and is_latin(before))
-        for before, sign in zip(f" {text}", text, strict=False)
+    return bool(_BEYOND_ASCII.search(text)) or any(
+        unicodedata.combining(sign) and _LATIN.match(before) for before, sign in pairwise(text)
     )
 
 
 def has_other_scripts(text: str) -> bool:
     """Whether a letter of a text is not Latin."""
-    return any(map(is_of_other_script, text))
+    return bool(_OTHER_SCRIPTS.search(text))
 
 
 def has_emoji(text: str) -> bool:
     """Whether a text holds a picture."""
-    return any(map(is_emoji, text))
+    return bool(_EMOJI.search(text))
 
 
 def without_emoji(text: str) -> str:
     """A text without its pictures, and what joins these."""
-    return "".join(sign for sign in text if not is_emoji(sign) and sign not in JOINERS) if has_emoji(text) else text
+    return "".join(_EMOJI.split(text)).translate(_JOINERS) if has_emoji(text) else text
 
 
 def without_other_scripts(text: str) -> str:
     """A text without the letters that are not Latin."""
-    return "".join(sign for sign in text if not is_of_other_script(sign))
-
-
-def is_emoji(sign: str) -> bool:
-    """Whether a character is a picture."""
-    return sign >= FIRST_PICTURE and unicodedata.category(sign) in ("So", "Sk")
-
-
-def is_of_other_script(letter: str) -> bool:
-    """Whether a character is a letter, and not Latin."""
-    return letter.isalpha() and not is_latin(letter)
-
-
-def is_latin(letter: str) -> bool:
-    """Whether a character is a Latin letter."""
-    return letter.isalpha() and "LATIN" in unicodedata.name(letter, "")
+    return "".join(_OTHER_SCRIPTS.split(text))
