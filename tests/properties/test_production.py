@@ -10,7 +10,7 @@ import pytest
 
 from embedgate.core.judgement import ANSWERS, UNKNOWN
 from embedgate.encoders import Stability
-from embedgate.properties.batches import EQUAL, LARGE, as_long, longest, many
+from embedgate.properties.batches import BATCH, EQUAL, LARGE, Texts, as_long, crowd, longest, many
 from embedgate.properties.explore import Profile
 from embedgate.properties.invariance import look_into
 from embedgate.properties.variations import Subject
@@ -37,9 +37,9 @@ class Hashed:
         return None
 
 
-def asked(name: str, tamper: Tamper = lambda rows, texts: rows):
+def asked(name: str, tamper: Tamper = lambda rows, texts: rows, pinned: Sequence[Texts] = ()):
     encoder = Hashed(tamper)
-    return look_into(Subject(encoder, lambda: encoder, None), name, EXACT, QUICK, seed=0)
+    return look_into(Subject(encoder, lambda: encoder, None), name, EXACT, QUICK, 0, pinned)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,6 +108,22 @@ def test_a_buffer_that_is_used_again_is_told():
     assert (found.layer, found.cause) == (ANSWERS, "a call writes into the array that an earlier one gave")
     for other in ("large_batch", "alone_again"):
         assert asked(other, reused).violation is None, "what is compared was copied"
+
+
+@pytest.mark.parametrize("count", [1, BATCH, len(crowd())])
+def test_as_many_other_texts_are_encoded_whatever_is_pinned(count):
+    """An encoder may refuse an empty list, and one row of a buffer that is left alone may be the one that is kept."""
+    pinned, calls = crowd()[-count:], []
+
+    def noted(rows, texts):
+        calls.append(tuple(texts))
+        return rows
+
+    assert asked("kept", noted, [pinned]).violation is None
+    first, second = calls[:2]
+    assert first == pinned
+    assert len(second) == count
+    assert not {*first} & {*second}
 
 
 def test_a_text_that_is_alone_again_is_the_same():

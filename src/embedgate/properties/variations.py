@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import cycle, islice
 
 import numpy as np
 from hypothesis.strategies import SearchStrategy
@@ -170,8 +171,8 @@ def _unpadded(subject: Subject, texts: Texts) -> Iterator[Pair]:
 def _kept(subject: Subject, texts: Texts) -> Iterator[Pair]:
     kept = subject.uncopied(texts)
     before = np.array(kept)
-    others = [text for text in crowd() if text not in texts][: len(texts)]
-    subject.uncopied(others)
+    # As many, so that no row of a buffer is left as it was.
+    subject.uncopied([*islice(cycle(text for text in many() if text not in texts), len(texts))])
     yield from _pairs(texts, before, kept)
 
 
