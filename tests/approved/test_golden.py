@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.buffers import one_buffer
 from safetensors import safe_open
 from safetensors.numpy import save_file
 from sentence_transformers.sentence_transformer.modules import Pooling
@@ -26,7 +27,7 @@ from embedgate.core.model import Model
 from embedgate.core.roles import PLAIN
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden, drifted, largest_move, take_golden
-from embedgate.encoders import Encoder
+from embedgate.encoders import Encoder, Stages
 from embedgate.encoders.loading import load
 from embedgate.encoders.onnx.tokenizer import Tokenizer
 from embedgate.encoders.sentence_transformer import SentenceTransformerEncoder
@@ -171,6 +172,22 @@ def test_an_encoder_without_stages_is_compared_by_its_embeddings(approved):
     assert drifted(same, same, TEXTS, 1e-6) is None
     moved = take_golden(Silent(approved.embeddings[:, ::-1]), TEXTS)
     assert drifted(moved, same, TEXTS, 1e-3).layer == "unknown"
+
+
+@pytest.mark.parametrize("shows", [False, True], ids=["embeddings", "stages"])
+def test_what_an_encoder_writes_over_was_copied(approved, shows):
+    class Reusing(Silent):
+        reused = staticmethod(one_buffer())
+
+        def encode(self, texts, batch_size=32):
+            return self.reused(super().encode(texts), texts)
+
+        def stages(self, texts):
+            ids = [np.array([len(text)]) for text in texts]
+            return Stages(ids, None, None, self.encode(texts)) if shows else None
+
+    taken = take_golden(Reusing(approved.embeddings), TEXTS)
+    assert (taken.embeddings == approved.embeddings).all()
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.buffers import one_buffer
 from helpers.faults import Wrapped, load, sound, upper_case_kept
 
 from embedgate.checks import Context
@@ -27,7 +28,7 @@ def changed(text: Texts):
 
     class Changing(Wrapped):
         def encode(self, texts, batch_size=32):
-            return self.model.encode([text(each) for each in texts], batch_size=batch_size)
+            return super().encode([text(each) for each in texts], batch_size)
 
     return lambda path, _: Changing(path, lambda rows, texts: rows)
 
@@ -45,15 +46,13 @@ def cut_at_64_tokens(path: Path, _: str):
 
 
 def reuses_its_buffer(path: Path, _: str):
-    class Reusing(Wrapped):
-        buffer = np.empty((4096, 384), np.float32)
+    return Wrapped(path, one_buffer())
 
-        def encode(self, texts, batch_size=32):
-            rows = self.model.encode(list(texts), batch_size=batch_size)
-            self.buffer[: len(rows)] = rows
-            return self.buffer[: len(rows)]
 
-    return Reusing(path, lambda rows, texts: rows)
+def reuses_its_buffer_and_loses_emoji(path: Path, _: str):
+    lossy = changed(without_emoji)(path, _)
+    lossy.tamper = one_buffer()
+    return lossy
 
 
 def refuses_emoji(path: Path, _: str):
@@ -79,7 +78,12 @@ LOSSES = {
     "last": (changed(lambda text: " ".join(text.split()[:-1])), ""),
     "first": (changed(lambda text: " ".join(text.split()[1:])), ""),
 }
-OTHERS = {"buffer-fp16-cpu": reuses_its_buffer, "refusing-fp16-cpu": refuses_emoji, "sound-fp16-cpu": sound}
+OTHERS = {
+    "buffer-fp16-cpu": reuses_its_buffer,
+    "both-fp16-cpu": reuses_its_buffer_and_loses_emoji,
+    "refusing-fp16-cpu": refuses_emoji,
+    "sound-fp16-cpu": sound,
+}
 # Of these, a cause is known; of the others it is what was observed.
 CAUSES = {
     "accents": ("tokens", "accents kept, which the tokenizer strips"),
@@ -125,10 +129,21 @@ def test_its_cause_is_what_the_reference_gives_with_that_fault(context, name):
     assert cause in found.cause
 
 
-def test_an_array_that_is_written_over_is_told(context):
-    judgement = asked(context, "buffer-fp16-cpu")
+def test_an_array_that_is_written_over_is_left_to_invariance(context):
+    """Its texts were copied before the next call, so that each is its own."""
+    combination = Combination.parse("buffer-fp16-cpu")
+    assert asked(context, combination.id).verdict == "pass"
+    judgement = context.ask("invariance", combination, "kept")
     assert judgement.verdict == "fail"
+    assert judgement.diagnosis.layer == "answers"
     assert judgement.diagnosis.cause == "a call writes into the array that an earlier one gave"
+    assert context.checks.case(context.plan, "invariance", combination, "kept").is_within(context.plan, "quick")
+
+
+def test_what_else_is_lost_is_told_of_an_encoder_that_reuses_its_array(context):
+    both, emoji = asked(context, "both-fp16-cpu"), asked(context, "emoji-fp16-cpu")
+    assert (both.message, both.worst) == (emoji.message, emoji.worst)
+    assert both.diagnosis.cause == emoji.diagnosis.cause
 
 
 def test_texts_that_are_refused_are_left_to_the_contract(context):

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 import pytest
+from helpers.buffers import one_buffer
 
 from embedgate.core.judgement import ANSWERS, UNKNOWN
 from embedgate.encoders import Stability
@@ -98,12 +99,7 @@ def test_texts_of_one_length_are_other_texts():
 
 
 def test_a_buffer_that_is_used_again_is_told():
-    buffer = np.empty((400, 8), np.float32)
-
-    def reused(rows, texts):
-        buffer[: len(rows)] = rows
-        return buffer[: len(rows)]
-
+    reused = one_buffer(8)
     found = asked("kept", reused).violation
     assert (found.layer, found.cause) == (ANSWERS, "a call writes into the array that an earlier one gave")
     for other in ("large_batch", "alone_again"):

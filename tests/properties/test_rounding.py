@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pytest
+from helpers.buffers import one_buffer
 from helpers.leaning import Leaning
 
 from embedgate.diagnosis.golden import Golden, drifted
@@ -49,6 +50,17 @@ def test_of_a_neighbour_of_an_odd_text(move, rounds):
 
     found = Contract(embed, embed, 4, unit_norm=True, move=1e-5).holds_for("odd").violation
     told(found, rounds, "stability.batch")
+
+
+def test_of_a_neighbour_in_an_array_that_is_used_again():
+    reused = one_buffer(4)
+
+    def embed(texts: Sequence[str]) -> np.ndarray:
+        rows = np.eye(4, dtype=np.float32)[[0] * len(texts)]
+        return reused(rows[:, ::-1] if "odd" in texts and len(texts) > 1 else rows, list(texts))
+
+    found = Contract(embed, embed, 4, unit_norm=True, move=1e-5).holds_for("odd").violation
+    assert "moves the embedding of its neighbour by 1.4" in found.message
 
 
 def similar(first: float, second: float):

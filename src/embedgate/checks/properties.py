@@ -144,12 +144,6 @@ def _moves(context: Context, run: Run, variation: str) -> Outcome:
     return invariance.look_into(subject, variation, stability, session.exploration, session.seed, pinned)
 
 
-def written_over(context: Context, run: Run) -> Diagnosis | None:
-    """The cause that a run's calls write into arrays that it gave before; None where they do not."""
-    found = _moves(context, run, KEPT).violation
-    return None if found is None else Diagnosis(found.layer, found.cause, found.next_step)
-
-
 def _unless_it_moves_anyway(context: Context, run: Run, outcome: Outcome) -> Outcome:
     """Returns what was found, with its cause: of an encoder that never gives the same twice, that alone is known."""
     violation = outcome.violation

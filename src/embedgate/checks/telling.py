@@ -10,7 +10,6 @@ import numpy.typing as npt
 
 from embedgate.checks.check import Case, Check, live_candidates
 from embedgate.checks.context import Context, measuring
-from embedgate.checks.properties import written_over
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, ResourceError, counted
 from embedgate.core.judgement import Judgement, WorstText, quoted, rounding
@@ -115,7 +114,7 @@ def keeps_texts(context: Context, case: Case) -> Judgement:
     message = f"{what} from where the reference has them, {how}"
     shared = telling.in_common(beyond, _among(known.groups, both), len(both))
     return case.failed(
-        written_over(context, run) or context.diagnose(run),
+        context.diagnose(run),
         "; ".join(filter(None, (message, shared))),
         value=value,
         limit=limit,

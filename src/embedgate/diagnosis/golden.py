@@ -64,11 +64,12 @@ def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[
     for role, rows in _batches(by_role or [(PLAIN, range(len(texts)))], texts):
         batch = [texts[i] for i in rows]
         stages = encoder.stages_as(role, batch)
+        # Copies, since some give the same arrays each time.
         if stages is None:
-            embeddings.update(zip(rows, encoder.encode_as(role, batch), strict=True))
+            embeddings.update(zip(rows, np.array(encoder.encode_as(role, batch)), strict=True))
             continue
-        embeddings.update(zip(rows, stages.embeddings, strict=True))
-        token_ids.update(zip(rows, stages.token_ids, strict=True))
+        embeddings.update(zip(rows, np.array(stages.embeddings), strict=True))
+        token_ids.update(zip(rows, map(np.array, stages.token_ids), strict=True))
         if stages.token_embeddings is not None:
             hidden.update((i, states.mean(axis=0)) for i, states in zip(rows, stages.token_embeddings, strict=True))
     every = range(len(texts))

@@ -196,13 +196,13 @@ class Contract:
 
 
 def _answer(embed: Embed, texts: Sequence[str]) -> tuple[FloatArray | None, str]:
-    """The embeddings; or None, and why the texts were refused.
+    """The embeddings, copied, since some give the same array each time; or None, and why the texts were refused.
 
     Raises:
         BuildError: If memory runs out.
     """
     try:
-        return embed(texts), ""
+        return np.array(embed(texts)), ""
     except ResourceError:
         raise
     except MemoryError as error:

@@ -74,7 +74,8 @@ class Encoding:
         some, chunks = InRole(encoder, role), []
         try:
             for start in range(0, len(texts), CHUNK):
-                chunks.append(some.encode(texts[start : start + CHUNK], batch_size=self._batch_size))
+                # A copy, since some give the same array each time.
+                chunks.append(np.array(some.encode(texts[start : start + CHUNK], batch_size=self._batch_size)))
                 if start + CHUNK < len(texts):
                     self._progress(f"{label}: {start + CHUNK} of {len(texts)} texts")
         except GateError:

@@ -49,7 +49,8 @@ class Keeping(Encoder):
         for start in range(0, len(texts), PART):
             some = texts[start : start + PART]
             asked = [Asked.by(role, text, self.by_role) for text in some]
-            self.answers.update(zip(asked, self._inner.encode_as(role, some, batch_size), strict=True))
+            # A copy, since some give the same array each time.
+            self.answers.update(zip(asked, np.array(self._inner.encode_as(role, some, batch_size)), strict=True))
         return np.stack([self.answers[Asked.by(role, text, self.by_role)] for text in texts])
 
     def evidence(self) -> Evidence:
