@@ -13,7 +13,7 @@ from helpers.faults import Wrapped, load, sound, upper_case_kept
 
 from embedgate.checks import Context
 from embedgate.core.combination import Combination
-from embedgate.core.judgement import Diagnosis, Judgement
+from embedgate.core.judgement import Diagnosis, Judgement, quoted
 from embedgate.core.letters import has_emoji, without_emoji, without_other_scripts
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import BATCH
@@ -21,6 +21,12 @@ from embedgate.properties import telling
 from embedgate.properties.contract import CANARIES
 
 Texts = Callable[[str], str]
+Tamper = Callable[[np.ndarray, list[str]], np.ndarray]
+ODD = CANARIES["combining"](None)
+
+
+def kept(rows: np.ndarray, _: list[str]) -> np.ndarray:
+    return rows
 
 
 def changed(text: Texts):
@@ -167,6 +173,67 @@ def test_vectors_of_another_width_turn_red(context_with, few):
     context.close()
     assert judgement.verdict == "fail"
     assert judgement.message == "gives 192 dimensions, and the reference 384"
+
+
+@pytest.fixture
+def judged(context_with, few):
+    """Judges an encoder whose rows a function tampers with, beside a reference whose rows another does."""
+
+    def judge(mine: Tamper = kept, theirs: Tamper = kept) -> Judgement:
+        ways = {"mine-fp16-cpu": mine, "theirs-fp32-cpu": theirs}
+        factories = {name: lambda path, _, way=way: Wrapped(path, way) for name, way in ways.items()}
+        context = context_with(factories, reference="theirs-fp32-cpu", data=(str(few),))
+        try:
+            combination = next(each for each in context.plan.encoding if each.id == "mine-fp16-cpu")
+            return context.ask("texts", combination)
+        finally:
+            context.close()
+
+    return judge
+
+
+def test_beside_a_reference_without_a_finite_vector_nothing_is_judged(judged):
+    judgement = judged(theirs=lambda rows, texts: rows * np.float32("nan"))
+    assert judgement.verdict == "inconclusive"
+    nothing = r"there is nothing to compare with: the reference's vectors of \d+ texts hold NaN or infinity"
+    assert re.fullmatch(nothing, judgement.diagnosis.cause)
+    assert judgement.diagnosis.next_step == "see what is red about the reference, and mend that first"
+
+
+def test_texts_that_the_reference_has_finite_are_compared(judged):
+    def nan_alone(rows, texts):
+        return rows * np.float32("nan") if len(texts) == 1 else rows
+
+    judgement = judged(theirs=nan_alone)
+    assert judgement.verdict == "pass"
+    assert judgement.n == len(load_golden()[0]) + len(telling.texts())
+
+
+@pytest.mark.parametrize(
+    ("narrow", "told"),
+    [
+        pytest.param(
+            lambda texts: texts == [ODD],
+            f"gives {quoted(ODD, 60)} 192 dimensions, and the reference 384",
+            id="one",
+        ),
+        pytest.param(
+            lambda texts: len(texts) == 1,
+            "gives '' 192 dimensions, and the reference 384; 9 of 97 texts have another width",
+            id="alone",
+        ),
+        pytest.param(
+            lambda texts: load_golden()[0][-1] in texts,
+            f"192 dimensions, and {quoted(load_golden()[0][0], 60)} 384",
+            id="a golden batch",
+        ),
+    ],
+)
+@pytest.mark.usefixtures("undiagnosed")
+def test_texts_of_another_width_turn_red_by_name(judged, narrow, told):
+    judgement = judged(lambda rows, texts: rows[:, :192] if narrow(texts) else rows)
+    assert judgement.verdict == "fail"
+    assert told in judgement.message
 
 
 class TestInCommon:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
-import numpy.typing as npt
 
 from embedgate.checks.check import Case, Check, live_candidates
 from embedgate.checks.context import Context, measuring
 from embedgate.core.combination import Combination
-from embedgate.core.errors import GateError, ResourceError, counted
-from embedgate.core.judgement import Judgement, WorstText, quoted, rounding
+from embedgate.core.errors import GateError, ResourceError, WidthError, counted
+from embedgate.core.judgement import Diagnosis, Judgement, WorstText, quoted, rounding
 from embedgate.core.roles import STS
 from embedgate.data import load_golden
 from embedgate.diagnosis.distance import distances, row_cosines
@@ -25,17 +24,8 @@ from embedgate.runtime.session import Run
 WORST = 5
 
 
-@dataclass(frozen=True, eq=False)
-class Answers:
-    """What an encoder makes of the texts.
-
-    Attributes:
-        vectors: Their embeddings, float32 `[n, dim]`; NaN where it refuses a text.
-        given: Which it does not refuse, bool `[n]`.
-    """
-
-    vectors: FloatArray
-    given: npt.NDArray[np.bool_]
+# What an encoder makes of the texts that it does not refuse: an embedding, float32 `[dim]`, by the place of its text.
+Rows: TypeAlias = Mapping[int, FloatArray]
 
 
 @measuring
@@ -47,23 +37,21 @@ class Telling:
         tokenizer = self._session.tokenizer
         canaries = (make(tokenizer) for name, make in CANARIES.items() if name not in telling.MONOTONOUS)
         self._canaries, self._others = tuple(canaries), telling.texts()
-        self._references: dict[Combination, Answers] = {}
+        self._references: dict[Combination, Rows] = {}
         self.texts = (*load_golden()[0], *self._canaries, *self._others)
         self.groups = telling.groups(self.texts, [self._tokens(text) for text in self.texts])
 
-    def of_reference(self, run: Run) -> Answers:
+    def of_reference(self, run: Run) -> Rows:
         """What a reference makes of the texts."""
         if run.combination not in self._references:
             self._references[run.combination] = self.of(run)
         return self._references[run.combination]
 
-    def of(self, run: Run) -> Answers:
+    def of(self, run: Run) -> Rows:
         """What a run makes of the texts: the golden ones as they were encoded, canaries one by one."""
         golden = self._session.golden(run).embeddings
-        rows = [*golden, *(self._alone(run, text) for text in self._canaries), *self._together(run)]
-        given = np.array([row is not None for row in rows])
-        refused = np.full(golden.shape[1], np.nan, np.float32)
-        return Answers(np.stack([refused if row is None else row for row in rows]), given)
+        rows = (*golden, *(self._alone(run, text) for text in self._canaries), *self._together(run))
+        return {place: row for place, row in enumerate(rows) if row is not None}
 
     def _together(self, run: Run) -> Sequence[FloatArray | None]:
         try:
@@ -96,45 +84,61 @@ class Telling:
 def keeps_texts(context: Context, case: Case) -> Judgement:
     """Whether each of the golden texts, odd ones, and others in which losses show lies where the reference has it."""
     run, known = context.run(case), context.of(Telling)
-    mine, theirs = known.of(run), known.of_reference(context.reference_run(case))
+    try:
+        mine = known.of(run)
+    except WidthError as error:
+        return case.failed(context.diagnose(run), error.cause)
+    theirs = known.of_reference(context.reference_run(case))
     limit = context.tolerances.texts_move(case.combination)
-    wide, right = mine.vectors.shape[1], theirs.vectors.shape[1]
-    if wide != right:
-        return case.failed(context.diagnose(run), f"gives {wide} dimensions, and the reference {right}")
-    both = np.flatnonzero(mine.given & theirs.given & np.isfinite(theirs.vectors).all(axis=1))
-    moves = np.nan_to_num(distances(mine.vectors[both], theirs.vectors[both]), nan=np.inf)
-    beyond = [int(both[place]) for place in np.flatnonzero(moves > limit)]
-    worst, most = known.texts[both[moves.argmax()]], float(moves.max())
-    how = f"the furthest by {most:.2g}{rounding(most)} ({quoted(worst, 60)})"
-    value = most if np.isfinite(most) else None
+    taken = sorted(mine.keys() & theirs.keys())
+    if told := _other_widths(known.texts, mine, theirs, taken):
+        return case.failed(context.diagnose(run), told)
+    both = [place for place in taken if np.isfinite(theirs[place]).all()]
+    if not both:
+        return case.unjudged(_nothing_to_compare(len(taken)))
+    own, right = (np.stack([rows[place] for place in both]) for rows in (mine, theirs))
+    moves = np.nan_to_num(distances(own, right), nan=np.inf)
+    order = np.argsort(-moves, kind="stable").tolist()
+    some, most = [known.texts[place] for place in both], float(moves[order[0]])
+    found = {"value": most if np.isfinite(most) else None, "limit": limit, "n": len(both)}
+    how = f"the furthest by {most:.2g}{rounding(most)} ({quoted(some[order[0]], 60)})"
+    beyond = [both[row] for row in order if moves[row] > limit]
     if not beyond:
         message = f"{counted(len(both), 'text')} lie where the reference has them, {how}; {limit:g} is tolerated"
-        return case.passed(message, value=value, limit=limit, n=len(both))
+        return case.passed(message, **found)
     what = f"{len(beyond)} of {counted(len(both), 'text')} lie further than {limit:g}"
-    message = f"{what} from where the reference has them, {how}"
     shared = telling.in_common(beyond, _among(known.groups, both), len(both))
-    return case.failed(
-        context.diagnose(run),
-        "; ".join(filter(None, (message, shared))),
-        value=value,
-        limit=limit,
-        n=len(both),
-        worst=_worst(known.texts, mine.vectors, theirs.vectors, both[np.argsort(-moves)]),
-    )
+    message = "; ".join(filter(None, (f"{what} from where the reference has them, {how}", shared)))
+    return case.failed(context.diagnose(run), message, **found, worst=_worst(some, own, right, order[:WORST]))
 
 
-def _among(groups: Mapping[str, frozenset[int]], places: npt.NDArray[np.intp]) -> dict[str, frozenset[int]]:
+def _other_widths(texts: Sequence[str], mine: Rows, theirs: Rows, places: Sequence[int]) -> str:
+    """Which texts have another width than the reference gives them, in a few words; empty where none has."""
+    others = [place for place in places if len(mine[place]) != len(theirs[place])]
+    if not others:
+        return ""
+    wide, right = len(mine[others[0]]), len(theirs[others[0]])
+    if len(others) == len(places):
+        return f"gives {wide} dimensions, and the reference {right}"
+    more = f"; {len(others)} of {counted(len(places), 'text')} have another width" if len(others) > 1 else ""
+    return f"gives {quoted(texts[others[0]], 60)} {wide} dimensions, and the reference {right}{more}"
+
+
+def _nothing_to_compare(count: int) -> Diagnosis:
+    cause = f"the reference's vectors of {counted(count, 'text')} hold NaN or infinity"
+    step = "see what is red about the reference, and mend that first"
+    return Diagnosis("finiteness", f"there is nothing to compare with: {cause}", step)
+
+
+def _among(groups: Mapping[str, frozenset[int]], places: Sequence[int]) -> dict[str, frozenset[int]]:
     """Groups of texts without those that were not compared."""
-    return {name: found & frozenset(places.tolist()) for name, found in groups.items()}
+    return {name: found & frozenset(places) for name, found in groups.items()}
 
 
-def _worst(
-    texts: Sequence[str], mine: FloatArray, theirs: FloatArray, order: npt.NDArray[np.intp]
-) -> tuple[WorstText, ...]:
+def _worst(texts: Sequence[str], mine: FloatArray, theirs: FloatArray, first: Sequence[int]) -> tuple[WorstText, ...]:
     """The texts that moved furthest, with the cosine to where the reference has them."""
-    first = order[:WORST]
     cosines = row_cosines(mine[first], theirs[first])
-    return tuple(WorstText(texts[place], 1.0, float(cosine)) for place, cosine in zip(first, cosines, strict=True))
+    return tuple(WorstText(texts[row], 1.0, float(cosine)) for row, cosine in zip(first, cosines, strict=True))
 
 
 TELLING_TEXTS = Check(

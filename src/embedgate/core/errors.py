@@ -55,6 +55,10 @@ class EncodeError(GateError):
     """An encoder that gave something else than one vector per text."""
 
 
+class WidthError(EncodeError):
+    """An encoder that gave vectors of several widths."""
+
+
 class AnswerError(EncodeError):
     """A server that answered something else than one vector per text: the trouble it tells of is its own."""
 

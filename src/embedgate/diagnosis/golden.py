@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.errors import WidthError
 from embedgate.core.judgement import UNKNOWN, Diagnosis, quoted, rounding
 from embedgate.core.roles import PLAIN, Role
 from embedgate.diagnosis import tokens
@@ -57,6 +58,9 @@ def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[
         encoder: The encoder.
         texts: The texts.
         by_role: The places of the texts in each role; all without a prompt where none is given.
+
+    Raises:
+        WidthError: If a text has another width than the first.
     """
     embeddings: dict[int, FloatArray] = {}
     token_ids: dict[int, npt.NDArray[np.int64]] = {}
@@ -73,6 +77,12 @@ def take_golden(encoder: Encoder, texts: Sequence[str], by_role: Sequence[tuple[
         if stages.token_embeddings is not None:
             hidden.update((i, states.mean(axis=0)) for i, states in zip(rows, stages.token_embeddings, strict=True))
     every = range(len(texts))
+    wide = [len(embeddings[i]) for i in every]
+    if other := next((i for i in every if wide[i] != wide[0]), None):
+        raise WidthError(
+            f"gives {quoted(texts[other], 60)} {wide[other]} dimensions, and {quoted(texts[0], 60)} {wide[0]}",
+            "give every text as many",
+        )
     return Golden(
         np.stack([embeddings[i] for i in every]),
         tuple(token_ids[i] for i in every) if len(token_ids) == len(texts) else None,

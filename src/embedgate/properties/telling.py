@@ -101,7 +101,7 @@ def groups(all_texts: Sequence[str], tokens: Sequence[int]) -> dict[str, frozens
 
 
 def in_common(some: Collection[int], by_trait: Mapping[str, frozenset[int]], count: int) -> str:
-    """What most of some texts have in common and most others have not, in a few words; empty where that is nothing.
+    """What most of some texts have in common, and others have seldom, in a few words; empty where that is nothing.
 
     Args:
         some: Their places.
