@@ -255,3 +255,13 @@ class TestInCommon:
     )
     def test_what_most_have_and_most_others_have_not_is_told(self, places, told):
         assert self.told(*places) == told
+
+    def test_what_most_others_have_as_well_is_not_told(self):
+        """Ten of 13 have it, and 50 of 84 others: three of 37 that lack it moved, and yet it tells nothing."""
+        has_it = frozenset(range(10)) | frozenset(range(13, 63))
+        assert telling.in_common(range(13), {"with capitals": has_it}, 97) == ""
+        few = frozenset(range(10)) | frozenset(range(13, 40))
+        assert (
+            telling.in_common(range(13), {"with capitals": few}, 97)
+            == "10 of them are among the 37 texts with capitals"
+        )

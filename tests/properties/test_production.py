@@ -125,4 +125,20 @@ def test_as_many_other_texts_are_encoded_whatever_is_pinned(count):
 def test_a_text_that_is_alone_again_is_the_same():
     calls = iter(range(1_000))
     found = asked("alone_again", lambda rows, texts: rows + 1e-3 * next(calls) if len(texts) == 1 else rows).violation
-    assert found.cause == "a text that is asked for alone has another vector each time"
+    assert found.cause == "a text that is asked for alone has another vector the second time"
+
+
+def test_a_text_that_changes_once_is_seen_whatever_was_asked_before():
+    """Another check may have asked for the text: nothing is as it was at the first time."""
+    known: set[str] = set()
+
+    def once(rows, texts):
+        if len(texts) > 1:
+            return rows
+        seen = texts[0] in known
+        known.add(texts[0])
+        return rows + 0.1 * seen
+
+    assert asked("padding", once).violation is None
+    assert asked("alone_again", once).violation is not None
+    assert asked("alone_again", once).violation is not None

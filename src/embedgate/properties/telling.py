@@ -113,6 +113,8 @@ def in_common(some: Collection[int], by_trait: Mapping[str, frozenset[int]], cou
     def sets_apart(places: frozenset[int]) -> bool:
         both = len(those & places)
         share, of_others = both / max(len(places), 1), len(those - places) / max(count - len(places), 1)
+        if len(places - those) > (count - len(those)) / 2:  # most of the others have it as well
+            return False
         return both >= max(SEVERAL, MOST * len(those)) and share >= TIMES * of_others
 
     def likeness(name: str) -> float:
