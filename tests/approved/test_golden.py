@@ -22,6 +22,7 @@ from embedgate.approved.golden import GoldenStore
 from embedgate.approved.tensors import TensorApproval
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError
+from embedgate.core.judgement import UNKNOWN
 from embedgate.core.machine import profile
 from embedgate.core.model import Model
 from embedgate.core.roles import PLAIN
@@ -144,6 +145,14 @@ def test_a_stage_that_is_no_longer_shown_is_no_pass(approved):
         "no longer shows the stages" in drifted(dataclasses.replace(approved, hidden=None), approved, TEXTS, 1e-3).cause
     )
     assert drifted(approved, dataclasses.replace(approved, hidden=None), TEXTS, 1e-3) is None
+
+
+def test_of_a_black_box_nothing_is_said_of_tokens(approved):
+    box = dataclasses.replace(approved, token_ids=None, hidden=None)
+    turned = dataclasses.replace(box, embeddings=np.roll(box.embeddings, 1, axis=1))
+    found = drifted(turned, box, TEXTS, 1e-3)
+    assert found.layer == UNKNOWN
+    assert found.cause.startswith("embeddings are not as approved: 64 of 64")
 
 
 def test_a_stretched_unit_vector_is_named_however_wide_the_tolerance(approved):

@@ -128,6 +128,7 @@ def drifted(
         step = "have the encoder's `stages(texts)` show them again, or approve it as it is"
         return Diagnosis(UNKNOWN, "the encoder no longer shows the stages that were approved", step)
     shown = now.hidden is not None and approved.hidden is not None
+    as_approved = "tokens are as approved, " if now.token_ids is not None else ""
     lengths = _lengths(now.embeddings), _lengths(approved.embeddings)
     unit = bool(np.abs(lengths[1] - 1).max() <= UNIT_NORM)
     stages = (
@@ -142,7 +143,7 @@ def drifted(
             "pooling" if shown else UNKNOWN,
             (_directions(now.embeddings), _directions(approved.embeddings)),
             tolerance,
-            f"tokens are as approved, {'hidden states too, pooled ' if shown else ''}embeddings are not",
+            f"{as_approved}{'hidden states too, pooled ' if shown else ''}embeddings are not{'' if as_approved else ' as approved'}",
             NEXT_STEPS["pooling"] if shown else "find which library changed, or what changed the built artefact",
         ),
         (
