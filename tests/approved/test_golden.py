@@ -205,8 +205,9 @@ def store(tmp_path) -> GoldenStore:
 
 
 def record(store: GoldenStore, golden: Golden, combination: str = "torch-fp32-cpu", **options) -> tuple[str, ...]:
-    arguments = {"profile": AMX, "model": OTHER, "about": SHA256, "approval": APPROVAL, **options}
-    return store.update(taken={combination: golden}, **arguments)
+    approval = {combination: options.pop("approval", APPROVAL)}
+    arguments = {"profile": AMX, "model": OTHER, "about": SHA256, **options}
+    return store.update(taken={combination: golden}, approved=approval, **arguments)
 
 
 def find(store: GoldenStore, combination: str = "torch-fp32-cpu", model: Model = OTHER, sha256: str = SHA256):
@@ -246,17 +247,18 @@ def test_a_unit_vector_may_stretch_no_further_than_vectors_may_move(approved):
 
 
 def test_what_their_bits_depend_on_is_kept_and_approved_anew_where_it_changes(store, approved):
-    record(store, approved, conditions={"torch-fp32-cpu": CONDITIONS})
-    assert find(store).approval == dataclasses.replace(APPROVAL, conditions=CONDITIONS)
+    known = dataclasses.replace(APPROVAL, conditions=CONDITIONS)
+    record(store, approved, approval=known)
+    assert find(store).approval == known
     later = dataclasses.replace(APPROVAL, when="2027-01-01T00:00:00Z")
-    same = {"conditions": {"torch-fp32-cpu": dataclasses.replace(CONDITIONS)}, "approval": later}
-    assert record(store, approved, **same) == {}
+    same = dataclasses.replace(later, conditions=dataclasses.replace(CONDITIONS))
+    assert record(store, approved, approval=same) == {}
     assert record(store, approved, approval=later) == {}, "less is known now"
-    moved = {"torch-fp32-cpu": dataclasses.replace(CONDITIONS, threads=2)}
-    assert record(store, approved, conditions=moved) == {"torch-fp32-cpu": "recorded"}
+    moved = dataclasses.replace(APPROVAL, conditions=dataclasses.replace(CONDITIONS, threads=2))
+    assert record(store, approved, approval=moved) == {"torch-fp32-cpu": "recorded"}
     assert find(store).approval.conditions.threads == 2
-    newer = dataclasses.replace(APPROVAL, libraries={"tokenizers": "0.23.0"})
-    assert record(store, approved, conditions=moved, approval=newer) == {"torch-fp32-cpu": "recorded"}
+    newer = dataclasses.replace(moved, libraries={"tokenizers": "0.23.0"})
+    assert record(store, approved, approval=newer) == {"torch-fp32-cpu": "recorded"}
     assert find(store).approval.libraries == newer.libraries
 
 
@@ -270,7 +272,8 @@ def test_a_file_from_before_conditions_were_kept_is_read(store, approved):
     assert found.approval == APPROVAL
     assert found.approval.conditions is None
     assert 0 < largest_move(approved, found.value) < 5e-4
-    assert record(store, approved, conditions={"torch-fp32-cpu": CONDITIONS}) == {"torch-fp32-cpu": "recorded"}
+    known = dataclasses.replace(APPROVAL, conditions=CONDITIONS)
+    assert record(store, approved, approval=known) == {"torch-fp32-cpu": "recorded"}
     assert largest_move(approved, find(store).value) == 0
 
 

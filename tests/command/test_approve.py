@@ -85,12 +85,15 @@ def test_what_a_report_measured_is_approved_without_a_second_run(measured, monke
     assert measured().ret == pytest.ExitCode.OK
 
 
-def conditions(golden: Path) -> dict[str, dict]:
+def approved_in(golden: Path) -> dict[str, dict]:
     from safetensors import safe_open
 
     with safe_open(golden, framework="numpy") as content:
-        approvals = json.loads(content.metadata()["embedgate"])["approvals"]
-    return {id_: approval["conditions"] for id_, approval in approvals.items()}
+        return json.loads(content.metadata()["embedgate"])["approvals"]
+
+
+def conditions(golden: Path) -> dict[str, dict]:
+    return {id_: approval["conditions"] for id_, approval in approved_in(golden).items()}
 
 
 def test_it_approves_what_the_session_itself_would_have(measured, few, project, monkeypatch):
@@ -114,6 +117,24 @@ def test_it_approves_what_the_session_itself_would_have(measured, few, project, 
     assert conditions(golden) == computed
     assert computed.keys() == {"torch-fp32-cpu", "torch-bf16-cpu"}
     assert len({each["reference"] for each in computed.values()}) == 1
+
+
+def test_a_profile_of_cpu_and_gpu_keeps_for_each_the_libraries_that_computed_it(measured, monkeypatch):
+    stub_devices.install(monkeypatch)
+    on_both = [f"--gate-combination=torch-{precision}-cuda" for precision in ("fp32", "bf16")]
+    measured("--gate-profile=acme-box", "-m", "", *on_both)
+    assert approve() == 0
+    (golden,) = Path("gate/acme-box").glob("*.golden.safetensors")
+    found = {id_: approval["libraries"] for id_, approval in approved_in(golden).items()}
+    on_gpu = {id_ for id_, libraries in found.items() if {"cuda", "nvidia-driver"} & libraries.keys()}
+    assert on_gpu == {"torch-fp32-cuda", "torch-bf16-cuda"}
+    assert found.keys() - on_gpu == {"torch-fp32-cpu", "torch-bf16-cpu"}
+    assert all("torch" in libraries for libraries in found.values())
+    (one,) = json.loads(Path("out/report.json").read_text("utf-8"))["approvable"]
+    first, second = (Proposal.from_json({**one, "libraries": {id_: found[id_]}}, "a.json") for id_ in sorted(on_gpu))
+    assert first.with_more(second).libraries.keys() == on_gpu, "of a shard that had no CPU"
+    del one["libraries"]
+    assert Proposal.from_json(one, "a.json").libraries == {}, "of a report from before they were kept"
 
 
 def test_a_report_from_before_conditions_were_kept_is_read(measured):

@@ -56,6 +56,8 @@ class Proposal:
             there are left out.
         whole: Whether it has all that its combinations measure.
         conditions: What the bits of golden texts depend on, by combination, where that is known.
+        libraries: Versions of the libraries that computed a combination, by its id; of those left out, they are those
+            of `provenance`. On a profile with CPU and GPU, they are not the same for all.
     """
 
     profile: str
@@ -69,6 +71,7 @@ class Proposal:
     before: Mapping[str, str] = field(default_factory=dict)
     whole: bool = True
     conditions: Mapping[str, Conditions] = field(default_factory=dict)
+    libraries: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
     @property
     def is_empty(self) -> bool:
@@ -108,6 +111,7 @@ class Proposal:
             ranges={**self.ranges, **other.ranges},
             whole=self.whole and other.whole,
             conditions={**self.conditions, **other.conditions},
+            libraries={**self.libraries, **other.libraries},
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -124,6 +128,7 @@ class Proposal:
             "before": dict(self.before),
             "whole": self.whole,
             "conditions": {id_: asdict(each) for id_, each in self.conditions.items()},
+            "libraries": {id_: dict(each) for id_, each in self.libraries.items()},
         }
 
     @classmethod
@@ -159,6 +164,7 @@ class Proposal:
             form.before,
             form.whole,
             {id_: conditions_of(each) for id_, each in form.conditions.items()},
+            form.libraries,
         )
 
 
@@ -174,6 +180,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
     before: dict[str, str]
     whole: bool
     conditions: dict[str, ConditionsForm] = {}  # type: ignore[valid-type]
+    libraries: dict[str, dict[str, str]] = {}
 
 
 def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
@@ -233,11 +240,15 @@ def approve(
                 remove=each.stale,
                 in_ci_allowed=in_ci_allowed,
             )
-        approval = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
+        shared = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
+        own = {id_: replace(shared, libraries=libraries) for id_, libraries in each.libraries.items()}
         kept = {}
         if each.golden or changed:
-            kept = golden.update(profile, model, each.golden, approval, each.golden_sha256, each.conditions)
-        taken = ranges.update(profile, model, each.ranges, approval) if each.ranges or changed else {}
+            known = {id_: replace(own.get(id_, shared), conditions=each.conditions.get(id_)) for id_ in each.golden}
+            kept = golden.update(profile, model, each.golden, known, each.golden_sha256)
+        taken = {}
+        if each.ranges or changed:
+            taken = ranges.update(profile, model, each.ranges, {id_: own.get(id_, shared) for id_ in each.ranges})
         rows += [
             (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
             for combination, dataset, metric, old, new, delta in format_changes(changes)

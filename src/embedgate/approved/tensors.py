@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
 
@@ -39,7 +39,7 @@ class TensorApproval:
         when: Date and time in UTC, ISO 8601 to the second.
         who: Name and address from git's config; empty where git knows none.
         reason: Why, in the person's words.
-        libraries: Versions of the libraries that computed, by distribution.
+        libraries: Versions of the libraries that computed it, by distribution.
         conditions: What their bits depend on besides; None where that is not known, or nothing is judged by it.
     """
 
@@ -153,9 +153,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
         profile: HardwareProfile,
         model: Known,
         taken: Mapping[str, T],
-        approval: TensorApproval,
+        approved: Mapping[str, TensorApproval],
         about: str = "",
-        conditions: Mapping[str, Conditions] | None = None,
     ) -> dict[str, str]:
         """Approves tensors, each combination's as a whole; those of other combinations stay.
 
@@ -166,9 +165,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
             profile: The hardware profile they were taken on.
             model: The model they were taken with.
             taken: What was taken, by combination.
-            approval: Who approves, and with what they were made.
+            approved: Who approves each, and with what it was made, by combination.
             about: Hash of what they are about, as in `find`.
-            conditions: What their bits depend on besides, by combination, where that is known.
 
         Returns:
             What became of the combinations whose tensors or conditions changed, sorted: `recorded` or `dropped`.
@@ -191,7 +189,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
             content = old or TensorFile(model.fingerprint, about, {}, {})
             tensors, approvals = dict(content.tensors), dict(content.approvals)
             for combination, new in packed.items():
-                before, own = content.of(combination), replace(approval, conditions=(conditions or {}).get(combination))
+                before, own = content.of(combination), approved[combination]
                 same = before.keys() == new.keys() and all(np.array_equal(before[key], new[key]) for key in new)
                 known = approvals.get(combination)
                 if same and known is not None and known.tells_as_much_as(own):

@@ -294,6 +294,11 @@ class Approvals:
                 for run in runs
                 if run.combination.id in golden and (known := self._conditions(run))
             },
+            libraries={
+                run.combination.id: context.session.libraries_of(run.combination)
+                for run in runs
+                if run.combination.id in {*golden, *ranges}
+            },
         )
 
     def _was_asked(self, run: Run, kind: str) -> bool:
