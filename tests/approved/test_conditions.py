@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from embedgate.approved.conditions import Conditions, other_libraries
+from embedgate.approved.conditions import Conditions, changed_libraries
 from embedgate.approved.entries import Provenance
 
 THEN = Conditions("0123456789abcdef", ("avx2", "fma"), None, 2, 32, "a" * 64)
@@ -36,8 +36,9 @@ def test_they_are_those_of_where_it_was_measured():
     assert Conditions.of(PROVENANCE, THEN.reference) == THEN
 
 
-def test_libraries_that_changed_are_named():
+def test_libraries_that_changed_are_named_with_both_versions():
     then = {"onnxruntime": "1.23.0", "torch": "2.9.1"}
-    assert other_libraries(then, dict(then)) == ""
+    assert changed_libraries(then, dict(then)) == ""
     now = {"onnxruntime": "1.24.0", "torch": "2.9.1", "openvino": "2025.4"}
-    assert other_libraries(then, now) == "since it was approved, libraries have changed: onnxruntime, openvino"
+    assert changed_libraries(then, now) == "onnxruntime 1.23.0 -> 1.24.0, openvino absent -> 2025.4"
+    assert changed_libraries(now, then) == "onnxruntime 1.24.0 -> 1.23.0, openvino 2025.4 -> absent"

@@ -75,7 +75,7 @@ def conditions_of(form: Any) -> Conditions:
     return Conditions(**msgspec.structs.asdict(form))
 
 
-def other_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
-    """Says that libraries have other versions than when something was approved; empty where none has."""
-    changed = ", ".join(changed_versions(approved, now))
-    return f"since it was approved, libraries have changed: {changed}" if changed else ""
+def changed_libraries(approved: Mapping[str, str], now: Mapping[str, str]) -> str:
+    """Libraries with another version than when something was approved, with both, in one line; empty where none has."""
+    apart = changed_versions(approved, now)
+    return ", ".join(f"{name} {then or 'absent'} -> {here or 'absent'}" for name, (then, here) in apart.items())

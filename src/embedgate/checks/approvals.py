@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from embedgate.approved.baseline import Approved, BaselineStore, Found
-from embedgate.approved.conditions import Conditions, other_libraries
+from embedgate.approved.conditions import Conditions, changed_libraries
 from embedgate.approved.entries import Entry, Key, Provenance, Ran
 from embedgate.approved.form import Identified
 from embedgate.approved.golden import GoldenStore
@@ -25,7 +25,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, GateError
 from embedgate.core.git import git_commit, git_identity
 from embedgate.core.judgement import Judgement
-from embedgate.core.machine import HardwareProfile, changed_versions, run_url, who_runs
+from embedgate.core.machine import HardwareProfile, run_url, who_runs
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import Golden
 from embedgate.metrics import ORDERING, Scores
@@ -202,8 +202,8 @@ class Approvals:
         was, now = approval.conditions, self._conditions(run)
         if was is None or now is None:
             return "what computed it is not known in full"
-        libraries = self._session.libraries_of(run.combination)
-        return other_libraries(approval.libraries, libraries) or was.departs(now)
+        changed = changed_libraries(approval.libraries, self._session.libraries_of(run.combination))
+        return f"libraries have changed since it was approved: {changed}" if changed else was.departs(now)
 
     def _conditions(self, run: Run) -> Conditions | None:
         """What the bits of a run's golden texts depend on; None where its reference's were not taken."""
@@ -333,9 +333,8 @@ class Approvals:
 
 def libraries_since(session: Session, combination: Combination, approved: Mapping[str, str]) -> str:
     """Which libraries have another version than those that computed what was approved, in one line."""
-    apart = changed_versions(approved, session.libraries_of(combination))
-    changed = [f"{name} {then or 'absent'} -> {now or 'absent'}" for name, (then, now) in apart.items()]
-    return f"libraries since it was approved: {', '.join(changed) or 'unchanged'}"
+    changed = changed_libraries(approved, session.libraries_of(combination))
+    return f"libraries since it was approved: {changed or 'unchanged'}"
 
 
 def drifted(judged: Judgement, session: Session, combination: Combination, approved: Approved) -> Judgement:
