@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from helpers.fake_hub import Hub
 
+from embedgate.core.errors import ModelError
+from embedgate.core.hub import Repository
 from embedgate.core.languages import claimed
 
 
@@ -80,6 +84,31 @@ class TestHub:
         assert claimed(hub.source) == ("de", "en")
         assert hub.fetched == ["README.md"]
 
-    def test_a_hub_that_cannot_be_asked_claims_nothing(self, hub):
-        hub.trouble = OSError("no network")
+    def test_a_model_without_a_card_claims_nothing(self, hub):
+        (hub.remote / "README.md").unlink()
         assert claimed(hub.source) == ()
+        assert hub.fetched == []
+
+    def test_a_hub_that_cannot_be_asked_is_no_missing_card(self, hub):
+        hub.trouble = OSError("no network")
+        told = f"README.md of {hub.source} is not in the cache and cannot be fetched: no network"
+        with pytest.raises(ModelError, match=re.escape(told)):
+            claimed(hub.source)
+
+    def test_a_card_in_the_cache_is_read_without_the_hub(self, hub):
+        claimed(hub.source)
+        hub.trouble = OSError("no network")
+        assert claimed(hub.source) == ("de", "en")
+        assert hub.fetched == ["README.md"]
+
+
+def test_no_network_is_not_tried_again_and_again(tmp_path, monkeypatch):
+    waited: list[float] = []
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    nowhere = "http://127.0.0.1:1/{repo_id}/{revision}/{filename}"
+    monkeypatch.setattr("huggingface_hub.constants.HUGGINGFACE_CO_URL_TEMPLATE", nowhere)
+    monkeypatch.setattr("time.sleep", waited.append)
+    with pytest.raises(ModelError, match="cannot be fetched"):
+        Repository("acme/none", "b" * 40).card()
+    assert waited == []

@@ -7,7 +7,7 @@ import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
-from huggingface_hub.errors import LocalEntryNotFoundError
+from huggingface_hub.errors import LocalEntryNotFoundError, RemoteEntryNotFoundError
 
 from embedgate.core.hub import known
 
@@ -39,6 +39,9 @@ class Hub:
         monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
         monkeypatch.setattr("huggingface_hub.snapshot_download", self.snapshot_download)
         monkeypatch.setattr("huggingface_hub.hf_hub_download", self.hf_hub_download)
+        monkeypatch.setattr("huggingface_hub.hf_hub_url", lambda hub_id, name, *, revision: name)
+        monkeypatch.setattr("huggingface_hub.get_hf_file_metadata", self.get_hf_file_metadata)
+        monkeypatch.setattr("huggingface_hub.try_to_load_from_cache", self.try_to_load_from_cache)
         monkeypatch.setattr("huggingface_hub.HfApi", lambda: self)
 
     def snapshot_download(self, hub_id, *, revision, allow_patterns, ignore_patterns) -> str:
@@ -56,6 +59,17 @@ class Hub:
         yield SimpleNamespace(path="onnx", tree_id="0")
         for name in self._names():
             yield SimpleNamespace(path=name, size=(self.remote / name).stat().st_size)
+
+    def try_to_load_from_cache(self, hub_id, name, *, revision) -> str | None:
+        assert (hub_id, revision) == (HUB_ID, COMMIT)
+        return str(self._snapshot / name) if (self._snapshot / name).is_file() else None
+
+    def get_hf_file_metadata(self, name, *, timeout) -> None:
+        assert timeout
+        if self.trouble:
+            raise self.trouble
+        if not (self.remote / name).is_file():
+            raise RemoteEntryNotFoundError(f"404: no {name}", response=SimpleNamespace(headers={}, request=None))
 
     def hf_hub_download(self, hub_id, name, *, revision) -> str:
         assert (hub_id, revision) == (HUB_ID, COMMIT)

@@ -15,6 +15,8 @@ from embedgate.core.model_files import FINGERPRINTED, OTHER_FORMATS
 COMMIT = re.compile(r"[0-9a-f]{40}")
 HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 CARD = "README.md"
+# How long the hub may take to answer what a session can do without.
+ASKED_SECONDS = 5
 
 
 @dataclass(frozen=True)
@@ -88,13 +90,28 @@ class Repository:
             ) from error
 
     def card(self) -> Path | None:
-        """Its README.md, fetched where it is not in the cache; None where there is none, or the hub cannot be asked."""
-        from huggingface_hub import hf_hub_download
+        """Its README.md, fetched where it is not in the cache; None where there is none.
 
+        The hub is asked once: it is of use to few, and whoever needs the model itself asks again.
+
+        Raises:
+            ModelError: If it is not in the cache, and the hub cannot be asked.
+        """
+        from huggingface_hub import get_hf_file_metadata, hf_hub_download, hf_hub_url, try_to_load_from_cache
+        from huggingface_hub.errors import RemoteEntryNotFoundError
+
+        cached = try_to_load_from_cache(self.hub_id, CARD, revision=self.commit)
+        if cached is not None:
+            return Path(cached) if isinstance(cached, str) else None  # else it is known that there is none
         try:
+            # hf_hub_download alone would try for half a minute where there is no network.
+            get_hf_file_metadata(hf_hub_url(self.hub_id, CARD, revision=self.commit), timeout=ASKED_SECONDS)
             return Path(hf_hub_download(self.hub_id, CARD, revision=self.commit))
-        except Exception:  # whoever needs the model itself is told what is wrong
+        except RemoteEntryNotFoundError:
             return None
+        except Exception as error:
+            cause = f"{CARD} of {self} is not in the cache and cannot be fetched: {_said(error)}"
+            raise ModelError(cause, "check id, commit and network") from error
 
     def fetch(self, name: str, progress: Callable[[str], None]) -> None:
         """Fetches a file into the folder of `snapshot`.
@@ -132,7 +149,7 @@ def current_commit(hub_id: str) -> str:
     from huggingface_hub import HfApi
 
     try:
-        return HfApi().model_info(hub_id, timeout=5).sha or "<40-digit commit>"
+        return HfApi().model_info(hub_id, timeout=ASKED_SECONDS).sha or "<40-digit commit>"
     except Exception:  # only a courtesy: without the network the form is shown without the commit
         return "<40-digit commit>"
 

@@ -24,6 +24,9 @@ def claimed(source: str) -> tuple[str, ...]:
     Returns:
         Each once, sorted; `multilingual` where the card says so. Empty where there is no card, or none that can be
         read: it only helps to choose what to judge on.
+
+    Raises:
+        ModelError: If the card of a model of the hub is not in the cache, and the hub cannot be asked.
     """
     folder, repository = Path(source).expanduser(), Repository.of(source)
     card = folder / "README.md" if folder.is_dir() else repository and repository.card()

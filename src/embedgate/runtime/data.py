@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
+from embedgate.core.errors import ModelError
 from embedgate.core.languages import MULTILINGUAL, claimed
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.core.settings import Settings
@@ -13,6 +14,7 @@ from embedgate.data.readers import load
 from embedgate.data.types import Dataset
 
 NO_LANGUAGES = "the model has no card that names its languages"
+NO_CARD = "what languages the model's card claims is not known"
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ def data_of(settings: Settings) -> Data:
         return Data(tuple(load(name) for name in settings.data))
     # Of the bundled model it is known that it claims English alone: nobody need be told.
     bundled = settings.model == DEFAULT_MODEL
-    languages = () if bundled else claimed(settings.model)
+    languages, why = ((), "") if bundled else _languages_of(settings.model)
     datasets, left = [], {}
     for card in bundled_cards():
         if card.default != CLAIMED:
@@ -46,8 +48,17 @@ def data_of(settings: Settings) -> Data:
         elif fitting := [language for language in languages if language in (*card.foreign, MULTILINGUAL)]:
             datasets.append(_noted(load(card.name), f"judged since the model's card claims {', '.join(fitting)}"))
         elif not bundled:
-            left[card.name] = f"the model's card claims {', '.join(languages)} alone" if languages else NO_LANGUAGES
+            left[card.name] = why
     return Data(tuple(datasets), left)
+
+
+def _languages_of(model: str) -> tuple[tuple[str, ...], str]:
+    """The languages that a model's card claims, and why it is judged on no other."""
+    try:
+        languages = claimed(model)
+    except ModelError as error:
+        return (), f"{NO_CARD}: {error.cause}"
+    return languages, f"the model's card claims {', '.join(languages)} alone" if languages else NO_LANGUAGES
 
 
 def _noted(dataset: Dataset, note: str) -> Dataset:
