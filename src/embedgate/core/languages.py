@@ -9,6 +9,8 @@ from typing import Any
 from embedgate.core.hub import Repository
 
 MULTILINGUAL = "multilingual"
+# What the slices of a dataset are called that hold its rows in one language, by the language.
+NAMES = {"ar": "arabic", "de": "german", "es": "spanish", "ru": "russian", "zh": "chinese"}
 _FRONT_MATTER = re.compile(r"\A\ufeff?---[ \t]*\r?\n(.*?)^---[ \t]*\r?$", re.DOTALL | re.MULTILINE)
 _PRIMARY = re.compile(r"([a-z]{2,})(?:[-_]|$)")
 

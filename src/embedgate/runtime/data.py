@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from embedgate.core.errors import ModelError
-from embedgate.core.languages import MULTILINGUAL, claimed
+from embedgate.core.languages import MULTILINGUAL, NAMES, claimed
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.core.settings import Settings
-from embedgate.data.cards import CLAIMED, bundled_cards
+from embedgate.data.cards import CLAIMED, Card, bundled_cards
 from embedgate.data.readers import load
 from embedgate.data.types import Dataset
 
@@ -46,7 +47,7 @@ def data_of(settings: Settings) -> Data:
         if card.default != CLAIMED:
             datasets.append(load(card.name))
         elif fitting := [language for language in languages if language in (*card.foreign, MULTILINGUAL)]:
-            datasets.append(_noted(load(card.name), f"judged since the model's card claims {', '.join(fitting)}"))
+            datasets.append(_in_languages(load(card.name), card, languages, fitting))
         elif not bundled:
             left[card.name] = why
     return Data(tuple(datasets), left)
@@ -61,5 +62,24 @@ def _languages_of(model: str) -> tuple[tuple[str, ...], str]:
     return languages, f"the model's card claims {', '.join(languages)} alone" if languages else NO_LANGUAGES
 
 
-def _noted(dataset: Dataset, note: str) -> Dataset:
-    return replace(dataset, notes=(*dataset.notes, note))
+def _in_languages(whole: Dataset, card: Card, languages: Collection[str], fitting: Sequence[str]) -> Dataset:
+    """A dataset with a note why it is judged on; where its slices are named by languages, its rows of those claimed.
+
+    Rows across languages do not tell of which they are: they are kept where the model claims all of them.
+
+    Args:
+        whole: The dataset.
+        card: Its card.
+        languages: What the model claims.
+        fitting: What it claims of the dataset's languages beside English.
+    """
+    why = f"judged since the model's card claims {', '.join(fitting)}"
+    names = [NAMES.get(language, language) for language in fitting]
+    claims_all = MULTILINGUAL in fitting or set(card.language.split()) <= set(languages)
+    if claims_all or not whole.by_item or not whole.slices.keys() >= set(names):
+        return replace(whole, notes=(*whole.notes, why))
+    items = sorted({item for name in names for item in whole.slices[name]})
+    note = f"{why}, on {len(items):,} of its {len(whole):,} rows: the slices {', '.join(names)} alone"
+    # What was approved of the whole, or of other slices, is not held against these.
+    sha256 = hashlib.sha256("\0".join((whole.sha256, *names)).encode()).hexdigest()
+    return replace(whole, sha256=sha256, notes=(*whole.notes, note)).part(items)
