@@ -14,7 +14,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, counted
-from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement
+from embedgate.core.judgement import APPROVAL, UNKNOWN, Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import drifted, largest_move
 from embedgate.metrics.statistics import compare_drift
@@ -115,7 +115,7 @@ def golden(context: Context, case: Case) -> Judgement:
         return case.passed(told, value=worst, limit=move, n=len(texts))
     return case.failed(
         replace(found, next_step=f"{found.next_step}; once it is meant: {context.approve_command}"),
-        f"{found.layer} of the golden texts differ from what was approved for {approved.profile}",
+        f"{_differing(found.layer)} of the golden texts differ from what was approved for {approved.profile}",
         limit=move,
         n=len(texts),
         details=(
@@ -123,6 +123,10 @@ def golden(context: Context, case: Case) -> Judgement:
             *([f"a move of {move:g} is tolerated, since {why}"] if why else []),
         ),
     )
+
+
+def _differing(layer: str) -> str:
+    return "embeddings" if layer == UNKNOWN else layer
 
 
 def _golden_move(context: Context, run: Run, approval: TensorApproval) -> tuple[float, str]:
