@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import re
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
@@ -151,6 +152,46 @@ def test_queries_about_one_passage_are_in_one_cluster(author):
 )
 def test_facts_are_told_in_other_words(author, fact, view, told):
     assert format(author.Fact(fact), view) == told
+
+
+@pytest.mark.parametrize(
+    ("filled", "told"),
+    [
+        ("within one weeks, or one working days", "within one week, or one working day"),
+        ("1 hours for 1 people and 2 hours", "1 hour for 1 person and 2 hours"),
+        ("every one month", "every month"),
+        ("an ant, a ink stand and an wind", "an ant, an ink stand and a wind"),
+        ("A easterly wind. A 8-day hour, a hour", "An easterly wind. An 8-day hour, an hour"),
+        ("thirty-one years, 2.1 metres, one of two weeks", "thirty-one years, 2.1 metres, one of two weeks"),
+        ("in hall A at nine, a union of a euro", "in hall A at nine, a union of a euro"),
+    ],
+)
+def test_words_around_a_fact_agree_with_it(author, filled, told):
+    assert author.agree(filled) == told
+
+
+def test_code_is_filled_as_it_stands(author):
+    row = {"n": author.Fact("1")}
+    told = {code: author.DocumentType("x", False, code).fill("a if {n} days", row) for code in (True, False)}
+    assert told == {True: "a if 1 days", False: "an if 1 day"}
+
+
+SLIPS = re.compile(
+    r"(?<![\w.,'-])(?:one|1) (?:working )?(?:minutes|hours|days|weeks|months|years|people|users)\b"
+    r"|\ba (?:[aio]|e(?!u))\w*|\ban (?![aeiouh8])[a-z]|\b(?:only|not|not at all|from|until) (?:only|all year)\b"
+    r"|\b(\w+) \1\b|renewed not"
+)
+
+
+def test_no_sentence_has_a_slot_filled_against_its_grammar(author):
+    """No code is looked at, for its words are no sentences."""
+    passages, queries = author.compose()
+    texts = [one.text for one in passages if not one.code]
+    texts += [query.text for query in queries if "code" not in query.slices]
+    found = [text for text in texts if SLIPS.search(text)]
+    assert found == []
+    assert SLIPS.search("open from all year")
+    assert not SLIPS.search("open all year, for an hour in hall A at 9")
 
 
 @pytest.mark.parametrize(

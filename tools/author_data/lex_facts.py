@@ -1,7 +1,8 @@
-"""Facts of the retrieval set, told in other words; and what letters and signs a text holds."""
+"""Facts of the retrieval set, told in other words and in agreement; and what letters and signs a text holds."""
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Callable
 
@@ -15,6 +16,18 @@ PLAIN = str.maketrans(
     {"ł": "l", "Ł": "L", "ø": "o", "Ø": "O", "æ": "ae", "Æ": "Ae", "ß": "ss", "ı": "i", "þ": "th", "Þ": "Th", "ð": "d"}
 )
 FIRST_PICTOGRAPH = "\u2600"
+# What facts count, by the plural that patterns are written in.
+COUNTED = {
+    **{f"{one}s": one for one in "minute hour day week month year degree centimetre metre crown user guest".split()},
+    "people": "person",
+}
+_ONE = re.compile(rf"(?<![\w.,'-])(one|1) ((?:working |square )?)({'|'.join(COUNTED)})\b", re.IGNORECASE)
+_EACH = re.compile(rf"\bevery one (?=(?:{'|'.join(COUNTED.values())})\b)")
+# A capital that is no article, as in "hall A", follows a word.
+_ARTICLE = re.compile(r"(?<![\w'.-])(a|(?:(?<=^)|(?<=[.!?:;] ))A)n? (?=(\w+))")
+_VOWEL = re.compile(
+    r"(?!uni(?!n)|us[aeiu]|u[rt][aeio]|eu|ewe|one\b|once\b)[aeiou]|hour|honest|heir|(?:8|11|18)(?!\d)", re.IGNORECASE
+)
 
 
 def in_words(number: int) -> str:
@@ -25,6 +38,13 @@ def in_words(number: int) -> str:
         return TENS[number // 10 - 2] + (f"-{ONES[number % 10]}" if number % 10 else "")
     rest = f" and {in_words(number % 100)}" if number % 100 else ""
     return f"{ONES[number // 100]} hundred{rest}"
+
+
+def agree(text: str) -> str:
+    """The text with the number of what is counted once, and with articles, as the facts that fill it ask for."""
+    text = _ONE.sub(lambda found: f"{found[1]} {found[2]}{COUNTED[found[3].lower()]}", text)
+    text = _EACH.sub("every ", text)
+    return _ARTICLE.sub(lambda found: f"{found[1]}{'n' if _VOWEL.match(found[2]) else ''} ", text)
 
 
 def without_marks(text: str) -> str:

@@ -36,7 +36,7 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from lex_facts import Fact, holds_accents, holds_emoji, holds_other_scripts
+from lex_facts import Fact, agree, holds_accents, holds_emoji, holds_other_scripts
 
 HERE = Path(__file__).resolve().parent
 TARGET = Path("fixtures/data/passages")
@@ -106,6 +106,11 @@ class DocumentType:
     def asked(self) -> int:
         """How many queries are asked of each row."""
         return ASKED_IN.get(self.name.split("/")[0], ASKED)
+
+    def fill(self, template: str, row: dict[str, Fact]) -> str:
+        """A template with the facts of a row; in English the words around them agree with them."""
+        text = template.format_map(row)
+        return text if self.code else agree(text)
 
 
 def sentence_case(text: str) -> str:
@@ -177,8 +182,8 @@ def passages_of(kind: DocumentType) -> list[tuple[int, Passage]]:
         count = len(kind.wordings)
         chosen = range(count) if kind.both else [index % count]
         for wording in chosen:
-            text = sentence_case(kind.wordings[wording].format_map(row))
-            title = kind.title.format_map(row)
+            text = sentence_case(kind.fill(kind.wordings[wording], row))
+            title = kind.fill(kind.title, row)
             title = title if kind.code else sentence_case(title)
             made.append((index, Passage(f"{kind.name}/{index}/{wording}", title, text, kind.code)))
     return made
@@ -210,7 +215,7 @@ def deal(kind: DocumentType, made: list[tuple[int, Passage]]) -> list[Query]:
         left = kind.asked
         for number in order:
             pattern = kind.patterns[number]
-            text, judged = pattern.text.format_map(row), judge(kind, made, row, pattern)
+            text, judged = kind.fill(pattern.text, row), judge(kind, made, row, pattern)
             if left and text.casefold() not in found and len(judged) <= MAX_JUDGED:
                 found[text.casefold()] = Query(text, decode(pattern.codes) | {"near-duplicates"}, judged)
                 used[number] += 1
