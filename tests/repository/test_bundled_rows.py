@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import re
 import sys
 from collections import Counter
 
@@ -62,6 +63,32 @@ def test_no_row_stands_twice(name):
     ]
     grades = {"sentence1", "sentence2"} <= json.loads(lines[0]).keys()
     assert len(rows) == len({(row if grades else line) for row, line in zip(rows, lines, strict=True)})
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_no_sentence_ends_in_two_full_stops(name):
+    text = (ROOT / "fixtures/data" / WRITTEN[name]).read_text("utf-8")
+    assert re.findall(r".{20}\b[ap]\.m\.\..*", text) == []
+
+
+def test_a_wording_that_ends_in_a_full_stop_ends_the_sentence(generators):
+    generators("multilingual")
+    woven = sys.modules["lex_common"].woven
+    assert woven(["Come at ", ". Go."], ["8 p.m."]) == "Come at 8 p.m. Go."
+    assert woven(["Come at ", ". Go."], ["eight"]) == "Come at eight. Go."
+
+
+def test_rows_graded_unrelated_are_of_unlike_subjects(generators):
+    """Two scenes of neighbours, or of heavy snow, share a subject: no row of grade 0 holds both."""
+    generators("multilingual")
+    author = sys.modules["multilingual"]
+    scenes = [*author.read("lex_multilingual_shared.txt"), *author.read("lex_multilingual_own.txt")]
+    named = {text: scene.name for scene in scenes for text in scene.texts}
+    lines = (ROOT / "fixtures/data" / WRITTEN["multilingual"]).read_text("utf-8").splitlines()
+    rows = [row for row in map(json.loads, lines) if row["score"] == 0]
+    both = [{named[row["sentence1"]], named[row["sentence2"]]} for row in rows]
+    assert [pair for pair in both if pair in ({"dog", "parcel"}, {"snow-zh", "train"})] == []
+    assert len(both) == 79
 
 
 @pytest.fixture(scope="module")

@@ -58,7 +58,7 @@ class Line:
     def version(self, picks: str) -> str:
         """The text with the wordings that the digits pick."""
         picked = (choice[int(pick)] for choice, pick in zip(self.choices, picks, strict=True))
-        return "".join(text for both in zip(self.fixed, (*picked, ""), strict=True) for text in both)
+        return common.woven(self.fixed, picked)
 
 
 @dataclass(frozen=True)

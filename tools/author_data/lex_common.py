@@ -74,12 +74,13 @@ def expand(frame: str) -> list[str]:
     if len({len(choice) for choice in choices}) != 1:
         raise ValueError(f"no choice or uneven choices in {frame!r}")
     fixed = parts[0::2]
-    return [_woven(fixed, picked) for picked in zip(*choices, strict=True)]
+    return [woven(fixed, picked) for picked in zip(*choices, strict=True)]
 
 
-def _woven(fixed: list[str], picked: tuple[str, ...]) -> str:
-    """The fixed parts of a frame with the picked wordings between them."""
-    return "".join(text for both in zip(fixed, (*picked, ""), strict=True) for text in both)
+def woven(fixed: Iterable[str], picked: Iterable[str]) -> str:
+    """The fixed parts of a frame with the picked wordings between them; the full stop of "p.m." ends a sentence."""
+    woven = "".join(text for both in zip(fixed, (*picked, ""), strict=True) for text in both)
+    return woven.replace(".m..", ".m.")
 
 
 def words(text: str) -> list[str]:

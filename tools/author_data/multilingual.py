@@ -10,7 +10,7 @@ and one that says something else about it. The grades of these against the first
 
 * lex_multilingual_shared.txt: scenes with their sentences in English and the five languages;
 * lex_multilingual_own.txt: scenes in one language each;
-* within a language: 4.75 for the rewording, the scene's grade for the others, 0 for two scenes;
+* within a language: 4.75 for the rewording, the scene's grade for the others, 0 for two scenes of unlike subjects;
 * across languages, of shared scenes alone: 5 for a translation, 4.75 for a rewording in another language, else
   as within a language.
 
@@ -32,6 +32,8 @@ TAGS = {"d": {"numerals"}, "n": {"negation"}, "-": set[str]()}
 TRANSLATED, SAME, FAR = 5.0, 4.75, 0.0
 # A text is held against one of the scene so many places on, in every third scene.
 NEXT, EVERY = 5, 3
+# Scenes of one subject, such as neighbours or heavy snow, are not unrelated: the text is held against the next one on.
+AKIN = ({"dog", "parcel"}, {"snow-zh", "train"})
 BASE, REWORDED = 0, 1
 
 
@@ -88,7 +90,7 @@ def within(scenes: list[Scene]) -> Iterator[Pair]:
             extra = {"paraphrase"} if first == REWORDED else set[str]()
             yield _pair(scene, first, scene, 2 + turn, grade, named | TAGS[tag] | extra, flip=place // 2 % 2)
         if place % EVERY == 0:
-            yield _pair(scene, BASE, scenes[(place + NEXT) % len(scenes)], REWORDED, FAR, named)
+            yield _pair(scene, BASE, scenes[_unlike([one.name for one in scenes], place)], REWORDED, FAR, named)
 
 
 def across(shared: list[Scene]) -> Iterator[Pair]:
@@ -103,8 +105,14 @@ def across(shared: list[Scene]) -> Iterator[Pair]:
             yield _pair(scene[one], first, scene[two], second, grade, found | {"cross-lingual"}, flip=place % 2)
         if place % 2 == 0:
             one, two = next(turns)
-            other = by_name[(place + NEXT) % len(by_name)]
+            other = by_name[_unlike([group[0].name for group in by_name], place)]
             yield _pair(scene[one], BASE, other[two], BASE, FAR, {"cross-lingual"})
+
+
+def _unlike(names: list[str], place: int) -> int:
+    """The place of the scene that another is held against: NEXT on, or the first after it of another subject."""
+    places = ((place + ahead) % len(names) for ahead in itertools.count(NEXT))
+    return next(other for other in places if {names[place], names[other]} not in AKIN)
 
 
 def _pair(one: Scene, first: int, two: Scene, second: int, grade: float, found: set[str], *, flip: int = 0) -> Pair:
