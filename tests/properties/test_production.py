@@ -63,6 +63,28 @@ def test_texts_beyond_what_a_call_takes_are_missed(most):
     assert "; zeros came in its place" in found.message
 
 
+def test_a_batch_beyond_64_is_tried_at_quick_as_well():
+    def cut(rows, texts):
+        rows[64:] = 0
+        return rows
+
+    found = asked("batch_size", cut).violation
+    assert found.cause == "zeros come in the place of a vector in a batch of many, compared with alone"
+
+
+def test_the_last_of_several_batches_is_tried():
+    class Partial(Hashed):
+        def encode(self, texts, batch_size=32):
+            rows = super().encode(texts, batch_size)
+            if full := len(texts) // batch_size * batch_size:
+                rows[full:] = 0
+            return rows
+
+    encoder = Partial(lambda rows, texts: rows)
+    found = look_into(Subject(encoder, lambda: encoder, None), "batch_size", EXACT, QUICK, 0, ()).violation
+    assert found.cause == "zeros come in the place of a vector in a batch of many, compared with alone"
+
+
 def test_what_a_large_batch_mixes_up_is_told():
     found = asked("large_batch", lambda rows, texts: rows[::-1] if len(texts) > 128 else rows).violation
     assert (found.layer, found.cause) == ("order", "texts receive the embeddings of other texts")

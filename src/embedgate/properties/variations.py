@@ -24,6 +24,7 @@ from embedgate.diagnosis.layers import relative_distance
 from embedgate.encoders import CALLERS, Encoder, FloatArray
 from embedgate.properties.batches import (
     BATCH,
+    CROWD,
     EQUAL,
     LARGE,
     NEARLY_ALIKE,
@@ -153,6 +154,8 @@ def _repetition(subject: Subject, texts: Texts) -> Iterator[Pair]:
 def _batch_size(subject: Subject, texts: Texts) -> Iterator[Pair]:
     alone = np.stack([subject.alone(text) for text in texts])
     yield from _pairs(texts, alone, subject.encode(texts, batch_size=len(texts)))
+    # Two batches in one call, of which the second is not full.
+    yield from _pairs(texts, alone, subject.encode(texts, batch_size=1 + 2 * len(texts) // 3))
 
 
 def _large_batch(subject: Subject, texts: Texts) -> Iterator[Pair]:
@@ -301,7 +304,7 @@ VARIATIONS: Mapping[str, Variation] = {
         "in a batch of many, compared with alone",
         "it moves with the other texts of its batch, or with how many they are",
         most=1,
-        always=lambda: (crowd(), as_long()),
+        always=lambda: (crowd(), as_long(), many()[: CROWD + 1]),
     ),
     "large_batch": Variation(
         _large_batch,
