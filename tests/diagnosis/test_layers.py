@@ -132,6 +132,43 @@ def test_the_length_of_one_vector_does_not_stand_for_all(at):
     assert "directions" not in found.cause
 
 
+def seen(rows: np.ndarray) -> Arm:
+    """An arm that shows its vectors alone."""
+    return dataclasses.replace(with_vectors(rows), stages=None)
+
+
+@pytest.mark.parametrize("show", [seen, with_vectors])
+@pytest.mark.parametrize("noise", [0.0, 0.1])
+def test_zeros_are_named_and_are_no_other_lengths(show, noise):
+    rows = arm(noise).embeddings.matrix.copy()
+    rows[[5, 7]] = 0
+    found = diagnose(show(rows), arm(), TEXTS)
+    assert found.layer == "answers"
+    assert found.cause == "2 of 8 texts get zeros in the place of a vector (first 'text 5')"
+    assert "Normalize" not in found.next_step
+
+
+def test_zeros_do_not_hide_what_moves_all_vectors():
+    rows = arm().embeddings.matrix * np.arange(2, 10, dtype=np.float32)[:, None]
+    rows[5] = 0
+    found = diagnose(seen(rows), arm(), TEXTS)
+    assert found.layer == "normalisation"
+    assert "have the reference's directions and other lengths: 2.000 to 9.000" in found.cause
+
+
+def test_zeros_that_are_little_of_what_is_off_are_named_before_nothing_is():
+    rows = -arm().embeddings.matrix[:, ::-1]
+    rows[5] = 0
+    found = diagnose(seen(rows), arm(), TEXTS)
+    assert "1 of 8 texts get zeros" in found.cause
+
+
+def test_raw_vectors_are_still_put_on_normalisation():
+    found = diagnose(seen(arm().embeddings.matrix * np.arange(2, 10, dtype=np.float32)[:, None]), arm(), TEXTS)
+    assert found.layer == "normalisation"
+    assert "Normalize module" in found.next_step
+
+
 @pytest.mark.parametrize(
     ("places", "told"),
     [

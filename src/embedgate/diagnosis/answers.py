@@ -29,24 +29,26 @@ NEAR, WITH_A_FAULT = 0.9, 0.99
 # vectors by so much of their distance to the reference's to be the reason for that.
 REPEATED, LIKE = 1e-3, 0.1
 STEP = "see what it answers where a call fails or runs out of time, and whether another caller's vectors come back"
+ZEROS_STEP = "see what it answers where a call fails, runs out of time or holds many texts"
 Flags = npt.NDArray[np.bool_]
 
 
-def zeros(asked: Asked, sound: FloatArray) -> Diagnosis | None:
+def zeros(asked: Asked, sound: FloatArray, share: float = SHARE) -> Diagnosis | None:
     """Says that zeros come in the place of vectors; None where they are not much of what is off.
 
     Args:
         asked: What the candidate was asked and answered.
         sound: The reference's vectors of the same texts, float32 `[n, dim of the model]`.
+        share: How much of the squared distance to the reference they must be.
     """
     rows: Flags = np.asarray(~asked.mine.any(axis=1) & sound.any(axis=1))
     if not rows.any():
         return None
     if sound.shape == asked.mine.shape:
         off = np.square(distances(asked.mine, sound))
-        if float(off[rows].sum()) < SHARE * float(off.sum()):
+        if float(off[rows].sum()) < share * float(off.sum()):
             return None
-    return _told(asked, rows, "zeros in the place of a vector")
+    return _told(asked, rows, "zeros in the place of a vector", ZEROS_STEP)
 
 
 def one_for_several(asked: Asked, sound: FloatArray, known: Iterable[FloatArray]) -> Diagnosis | None:
@@ -71,7 +73,7 @@ def one_for_several(asked: Asked, sound: FloatArray, known: Iterable[FloatArray]
                 best = group
     if not best.any():
         return None
-    return _told(asked, best, "a vector that is the same for all of these, and that of none of them")
+    return _told(asked, best, "a vector that is the same for all of these, and that of none of them", STEP)
 
 
 def not_repeated(asked: Asked, before: float, proof: Proof) -> Diagnosis | None:
@@ -116,14 +118,14 @@ def _is_of_none(mine: FloatArray, sound: FloatArray, known: Sequence[FloatArray]
     return are_apart(sound, NEAR) and all(are_apart(rows, WITH_A_FAULT) for rows in known)
 
 
-def _told(asked: Asked, rows: Flags, what: str) -> Diagnosis:
+def _told(asked: Asked, rows: Flags, what: str, step: str) -> Diagnosis:
     texts = list(dict.fromkeys(asked.texts[row] for row in np.flatnonzero(rows).tolist()))
     others = [asked.texts[row] for row in np.flatnonzero(~rows).tolist()]
     which = "every text gets" if not others else f"{len(texts)} of {counted(asked.distinct, 'text')} get"
     in_part = " in some of the calls" if {*texts} & {*others} else ""
     shared = _of_length(texts, others)
     cause = f"{which} {what}{in_part} ({shared}first {quoted(texts[0], 40)})"
-    return Diagnosis(ANSWERS, cause, STEP, Proof("read", asked.distinct))
+    return Diagnosis(ANSWERS, cause, step, Proof("read", asked.distinct))
 
 
 def _of_length(those: Sequence[str], others: Sequence[str]) -> str:

@@ -13,14 +13,17 @@ import numpy.typing as npt
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.judgement import BY_BATCH, Diagnosis, Proof, quoted
 from embedgate.diagnosis import hidden, tokens
+from embedgate.diagnosis.answers import zeros
 from embedgate.diagnosis.arm import Arm
-from embedgate.diagnosis.attempts import LEFT
+from embedgate.diagnosis.attempts import LEFT, SHARE
 from embedgate.diagnosis.distance import row_cosines
 from embedgate.diagnosis.hidden import SAME_HIDDEN_STATES
+from embedgate.diagnosis.playing import Asked
 from embedgate.diagnosis.rereading import Reading
 from embedgate.encoders import Encoder, Stages
 
 Cosines = npt.NDArray[np.float32] | npt.NDArray[np.float64]
+Matrix = npt.NDArray[np.float32]
 SAME_POOLING = 1e-2
 # Share by which lengths of pooled embeddings may differ: hidden states are held to the same.
 OTHER_LENGTHS = 0.1
@@ -47,6 +50,7 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
     found = (
         _finiteness(candidate.embeddings, candidate.stages)
         or _dimension(candidate.embeddings, reference.embeddings)
+        or _zeros(candidate.embeddings, reference.embeddings, SHARE)
         or _order(candidate.embeddings, reference.embeddings)
     )
     if found:
@@ -62,6 +66,8 @@ def diagnose(candidate: Arm, reference: Arm, probes: Sequence[str]) -> Diagnosis
         return alike
     if other := _other_lengths(candidate.embeddings, reference.embeddings):
         return other
+    if few_zeros := _zeros(candidate.embeddings, reference.embeddings, 0.0):
+        return few_zeros
     if candidate.stages is None:
         return Diagnosis(
             "unknown",
@@ -171,6 +177,12 @@ def _dimension(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None
     return Diagnosis("pooling", f"{got} dimensions instead of {wanted}", "check pooling, dense layer and truncation")
 
 
+def _zeros(candidate: Embeddings, reference: Embeddings, share: float) -> Diagnosis | None:
+    """Whether zeros come in the place of vectors: they have no direction, and say nothing of lengths."""
+    answered = Asked([each.text for each in candidate.inputs], (), candidate.matrix, 0.0, is_live=False)
+    return zeros(answered, reference.matrix, share)
+
+
 def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts have received another text's embedding."""
     rows = _sample(reference)
@@ -217,11 +229,30 @@ def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
 def _other_lengths(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """That embeddings point as the reference's do, and have other lengths; None where either is not so."""
     cosines = (candidate.normalised * reference.normalised).sum(axis=1)
-    mine, theirs = (np.linalg.norm(arm.matrix, axis=1) for arm in (candidate, reference))
-    if float(np.abs(mine - theirs).max()) <= UNIT_NORM * float(theirs.max()) or not _explain(mine, theirs, cosines):
+    told = _told_lengths(candidate.matrix, reference.matrix, cosines)
+    if told is None:
         return None
-    what, step = _lengths(mine, theirs)
+    what, step = told
     return Diagnosis("normalisation", f"embeddings have the reference's directions and {what}", step)
+
+
+def _told_lengths(mine: Matrix, theirs: Matrix, cosines: Cosines) -> tuple[str, str] | None:
+    """What sets lengths apart, and what to try; None where nothing does, or directions are off as well.
+
+    Zeros are left out: they have no direction, and are named as what they are.
+
+    Args:
+        mine: The combination's vectors, float32 `[n, dim]`.
+        theirs: The reference's.
+        cosines: Of each vector to the reference's.
+    """
+    given = mine.any(axis=1)
+    if not given.any():
+        return None
+    lengths, others = (np.linalg.norm(rows[given], axis=1) for rows in (mine, theirs))
+    if float(np.abs(lengths - others).max()) <= UNIT_NORM * float(others.max()):
+        return None
+    return _lengths(lengths, others) if _explain(lengths, others, cosines[given]) else None
 
 
 def _explain(mine: npt.NDArray[np.float32], theirs: npt.NDArray[np.float32], cosines: Cosines) -> bool:
@@ -313,12 +344,12 @@ def _compared(mine: Stages, theirs: Stages) -> str:
 
 def _finished(mine: Stages, theirs: Stages) -> Diagnosis | None:
     """What becomes of pooled embeddings, which agree: other lengths, or other vectors altogether."""
-    my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
     cosines = row_cosines(mine.embeddings, theirs.embeddings)
-    have_other_lengths = float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max())
-    if have_other_lengths and _explain(my_norms, their_norms, cosines):
-        what, step = _lengths(my_norms, their_norms)
+    if told_lengths := _told_lengths(mine.embeddings, theirs.embeddings, cosines):
+        what, step = told_lengths
         return Diagnosis("normalisation", f"embeddings have {what}", step)
+    my_norms, their_norms = np.linalg.norm(mine.embeddings, axis=1), np.linalg.norm(theirs.embeddings, axis=1)
+    have_other_lengths = float(np.abs(my_norms - their_norms).max()) > UNIT_NORM * float(their_norms.max())
     all_shown = all(each.pooled is not None and each.token_embeddings is not None for each in (mine, theirs))
     if not all_shown or float(cosines.min()) >= 1 - SAME_POOLING:
         return None
