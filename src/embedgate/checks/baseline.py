@@ -14,7 +14,7 @@ from embedgate.checks.context import Context
 from embedgate.checks.stored import FEWEST_CALIBRATION, StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BaselineError, counted
-from embedgate.core.judgement import APPROVAL, UNKNOWN, Diagnosis, Judgement
+from embedgate.core.judgement import APPROVAL, TOLERATED_SINCE, UNKNOWN, Diagnosis, Judgement
 from embedgate.data import load_golden
 from embedgate.diagnosis.golden import drifted, largest_move
 from embedgate.metrics.statistics import compare_drift
@@ -111,8 +111,8 @@ def golden(context: Context, case: Case) -> Judgement:
     if found is None:
         worst = largest_move(now, approved.value)
         message = f"{len(texts)} texts as approved for {approved.profile}: largest move {worst:.2g}, "
-        told = f"{message}{move:g} is tolerated{why and f', since {why}'}"
-        return case.passed(told, value=worst, limit=move, n=len(texts))
+        told = f"{move:g}{TOLERATED_SINCE}{why}" if why else f"{move:g} is tolerated"
+        return case.passed(f"{message}{told}", value=worst, limit=move, n=len(texts))
     return case.failed(
         replace(found, next_step=f"{found.next_step}; once it is meant: {context.approve_command}"),
         f"{_differing(found.layer)} of the golden texts differ from what was approved for {approved.profile}",
@@ -120,7 +120,7 @@ def golden(context: Context, case: Case) -> Judgement:
         n=len(texts),
         details=(
             libraries_since(session, combination, approved.approval.libraries),
-            *([f"a move of {move:g} is tolerated, since {why}"] if why else []),
+            *([f"a move of {move:g}{TOLERATED_SINCE}{why}"] if why else []),
         ),
     )
 

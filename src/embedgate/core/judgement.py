@@ -37,6 +37,8 @@ ROUNDING = 1e-4
 REPRODUCE, PIN = EXAMPLE_LINES = ("reproduce: ", "try it first from now on: ")
 # Of what was tried for a cause and what could not be, as many as a line or a list names.
 NEAREST = 3
+# What stands in a message between a tolerance and why it is that one.
+TOLERATED_SINCE = " is tolerated, since "
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
 LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden", "texts")
 # A command at the end of a line, to be copied.

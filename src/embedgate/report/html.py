@@ -14,7 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from embedgate.core.judgement import COMMAND, megabytes, printable, shorten
-from embedgate.report import bar, columns, forest, judged, pareto, slices, stored, trend, upgrade
+from embedgate.report import bar, columns, forest, green, judged, pareto, slices, stored, trend, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.drawing import Plot
@@ -51,7 +51,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "question": QUESTION,
         "decision": decision(summary),
         "depth": depth_line(summary.facts),
-        "remarks": [*summary.remarks, *lines(summary.facts), *bar.tolerances(summary)],
+        "remarks": [*summary.remarks, *lines(summary.facts), *bar.tolerances(summary), *green.golden(summary)],
         "by_what": bar.sections(summary),
         "table": columns.table(summary),
         "COMBINATION": COMBINATION,
@@ -76,6 +76,7 @@ def _shown(summary: Summary) -> dict[str, Any]:
         "judged": judged.judgements(summary),
         "judged_headings": judged.HEADINGS,
         "slices": slices.table(summary),
+        "slices_left": green.slices_left(summary),
         "change_headings": CHANGE_HEADINGS,
         "timed": [(row, *timed) for row in summary.rows if row.run for timed in row.run.speed.items()],
         "footprints": [(row, row.run.footprint) for row in summary.rows if row.run and row.run.footprint],

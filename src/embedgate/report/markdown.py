@@ -10,7 +10,7 @@ from urllib.parse import quote
 from embedgate.core.errors import counted
 from embedgate.core.judgement import COMMAND, brief, megabytes, shorten
 from embedgate.encoders import Evidence
-from embedgate.report import bar, columns, slices, stored, upgrade
+from embedgate.report import bar, columns, green, slices, stored, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT, Cell, Table
 from embedgate.report.decision import QUESTION, decision
 from embedgate.report.facts import depth_line, not_asked
@@ -140,11 +140,16 @@ def _sections(summary: Summary) -> Iterator[Section]:
     yield _listed("Better than approved", summary.stale)
     if found_slices := slices.table(summary):
         yield _table("Slices", found_slices.headings, (map(_cell, row) for row in found_slices.rows))
-    yield _listed("Notes", [*summary.remarks, *fact_lines(facts), *bar.tolerances(summary)])
+    yield _listed("", green.slices_left(summary))
+    yield _listed("Notes", _notes(summary))
     ran = [_ran(row.combination, row.run.evidence) for row in summary.rows if row.run]
     yield _table("What ran", ("combination", "library", "device", "products with weights", "weights"), ran)
     if summary.changes is not None:
         yield _table("Baseline changes", CHANGE_HEADINGS, (map(escape, change) for change in summary.changes))
+
+
+def _notes(summary: Summary) -> list[str]:
+    return [*summary.remarks, *fact_lines(summary.facts), *bar.tolerances(summary), *green.golden(summary)]
 
 
 def _combinations(summary: Summary) -> Section:
