@@ -8,10 +8,11 @@ from dataclasses import replace
 from functools import partial
 
 import pytest
+from helpers import made_up
 from helpers.paths import ROOT
 
 from embedgate.checks import CheckRegistry
-from embedgate.core.judgement import Diagnosis, Judgement, WorstText, shorten
+from embedgate.core.judgement import Diagnosis, Judgement, WorstText, quoted, shorten
 from embedgate.core.strictness import Strictness
 from embedgate.encoders import Evidence
 from embedgate.report import columns, facts, files, html, json_report, markdown, stored, terminal
@@ -174,6 +175,51 @@ def test_stored_vectors_have_a_table_of_what_was_judged_or_timed():
 def test_shorten_keeps_one_line_of_printable_text():
     assert shorten("a\nb\tc\x00") == "a b c\\x00"
     assert len(shorten("word " * 100)) == 110
+
+
+@pytest.mark.parametrize("text", ["after all, the... end", "after all, the end", "after all, the  . end"])
+def test_a_cut_text_ends_in_one_ellipsis(text):
+    assert re.fullmatch(r"after all, the( e)?…", shorten(text, 17))
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("one\u0085two", r"'one\x85two'"),
+        ("one\n\ntwo\t", r"'one\n\ntwo\t'"),
+        ("one\u00a0two\u2028", r"'one\xa0two\u2028'"),
+        ("one  two", "'one  two'"),
+        ("one\ntwo" * 9, r"'one\ntwoon…'"),
+    ],
+)
+def test_what_differs_in_a_quoted_text_is_seen(text, shown):
+    assert quoted(text, 11 if len(text) > 20 else 110) == shown
+
+
+def test_worst_texts_show_their_line_breaks_and_leave_out_what_did_not_move():
+    worst = (WorstText("one\u0085<b>", 1.0, 0.5), WorstText("still there", 1.0, 0.99999))
+    found = replace(failure(), worst=worst)
+    for page in (found.explain(), *(page(summarise(collected(found))) for page in PAGES)):
+        assert re.search(r"one\\{1,2}x85(<|&lt;)b", page)
+        assert "still there" not in page
+    still = replace(failure(), worst=worst[1:])
+    assert "worst texts" not in still.explain()
+    assert "<caption>Texts that lost most" not in html.render(summarise(collected(still)))
+
+
+def test_one_thread_is_no_threads():
+    for threads, told in ((1, "1 thread,"), (4, "4 threads,")):
+        summary = made_up.worse()
+        summary.facts["threads"] = threads
+        for page in PAGES:
+            assert told in page(summary)
+
+
+def test_a_reason_that_was_cut_ends_in_its_ellipsis_alone():
+    found = replace(failure(), message="word " * 200)
+    page = markdown.render(summarise(collected(found)))
+    assert "word…\n" in page
+    assert "…." not in page
 
 
 def test_what_was_skipped_is_told_once_per_reason_and_has_no_row():

@@ -17,7 +17,7 @@ from embedgate.checks.check import Case
 from embedgate.checks.context import Context
 from embedgate.checks.machine import again, probe
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BaselineError
+from embedgate.core.errors import BaselineError, counted
 from embedgate.core.family import largest_family
 from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement
 from embedgate.core.machine import machine_id
@@ -185,8 +185,8 @@ class ApprovedBudgets:
         if found.inherited:
             return None, f"budgets are approved for {found.profile} and not for {self._context.profile_of(combination)}"
         if found.provenance.threads != threads:
-            was = found.provenance.threads
-            return None, f"budgets were approved with {was} threads, and they are measured with {threads} here"
+            was = counted(found.provenance.threads, "thread")
+            return None, f"budgets were approved with {was}, and they are measured with {threads} here"
         return found, ""
 
     def _other_speed(self, found: Approved) -> str:

@@ -16,7 +16,7 @@ from embedgate.checks.context import Context, measuring
 from embedgate.checks.promise import is_suspect, slower_than_promised
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
-from embedgate.core.errors import BaselineError
+from embedgate.core.errors import BaselineError, counted
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.core.plain import to_plain
 from embedgate.metrics import BUDGET
@@ -116,7 +116,8 @@ def speed(context: Context, case: Case, *, benchmark: Benchmark) -> Judgement:
     # Where turns are judged once more, by another bar, nothing has disturbed them since.
     notes = watch.notes(reference_seconds(blocks.rows)) if context.is_own else ()
     if arms.other_threads is not None:
-        notes = (*notes, f"it says that it ran with {arms.other_threads} threads, the reference with {arms.threads}")
+        others = counted(arms.other_threads, "thread")
+        notes = (*notes, f"it says that it ran with {others}, the reference with {arms.threads}")
     figures = figures_of(load, blocks, found, arms.threads, arms.tokenise_seconds, notes)
     if context.is_own:
         run.speed[load.id] = figures

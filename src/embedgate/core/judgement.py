@@ -62,6 +62,11 @@ class WorstText:
     reference: float
     candidate: float
 
+    @property
+    def moved(self) -> bool:
+        """Whether its scores differ as they are shown."""
+        return f"{self.reference:+.4f}" != f"{self.candidate:+.4f}"
+
 
 @dataclass(frozen=True)
 class Slice:
@@ -333,10 +338,10 @@ class Judgement:
         if self.diagnosis:
             lines.extend(f"  {line}" for line in self.diagnosis.shown_by())
         lines.extend(f"  {line}" for line in self.details)
-        if self.worst:
+        if moved := [worst for worst in self.worst if worst.moved]:
             lines.append("  worst texts (reference -> combination):")
             lines.extend(
-                f"    {worst.reference:+.4f} -> {worst.candidate:+.4f}  {shorten(worst.text)}" for worst in self.worst
+                f"    {worst.reference:+.4f} -> {worst.candidate:+.4f}  {literal(worst.text)}" for worst in moved
             )
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
@@ -370,8 +375,12 @@ def megabytes(count: float, spec: str = ".1f") -> str:
 
 def shorten(text: str, width: int = 110) -> str:
     """A text on one line, control characters escaped, cut to a width in characters."""
-    line = printable(text)
-    return line if len(line) <= width else line[: width - 1] + "…"
+    return _cut(printable(text), width)
+
+
+def literal(text: str, width: int = 110) -> str:
+    """A text of the data on one line, cut to a width; line breaks and odd spaces are escaped, too."""
+    return _cut("".join(map(_escaped, text)), width)
 
 
 def brief(text: str, width: int) -> str:
@@ -385,12 +394,21 @@ def brief(text: str, width: int) -> str:
 
 
 def quoted(text: str, width: int) -> str:
-    """A text as `shorten` gives it, in quotes."""
-    return f"'{shorten(text, width)}'"
+    """A text of the data as `literal` gives it, in quotes."""
+    return f"'{literal(text, width)}'"
 
 
 def printable(text: str) -> str:
     """A text on one line, control characters, odd spaces and unpaired surrogates escaped."""
     if text.isspace():
-        return "".join(c if c == " " else c.encode("unicode_escape").decode() for c in text)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in " ".join(text.split()))
+        return "".join(map(_escaped, text))
+    return "".join(map(_escaped, " ".join(text.split())))
+
+
+def _escaped(character: str) -> str:
+    return character if character.isprintable() else character.encode("unicode_escape").decode()
+
+
+def _cut(line: str, width: int) -> str:
+    """A line cut to a width, with one ellipsis where it was."""
+    return line if len(line) <= width else line[: width - 1].rstrip(" .…") + "…"

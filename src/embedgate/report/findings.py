@@ -112,12 +112,13 @@ class Finding:
 
     @cached_property
     def worst(self) -> tuple[WorstText, ...]:
-        """The texts that lost most, each once: of each judgement the worst one first."""
+        """The texts that lost most, each once, if their score is another at all: of each judgement the worst first."""
         found: dict[str, WorstText] = {}
         for rank in range(max(len(judgement.worst) for judgement in self.judgements)):
             for judgement in self.judgements:
                 for each in judgement.worst[rank : rank + 1]:
-                    found.setdefault(each.text, each)
+                    if each.moved:
+                        found.setdefault(each.text, each)
         return tuple(found.values())[:WORST]
 
     @property

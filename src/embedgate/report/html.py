@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
-from embedgate.core.judgement import COMMAND, megabytes, printable, shorten
+from embedgate.core.errors import counted
+from embedgate.core.judgement import COMMAND, literal, megabytes, printable, shorten
 from embedgate.report import bar, columns, forest, green, judged, pareto, slices, stored, trend, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
 from embedgate.report.decision import QUESTION, decision
@@ -36,7 +37,14 @@ def render(summary: Summary) -> str:
         loader=PackageLoader("embedgate.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
     )
     environment.filters.update(
-        printable=printable, shorten=shorten, megabytes=_megabytes, sentence=_sentence, told=_told, shows=_shows
+        printable=printable,
+        shorten=shorten,
+        literal=literal,
+        counted=counted,
+        megabytes=_megabytes,
+        sentence=_sentence,
+        told=_told,
+        shows=_shows,
     )
     return environment.get_template(TEMPLATE).render(**_shown(summary))
 
@@ -144,5 +152,5 @@ def _told(text: str) -> Markup:
 
 def _sentence(text: str) -> str | Markup:
     """A text that ends as a sentence does."""
-    ended = text if text.endswith((".", "?", "</code>")) else text + "."
+    ended = text if text.endswith((".", "?", "…", "</code>")) else text + "."
     return ended[:1].upper() + ended[1:]

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from embedgate.core.errors import counted
-from embedgate.core.judgement import COMMAND, brief, megabytes, shorten
+from embedgate.core.judgement import COMMAND, brief, literal, megabytes, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import bar, columns, green, slices, stored, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT, Cell, Table
@@ -66,7 +66,7 @@ def render(summary: Summary) -> str:
     """
     decided = decision(summary)
     lines = [f"## embedgate: {ICON[decided.verdict]} {QUESTION} {decided.answer.capitalize()}", ""]
-    lines += [line for told in (decided.why, *decided.advice) for line in (f"{escape(told)}.", "")]
+    lines += [line for told in (decided.why, *decided.advice) for line in (_ended(escape(told)), "")]
     lines += [*_about(summary), ""]
     sections = list(_sections(summary))
     whole = "Some sections are left out: see report.html."
@@ -78,6 +78,11 @@ def render(summary: Summary) -> str:
         lines += told
     lines += [whole] if missing else []
     return "\n".join(lines).rstrip() + "\n"
+
+
+def _ended(line: str) -> str:
+    """A line that ends as a sentence does; what was cut ends in its ellipsis."""
+    return line if line.endswith((".", "?", "…")) else f"{line}."
 
 
 def escape(text: str) -> str:
@@ -99,7 +104,7 @@ def _about(summary: Summary) -> list[str]:
     if facts:
         lines.append(
             f"Model {escape(facts['model']['name'])} (`{facts['model']['fingerprint'][:12]}`), hardware profile "
-            f"`{facts['profile']}`, {facts['threads']} threads, {facts['texts']} texts."
+            f"`{facts['profile']}`, {counted(facts['threads'], 'thread')}, {facts['texts']} texts."
         )
     if line := depth_line(facts):
         lines.append(f"{line.capitalize()}.")
@@ -174,7 +179,7 @@ def _finding(found: Finding) -> list[str]:
     lines += [f"  - {escape(line)}" for line in found.shown_by]
     lines += [f"  - {escape(detail)}" for detail in found.details[:FEW]]
     lines += [
-        f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(shorten(worst.text))}" for worst in found.worst
+        f"  - {worst.reference:+.4f} → {worst.candidate:+.4f}: {escape(literal(worst.text))}" for worst in found.worst
     ]
     return [*lines, f"  - next step: {escape(found.next_step)}"] if found.next_step else lines
 

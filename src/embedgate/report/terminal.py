@@ -110,7 +110,7 @@ def _head(console: Console, summary: Summary) -> None:
     console.print(
         escape(
             f"{model['name']} ({model['fingerprint'][:12]}) on {known['profile']} ({_chips(machine)}), "
-            f"{known['threads']} threads, {known['texts']} texts"
+            f"{counted(known['threads'], 'thread')}, {known['texts']} texts"
         ),
         soft_wrap=True,
     )
