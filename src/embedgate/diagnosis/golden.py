@@ -128,7 +128,8 @@ def drifted(
         step = "have the encoder's `stages(texts)` show them again, or approve it as it is"
         return Diagnosis(UNKNOWN, "the encoder no longer shows the stages that were approved", step)
     shown = now.hidden is not None and approved.hidden is not None
-    as_approved = "tokens are as approved, " if now.token_ids is not None else ""
+    seen = f"tokens are as approved, {'hidden states too, pooled ' * shown}"
+    what = "embeddings are not as approved" if now.token_ids is None else f"{seen}embeddings are not"
     lengths = _lengths(now.embeddings), _lengths(approved.embeddings)
     unit = bool(np.abs(lengths[1] - 1).max() <= UNIT_NORM)
     stages = (
@@ -143,7 +144,7 @@ def drifted(
             "pooling" if shown else UNKNOWN,
             (_directions(now.embeddings), _directions(approved.embeddings)),
             tolerance,
-            f"{as_approved}{'hidden states too, pooled ' if shown else ''}embeddings are not{'' if as_approved else ' as approved'}",
+            what,
             NEXT_STEPS["pooling"] if shown else "find which library changed, or what changed the built artefact",
         ),
         (
@@ -154,10 +155,10 @@ def drifted(
             length_step(normalises=unit),
         ),
     )
-    for layer, vectors, limit, what, next_step in stages:
+    for layer, vectors, limit, said, next_step in stages:
         moved = _moved(*vectors, texts, limit)
         if moved:
-            return Diagnosis(layer, f"{what}: {moved}", next_step)
+            return Diagnosis(layer, f"{said}: {moved}", next_step)
     return None
 
 
