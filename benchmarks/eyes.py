@@ -5,6 +5,7 @@
     python benchmarks/eyes.py --tree after --fault one-buffer/int8 --fault cls
     python benchmarks/eyes.py --tree after --weak                 # those that passed before, or hung by one check
     python benchmarks/eyes.py --tree after --sound 10             # all sound combinations in ten sessions, each unlike
+    python benchmarks/eyes.py --sound 10 --data few.jsonl --checks "texts or depends_on"   # the same, of checks that need no data
     python benchmarks/eyes.py --write
 
 Each fault is registered as a host project would, and embedgate's own suites are asked about it, without what needs an
@@ -25,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).parent))
 
 from causes import models
 from eyes import tables
-from eyes.sessions import Asked, ask, ask_golden, ask_sound
+from eyes.sessions import NAMES, Asked, ask, ask_golden, ask_sound
 from eyes.zoo import PROMISES, Case, cases
 
 FOLDER = Path(__file__).with_name("eyes")
@@ -114,8 +115,10 @@ def sound_sessions(options: argparse.Namespace) -> Iterator[dict[str, Any]]:
     first = len(kept().get(options.tree, {}).get("sessions", ()))
     for seed in range(first, first + options.sound):
         size, threads = BATCH_SIZES[seed % len(BATCH_SIZES)], THREADS[seed % len(THREADS)]
-        how = Asked(options.depth, options.work, seed=seed, batch_size=size, threads=threads)
-        yield ask_sound(how, options.combination or ())
+        how = Asked(
+            options.depth, options.work, seed=seed, batch_size=size, threads=threads, data=tuple(options.data or ())
+        )
+        yield ask_sound(how, options.combination or (), options.checks)
 
 
 def _line(name: str, cell: Mapping[str, Any]) -> str:
@@ -146,6 +149,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--together", type=int, default=TOGETHER, help="cases of one session")
     parser.add_argument("--sound", type=int, default=0, metavar="N", help="N more sessions of what is sound, no faults")
     parser.add_argument("--combination", action="append", metavar="GLOB", help="with --sound: only these (repeatable)")
+    parser.add_argument("--data", action="append", metavar="DATA", help="with --sound: on this data (repeatable)")
+    parser.add_argument("--checks", default=NAMES, metavar="NAMES", help="with --sound: only tests of these names")
     parser.add_argument("--work", type=Path, default=Path(tempfile.gettempdir()) / "embedgate-eyes", help="for models")
     parser.add_argument("--write", action="store_true", help="ask nothing, write the tables into the page")
     return parser.parse_args()

@@ -107,15 +107,18 @@ def ask_golden(asked: Asked, model: Path, cases: Sequence[Case]) -> dict[str, di
         return {case.name: read(report, case.combination) for case in cases}
 
 
-def ask_sound(asked: Asked, combinations: Sequence[str]) -> dict[str, Any]:
+def ask_sound(asked: Asked, combinations: Sequence[str], names: str = NAMES) -> dict[str, Any]:
     """What a session says of embedgate's own combinations, all of which are sound.
 
     Args:
         asked: How it is asked.
         combinations: Globs over their ids; all that run on the CPU without.
+        names: Which tests are asked, as `-k` has them.
     """
-    report = _report(asked, [f"--gate-combination={each}" for each in combinations], {}, START + 12 * PATIENCE)
+    globs = [f"--gate-combination={each}" for each in combinations]
+    report = _report(asked, globs, {}, START + 12 * PATIENCE, names)
     how = {"depth": asked.depth, "seed": asked.seed, "batch_size": asked.batch_size, "threads": asked.threads}
+    how |= {"names": names} if names != NAMES else {}
     if isinstance(report, str):
         return {
             **how,
