@@ -172,6 +172,14 @@ def test_what_repeats_is_looked_for_once_and_only_when_asked(tmp_path, monkeypat
     assert len(asked) == 1
 
 
+def test_case_does_not_matter_in_the_names_of_columns(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("Text,Label,Slices,Cluster\none,a,x;y,1\ntwo words,b,x,1\nthree more words,a,,2\n")
+    dataset = load(str(path))
+    assert dict(dataset.slices) == {"x": (0, 1), "y": (0,)}
+    assert dataset.clusters.tolist() == [0, 0, 1]
+
+
 def test_numbers_with_empty_cells_among_them_name_clusters(tmp_path):
     """Columns of whole numbers hold floats where a cell is empty."""
     path = tmp_path / "mine.parquet"

@@ -132,15 +132,17 @@ class Parts:
 
     def __init__(self, table: Table) -> None:
         self._table = table
+        self._slices, self._cluster = ((find(table, (name,)) or (name,))[0] for name in (SLICES, CLUSTER))
         self._items: defaultdict[str, list[int]] = defaultdict(list)
         self._groups: list[str] = []
 
     def add(self, line: int, row: Row) -> None:
         """Notes what a row says of the next item."""
-        if SLICES in row:
-            for name in value(self._table, line, row, SLICES, slice_names):
+        if self._slices in row:
+            for name in value(self._table, line, row, self._slices, slice_names):
                 self._items[name].append(len(self._groups))
-        self._groups.append(value(self._table, line, row, CLUSTER, cluster_name) if CLUSTER in row else "")
+        cluster = self._cluster
+        self._groups.append(value(self._table, line, row, cluster, cluster_name) if cluster in row else "")
 
     def of(self, items: Iterable[int] | None = None) -> dict[str, Any]:
         """Slices and groups of some of the items, in the order given, as `Dataset` has them; of all where None."""
