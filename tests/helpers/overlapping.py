@@ -5,7 +5,13 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-WORDS = "river stone bread garden winter music doctor window silver horse paper engine cotton market island".split()
+# For every 15 pairs words of their own, or a pair would nearly repeat another.
+WORDS = """
+river stone bread garden winter music doctor window silver horse paper engine cotton market island
+forest candle bridge letter summer violin teacher mirror copper rabbit pencil anchor velvet harbour valley
+ocean hammer butter meadow autumn guitar lawyer carpet golden pigeon basket rocket blanket temple desert
+canyon ladder pepper orchard spring trumpet sailor curtain bronze falcon bottle tractor leather castle glacier
+""".split()
 N = 60
 
 
@@ -16,9 +22,9 @@ def grade(i: int) -> int:
 
 def pair(i: int) -> tuple[str, str]:
     """Two sentences that share as many of their five words as their grade says."""
-    start = i + i // 30  # or every second pair would repeat another
-    first = [WORDS[(start + step) % 15] for step in range(5)]
-    other = [WORDS[(start + 5 + step) % 15] for step in range(5 - grade(i))]
+    own = WORDS[15 * (i // 15) : 15 * (i // 15 + 1)]
+    first = [own[(i + step) % 15] for step in range(5)]
+    other = [own[(i + 5 + step) % 15] for step in range(5 - grade(i))]
     return f"{i} {' '.join(first)}", " ".join([f"{i}", *first[: grade(i)], *other])
 
 
