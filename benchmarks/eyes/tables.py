@@ -98,9 +98,21 @@ def _touches_nothing(cell: Cell) -> bool:
 
 def sessions(found: Cells) -> str:
     """What sessions of embedgate's own combinations found, all of which are sound."""
-    titles = ["tree", "depth", "seed", "batch size", "threads", "combinations", "judged", "red", "inconclusive"]
+    how = ("seed", "batch_size", "threads")
+    titles = [
+        "tree",
+        "depth",
+        "tests",
+        "seed",
+        "batch size",
+        "threads",
+        "combinations",
+        "judged",
+        "red",
+        "inconclusive",
+    ]
     rows = [
-        [tree, f"`{each['depth']}`", *(str(each[key]) for key in ("seed", "batch_size", "threads")), *_found_in(each)]
+        [tree, f"`{each['depth']}`", each.get("names", "all"), *(str(each[key]) for key in how), *_found_in(each)]
         for tree in TREES
         for each in found.get(tree, {}).get("sessions", ())
     ]
