@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.errors import counted
-from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice
+from embedgate.core.judgement import DATASET, SCORES_NOTHING, TOO_FEW, Diagnosis, Judgement, Slice
 from embedgate.data.types import Dataset
 from embedgate.metrics import METRICS, NotFinite, Scores, metrics_of
 from embedgate.metrics.ends import FEW, interval
@@ -137,8 +137,8 @@ def _told(judged: Sequence[Judged], dataset: Dataset, metric: str) -> str:
 def _left(few: Mapping[str, int], nothing: Sequence[str]) -> str:
     """The slices that are not judged, and why."""
     small = ", ".join(f"{name} ({own})" for name, own in few.items())
-    told = f"too few items of their own to be judged: {small}" if few else ""
-    none = f"the reference scores nothing above chance: {', '.join(nothing)}" if nothing else ""
+    told = f"{TOO_FEW}{small}" if few else ""
+    none = f"{SCORES_NOTHING}{', '.join(nothing)}" if nothing else ""
     return "; ".join(filter(None, (told, none)))
 
 

@@ -39,6 +39,9 @@ REPRODUCE, PIN = EXAMPLE_LINES = ("reproduce: ", "try it first from now on: ")
 NEAREST = 3
 # What stands in a message between a tolerance and why it is that one.
 TOLERATED_SINCE = " is tolerated, since "
+# How the parts of a message of the check `slices` begin that tell what is not judged, and why.
+TOO_FEW = "too few items of their own to be judged: "
+SCORES_NOTHING = "the reference scores nothing above chance: "
 # Checks whose limit is the most that is tolerated; of all others, it is the least.
 LIMIT_IS_MOST = ("speed", "search speed", "memory", "size", "invariance", "golden", "texts")
 # A command at the end of a line, to be copied.

@@ -4,11 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from embedgate.core.judgement import TOLERATED_SINCE, Judgement
+from embedgate.core.judgement import SCORES_NOTHING, TOLERATED_SINCE, TOO_FEW, Judgement
 from embedgate.report.summary import Summary
-
-# How the parts of a message of `slices` begin that tell what is not judged.
-LEFT = ("too few items of their own to be judged: ", "the reference scores nothing above chance: ")
 
 
 def slices_left(summary: Summary) -> list[str]:
@@ -37,7 +34,7 @@ def _passed(summary: Summary, check: str) -> Iterable[Judgement]:
 
 def _left(message: str) -> str:
     """The part of a message that tells what is not judged; empty where all was."""
-    begins = [place for each in LEFT if (place := message.find(f"; {each}")) >= 0]
+    begins = [place for each in (TOO_FEW, SCORES_NOTHING) if (place := message.find(f"; {each}")) >= 0]
     return message[min(begins) + len("; ") :] if begins else ""
 
 
