@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -79,8 +79,8 @@ def expand(frame: str) -> list[str]:
 
 def woven(fixed: Iterable[str], picked: Iterable[str]) -> str:
     """The fixed parts of a frame with the picked wordings between them; the full stop of "p.m." ends a sentence."""
-    woven = "".join(text for both in zip(fixed, (*picked, ""), strict=True) for text in both)
-    return woven.replace(".m..", ".m.")
+    text = "".join(part for both in zip(fixed, (*picked, ""), strict=True) for part in both)
+    return text.replace(".m..", ".m.")
 
 
 def words(text: str) -> list[str]:
@@ -111,6 +111,11 @@ def spotted(texts: Iterable[str]) -> set[str]:
         if any(name not in _NOT_NAMES for name in _CAPITAL.findall(text)):
             found.add("entities")
     return found
+
+
+def shown(texts: Sequence[str]) -> set[str]:
+    """The slices that the texts of a row show by themselves: by their length and by what they hold."""
+    return length_slices(texts) | spotted(texts)
 
 
 def ordered(found: Iterable[str]) -> list[str]:

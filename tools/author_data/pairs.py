@@ -278,7 +278,7 @@ def from_negations() -> list[Pair]:
         far = common.expand(table[(number + choices.NEXT) % len(table)][1])[number % 3]
         plan = ((one, two, same, {"paraphrase"}), (two, c, other, {"negation"}), (left, far, choices.FAR, set[str]()))
         for first, second, grade, found in plan:
-            slices = found | common.length_slices((first, second)) | common.spotted((first, second))
+            slices = found | common.shown((first, second))
             rows.append(Pair(first, second, grade, slices, "negation", f"negation-{number}"))
     return rows
 
@@ -298,7 +298,7 @@ def build() -> list[Pair]:
     rng.shuffle(rows)
     kept: dict[frozenset[str], Pair] = {}
     for row in rows:
-        row.found |= common.length_slices((row.first, row.second)) | common.spotted((row.first, row.second))
+        row.found |= common.shown((row.first, row.second))
         if row.first != row.second:
             kept.setdefault(frozenset((row.first, row.second)), row)
     return [*kept.values(), *from_choices(), *from_negations()]

@@ -218,7 +218,7 @@ def build() -> list[Triplet]:
     kept: dict[tuple[str, str, str], Triplet] = {}
     for row in rows:
         texts = (row.anchor, row.positive, row.negative)
-        row.found |= common.length_slices(texts) | common.spotted(texts)
+        row.found |= common.shown(texts)
         if len(set(texts)) == 3:
             kept.setdefault(texts, row)
     return [*kept.values(), *from_choices(), *from_negations()]
@@ -234,7 +234,7 @@ def from_negations() -> list[Triplet]:
     rows = []
     for number, line in enumerate(common.lines("lex_triplets_negation.txt")):
         anchor, positive, negative = texts = tuple(common.expand(line))
-        found = {"negation", "paraphrase"} | common.length_slices(texts) | common.spotted(texts)
+        found = {"negation", "paraphrase"} | common.shown(texts)
         rows.append(Triplet(anchor, positive, negative, found, "negation", f"negation-{number}"))
     return rows
 
