@@ -5,7 +5,7 @@
     python benchmarks/eyes.py --tree after --fault one-buffer/int8 --fault cls
     python benchmarks/eyes.py --tree after --weak                 # those that passed before, or hung by one check
     python benchmarks/eyes.py --tree after --sound 10             # all sound combinations in ten sessions, each unlike
-    python benchmarks/eyes.py --sound 10 --data few.jsonl --checks "texts or depends_on"   # the same, of checks that need no data
+    python benchmarks/eyes.py --sound 10 --data few.jsonl --checks "losses_show or depends_on"  # on little data
     python benchmarks/eyes.py --write
 
 Each fault is registered as a host project would, and embedgate's own suites are asked about it, without what needs an
