@@ -1,0 +1,61 @@
+"""How a dataset is written: `PLACE`, or `PLACE::key=value,key=value`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from embedgate.core.errors import DataError
+
+# The last `::` before a key; a hub id may hold one of its own, as in hub:org/name@<commit>::dev.
+_FORM = re.compile(r"(?P<place>.+?)(?:::(?P<keys>[\w-]+=.*))?", re.DOTALL)
+# A value in quotes may hold a comma, and a quote doubled.
+_PAIR = re.compile(r'(?P<key>[\w-]+)=(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^,"][^,]*))(?:,|$)', re.DOTALL)
+FORM = "PLACE::key=value,key=value; put a value that holds a comma into double quotes"
+
+
+@dataclass(frozen=True)
+class Spec:
+    """A dataset as it was written.
+
+    Attributes:
+        place: A bundled name, a path, or a hub's or MTEB's id.
+        given: Values by key: columns by their role, and options.
+    """
+
+    place: str
+    given: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def parse(cls, text: str) -> Spec:
+        """Reads `PLACE[::key=value,...]`.
+
+        Raises:
+            DataError: If it has another form.
+        """
+        found = _FORM.fullmatch(text.strip())
+        if found is None:
+            raise DataError("the name of a dataset is empty", "give a bundled name, or the path of a file or a folder")
+        given: dict[str, str] = {}
+        rest = found["keys"] or ""
+        while rest:
+            pair = _PAIR.match(rest)
+            if pair is None:
+                raise DataError(f"{text}: {rest!r} is no key=value", f"write {FORM}")
+            key = pair["key"]
+            if key in given:
+                raise DataError(f"{text}: gives {key} twice", f"write {FORM}")
+            given[key] = pair["plain"] if pair["quoted"] is None else pair["quoted"].replace('""', '"')
+            rest = rest[pair.end() :]
+        return cls(found["place"], given)
+
+    def refuse_unknown(self, keys: Iterable[str]) -> None:
+        """Refuses keys that mean nothing to the kind of place.
+
+        Raises:
+            DataError: If there is one.
+        """
+        known = tuple(keys)
+        if unknown := [key for key in self.given if key not in known]:
+            raise DataError(f"{self.place} has no key {unknown[0]!r}", f"its keys are {', '.join(known) or 'none'}")
