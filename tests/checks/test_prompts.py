@@ -163,9 +163,10 @@ def test_noise_is_no_prompt(context, monkeypatch):
     """Quantization moves embeddings as far, and elsewhere."""
     run = context.session.run(Combination.parse("byrole-fp32-cpu"))
     rng = np.random.default_rng(0)
-    noise = rng.standard_normal(run.embeddings.normalised.shape).astype(np.float32)
+    unit = run.embeddings.normalised
+    noise = rng.standard_normal(unit.shape).astype(np.float32)
     noise *= 0.5 / np.linalg.norm(noise, axis=1, keepdims=True)
-    monkeypatch.setattr(run.embeddings, "normalised", run.embeddings.normalised + noise)
+    monkeypatch.setattr(run.embeddings, "matrix", unit + noise)
     assert context.ask("prompt", run.combination, "query").verdict == "pass"
 
 

@@ -77,7 +77,7 @@ def as_its_role(context: Context, case: Case) -> Judgement:
         cause = f"{run.embeddings.dim} dimensions instead of the reference's {reference.embeddings.dim}"
         return case.failed(Diagnosis("dimension", cause, "see which model the encoder loads"))
     # As the wrong ones: a model that compares by dot product has vectors of any length.
-    mine, right = (arm.embeddings.normalised[arm.embeddings.rows(probes)] for arm in (run, reference))
+    mine, right = (arm.embeddings.unit(arm.embeddings.rows(probes)) for arm in (run, reference))
     if not np.isfinite(mine).all():
         return case.failed(context.diagnose(run), f"{name} cannot be judged: embeddings hold NaN or infinity")
     wrong = context.of(Missed).ways(reference, name, probes)

@@ -97,9 +97,8 @@ class StoredVectors:
             self._session.encode_more(run, self._session.texts.searched_documents)
             embeddings = run.embeddings
             try:
-                self._recipes[reference] = Recipe.of(
-                    embeddings.normalised[embeddings.rows(self._session.texts.searched_documents)]
-                )
+                rows = embeddings.rows(self._session.texts.searched_documents)
+                self._recipes[reference] = Recipe.of(embeddings.unit(rows))
             except NotFinite:
                 raise
             except ValueError as error:  # hardly two different vectors

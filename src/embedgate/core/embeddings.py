@@ -22,7 +22,6 @@ class Embeddings:
     Attributes:
         inputs: The texts with their roles.
         matrix: The embeddings as the encoder gave them.
-        normalised: The same, of length 1.
         similarity: How the model compares them.
     """
 
@@ -34,7 +33,6 @@ class Embeddings:
         self.inputs = list(inputs)
         self.matrix = np.ascontiguousarray(matrix, dtype=np.float32)
         self._row = {each: row for row, each in enumerate(self.inputs)}
-        self.normalised = normalised(self.matrix)
         self.similarity = similarity
 
     def __contains__(self, given: Input) -> bool:
@@ -76,6 +74,15 @@ class Embeddings:
         return np.fromiter((self._row[each] for each in inputs), dtype=np.intp, count=len(inputs))
 
     @property
+    def normalised(self) -> npt.NDArray[np.float32]:
+        """The embeddings with length 1, float32 `[n, dim]`: made anew, since both take twice the memory."""
+        return normalised(self.matrix)
+
+    def unit(self, rows: npt.NDArray[np.intp]) -> npt.NDArray[np.float32]:
+        """Some rows of `normalised`, float32 `[len(rows), dim]`."""
+        return normalised(self.matrix[rows])
+
+    @property
     def compared(self) -> npt.NDArray[np.float32]:
         """The vectors that the model's similarity compares, float32 `[n, dim]`: normalised ones for cosines."""
         return self.normalised if self.similarity is COSINE else self.matrix
@@ -86,4 +93,5 @@ class Embeddings:
 
     def at(self, inputs: Sequence[Input]) -> npt.NDArray[np.float32]:
         """What is compared of texts in their roles, float32 `[len(inputs), dim]`."""
-        return self.compared[self.rows(inputs)]
+        rows = self.rows(inputs)
+        return self.unit(rows) if self.similarity is COSINE else self.matrix[rows]

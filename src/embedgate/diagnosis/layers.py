@@ -186,14 +186,14 @@ def _zeros(candidate: Embeddings, reference: Embeddings, share: float) -> Diagno
 def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts have received another text's embedding."""
     rows = _sample(reference)
-    cosines = candidate.normalised[rows] @ reference.normalised.T
+    cosines = candidate.unit(rows) @ reference.normalised.T
     own = cosines[np.arange(len(rows)), rows]
     nearest = cosines.argmax(axis=1)
     swapped = (nearest != rows) & (cosines.max(axis=1) > 0.98) & (own < cosines.max(axis=1) - 0.1)
     # Where all received the same one, nothing was swapped.
     if float(swapped.mean()) < 0.02 or len(set(nearest[swapped].tolist())) < 0.5 * swapped.sum():
         return None
-    twice = swapped & ((candidate.normalised[rows] * candidate.normalised[nearest]).sum(axis=1) > ALIKE)
+    twice = swapped & ((candidate.unit(rows) * candidate.unit(nearest)).sum(axis=1) > ALIKE)
     are_given_twice = twice.sum() > 0.5 * swapped.sum()
     told = twice if are_given_twice else swapped
     share, first = float(told.mean()), int(np.flatnonzero(told)[0])
@@ -214,7 +214,7 @@ def _order(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
 def _alike(candidate: Embeddings, reference: Embeddings) -> Diagnosis | None:
     """Whether many texts that the reference tells apart have one and the same embedding."""
     rows = _sample(reference)
-    mine, theirs = (arm.normalised[rows] @ arm.normalised[rows].T for arm in (candidate, reference))
+    mine, theirs = (arm.unit(rows) @ arm.unit(rows).T for arm in (candidate, reference))
     merged = (mine > ALIKE) & (theirs < TOLD_APART)
     share = float(merged.any(axis=1).mean())
     if share < 0.5:

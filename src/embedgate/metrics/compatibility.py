@@ -84,7 +84,7 @@ def advise(new: Embeddings, old: Embeddings) -> Advice:
     if unit[0] != unit[1]:
         words = ["normalised" if normalised else "not normalised" for normalised in unit]
         return Advice(False, f"the new vectors are {words[0]}, the incumbent's {words[1]}")
-    same = new.normalised[new.rows(old.inputs)]
+    same = new.unit(new.rows(old.inputs))
     cosine = float((same * old.normalised).sum(axis=1).mean())
     overlap = _mixed_overlap(new.at(old.inputs), old)
     reason = (
