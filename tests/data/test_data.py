@@ -32,6 +32,7 @@ from embedgate.data import (
     load_bundled,
     load_calibration,
 )
+from embedgate.data.columns import SKIP
 from embedgate.data.overlap import check_no_overlap
 from embedgate.data.rows import QUOTES
 
@@ -220,7 +221,11 @@ def test_any_text_reads_back_identical(tmp_path: Path, rows: list[tuple[str, str
 GOOD = b"sentence1,sentence2,score\na,b,1\nc,d,2\n"
 LINE = b'{"text": "a", "label": "x"}\n'
 SIMILARITY_NEEDS = "similarity needs sentence1, sentence2, score"
-NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelled needs text, label"
+SAY = "say which column is which by keys such as ::sentence1=COLUMN"
+NEEDS = (
+    f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelled needs text, label; "
+    f"retrieval needs query, positive; {SAY}"
+)
 
 
 @pytest.mark.parametrize(
@@ -228,11 +233,11 @@ NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelle
     [
         ("set.csv", GOOD + b"e,f\n", ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
         ("set.csv", GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n', ":8: 4 columns, not 3: 'sentence1', 'sentence2', 'score'"),
-        ("set.csv", GOOD + b" ,f,3\n", ":4: 'sentence1' is empty"),
+        ("set.csv", GOOD + b" ,f,3\n", f":4: 'sentence1' is empty; {SKIP}"),
         ("set.csv", GOOD + b"e,f,high\n", ":4: 'score' is 'high', not a number"),
-        ("set.csv", GOOD + b'e,f,"NaN\n"\n', ":4: 'score' is nan, not a finite number"),
-        ("set.csv", b"a,b,nan\nc,d,1\n", ":1: 'score' is nan, not a finite number"),
-        ("set.csv", GOOD + b"e,f,\n", ":4: 'score' is '', not a number"),
+        ("set.csv", GOOD + b'e,f,"NaN\n"\n', f":4: 'score' is nan, not a finite number; {SKIP}"),
+        ("set.csv", b"a,b,nan\nc,d,1\n", f":1: 'score' is nan, not a finite number; {SKIP}"),
+        ("set.csv", GOOD + b"e,f,\n", f":4: 'score' is '', not a number; {SKIP}"),
         ("set.csv", GOOD + b"e,f\xff,3\n", ":4: not UTF-8 (byte 0xff at position 4); save the file as UTF-8"),
         ("set.csv", b"\xff\xfea\x00", ":1: not UTF-8 (byte 0xff at position 1); save the file as UTF-8"),
         ("set.csv", b"\xef\xbb\xbfa\xff", ":1: not UTF-8 (byte 0xff at position 2); save the file as UTF-8"),
@@ -247,13 +252,13 @@ NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelle
         ("set.csv", b"a,b,3\nc,d,3.0\n", ": every grade is 3, so nothing can correlate with them"),
         ("set.csv", b"text,label\na,x\nb,x\n", ": 'x' is the only label, but clusters need at least two"),
         ("set.csv", b"text,label\na,x\nb,y\n", ": no two texts share a label, so there are no clusters to find"),
-        ("set.tsv", b"anchor\tpositive\tnegative\na\tb\t\n", ":2: 'negative' is empty"),
-        ("set.jsonl", LINE + b'\n{"text": "b"}\n', ":3: no 'label'"),
+        ("set.tsv", b"anchor\tpositive\tnegative\na\tb\t\n", f":2: 'negative' is empty; {SKIP}"),
+        ("set.jsonl", LINE + b'\n{"text": "b"}\n', f":3: no 'label'; {SKIP}"),
         ("set.jsonl", LINE + b'{"text": "b", "label": }\n', ":2: invalid JSON: Expecting value at column 24"),
         ("set.jsonl", LINE + b'["b", "y"]\n', ":2: ['b', 'y'] is not a JSON object"),
         ("set.jsonl", LINE + b'{"text": 5, "label": "x"}\n', ":2: 'text' is 5, not a text"),
-        ("set.jsonl", LINE + b'{"text": "b", "label": ""}\n', ":2: 'label' is empty"),
-        ("set.jsonl", LINE + b'{"text": "b", "label": true}\n', ":2: 'label' is True, not a text"),
+        ("set.jsonl", LINE + b'{"text": "b", "label": ""}\n', f":2: 'label' is empty; {SKIP}"),
+        ("set.jsonl", LINE + b'{"text": "b", "label": 1.5}\n', ":2: 'label' is 1.5, not a text"),
         (
             "set.jsonl",
             LINE + b'{"text": "\\ud800", "label": "x"}\n',
@@ -271,12 +276,12 @@ NEEDS = f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelle
         (
             "set.jsonl",
             b'{"sentence1": "a", "sentence2": "b", "score": NaN}\n',
-            ":1: 'score' is nan, not a finite number",
+            f":1: 'score' is nan, not a finite number; {SKIP}",
         ),
         (
             "set.jsonl",
-            b'{"sentence1": "a", "sentence2": "b", "score": true}\n',
-            ":1: 'score' is True, not a number",
+            b'{"sentence1": "a", "sentence2": "b", "score": [1]}\n',
+            ":1: 'score' is [1], not a number",
         ),
         (
             "set.jsonl",
@@ -362,7 +367,7 @@ def test_beir_folder_with_several_judgement_files(tmp_path: Path) -> None:
 def test_malformed_parquet(tmp_path: Path) -> None:
     path = tmp_path / "set.parquet"
     parquet.write_table(pa.Table.from_pylist([*PAIRS, {**PAIRS[0], "score": None}]), path)
-    assert refusal(path) == f"{path} row 4: 'score' is None, not a number"
+    assert refusal(path) == f"{path} row 4: 'score' is None, not a number; {SKIP}"
     path.write_bytes(b"PAR1")
     assert refusal(path).startswith(f"{path}: not a Parquet file: ")
 
@@ -442,7 +447,7 @@ def test_rows_of_another_kind_than_the_card_says(tmp_path: Path) -> None:
     written(tmp_path, {"card.toml": CARD, "rows.jsonl": LINE})
     path = tmp_path / "rows.jsonl"
     assert refusal(tmp_path) == (
-        f"{path}:1: columns 'text', 'label' are not those of a similarity dataset; {SIMILARITY_NEEDS}"
+        f"{path}:1: columns 'text', 'label' are not those of a similarity dataset; {SIMILARITY_NEEDS}; {SAY}"
     )
 
 
@@ -585,7 +590,7 @@ def test_hub_troubles(monkeypatch: pytest.MonkeyPatch) -> None:
     assert refusal(f"{pin}::test") == (
         f"{pin} has the splits a; name one: hub:org/name@<40-digit commit>[:config][:split]"
     )
-    assert refusal(f"{pin}::a") == f"{pin}::a row 4: 'sentence2' is empty"
+    assert refusal(f"{pin}::a") == f"{pin}::a row 4: 'sentence2' is empty; {SKIP}"
     assert refusal(f"{pin}:none") == (
         f"{pin} cannot be loaded: BuilderConfig 'none' not found.; check id, commit, config and network"
     )

@@ -9,7 +9,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data.columns import Parts, find, identifier, maybe_blank, number, text, value
+from embedgate.data.cells import identifier, maybe_blank, number, text
+from embedgate.data.parts import Parts, find, value
 from embedgate.data.rows import Table, delimited, json_lines, shown
 from embedgate.data.types import Origin, Retrieval
 

@@ -1,201 +1,303 @@
-"""From rows to datasets: which columns mean what, and what each cell must be."""
+"""From rows to datasets: which columns mean what."""
 
 from __future__ import annotations
 
-import math
 import re
-import reprlib
-from collections import defaultdict
-from collections.abc import Callable, Iterable
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
 
-import numpy as np
-
-from embedgate.core.errors import DataError
+from embedgate.core.errors import DataError, counted
+from embedgate.data import conversions
+from embedgate.data.asked import Asked
+from embedgate.data.cells import is_empty, is_no_number, label, text, texts
+from embedgate.data.grades import Grades
+from embedgate.data.parts import CLUSTER, SLICES, Parts, plain, value
 from embedgate.data.rows import Row, Table, shown
-from embedgate.data.types import Dataset, Kind, Labelled, Origin, Similarity, Triplets
+from embedgate.data.types import Dataset, Kind, Origin
 
-Value = TypeVar("Value")
 Parser = Callable[[object], Any]
-Tabular = Literal["similarity", "triplets", "labelled"]
-
-SLICES = "slices"
-# What an item shares with others that say the same.
-CLUSTER = "cluster"
+Tabular = Literal["similarity", "triplets", "labelled", "retrieval"]
+# The columns of each role, by its name.
+Found = Mapping[str, tuple[str, ...]]
 
 
-def text(value: object) -> str:
-    """A text that a tokenizer can take, unchanged.
+@dataclass(frozen=True)
+class Role:
+    """What a column of a kind of dataset means.
 
-    Raises:
-        ValueError: If it is no string, or blank, or holds half of a surrogate pair (JSON can spell one).
+    Attributes:
+        keys: What a person calls it; the first is the name of its column.
+        names: Names of columns that are understood, in lower case, letters and digits alone. Where a file has several
+            of them, the one named first here counts.
+        parse: Makes what reads a cell: one for each table, since all its grades are written in one way.
+        many: Whether a cell may hold a list, and numbered columns one each.
+        optional: Whether a table can do without.
     """
-    whole = maybe_blank(value)
-    if not whole.strip():
-        raise ValueError("is empty")
-    return whole
+
+    keys: tuple[str, ...]
+    names: tuple[str, ...]
+    parse: Callable[[], Parser]
+    many: bool = False
+    optional: bool = False
+
+    @property
+    def name(self) -> str:
+        """The name of its column."""
+        return self.keys[0]
 
 
-def maybe_blank(value: object) -> str:
-    """As `text`, but may be blank."""
-    if not isinstance(value, str):
-        raise ValueError(f"is {reprlib.repr(value)}, not a text")
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        raise ValueError(f"holds half of a surrogate pair: {reprlib.repr(value)}") from None
-    return value
+def _constant(parse: Parser) -> Callable[[], Parser]:
+    return lambda: parse
 
 
-def identifier(value: object) -> str:
-    """An id or a label: a text, or a whole number made one."""
-    if isinstance(value, int) and not isinstance(value, bool):
-        return str(value)
-    return text(value)
+_TEXT, _TEXTS, _LABEL = _constant(text), _constant(texts), _constant(label)
+_NEGATIVE = ("negative", "neg", "negatives", "hardnegative", "hardnegatives", "hardneg")
+_GRADES = ("score", "relevance", "label", "labels", "grade", "isrelevant", "relevant")
 
-
-def number(value: object) -> float:
-    """A finite number, or a text that spells one."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"is {reprlib.repr(value)}, not a number")
-    try:
-        parsed = float(value)
-    except (ValueError, OverflowError):
-        raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
-    if not math.isfinite(parsed):
-        raise ValueError(f"is {parsed}, not a finite number")
-    return parsed
-
-
-def slice_names(value: object) -> list[str]:
-    """Names of the slices a row is in: a list, or a text with semicolons between; None for none."""
-    names = [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
-        raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
-    return list(dict.fromkeys(names))
-
-
-# Per kind, what a row holds: accepted names of the column (in lower case, letters and digits alone) and its parser.
-# Where a file has several of them, the one named first here counts.
-ROLES: dict[Tabular, tuple[tuple[tuple[str, ...], Parser], ...]] = {
+# Per kind, what a row holds. Sentence Transformers calls the columns of pairs and triplets `sentence_0` and so on where
+# it made them of examples without names.
+ROLES: dict[Tabular, tuple[Role, ...]] = {
     "similarity": (
-        (("sentence1", "text1", "sentencea", "texta", "first"), text),
-        (("sentence2", "text2", "sentenceb", "textb", "second"), text),
-        (("score", "similarityscore", "similarity", "relatednessscore", "grade", "label", "labels"), number),
+        Role(
+            ("sentence1",),
+            (
+                *("sentence0", "sentence1", "text1", "sentencea", "texta", "first"),
+                *("question1", "sent0", "sent1", "q1", "s1", "premise", "caption1", "phrase1", "title1", "1string"),
+            ),
+            _TEXT,
+        ),
+        Role(
+            ("sentence2",),
+            (
+                *("sentence2", "text2", "sentenceb", "textb", "second"),
+                *("question2", "sent2", "q2", "s2", "hypothesis", "caption2", "phrase2", "title2", "2string"),
+                *("sentence1", "sent1"),
+            ),
+            _TEXT,
+        ),
+        Role(
+            ("score",),
+            (
+                *("score", "similarityscore", "similarity", "relatednessscore", "grade", "label", "labels"),
+                *(
+                    "isduplicate",
+                    "duplicate",
+                    "isparaphrase",
+                    "paraphrase",
+                    "quality",
+                    "goldscore",
+                    "gold",
+                    "goldlabel",
+                ),
+                *("sim", "simscore", "humanscore", "averagescore", "relatedness", "rating"),
+            ),
+            Grades,
+        ),
     ),
     "triplets": (
-        (("anchor", "query"), text),
-        (("positive", "pos"), text),
-        (("negative", "neg"), text),
+        Role(("anchor", "query"), ("anchor", "query", "question", "sentence0", "sent0"), _TEXT),
+        Role(("positive",), ("positive", "pos", "positives", "sentence1", "sent1"), _TEXTS, many=True),
+        Role(("negative",), (*_NEGATIVE, "sentence2", "sent2"), _TEXTS, many=True),
     ),
     "labelled": (
-        (("text", "sentence"), text),
-        (("label", "labels", "topic", "category", "class"), identifier),
+        Role(("text",), ("text", "sentence", "content", "utterance"), _TEXT),
+        Role(
+            ("label",),
+            ("label", "labels", "topic", "category", "class", "labeltext", "labelname", "intent", "target"),
+            _LABEL,
+        ),
+    ),
+    "retrieval": (
+        Role(("query", "anchor"), ("query", "anchor", "question"), _TEXT),
+        Role(
+            ("positive",),
+            ("positive", "pos", "positives", "answer", "answers", "passage", "document", "response"),
+            _TEXTS,
+            many=True,
+        ),
+        Role(("score",), _GRADES, Grades, optional=True),
+        Role(("negative",), _NEGATIVE, _TEXTS, many=True, optional=True),
     ),
 }
+# Triplets first: of sentence_0, sentence_1 and sentence_2, the last two look like a pair.
+TRIED: tuple[Tabular, ...] = ("triplets", "similarity", "labelled", "retrieval")
+# What a person calls a column: the keys of a dataset whose value is one.
+KEYS = (*dict.fromkeys(key for roles in ROLES.values() for role in roles for key in role.keys), SLICES, CLUSTER)
+SKIP = "correct the row, or leave out rows that lack a value by the key skip=empty"
+# Columns of pairs of which a number says entailment in one set and contradiction in another.
+_INFERENCE, _INFERRED = ("premise", "hypothesis"), ("label", "labels", "goldlabel")
 
 
-def find(table: Table, *accepted: Iterable[str]) -> tuple[str, ...] | None:
-    """The table's column for each group of accepted names; None if any is missing."""
-    by_name = {re.sub(r"[^a-z0-9]", "", column.lower()): column for column in reversed(table.columns)}
-    found = [next((by_name[name] for name in names if name in by_name), None) for names in accepted]
-    return tuple(column for column in found if column is not None) if None not in found else None
+def find_kind(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> tuple[Tabular, Found] | None:
+    """The kind of dataset that columns fit, and which column is which; None if they fit none.
 
-
-def value(table: Table, line: int, row: Row, column: str, parse: Callable[[object], Value]) -> Value:
-    """One cell of a row.
-
-    Raises:
-        DataError: With the row's place, if the row lacks it or the parser refuses it.
+    Args:
+        names: The columns.
+        asked: What a person says about them.
+        kind: The kind that it must be; None for any.
     """
-    if column not in row:
-        raise DataError(f"{table.at(line)}: no {column!r}")
-    try:
-        return parse(row[column])
-    except ValueError as error:
-        raise DataError(f"{table.at(line)}: {column!r} {error}") from error
+    for candidate in TRIED:
+        if kind in (None, candidate):
+            found = _fit(names, ROLES[candidate], asked)
+            if found is not None:
+                return candidate, found
+    return None
 
 
-def cluster_name(value: object) -> str:
-    """What an item shares with others: an id; empty where it shares nothing."""
-    if value is None or (isinstance(value, str) and not value.strip()):
-        return ""
-    if isinstance(value, float):  # so a column of whole numbers arrives that has empty cells
-        if math.isnan(value):
-            return ""
-        value = int(value) if value.is_integer() else value
-    return identifier(value)
+def _fit(names: Sequence[str], roles: Sequence[Role], asked: Asked) -> Found | None:
+    """The columns of each role; None if one that is needed has none, or one is asked for that is not among them."""
+    given = {key: columns for key, columns in asked.columns.items() if key not in (SLICES, CLUSTER)}
+    if not given.keys() <= {key for role in roles for key in role.keys}:
+        return None
+    taken = {column for columns in given.values() for column in columns}
+    found: dict[str, tuple[str, ...]] = {}
+    for role in roles:
+        columns = next((given[key] for key in role.keys if key in given), None) or _usual(role, names, taken)
+        if columns:
+            taken.update(columns)
+            found[role.name] = columns
+        elif not role.optional:
+            return None
+    return found if all(column in names for columns in found.values() for column in columns) else None
 
 
-class Parts:
-    """Collects which items are in which slice, and which cluster each is in."""
-
-    def __init__(self, table: Table) -> None:
-        self._table = table
-        self._slices, self._cluster = ((find(table, (name,)) or (name,))[0] for name in (SLICES, CLUSTER))
-        self._items: defaultdict[str, list[int]] = defaultdict(list)
-        self._groups: list[str] = []
-
-    def add(self, line: int, row: Row) -> None:
-        """Notes what a row says of the next item."""
-        if self._slices in row:
-            for name in value(self._table, line, row, self._slices, slice_names):
-                self._items[name].append(len(self._groups))
-        cluster = self._cluster
-        self._groups.append(value(self._table, line, row, cluster, cluster_name) if cluster in row else "")
-
-    def of(self, items: Iterable[int] | None = None) -> dict[str, Any]:
-        """Slices and groups of some of the items, in the order given, as `Dataset` has them; of all where None."""
-        kept = range(len(self._groups)) if items is None else items
-        place = {item: number for number, item in enumerate(kept)}
-        slices = {name: tuple(place[i] for i in rows if i in place) for name, rows in sorted(self._items.items())}
-        groups = tuple(self._groups[item] for item in place)
-        return {"slices": slices, "groups": groups if any(groups) else None}
+def _usual(role: Role, names: Sequence[str], taken: Container[str]) -> tuple[str, ...]:
+    """The columns that a role usually has: the first of the best name, and numbered ones where there may be many."""
+    by_name = {plain(column): column for column in reversed(names) if column not in taken}
+    for name in role.names:
+        if not role.many or name[-1].isdigit():
+            fitting = tuple(column for found, column in by_name.items() if found == name)
+        else:
+            numbered = {column for found, column in by_name.items() if re.fullmatch(f"{name}[0-9]*", found)}
+            fitting = tuple(column for column in names if column in numbered)
+        if fitting:
+            return fitting
+    return ()
 
 
-def read(table: Table, origin: Origin, kind: Kind | None = None) -> Dataset:
+def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | None = None) -> Dataset:
     """Reads a table as the dataset its columns say.
 
     Args:
         table: Its rows.
         origin: What identifies it.
         kind: The kind its card states; None to infer it from the columns.
+        asked: What a person says about it; None where nothing.
 
     Returns:
-        Similarity, triplets or labelled texts.
+        Similarity, triplets, labelled texts or retrieval.
 
     Raises:
-        DataError: With the row's place if one is malformed, or if the columns fit no kind.
+        DataError: With the row's place if one is malformed; if a column is not there that was asked for, or if the
+            columns fit no kind.
     """
-    for candidate, roles in ROLES.items():
-        columns = find(table, *(names for names, _ in roles)) if kind in (None, candidate) else None
-        if columns:
-            return _read(table, origin, candidate, columns, [parse for _, parse in roles])
+    said = asked or Asked()
+    _refuse_columns(table, said)
+    fitting = find_kind(table.columns, said, said.kind or kind)
+    if fitting is None:
+        raise _no_kind(table, said, said.kind or kind)
+    return _read(table, origin, *fitting, said)
+
+
+def _refuse_columns(table: Table, asked: Asked) -> None:
+    """Refuses columns that are asked for and not there, and several where there can be one."""
+    one = {key for roles in ROLES.values() for role in roles if not role.many for key in role.keys} | {CLUSTER}
+    for key, columns in asked.columns.items():
+        if len(columns) > 1 and key in one:
+            raise DataError(f"{table.source}: {key} is {len(columns)} columns", f"name one: {key}=COLUMN")
+        if missing := [column for column in columns if column not in table.columns]:
+            has = f"it has {shown(table.columns)}"
+            raise DataError(f"{table.at(table.first)}: no column {missing[0]!r}, asked for as {key}", has)
+
+
+def _no_kind(table: Table, asked: Asked, kind: Kind | None) -> DataError:
     wanted = "; ".join(
-        f"{candidate} needs {', '.join(names[0] for names, _ in roles)}"
+        f"{candidate} needs {', '.join(role.name for role in roles if not role.optional)}"
         for candidate, roles in ROLES.items()
         if kind in (None, candidate)
     )
+    given = f", asked for as {', '.join(asked.columns)}," if asked.columns else ""
     fits = f"are not those of a {kind} dataset" if kind else "fit no kind of dataset"
-    raise DataError(f"{table.at(table.first)}: columns {shown(table.columns)} {fits}", wanted)
+    say = "say which column is which by keys such as ::sentence1=COLUMN"
+    return DataError(f"{table.at(table.first)}: columns {shown(table.columns)}{given} {fits}", f"{wanted}; {say}")
 
 
-def _read(table: Table, origin: Origin, kind: Tabular, columns: tuple[str, ...], parsers: list[Parser]) -> Dataset:
-    cells: tuple[list[Any], ...] = tuple([] for _ in columns)
-    parts = Parts(table)
+def _read(table: Table, origin: Origin, kind: Tabular, found: Found, asked: Asked) -> Dataset:
+    cells = [_Cell(table, role, found[role.name], _parser(role, found)) for role in ROLES[kind] if role.name in found]
+    values = conversions.Values(table, origin, Parts(table, asked.columns), {each.role.name: [] for each in cells})
+    skipped = 0
     for line, row in table.rows:
-        for column, parse, kept in zip(columns, parsers, cells, strict=True):
-            kept.append(value(table, line, row, column, parse))
-        parts.add(line, row)
-    common: dict[str, Any] = {**vars(origin), **parts.of()}
-    kept_cells = tuple(map(tuple, cells))
-    match kind:
-        case "similarity":
-            first, second, grades = kept_cells
-            return Similarity(**common, first=first, second=second, grades=np.array(grades, dtype=np.float64))
-        case "triplets":
-            anchors, positives, negatives = kept_cells
-            return Triplets(**common, anchors=anchors, positives=positives, negatives=negatives)
-        case "labelled":
-            items, labels = kept_cells
-            return Labelled(**common, items=items, labels=labels)
+        if asked.skip and any(each.lacks(row) for each in cells):
+            skipped += 1
+            continue
+        for each in cells:
+            values.by_role[each.role.name].append(each.of(line, row))
+        values.lines.append(line)
+        values.parts.add(line, row)
+    notes = [*table.notes, *_columns_told(found), *(note for each in cells for note in each.notes())]
+    if skipped:
+        notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that lack a value")
+    return BUILD[kind](values, [*notes, *values.repeated()])
+
+
+BUILD: Mapping[Tabular, Callable[[conversions.Values, Sequence[str]], Dataset]] = {
+    "similarity": conversions.similarity,
+    "triplets": conversions.triplets,
+    "labelled": conversions.labelled,
+    "retrieval": conversions.retrieval,
+}
+
+
+def _parser(role: Role, found: Found) -> Parser:
+    if role.parse is not Grades:
+        return role.parse()
+    pair = {plain(column) for name in ("sentence1", "sentence2") for column in found.get(name, ())}
+    return Grades(words=not pair.isdisjoint(_INFERENCE) and plain(found[role.name][0]) in _INFERRED)
+
+
+def _columns_told(found: Found) -> Iterator[str]:
+    """A note of which column is which, where one is not called what it is."""
+    if any(len(columns) > 1 or plain(columns[0]) != role for role, columns in found.items()):
+        yield "columns: " + ", ".join(f"{role} is {shown(columns)}" for role, columns in found.items())
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """Reads what each row of a table has for one role."""
+
+    table: Table
+    role: Role
+    columns: tuple[str, ...]
+    parse: Parser
+
+    def of(self, line: int, row: Row) -> Any:
+        """The value of a row: one, or a list where there may be many.
+
+        Raises:
+            DataError: With the row's place, if it has none that fits.
+        """
+        if self.lacks(row) and not self.role.optional:
+            raise self._lacking(line, row)
+        if not self.role.many:
+            return value(self.table, line, row, self.columns[0], self.parse)
+        filled = [column for column in self.columns if not is_empty(row.get(column))]
+        return [text for column in filled for text in value(self.table, line, row, column, self.parse)]
+
+    def lacks(self, row: Row) -> bool:
+        """Whether a row has nothing where it must have something."""
+        is_nothing = is_no_number if self.role.parse is Grades else is_empty
+        return all(is_nothing(row.get(column)) for column in self.columns)
+
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a report should know about how the values are written."""
+        return self.parse.notes if isinstance(self.parse, Grades) else ()
+
+    def _lacking(self, line: int, row: Row) -> DataError:
+        if len(self.columns) > 1:
+            return DataError(f"{self.table.at(line)}: {shown(self.columns)} are empty", SKIP)
+        try:
+            value(self.table, line, row, self.columns[0], self.parse)
+        except DataError as error:
+            return DataError(error.cause, SKIP)
+        return DataError(f"{self.table.at(line)}: {self.columns[0]!r} is empty", SKIP)

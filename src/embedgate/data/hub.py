@@ -9,7 +9,10 @@ from typing import Any
 
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns
+from embedgate.data.asked import TABLE_OPTIONS, Asked
+from embedgate.data.parts import find
 from embedgate.data.rows import Table
+from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Origin
 
 PREFIX = "hub:"
@@ -18,25 +21,27 @@ COMMIT = re.compile(r"[0-9a-f]{40}")
 FORM = "hub:org/name@<40-digit commit>[:config][:split]"
 
 
-def load(spec: str) -> Dataset:
+def load(whole: Spec) -> Dataset:
     """Loads a hub dataset; its columns are understood as those of a file.
 
     A dataset of judgements (columns `query-id`, `corpus-id`, `score`) is joined with the configs `corpus` and `queries`
     of the same repository, MTEB's layout. A dataset's own code is never run.
 
     Args:
-        spec: `hub:org/name@<40 hex digits>[:config][:split]`; without a split, `test` or the only one.
+        whole: `hub:org/name@<40 hex digits>[:config][:split]`; without a split, `test` or the only one. Its keys name
+            columns by their role, and options of tables.
 
     Raises:
         DataError: If it is not pinned, cannot be fetched, or is malformed.
     """
-    asked = SPEC.fullmatch(spec)
-    if asked is None:
+    spec, asked = whole.place, Asked.of(whole, columns.KEYS, TABLE_OPTIONS)
+    parts = SPEC.fullmatch(spec)
+    if parts is None:
         raise DataError(f"{spec!r} is no hub dataset", f"write {FORM}")
-    hub_id, commit, config, split = asked["id"], asked["commit"] or "", asked["config"] or None, asked["split"]
+    hub_id, commit, config, split = parts["id"], parts["commit"] or "", parts["config"] or None, parts["split"]
     if not COMMIT.fullmatch(commit):
         what = f"{commit!r} can move" if commit else "it names no revision"
-        rest = re.sub(r"^@[^:]*", "", spec[asked.end("id") :])
+        rest = re.sub(r"^@[^:]*", "", spec[parts.end("id") :])
         pinned = f"{PREFIX}{hub_id}@{_current_commit(hub_id)}{rest}"
         raise DataError(f"hub dataset {hub_id} is not pinned: {what}", f"write {pinned}")
     if Path(hub_id).exists():
@@ -44,14 +49,14 @@ def load(spec: str) -> Dataset:
     pin = f"{PREFIX}{hub_id}@{commit}"
     table = _table(pin, config, split, exact=True)
     origin = Origin(
-        name=hub_id.rpartition("/")[2],
+        name=asked.name or hub_id.rpartition("/")[2],
         source=table.source,
         version=commit,
-        sha256=hashlib.sha256(table.source.encode()).hexdigest(),
+        sha256=asked.identify(hashlib.sha256(table.source.encode()).hexdigest()),
     )
-    if columns.find(table, *beir.QRELS_ROLES):
+    if not asked.columns and find(table, *beir.QRELS_ROLES):
         return beir.read(_table(pin, "corpus", split), _table(pin, "queries", split), table, origin)
-    return columns.read(table, origin)
+    return columns.read(table, origin, asked=asked)
 
 
 def _table(pin: str, config: str | None, split: str | None, *, exact: bool = False) -> Table:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from pathlib import Path
 
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub
+from embedgate.data.asked import FILE_OPTIONS, TABLE_OPTIONS, Asked
 from embedgate.data.cards import (
     CALIBRATION,
     CARD,
@@ -18,32 +20,39 @@ from embedgate.data.cards import (
     read_card,
     sha256_of,
 )
+from embedgate.data.cells import text
+from embedgate.data.parts import value
 from embedgate.data.rows import SUFFIXES, open_table
+from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Origin
 
 
-def load(spec: str) -> Dataset:
+def load(dataset: str | Spec) -> Dataset:
     """Loads a dataset.
 
     Args:
-        spec: A bundled name, a CSV, TSV, JSONL or Parquet file, a folder with one of them or in BEIR's layout, or
+        dataset: `PLACE` or `PLACE::key=value,...`, see `embedgate.data.spec`. The place is a bundled name, a CSV, TSV,
+            JSONL or Parquet file, a folder with one of them or in BEIR's layout, or
             `hub:org/name@<commit>[:config][:split]`. A bundled name wins over a path; write `./pairs` for the latter.
+            The keys name columns by their role (`embedgate.data.columns.KEYS`), and options
+            (`embedgate.data.asked`).
 
     Raises:
         DataError: If there is no such dataset or it is malformed, with file and line.
     """
-    if spec in bundled():
-        return load_bundled(spec)
-    if spec.startswith(hub.PREFIX):
+    spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
+    if spec.place in bundled():
+        spec.refuse_unknown(())
+        return load_bundled(spec.place)
+    if spec.place.startswith(hub.PREFIX):
         return hub.load(spec)
-    path = Path(spec).expanduser()
+    path = Path(spec.place).expanduser()
     if path.is_dir():
-        return _load_folder(path, str(path))
+        return _load_folder(path, str(path), spec)
     if path.is_file():
-        origin = Origin(_safe(path.stem), str(path), version="", sha256=sha256_of(path.parent, [path]))
-        return columns.read(open_table(path), origin)
+        return _load_file(path, spec)
     raise DataError(
-        f"no dataset {spec!r}",
+        f"no dataset {spec.place!r}",
         f"give a bundled name ({', '.join(bundled())}), the path of a file ({', '.join(SUFFIXES)}) or of a folder, "
         f"or {hub.FORM}",
     )
@@ -57,7 +66,7 @@ def load_bundled(name: str) -> Dataset:
     """
     if name not in bundled():
         raise DataError(f"no bundled dataset {name!r}", f"choose from {', '.join(bundled())}")
-    return _load_folder(bundled_folder() / name, f"bundled:{name}")
+    return _load_folder(bundled_folder() / name, f"bundled:{name}", Spec(name))
 
 
 def load_calibration() -> tuple[tuple[str, ...], str]:
@@ -82,20 +91,30 @@ def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
     folder = bundled_folder() / name
     sha256 = _verified(folder, read_card(folder))
     table = open_table(_only_file(folder))
-    return tuple(columns.value(table, line, row, "text", columns.text) for line, row in table.rows), sha256
+    return tuple(value(table, line, row, "text", text) for line, row in table.rows), sha256
 
 
-def _load_folder(folder: Path, source: str) -> Dataset:
+def _load_file(path: Path, spec: Spec) -> Dataset:
+    asked = Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *FILE_OPTIONS))
+    sha256 = asked.identify(sha256_of(path.parent, [path]))
+    origin = Origin(asked.name or _safe(path.stem), str(path), version="", sha256=sha256)
+    return columns.read(open_table(path), origin, asked=asked)
+
+
+def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     card = read_card(folder) if (folder / CARD).is_file() else None
     kind = card.kind if card else None
     match kind:
         case "calibration" | "golden":
             raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
-    origin = Origin(name, source, version, _verified(folder, card))
+    origin = Origin(spec.given.get("name", name), source, version, _verified(folder, card))
     if kind == "retrieval" or (kind is None and beir.is_beir(folder)):
+        spec.refuse_unknown(("name",))
         return beir.read_folder(folder, origin)
-    return columns.read(open_table(_only_file(folder)), origin, kind)
+    asked = Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *FILE_OPTIONS))
+    table = open_table(_only_file(folder))
+    return columns.read(table, replace(origin, sha256=asked.identify(origin.sha256)), kind, asked)
 
 
 def _only_file(folder: Path) -> Path:

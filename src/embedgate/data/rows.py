@@ -30,6 +30,7 @@ class Table:
         rows: Number of each row's line in the file, or of the row itself where there are no lines; and the row.
         unit: What stands between source and number in a message.
         first: Number of the first row, or of the header where there is one.
+        notes: What a reader of a report should know about how the file was understood.
     """
 
     source: str
@@ -37,6 +38,7 @@ class Table:
     rows: Iterator[tuple[int, Row]]
     unit: str = ":"
     first: int = 1
+    notes: tuple[str, ...] = ()
 
     def at(self, number: int) -> str:
         """The place of a row, for a message: `file:line`, or `file row number`."""

@@ -17,7 +17,7 @@ import numpy as np
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
 from embedgate.core.spec import COLLECTION, QDRANT
-from embedgate.data import columns
+from embedgate.data import cells
 from embedgate.data.rows import Table, shown
 from embedgate.deployed.stored.rows import TEXTS, Layout, Reader, Rows, role_of, vectors_of
 from embedgate.deployed.stored.tables import Asked, column
@@ -124,7 +124,7 @@ class QdrantRows(Reader):
 
     def _input(self, payload: dict[str, Any], key: str, place: str) -> Input:
         try:
-            text = columns.maybe_blank(payload.get(key))
+            text = cells.maybe_blank(payload.get(key))
         except ValueError as error:
             raise DataError(f"{place}: {key!r} {error}", "give each point its text") from error
         role = self._asked.role or payload.get("role", DOCUMENT)

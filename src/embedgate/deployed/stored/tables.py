@@ -13,7 +13,8 @@ import numpy as np
 
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
-from embedgate.data import columns as cells
+from embedgate.data.cells import maybe_blank
+from embedgate.data.parts import find
 from embedgate.data.rows import Row, Table, lines, parse_object, shown
 from embedgate.deployed.stored.rows import (
     ROLE,
@@ -50,7 +51,7 @@ def column(table: Table, asked: str, usual: Sequence[str]) -> str | None:
     """The column that is asked for, else one of a usual name; None where there is none."""
     if asked:
         return asked if asked in table.columns else None
-    found = cells.find(table, usual)
+    found = find(table, usual)
     return found[0] if found else None
 
 
@@ -113,7 +114,7 @@ class Columns:
             DataError: If it has no text.
         """
         try:
-            text = cells.maybe_blank(row.get(self.text))
+            text = maybe_blank(row.get(self.text))
         except ValueError as error:
             raise DataError(f"{place}: {self.text!r} {error}", "give each vector its text") from error
         return Input(text, role_of(row.get(self.role), place) if self.role else self.all_as)

@@ -1,0 +1,112 @@
+"""What a person says about a table: which column is which, how its file is written, and what to leave out."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from typing import Any, get_args
+
+from embedgate.core.errors import DataError
+from embedgate.data.spec import Spec
+from embedgate.data.types import Kind
+
+# Options of a table by the key that gives them, and of a text file on top.
+TABLE_OPTIONS = ("kind", "skip", "name")
+FILE_OPTIONS = ("delimiter", "encoding", "quotes")
+# What stands between the columns of one role.
+BETWEEN = ";"
+NAME = re.compile(r"\w[\w.-]*")
+DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", r"\t": "\t", "pipe": "|"}
+CHOICES: Mapping[str, tuple[str, ...]] = {"kind": get_args(Kind), "skip": ("empty",), "quotes": ("double", "none")}
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What a person says about a table; empty where they leave it to the table.
+
+    Attributes:
+        columns: Names of columns by the role that they have.
+        kind: The kind of dataset.
+        skip: `empty` to leave out rows that lack a value.
+        name: What the dataset is called.
+        delimiter: What stands between two cells of a text file, one character.
+        encoding: How its text is encoded, as Python calls it.
+        quotes: `none` where double quotes have no meaning.
+    """
+
+    columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    kind: Kind | None = None
+    skip: str = ""
+    name: str = ""
+    delimiter: str = ""
+    encoding: str = ""
+    quotes: str = ""
+
+    @classmethod
+    def of(cls, spec: Spec, roles: Iterable[str], options: Iterable[str]) -> Asked:
+        """Reads the keys of a dataset.
+
+        Args:
+            spec: The dataset as it was written.
+            roles: Keys whose value is a column, or several with semicolons between.
+            options: Keys of options that mean something to the place.
+
+        Raises:
+            DataError: If a key means nothing there, or has a value that it cannot have.
+        """
+        named, known = tuple(roles), tuple(options)
+        spec.refuse_unknown((*named, *known))
+        columns = {key: _split(spec, key) for key in named if key in spec.given}
+        given: dict[str, Any] = {key: _option(spec, key) for key in known if key in spec.given}
+        return cls(columns, **given)
+
+    def identify(self, sha256: str) -> str:
+        """The hash of a dataset whose files have this one: theirs where nothing changes what is read of them.
+
+        Args:
+            sha256: Hash of the files, hex.
+        """
+        said = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("columns", "name")}
+        said |= {f"column {role}": BETWEEN.join(names) for role, names in self.columns.items()}
+        changes = [f"{key}={value}" for key, value in sorted(said.items()) if value]
+        return hashlib.sha256("\0".join((sha256, *changes)).encode()).hexdigest() if changes else sha256
+
+
+def _split(spec: Spec, key: str) -> tuple[str, ...]:
+    names = tuple(name for part in spec.given[key].split(BETWEEN) if (name := part.strip()))
+    if not names or len({*names}) < len(names):
+        wrong = "names a column twice" if names else "names no column"
+        raise DataError(f"{spec.place}: {key}={spec.given[key]} {wrong}", f"write {key}=COLUMN, or {key}=ONE;OTHER")
+    return names
+
+
+def _option(spec: Spec, key: str) -> str:
+    value = spec.given[key]
+    if key == "delimiter":
+        return _delimiter(spec, value)
+    if key == "encoding":
+        return _encoding(spec, value)
+    if key in CHOICES and value not in CHOICES[key]:
+        raise DataError(f"{spec.place}: {key} is {value!r}", f"choose from {', '.join(CHOICES[key])}")
+    if key == "name" and not NAME.fullmatch(value):
+        raise DataError(f"{spec.place}: name is {value!r}", "use letters, digits, '_', '.' and '-'")
+    return value
+
+
+def _delimiter(spec: Spec, value: str) -> str:
+    delimiter = DELIMITERS.get(value.lower(), value)
+    if len(delimiter) != 1 or delimiter in '"\r\n':
+        step = f"give one character, or {', '.join(name for name in DELIMITERS if name.isalpha())}"
+        raise DataError(f"{spec.place}: delimiter is {value!r}", step)
+    return delimiter
+
+
+def _encoding(spec: Spec, value: str) -> str:
+    try:
+        bytes(4).decode(value)  # of no bytes at all, Python asks no codec
+    except (LookupError, ValueError) as error:  # unknown, no encoding of text, or a name that cannot be one
+        step = "give one that Python knows, such as latin-1, cp1252 or utf-16"
+        raise DataError(f"{spec.place}: encoding is {value!r}", step) from error
+    return value

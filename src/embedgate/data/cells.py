@@ -1,0 +1,139 @@
+"""What a cell of a table must be, to be a text, a label, a number or a list of them."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import reprlib
+from collections.abc import Sequence
+
+# Beside blank cells and NaN, how tables write that there is no number.
+NO_NUMBER = ("nan", "na", "n/a", "null", "none", "-")
+# A list that was made a text, as CSV has it.
+_SPELLED_LIST = re.compile(r"\s*\[\s*(\".*\"|'.*')\s*\]\s*", re.DOTALL)
+
+
+class CellError(ValueError):
+    """A cell that is not what it must be.
+
+    Args:
+        cause: What is wrong with it, after its column's name.
+        action: What to do about it; empty where the cause says it.
+    """
+
+    def __init__(self, cause: str, action: str = "") -> None:
+        super().__init__(cause)
+        self.action = action
+
+
+def text(value: object) -> str:
+    """A text that a tokenizer can take, unchanged.
+
+    Raises:
+        ValueError: If it is no string, or blank, or holds half of a surrogate pair (JSON can spell one).
+    """
+    whole = maybe_blank(value)
+    if not whole.strip():
+        raise ValueError("is empty")
+    return whole
+
+
+def maybe_blank(value: object) -> str:
+    """As `text`, but may be blank."""
+    if not isinstance(value, str):
+        raise ValueError(f"is {reprlib.repr(value)}, not a text")
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise ValueError(f"holds half of a surrogate pair: {reprlib.repr(value)}") from None
+    return value
+
+
+def texts(value: object) -> list[str]:
+    """The texts of a cell that holds one or a list of them.
+
+    Raises:
+        ValueError: If one is no text, or the cell spells a list that is not JSON.
+    """
+    if isinstance(value, str) and _SPELLED_LIST.fullmatch(value):
+        value = _listed(value)
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return [text(each) for each in value]
+    return [text(value)]
+
+
+def _listed(spelled: str) -> object:
+    try:
+        return json.loads(spelled)
+    except ValueError:
+        step = "write lists as JSON has them, or the file as JSONL or Parquet"
+        raise CellError(f"is {reprlib.repr(spelled)}, a list that is not JSON", step) from None
+
+
+def identifier(value: object) -> str:
+    """An id: a text, or a whole number made one."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    return text(value)
+
+
+def label(value: object) -> str:
+    """A label: a text, a whole number, also one that a column with empty cells made a float, or true or false."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return identifier(value)
+
+
+def number(value: object) -> float:
+    """A finite number, or a text that spells one."""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise ValueError(f"is {reprlib.repr(value)}, not a number")
+    try:
+        parsed = float(value)
+    except (ValueError, OverflowError):
+        raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
+    if not math.isfinite(parsed):
+        raise ValueError(f"is {parsed}, not a finite number")
+    return parsed
+
+
+def slice_names(value: object) -> list[str]:
+    """Names of the slices a row is in: a list, or a text with semicolons between; None for none."""
+    names = [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value or []
+    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+        raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
+    return list(dict.fromkeys(names))
+
+
+def cluster_name(value: object) -> str:
+    """What an item shares with others: an id; empty where it shares nothing."""
+    if value is None or (isinstance(value, str) and not value.strip()):
+        return ""
+    if isinstance(value, float):  # so a column of whole numbers arrives that has empty cells
+        if math.isnan(value):
+            return ""
+        value = int(value) if value.is_integer() else value
+    return identifier(value)
+
+
+def property_values(value: object) -> list[str]:
+    """What a row says of itself in a column, each of which makes a slice: a label, or a list of them; None for none."""
+    if is_empty(value):
+        return []
+    values = value if isinstance(value, list) else [value]
+    return list(dict.fromkeys(label(each).strip() for each in values if not is_empty(each)))
+
+
+def is_empty(value: object) -> bool:
+    """Whether a cell holds nothing: null, NaN, blanks alone, or an empty list."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip()) or value == []
+
+
+def is_no_number(value: object) -> bool:
+    """Whether a cell holds nothing where a number is expected."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NO_NUMBER)

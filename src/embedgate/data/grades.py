@@ -1,0 +1,86 @@
+"""How alike two texts are, as tables write it: numbers, with decimal commas, percentages, truth values, entailment."""
+
+from __future__ import annotations
+
+import re
+import reprlib
+from collections.abc import Callable
+
+from embedgate.data.cells import CellError, number
+
+TRUTH = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "no": 0.0, "n": 0.0}
+# As the pairs with scores of Sentence Transformers' `all-nli` grade them.
+ENTAILMENT = {"entailment": 1.0, "neutral": 0.5, "contradiction": 0.0}
+WHOLE, NUMBER, COMMA = "a whole number", "a number", "a number with a decimal comma"
+PERCENT, TRUTHS, INFERENCE = "a percentage", "a truth value", "a word of entailment"
+FRACTIONAL = (NUMBER, COMMA)
+# What a report tells of grades that are no plain numbers.
+_TOLD = {
+    COMMA: "grades have decimal commas",
+    PERCENT: "grades are percentages",
+    TRUTHS: "grades are truth values: true counts 1, false 0",
+    INFERENCE: "grades are entailment 1, neutral 0.5, contradiction 0",
+}
+_COMMA = re.compile(r"[+-]?\d+,\d+")
+_WHOLE = re.compile(r"[+-]?\d+")
+
+
+class Grades:
+    """Reads the grades of one table, which all are written alike.
+
+    Args:
+        words: Whether numbers are refused, since they mean one thing here and another there.
+    """
+
+    def __init__(self, words: bool = False) -> None:
+        self._words = words
+        self._form = ""
+        self._negative = False
+
+    def __call__(self, value: object) -> float:
+        """One grade.
+
+        Raises:
+            ValueError: If it is none, or is written in another way than those before it.
+        """
+        form, read = _form(value)
+        grade = read(value)
+        if self._words and form != INFERENCE:
+            cause = f"is {reprlib.repr(value)}, which stands for entailment in one set and for contradiction in another"
+            raise CellError(cause, f"write {', '.join(ENTAILMENT)}, or grades in a column named score")
+        self._agree(value, form)
+        self._negative |= grade < 0
+        return grade
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a reader of a report should know about how they are written."""
+        below = ("some grades are below 0: more is more alike all the same",) if self._negative else ()
+        return (*([_TOLD[self._form]] if self._form in _TOLD else []), *below)
+
+    def _agree(self, value: object, form: str) -> None:
+        """Whole numbers agree with decimal points and with decimal commas."""
+        if form == self._form or (form == WHOLE and self._form in FRACTIONAL):
+            return
+        if self._form and not (self._form == WHOLE and form in FRACTIONAL):
+            cause = f"is {reprlib.repr(value)}, {form}, where a grade before it is {self._form}"
+            raise CellError(cause, "write all grades in one way")
+        self._form = form
+
+
+def _form(value: object) -> tuple[str, Callable[[object], float]]:
+    """How a grade is written, and what reads it."""
+    if isinstance(value, bool):
+        return TRUTHS, lambda _: float(value)
+    if not isinstance(value, str):
+        return WHOLE if isinstance(value, int) else NUMBER, number
+    plain = value.strip().lower()
+    if plain in TRUTH:
+        return TRUTHS, lambda _: TRUTH[plain]
+    if plain in ENTAILMENT:
+        return INFERENCE, lambda _: ENTAILMENT[plain]
+    if plain.endswith("%"):
+        return PERCENT, lambda _: number(plain[:-1].strip().replace(",", "."))
+    if _COMMA.fullmatch(plain):
+        return COMMA, lambda _: number(plain.replace(",", "."))
+    return WHOLE if _WHOLE.fullmatch(plain) else NUMBER, number
