@@ -34,6 +34,7 @@ from embedgate.data import (
 )
 from embedgate.data.columns import SKIP
 from embedgate.data.overlap import check_no_overlap
+from embedgate.data.readers import SAVE_OR_NAME
 from embedgate.data.rows import QUOTES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -238,14 +239,18 @@ NEEDS = (
         ("set.csv", GOOD + b'e,f,"NaN\n"\n', f":4: 'score' is nan, not a finite number; {SKIP}"),
         ("set.csv", b"a,b,nan\nc,d,1\n", f":1: 'score' is nan, not a finite number; {SKIP}"),
         ("set.csv", GOOD + b"e,f,\n", f":4: 'score' is '', not a number; {SKIP}"),
-        ("set.csv", GOOD + b"e,f\xff,3\n", ":4: not UTF-8 (byte 0xff at position 4); save the file as UTF-8"),
-        ("set.csv", b"\xff\xfea\x00", ":1: not UTF-8 (byte 0xff at position 1); save the file as UTF-8"),
-        ("set.csv", b"\xef\xbb\xbfa\xff", ":1: not UTF-8 (byte 0xff at position 2); save the file as UTF-8"),
+        ("set.csv", GOOD + b"e,f\xff,3\n", f":4: not UTF-8 (byte 0xff at position 4); {SAVE_OR_NAME}"),
+        ("set.csv", b"\xff\xfea\x00b", f":1: not UTF-16 (byte 0x62); {SAVE_OR_NAME}"),
+        ("set.csv", b"\xef\xbb\xbfa\xff", f":1: not UTF-8 (byte 0xff at position 2); {SAVE_OR_NAME}"),
         ("set.csv", GOOD + b'"e,f,3\ng,h,1\n', f":4: unexpected end of data; {QUOTES}"),
         ("set.csv", GOOD + b'"e" e,f,3\n', f":4: ',' expected after '\"'; {QUOTES}"),
         ("set.tsv", b'a\tb\t1\n"c" c\td\t2\n', f":2: '\\t' expected after '\"'; {QUOTES}"),
         ("set.csv", b"a,b,c\nd,e,f\n", f":1: columns 'a', 'b', 'c' fit no kind of dataset; {NEEDS}"),
-        ("set.csv", b'text,text,"a\nb"\na,b,c\n', ":1: two columns have the same name: 'text', 'text', 'a\\nb'"),
+        (
+            "set.csv",
+            b'text,text,"a\nb"\na,b,c\n',
+            ":1: two columns have the same name: 'text', 'text', 'a\\nb'; rename one that is called 'text'",
+        ),
         ("set.csv", b"\n\n", ": holds no rows"),
         ("set.csv", GOOD[:26], ": 0 items, but a metric needs at least two"),
         ("set.csv", GOOD[:32], ": 1 item, but a metric needs at least two"),
@@ -268,7 +273,7 @@ NEEDS = (
         (
             "set.jsonl",
             LINE + b'{"text": "b\xe9"}\n',
-            ":2: not UTF-8 (byte 0xe9 at position 12); save the file as UTF-8",
+            f":2: not UTF-8 (byte 0xe9 at position 12); {SAVE_OR_NAME}",
         ),
         ("set.jsonl", b"{}\n", ":1: an empty object"),
         ("set.jsonl", b"", ": holds no rows"),
@@ -288,7 +293,7 @@ NEEDS = (
             b'{"sentence1": "a", "sentence2": "b", "score": 1' + b"0" * 400 + b"}\n",
             f":1: 'score' is 1{'0' * 17}...{'0' * 19}, not a number",
         ),
-        ("set.xlsx", b"", ": unknown kind of file; give one that ends in .csv, .tsv, .jsonl, .parquet"),
+        ("set.xlsx", b"", ": unknown kind of file; save the sheet as CSV"),
     ],
 )
 def test_malformed_file(tmp_path: Path, name: str, content: bytes, message: str) -> None:
@@ -381,7 +386,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_unknown_name() -> None:
     assert refusal("pears") == (
         "no dataset 'pears'; give a bundled name (pairs, passages, topics, triplets, multilingual), the path of a file (.csv, .tsv, "
-        ".jsonl, .parquet) or of a folder, or hub:org/name@<40-digit commit>[:config][:split]"
+        ".jsonl, .ndjson, .json, .parquet) or of a folder, or hub:org/name@<40-digit commit>[:config][:split]"
     )
 
 

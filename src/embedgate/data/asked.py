@@ -12,9 +12,8 @@ from embedgate.core.errors import DataError
 from embedgate.data.spec import Spec
 from embedgate.data.types import Kind
 
-# Options of a table by the key that gives them, and of a text file on top.
+# Options of any table; files have more, see `embedgate.data.rows.OPTIONS`.
 TABLE_OPTIONS = ("kind", "skip", "name")
-FILE_OPTIONS = ("delimiter", "encoding", "quotes")
 # What stands between the columns of one role.
 BETWEEN = ";"
 NAME = re.compile(r"\w[\w.-]*")

@@ -5,14 +5,15 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
 from typing import Final, Literal, get_args
 
 from embedgate.core.errors import DataError
-from embedgate.data.rows import SUFFIXES
+from embedgate.data.files import PACKED
+from embedgate.data.rows import is_data_file, suffix_of
 from embedgate.data.types import Kind
 
 CARD = "card.toml"
@@ -26,6 +27,8 @@ PLAIN = (CALIBRATION, GOLDEN)
 # Of bundled datasets, those that are judged by default where the model claims one of their languages.
 CLAIMED = "claimed"
 DEFAULTS = ("", CLAIMED)
+# Files that are data where a folder has no others.
+SOMETIMES = (".json", ".ndjson")
 ENGLISH = "en"
 
 
@@ -103,14 +106,25 @@ def data_files(folder: Path) -> list[Path]:
     found = []
     for path in folder.rglob("*"):
         relative = path.relative_to(folder)
-        data = path.suffix.lower() in SUFFIXES
-        if any(part.startswith(".") for part in relative.parts) or not (data or path.is_dir()):
+        if any(part.startswith(".") for part in relative.parts) or not (is_data_file(path) or path.is_dir()):
             continue
         if not path.resolve().is_relative_to(root):
             raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
         if path.is_file():
             found.append(path)
-    return sorted(found, key=lambda path: path.relative_to(folder).as_posix())
+    return sorted(filter(_counts_in(found), found), key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _counts_in(found: Collection[Path]) -> Callable[[Path], bool]:
+    """Tells what of a folder is data: no packed copy, and JSON, which mostly describes data, by itself alone."""
+    all_paths = {*found}
+    only_json = all(suffix_of(path) in SOMETIMES for path in found)
+
+    def counts(path: Path) -> bool:
+        twin = path.suffix.lower() == PACKED and path.with_suffix("") in all_paths
+        return not twin and (only_json or suffix_of(path) not in SOMETIMES)
+
+    return counts
 
 
 def sha256_of(root: Path, paths: Iterable[Path]) -> str:

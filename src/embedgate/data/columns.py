@@ -145,6 +145,11 @@ def find_kind(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> t
     return None
 
 
+def fits(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> bool:
+    """Whether columns fit a kind of dataset; see `find_kind`."""
+    return find_kind(names, asked, asked.kind or kind) is not None
+
+
 def _fit(names: Sequence[str], roles: Sequence[Role], asked: Asked) -> Found | None:
     """The columns of each role; None if one that is needed has none, or one is asked for that is not among them."""
     given = {key: columns for key, columns in asked.columns.items() if key not in (SLICES, CLUSTER)}

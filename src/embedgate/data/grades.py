@@ -84,3 +84,13 @@ def _form(value: object) -> tuple[str, Callable[[object], float]]:
     if _COMMA.fullmatch(plain):
         return COMMA, lambda _: number(plain.replace(",", "."))
     return WHOLE if _WHOLE.fullmatch(plain) else NUMBER, number
+
+
+def is_numeral(value: object) -> bool:
+    """Whether a cell holds a grade in figures, finite or not."""
+    try:
+        form, read = _form(value)
+        read(value)
+    except ValueError as error:
+        return "finite" in str(error)
+    return form not in (TRUTHS, INFERENCE)

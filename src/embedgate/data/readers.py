@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub
-from embedgate.data.asked import FILE_OPTIONS, TABLE_OPTIONS, Asked
+from embedgate.data.asked import TABLE_OPTIONS, Asked
 from embedgate.data.cards import (
     CALIBRATION,
     CARD,
@@ -21,10 +22,15 @@ from embedgate.data.cards import (
     sha256_of,
 )
 from embedgate.data.cells import text
+from embedgate.data.files import SAVE
 from embedgate.data.parts import value
-from embedgate.data.rows import SUFFIXES, open_table
+from embedgate.data.rows import OPTIONS, SUFFIXES, Reading, open_table, stem_of, suffix_of
 from embedgate.data.spec import Spec
-from embedgate.data.types import Dataset, Origin
+from embedgate.data.types import Dataset, Kind, Origin
+
+# How many objects of a JSONL file tell its columns: what is optional may be missing in the first.
+AHEAD = 100
+SAVE_OR_NAME = f"{SAVE}, or name its encoding by the key encoding=, such as encoding=cp1252"
 
 
 def load(dataset: str | Spec) -> Dataset:
@@ -95,10 +101,25 @@ def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _load_file(path: Path, spec: Spec) -> Dataset:
-    asked = Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *FILE_OPTIONS))
+    asked = _asked(path, spec)
     sha256 = asked.identify(sha256_of(path.parent, [path]))
-    origin = Origin(asked.name or _safe(path.stem), str(path), version="", sha256=sha256)
-    return columns.read(open_table(path), origin, asked=asked)
+    origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
+    return columns.read(open_table(path, _reading(asked)), origin, asked=asked)
+
+
+def _asked(path: Path, spec: Spec) -> Asked:
+    return Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *OPTIONS.get(suffix_of(path), ())))
+
+
+def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
+    """How the file of a dataset is read.
+
+    Args:
+        asked: What a person says about it.
+        kind: The kind its card states; None for any.
+    """
+    fits = partial(columns.fits, asked=asked, kind=kind)
+    return Reading(asked.delimiter, asked.encoding, asked.quotes != "none", fits, AHEAD, SAVE_OR_NAME)
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
@@ -112,9 +133,10 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     if kind == "retrieval" or (kind is None and beir.is_beir(folder)):
         spec.refuse_unknown(("name",))
         return beir.read_folder(folder, origin)
-    asked = Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *FILE_OPTIONS))
-    table = open_table(_only_file(folder))
-    return columns.read(table, replace(origin, sha256=asked.identify(origin.sha256)), kind, asked)
+    path = _only_file(folder)
+    asked = _asked(path, spec)
+    origin = replace(origin, sha256=asked.identify(origin.sha256))
+    return columns.read(open_table(path, _reading(asked, kind)), origin, kind, asked)
 
 
 def _only_file(folder: Path) -> Path:

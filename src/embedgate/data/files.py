@@ -1,0 +1,207 @@
+"""Data files as lines of text: unpacked from gzip, decoded, and counted."""
+
+from __future__ import annotations
+
+import codecs
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO, cast
+
+from embedgate.core.errors import DataError
+
+GZIP = b"\x1f\x8b"
+PACKED = ".gz"
+SAVE = "save the file as UTF-8"
+# Bytes that tell how a file is written.
+HEAD = 1 << 16
+# A file that unpacks to more than this many times its size, and to more than this many bytes, is made to fill memory.
+LARGEST_RATIO, LARGE = 200, 1 << 26
+UTF_8 = "utf-8"
+# Longer marks first: that of UTF-32 begins as that of UTF-16.
+MARKS = {
+    codecs.BOM_UTF8: UTF_8,
+    codecs.BOM_UTF32_LE: "utf-32-le",
+    codecs.BOM_UTF32_BE: "utf-32-be",
+    codecs.BOM_UTF16_LE: "utf-16-le",
+    codecs.BOM_UTF16_BE: "utf-16-be",
+}
+
+
+@dataclass(frozen=True)
+class Writing:
+    """How a text file is written.
+
+    Attributes:
+        encoding: As Python calls it.
+        end: What ends a line: a line feed, also after a carriage return, or a carriage return alone.
+        notes: What a reader of a report should know about it.
+    """
+
+    encoding: str = UTF_8
+    end: str = "\n"
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, path: Path, encoding: str = "") -> Writing:
+        """Finds out from a file's first bytes.
+
+        Args:
+            path: The file.
+            encoding: The encoding that a person names; empty to find it.
+
+        Raises:
+            DataError: If the file cannot be read, or is damaged.
+        """
+        head = _head(path)
+        found = _encoding(head, encoding)
+        text = head.decode(found, "ignore")
+        end = "\r" if "\r" in text and "\n" not in text else "\n"
+        notes = [f"read as {_shown(found)}"] if found != UTF_8 else []
+        if end == "\r":
+            notes.append("lines end in carriage returns alone")
+        return cls(found, end, (*(["unpacked from gzip"] if is_packed(path) else []), *notes))
+
+
+def _shown(encoding: str) -> str:
+    return encoding.removesuffix("-le").removesuffix("-be").upper()
+
+
+def _head(path: Path) -> bytes:
+    """The first bytes, as many as can be unpacked."""
+    head = b""
+    with suppress(_Damaged), unpacked(path) as stream:
+        while len(head) < HEAD and (part := stream.read(1 << 10)):
+            head += part
+    return head
+
+
+def _encoding(head: bytes, asked: str) -> str:
+    """The encoding: as asked, else by its mark, else UTF-16 if every other byte of the first two characters is null."""
+    marked = next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), "")
+    if asked:
+        name = codecs.lookup(asked).name
+        return marked if marked.startswith(name) else name.removesuffix("-sig")
+    null = [byte == 0 for byte in head[:4]]
+    by_nulls = "utf-16-le" if null == [False, True] * 2 else "utf-16-be" if null == [True, False] * 2 else UTF_8
+    return marked or by_nulls
+
+
+def is_packed(path: Path) -> bool:
+    """Whether a file is gzip, by its first bytes: names can be wrong.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
+    try:
+        with path.open("rb") as stream:
+            return stream.read(len(GZIP)) == GZIP
+    except OSError as error:
+        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[BinaryIO]:
+    """Opens a file, and unpacks it while it is read.
+
+    Raises:
+        DataError: If it cannot be read, or unpacks to far more than a table does.
+    """
+    if not is_packed(path):
+        with path.open("rb") as stream:
+            yield stream
+        return
+    with gzip.open(path) as stream:
+        whole = io.BufferedReader(_Bounded(path, stream), 1 << 20)
+        yield cast(BinaryIO, whole)
+
+
+class _Bounded(io.RawIOBase):
+    """Bytes that are unpacked, up to what a table can have."""
+
+    def __init__(self, path: Path, stream: gzip.GzipFile) -> None:
+        self._path, self._stream, self._read = path, stream, 0
+        self._most = max(LARGE, LARGEST_RATIO * path.stat().st_size)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        try:
+            part = self._stream.read1(len(buffer))
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            cause = "ends too early" if isinstance(error, EOFError) else f"is damaged ({error})"
+            raise _Damaged(f"the gzip file {cause}") from error
+        self._read += len(part)
+        if self._read > self._most:
+            cause = f"{self._path}: unpacks to more than {self._most >> 20:,} MiB, {LARGEST_RATIO} times its size"
+            raise DataError(cause, "unpack it, if it really is a table")
+        buffer[: len(part)] = part
+        return len(part)
+
+
+class _Damaged(Exception):
+    """A gzip file that cannot be unpacked to its end."""
+
+
+def lines(path: Path, writing: Writing | None = None, save: str = SAVE) -> Iterator[tuple[int, str]]:
+    """Lines of a file, counted from 1, each decoded on its own; gzip is unpacked.
+
+    Args:
+        path: The file.
+        writing: How it is written; None to find out.
+        save: What to do where a line is not in its encoding.
+
+    Raises:
+        DataError: If one is not, or the file is damaged, with its number.
+    """
+    number = 0
+    try:
+        found = writing or Writing.of(path)
+        with unpacked(path) as stream:
+            plain = found.encoding == UTF_8 and found.end == "\n"
+            for number, text in _lines_of(stream) if plain else _decoded(stream, found):
+                yield number, text
+    except _Damaged as error:
+        raise DataError(f"{path}:{number + 1}: {error}", "fetch it anew, or pack it anew") from error
+    except _Misread as error:
+        raise DataError(f"{path}:{error.line}: {error}", save) from error
+
+
+class _Misread(Exception):
+    """A line that is not in the encoding of its file."""
+
+    def __init__(self, line: int, encoding: str, byte: int, at: int | None = None) -> None:
+        where = f" at position {at}" if at else ""
+        super().__init__(f"not {_shown(encoding)} (byte 0x{byte:02x}{where})")
+        self.line = line
+
+
+def _lines_of(stream: BinaryIO) -> Iterator[tuple[int, str]]:
+    # Lines end at "\n" alone: str.splitlines would also cut texts at U+2028 and its like. They are decoded one by one,
+    # so that a bad byte can be found again.
+    for number, raw in enumerate(stream, 1):
+        try:
+            yield number, raw.decode("utf-8-sig" if number == 1 else UTF_8)
+        except UnicodeDecodeError as error:
+            raise _Misread(number, UTF_8, error.object[error.start], error.start + 1) from error
+
+
+def _decoded(stream: BinaryIO, writing: Writing) -> Iterator[tuple[int, str]]:
+    """Lines of an encoding in which a byte may be part of a line end and of something else."""
+    number = 0
+    text = io.TextIOWrapper(stream, writing.encoding, newline=writing.end)
+    try:
+        for number, line in enumerate(text, 1):
+            yield number, line.removeprefix("\ufeff") if number == 1 else line
+    except UnicodeDecodeError as error:
+        # It read ahead: the lines before the bad byte were not given yet.
+        good = error.object[: error.start].decode(writing.encoding, "ignore")
+        bad = number + 1 + good.count(writing.end)
+        raise _Misread(bad, writing.encoding, error.object[error.start]) from error
+    finally:
+        text.detach()

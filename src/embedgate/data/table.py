@@ -1,0 +1,79 @@
+"""Rows with named columns, and how a file of them is to be read."""
+
+from __future__ import annotations
+
+import reprlib
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from embedgate.core.errors import DataError
+from embedgate.data.files import SAVE
+
+Row = Mapping[str, object]
+
+# The columns of rows without a header.
+UNNAMED = ("sentence1", "sentence2", "score")
+
+
+@dataclass(frozen=True)
+class Table:
+    """Rows with named columns, to be read once.
+
+    Attributes:
+        source: File, or hub id with its revision.
+        columns: Names of the columns; of a JSONL file, the keys of its first object, or of its first ones.
+        rows: Number of each row's line in the file, or of the row itself where there are no lines; and the row.
+        unit: What stands between source and number in a message.
+        first: Number of the first row, or of the header where there is one.
+        notes: What a reader of a report should know about how the file was understood.
+    """
+
+    source: str
+    columns: tuple[str, ...]
+    rows: Iterator[tuple[int, Row]]
+    unit: str = ":"
+    first: int = 1
+    notes: tuple[str, ...] = ()
+
+    def at(self, number: int) -> str:
+        """The place of a row, for a message: `file:line`, or `file row number`."""
+        return f"{self.source}{self.unit}{number}"
+
+
+@dataclass(frozen=True)
+class Reading:
+    """How a person says that a file is to be read, and what is expected in it.
+
+    Attributes:
+        delimiter: What stands between two cells; empty to find it.
+        encoding: The encoding of its text; empty to find it.
+        quoted: Whether double quotes enclose cells that hold delimiters, quotes or line ends.
+        fits: Whether a header is one that is expected; None where nothing is: then the suffix says the delimiter.
+        ahead: How many objects of a JSONL file tell its columns.
+        save: What to do where a file is not in its encoding.
+    """
+
+    delimiter: str = ""
+    encoding: str = ""
+    quoted: bool = True
+    fits: Callable[[Sequence[str]], bool] | None = None
+    ahead: int = 1
+    save: str = SAVE
+
+
+PLAIN = Reading()
+
+
+def shown(columns: Iterable[str]) -> str:
+    """Names of columns for a message; shortened, since they are texts where a header was expected and is missing."""
+    return ", ".join(map(reprlib.repr, columns))
+
+
+def empty(source: object) -> DataError:
+    """The refusal of a file without rows."""
+    return DataError(f"{source}: holds no rows")
+
+
+def in_one_line(error: BaseException) -> str:
+    """What an exception says, without its line ends."""
+    return " ".join(str(error).split())
