@@ -33,9 +33,10 @@ from embedgate.data import (
     load_calibration,
 )
 from embedgate.data.columns import SKIP
+from embedgate.data.delimited import QUOTES, UNQUOTED
+from embedgate.data.grades import FORMS
 from embedgate.data.overlap import check_no_overlap
 from embedgate.data.readers import SAVE_OR_NAME
-from embedgate.data.rows import QUOTES
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAIRS = [
@@ -235,16 +236,16 @@ NEEDS = (
         ("set.csv", GOOD + b"e,f\n", ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
         ("set.csv", GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n', ":8: 4 columns, not 3: 'sentence1', 'sentence2', 'score'"),
         ("set.csv", GOOD + b" ,f,3\n", f":4: 'sentence1' is empty; {SKIP}"),
-        ("set.csv", GOOD + b"e,f,high\n", ":4: 'score' is 'high', not a number"),
+        ("set.csv", GOOD + b"e,f,high\n", f":4: 'score' is 'high', not a number; {FORMS}"),
         ("set.csv", GOOD + b'e,f,"NaN\n"\n', f":4: 'score' is nan, not a finite number; {SKIP}"),
         ("set.csv", b"a,b,nan\nc,d,1\n", f":1: 'score' is nan, not a finite number; {SKIP}"),
         ("set.csv", GOOD + b"e,f,\n", f":4: 'score' is '', not a number; {SKIP}"),
         ("set.csv", GOOD + b"e,f\xff,3\n", f":4: not UTF-8 (byte 0xff at position 4); {SAVE_OR_NAME}"),
         ("set.csv", b"\xff\xfea\x00b", f":1: not UTF-16 (byte 0x62); {SAVE_OR_NAME}"),
         ("set.csv", b"\xef\xbb\xbfa\xff", f":1: not UTF-8 (byte 0xff at position 2); {SAVE_OR_NAME}"),
-        ("set.csv", GOOD + b'"e,f,3\ng,h,1\n', f":4: unexpected end of data; {QUOTES}"),
-        ("set.csv", GOOD + b'"e" e,f,3\n', f":4: ',' expected after '\"'; {QUOTES}"),
-        ("set.tsv", b'a\tb\t1\n"c" c\td\t2\n', f":2: '\\t' expected after '\"'; {QUOTES}"),
+        ("set.csv", GOOD + b'"e,f,3\ng,h,1\n', f":4: unexpected end of data; {QUOTES}; {UNQUOTED}"),
+        ("set.csv", GOOD + b'"e" e,f,3\n', f":4: ',' expected after '\"'; {QUOTES}; {UNQUOTED}"),
+        ("set.tsv", b'a\tb\t1\n"c" c\td\t2\n', f":2: '\\t' expected after '\"'; {QUOTES}; {UNQUOTED}"),
         ("set.csv", b"a,b,c\nd,e,f\n", f":1: columns 'a', 'b', 'c' fit no kind of dataset; {NEEDS}"),
         (
             "set.csv",
@@ -286,12 +287,12 @@ NEEDS = (
         (
             "set.jsonl",
             b'{"sentence1": "a", "sentence2": "b", "score": [1]}\n',
-            ":1: 'score' is [1], not a number",
+            f":1: 'score' is [1], not a number; {FORMS}",
         ),
         (
             "set.jsonl",
             b'{"sentence1": "a", "sentence2": "b", "score": 1' + b"0" * 400 + b"}\n",
-            f":1: 'score' is 1{'0' * 17}...{'0' * 19}, not a number",
+            f":1: 'score' is 1{'0' * 17}...{'0' * 19}, not a number; {FORMS}",
         ),
         ("set.xlsx", b"", ": unknown kind of file; save the sheet as CSV"),
     ],

@@ -282,7 +282,7 @@ class _Cell:
         Raises:
             DataError: With the row's place, if it has none that fits.
         """
-        if self.lacks(row) and not self.role.optional:
+        if self.lacks(row):
             raise self._lacking(line, row)
         if not self.role.many:
             return value(self.table, line, row, self.columns[0], self.parse)
@@ -291,6 +291,8 @@ class _Cell:
 
     def lacks(self, row: Row) -> bool:
         """Whether a row has nothing where it must have something."""
+        if self.role.many and self.role.optional:
+            return False
         is_nothing = is_no_number if self.role.parse is Grades else is_empty
         return all(is_nothing(row.get(column)) for column in self.columns)
 

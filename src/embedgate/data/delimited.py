@@ -16,6 +16,7 @@ from embedgate.data.grades import is_numeral
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, shown
 
 QUOTES = "a cell that holds quotes stands in quotes, and those inside are doubled"
+UNQUOTED = "where quotes mean nothing, say quotes=none"
 # What may stand between two cells, by its name in notes.
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # Lines that are looked at to find the delimiter.
@@ -69,6 +70,7 @@ class _File:
         self._path, self._reading = path, reading
         self._options: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
         self.writing = Writing.of(path, reading.encoding)
+        self._step = QUOTES if reading.fits is None else f"{QUOTES}; {UNQUOTED}"
 
     def lines(self) -> Iterator[tuple[int, str]]:
         return lines(self._path, self.writing, self._reading.save)
@@ -102,7 +104,7 @@ class _File:
                     yield start, cells
                 start = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{self._path}:{start}: {_cause(error)}", QUOTES) from error
+            raise DataError(f"{self._path}:{start}: {_cause(error)}", self._step) from error
 
     def _cut(self, sample: Sequence[str], delimiter: str) -> list[list[str]]:
         try:

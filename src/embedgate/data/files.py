@@ -125,7 +125,8 @@ class _Bounded(io.RawIOBase):
 
     def __init__(self, path: Path, stream: gzip.GzipFile) -> None:
         self._path, self._stream, self._read = path, stream, 0
-        self._most = max(LARGE, LARGEST_RATIO * path.stat().st_size)
+        self._size = path.stat().st_size
+        self._most = max(LARGE, LARGEST_RATIO * self._size)
 
     def readable(self) -> bool:
         return True
@@ -138,8 +139,8 @@ class _Bounded(io.RawIOBase):
             raise _Damaged(f"the gzip file {cause}") from error
         self._read += len(part)
         if self._read > self._most:
-            cause = f"{self._path}: unpacks to more than {self._most >> 20:,} MiB, {LARGEST_RATIO} times its size"
-            raise DataError(cause, "unpack it, if it really is a table")
+            cause = f"{self._path}: unpacks from {self._size:,} bytes to more than {self._most >> 20:,} MiB"
+            raise DataError(cause, "if it really is a table, give it unpacked")
         buffer[: len(part)] = part
         return len(part)
 

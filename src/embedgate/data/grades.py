@@ -13,6 +13,7 @@ TRUTH = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "n
 ENTAILMENT = {"entailment": 1.0, "neutral": 0.5, "contradiction": 0.0}
 WHOLE, NUMBER, COMMA = "a whole number", "a number", "a number with a decimal comma"
 PERCENT, TRUTHS, INFERENCE = "a percentage", "a truth value", "a word of entailment"
+FORMS = "write a number, a percentage, or true or false"
 FRACTIONAL = (NUMBER, COMMA)
 # What a report tells of grades that are no plain numbers.
 _TOLD = {
@@ -44,7 +45,10 @@ class Grades:
             ValueError: If it is none, or is written in another way than those before it.
         """
         form, read = _form(value)
-        grade = read(value)
+        try:
+            grade = read(value)
+        except ValueError as error:
+            raise CellError(str(error), FORMS) from error
         if self._words and form != INFERENCE:
             cause = f"is {reprlib.repr(value)}, which stands for entailment in one set and for contradiction in another"
             raise CellError(cause, f"write {', '.join(ENTAILMENT)}, or grades in a column named score")
@@ -80,10 +84,17 @@ def _form(value: object) -> tuple[str, Callable[[object], float]]:
     if plain in ENTAILMENT:
         return INFERENCE, lambda _: ENTAILMENT[plain]
     if plain.endswith("%"):
-        return PERCENT, lambda _: number(plain[:-1].strip().replace(",", "."))
+        return PERCENT, lambda _: _without_sign(value)
     if _COMMA.fullmatch(plain):
         return COMMA, lambda _: number(plain.replace(",", "."))
     return WHOLE if _WHOLE.fullmatch(plain) else NUMBER, number
+
+
+def _without_sign(value: str) -> float:
+    try:
+        return number(value.strip()[:-1].replace(",", "."))
+    except ValueError:
+        raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
 
 
 def is_numeral(value: object) -> bool:

@@ -1,0 +1,608 @@
+"""Tables as people have them: each loads with a note of how it was understood, or is refused with place, cause and step."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import tracemalloc
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import datasets
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from embedgate.core.errors import DataError
+from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, load
+from embedgate.data.columns import SKIP
+from embedgate.data.conversions import WHOLE_GRADES
+from embedgate.data.delimited import QUOTES, UNQUOTED
+from embedgate.data.grades import FORMS
+from embedgate.data.json_rows import ROWS
+from embedgate.data.readers import SAVE_OR_NAME
+from embedgate.data.spec import Spec
+
+COMMIT = "0123456789abcdef0123456789abcdef01234567"
+PAIRS = b"sentence1,sentence2,score\na,b,1\nc,d,2.5\n"
+OBJECTS = [{"sentence1": "a", "sentence2": "b", "score": 1}, {"sentence1": "c", "sentence2": "d", "score": 2.5}]
+ARRAY = json.dumps(OBJECTS).encode()
+LINES = b"".join(json.dumps(row).encode() + b"\n" for row in OBJECTS)
+ROWS_OF_PAIRS = [("a", "b", 1.0), ("c", "d", 2.5)]
+# Rows that are one answer each, and rows of a query with lists.
+ASKED = b"query,positive\nwhat is tea,leaves\nwhat is rye,grain\nwhat is tea,a drink\n"
+LISTS = [
+    {"query": "q1", "pos": ["p1", "p2"], "neg": ["n1", "n2"]},
+    {"query": "q2", "pos": ["p3"], "neg": ["n3"]},
+]
+TRIPLETS = [("q1", "p1", "n1"), ("q1", "p1", "n2"), ("q1", "p2", "n1"), ("q1", "p2", "n2"), ("q2", "p3", "n3")]
+
+
+def jsonl(*rows: Mapping[str, Any] | Sequence[Any]) -> bytes:
+    return b"".join(json.dumps(row).encode() + b"\n" for row in rows)
+
+
+def put(folder: Path, name: str, content: bytes) -> Path:
+    (folder / name).write_bytes(content)
+    return folder / name
+
+
+def pairs_of(dataset: Dataset) -> list[tuple[str, str, float]]:
+    assert isinstance(dataset, Similarity)
+    return list(zip(dataset.first, dataset.second, dataset.grades.tolist(), strict=True))
+
+
+def triplets_of(dataset: Dataset) -> list[tuple[str, str, str]]:
+    assert isinstance(dataset, Triplets)
+    return list(zip(dataset.anchors, dataset.positives, dataset.negatives, strict=True))
+
+
+def refusal(spec: object) -> str:
+    with pytest.raises(DataError) as caught:
+        load(str(spec))
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+# --- how a file is written
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        ("plain.csv", PAIRS, ()),
+        ("semicolon.csv", PAIRS.replace(b",", b";"), ("cells are separated by semicolons",)),
+        ("tab.csv", PAIRS.replace(b",", b"\t"), ("cells are separated by tabs",)),
+        ("bar.csv", PAIRS.replace(b",", b" | "), ("cells are separated by vertical bars",)),
+        ("comma.tsv", PAIRS, ("cells are separated by commas",)),
+        ("bare.csv", b"a;b;1\nc;d;2,5\n", ("cells are separated by semicolons", "grades have decimal commas")),
+        ("told.csv", b"sep=;\r\n" + PAIRS.replace(b",", b";"), ("cells are separated by ';', as its first line says",)),
+        (
+            "quoted.csv",
+            b'"sentence1","sentence2","score"\n"a","b","1"\n"c","d","2,5"\n',
+            ("grades have decimal commas",),
+        ),
+        ("index.csv", b",sentence1,sentence2,score,\n0,a,b,1,\n1,c,d,2.5,\n", ()),
+        ("tail.csv", PAIRS + b",,\n , ,\n", ()),
+        ("crlf.csv", PAIRS.replace(b"\n", b"\r\n"), ()),
+        ("cr.csv", PAIRS.replace(b"\n", b"\r"), ("lines end in carriage returns alone",)),
+        ("mark.csv", b"\xef\xbb\xbf" + PAIRS, ()),
+        ("utf16.csv", PAIRS.decode().encode("utf-16"), ("read as UTF-16",)),
+        ("be.csv", b"\xfe\xff" + PAIRS.decode().encode("utf-16-be"), ("read as UTF-16",)),
+        ("unmarked.csv", PAIRS.decode().encode("utf-16-le"), ("read as UTF-16",)),
+        ("unmarked-be.csv", PAIRS.decode().encode("utf-16-be"), ("read as UTF-16",)),
+        ("utf32.csv", PAIRS.decode().encode("utf-32"), ("read as UTF-32",)),
+        ("utf16.jsonl", LINES.decode().encode("utf-16"), ("read as UTF-16",)),
+        ("packed.csv.gz", gzip.compress(PAIRS), ("unpacked from gzip",)),
+        ("packed.TSV.GZ", gzip.compress(PAIRS.replace(b",", b"\t")), ("unpacked from gzip",)),
+        ("packed.jsonl.gz", gzip.compress(LINES), ("unpacked from gzip",)),
+        ("misnamed.csv", gzip.compress(PAIRS), ("unpacked from gzip",)),
+        ("packed16.csv.gz", gzip.compress(PAIRS.decode().encode("utf-16")), ("unpacked from gzip", "read as UTF-16")),
+        ("parts.csv.gz", gzip.compress(PAIRS[:30]) + gzip.compress(PAIRS[30:]), ("unpacked from gzip",)),
+        ("array.json", ARRAY, ("read as one JSON array",)),
+        ("array.jsonl", ARRAY, ("read as one JSON array",)),
+        ("pretty.json", json.dumps(OBJECTS, indent=1).encode(), ("read as one JSON array",)),
+        ("spread.jsonl", b"[" + ARRAY[1:-1].replace(b"}, ", b"},\n") + b"\n]\n", ("read as one JSON array",)),
+        ("lines.json", LINES, ()),
+        ("lines.ndjson", b"\n" + LINES, ()),
+        ("under.json", b'{"version": 1, "data": ' + ARRAY + b"}", ("rows are those under 'data'",)),
+        (
+            "columns.json",
+            json.dumps({"sentence1": ["a", "c"], "sentence2": ["b", "d"], "score": [1, 2.5]}).encode(),
+            ("read as a list for each column",),
+        ),
+        (
+            "pandas.json",
+            b'{"sentence1":{"0":"a","1":"c"},"sentence2":{"0":"b","1":"d"},"score":{"0":1,"1":2.5}}',
+            ("read as a list for each column",),
+        ),
+        ("rows.jsonl", jsonl(["a", "b", 1], ["c", "d", 2.5]), ("rows are arrays of sentence1, sentence2, score",)),
+        (
+            "rows.json",
+            b'[["a", "b", 1], ["c", "d", 2.5]]',
+            ("read as one JSON array", "rows are arrays of sentence1, sentence2, score"),
+        ),
+    ],
+)
+def test_a_file_reads_the_same_however_it_is_written(
+    tmp_path: Path, name: str, content: bytes, notes: tuple[str, ...]
+) -> None:
+    if name == "bar.csv":
+        content = content.replace(b" | ", b"|")
+    dataset = load(str(put(tmp_path, name, content)))
+    assert pairs_of(dataset) == ROWS_OF_PAIRS
+    assert dataset.notes == notes
+    assert dataset.name == name.partition(".")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "keys", "content", "notes"),
+    [
+        ("given.csv", "delimiter=semicolon", PAIRS.replace(b",", b";"), ()),
+        ("tab.csv", "delimiter=tab", PAIRS.replace(b",", b"\t"), ()),
+        ("tilde.csv", "delimiter=~", PAIRS.replace(b",", b"~"), ()),
+        ("latin.csv", "encoding=latin-1", PAIRS.replace(b"a,b", b"\xe9,b"), ("read as ISO8859-1",)),
+        ("windows.jsonl", "encoding=cp1252", LINES.replace(b'"a"', b'"\x80"'), ("read as CP1252",)),
+        ("utf16.csv", "encoding=utf-16", PAIRS.decode().encode("utf-16"), ("read as UTF-16",)),
+        ("utf8.csv", "encoding=utf-8", b"\xef\xbb\xbf" + PAIRS, ()),
+        ("quotes.tsv", "quotes=none", b'sentence1\tsentence2\tscore\n"a"!\tb\t1\n"c\td\t2\n', ()),
+    ],
+)
+def test_how_it_is_written_can_be_said(
+    tmp_path: Path, name: str, keys: str, content: bytes, notes: tuple[str, ...]
+) -> None:
+    first = {"latin": "é", "windows": "€", "quotes": '"a"!'}.get(name.partition(".")[0], "a")
+    dataset = load(f"{put(tmp_path, name, content)}::{keys}")
+    assert pairs_of(dataset)[0] == (first, "b", 1.0)
+    assert dataset.notes == notes
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("cut.csv.gz", gzip.compress(PAIRS + b"e,f,3\n" * 500)[:-9], ":504: the gzip file ends too early; {again}"),
+        ("cut.jsonl.gz", gzip.compress(LINES)[:-1], ":3: the gzip file ends too early; {again}"),
+        ("bad.csv.gz", gzip.compress(PAIRS)[:-8] + bytes(8), ":4: the gzip file is damaged (CRC check failed"),
+        ("bad.csv", PAIRS.replace(b"c,d", b"\xe9,d"), f":3: not UTF-8 (byte 0xe9 at position 1); {SAVE_OR_NAME}"),
+        ("bad.csv.gz", gzip.compress(PAIRS + b"\xe9"), f":4: not UTF-8 (byte 0xe9 at position 1); {SAVE_OR_NAME}"),
+        (
+            "bad16.csv",
+            PAIRS.decode().encode("utf-16") + b"\x00\xdc,\x00",
+            f":4: not UTF-16 (byte 0x00); {SAVE_OR_NAME}",
+        ),
+        ("cr.csv", PAIRS + b"e\rf,g,1\n", f":4: a carriage return outside quotes; {QUOTES}; {UNQUOTED}"),
+        ("uneven.csv", b"sentence1;sentence2;score\na;b\n", ":2: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
+        ("cut.json", ARRAY[:-20], ":1: invalid JSON: Expecting value at column 83"),
+        ("cut.jsonl", json.dumps(OBJECTS, indent=1).encode()[:-3], ":11: invalid JSON: Expecting"),
+        ("pretty.json", json.dumps(OBJECTS[0], indent=1).encode() * 2, ":5: invalid JSON: Extra data at column 2"),
+        ("several.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', ": which of 'train', 'test' holds the rows is not clear; put one of them into a file of its own"),
+        ("number.json", b"3", f": 3 holds no rows; {ROWS}"),
+        ("empty.json", b"[]", ": holds no rows"),
+        ("empty.csv.gz", gzip.compress(b""), ": holds no rows"),
+        ("element.json", b"[" + ARRAY[1:-1] + b", 5]", " element 3: 5 is not a JSON object"),
+        (
+            "grade.json",
+            ARRAY.replace(b"2.5", b'"x"'),
+            f" element 2: 'score' is 'x', not a number; {FORMS}",
+        ),
+        ("scalars.jsonl", jsonl([1, 2], [3, 4]), f":1: [1, 2] is not a JSON object; {ROWS}"),
+        ("short.jsonl", jsonl(["a", "b"], ["c"]), ":2: ['c'] is not an array of anchor, positive"),
+        ("sheet.xlsx", b"PK", ": unknown kind of file; save the sheet as CSV"),
+        ("old.pkl", b"", ": unknown kind of file; write its rows as JSONL, one object a line: embedgate reads no format that can run code"),
+        ("packed.zip", b"PK", ": unknown kind of file; unpack it, or pack it by gzip"),
+        ("packed.csv.zst", b"", ": unknown kind of file; unpack it, or pack it by gzip"),
+        (
+            "rows.parquet.gz",
+            b"",
+            ": unknown kind of file; give one that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, with .gz or without",
+        ),
+        (
+            "rows.feather",
+            b"ARROW1",
+            ": unknown kind of file; write it as Parquet: "
+            "pyarrow.parquet.write_table(pyarrow.feather.read_table(...), 'data.parquet')",
+        ),
+    ],
+)  # fmt: skip
+def test_a_file_that_cannot_be_read_says_where_and_what_to_do(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    path = put(tmp_path, name, content)
+    assert refusal(path).startswith(f"{path}{message.replace('{again}', 'fetch it anew, or pack it anew')}")
+
+
+def test_a_file_that_fills_memory_is_refused_while_it_unpacks(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.csv.gz"
+    with gzip.open(path, "wb", compresslevel=9) as stream:
+        stream.write(PAIRS + bytes(100 << 20))
+    tracemalloc.start()
+    message = refusal(path)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    size = f"{path.stat().st_size:,} bytes"
+    assert message == f"{path}: unpacks from {size} to more than 64 MiB; if it really is a table, give it unpacked"
+    assert peak < 200 << 20
+
+
+# --- how grades are written
+
+
+@pytest.mark.parametrize(
+    ("cells", "grades", "notes"),
+    [
+        (("1", "2.5"), (1.0, 2.5), ()),
+        (("-1", "1e-1"), (-1.0, 0.1), ("some grades are below 0: more is more alike all the same",)),
+        (("3", "2,5"), (3.0, 2.5), ("grades have decimal commas",)),
+        (("2,5", "3"), (2.5, 3.0), ("grades have decimal commas",)),
+        (("50%", "2,5 %"), (50.0, 2.5), ("grades are percentages",)),
+        (("TRUE", "no"), (1.0, 0.0), ("grades are truth values: true counts 1, false 0",)),
+        (("Y", "f"), (1.0, 0.0), ("grades are truth values: true counts 1, false 0",)),
+        (("neutral", "Entailment"), (0.5, 1.0), ("grades are entailment 1, neutral 0.5, contradiction 0",)),
+        ((True, False), (1.0, 0.0), ("grades are truth values: true counts 1, false 0",)),
+        ((1, 0.5), (1.0, 0.5), ()),
+    ],
+)
+def test_grades_as_they_are_written(
+    tmp_path: Path, cells: tuple[object, object], grades: tuple[float, float], notes: tuple[str, ...]
+) -> None:
+    rows = [{"sentence1": f"a{n}", "sentence2": "b", "score": cell} for n, cell in enumerate(cells)]
+    dataset = load(str(put(tmp_path, "set.jsonl", jsonl(*rows))))
+    assert tuple(grade for *_, grade in pairs_of(dataset)) == grades
+    assert dataset.notes == notes
+
+
+ALIKE = "write all grades in one way"
+
+
+@pytest.mark.parametrize(
+    ("cells", "message"),
+    [
+        (("1.5", "2,5"), "'2,5', a number with a decimal comma, where a grade before it is a number; " + ALIKE),
+        (("0", "yes"), "'yes', a truth value, where a grade before it is a whole number; " + ALIKE),
+        (("true", "1"), "'1', a whole number, where a grade before it is a truth value; " + ALIKE),
+        (("50%", "0.5"), "'0.5', a number, where a grade before it is a percentage; " + ALIKE),
+        (("1", "1.234,5"), "'1.234,5', not a number; " + FORMS),
+        (("1", "%"), "'%', not a number; " + FORMS),
+        (("1", "inf"), "inf, not a finite number; " + FORMS),
+        (("1", "high"), "'high', not a number; " + FORMS),
+    ],
+)
+def test_grades_of_several_kinds_are_refused(tmp_path: Path, cells: tuple[str, str], message: str) -> None:
+    rows = [{"sentence1": f"a{n}", "sentence2": "b", "score": cell} for n, cell in enumerate(cells)]
+    path = put(tmp_path, "set.jsonl", jsonl(*rows))
+    assert refusal(path) == f"{path}:2: 'score' is {message}"
+
+
+def test_numbers_do_not_say_which_is_entailment(tmp_path: Path) -> None:
+    """SNLI counts entailment 0, others count it 2: by its numbers alone, a set may be judged upside down."""
+    path = put(tmp_path, "nli.csv", b"premise,hypothesis,label\na,b,0\nc,d,2\n")
+    assert refusal(path) == (
+        f"{path}:2: 'label' is '0', which stands for entailment in one set and for contradiction in another; "
+        "write entailment, neutral, contradiction, or grades in a column named score"
+    )
+    words = put(tmp_path, "words.csv", b"premise,hypothesis,label\na,b,entailment\nc,d,contradiction\n")
+    assert pairs_of(load(str(words))) == [("a", "b", 1.0), ("c", "d", 0.0)]
+    scores = put(tmp_path, "scores.csv", b"premise,hypothesis,score\na,b,0\nc,d,2\n")
+    assert pairs_of(load(str(scores))) == [("a", "b", 0.0), ("c", "d", 2.0)]
+
+
+# --- which column is which
+
+
+@pytest.mark.parametrize(
+    "header",
+    [
+        "question1,question2,is_duplicate",
+        "sentence_0,sentence_1,label",
+        "sent1,sent2,similarity score",
+        "sent0,sent1,score",
+        "#1 String,#2 String,Quality",
+        "premise,hypothesis,relatedness",
+        "Text 1,TEXT_2,Similarity",
+        "sentence_A,sentence_B,relatedness_score",
+    ],
+)
+def test_pairs_by_the_names_people_use(tmp_path: Path, header: str) -> None:
+    rows = f"id,{header},comment\n7,a,b,1,x\n8,c,d,2.5,y\n"
+    dataset = load(str(put(tmp_path, "set.csv", rows.encode())))
+    assert pairs_of(dataset) == ROWS_OF_PAIRS
+    first, second, third = header.split(",")
+    note = f"columns: sentence1 is {first!r}, sentence2 is {second!r}, score is {third!r}"
+    assert dataset.notes == (note,)
+
+
+@pytest.mark.parametrize(
+    "header", ["anchor,positive,negative", "query,pos,neg", "sentence_0,sentence_1,sentence_2", "sent0,sent1,hard_neg"]
+)
+def test_triplets_by_the_names_people_use(tmp_path: Path, header: str) -> None:
+    dataset = load(str(put(tmp_path, "set.csv", f"{header},label\na,b,c,1\nd,e,f,1\n".encode())))
+    assert triplets_of(dataset) == [("a", "b", "c"), ("d", "e", "f")]
+    assert dataset.groups is None
+
+
+@pytest.mark.parametrize("header", ["text,label_text", "sentence,intent", "content,topic", "utterance,category"])
+def test_labelled_texts_by_the_names_people_use(tmp_path: Path, header: str) -> None:
+    dataset = load(str(put(tmp_path, "set.tsv", f"{header}\na,x\nb,y\nc,x\n".replace(",", "\t").encode())))
+    assert isinstance(dataset, Labelled)
+    assert (dataset.items, dataset.labels) == (("a", "b", "c"), ("x", "y", "x"))
+
+
+@pytest.mark.parametrize(
+    ("labels", "read"),
+    [((True, False, True), "true"), ((1, 2, 1), "1"), ((1.0, 2.0, 1.0), "1"), (("true", "false", "true"), "true")],
+)
+def test_labels_may_be_truth_values_and_numbers(tmp_path: Path, labels: Sequence[object], read: str) -> None:
+    table = pa.table({"text": ["a", "b", "c"], "label": list(labels)})
+    parquet.write_table(table, tmp_path / "set.parquet")
+    dataset = load(str(tmp_path / "set.parquet"))
+    assert isinstance(dataset, Labelled)
+    assert (dataset.labels[0], dataset.labels[2], len(set(dataset.labels))) == (read, read, 2)
+
+
+MAPPED = b"q1,q2,dup,lang,product,doc\na,b,1,de,tea,x\nc,d,2.5,en,tea,x\ne,f,0,de,,y\n"
+
+
+def test_columns_are_mapped_by_their_role(tmp_path: Path) -> None:
+    path = put(tmp_path, "mine.csv", MAPPED.replace(b"q1,q2,dup", b'left,right,"is, dup"'))
+    spec = f'{path}::sentence1=left,sentence2=right,score="is, dup",slices=lang;product,cluster=doc,name=dups'
+    dataset = load(spec)
+    assert pairs_of(dataset) == [*ROWS_OF_PAIRS, ("e", "f", 0.0)]
+    assert dataset.slices == {"lang=de": (0, 2), "lang=en": (1,), "product=tea": (0, 1)}
+    assert dataset.groups == ("x", "x", "y")
+    assert dataset.name == "dups"
+    assert load(Spec.parse(spec)).sha256 == dataset.sha256
+
+
+def test_roles_that_are_not_mapped_are_found(tmp_path: Path) -> None:
+    path = put(tmp_path, "mine.csv", MAPPED.replace(b"dup", b"gold"))
+    assert pairs_of(load(f"{path}::score=gold")) == [*ROWS_OF_PAIRS, ("e", "f", 0.0)]
+    assert isinstance(load(f"{path}::text=q1,label=doc"), Labelled)
+    assert isinstance(load(f"{path}::kind=retrieval,anchor=q1,positive=q2"), Retrieval)
+
+
+def test_slices_and_a_mapped_column_of_that_name(tmp_path: Path) -> None:
+    rows = [{"text": t, "label": t, "slices": s, "n": n} for t, s, n in [("a", ["x", "y"], 1), ("b", ["y"], None)]]
+    path = put(tmp_path, "set.jsonl", jsonl(*rows, rows[0]))
+    assert load(str(path)).slices == load(f"{path}::slices=slices").slices == {"x": (0, 2), "y": (0, 1, 2)}
+    assert load(f"{path}::slices=n;slices").slices == {"n=1": (0, 2), "x": (0, 2), "y": (0, 1, 2)}
+
+
+def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_path: Path) -> None:
+    path = put(tmp_path, "mine.csv", MAPPED.replace(b"q1,q2,dup", b"sentence1,sentence2,score"))
+    plain = load(str(path)).sha256
+    assert load(f"{path}::name=other").sha256 == plain
+    keys = ("score=score", "sentence1=sentence2,sentence2=sentence1", "slices=lang", "kind=similarity", "skip=empty",
+            "encoding=latin-1", "delimiter=comma", "quotes=none")  # fmt: skip
+    hashes = {load(f"{path}::{key}").sha256 for key in keys}
+    assert len({*hashes, plain}) == len(keys) + 1
+    there = load(f"{path}::slices=lang,score=score").sha256
+    assert there == load(f"{path}::score=score,slices=lang").sha256
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        (
+            "sentence1=question",
+            "{}:1: no column 'question', asked for as sentence1; "
+            "it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'",
+        ),
+        ("slices=lang;nope", "{}:1: no column 'nope', asked for as slices; it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'"),
+        ("sentence1=q1;q2", "{}: sentence1 is 2 columns; name one: sentence1=COLUMN"),
+        ("slices=;", "{}: slices=; names no column; write slices=COLUMN, or slices=ONE;OTHER"),
+        ("slices=lang;lang", "{}: slices=lang;lang names a column twice; write slices=COLUMN, or slices=ONE;OTHER"),
+        (
+            "sentence=q1",
+            "{} has no key 'sentence'; its keys are sentence1, sentence2, score, anchor, query, positive, negative, text, "
+            "label, slices, cluster, kind, skip, name, delimiter, encoding, quotes",
+        ),
+        ("kind=pairs", "{}: kind is 'pairs'; choose from similarity, retrieval, labelled, triplets"),
+        ("skip=all", "{}: skip is 'all'; choose from empty"),
+        ("quotes=single", "{}: quotes is 'single'; choose from double, none"),
+        ("delimiter=ab", "{}: delimiter is 'ab'; give one character, or comma, semicolon, tab, pipe"),
+        ("encoding=klingon", "{}: encoding is 'klingon'; give one that Python knows, such as latin-1, cp1252 or utf-16"),
+        ("encoding=hex", "{}: encoding is 'hex'; give one that Python knows, such as latin-1, cp1252 or utf-16"),
+        ("name=../up", "{}: name is '../up'; use letters, digits, '_', '.' and '-'"),
+        (
+            "text=q1,kind=similarity",
+            "{}:1: columns 'q1', 'q2', 'dup', 'lang', 'product', 'doc', asked for as text, are not those of a "
+            "similarity dataset; similarity needs sentence1, sentence2, score; "
+            "say which column is which by keys such as ::sentence1=COLUMN",
+        ),
+    ],
+)  # fmt: skip
+def test_a_key_that_means_nothing_here_is_refused(tmp_path: Path, keys: str, message: str) -> None:
+    path = put(tmp_path, "mine.csv", MAPPED)
+    assert refusal(f"{path}::{keys}") == message.format(path)
+
+
+def test_keys_of_text_are_none_of_parquet(tmp_path: Path) -> None:
+    parquet.write_table(pa.Table.from_pylist(OBJECTS), tmp_path / "set.parquet")
+    assert pairs_of(load(f"{tmp_path}/set.parquet::sentence1=sentence2,sentence2=sentence1"))[0] == ("b", "a", 1.0)
+    assert refusal(f"{tmp_path}/set.parquet::delimiter=tab").startswith(
+        f"{tmp_path}/set.parquet has no key 'delimiter'"
+    )
+    assert refusal("pairs::kind=similarity") == "pairs has no key 'kind'; its keys are none"
+
+
+def test_a_column_of_ids_makes_no_slices(tmp_path: Path) -> None:
+    rows = b"".join(b"t%d,l%d,%d\n" % (n, n % 2, n) for n in range(1_002))
+    path = put(tmp_path, "set.csv", b"text,label,id\n" + rows)
+    assert refusal(f"{path}::slices=id") == (
+        f"{path}:1002: 'id' has more than 1,000 values, each of which makes a slice; make slices of a column with few"
+    )
+
+
+def test_a_folder_takes_the_keys_of_its_file(tmp_path: Path) -> None:
+    put(tmp_path, "rows.csv.gz", gzip.compress(MAPPED))
+    put(tmp_path, "about.json", b"{}")
+    assert isinstance(load(f"{tmp_path}::text=q1,label=doc"), Labelled)
+    put(tmp_path, "rows.csv", MAPPED)
+    alone = load(f"{tmp_path}::score=dup").sha256
+    (tmp_path / "rows.csv.gz").unlink()
+    (tmp_path / "about.json").unlink()
+    assert load(f"{tmp_path}::score=dup").sha256 == alone
+
+
+def test_hub_columns_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [{"q": "a", "a": ["b", "c"], "lang": "de"}, {"q": "d", "a": ["e"], "lang": "en"}]
+    splits = datasets.DatasetDict({"test": datasets.Dataset.from_list(rows), "dev": datasets.Dataset.from_list(rows)})
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: splits)
+    hub = f"hub:org/name@{COMMIT}"
+    dataset = load(f"{hub}::dev::query=q,positive=a,slices=lang,name=mine")
+    assert isinstance(dataset, Retrieval)
+    assert (dataset.queries, dataset.documents, dataset.relevance) == (
+        ("a", "d"),
+        ("b", "c", "e"),
+        ({0: 1, 1: 1}, {2: 1}),
+    )
+    assert dataset.slices == {"lang=de": (0,), "lang=en": (1,)}
+    assert (dataset.name, dataset.source) == ("mine", f"{hub}::dev")
+    assert load(f"{hub}::query=q,positive=a").source == f"{hub}::test"
+    assert refusal(f"{hub}::delimiter=tab").startswith(f"{hub} has no key 'delimiter'; its keys are sentence1, ")
+
+
+# --- rows that are several items, and items of several rows
+
+
+def test_pairs_of_query_and_positive_are_retrieval(tmp_path: Path) -> None:
+    dataset = load(str(put(tmp_path, "asked.csv", ASKED)))
+    assert isinstance(dataset, Retrieval)
+    assert dataset.queries == ("what is tea", "what is rye")
+    assert dataset.documents == ("leaves", "grain", "a drink")
+    assert dataset.relevance == ({0: 1, 2: 1}, {1: 1})
+    assert (dataset.query_ids, dataset.document_ids) == (("1", "2"), ("1", "2", "3"))
+    assert dataset.notes == (
+        "3 rows as retrieval: 2 distinct queries, 3 distinct documents, each relevant to its query",
+    )
+
+
+@pytest.mark.parametrize("header", ["anchor,positive", "question,answer", "query,answer", "Query,Passage"])
+def test_pairs_of_query_and_answer_by_the_names_people_use(tmp_path: Path, header: str) -> None:
+    dataset = load(str(put(tmp_path, "asked.csv", ASKED.replace(b"query,positive", header.encode()))))
+    assert isinstance(dataset, Retrieval)
+    assert dataset.relevance == ({0: 1, 2: 1}, {1: 1})
+
+
+def test_arrays_of_two_texts_are_such_pairs(tmp_path: Path) -> None:
+    dataset = load(str(put(tmp_path, "asked.jsonl", jsonl(["q1", "p1"], ["q2", "p2"]))))
+    assert isinstance(dataset, Retrieval)
+    assert dataset.notes[0] == "rows are arrays of anchor, positive"
+    triplets = load(str(put(tmp_path, "more.jsonl", jsonl(["a", "b", "c", "d"], ["e", "f", "g", "h"]))))
+    assert triplets_of(triplets) == [("a", "b", "c"), ("a", "b", "d"), ("e", "f", "g"), ("e", "f", "h")]
+
+
+def test_graded_answers_keep_their_grades(tmp_path: Path) -> None:
+    rows = b"query,document,relevance,slices,cluster\nq1,d1,2,s,\nq1,d2,0,t,c1\nq2,d1,0,,c2\nq3,d3,1,,\n"
+    dataset = load(str(put(tmp_path, "graded.csv", rows)))
+    assert isinstance(dataset, Retrieval)
+    assert (dataset.queries, dataset.query_ids, dataset.documents) == (("q1", "q3"), ("1", "3"), ("d1", "d2", "d3"))
+    assert dataset.relevance == ({0: 2}, {2: 1})
+    assert dataset.slices == {"s": (0,), "t": (0,)}
+    assert dataset.groups == ("c1", "")
+    assert dataset.notes[1:] == (
+        "4 rows as retrieval: 3 distinct queries, 3 distinct documents, as graded",
+        "left out 1 of 3 queries: no relevant document",
+    )
+    truth = rows.replace(b",2,", b",yes,").replace(b",1,", b",yes,").replace(b",0,", b",no,")
+    assert load(str(put(tmp_path, "truth.csv", truth))).notes[1] == "grades are truth values: true counts 1, false 0"
+
+
+@pytest.mark.parametrize(
+    ("rows", "message"),
+    [
+        (b"q1,d1,1\nq2,d2,0.5\n", f":3: the grade is 0.5; {WHOLE_GRADES}"),
+        (b"q1,d1,1\nq2,d2,-1\n", f":3: the grade is -1; {WHOLE_GRADES}"),
+        (b"q1,d1,1\nq2,d2,1\nq1,d1,2\n", ":4: one document has two grades for one query: 1 and 2"),
+        (b"q1,d1,0\nq2,d2,0\n", ": no query has a relevant document (a grade above 0)"),
+        (b"q1,d1,1\nq2,d1,1\n", ": fewer than two different documents, so there is nothing to rank"),
+        (b"q1,d1,1\nq1,d2,1\n", ": 1 item, but a metric needs at least two"),
+        (b"q1,d1,\nq1,d2,1\n", f":2: 'label' is '', not a number; {SKIP}"),
+    ],
+)
+def test_graded_answers_that_cannot_be_judged(tmp_path: Path, rows: bytes, message: str) -> None:
+    path = put(tmp_path, "graded.csv", b"query,answer,label\n" + rows)
+    assert refusal(path) == f"{path}{message}"
+
+
+def test_lists_are_triplets_of_one_cluster_a_row(tmp_path: Path) -> None:
+    dataset = load(str(put(tmp_path, "lists.jsonl", jsonl(*LISTS))))
+    assert triplets_of(dataset) == TRIPLETS
+    assert dataset.groups == (*["row 1"] * 4, "row 2")
+    assert dataset.clusters is not None
+    assert dataset.clusters.tolist() == [0, 0, 0, 0, 1]
+    assert dataset.notes == (
+        "columns: anchor is 'query', positive is 'pos', negative is 'neg'",
+        "2 rows are 5 triplets, those of a row in one cluster",
+    )
+
+
+def test_lists_of_parquet_and_lists_spelled_in_csv(tmp_path: Path) -> None:
+    parquet.write_table(pa.Table.from_pylist(LISTS), tmp_path / "lists.parquet")
+    assert triplets_of(load(str(tmp_path / "lists.parquet"))) == TRIPLETS
+    spelled = b'query,pos,neg\nq1,"[""p1"", ""p2""]","[""n1"", ""n2""]"\nq2,p3,n3\n'
+    assert triplets_of(load(str(put(tmp_path, "lists.csv", spelled)))) == TRIPLETS
+    path = put(tmp_path, "python.csv", b"query,pos,neg\nq1,p1,\"['n1', 'n2']\"\nq2,p3,n3\n")
+    assert refusal(path) == (
+        f"{path}:2: 'neg' is \"['n1', 'n2']\", a list that is not JSON; "
+        "write lists as JSON has them, or the file as JSONL or Parquet"
+    )
+
+
+def test_numbered_negatives_are_one_each_and_may_be_missing(tmp_path: Path) -> None:
+    rows = b"anchor,positive,negative_1,negative_2,cluster\na,b,n1,n2,c\nd,e,n3,,\nf,g,n4,n5,\n"
+    dataset = load(str(put(tmp_path, "many.csv", rows)))
+    assert triplets_of(dataset) == [
+        ("a", "b", "n1"), ("a", "b", "n2"), ("d", "e", "n3"), ("f", "g", "n4"), ("f", "g", "n5"),
+    ]  # fmt: skip
+    assert dataset.groups == ("c", "c", "row 3", "row 4", "row 4")
+    assert dataset.notes[-1] == "3 rows are 5 triplets, those of a row in one cluster"
+    objects = [{"anchor": "a", "positive": "b", "negative_1": "n1"}, {"anchor": "c", "positive": "d", "negative_1": "n1", "negative_2": "n2"}]  # fmt: skip
+    assert len(load(str(put(tmp_path, "many.jsonl", jsonl(*objects))))) == 3
+    path = put(tmp_path, "none.csv", rows + b"h,i, ,,\n")
+    assert refusal(path) == f"{path}:5: 'negative_1', 'negative_2' are empty; {SKIP}"
+    mapped = load(f"{put(tmp_path, 'other.csv', rows)}::negative=negative_2,skip=empty")
+    assert triplets_of(mapped) == [("a", "b", "n2"), ("f", "g", "n5")]
+    assert len(load(f"{tmp_path}/other.csv::negative=negative_2;negative_1")) == 5
+
+
+def test_negatives_of_retrieval_are_documents_that_answer_nothing(tmp_path: Path) -> None:
+    dataset = load(f"{put(tmp_path, 'lists.jsonl', jsonl(*LISTS))}::kind=retrieval")
+    assert isinstance(dataset, Retrieval)
+    assert dataset.documents == ("p1", "p2", "p3", "n1", "n2", "n3")
+    assert dataset.relevance == ({0: 1, 1: 1}, {2: 1})
+    assert dataset.notes[-1] == (
+        "2 rows as retrieval: 2 distinct queries, 6 distinct documents and the negatives, each relevant to its query"
+    )
+
+
+# --- rows that repeat, and rows that lack a value
+
+
+def test_equal_rows_are_told(tmp_path: Path) -> None:
+    assert load(str(put(tmp_path, "twice.csv", PAIRS + b"a,b,1\na,b,2\n"))).notes == (
+        "1 of 4 rows repeat another exactly",
+    )
+    lists = load(str(put(tmp_path, "lists.jsonl", jsonl(*LISTS, *LISTS))))
+    assert "2 of 4 rows repeat another exactly" in lists.notes
+
+
+@pytest.mark.parametrize("row", [" ,f,3", "e,,3", "e,f,", "e,f,NaN", "e,f,n/a", "e,f,-"])
+def test_rows_that_lack_a_value_are_left_out_where_asked(tmp_path: Path, row: str) -> None:
+    path = put(tmp_path, "set.csv", PAIRS + row.encode())
+    message = refusal(path)
+    assert message.startswith(f"{path}:4: '")
+    assert message.endswith(f"; {SKIP}")
+    dataset = load(f"{path}::skip=empty")
+    assert pairs_of(dataset) == ROWS_OF_PAIRS
+    assert dataset.notes == ("left out 1 row of 3 that lack a value",)
+
+
+def test_null_and_missing_values_are_left_out_where_asked(tmp_path: Path) -> None:
+    rows = [*OBJECTS, {"sentence1": None, "sentence2": "f", "score": 1}, {"sentence1": "e", "score": 1}]
+    path = put(tmp_path, "set.jsonl", jsonl(*rows, {**OBJECTS[0], "score": float("nan")}))
+    assert refusal(path) == f"{path}:3: 'sentence1' is None, not a text; {SKIP}"
+    assert load(f"{path}::skip=empty").notes == ("left out 3 rows of 5 that lack a value",)
+    broken = put(tmp_path, "broken.jsonl", jsonl(*OBJECTS, {**OBJECTS[0], "score": "high"}))
+    assert refusal(f"{broken}::skip=empty") == f"{broken}:3: 'score' is 'high', not a number; {FORMS}"
