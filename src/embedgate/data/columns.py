@@ -282,10 +282,17 @@ class _Cell:
         Raises:
             DataError: With the row's place, if it has none that fits.
         """
-        if self.lacks(row):
-            raise self._lacking(line, row)
-        if not self.role.many:
+        if self.role.many:
+            return self._all_of(line, row)
+        try:
             return value(self.table, line, row, self.columns[0], self.parse)
+        except DataError as error:
+            raise DataError(error.cause, SKIP if self.lacks(row) else error.action) from error
+
+    def _all_of(self, line: int, row: Row) -> list[Any]:
+        if self.lacks(row):
+            are = "are empty" if len(self.columns) > 1 else "is empty"
+            raise DataError(f"{self.table.at(line)}: {shown(self.columns)} {are}", SKIP)
         filled = [column for column in self.columns if not is_empty(row.get(column))]
         return [text for column in filled for text in value(self.table, line, row, column, self.parse)]
 
@@ -299,12 +306,3 @@ class _Cell:
     def notes(self) -> tuple[str, ...]:
         """What a reader of a report should know about how the values are written."""
         return self.parse.notes if isinstance(self.parse, Grades) else ()
-
-    def _lacking(self, line: int, row: Row) -> DataError:
-        if len(self.columns) > 1:
-            return DataError(f"{self.table.at(line)}: {shown(self.columns)} are empty", SKIP)
-        try:
-            value(self.table, line, row, self.columns[0], self.parse)
-        except DataError as error:
-            return DataError(error.cause, SKIP)
-        return DataError(f"{self.table.at(line)}: {self.columns[0]!r} is empty", SKIP)
