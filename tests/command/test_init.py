@@ -212,6 +212,7 @@ class TestRefused:
             (("--model", "acme/model"), "hub id acme/model is not pinned; write it as org/name@<commit>"),
             (("--model", "empty"), "modules.json"),
             ((*BUNDLED, "--data", "my.jsonl"), "there is no dataset at 'my.jsonl'; give a file"),
+            ((*BUNDLED, "--data", "my.csv::score=dup"), "there is no dataset at 'my.csv'; give a file"),
             ((*BUNDLED, "--candidate", "a.onnx::name=a,name=b"), "--candidate a.onnx::name=a,name=b gives name twice"),
             ((*BUNDLED, "--owner", "search"), "--owner 'search' is no owner; write @name"),
             ((*BUNDLED, "--gpu"), "--gpu needs a workflow to add to; say whose: --ci github or --ci gitlab"),
@@ -323,9 +324,17 @@ def test_pytest_reads_what_was_written(pytester):
     (pytester.path / ".git").mkdir()
     (pytester.path / "a folder").mkdir()
     (pytester.path / "a folder/mine.csv").write_text("sentence1,sentence2,score\n")
-    init(*BUNDLED, "--data", "a folder/mine.csv", "--data", "pairs", "--candidate", "a folder/x.onnx::promise=int8")
+    init(
+        *BUNDLED,
+        "--data",
+        "a folder/mine.csv::score=dup",
+        "--data",
+        "pairs",
+        "--candidate",
+        "a folder/x.onnx::promise=int8",
+    )
     settings = settings_of(pytester.parseconfig())
     assert settings.model == DEFAULT_MODEL
-    assert settings.data == ("a folder/mine.csv", "pairs")
+    assert settings.data == ("a folder/mine.csv::score=dup", "pairs")
     assert settings.candidates == ("a folder/x.onnx::promise=int8",)
     assert settings.baselines == Path("gate")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,11 +17,12 @@ from pyarrow import parquet
 
 from embedgate.core.errors import DataError
 from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, load
-from embedgate.data.columns import SKIP
+from embedgate.data.columns import ROLES, SKIP
 from embedgate.data.conversions import WHOLE_GRADES
 from embedgate.data.delimited import QUOTES, UNQUOTED
 from embedgate.data.grades import FORMS
 from embedgate.data.json_rows import ROWS
+from embedgate.data.parts import plain
 from embedgate.data.readers import SAVE_OR_NAME
 from embedgate.data.spec import Spec
 
@@ -145,6 +147,8 @@ def test_a_file_reads_the_same_however_it_is_written(
         ("latin.csv", "encoding=latin-1", PAIRS.replace(b"a,b", b"\xe9,b"), ("read as ISO8859-1",)),
         ("windows.jsonl", "encoding=cp1252", LINES.replace(b'"a"', b'"\x80"'), ("read as CP1252",)),
         ("utf16.csv", "encoding=utf-16", PAIRS.decode().encode("utf-16"), ("read as UTF-16",)),
+        ("bare16.csv", "encoding=utf-16", PAIRS.decode().encode("utf-16-be"), ("read as UTF-16",)),
+        ("bare32.csv", "encoding=utf-32", PAIRS.decode().encode("utf-32-le"), ("read as UTF-32",)),
         ("utf8.csv", "encoding=utf-8", b"\xef\xbb\xbf" + PAIRS, ()),
         ("quotes.tsv", "quotes=none", b'sentence1\tsentence2\tscore\n"a"!\tb\t1\n"c\td\t2\n', ()),
     ],
@@ -403,6 +407,7 @@ def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_pat
         ("delimiter=ab", "{}: delimiter is 'ab'; give one character, or comma, semicolon, tab, pipe"),
         ("encoding=klingon", "{}: encoding is 'klingon'; give one that Python knows, such as latin-1, cp1252 or utf-16"),
         ("encoding=hex", "{}: encoding is 'hex'; give one that Python knows, such as latin-1, cp1252 or utf-16"),
+        ("encoding=punycode", "{}: encoding is 'punycode'; give one that Python knows, such as latin-1, cp1252 or utf-16"),
         ("name=../up", "{}: name is '../up'; use letters, digits, '_', '.' and '-'"),
         (
             "text=q1,kind=similarity",
@@ -606,3 +611,19 @@ def test_null_and_missing_values_are_left_out_where_asked(tmp_path: Path) -> Non
     assert load(f"{path}::skip=empty").notes == ("left out 3 rows of 5 that lack a value",)
     broken = put(tmp_path, "broken.jsonl", jsonl(*OBJECTS, {**OBJECTS[0], "score": "high"}))
     assert refusal(f"{broken}::skip=empty") == f"{broken}:3: 'score' is 'high', not a number; {FORMS}"
+
+
+# --- what the docs say
+
+
+def test_the_docs_name_every_column_that_is_understood() -> None:
+    lines = (Path(__file__).parents[2] / "docs" / "data-formats.md").read_text("utf-8").splitlines()
+    named = {
+        row.split("|")[1].strip(): {*map(plain, re.findall(r"`([^`]+)`", row))} for row in lines if row[:2] == "| "
+    }
+    rows = {"labelled": "labelled texts"}
+    named["retrieval"] |= named["triplets"]  # of negatives, it says that they are called as those
+    understood = {
+        (rows.get(kind, kind), name) for kind, roles in ROLES.items() for role in roles for name in role.names
+    }
+    assert {(kind, name) for kind, name in understood if name not in named[kind]} == set()

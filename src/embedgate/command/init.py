@@ -22,6 +22,7 @@ from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.model_safety import check_safe
 from embedgate.core.options import OPTIONS, Option
 from embedgate.core.settings import EXPECTED, TOLERANCES, bundled_baselines
+from embedgate.data.spec import Spec as DataSpec
 
 # The options that can be written into the ini file.
 WRITTEN = ("model", "combination", "candidate", "data")
@@ -154,9 +155,10 @@ def _refuse_no_model(folder: Path, text: str) -> None:
 
 
 def _refuse_no_data(folder: Path, text: str) -> None:
-    if _names_path("data", text, folder) and not (folder / Path(text).expanduser()).exists():
+    place = DataSpec.parse(text).place
+    if _names_path("data", place, folder) and not (folder / Path(place).expanduser()).exists():
         raise GateError(
-            f"there is no dataset at {text!r}", "give a file, a folder, hub:org/name@commit or a bundled name"
+            f"there is no dataset at {place!r}", "give a file, a folder, hub:org/name@commit or a bundled name"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
@@ -18,6 +19,8 @@ TABLE_OPTIONS = ("kind", "skip", "name")
 BETWEEN = ";"
 NAME = re.compile(r"\w[\w.-]*")
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", r"\t": "\t", "pipe": "|"}
+# What Python calls encodings too, and no file of texts is in.
+NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
 CHOICES: Mapping[str, tuple[str, ...]] = {"kind": get_args(Kind), "skip": ("empty",), "quotes": ("double", "none")}
 
 
@@ -104,7 +107,9 @@ def _delimiter(spec: Spec, value: str) -> str:
 
 def _encoding(spec: Spec, value: str) -> str:
     try:
-        bytes(4).decode(value)  # of no bytes at all, Python asks no codec
+        bytes(4).decode(value, "ignore")  # of no bytes at all, Python asks no codec
+        if codecs.lookup(value).name in NOT_OF_FILES:
+            raise LookupError(value)
     except (LookupError, ValueError) as error:  # unknown, no encoding of text, or a name that cannot be one
         step = "give one that Python knows, such as latin-1, cp1252 or utf-16"
         raise DataError(f"{spec.place}: encoding is {value!r}", step) from error

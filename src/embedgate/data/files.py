@@ -83,12 +83,15 @@ def _head(path: Path) -> bytes:
 def _encoding(head: bytes, asked: str) -> str:
     """The encoding: as asked, else by its mark, else UTF-16 if every other byte of the first two characters is null."""
     marked = next((encoding for mark, encoding in MARKS.items() if head.startswith(mark)), "")
-    if asked:
-        name = codecs.lookup(asked).name
-        return marked if marked.startswith(name) else name.removesuffix("-sig")
     null = [byte == 0 for byte in head[:4]]
     by_nulls = "utf-16-le" if null == [False, True] * 2 else "utf-16-be" if null == [True, False] * 2 else UTF_8
-    return marked or by_nulls
+    found = marked or by_nulls
+    if not asked:
+        return found
+    name = codecs.lookup(asked).name.removesuffix("-sig")
+    if found.startswith(name):
+        return found
+    return f"{name}-le" if name in ("utf-16", "utf-32") else name
 
 
 def is_packed(path: Path) -> bool:
