@@ -33,7 +33,7 @@ from embedgate.data import (
     load_calibration,
 )
 from embedgate.data.columns import SKIP
-from embedgate.data.delimited import QUOTES, UNQUOTED
+from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
 from embedgate.data.grades import FORMS
 from embedgate.data.overlap import check_no_overlap
 from embedgate.data.readers import SAVE_OR_NAME
@@ -234,7 +234,11 @@ NEEDS = (
     ("name", "content", "message"),
     [
         ("set.csv", GOOD + b"e,f\n", ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
-        ("set.csv", GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n', ":8: 4 columns, not 3: 'sentence1', 'sentence2', 'score'"),
+        (
+            "set.csv",
+            GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n',
+            f":8: 4 columns, not 3: 'sentence1', 'sentence2', 'score'; {QUOTED}",
+        ),
         ("set.csv", GOOD + b" ,f,3\n", f":4: 'sentence1' is empty; {SKIP}"),
         ("set.csv", GOOD + b"e,f,high\n", f":4: 'score' is 'high', not a number; {FORMS}"),
         ("set.csv", GOOD + b'e,f,"NaN\n"\n', f":4: 'score' is nan, not a finite number; {SKIP}"),

@@ -19,7 +19,7 @@ from embedgate.core.errors import DataError
 from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, load
 from embedgate.data.columns import ROLES, SKIP
 from embedgate.data.conversions import WHOLE_GRADES
-from embedgate.data.delimited import QUOTES, UNQUOTED
+from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
 from embedgate.data.grades import FORMS
 from embedgate.data.json_rows import ROWS
 from embedgate.data.parts import plain
@@ -87,6 +87,11 @@ def refusal(spec: object) -> str:
         ),
         ("index.csv", b",sentence1,sentence2,score,\n0,a,b,1,\n1,c,d,2.5,\n", ()),
         ("tail.csv", PAIRS + b",,\n , ,\n", ()),
+        (
+            "padded.csv",
+            b'"sentence1", "sentence2", "score"\n"a", "b", 1\n"c", "d", 2.5\n',
+            ("blanks between delimiters and cells are left out",),
+        ),
         ("crlf.csv", PAIRS.replace(b"\n", b"\r\n"), ()),
         ("cr.csv", PAIRS.replace(b"\n", b"\r"), ("lines end in carriage returns alone",)),
         ("mark.csv", b"\xef\xbb\xbf" + PAIRS, ()),
@@ -150,9 +155,11 @@ def test_a_file_reads_the_same_however_it_is_written(
         ("bare16.csv", "encoding=utf-16", PAIRS.decode().encode("utf-16-be"), ("read as UTF-16",)),
         ("bare32.csv", "encoding=utf-32", PAIRS.decode().encode("utf-32-le"), ("read as UTF-32",)),
         ("utf8.csv", "encoding=utf-8", b"\xef\xbb\xbf" + PAIRS, ()),
+        ("numbered.tsv", "header=none,sentence1=3,sentence2=4,score=2", b"x\t1\ta\tb\ny\t2\tc\td\n", ("columns: sentence1 is '3', sentence2 is '4', score is '2'",)),
+        ("numbered.csv", "header=none,sentence1=1,sentence2=2,score=3", b"a;b;1\nc;d;2\n", ("cells are separated by semicolons", "columns: sentence1 is '1', sentence2 is '2', score is '3'")),
         ("quotes.tsv", "quotes=none", b'sentence1\tsentence2\tscore\n"a"!\tb\t1\n"c\td\t2\n', ()),
     ],
-)
+)  # fmt: skip
 def test_how_it_is_written_can_be_said(
     tmp_path: Path, name: str, keys: str, content: bytes, notes: tuple[str, ...]
 ) -> None:
@@ -179,7 +186,7 @@ def test_how_it_is_written_can_be_said(
         ("uneven.csv", b"sentence1;sentence2;score\na;b\n", ":2: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
         ("cut.json", ARRAY[:-20], ":1: invalid JSON: Expecting value at column 83"),
         ("cut.jsonl", json.dumps(OBJECTS, indent=1).encode()[:-3], ":11: invalid JSON: Expecting"),
-        ("pretty.json", json.dumps(OBJECTS[0], indent=1).encode() * 2, ":5: invalid JSON: Extra data at column 2"),
+        ("pretty.json", json.dumps(OBJECTS[0], indent=1).encode() * 2, f":5: invalid JSON: Extra data at column 2; {ROWS}"),
         ("several.json", b'{"train": [{"a": 1}], "test": [{"a": 1}]}', ": which of 'train', 'test' holds the rows is not clear; put one of them into a file of its own"),
         ("number.json", b"3", f": 3 holds no rows; {ROWS}"),
         ("empty.json", b"[]", ": holds no rows"),
@@ -192,6 +199,11 @@ def test_how_it_is_written_can_be_said(
         ),
         ("scalars.jsonl", jsonl([1, 2], [3, 4]), f":1: [1, 2] is not a JSON object; {ROWS}"),
         ("short.jsonl", jsonl(["a", "b"], ["c"]), ":2: ['c'] is not an array of anchor, positive"),
+        ("lfs.csv", b"version https://git-lfs.github.com/spec/v1\n", ": is a pointer of Git LFS, whatever its name says; fetch what it stands for: git lfs pull"),
+        ("sheet.csv", b"PK\x03\x04", ": is a ZIP archive or a spreadsheet, whatever its name says; unpack it, or pack it by gzip, or save"),
+        ("rows.csv", b"PAR1", ": is Parquet, whatever its name says; call it .parquet"),
+        ("page.tsv", b"<!DOCTYPE html>\n", ": is a web page, whatever its name says; fetch the file itself"),
+        ("wide.csv", PAIRS + b"e,f,g,3\n", f":4: 4 columns, not 3: 'sentence1', 'sentence2', 'score'; {QUOTED}"),
         ("sheet.xlsx", b"PK", ": unknown kind of file; save the sheet as CSV"),
         ("old.pkl", b"", ": unknown kind of file; write its rows as JSONL, one object a line: embedgate reads no format that can run code"),
         ("packed.zip", b"PK", ": unknown kind of file; unpack it, or pack it by gzip"),
@@ -393,13 +405,15 @@ def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_pat
             "it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'",
         ),
         ("slices=lang;nope", "{}:1: no column 'nope', asked for as slices; it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'"),
+        ("header=none,score=3", "{}:1: columns '1', '2', '3', '4', '5', '6', asked for as score, fit no kind of dataset; similarity needs sentence1, sentence2, score; triplets needs anchor, positive, negative; labelled needs text, label; retrieval needs query, positive; say which column is which by keys such as ::sentence1=COLUMN"),
+        ("header=none,score=7", "{}:1: no column '7', asked for as score; it has '1', '2', '3', '4', '5', '6'"),
         ("sentence1=q1;q2", "{}: sentence1 is 2 columns; name one: sentence1=COLUMN"),
         ("slices=;", "{}: slices=; names no column; write slices=COLUMN, or slices=ONE;OTHER"),
         ("slices=lang;lang", "{}: slices=lang;lang names a column twice; write slices=COLUMN, or slices=ONE;OTHER"),
         (
             "sentence=q1",
             "{} has no key 'sentence'; its keys are sentence1, sentence2, score, anchor, query, positive, negative, text, "
-            "label, slices, cluster, kind, skip, name, delimiter, encoding, quotes",
+            "label, slices, cluster, kind, skip, name, delimiter, encoding, quotes, header",
         ),
         ("kind=pairs", "{}: kind is 'pairs'; choose from similarity, retrieval, labelled, triplets"),
         ("skip=all", "{}: skip is 'all'; choose from empty"),

@@ -21,7 +21,12 @@ NAME = re.compile(r"\w[\w.-]*")
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", r"\t": "\t", "pipe": "|"}
 # What Python calls encodings too, and no file of texts is in.
 NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
-CHOICES: Mapping[str, tuple[str, ...]] = {"kind": get_args(Kind), "skip": ("empty",), "quotes": ("double", "none")}
+CHOICES: Mapping[str, tuple[str, ...]] = {
+    "kind": get_args(Kind),
+    "skip": ("empty",),
+    "quotes": ("double", "none"),
+    "header": ("first", "none"),
+}
 
 
 @dataclass(frozen=True)
@@ -36,6 +41,7 @@ class Asked:
         delimiter: What stands between two cells of a text file, one character.
         encoding: How its text is encoded, as Python calls it.
         quotes: `none` where double quotes have no meaning.
+        header: `none` where the first row is no header, and columns are called by their number, from 1.
     """
 
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -45,6 +51,7 @@ class Asked:
     delimiter: str = ""
     encoding: str = ""
     quotes: str = ""
+    header: str = ""
 
     @classmethod
     def of(cls, spec: Spec, roles: Iterable[str], options: Iterable[str]) -> Asked:

@@ -16,13 +16,16 @@ from embedgate.data.grades import is_numeral
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, shown
 
 QUOTES = "a cell that holds quotes stands in quotes, and those inside are doubled"
+QUOTED = "put a cell that holds the delimiter into double quotes"
 UNQUOTED = "where quotes mean nothing, say quotes=none"
 # What may stand between two cells, by its name in notes.
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
 # Lines that are looked at to find the delimiter.
 SAMPLE = 50
 # The first line by which spreadsheets are told the delimiter.
-_SEP = re.compile(r'"?sep=(.)"?\s*')
+_SEP = re.compile(r'"?sep=([^"\w\r\n])"?\s*')
+# A cell that stands in quotes after a blank, which is no part of it.
+_PADDED = re.compile(r'\s+"[^"]*"\s*')
 
 Record = tuple[int, list[str]]
 
@@ -47,56 +50,52 @@ def delimited(
         reading: How a person says it is to be read; its delimiter and its quotes come before these.
     """
     file = _File(path, quoted and reading.quoted, reading)
-    found, note = (reading.delimiter, "") if reading.delimiter else file.delimiter(delimiter, unnamed)
-    records = file.records(found)
+    file.find_delimiter(delimiter, unnamed)
+    records = file.records()
     line, cells = next(records, (0, []))
     if not cells:
         raise empty(path)
-    notes = (*file.writing.notes, *([note] if note else []))
-    if _is_unnamed(cells, unnamed):
-        rows = _named(path, unnamed, chain([(line, cells)], records))
-        return Table(str(path), unnamed, rows, first=line, notes=notes)
+    notes = tuple(file.notes)
+    if bare := file.names(cells, unnamed):
+        return Table(str(path), bare, file.named(bare, chain([(line, cells)], records)), first=line, notes=notes)
     columns = tuple(cell.strip() for cell in cells)
     if doubled := [column for column, times in Counter(columns).items() if column and times > 1]:
         cause = f"{path}:{line}: two columns have the same name: {shown(columns)}"
         raise DataError(cause, f"rename one that is called {doubled[0]!r}")
-    return Table(str(path), columns, _named(path, columns, records), first=line, notes=notes)
+    return Table(str(path), columns, file.named(columns, records), first=line, notes=notes)
 
 
 class _File:
     """A delimited file, read once to find out its delimiter and once more for its rows."""
 
     def __init__(self, path: Path, quoted: bool, reading: Reading) -> None:
-        self._path, self._reading = path, reading
+        self._path, self._reading, self._quoted = path, reading, quoted
+        self._writing = Writing.of(path, reading.encoding)
+        self._delimiter = reading.delimiter
         self._options: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
-        self.writing = Writing.of(path, reading.encoding)
-        self._step = QUOTES if reading.fits is None else f"{QUOTES}; {UNQUOTED}"
+        self.notes = [*self._writing.notes]
 
-    def lines(self) -> Iterator[tuple[int, str]]:
-        return lines(self._path, self.writing, self._reading.save)
+    def find_delimiter(self, own: str, unnamed: tuple[str, ...]) -> None:
+        """Finds what stands between cells, unless a person says it.
 
-    def delimiter(self, own: str, unnamed: tuple[str, ...]) -> tuple[str, str]:
-        """The delimiter, and a note of it where it is not the file's own.
-
-        It is the first, its own before others, that makes the header one that is expected; else the first that cuts
-        all rows into as many cells.
+        It is the first, the file's own before others, that makes the header one that is expected; else the first that
+        cuts all rows into as many cells.
         """
         if self._reading.fits is None:
-            return own, ""
-        sample = [line for _, line in islice(self.lines(), SAMPLE)]
-        if sample and (said := _SEP.fullmatch(sample[0])):
-            return said[1], f"cells are separated by {said[1]!r}, as its first line says"
-        cut = {each: self._cut(sample, each) for each in dict.fromkeys((own, *NAMES))}
-        fitting = (each for each, records in cut.items() if self._fits(records, unnamed))
-        even = (each for each, records in cut.items() if _is_even(records))
-        found = next(chain(fitting, even), own)
-        return found, f"cells are separated by {NAMES[found]}" if found != own else ""
+            self._delimiter = self._delimiter or own
+            return
+        sample = [line for _, line in islice(self._lines(), SAMPLE)]
+        self._delimiter = self._delimiter or self._found(sample, own, unnamed)
+        cells = chain.from_iterable(self._cut(sample, self._delimiter))
+        if self._quoted and self._delimiter != " " and any(map(_PADDED.fullmatch, cells)):
+            self._options["skipinitialspace"] = True
+            self.notes.append("blanks between delimiters and cells are left out")
 
-    def records(self, delimiter: str) -> Iterator[Record]:
+    def records(self) -> Iterator[Record]:
         """Cells of each record that is not blank, with the line it starts on."""
         # A line about the delimiter counts as a blank one, so that the numbers of the others stay.
-        text = ("\n" if number == 1 and _SEP.fullmatch(line) else line for number, line in self.lines())
-        reader = csv.reader(text, delimiter=delimiter, strict=True, **self._options)
+        text = ("\n" if number == 1 and _SEP.fullmatch(line) else line for number, line in self._lines())
+        reader = csv.reader(text, delimiter=self._delimiter, strict=True, **self._options)
         start = 1
         try:
             for cells in reader:
@@ -104,7 +103,37 @@ class _File:
                     yield start, cells
                 start = reader.line_num + 1
         except csv.Error as error:
-            raise DataError(f"{self._path}:{start}: {_cause(error)}", self._step) from error
+            step = QUOTES if self._reading.fits is None else f"{QUOTES}; {UNQUOTED}"
+            raise DataError(f"{self._path}:{start}: {_cause(error)}", step) from error
+
+    def names(self, cells: Sequence[str], unnamed: tuple[str, ...]) -> tuple[str, ...]:
+        """The columns of a file whose first record is no header; empty where it is one."""
+        if len(cells) == len(unnamed) and is_numeral(cells[-1]) and not self._reading.numbered:
+            return unnamed
+        return tuple(str(number) for number in range(1, len(cells) + 1)) if self._reading.numbered else ()
+
+    def named(self, columns: tuple[str, ...], records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
+        """Records as rows."""
+        for line, cells in records:
+            if len(cells) != len(columns):
+                cause = f"{self._path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}"
+                raise DataError(cause, QUOTED if self._quoted and len(cells) > len(columns) else "")
+            yield line, dict(zip(columns, cells, strict=True))
+
+    def _lines(self) -> Iterator[tuple[int, str]]:
+        return lines(self._path, self._writing, self._reading.save)
+
+    def _found(self, sample: Sequence[str], own: str, unnamed: tuple[str, ...]) -> str:
+        if sample and (said := _SEP.fullmatch(sample[0])):
+            self.notes.append(f"cells are separated by {said[1]!r}, as its first line says")
+            return said[1]
+        cut = {each: self._cut(sample, each) for each in dict.fromkeys((own, *NAMES))}
+        fitting = (each for each, records in cut.items() if records and self._fits(records[0], unnamed))
+        even = (each for each, records in cut.items() if _is_even(records))
+        found = next(chain(fitting, even), own)
+        if found != own:
+            self.notes.append(f"cells are separated by {NAMES[found]}")
+        return found
 
     def _cut(self, sample: Sequence[str], delimiter: str) -> list[list[str]]:
         try:
@@ -113,16 +142,9 @@ class _File:
             return []
         return records if len(sample) < SAMPLE else records[:-1]  # the last may go on after the sample
 
-    def _fits(self, records: Sequence[Sequence[str]], unnamed: tuple[str, ...]) -> bool:
-        if not records or self._reading.fits is None:
-            return False
-        return _is_unnamed(records[0], unnamed) or self._reading.fits([cell.strip() for cell in records[0]])
-
-
-def _cause(error: csv.Error) -> str:
-    """What the csv module says; in words, where its own are about how it was called."""
-    said = str(error)
-    return "a carriage return outside quotes" if said.startswith("new-line character") else said.replace("\t", "\\t")
+    def _fits(self, first: Sequence[str], unnamed: tuple[str, ...]) -> bool:
+        columns = self.names(first, unnamed) or tuple(cell.strip() for cell in first)
+        return self._reading.fits is not None and self._reading.fits(columns)
 
 
 def _is_even(records: Sequence[Sequence[str]]) -> bool:
@@ -130,12 +152,7 @@ def _is_even(records: Sequence[Sequence[str]]) -> bool:
     return len(records) > 1 and len(sizes) == 1 and sizes.pop() > 1
 
 
-def _is_unnamed(cells: Sequence[str], unnamed: tuple[str, ...]) -> bool:
-    return len(cells) == len(unnamed) and is_numeral(cells[-1])
-
-
-def _named(path: Path, columns: tuple[str, ...], records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
-    for line, cells in records:
-        if len(cells) != len(columns):
-            raise DataError(f"{path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}")
-        yield line, dict(zip(columns, cells, strict=True))
+def _cause(error: csv.Error) -> str:
+    """What the csv module says; in words, where its own are about how it was called."""
+    said = str(error)
+    return "a carriage return outside quotes" if said.startswith("new-line character") else said.replace("\t", "\\t")

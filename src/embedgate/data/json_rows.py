@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import DataError
-from embedgate.data.files import Writing, lines
+from embedgate.data.files import PACKED, Writing, lines
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line
 
 ROWS = "write one JSON object a line, or one array of objects"
@@ -46,7 +46,10 @@ def open_json(path: Path, reading: Reading = PLAIN) -> Table:
 def _single(path: Path, writing: Writing, reading: Reading) -> tuple[Table, Numbered]:
     """The values of a file that holds them in one: each has a number, but a row by itself the line it begins on."""
     texts = list(lines(path, writing, reading.save))
-    whole = _parsed(path, 1, "".join(text for _, text in texts))
+    try:
+        whole = _parsed(path, 1, "".join(text for _, text in texts))
+    except DataError as error:
+        raise DataError(error.cause, ROWS) from error
     rows, note = _rows_in(path, whole)
     if not note:
         line = next(number for number, text in texts if text.strip())
@@ -101,7 +104,7 @@ def _is_single(path: Path, writing: Writing, reading: Reading) -> bool:
     try:
         json.loads(first)
     except (ValueError, RecursionError):
-        return ".json" in path.suffixes[-2:] or first[0] == "[" or first[-1] in "{[,"
+        return path.name.lower().removesuffix(PACKED).endswith(".json") or first[0] == "[" or first[-1] in "{[,"
     return False
 
 

@@ -119,7 +119,8 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
         kind: The kind its card states; None for any.
     """
     fits = partial(columns.fits, asked=asked, kind=kind)
-    return Reading(asked.delimiter, asked.encoding, asked.quotes != "none", fits, AHEAD, SAVE_OR_NAME)
+    quoted, numbered = asked.quotes != "none", asked.header == "none"
+    return Reading(asked.delimiter, asked.encoding, quoted, fits, numbered, AHEAD, SAVE_OR_NAME)
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:

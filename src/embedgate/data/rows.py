@@ -33,8 +33,8 @@ __all__ = [
 
 # Options that a file has, by its suffix.
 OPTIONS = {
-    ".csv": ("delimiter", "encoding", "quotes"),
-    ".tsv": ("delimiter", "encoding", "quotes"),
+    ".csv": ("delimiter", "encoding", "quotes", "header"),
+    ".tsv": ("delimiter", "encoding", "quotes", "header"),
     ".jsonl": ("encoding",),
     ".ndjson": ("encoding",),
     ".json": ("encoding",),
@@ -52,6 +52,18 @@ REFUSED = {
     **dict.fromkeys((".zip", ".bz2", ".xz", ".zst", ".7z", ".tar", ".tgz"), _UNPACK),
     **dict.fromkeys((".pkl", ".pickle", ".pt", ".joblib"), _AS_JSONL),
 }
+# What other files begin with, what they are, and what to do.
+PARQUET = b"PAR1"
+_FETCH = "fetch the file itself"
+DISGUISED = (
+    (b"version https://git-lfs", "a pointer of Git LFS", "fetch what it stands for: git lfs pull"),
+    (b"PK\x03\x04", "a ZIP archive or a spreadsheet", f"{_UNPACK}, or save the sheet as CSV"),
+    (PARQUET, "Parquet", "call it .parquet"),
+    (b"ARROW1\0", "an Arrow or Feather file", _AS_PARQUET),
+    (b"<!DOCTYPE", "a web page", _FETCH),
+    (b"<!doctype", "a web page", _FETCH),
+    (b"<html", "a web page", _FETCH),
+)
 
 
 def suffix_of(path: Path) -> str:
@@ -87,6 +99,7 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
             path.suffix.lower(), f"give one that ends in {', '.join(SUFFIXES)}, with {PACKED} or without"
         )
         raise DataError(f"{path}: unknown kind of file", step)
+    _refuse_disguised(path)
     match suffix_of(path):
         case ".csv":
             return delimited(path, ",", reading=reading)
@@ -95,6 +108,15 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
         case ".parquet":
             return parquet(path)
     return open_json(path, reading)
+
+
+def _refuse_disguised(path: Path) -> None:
+    """Refuses what its first bytes show to be something else, whatever its name says."""
+    with path.open("rb") as stream:
+        head = stream.read(1 << 6)
+    for begins, what, step in DISGUISED:
+        if head.startswith(begins) and not (begins == PARQUET and suffix_of(path) == ".parquet"):
+            raise DataError(f"{path}: is {what}, whatever its name says", step)
 
 
 def parquet(path: Path) -> Table:

@@ -49,6 +49,7 @@ class Reading:
         encoding: The encoding of its text; empty to find it.
         quoted: Whether double quotes enclose cells that hold delimiters, quotes or line ends.
         fits: Whether a header is one that is expected; None where nothing is: then the suffix says the delimiter.
+        numbered: Whether the first row of a delimited file is no header: columns are called by their number, from 1.
         ahead: How many objects of a JSONL file tell its columns.
         save: What to do where a file is not in its encoding.
     """
@@ -57,6 +58,7 @@ class Reading:
     encoding: str = ""
     quoted: bool = True
     fits: Callable[[Sequence[str]], bool] | None = None
+    numbered: bool = False
     ahead: int = 1
     save: str = SAVE
 
