@@ -406,6 +406,8 @@ def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_pat
         ),
         ("slices=lang;nope", "{}:1: no column 'nope', asked for as slices; it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'"),
         ("header=none,score=3", "{}:1: columns '1', '2', '3', '4', '5', '6', asked for as score, fit no kind of dataset; similarity needs sentence1, sentence2, score; triplets needs anchor, positive, negative; labelled needs text, label; retrieval needs query, positive; say which column is which by keys such as ::sentence1=COLUMN"),
+        ("sentence1=q1,sentence2=q1", "{}: column 'q1' is asked for as sentence1 and sentence2; give each a column of its own"),
+        ("anchor=q1,query=q2,kind=retrieval", "{}:1: columns 'q1', 'q2', 'dup', 'lang', 'product', 'doc', asked for as anchor, query, are not those of a retrieval dataset; retrieval needs query, positive; say which column is which by keys such as ::sentence1=COLUMN"),
         ("header=none,score=7", "{}:1: no column '7', asked for as score; it has '1', '2', '3', '4', '5', '6'"),
         ("sentence1=q1;q2", "{}: sentence1 is 2 columns; name one: sentence1=COLUMN"),
         ("slices=;", "{}: slices=; names no column; write slices=COLUMN, or slices=ONE;OTHER"),
@@ -625,6 +627,18 @@ def test_null_and_missing_values_are_left_out_where_asked(tmp_path: Path) -> Non
     assert load(f"{path}::skip=empty").notes == ("left out 3 rows of 5 that lack a value",)
     broken = put(tmp_path, "broken.jsonl", jsonl(*OBJECTS, {**OBJECTS[0], "score": "high"}))
     assert refusal(f"{broken}::skip=empty") == f"{broken}:3: 'score' is 'high', not a number; {FORMS}"
+
+
+# --- other places
+
+
+def test_keys_of_other_places_are_checked_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    put(tmp_path, "corpus.jsonl", b"")
+    assert refusal(f"{tmp_path}::name=../up") == f"{tmp_path}: name is '../up'; use letters, digits, '_', '.' and '-'"
+    judged = datasets.Dataset.from_list([{"query-id": "q", "corpus-id": "d", "score": 1}])
+    monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict({"test": judged}))
+    hub = f"hub:org/name@{COMMIT}"
+    assert refusal(f"{hub}::skip=empty") == f"{hub} has no key 'skip'; its keys are name"
 
 
 # --- what the docs say

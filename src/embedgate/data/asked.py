@@ -83,6 +83,17 @@ class Asked:
         return hashlib.sha256("\0".join((sha256, *changes)).encode()).hexdigest() if changes else sha256
 
 
+def refuse_name(spec: Spec) -> None:
+    """Refuses a name that is not fit for a file name.
+
+    Raises:
+        DataError: If it is not.
+    """
+    name = spec.given.get("name")
+    if name is not None and not NAME.fullmatch(name):
+        raise DataError(f"{spec.place}: name is {name!r}", "use letters, digits, '_', '.' and '-'")
+
+
 def _split(spec: Spec, key: str) -> tuple[str, ...]:
     names = tuple(name for part in spec.given[key].split(BETWEEN) if (name := part.strip()))
     if not names or len({*names}) < len(names):
@@ -99,8 +110,6 @@ def _option(spec: Spec, key: str) -> str:
         return _encoding(spec, value)
     if key in CHOICES and value not in CHOICES[key]:
         raise DataError(f"{spec.place}: {key} is {value!r}", f"choose from {', '.join(CHOICES[key])}")
-    if key == "name" and not NAME.fullmatch(value):
-        raise DataError(f"{spec.place}: name is {value!r}", "use letters, digits, '_', '.' and '-'")
     return value
 
 

@@ -80,17 +80,8 @@ ROLES: dict[Tabular, tuple[Role, ...]] = {
             ("score",),
             (
                 *("score", "similarityscore", "similarity", "relatednessscore", "grade", "label", "labels"),
-                *(
-                    "isduplicate",
-                    "duplicate",
-                    "isparaphrase",
-                    "paraphrase",
-                    "quality",
-                    "goldscore",
-                    "gold",
-                    "goldlabel",
-                ),
-                *("sim", "simscore", "humanscore", "averagescore", "relatedness", "rating"),
+                *("isduplicate", "duplicate", "isparaphrase", "paraphrase", "quality", "rating", "relatedness"),
+                *("gold", "goldscore", "goldlabel", "sim", "simscore", "humanscore", "averagescore"),
             ),
             Grades,
         ),
@@ -122,8 +113,10 @@ ROLES: dict[Tabular, tuple[Role, ...]] = {
 }
 # Triplets first: of sentence_0, sentence_1 and sentence_2, the last two look like a pair.
 TRIED: tuple[Tabular, ...] = ("triplets", "similarity", "labelled", "retrieval")
+# The roles that columns of any kind may have.
+PARTS = (SLICES, CLUSTER)
 # What a person calls a column: the keys of a dataset whose value is one.
-KEYS = (*dict.fromkeys(key for roles in ROLES.values() for role in roles for key in role.keys), SLICES, CLUSTER)
+KEYS = (*dict.fromkeys(key for roles in ROLES.values() for role in roles for key in role.keys), *PARTS)
 SKIP = "correct the row, or leave out rows that lack a value by the key skip=empty"
 # Columns of pairs of which a number says entailment in one set and contradiction in another.
 _INFERENCE, _INFERRED = ("premise", "hypothesis"), ("label", "labels", "goldlabel")
@@ -152,13 +145,16 @@ def fits(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> bool:
 
 def _fit(names: Sequence[str], roles: Sequence[Role], asked: Asked) -> Found | None:
     """The columns of each role; None if one that is needed has none, or one is asked for that is not among them."""
-    given = {key: columns for key, columns in asked.columns.items() if key not in (SLICES, CLUSTER)}
+    given = {key: columns for key, columns in asked.columns.items() if key not in PARTS}
     if not given.keys() <= {key for role in roles for key in role.keys}:
         return None
     taken = {column for columns in given.values() for column in columns}
     found: dict[str, tuple[str, ...]] = {}
     for role in roles:
-        columns = next((given[key] for key in role.keys if key in given), None) or _usual(role, names, taken)
+        asked_for = [given[key] for key in role.keys if key in given]
+        columns = asked_for[0] if asked_for else _usual(role, names, taken)
+        if len(asked_for) > 1:
+            return None
         if columns:
             taken.update(columns)
             found[role.name] = columns
@@ -214,6 +210,11 @@ def _refuse_columns(table: Table, asked: Asked) -> None:
         if missing := [column for column in columns if column not in table.columns]:
             has = f"it has {shown(table.columns)}"
             raise DataError(f"{table.at(table.first)}: no column {missing[0]!r}, asked for as {key}", has)
+    roles = [(column, key) for key, columns in asked.columns.items() if key not in PARTS for column in columns]
+    for column, key in roles:
+        if others := [other for same, other in roles if same == column and other != key]:
+            cause = f"{table.source}: column {column!r} is asked for as {key} and {others[0]}"
+            raise DataError(cause, "give each a column of its own")
 
 
 def _no_kind(table: Table, asked: Asked, kind: Kind | None) -> DataError:

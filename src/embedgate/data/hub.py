@@ -55,6 +55,7 @@ def load(whole: Spec) -> Dataset:
         sha256=asked.identify(hashlib.sha256(table.source.encode()).hexdigest()),
     )
     if not asked.columns and find(table, *beir.QRELS_ROLES):
+        whole.refuse_unknown(("name",))
         return beir.read(_table(pin, "corpus", split), _table(pin, "queries", split), table, origin)
     return columns.read(table, origin, asked=asked)
 

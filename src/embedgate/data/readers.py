@@ -9,7 +9,7 @@ from pathlib import Path
 
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub
-from embedgate.data.asked import TABLE_OPTIONS, Asked
+from embedgate.data.asked import TABLE_OPTIONS, Asked, refuse_name
 from embedgate.data.cards import (
     CALIBRATION,
     CARD,
@@ -47,6 +47,7 @@ def load(dataset: str | Spec) -> Dataset:
         DataError: If there is no such dataset or it is malformed, with file and line.
     """
     spec = Spec.parse(dataset) if isinstance(dataset, str) else dataset
+    refuse_name(spec)
     if spec.place in bundled():
         spec.refuse_unknown(())
         return load_bundled(spec.place)
