@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import gzip
 import json
 import re
@@ -24,6 +25,7 @@ from embedgate.data.grades import FORMS
 from embedgate.data.json_rows import ROWS
 from embedgate.data.parts import plain
 from embedgate.data.readers import SAVE_OR_NAME
+from embedgate.data.rows import open_table
 from embedgate.data.spec import Spec
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -445,6 +447,23 @@ def test_keys_of_text_are_none_of_parquet(tmp_path: Path) -> None:
         f"{tmp_path}/set.parquet has no key 'delimiter'"
     )
     assert refusal("pairs::kind=similarity") == "pairs has no key 'kind'; its keys are none"
+
+
+def test_a_header_that_is_missing_is_told(tmp_path: Path) -> None:
+    path = put(tmp_path, "bare.tsv", b"what is tea made from\tleaves\tbeans\nwhat is rye\tgrain\tsand\n")
+    assert refusal(path).endswith("; where the first row is no header, by ::header=none,sentence1=1")
+    named = load(f"{path}::header=none,anchor=1,positive=2,negative=3")
+    assert triplets_of(named)[1] == ("what is rye", "grain", "sand")
+
+
+def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path, mode: str) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied", str(path))
+
+    path = put(tmp_path, "rows.jsonl", LINES)
+    monkeypatch.setattr(Path, "open", refuse)
+    with pytest.raises(DataError, match=r"rows\.jsonl: cannot be read: Permission denied$"):
+        open_table(path)
 
 
 def test_a_column_of_ids_makes_no_slices(tmp_path: Path) -> None:

@@ -118,6 +118,8 @@ PARTS = (SLICES, CLUSTER)
 # What a person calls a column: the keys of a dataset whose value is one.
 KEYS = (*dict.fromkeys(key for roles in ROLES.values() for role in roles for key in role.keys), *PARTS)
 SKIP = "correct the row, or leave out rows that lack a value by the key skip=empty"
+# Words of a column's name; one of more is a text, where a header is missing.
+LONGEST_NAME = 3
 # Columns of pairs of which a number says entailment in one set and contradiction in another.
 _INFERENCE, _INFERRED = ("premise", "hypothesis"), ("label", "labels", "goldlabel")
 
@@ -226,6 +228,8 @@ def _no_kind(table: Table, asked: Asked, kind: Kind | None) -> DataError:
     given = f", asked for as {', '.join(asked.columns)}," if asked.columns else ""
     fits = f"are not those of a {kind} dataset" if kind else "fit no kind of dataset"
     say = "say which column is which by keys such as ::sentence1=COLUMN"
+    if any(len(column.split()) > LONGEST_NAME for column in table.columns):
+        say += "; where the first row is no header, by ::header=none,sentence1=1"
     return DataError(f"{table.at(table.first)}: columns {shown(table.columns)}{given} {fits}", f"{wanted}; {say}")
 
 

@@ -100,9 +100,18 @@ def is_packed(path: Path) -> bool:
     Raises:
         DataError: If it cannot be read.
     """
+    return first_bytes(path, len(GZIP)) == GZIP
+
+
+def first_bytes(path: Path, count: int) -> bytes:
+    """What a file begins with.
+
+    Raises:
+        DataError: If it cannot be read.
+    """
     try:
         with path.open("rb") as stream:
-            return stream.read(len(GZIP)) == GZIP
+            return stream.read(count)
     except OSError as error:
         raise DataError(f"{path}: cannot be read: {error.strerror}") from error
 

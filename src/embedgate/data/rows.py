@@ -8,7 +8,7 @@ from pathlib import Path
 
 from embedgate.core.errors import DataError
 from embedgate.data.delimited import QUOTES, delimited
-from embedgate.data.files import PACKED, lines
+from embedgate.data.files import PACKED, first_bytes, lines
 from embedgate.data.json_rows import json_lines, open_json, parse_object
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line, shown
 
@@ -112,8 +112,7 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
 
 def _refuse_disguised(path: Path) -> None:
     """Refuses what its first bytes show to be something else, whatever its name says."""
-    with path.open("rb") as stream:
-        head = stream.read(1 << 6)
+    head = first_bytes(path, 1 << 6)
     for begins, what, step in DISGUISED:
         if head.startswith(begins) and not (begins == PARQUET and suffix_of(path) == ".parquet"):
             raise DataError(f"{path}: is {what}, whatever its name says", step)
