@@ -167,6 +167,7 @@ def clone(tmp_path_factory, minilm) -> Path:
     for name in ("my/pairs.csv", "stsb/test.csv", "few.jsonl", "my.jsonl"):
         (folder / name).parent.mkdir(exist_ok=True)
         (folder / name).write_text(table if name.endswith("csv") else lines, "utf-8")
+    (folder / "my/tickets.csv").write_text(table.replace(",".join(names), "q1,q2,dup"), "utf-8")
     indexes.parquet(folder / "index.parquet", ["a text"], np.ones((1, 384), np.float32))
     (folder / "november").mkdir()
     reports.written(folder / "november/report.json", reports.earlier(minilm, [load(name) for name in bundled()]))
