@@ -145,6 +145,18 @@ def test_a_file_reads_the_same_however_it_is_written(
     assert dataset.name == name.partition(".")[0]
 
 
+def test_a_header_that_fits_decides_before_rows_that_are_even(tmp_path: Path) -> None:
+    """Every line has one comma, and no comma is a delimiter."""
+    rows = "sentence1;sentence2;score;in words, mine\na, b;c;1;x\nd;e, f;2;y\n"
+    assert pairs_of(load(str(put(tmp_path, "set.csv", rows.encode())))) == [("a, b", "c", 1.0), ("d", "e, f", 2.0)]
+
+
+def test_rows_decide_where_no_header_fits_and_a_sample_may_end_within_one(tmp_path: Path) -> None:
+    rows = "q1;q2;dup\n" + "a;b;1\n" * 48 + 'c;"d\nd";2\n' * 9
+    path = put(tmp_path, "set.csv", rows.encode())
+    assert refusal(path).startswith(f"{path}:1: columns 'q1', 'q2', 'dup' fit no kind of dataset; ")
+
+
 @pytest.mark.parametrize(
     ("name", "keys", "content", "notes"),
     [
@@ -379,6 +391,12 @@ def test_roles_that_are_not_mapped_are_found(tmp_path: Path) -> None:
     assert isinstance(load(f"{path}::kind=retrieval,anchor=q1,positive=q2"), Retrieval)
 
 
+def test_items_of_a_slice_ascend(tmp_path: Path) -> None:
+    rows = "".join(f"t{n},{n % 2},{'s' if n in (1, 8) else ''}\n" for n in range(9))
+    dataset = load(str(put(tmp_path, "set.csv", f"text,label,slices\n{rows}".encode())))
+    assert dataset.slices == {"s": (1, 8)}
+
+
 def test_slices_and_a_mapped_column_of_that_name(tmp_path: Path) -> None:
     rows = [{"text": t, "label": t, "slices": s, "n": n} for t, s, n in [("a", ["x", "y"], 1), ("b", ["y"], None)]]
     path = put(tmp_path, "set.jsonl", jsonl(*rows, rows[0]))
@@ -499,7 +517,10 @@ def test_hub_columns_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     assert dataset.slices == {"lang=de": (0,), "lang=en": (1,)}
     assert (dataset.name, dataset.source) == ("mine", f"{hub}::dev")
-    assert load(f"{hub}::query=q,positive=a").source == f"{hub}::test"
+    other = load(f"{hub}::query=q,positive=a")
+    assert other.source == f"{hub}::test"
+    hashes = {each.sha256 for each in (dataset, other, load(f"{hub}::dev::query=q,positive=a"))}
+    assert len(hashes) == 3
     assert refusal(f"{hub}::delimiter=tab").startswith(f"{hub} has no key 'delimiter'; its keys are sentence1, ")
 
 
