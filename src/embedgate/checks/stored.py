@@ -245,11 +245,12 @@ class StoredVectors:
                 run.embeddings.of(dataset.documents, DOCUMENT),
                 run.embeddings.similarity,
             )
-            for storage, result in rankings(vectors, storages, searched.ranges, session.threads):
+            found_in = rankings(vectors, storages, searched.ranges, session.threads, dataset.own)
+            for storage, result in found_in:
                 if isinstance(result, Indistinct):
                     indistinct[storage, dataset.name] = result
                     continue
-                for metric, scores in judged(result, dataset.relevance).items():
+                for metric, scores in judged(result, dataset.relevance, dataset.unreachable).items():
                     found[storage, dataset.name, metric] = replace(scores, clusters=dataset.clusters)
         self._scores[run.combination] = found  # all, or nothing where memory runs out
         self._indistinct[run.combination] = indistinct

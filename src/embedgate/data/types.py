@@ -192,6 +192,10 @@ class Retrieval(Dataset):
         query_ids: Id of each query.
         queries: Text of each query.
         relevance: Per query the index of each relevant document and its grade, 1 or more.
+        own: Of each query that is a document itself, the index of that document. It is left out of the query's own
+            ranking, as in BEIR's evaluation, even where it is judged relevant.
+        unreachable: Of queries that are judged with documents that the corpus lacks, the grades of those relevant, 1
+            or more. They count as never found, as in trec_eval.
     """
 
     kind = "retrieval"
@@ -201,6 +205,8 @@ class Retrieval(Dataset):
     query_ids: tuple[str, ...]
     queries: tuple[str, ...]
     relevance: tuple[dict[int, int], ...]
+    own: Mapping[int, int] = field(default_factory=dict)
+    unreachable: Mapping[int, tuple[int, ...]] = field(default_factory=dict)
 
     def inputs(self) -> tuple[Input, ...]:
         """Every unique document, and then every unique query."""
@@ -211,7 +217,8 @@ class Retrieval(Dataset):
         return self.queries[item]
 
     def _shared(self) -> Iterable[Sequence[Hashable]]:
-        return [[frozenset(grades) for grades in self.relevance]]  # where one document stands decides of all
+        # Where one document stands decides of all.
+        return [[frozenset(grades) or None for grades in self.relevance]]
 
     def __len__(self) -> int:
         return len(self.queries)

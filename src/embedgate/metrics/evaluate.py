@@ -32,6 +32,8 @@ def _measure(dataset: Dataset, embeddings: Embeddings) -> dict[str, Scores]:
                 embeddings.of(dataset.documents, DOCUMENT),
                 dataset.relevance,
                 embeddings.similarity,
+                own=dataset.own,
+                unreachable=dataset.unreachable,
             )
         case Labelled():
             return clustering.evaluate(embeddings.of(dataset.items, CLUSTERING), dataset.labels)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.metrics import FloatArray, Matrix, Scores, mean_of
-from embedgate.metrics.retrieval import CUT
+from embedgate.metrics.retrieval import CUT, NONE
 
 Ids = npt.NDArray[np.int64]
 
@@ -43,6 +43,23 @@ class Found:
 
     scores: Matrix
     ids: Ids
+
+    def without(self, own: Mapping[int, int]) -> Found:
+        """The results without the documents that queries are themselves.
+
+        Args:
+            own: Of queries, the rows of their own documents.
+        """
+        if not own:
+            return self
+        scores, ids = self.scores.copy(), self.ids.copy()
+        for query, document in own.items():
+            # To the end, since the others stay in their order.
+            itself = ids[query] == document
+            order = np.argsort(itself, kind="stable")
+            scores[query] = np.where(itself, -np.inf, scores[query])[order]
+            ids[query] = ids[query, order]
+        return Found(scores, ids)
 
 
 @dataclass(frozen=True)
@@ -99,12 +116,15 @@ def kept_at_10(candidate: Ranking, truth: Ranking) -> Scores:
     return mean_of(items)
 
 
-def judged(candidate: Ranking, relevance: Sequence[Mapping[int, int]]) -> dict[str, Scores]:
+def judged(
+    candidate: Ranking, relevance: Sequence[Mapping[int, int]], unreachable: Mapping[int, Sequence[int]] = NONE
+) -> dict[str, Scores]:
     """NDCG and recall within the first ten, with linear gains as in `embedgate.metrics.retrieval`.
 
     Args:
         candidate: What a search finds.
         relevance: Per query the row of each judged document and its grade; relevant above 0.
+        unreachable: Of queries, the grades, above 0, of relevant documents that are not searched: never found.
 
     Returns:
         `ndcg_at_10` and `recall_at_10`, items float64 `[q]`.
@@ -117,9 +137,10 @@ def judged(candidate: Ranking, relevance: Sequence[Mapping[int, int]]) -> dict[s
         rows = [row for row, document in enumerate(ids) if document in relevant]
         places = candidate.places[query, rows]
         weights = np.array([relevant[ids[row]] for row in rows], dtype=np.float64)
-        best = sorted(relevant.values(), reverse=True)[:CUT]
+        absent = unreachable.get(query, ())
+        best = sorted((*relevant.values(), *absent), reverse=True)[:CUT]
         gains[query] = float(weights @ (places @ discounts)) / float(np.dot(best, discounts[: len(best)]))
-        recalls[query] = float(places.sum()) / len(relevant)
+        recalls[query] = float(places.sum()) / (len(relevant) + len(absent))
     return {"ndcg_at_10": mean_of(gains), "recall_at_10": mean_of(recalls)}
 
 

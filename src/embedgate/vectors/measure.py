@@ -13,6 +13,7 @@ import numpy as np
 
 from embedgate.core.similarity import COSINE, Similarity
 from embedgate.metrics import Matrix, Scores
+from embedgate.metrics.retrieval import NONE
 from embedgate.metrics.search import Indistinct, Ranking, kept_at_10, ranking
 from embedgate.vectors.codes import NEEDS_RANGES, Codes, Ranges, stored
 from embedgate.vectors.nearest import nearest
@@ -43,7 +44,11 @@ class Vectors:
 
 
 def rankings(
-    vectors: Vectors, storages: Sequence[Storage], ranges: Mapping[int | None, Ranges], threads: int
+    vectors: Vectors,
+    storages: Sequence[Storage],
+    ranges: Mapping[int | None, Ranges],
+    threads: int,
+    own: Mapping[int, int] = NONE,
 ) -> Iterator[tuple[str, Ranking | Indistinct]]:
     """Yields what is found in each storage, one after the other, since a ranking may be large.
 
@@ -53,6 +58,7 @@ def rankings(
             once.
         ranges: What 8-bit codes are steps of, by the number of dimensions kept; None for all.
         threads: Threads to search with.
+        own: Of each query that is a document itself, its row among the documents, which it does not find.
 
     Yields:
         The storage's id, and what is found; the error instead where too many documents score alike, which says nothing
@@ -63,16 +69,17 @@ def rankings(
         for precision, of_precision in groupby(of_dims, key=lambda storage: storage.precision):
             codes = stored(arm.documents, precision, ranges[dims] if precision in NEEDS_RANGES else None)
             for _, alike in groupby(of_precision, key=lambda storage: storage.float_queries):
-                yield from _of_codes(arm.queries, codes, list(alike), threads)
+                yield from _of_codes(arm.queries, codes, list(alike), threads, own)
 
 
 def _of_codes(
-    queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int
+    queries: Matrix, codes: Codes, storages: Sequence[Storage], threads: int, own: Mapping[int, int]
 ) -> Iterator[tuple[str, Ranking | Indistinct]]:
     """Yields what storages of the same codes find: one search for as many candidates as any of them ranks again."""
     asked = first_queries(queries, codes, storages[0])
+    candidates = max(storage.candidates for storage in storages)
     try:
-        first = nearest(codes, asked, max(storage.candidates for storage in storages), threads)
+        first = nearest(codes, asked, candidates + bool(own), threads).without(own)
     except Indistinct as error:
         yield from ((storage.id, error) for storage in storages)
         return
