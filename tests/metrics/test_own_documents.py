@@ -136,4 +136,4 @@ def test_results_without_a_document_keep_their_order():
     assert found.without({}) is found
     places = ranking(left).places
     assert places[1, 1, 1] == 1
-    assert search.CUT == places.shape[2]
+    assert places.shape[2] == search.CUT
