@@ -54,13 +54,12 @@ def evaluate(points: Matrix, labels: Sequence[str], seed: int = 0) -> dict[str, 
 def _scores(label: Codes, clusterings: Sequence[Codes]) -> Scores:
     """Scores of texts in the clusters that they were found in, whichever other texts were found with them."""
     tables = _Tables(label, clusterings)
-    own = [tables.in_own_cluster(label, clusters) for clusters in clusterings]
     value = float(tables.v_measure(np.ones((1, len(label)), np.float32))[0])
 
     def over(rows: Codes) -> Scores:
         return _scores(label[rows], [clusters[rows] for clusters in clusterings])
 
-    return Scores(value, np.mean(own, axis=0), tables.v_measure, over)
+    return Scores(value, tables.in_own_cluster(), tables.v_measure, over)
 
 
 def _starts(label: Codes, seed: int) -> list[Codes]:
@@ -84,50 +83,85 @@ def _cluster(points: Matrix, start: Codes) -> Codes:
 class _Tables:
     """Contingency tables of one labelling and several clusterings, of any resampling of the texts.
 
-    The columns of `indicators` say which text is in which label, cluster, or label and cluster; weights times
-    indicators are the counts of a resampled table. `bounds` are the first columns of its parts: the labels, then the
-    clusters and the occupied cells of each clustering in turn.
+    Of each table, the cells that hold a text are kept alone: 100 labels in 100 clusters have 10,000 cells, and a text is
+    in one. Nothing is held per text but the number of its cell.
     """
 
     def __init__(self, label: Codes, clusterings: Sequence[Codes]) -> None:
-        parts = [label]
-        for clusters in clusterings:
-            parts += [clusters, label * (clusters.max() + 1) + clusters]
-        codes = [np.unique(part, return_inverse=True)[1] for part in parts]
-        sizes = np.array([code.max() + 1 for code in codes])
-        self.bounds = np.cumsum(sizes) - sizes
+        self._label = _Table(label, np.zeros_like(label))
+        self._tables = [_Table(clusters, label) for clusters in clusterings]
         # x log x of every count a resampling can give; reading it is ten times as fast as computing it. Texts that are
         # drawn together can add up to more than there are, and then it is computed once more.
-        self.counts_log_counts = _counts_log_counts(len(label))
-        self.indicators = np.zeros((len(label), int(sizes.sum())), dtype=np.float32)
-        for first, code in zip(self.bounds, codes, strict=True):
-            self.indicators[np.arange(len(label)), first + code] = 1
+        self._counts_log_counts = _counts_log_counts(len(label))
 
     def v_measure(self, weights: Matrix) -> FloatArray:
         """Mean V-measure over the clusterings in each replicate, float64 `[replicates]`.
 
         Each row of the weights, float32 `[replicates, n]`, holds whole numbers.
         """
-        counts = (weights @ self.indicators).astype(np.intp)
-        total = weights.sum(axis=1, dtype=np.float64)[:, None]
-        if (most := int(total.max())) >= len(self.counts_log_counts):
-            self.counts_log_counts = _counts_log_counts(most)
-        entropy = np.log(total) - np.add.reduceat(self.counts_log_counts[counts], self.bounds, axis=1) / total
-        labels, clusters, joint = entropy[:, :1], entropy[:, 1::2], entropy[:, 2::2]
-        # 2hc / (h + c) with homogeneity h = I / H(labels), completeness c = I / H(clusters) and I the mutual
-        # information; both are 1 where neither labels nor clusters differ.
-        both = labels + clusters
-        apart = both > 1e-12
-        information = np.where(apart, both - joint, 1.0)
-        return np.asarray((2 * information / np.where(apart, both, 2.0)).mean(axis=1), dtype=np.float64)
+        drawn = np.ascontiguousarray(weights.T)
+        total = weights.sum(axis=1, dtype=np.float64)
+        if (most := int(total.max())) >= len(self._counts_log_counts):
+            self._counts_log_counts = _counts_log_counts(most)
+        labels, _ = self._entropies(self._label, drawn, total)
+        values = np.zeros(len(weights))
+        for table in self._tables:
+            clusters, joint = self._entropies(table, drawn, total)
+            # 2hc / (h + c) with homogeneity h = I / H(labels), completeness c = I / H(clusters) and I the mutual
+            # information; both are 1 where neither labels nor clusters differ.
+            both = labels + clusters
+            apart = both > 1e-12
+            information = np.where(apart, both - joint, 1.0)
+            values += 2 * information / np.where(apart, both, 2.0)
+        return np.asarray(values / len(self._tables), dtype=np.float64)
 
-    @staticmethod
-    def in_own_cluster(label: Codes, clusters: Codes) -> npt.NDArray[np.bool_]:
-        """Whether each text's label is the most frequent in its cluster; labels equally frequent all are."""
-        table = np.zeros((label.max() + 1, clusters.max() + 1), dtype=np.intp)
-        np.add.at(table, (label, clusters), 1)
-        most: npt.NDArray[np.bool_] = (table == table.max(axis=0))[label, clusters]
-        return most
+    def _entropies(self, table: _Table, drawn: Matrix, total: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """The entropy of a table's clusters, and that of its cells, each float64 `[replicates]`."""
+        cells = table.counts(drawn)
+        clusters = np.add.reduceat(cells, table.firsts, axis=0)
+        found = (self._counts_log_counts[counts].sum(axis=0) for counts in (clusters, cells))
+        first, second = (np.log(total) - sums / total for sums in found)
+        return first, second
+
+    def in_own_cluster(self) -> FloatArray:
+        """Per text, the share of clusterings in which its label is the most frequent in its cluster, float64 `[n]`.
+
+        Labels that are equally frequent all are.
+        """
+        return np.asarray(np.mean([table.in_own_cluster() for table in self._tables], axis=0), dtype=np.float64)
+
+
+class _Table:
+    """One contingency table: the cells that hold a text, by cluster and, in each, by label.
+
+    Attributes:
+        firsts: The first cell of each cluster, ascending.
+    """
+
+    def __init__(self, clusters: Codes, label: Codes) -> None:
+        from scipy.sparse import csr_array
+
+        width = int(label.max()) + 1
+        cells, cell_of = np.unique(clusters * width + label, return_inverse=True)
+        _, self.firsts = np.unique(cells // width, return_index=True)
+        # The texts of each cell, one after the other; 32 bits each, since this stays as long as the scores do.
+        texts = np.argsort(cell_of, kind="stable").astype(np.int32)
+        bounds = np.concatenate([[0], np.cumsum(np.bincount(cell_of))]).astype(np.int32)
+        ones = np.ones(len(label), dtype=np.float32)
+        self._members = csr_array((ones, texts, bounds), shape=(len(cells), len(label)))
+
+    def counts(self, drawn: Matrix) -> Codes:
+        """Texts in each cell, intp `[cells, replicates]`, of weights float32 `[n, replicates]`."""
+        return np.asarray(self._members @ drawn, dtype=np.intp)
+
+    def in_own_cluster(self) -> npt.NDArray[np.bool_]:
+        """Whether no label is more frequent in a text's cluster than its own, `[n]`."""
+        sizes = np.diff(self._members.indptr)
+        most = np.maximum.reduceat(sizes, self.firsts)
+        cells = np.diff([*self.firsts, len(sizes)])
+        found = np.empty(self._members.shape[1], dtype=np.bool_)
+        found[self._members.indices] = np.repeat(sizes == np.repeat(most, cells), sizes)
+        return found
 
 
 def _counts_log_counts(most: int) -> FloatArray:
