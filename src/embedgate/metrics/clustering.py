@@ -83,8 +83,8 @@ def _cluster(points: Matrix, start: Codes) -> Codes:
 class _Tables:
     """Contingency tables of one labelling and several clusterings, of any resampling of the texts.
 
-    Of each table, the cells that hold a text are kept alone: 100 labels in 100 clusters have 10,000 cells, and a text is
-    in one. Nothing is held per text but the number of its cell.
+    Of each table, the cells that hold a text are kept alone. A text is in one cell of each, so memory grows with the
+    number of texts, and not with that of cells.
     """
 
     def __init__(self, label: Codes, clusterings: Sequence[Codes]) -> None:
