@@ -170,7 +170,10 @@ def test_beir_folder_reads_back(tmp_path: Path) -> None:
     assert dataset.query_ids == ("q2", "q3")
     assert dataset.relevance == ({0: 1}, {1: 2, 2: 1})
     assert dataset.slices == {"odd": (0,), "tea": (0,)}
-    assert dataset.notes == ("left out 1 of 3 queries: no relevant document",)
+    assert dataset.notes == (
+        "left out 1 of 3 queries: no relevant document",
+        "1 of 3 documents repeat another: they tie, and count in expectation",
+    )
     assert dataset.texts() == tuple(dict.fromkeys([*dataset.documents, *dataset.queries]))
 
 
@@ -320,22 +323,35 @@ def test_nesting_beyond_the_parser(tmp_path: Path) -> None:
             ": no corpus.jsonl; a retrieval dataset is corpus.jsonl, queries.jsonl and qrels/test.tsv",
         ),
         ("qrels/test.tsv", None, "/qrels: no judgements; put them into {}/qrels/test.tsv"),
-        ("corpus.jsonl", b'{"_id": "d1", "text": "again"}\n', "/corpus.jsonl:4: a second document has the id 'd1'"),
-        ("corpus.jsonl", b'{"_id": "d4"}\n', "/corpus.jsonl:4: no 'text'"),
-        ("corpus.jsonl", b'{"_id": "d4", "text": null}\n', "/corpus.jsonl:4: 'text' is None, not a text"),
+        (
+            "corpus.jsonl",
+            b'{"_id": "d1", "text": "again"}\n',
+            "/corpus.jsonl:4: a second document has the id 'd1'; give each its own",
+        ),
+        ("corpus.jsonl", b'{"_id": "d4", "text": 7}\n', "/corpus.jsonl:4: 'text' is 7, not a text"),
         ("corpus.jsonl", b'{"_id": "", "text": "b"}\n', "/corpus.jsonl:4: '_id' is empty"),
-        ("queries.jsonl", b'{"_id": "q1", "text": "again"}\n', "/queries.jsonl:4: a second query has the id 'q1'"),
+        (
+            "queries.jsonl",
+            b'{"_id": "q1", "text": "again"}\n',
+            "/queries.jsonl:4: a second query has the id 'q1'; give each its own",
+        ),
         ("queries.jsonl", b'{"_id": "q4", "text": " "}\n', "/queries.jsonl:4: 'text' is empty"),
-        ("qrels/test.tsv", b"q9\td1\t1\n", "/qrels/test.tsv:6: no query has the id 'q9'"),
-        ("qrels/test.tsv", b"q1\td9\t1\n", "/qrels/test.tsv:6: no document has the id 'd9'"),
         (
             "qrels/test.tsv",
-            b"q1\td1\t-1\n",
-            "/qrels/test.tsv:6: 'score' is -1; write 0 for a document that is not relevant",
+            b"q1\td1\t1.5\n",
+            "/qrels/test.tsv:6: 'score' is 1.5, not a whole number; round it, since trec_eval knows whole grades alone",
         ),
-        ("qrels/test.tsv", b"q1\td1\t1.5\n", "/qrels/test.tsv:6: 'score' is 1.5, not a whole number"),
+        (
+            "qrels/test.tsv",
+            b"q1\td1\t1e12\n",
+            "/qrels/test.tsv:6: 'score' is 1e+12, which is no grade; write 0 for not relevant, and more for more relevant",
+        ),
         ("qrels/test.tsv", b"q1\td1\tyes\n", "/qrels/test.tsv:6: 'score' is 'yes', not a number"),
-        ("qrels/test.tsv", b"q2\td1\t2\n", "/qrels/test.tsv:6: document 'd1' has two scores for query 'q2'"),
+        (
+            "qrels/test.tsv",
+            b"q2\td1\t2\n",
+            "/qrels/test.tsv:6: document 'd1' has two scores for query 'q2': 1 and 2; keep one of them",
+        ),
         ("qrels/test.tsv", b"q1 d1 1\n", "/qrels/test.tsv:6: 1 column, not 3: 'query-id', 'corpus-id', 'score'"),
     ],
 )
@@ -352,8 +368,9 @@ def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None,
     ("change", "message"),
     [
         (
-            {"qrels/test.tsv": b"q1\t0\td1\t1\n"},
-            "/qrels/test.tsv:1: columns 'q1', '0', 'd1', '1'; needs query-id, corpus-id and score",
+            {"qrels/test.tsv": b"q1\tQ0\td1\t1\t12.5\tbm25\n"},
+            "/qrels/test.tsv:1: columns 'q1', 'Q0', 'd1', '1', '12.5', 'bm25'; needs query-id, corpus-id and score; "
+            "this may be a run, which says what was found",
         ),
         ({"qrels/test.tsv": b"q1\td1\t0\n"}, "/qrels/test.tsv: no query has a relevant document (a score above 0)"),
         ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item, but a metric needs at least two"),
@@ -371,7 +388,7 @@ def test_beir_folder_with_several_judgement_files(tmp_path: Path) -> None:
     files = dict(BEIR)
     files["qrels/train.tsv"] = files["qrels/dev.tsv"] = files.pop("qrels/test.tsv")
     qrels = written(tmp_path, files) / "qrels"
-    assert refusal(tmp_path) == f"{qrels}: dev.tsv, train.tsv, but no test.tsv; name one of them {qrels / 'test.tsv'}"
+    assert refusal(tmp_path) == f"{qrels}: dev.tsv, train.tsv, but no split test; choose one: {tmp_path}::split=dev"
 
 
 def test_malformed_parquet(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -125,16 +126,20 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
+    if not (folder / CARD).is_file() and (within := beir.inside(folder)) != folder:
+        return _load_folder(within, str(within), spec)
     card = read_card(folder) if (folder / CARD).is_file() else None
     kind = card.kind if card else None
     match kind:
         case "calibration" | "golden":
             raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
-    origin = Origin(spec.given.get("name", name), source, version, _verified(folder, card))
-    if kind == "retrieval" or (kind is None and beir.is_beir(folder)):
-        spec.refuse_unknown(("name",))
-        return beir.read_folder(folder, origin)
+    is_beir = kind in (None, "retrieval") and beir.is_beir(folder)
+    sha256 = _verified(folder, card, beir.files_of(folder) if is_beir else ())
+    origin = Origin(spec.given.get("name", name), source, version, sha256)
+    if is_beir:
+        spec.refuse_unknown(beir.OPTIONS)
+        return beir.read_folder(folder, origin, spec.given)
     path = _only_file(folder)
     asked = _asked(path, spec)
     origin = replace(origin, sha256=asked.identify(origin.sha256))
@@ -153,9 +158,10 @@ def _safe(stem: str) -> str:
     return re.sub(r"[^\w.-]", "_", stem).lstrip(".") or "data"
 
 
-def _verified(folder: Path, card: Card | None) -> str:
-    """Hash of a folder's data files; refused if its card states another."""
-    sha256 = sha256_of(folder, data_files(folder))
+def _verified(folder: Path, card: Card | None, named: Iterable[Path] = ()) -> str:
+    """Hash of a folder's data files, and of others by their name; refused if its card states another."""
+    files = sorted({*data_files(folder), *named}, key=lambda path: path.relative_to(folder).as_posix())
+    sha256 = sha256_of(folder, files)
     if card and card.sha256 and card.sha256 != sha256:
         own = folder.parent == bundled_folder()
         raise DataError(

@@ -1,0 +1,230 @@
+"""Judgements of retrieval (qrels): which documents are relevant to which query, and how much.
+
+Files are those of BEIR (a header, tabs) and of TREC (`query 0 document grade`, blanks or tabs). What a grade means is
+as in trec_eval, https://github.com/usnistgov/trec_eval: documents without a grade above 0 are not relevant.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
+
+from embedgate.core.errors import DataError, counted
+from embedgate.data.cells import CellError, identifier, number
+from embedgate.data.files import Writing, lines
+from embedgate.data.grades import is_numeral
+from embedgate.data.parts import find, value
+from embedgate.data.rows import Row, Table, is_data_file, open_table, shown, suffix_of
+from embedgate.data.table import empty
+
+# Files of plain text; others are tables as any.
+SUFFIXES = (".tsv", ".txt", ".qrels", ".trec", ".csv")
+ROLES = (
+    ("queryid", "qid"),
+    ("corpusid", "documentid", "docid", "passageid", "pid"),
+    ("score", "relevance", "grade", "label", "rel"),
+)
+UNNAMED = {
+    3: ("query-id", "corpus-id", "score"),
+    4: ("query-id", "iteration", "corpus-id", "score"),
+}
+NEEDED = "needs query-id, corpus-id and score"
+# Columns of a file that says what was found, in TREC's form.
+RUN = 6
+# A grade is a small number; more is a mistake, such as a time or an id.
+LARGEST = 2**31 - 1
+# Of the judgements, the share that may name what is not there: beyond it, the files are of several datasets.
+MOST_STRAY = 0.5
+
+# By query and document, the grade.
+Grades = dict[str, dict[str, int]]
+
+
+def is_judgements(path: Path) -> bool:
+    """Whether a file may hold judgements, by its name."""
+    return suffix_of(path) in SUFFIXES or is_data_file(path)
+
+
+def open_judgements(path: Path) -> Table:
+    """Opens a file of judgements, with or without a header; also packed by gzip.
+
+    Raises:
+        DataError: If it cannot be read; and from `rows`, with file and line, on the first malformed row.
+    """
+    if suffix_of(path) not in SUFFIXES:
+        return open_table(path)
+    writing = Writing.of(path)
+    records = ((line, text.rstrip("\r\n")) for line, text in lines(path, writing) if text.strip())
+    line, first = next(records, (0, ""))
+    if not line:
+        raise empty(path)
+    cut, note = _cut_by(first)
+    cells = cut(first)
+    unnamed = UNNAMED.get(len(cells)) if is_numeral(cells[-1]) else None
+    notes = (*writing.notes, *([note] if note else []))
+
+    def rows() -> Iterator[tuple[int, Row]]:
+        columns = unnamed or tuple(cells)
+        if unnamed:
+            yield line, dict(zip(columns, cells, strict=True))
+        for number_, text in records:
+            row = cut(text)
+            if len(row) != len(columns):
+                cause = f"{path}:{number_}: {counted(len(row), 'column')}, not {len(columns)}: {shown(columns)}"
+                raise DataError(cause)
+            yield number_, dict(zip(columns, row, strict=True))
+
+    return Table(str(path), unnamed or tuple(cells), rows(), first=line, notes=notes)
+
+
+def _cut_by(first: str) -> tuple[Callable[[str], list[str]], str]:
+    """What cuts lines like the first into cells, and a note of it where it is not tabs."""
+    if "\t" in first:
+        return partial(_cells, delimiter="\t"), ""
+    by_blanks = len(first.split()) in UNNAMED
+    for delimiter, name in {",": "commas", ";": "semicolons"}.items():
+        cells = _cells(first, delimiter)
+        # An id may hold the sign, where blanks stand between the cells.
+        if len(cells) in UNNAMED and not (by_blanks and any(len(cell.split()) > 1 for cell in cells)):
+            return partial(_cells, delimiter=delimiter), f"judgements are separated by {name}"
+    return str.split, "judgements are separated by blanks" if by_blanks else ""
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    return [cell.strip() for cell in line.split(delimiter)]
+
+
+@dataclass
+class _Strays:
+    """Judgements that name an id which is nowhere."""
+
+    noun: str
+    count: int = 0
+    first: tuple[int, str] = (0, "")
+
+    def add(self, line: int, id_: str) -> None:
+        self.count += 1
+        self.first = self.first if self.count > 1 else (line, id_)
+
+    def refused(self, table: Table, judgements: int) -> DataError:
+        line, id_ = self.first
+        cause = f"{table.at(line)}: no {self.noun} has the id {id_!r}"
+        more = f", and {self.count:,} of {judgements:,} judgements name such" if self.count > 1 else ""
+        return DataError(f"{cause}{more}", "give corpus, queries and judgements of one dataset")
+
+
+@dataclass
+class Judgements:
+    """The judgements of a dataset.
+
+    Attributes:
+        grades: By query and document of those judged: 0 is not relevant, more is more relevant. Documents may be those
+            that the corpus lacks.
+        notes: What a reader of a report should know about them.
+    """
+
+    grades: Grades
+    notes: tuple[str, ...]
+
+
+@dataclass
+class _Reader:
+    """Reads judgements row by row, and counts what is odd."""
+
+    table: Table
+    queries: Collection[str]
+    documents: Collection[str]
+    grades: Grades = field(default_factory=lambda: defaultdict(dict))
+    judgements: int = 0
+    repeated: int = 0
+    negative: int = 0
+
+    def __post_init__(self) -> None:
+        self.lost_queries, self.lost_documents = _Strays("query"), _Strays("document")
+
+    def read(self) -> None:
+        columns = find(self.table, *ROLES)
+        if columns is None:
+            run = "; this may be a run, which says what was found" if len(self.table.columns) == RUN else ""
+            at = self.table.at(self.table.first)
+            raise DataError(f"{at}: columns {shown(self.table.columns)}", f"{NEEDED}{run}")
+        for line, row in self.table.rows:
+            query, document = (value(self.table, line, row, column, identifier) for column in columns[:2])
+            self._add(line, query, document, value(self.table, line, row, columns[2], _grade))
+
+    def _add(self, line: int, query: str, document: str, grade: int) -> None:
+        self.judgements += 1
+        if query not in self.queries:
+            self.lost_queries.add(line, query)
+            return
+        if document not in self.documents:
+            self.lost_documents.add(line, document)
+        self.negative += grade < 0
+        grade = max(grade, 0)
+        known = self.grades[query]
+        self.repeated += document in known
+        if known.setdefault(document, grade) != grade:
+            cause = f"document {document!r} has two scores for query {query!r}: {known[document]} and {grade}"
+            raise DataError(f"{self.table.at(line)}: {cause}", "keep one of them")
+
+    def require_fit(self) -> None:
+        """Refuses files that do not belong together.
+
+        Judgements may be of more queries than are asked, as of a sample of them; not where most of these have none.
+        """
+        unasked = self.lost_queries.count > MOST_STRAY * self.judgements
+        if unasked and len(self.grades) < (1 - MOST_STRAY) * len(self.queries):
+            raise self.lost_queries.refused(self.table, self.judgements)
+        judged = self.judgements - self.lost_queries.count
+        if self.lost_documents.count > MOST_STRAY * judged:
+            raise self.lost_documents.refused(self.table, judged)
+
+    def notes(self) -> Iterator[str]:
+        yield from self.table.notes
+        if self.lost_queries.count:
+            yield (
+                f"left out {self.lost_queries.count:,} of {counted(self.judgements, 'judgement')}: no query has the "
+                f"id, such as {self.lost_queries.first[1]!r}"
+            )
+        if self.lost_documents.count:
+            yield (
+                f"{self.lost_documents.count:,} of {counted(self.judgements, 'judgement')}: the corpus lacks the "
+                f"document, such as {self.lost_documents.first[1]!r}; where it is relevant, it counts as never found, "
+                "as in BEIR"
+            )
+        if self.negative:
+            yield f"{counted(self.negative, 'judgement')} below 0: not relevant, as in trec_eval"
+        if self.repeated:
+            yield f"{counted(self.repeated, 'judgement')} said again with the same score"
+
+
+def judgements_of(table: Table, queries: Collection[str], documents: Collection[str]) -> Judgements:
+    """Reads the judgements of queries.
+
+    Ids that are nowhere are counted, since public datasets have some; they are refused where they are many.
+
+    Args:
+        table: Columns `query-id`, `corpus-id` and `score`.
+        queries: The ids of all queries.
+        documents: The ids of all documents.
+
+    Raises:
+        DataError: With the place of the row, if one is malformed, two contradict each other, or more than half name
+            ids that are nowhere.
+    """
+    reader = _Reader(table, queries, documents)
+    reader.read()
+    reader.require_fit()
+    return Judgements(dict(reader.grades), tuple(reader.notes()))
+
+
+def _grade(cell: object) -> int:
+    score = number(cell)
+    if not score.is_integer():
+        raise CellError(f"is {score:g}, not a whole number", "round it, since trec_eval knows whole grades alone")
+    if abs(score) > LARGEST:
+        raise CellError(f"is {score:g}, which is no grade", "write 0 for not relevant, and more for more relevant")
+    return int(score)
