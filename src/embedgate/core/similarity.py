@@ -12,11 +12,18 @@ import numpy.typing as npt
 
 Matrix: TypeAlias = npt.NDArray[np.float32]
 
+# Vectors whose squares are held at a time.
+_AT_ONCE = 2**13
+
 
 def normalised(vectors: Matrix) -> Matrix:
     """Vectors of length 1, float32 `[n, dim]`; one of length 0 stays."""
-    norms = np.linalg.norm(vectors, axis=1, keepdims=True)
-    return np.asarray(vectors / np.maximum(norms, np.float32(1e-12)), dtype=np.float32)
+    found = np.empty(vectors.shape, dtype=np.float32)
+    for start in range(0, len(vectors), _AT_ONCE):
+        part = vectors[start : start + _AT_ONCE]
+        norms = np.linalg.norm(part, axis=1, keepdims=True)
+        found[start : start + _AT_ONCE] = part / np.maximum(norms, np.float32(1e-12))
+    return found
 
 
 def _as_given(vectors: Matrix) -> Matrix:

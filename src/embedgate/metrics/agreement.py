@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.similarity import COSINE, Similarity, normalised
-from embedgate.metrics import METRICS, FloatArray, Matrix, Scores, mean_of, require_finite
+from embedgate.metrics import METRICS, FloatArray, Matrix, Rows, Scores, mean_of, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
 
 NEAREST = 10
 NEIGHBOURS = 50
 FEWEST_TEXTS = 3
+# Texts whose embeddings are copied at a time.
+_AT_ONCE = 2**13
 
 
 def evaluate(
@@ -20,7 +24,7 @@ def evaluate(
     seed: int = 0,
     cap: int = 2000,
     similarity: Similarity = COSINE,
-    rows: npt.NDArray[np.intp] | None = None,
+    rows: Rows | None = None,
 ) -> dict[str, Scores]:
     """How near a combination's embeddings stay to the reference's.
 
@@ -68,9 +72,7 @@ def evaluate(
                 np.take_along_axis(wanted, neighbours, axis=1), np.take_along_axis(got, neighbours, axis=1)
             )
         )
-    arms = (candidate[compared], reference[compared])
-    unit = [arm if similarity is COSINE else normalised(arm) for arm in arms]
-    cosines = np.einsum("ij,ij->i", unit[0].astype(np.float64), unit[1].astype(np.float64))
+    cosines = _cosines(candidate, reference, compared, similarity)
     return {
         "cosine_mean": mean_of(cosines),
         "cosine_p01": _quantile(cosines, METRICS["cosine_p01"].quantile or 0.0),
@@ -78,6 +80,21 @@ def evaluate(
         "top10_overlap": mean_of(np.concatenate(overlap)),
         "neighbour_rank_correlation": mean_of(np.concatenate(correlation)),
     }
+
+
+def _cosines(candidate: Matrix, reference: Matrix, rows: Rows, similarity: Similarity) -> FloatArray:
+    """Cosine of each compared text's two embeddings, float64 `[rows]`."""
+    found = np.empty(len(rows))
+    for part in _portions(len(rows)):
+        arms = (arm[rows[part]] for arm in (candidate, reference))
+        mine, theirs = (arm if similarity is COSINE else normalised(arm) for arm in arms)
+        found[part] = np.einsum("ij,ij->i", mine.astype(np.float64), theirs.astype(np.float64))
+    return found
+
+
+def _portions(texts: int) -> Iterator[slice]:
+    """A few texts at a time: float64 copies of all take twice the memory of all embeddings."""
+    return (slice(start, start + _AT_ONCE) for start in range(0, texts, _AT_ONCE))
 
 
 def lengths(candidate: Matrix, reference: Matrix) -> Scores:
@@ -90,7 +107,10 @@ def lengths(candidate: Matrix, reference: Matrix) -> Scores:
     Returns:
         Scores, items float64 `[n]` from 0 to 1: the lesser length by the greater, 1 where both are 0.
     """
-    mine, theirs = (np.linalg.norm(arm.astype(np.float64), axis=1) for arm in (candidate, reference))
+    mine, theirs = (
+        np.concatenate([np.linalg.norm(arm[rows].astype(np.float64), axis=1) for rows in _portions(len(arm))])
+        for arm in (candidate, reference)
+    )
     greater = np.maximum(mine, theirs)
     return mean_of(np.divide(np.minimum(mine, theirs), greater, out=np.ones_like(greater), where=greater > 0))
 
