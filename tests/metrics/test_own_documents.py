@@ -8,7 +8,6 @@ import pytrec_eval
 
 from embedgate.metrics import retrieval, search
 from embedgate.metrics.search import Found, judged, ranking
-from embedgate.vectors.codes import Ranges
 from embedgate.vectors.measure import Vectors, rankings
 from embedgate.vectors.storage import FLOAT32, Storage
 
@@ -119,10 +118,8 @@ def test_stored_vectors_are_searched_without_them_too():
 
 def test_candidates_that_are_ranked_again_are_others():
     data = Arguments()
-    vectors = Vectors(data.queries, data.documents)
-    ranges = {None: Ranges.of(data.documents)}
-    storages = [Storage("int8"), Storage("int8", 1), Storage("int8", 4), Storage("binary"), Storage("binary", 2)]
-    for _, found in rankings(vectors, storages, ranges, 1, data.own):
+    storages = [Storage("float16"), Storage("float16", 1), Storage("float16", 4)]
+    for _, found in rankings(Vectors(data.queries, data.documents), storages, {}, 1, data.own):
         for query, document in data.own.items():
             assert found.membership[query][found.ids[query] == document].sum() == 0
         assert found.membership.sum(axis=1) == pytest.approx(np.full(len(data.queries), 10))

@@ -245,8 +245,7 @@ class StoredVectors:
                 run.embeddings.of(dataset.documents, DOCUMENT),
                 run.embeddings.similarity,
             )
-            found_in = rankings(vectors, storages, searched.ranges, session.threads, dataset.own)
-            for storage, result in found_in:
+            for storage, result in rankings(vectors, storages, searched.ranges, session.threads, dataset.own):
                 if isinstance(result, Indistinct):
                     indistinct[storage, dataset.name] = result
                     continue
