@@ -91,6 +91,8 @@ TREC = "".join(f"q{i} 0 d{i} 1\n" for i in range(4))
         ("qrels.tsv", qrels(), ()),
         ("qrels.test.txt", TREC, ("judgements are separated by blanks",)),
         ("qrels/dev.tsv", qrels(), ()),
+        ("qrels/test", TREC, ("judgements are separated by blanks",)),
+        ("qrels.test", TREC, ("judgements are separated by blanks",)),
     ],
 )
 def test_judgements_are_read_as_they_come(tmp_path, name, content, notes):
@@ -264,6 +266,16 @@ def test_documents_without_text_or_title_are_blank(tmp_path):
     assert dataset.documents[6:] == ("", "", "Tea ", "seven")
     assert dataset.document_ids[-1] == "7"
     assert dataset.notes == ("2 of 10 documents are blank",)
+
+
+def test_what_is_said_again_counts_once(tmp_path):
+    again = {"corpus.jsonl": jsonl([*corpus(), *corpus(2)]), "queries.jsonl": jsonl([*queries(), *queries(1)])}
+    dataset = loaded(written(tmp_path, {**sound(), **again}))
+    assert (len(dataset.documents), len(dataset)) == (6, 4)
+    assert dataset.notes == (
+        "documents said again with the same id and text: 2",
+        "queries said again with the same id and text: 1",
+    )
 
 
 def test_identical_documents_are_told(tmp_path):

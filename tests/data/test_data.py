@@ -326,16 +326,28 @@ def test_nesting_beyond_the_parser(tmp_path: Path) -> None:
         (
             "corpus.jsonl",
             b'{"_id": "d1", "text": "again"}\n',
-            "/corpus.jsonl:4: a second document has the id 'd1'; give each its own",
+            "/corpus.jsonl:4: a second document has the id 'd1', and another text; give each its own id",
         ),
-        ("corpus.jsonl", b'{"_id": "d4", "text": 7}\n', "/corpus.jsonl:4: 'text' is 7, not a text"),
-        ("corpus.jsonl", b'{"_id": "", "text": "b"}\n', "/corpus.jsonl:4: '_id' is empty"),
+        (
+            "corpus.jsonl",
+            b'{"_id": "d4", "text": 7}\n',
+            "/corpus.jsonl:4: 'text' is 7, not a text; write it as a text in quotes",
+        ),
+        (
+            "corpus.jsonl",
+            b'{"_id": "", "text": "b"}\n',
+            "/corpus.jsonl:4: '_id' is empty; give each an id of its own, a text or a whole number",
+        ),
         (
             "queries.jsonl",
             b'{"_id": "q1", "text": "again"}\n',
-            "/queries.jsonl:4: a second query has the id 'q1'; give each its own",
+            "/queries.jsonl:4: a second query has the id 'q1', and another text; give each its own id",
         ),
-        ("queries.jsonl", b'{"_id": "q4", "text": " "}\n', "/queries.jsonl:4: 'text' is empty"),
+        (
+            "queries.jsonl",
+            b'{"_id": "q4", "text": " "}\n',
+            "/queries.jsonl:4: 'text' is empty; write what is asked, or delete the query",
+        ),
         (
             "qrels/test.tsv",
             b"q1\td1\t1.5\n",
@@ -346,13 +358,21 @@ def test_nesting_beyond_the_parser(tmp_path: Path) -> None:
             b"q1\td1\t1e12\n",
             "/qrels/test.tsv:6: 'score' is 1e+12, which is no grade; write 0 for not relevant, and more for more relevant",
         ),
-        ("qrels/test.tsv", b"q1\td1\tyes\n", "/qrels/test.tsv:6: 'score' is 'yes', not a number"),
+        (
+            "qrels/test.tsv",
+            b"q1\td1\tyes\n",
+            "/qrels/test.tsv:6: 'score' is 'yes', not a number; write 0 for not relevant, and more for more relevant",
+        ),
         (
             "qrels/test.tsv",
             b"q2\td1\t2\n",
             "/qrels/test.tsv:6: document 'd1' has two scores for query 'q2': 1 and 2; keep one of them",
         ),
-        ("qrels/test.tsv", b"q1 d1 1\n", "/qrels/test.tsv:6: 1 column, not 3: 'query-id', 'corpus-id', 'score'"),
+        (
+            "qrels/test.tsv",
+            b"q1 d1 1\n",
+            "/qrels/test.tsv:6: 1 column, not 3: 'query-id', 'corpus-id', 'score'; write each judgement in a line of its own, with all its cells",
+        ),
     ],
 )
 def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None, message: str) -> None:

@@ -8,12 +8,13 @@ https://github.com/beir-cellar/beir.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedgate.core.errors import DataError, counted, listed
-from embedgate.data.cells import identifier, is_empty, maybe_blank, text
+from embedgate.data.cells import CellError, identifier, is_empty, maybe_blank, text
+from embedgate.data.files import PACKED
 from embedgate.data.parts import Parts, find, value
 from embedgate.data.qrels import MOST_STRAY, ROLES, is_judgements, judgements_of, open_judgements
 from embedgate.data.rows import Table, is_data_file, open_table, shown, stem_of, suffix_of
@@ -110,7 +111,7 @@ def _part(folder: Path, name: str) -> Path | None:
     """The file of documents or of queries; the unpacked one where there are two."""
     stem = Path(name).stem
     found = sorted(path for path in folder.iterdir() if is_data_file(path) and stem_of(path) == stem)
-    plain = [path for path in found if path.with_suffix("") not in found]
+    plain = [path for path in found if not _is_packed_copy(path, found)]
     if len(plain) > 1:
         raise DataError(f"{folder}: {', '.join(path.name for path in plain)}", f"keep one, such as {name}")
     return plain[0] if plain else None
@@ -121,21 +122,31 @@ def _splits(folder: Path) -> dict[str, Path]:
     within = folder / QRELS
     inner = within.is_dir()
     named = [path for path in sorted((within if inner else folder).iterdir()) if path.is_file()]
-    found = [path for path in named if is_judgements(path) and (inner or QRELS in path.name)]
+    found = [path for path in named if path.stem == QRELS or (is_judgements(path) and (inner or QRELS in path.name))]
     splits: dict[str, Path] = {}
     for path in (within, *found):
         if not path.resolve().is_relative_to(folder.resolve()):
             raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
     for path in found:
-        if path.with_suffix("") in found:
-            continue  # a packed copy
-        name = stem_of(path) if inner else stem_of(path).replace(QRELS, "").strip("._-")
+        if _is_packed_copy(path, found):
+            continue
+        name = stem_of(path) if inner else _split_of(path)
         if name in splits:
             raise DataError(f"{path.parent}: {splits[name].name}, {path.name}", "keep one of them")
         splits[name] = path
     if not splits:
         raise DataError(f"{within}: no judgements", f"put them into {within / TEST}.tsv")
     return splits
+
+
+def _is_packed_copy(path: Path, among: Sequence[Path]) -> bool:
+    return path.suffix.lower() == PACKED and path.with_suffix("") in among
+
+
+def _split_of(path: Path) -> str:
+    """The split of a file that is called after judgements: `dev` of `qrels.dev.tsv` and of `qrels.dev`."""
+    whole = stem_of(path) if is_judgements(path) else path.name
+    return whole.replace(QRELS, "").strip("._-")
 
 
 def read_folder(folder: Path, origin: Origin, given: Mapping[str, str] = {}) -> Retrieval:
@@ -201,17 +212,19 @@ def read(
         own={item: rows[query] for item, query in enumerate(kept) if query in own},
         unreachable={item: lost for item, query in enumerate(kept) if (lost := _lost(relevant[query], rows))},
     )
-    tables = dict.fromkeys((*corpus.notes, *queries.notes))
-    notes = (*tables, *judged.notes, *_notes(dataset, len(asked.texts), len(other)))
+    again = {"documents": documents.repeated, "queries": asked.repeated}
+    said = [f"{noun} said again with the same id and text: {count:,}" for noun, count in again.items() if count]
+    notes = (*corpus.notes, *queries.notes, *judged.notes, *said, *_notes(dataset, len(asked.texts), len(other)))
     return replace(dataset, notes=tuple(dict.fromkeys(notes)))
 
 
 @dataclass
 class _Documents:
-    """Documents by id: their texts, and of those with a title what it is joined of."""
+    """Documents by id: their texts, and of those with a title what it is joined of; and how many are said again."""
 
     texts: dict[str, str] = field(default_factory=dict)
     joined: dict[str, tuple[str, str]] = field(default_factory=dict)
+    repeated: int = 0
 
     @classmethod
     def of(cls, table: Table) -> _Documents:
@@ -222,14 +235,15 @@ class _Documents:
             raise _lacks(table, "_id, text and, optionally, title")
         found = cls()
         for line, row in table.rows:
-            id_ = value(table, line, row, id_column, identifier)
-            if id_ in found.texts:
-                raise DataError(f"{table.at(line)}: a second document has the id {id_!r}", "give each its own")
+            id_ = value(table, line, row, id_column, _id)
             title, body = (
-                "" if is_empty(row.get(column)) else value(table, line, row, column, maybe_blank)
+                "" if is_empty(row.get(column)) else value(table, line, row, column, _words)
                 for column in (title_column, text_column)
             )
-            found.texts[id_] = f"{title} {body}" if title.strip() else body
+            words = f"{title} {body}" if title.strip() else body
+            found.repeated += id_ in found.texts
+            if found.texts.setdefault(id_, words) != words:
+                raise _second(table, line, "document", id_)
             if title.strip():
                 found.joined[id_] = title, body
         return found
@@ -241,10 +255,11 @@ class _Documents:
 
 @dataclass
 class _Queries:
-    """Queries by id, and which slices and clusters they are in."""
+    """Queries by id, which slices and clusters they are in, and how many are said again."""
 
     texts: dict[str, str]
     parts: Parts
+    repeated: int = 0
 
     @classmethod
     def of(cls, table: Table) -> _Queries:
@@ -253,12 +268,39 @@ class _Queries:
             raise _lacks(table, "_id and text")
         found = cls({}, Parts(table))
         for line, row in table.rows:
-            id_ = value(table, line, row, columns[0], identifier)
+            id_, words = value(table, line, row, columns[0], _id), value(table, line, row, columns[1], _question)
+            if found.texts.get(id_, words) != words:
+                raise _second(table, line, "query", id_)
             if id_ in found.texts:
-                raise DataError(f"{table.at(line)}: a second query has the id {id_!r}", "give each its own")
-            found.texts[id_] = value(table, line, row, columns[1], text)
+                found.repeated += 1
+                continue
+            found.texts[id_] = words
             found.parts.add(line, row)
         return found
+
+
+def _id(cell: object) -> str:
+    return _acted(identifier, cell, "give each an id of its own, a text or a whole number")
+
+
+def _words(cell: object) -> str:
+    return _acted(maybe_blank, cell, "write it as a text in quotes")
+
+
+def _question(cell: object) -> str:
+    return _acted(text, cell, "write what is asked, or delete the query")
+
+
+def _acted(parse: Callable[[object], str], cell: object, action: str) -> str:
+    """A cell, with what to do where it is not what it must be."""
+    try:
+        return parse(cell)
+    except ValueError as error:
+        raise CellError(str(error), action) from error
+
+
+def _second(table: Table, line: int, noun: str, id_: str) -> DataError:
+    return DataError(f"{table.at(line)}: a second {noun} has the id {id_!r}, and another text", "give each its own id")
 
 
 def _lacks(table: Table, needed: str) -> DataError:

@@ -31,6 +31,7 @@ UNNAMED = {
     3: ("query-id", "corpus-id", "score"),
     4: ("query-id", "iteration", "corpus-id", "score"),
 }
+GRADES = "write 0 for not relevant, and more for more relevant"
 NEEDED = "needs query-id, corpus-id and score"
 # Columns of a file that says what was found, in TREC's form.
 RUN = 6
@@ -44,8 +45,8 @@ Grades = dict[str, dict[str, int]]
 
 
 def is_judgements(path: Path) -> bool:
-    """Whether a file may hold judgements, by its name."""
-    return suffix_of(path) in SUFFIXES or is_data_file(path)
+    """Whether a file may hold judgements, by its name; one without a suffix may."""
+    return suffix_of(path) in ("", *SUFFIXES) or is_data_file(path)
 
 
 def open_judgements(path: Path) -> Table:
@@ -54,7 +55,7 @@ def open_judgements(path: Path) -> Table:
     Raises:
         DataError: If it cannot be read; and from `rows`, with file and line, on the first malformed row.
     """
-    if suffix_of(path) not in SUFFIXES:
+    if suffix_of(path) not in SUFFIXES and is_data_file(path):
         return open_table(path)
     writing = Writing.of(path)
     records = ((line, text.rstrip("\r\n")) for line, text in lines(path, writing) if text.strip())
@@ -74,7 +75,7 @@ def open_judgements(path: Path) -> Table:
             row = cut(text)
             if len(row) != len(columns):
                 cause = f"{path}:{number_}: {counted(len(row), 'column')}, not {len(columns)}: {shown(columns)}"
-                raise DataError(cause)
+                raise DataError(cause, "write each judgement in a line of its own, with all its cells")
             yield number_, dict(zip(columns, row, strict=True))
 
     return Table(str(path), unnamed or tuple(cells), rows(), first=line, notes=notes)
@@ -152,7 +153,7 @@ class _Reader:
             at = self.table.at(self.table.first)
             raise DataError(f"{at}: columns {shown(self.table.columns)}", f"{NEEDED}{run}")
         for line, row in self.table.rows:
-            query, document = (value(self.table, line, row, column, identifier) for column in columns[:2])
+            query, document = (value(self.table, line, row, column, _id) for column in columns[:2])
             self._add(line, query, document, value(self.table, line, row, columns[2], _grade))
 
     def _add(self, line: int, query: str, document: str, grade: int) -> None:
@@ -221,10 +222,20 @@ def judgements_of(table: Table, queries: Collection[str], documents: Collection[
     return Judgements(dict(reader.grades), tuple(reader.notes()))
 
 
+def _id(cell: object) -> str:
+    try:
+        return identifier(cell)
+    except ValueError as error:
+        raise CellError(str(error), "write the id of a query or of a document") from error
+
+
 def _grade(cell: object) -> int:
-    score = number(cell)
+    try:
+        score = number(cell)
+    except ValueError as error:
+        raise CellError(str(error), GRADES) from error
     if not score.is_integer():
         raise CellError(f"is {score:g}, not a whole number", "round it, since trec_eval knows whole grades alone")
     if abs(score) > LARGEST:
-        raise CellError(f"is {score:g}, which is no grade", "write 0 for not relevant, and more for more relevant")
+        raise CellError(f"is {score:g}, which is no grade", GRADES)
     return int(score)
