@@ -192,6 +192,16 @@ def test_splits_are_listed_where_the_one_is_missing(tmp_path, spec, split):
     )
 
 
+def test_judgements_beside_the_corpus_have_splits_too(tmp_path):
+    files = sound()
+    files["qrels.txt"] = files.pop("qrels/test.tsv")
+    folder = written(tmp_path / "mine", files)
+    assert refusal(f"{folder}::split=dev") == (f"{folder}/qrels: qrels.txt, but no split dev; leave the key split out")
+    written(folder, {"qrels.dev.txt": HEADER + "q0\td1\t1\nq1\td0\t1\n"})
+    assert (len(loaded(folder)), loaded(folder).name) == (4, "mine")
+    assert (len(loaded(folder, "::split=dev")), loaded(folder, "::split=dev").name) == (2, "mine-dev")
+
+
 def test_two_files_of_a_split_are_refused_but_for_a_packed_copy(tmp_path):
     folder = written(tmp_path, {**sound(), "qrels/test.tsv.gz": qrels()})
     assert loaded(folder).notes == ()

@@ -93,7 +93,9 @@ class Files:
         if chosen not in splits:
             missing = f"but no split {chosen or TEST}"
             names = ", ".join(path.name for path in splits.values())
-            raise DataError(f"{folder / QRELS}: {names}, {missing}", f"choose one: {folder}::split={min(splits)}")
+            named = sorted(filter(None, splits))
+            step = f"choose one: {folder}::split={named[0]}" if named else "leave the key split out"
+            raise DataError(f"{folder / QRELS}: {names}, {missing}", step)
         return cls(corpus, queries, splits[chosen], split if split != usual else "")
 
 
