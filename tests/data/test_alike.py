@@ -7,12 +7,13 @@ import random
 from dataclasses import replace
 from itertools import permutations
 
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
 from embedgate.core.errors import DataError
-from embedgate.data import load, types
+from embedgate.data import load, nearly, types
 from embedgate.data.alike import clusters_of
 from embedgate.data.nearly import likely
 
@@ -223,3 +224,24 @@ def test_queries_about_the_same_documents_are_in_one_cluster(tmp_path):
     lines = ["query-id\tcorpus-id\tscore", *("\t".join(map(str, each)) for each in judged)]
     (folder / "qrels" / "test.tsv").write_text("\n".join(lines) + "\n")
     assert load(str(folder)).clusters.tolist() == [0, 0, 1, 0, 1]
+
+
+def test_a_sketch_depends_on_its_text_alone():
+    """Texts are sketched many at a time: as each would be alone, whatever stands beside it, and however long it is."""
+    rng = random.Random(0)
+    texts = [
+        "",
+        "a",
+        "abc",
+        "\ud800x",
+        "包裹星期四到。",
+        *(" ".join(word(rng) for _ in range(n)) for n in (1, 9, 80, 1200)),
+    ]
+    together = nearly._sketches([*texts, *texts[::-1]])
+    alone = [nearly._sketches([text])[0] for text in texts]
+    assert (together == [*alone, *alone[::-1]]).all()
+
+
+def test_sketches_are_sorted_value_by_value():
+    values = np.random.default_rng(0).integers(0, 3, size=(500, 16), dtype=np.uint32) * np.uint32(2**31 - 1)
+    assert nearly._order(values).tolist() == np.lexsort(values.T[::-1]).tolist()

@@ -59,41 +59,88 @@ def nearly_equal(texts: Sequence[str]) -> Callable[[int, int], bool]:
 
 def _worth_comparing(sketches: Hashes, start: int) -> npt.NDArray[np.int64]:
     """Pairs that stand beside each other when sketches are sorted from one value on, as `low * texts + high`."""
-    texts = sketches.shape[1]
-    order = np.lexsort(np.roll(sketches, -start, axis=0)[_SORTED_BY - 1 :: -1])
+    texts = len(sketches)
+    order = _order(np.take(sketches, range(start, start + _SORTED_BY), axis=1, mode="wrap"))
     low, high = np.sort([order[:-1], order[1:]], axis=0)
     batches = (slice(first, first + _BATCH) for first in range(0, texts, _BATCH))
-    shared = [np.count_nonzero(sketches[:, low[rows]] == sketches[:, high[rows]], axis=0) for rows in batches]
+    shared = [np.count_nonzero(sketches[low[rows]] == sketches[high[rows]], axis=1) for rows in batches]
     kept = np.concatenate(shared) >= _WORTH_COMPARING * _VALUES
     found: npt.NDArray[np.int64] = low[kept] * texts + high[kept]
     return found
 
 
+def _order(rows: Hashes) -> npt.NDArray[np.intp]:
+    """The order of rows by their first value, then by their second, and so on; equal ones as they come."""
+    # Bytes of which the first counts most are sorted at once, many times as fast as value after value.
+    plain = np.ascontiguousarray(rows, dtype=">u4")
+    return plain.view(f"S{plain.itemsize * plain.shape[1]}").ravel().argsort(kind="stable")
+
+
 def _sketches(texts: Sequence[str]) -> Hashes:
-    """The sketch of each text, `[values, texts]`."""
+    """The sketch of each text, `[texts, values]`."""
     random = np.random.default_rng(0)
     # Odd, so that no two runs become one.
     factors = random.integers(2**31, size=(_VALUES, 1), dtype=np.uint32) * np.uint32(2) + np.uint32(1)
     shifts = random.integers(2**32, size=(_VALUES, 1), dtype=np.uint32)
-    found = np.empty((_VALUES, len(texts)), dtype=np.uint32)
-    for item, text in enumerate(texts):
-        runs = _runs(text)
-        least = [_least(runs[first : first + _BATCH], factors, shifts) for first in range(0, len(runs), _BATCH)]
-        found[:, item] = np.min(least, axis=0)
+    found = np.empty((len(texts), _VALUES), dtype=np.uint32)
+    for some in _batches([max(_RUN, len(text)) for text in texts]):
+        hashes, first = _runs_of([texts[item] for item in some])
+        found[some.start : some.stop] = _least(hashes, first, factors, shifts)
     return found
 
 
-def _least(runs: Hashes, factors: Hashes, shifts: Hashes) -> Hashes:
-    mixed = runs * factors
-    mixed += shifts
-    least: Hashes = mixed.min(axis=1)
+def _batches(lengths: Sequence[int]) -> Iterator[range]:
+    """Neighbours that have some thousands of characters together; one text that has more is alone."""
+    first = size = 0
+    for item, length in enumerate(lengths):
+        if size and size + length > _BATCH:
+            yield range(first, item)
+            first, size = item, 0
+        size += length
+    if lengths:
+        yield range(first, len(lengths))
+
+
+def _least(hashes: Hashes, first: npt.NDArray[np.intp], factors: Hashes, shifts: Hashes) -> Hashes:
+    """The sketches of texts `[texts, values]`, from the hashes of their runs and the place of each text's first."""
+    least: Hashes
+    if len(first) == 1:  # it may be long: a batch of its runs at a time
+        parts = [_mixed(hashes[start : start + _BATCH], factors, shifts) for start in range(0, len(hashes), _BATCH)]
+        least = np.min([part.min(axis=1) for part in parts], axis=0)[None]
+    else:
+        least = np.minimum.reduceat(_mixed(hashes, factors, shifts), first, axis=1).T
     return least
+
+
+def _mixed(hashes: Hashes, factors: Hashes, shifts: Hashes) -> Hashes:
+    mixed = hashes * factors
+    mixed += shifts
+    return mixed
+
+
+def _runs_of(texts: Sequence[str]) -> tuple[Hashes, npt.NDArray[np.intp]]:
+    """The hashes of all runs of some texts, one text after the other, and the place of each text's first."""
+    padded = [text.ljust(_RUN, "\0") for text in texts]
+    ends = np.cumsum([len(text) for text in padded])
+    hashes = _hashed("".join(padded))
+    # Runs that begin in one text and end in the next are none.
+    within = np.ones(len(hashes), dtype=bool)
+    for before in range(1, _RUN):
+        within[ends[:-1] - before] = False
+    return hashes[within], np.append(0, ends[:-1] - (_RUN - 1) * np.arange(1, len(ends)))
 
 
 def _runs(text: str) -> Hashes:
     """The hashes of all runs of a text, ascending, each once."""
+    hashes = _hashed(text.ljust(_RUN, "\0"))
+    hashes.sort()
+    once: Hashes = hashes[np.append(True, hashes[1:] != hashes[:-1])]
+    return once
+
+
+def _hashed(text: str) -> Hashes:
+    """The hash of the run that begins at each character of a text, as long as there is a whole one."""
     signs = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), dtype=np.uint32)
-    signs = np.pad(signs, (0, max(0, _RUN - len(signs))))
     hashes = np.zeros(len(signs) - _RUN + 1, dtype=np.uint32)
     for place in range(_RUN):
         hashes *= np.uint32(0x9E3779B1)
@@ -102,6 +149,4 @@ def _runs(text: str) -> Hashes:
     for shift, factor in ((16, 0x85EBCA6B), (13, 0xC2B2AE35), (16, 1)):
         hashes ^= hashes >> np.uint32(shift)
         hashes *= np.uint32(factor)
-    hashes.sort()
-    once: Hashes = hashes[np.append(True, hashes[1:] != hashes[:-1])]
-    return once
+    return hashes
