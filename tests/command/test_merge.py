@@ -162,12 +162,14 @@ def elsewhere(report: Report) -> None:
     report["created"] = report["created"].replace("20", "21", 1)
 
 
-def asks_more(count: int) -> Change:
-    """A report of a session that asked so many checks of quality more."""
+def asks_more(count: int, weight: int = 1) -> Change:
+    """A report of a session that asked so many checks of quality more, each of which counts as several."""
 
     def change(report: Report) -> None:
         (of,) = report["checks"]["of"].values()
-        of["asked"] |= {f"retention other{number} spearman": "quality" for number in range(count)}
+        names = [f"retention other{number} spearman" for number in range(count)]
+        of["asked"] |= dict.fromkeys(names, "quality")
+        of["weights"] |= dict.fromkeys(names, weight) if weight > 1 else {}
 
     return change
 
@@ -237,6 +239,20 @@ def test_what_is_red_among_few_checks_is_red_among_many_where_it_is_clear(merge,
     assert found["family"] == 6 + 6 + 100
     if verdict == "inconclusive":
         assert (own["diagnosis"], own["worst"], own["largest_family"]) == (None, [], None)
+
+
+def test_what_counts_as_several_checks_does_so_among_those_of_all_reports(merge, made):
+    _, found, _ = merge(BF16, made(AMP, asks_more(20, weight=5)))
+    assert found["family"] == 6 + 6 + 20 * 5
+    assert verdicts(found)[BORDER] == "inconclusive"
+    (weights,) = [each["weights"] for each in found["checks"]["of"].values() if each["weights"]]
+    assert len(weights) == 20
+
+
+def test_reports_of_other_weights_are_not_joined(merge, made):
+    code, _, told = merge(BF16, made(AMP, lambda report: report["datasets"][0].update(weight=2)))
+    assert code == MISUSE
+    assert "since they have other data (mine)" in told
 
 
 def test_what_both_ask_counts_once(merge, made):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -13,7 +14,7 @@ from embedgate.core.family import MOST_CHECKS
 from embedgate.metrics import Scores, agreement, bootstrap, mean_of, statistics
 from embedgate.metrics.bootstrap import bootstrap_weights
 from embedgate.metrics.ends import interval
-from embedgate.metrics.statistics import compare, compare_drift, compare_floor
+from embedgate.metrics.statistics import compare, compare_drift, compare_floor, compare_points
 
 ALPHA = 0.05
 
@@ -340,3 +341,48 @@ class TestFamilies:
         scores = agreement.evaluate(*(np.eye(4, 8, dtype=np.float32)[::step] for step in (1, -1)))["cosine_min"]
         found = compare_floor(scores, 0.9, metric="cosine_min", alpha=ALPHA, family=7)
         assert (found.verdict, found.largest_family) == ("fail", None)
+
+
+class TestWeights:
+    """Weighted Bonferroni: checks that count as several have more of the level, and no family has more than it all."""
+
+    WEIGHTS = (1, 1, 3, 5)
+
+    @classmethod
+    def red(cls, sessions=500, n=80):
+        """Which checks of each session are red, bool `[sessions, checks]`, where each mean is just at the floor."""
+        found = np.zeros((sessions, len(cls.WEIGHTS)), dtype=bool)
+        for session, check in np.ndindex(found.shape):
+            items = mean_of(np.random.default_rng([session, check]).normal(0.9, 0.1, n))
+            level = {"alpha": ALPHA, "family": sum(cls.WEIGHTS), "weight": cls.WEIGHTS[check]}
+            red = compare_floor(items, 0.9, metric="cosine_mean", replicates=400, **level)
+            found[session, check] = red.verdict == "fail"
+        return found
+
+    def test_the_family_keeps_its_level(self):
+        red = self.red()
+        assert red.any(axis=1).mean() <= ALPHA + 3 * math.sqrt(ALPHA * (1 - ALPHA) / len(red))
+        assert red[:, -1].sum() > 0, "the heaviest has half of the level"
+
+    def test_what_counts_as_several_is_judged_more_sharply(self):
+        spread = np.random.default_rng(0).normal(0, 0.1, 100)
+        mean = mean_of(0.9 - 2.6 * 0.01 + spread - spread.mean())  # 2.6 standard errors below the floor
+
+        def found(weight):
+            return compare_floor(mean, 0.9, metric="cosine_mean", alpha=ALPHA, family=60, weight=weight)
+
+        light, heavy, alone = map(found, (1, 20, 60))
+        assert light.high > heavy.high > alone.high
+        assert light.low == heavy.low == alone.low, "what passes does not depend on weights"
+        assert (light.verdict, heavy.verdict) == ("inconclusive", "fail")
+
+    def test_a_check_of_weight_two_is_as_one_in_half_the_family(self):
+        mine, theirs = graded(60, 0.022)
+        for compared in (compare, compare_points):
+            weighted, alone = (
+                compared(mine, theirs, 0.01, alpha=ALPHA, family=family, weight=weight)
+                for family, weight in ((40, 2), (20, 1))
+            )
+            assert replace(weighted, largest_family=alone.largest_family) == alone
+            if alone.largest_family not in (None, MOST_CHECKS):
+                assert weighted.largest_family in (2 * alone.largest_family, 2 * alone.largest_family + 1)

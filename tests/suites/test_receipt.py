@@ -273,6 +273,7 @@ def say(**values: Any):
         ),
         (lambda r: r["datasets"].clear(), "it was not judged on mine"),
         (lambda r: r["datasets"].append({"name": "b", "sha256": ""}), "it was judged on b as well*"),
+        (lambda r: r["datasets"][0].update(weight=3), "it was judged with other weights of mine"),
         (
             of("libraries", torch="1.0"),
             "it was measured with versions that embedgate does not take: torch 1.0 (not >=*",

@@ -17,6 +17,7 @@ from embedgate.checks.check import Case, Family
 from embedgate.checks.registry import CheckRegistry
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError, NotRecorded, one_line
+from embedgate.core.family import Share
 from embedgate.core.judgement import REPETITION, Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
@@ -212,8 +213,13 @@ class Context:
         return self._profiles.of(combination)
 
     def family(self, case: Case) -> int:
-        """How many checks share the level of a case's."""
+        """How many checks share the level of a case's, each counted by its weight."""
         return max(1, self.families.get(case.check.family, 1)) if case.check.family else 1
+
+    def share(self, case: Case) -> Share:
+        """The part of its family's level that a case has."""
+        weight = self.plan.weight(case.subject.dataset)
+        return {"family": max(weight, self.family(case)), "weight": weight}
 
     def run(self, case: Case) -> Run:
         """Returns the results of a case's combination."""

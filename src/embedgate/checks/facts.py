@@ -57,6 +57,7 @@ def facts_of(context: Context) -> dict[str, Any]:
                 "kind": d.kind,
                 "version": d.version,
                 "sha256": d.sha256,
+                "weight": d.weight,
                 "items": len(d),
                 "texts": len(d.texts()),
                 "notes": [*d.notes, *d.repeated()],

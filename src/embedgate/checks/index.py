@@ -99,7 +99,7 @@ def finds(context: Context, case: Case) -> Judgement:
         )
     else:
         tolerance = context.tolerances.stored(storage, RECALL)
-        found = compare(mine, theirs, tolerance, alpha=context.alpha, family=context.family(case), unit_loss=1.0)
+        found = compare(mine, theirs, tolerance, alpha=context.alpha, unit_loss=1.0, **context.share(case))
         message = (
             f"texts as queries find their own row in {mine.value:.2%} of {len(texts)} stored vectors, among today's "
             f"in {theirs.value:.2%}: keeps {found.observed:.2%}, {1 - tolerance:.2%} is required"

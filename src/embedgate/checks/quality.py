@@ -6,7 +6,6 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import replace
-from typing import TypedDict
 
 import numpy as np
 
@@ -14,6 +13,7 @@ from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
+from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
@@ -100,7 +100,7 @@ def order_kept(context: Context, case: Case) -> Judgement:
         scores = context.session.order(run)[metric]
     except NotFinite as error:
         return case.unmeasured(error, context.diagnose(run))
-    found = compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
+    found = compare_floor(scores, floor, metric=metric, alpha=context.alpha, **context.share(case))
     cases, _ = approved_set()
     turned = Counter(each.relation for each, kept in zip(cases, scores.items, strict=True) if kept < 1)
     shown = ", ".join(f"{relation} {count}" for relation, count in turned.most_common()) or "none"
@@ -192,14 +192,13 @@ def _is_reference_of(other: Run, run: Run) -> bool:
     return other.model is run.model and other.combination == run.combination.reference != run.combination
 
 
-class _Shared(TypedDict):
+class _Shared(Share):
     shared: float
-    family: int
 
 
 def _shared(context: Context, case: Case) -> _Shared:
     """What gives the upper end its level: the same at every look, since only the last one can be red."""
-    return {"shared": context.alpha, "family": context.family(case)}
+    return {"shared": context.alpha, **context.share(case)}
 
 
 def _slices(dataset: Dataset, mine: Scores, theirs: Scores) -> tuple[Slice, ...]:

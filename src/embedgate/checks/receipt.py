@@ -174,6 +174,9 @@ class Receipts:
             yield f"it was not judged on {', '.join(missing)}"
         if changed := sorted(name for name in here.keys() & there if here[name] != there[name]):
             yield f"it was judged on other content of {', '.join(changed)}"
+        weights = {dataset["name"]: dataset.get("weight", 1) for dataset in datasets}
+        if unlike := sorted(each.name for each in self._plan.datasets if weights.get(each.name, 1) != each.weight):
+            yield f"it was judged with other weights of {', '.join(unlike)}"
         if more := sorted(there.keys() - here):
             yield f"it was judged on {', '.join(more)} as well, which gives every text other neighbours"
 

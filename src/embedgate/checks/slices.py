@@ -9,6 +9,7 @@ from weakref import WeakKeyDictionary
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
 from embedgate.core.errors import counted
+from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, SCORES_NOTHING, TOO_FEW, Diagnosis, Judgement, Slice
 from embedgate.data.types import Dataset
 from embedgate.metrics import METRICS, NotFinite, Scores, metrics_of
@@ -96,7 +97,8 @@ def _judged(context: Context, case: Case, name: str, arms: tuple[Scores, Scores]
     """The comparison of a slice, of the combination's scores with the reference's."""
     metric = case.subject.metric
     tolerance, loss = context.tolerances.slices(case.combination, metric), METRICS[metric].unit_loss
-    found = compare_points(*arms, tolerance, alpha=context.alpha, family=family, unit_loss=loss)
+    level: Share = {**context.share(case), "family": family}
+    found = compare_points(*arms, tolerance, alpha=context.alpha, unit_loss=loss, **level)
     values = arms[0].value, arms[1].value
     part = Slice(name, len(arms[0].items), *values, found.low, found.high, found.verdict)
     return Judged(part, found, arms[1].independent)

@@ -138,7 +138,7 @@ def ranks(context: Context, case: Case) -> Judgement:
         return case.unmeasured(error, context.diagnose(run))
     unit_loss = METRICS[metric].unit_loss
     try:
-        found = compare(mine, theirs, tolerance, alpha=context.alpha, family=context.family(case), unit_loss=unit_loss)
+        found = compare(mine, theirs, tolerance, alpha=context.alpha, unit_loss=unit_loss, **context.share(case))
     except AllAlike as error:
         return case.unjudged(all_alike(metric, dataset, error))
     except ValueError as error:
@@ -182,7 +182,7 @@ def mixes(context: Context, case: Case) -> Judgement:
 
 def by_floor(context: Context, case: Case, scores: Scores, floor: float, metric: str = KEPT) -> Comparison:
     """Compares scores with a floor."""
-    return compare_floor(scores, floor, metric=metric, alpha=context.alpha, family=context.family(case))
+    return compare_floor(scores, floor, metric=metric, alpha=context.alpha, **context.share(case))
 
 
 def _in_collection(

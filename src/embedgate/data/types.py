@@ -52,6 +52,7 @@ class Dataset(ABC):
         notes: What a reader of a report should know about how it was read.
         groups: Per item what it shares with others that say the same, as the data has it, such as the passage that a
             question was written about; empty for an item of its own. None where the data says nothing.
+        weight: As how many checks each of its checks counts, where several share a level, see `embedgate.core.family`.
         part_of: Of a part, the dataset it was taken from, and the number of each of its items there. None elsewhere.
     """
 
@@ -65,6 +66,7 @@ class Dataset(ABC):
     slices: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
     groups: tuple[str, ...] | None = None
+    weight: int = 1
     part_of: tuple[Dataset, tuple[int, ...]] | None = field(default=None, repr=False)
 
     @abstractmethod

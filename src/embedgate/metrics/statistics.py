@@ -39,16 +39,18 @@ class Shared:
 
     Attributes:
         alpha: How often one of them may be red by chance.
-        checks: How many there are.
+        checks: How many there are, each counted by its weight.
+        weight: As how many of them the one that is judged counts.
     """
 
     alpha: float
     checks: int
+    weight: int = 1
 
     @property
     def each(self) -> float:
-        """The level of each."""
-        return self.alpha / self.checks
+        """The level of the one that is judged."""
+        return self.alpha * self.weight / self.checks
 
 
 @dataclass(frozen=True)
@@ -90,6 +92,7 @@ def compare(
     *,
     alpha: float,
     family: int = 1,
+    weight: int = 1,
     shared: float | None = None,
     unit_loss: float | None = None,
     beyond: bool = False,
@@ -104,6 +107,7 @@ def compare(
         tolerance: The loss that is acceptable, as a share of the reference's value; below zero, the gain that is asked.
         alpha: How often a loss as large as the tolerance may pass.
         family: Number of checks of which one false `fail` would fail the build; each may do so at shared / family.
+        weight: As how many of them this one counts, see `embedgate.core.family`.
         shared: The level that these checks share; alpha where it is not given.
         unit_loss: For a mean of items that are right or wrong, the most that one item can lose: the lower end then
             assumes one more item that lost it, since items that all kept their score do not prove that none ever
@@ -132,7 +136,7 @@ def compare(
     if unit_loss is not None:
         cautious = _retention(*cautious_means(candidate, reference, unit_loss, *draws))
     unit = (unit_loss or 0.0) / reference.value
-    level = Shared(shared or alpha, family)
+    level = Shared(shared or alpha, family, weight)
     return _paired(reference, observed, kept, cautious, unit, 1 - tolerance, alpha=alpha, level=level, beyond=beyond)
 
 
@@ -143,6 +147,7 @@ def compare_points(
     *,
     alpha: float,
     family: int = 1,
+    weight: int = 1,
     unit_loss: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -155,6 +160,7 @@ def compare_points(
         tolerance: The loss that is acceptable, in the unit of the metric.
         alpha: How often a loss as large as the tolerance may pass.
         family: Number of checks of which one false `fail` would fail the build; each may do so at alpha / family.
+        weight: As of `compare`.
         unit_loss: As of `compare`.
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
@@ -169,7 +175,7 @@ def compare_points(
     cautious = None
     if unit_loss is not None:
         cautious = np.subtract(*cautious_means(candidate, reference, unit_loss, *draws))
-    observed, level = candidate.value - reference.value, Shared(alpha, family)
+    observed, level = candidate.value - reference.value, Shared(alpha, family, weight)
     return _paired(reference, observed, mine - theirs, cautious, unit_loss or 0.0, -tolerance, alpha=alpha, level=level)
 
 
@@ -239,6 +245,7 @@ def compare_floor(
     metric: str,
     alpha: float,
     family: int = 1,
+    weight: int = 1,
     shared: float | None = None,
     replicates: int = REPLICATES,
     seed: int = 0,
@@ -257,11 +264,12 @@ def compare_floor(
         metric: Name of the metric in `embedgate.metrics.METRICS`.
         alpha: How often a value as low as the floor may pass.
         family: Number of checks of which one false `fail` would fail the build.
+        weight: As of `compare`.
         shared: The level that these checks share; alpha where it is not given.
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
     """
-    n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family)
+    n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family, weight)
     if quantile == 0:
         exact = Interval(scores.value, scores.value)
         return Comparison(_verdict(exact, floor), scores.value, exact.low, exact.high, floor, n, None, None)

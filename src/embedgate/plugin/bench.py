@@ -124,23 +124,29 @@ class Bench:
 
     @property
     def families(self) -> dict[Family, int]:
-        """How many checks of each family are asked; one that several tests ask counts once."""
-        asked = {(case.combination, case.place): case.check.family for case in self.selected}
-        return dict(Counter(family for family in asked.values() if family))
+        """How many checks of each family are asked, by their weights; one that several tests ask counts once."""
+        asked = {(case.combination, case.place): case for case in self.selected}
+        found: Counter[Family] = Counter()
+        for case in asked.values():
+            if family := case.check.family:
+                found[family] += self.plan.weight(case.subject.dataset)
+        return dict(found)
 
     @property
     def coverage(self) -> dict[str, Any]:
         """How many checks were asked, and how many there are of the combinations of which any was.
 
         Whatever was left out counts: by `-k`, `-m`, the depth, or since its suite was not given. `of` says the same by
-        combination, and which checks these are: each that was asked with its family, each other with its kind and what
-        would ask it.
+        combination, and which checks these are: each that was asked with its family, and with its weight where it has
+        one, each other with its kind and what would ask it.
         """
         found: dict[str, dict[str, Any]] = {}
         for case in self.selected:
             if case.check.builds:
-                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}, "left": {}})
-                of["asked"][place_name(case.place)] = case.check.family or ""
+                of = found.setdefault(case.combination.id, {"whole": 0, "asked": {}, "weights": {}, "left": {}})
+                of["asked"][name := place_name(case.place)] = case.check.family or ""
+                if case.check.family and (weight := self.plan.weight(case.subject.dataset)) > 1:
+                    of["weights"][name] = weight
         for case in self.checks.whole(self.plan):
             if case.combination.id in found:
                 of = found[case.combination.id]

@@ -32,8 +32,8 @@ def coverage(of: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
 
     Args:
         of: By combination, how many there are (`whole`); the family of each that was `asked`, by its name, empty where
-            it has none; and of each that was `left`, by its name, its kind and the depth that asks it, empty where
-            this one does.
+            it has none; the weight of those that count as several (`weights`); and of each that was `left`, by its
+            name, its kind and the depth that asks it, empty where this one does.
     """
     asked, whole = sum(len(each["asked"]) for each in of.values()), sum(each["whole"] for each in of.values())
     return {"asked": asked, "whole": whole, "of": of}

@@ -26,7 +26,7 @@ from embedgate.encoders.sources import Source
 from embedgate.metrics import ALL_TEXTS, STORED_LOSSES
 from embedgate.runtime.data import data_of
 from embedgate.runtime.incumbent import Incumbent, incumbent_of
-from embedgate.vectors.collection import Collection
+from embedgate.vectors.collection import Collection, stored_in
 from embedgate.vectors.engines.base import EngineCase, EngineRegistry
 from embedgate.vectors.loads import SearchLoad, search_loads
 from embedgate.vectors.storage import STORAGES, TRUNCATED, Storage
@@ -143,6 +143,15 @@ class Plan:
             if not any(fnmatchcase(name, glob) for name in names):
                 raise GateError(f"--gate-superior: no dataset matches {glob!r}", f"choose from {', '.join(names)}")
         return tuple(dataset for dataset in self.datasets if any(fnmatchcase(dataset.name, glob) for glob in globs))
+
+    def weight(self, name: str) -> int:
+        """As how many checks one on a dataset counts: on none, and on several together, as one.
+
+        Args:
+            name: Its name, or that of its vectors as they are stored.
+        """
+        whose = stored_in(name) or name
+        return next((dataset.weight for dataset in self.datasets if dataset.name == whose), 1)
 
     @cached_property
     def base(self) -> Base | None:
@@ -280,7 +289,9 @@ class Plan:
         names = [dataset.name for dataset in data.datasets]
         for name in names:
             if names.count(name) > 1:
-                raise DataError(f"two datasets are named {name!r}", "rename one of the files")
+                raise DataError(
+                    f"two datasets are named {name!r}", "rename one of the files, or its entry in a list of datasets"
+                )
         model, sources = None, []
         if settings.asks_elsewhere:
             model = _model(settings)

@@ -37,7 +37,11 @@ def join(parts: Sequence[Part], known: KnownChecks) -> Collector:
         known: The checks there are.
     """
     families = {asked: family for part in parts for asked, family in part.families.items()}
-    whole = Counter(filter(None, families.values()))
+    weights = {asked: weight for part in parts for asked, weight in part.weights.items()}
+    whole = Counter[str]()
+    for asked, family in families.items():
+        if family:
+            whole[family] += weights.get(asked, 1)
     strict = strictest(parts)
     found: dict[tuple[str, ...], list[Judged]] = {}
     for part in parts:

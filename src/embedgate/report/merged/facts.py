@@ -71,10 +71,10 @@ def _asked(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for part in parts:
         for id_, each in part.report["checks"]["of"].items():
-            mine = found.setdefault(id_, {"whole": 0, "asked": {}, "left": {}})
+            mine = found.setdefault(id_, {"whole": 0, "asked": {}, "weights": {}, "left": {}})
             mine["whole"] = max(mine["whole"], each["whole"])
-            mine["asked"].update(each["asked"])
-            mine["left"].update(each["left"])
+            for name in ("asked", "weights", "left"):
+                mine[name].update(each[name])
     for mine in found.values():
         mine["left"] = {name: left for name, left in mine["left"].items() if name not in mine["asked"]}
     return found

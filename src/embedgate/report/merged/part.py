@@ -93,6 +93,12 @@ class Part:
         of = self.report["checks"]["of"]
         return {(id_, place): family for id_, each in of.items() for place, family in each["asked"].items()}
 
+    @cached_property
+    def weights(self) -> dict[Asked, int]:
+        """As how many checks those count that count as several."""
+        of = self.report["checks"]["of"]
+        return {(id_, place): weight for id_, each in of.items() for place, weight in each["weights"].items()}
+
     @property
     def ran(self) -> dict[str, str]:
         """The hardware profiles of the combinations that ran."""

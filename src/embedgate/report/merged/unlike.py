@@ -47,7 +47,9 @@ def _other_base(one: Report, other: Report) -> Iterator[str]:
 
 def _other_data(one: Report, other: Report) -> Iterator[str]:
     """Datasets that only one has, or that have other texts or prompts; all texts together are neighbours."""
-    yield from _unequal("data", *(_by(report["datasets"], "name", "sha256", "prompts") for report in (one, other)))
+    yield from _unequal(
+        "data", *(_by(report["datasets"], "name", "sha256", "weight", "prompts") for report in (one, other))
+    )
 
 
 def _other_files(one: Report, other: Report) -> Iterator[str]:
