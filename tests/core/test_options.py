@@ -224,6 +224,21 @@ def test_paths_of_the_command_line_are_taken_from_where_it_is_called(settings, b
     assert found.receipts == (below.path / "below/h200.json",)
 
 
+def test_a_dataset_of_the_ini_file_keeps_its_keys_and_its_path_is_taken_from_there(settings, below):
+    below.makeini(
+        "[pytest]\ngate_data =\n    data/a.csv::sentence1=q1,delimiter=/\n"
+        """    'b.csv::sentence1="first, text",label=../x'\n"""
+        "    gate-data.toml\n    pairs::only=x\n    mteb:STSBenchmark::split=dev\n"
+    )
+    assert settings().data == (
+        "../data/a.csv::sentence1=q1,delimiter=/",
+        '../b.csv::sentence1="first, text",label=../x',
+        "../gate-data.toml",
+        "pairs::only=x",
+        "mteb:STSBenchmark::split=dev",
+    )
+
+
 def test_what_names_no_path_in_the_ini_file_stays_as_it_is(settings, below):
     below.makeini(
         f"[pytest]\ngate_model = bundled:all-MiniLM-L6-v2\ngate_incumbent = acme/encoder@{COMMIT}\n"

@@ -6,6 +6,7 @@ In a checkout, `python -m embedgate.core.options` writes the tables of README.md
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
@@ -30,6 +31,10 @@ from embedgate.core.strictness import parse as parse_strictness
 PAGES = ("README.md", "docs/options.md")
 BEGIN, END = "<!-- options: written by python -m embedgate.core.options -->\n", "<!-- end of options -->"
 _PREFIX = "--gate-"
+# What the place of a dataset begins with that is no path.
+ELSEWHERE = ("hub:", "mteb:")
+# What stands between the place of a dataset and its keys; a hub id may hold a `::` of its own.
+_DATA_KEYS = re.compile(r"::(?=[\w-]+=)")
 # The texts of an example: one or more.
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
@@ -238,8 +243,14 @@ def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
 
 def _names_data_file(text: str, _: Path) -> bool:
     """Whether a text names a file or folder, as `embedgate.data.load` takes it, there or missing."""
-    bundled = resources.files("embedgate.fixtures") / "data" / text
-    return not text.startswith("hub:") and not bundled.is_dir()
+    place = _DATA_KEYS.split(text, maxsplit=1)[0]
+    bundled = resources.files("embedgate.fixtures") / "data" / place
+    return not place.startswith(ELSEWHERE) and not bundled.is_dir()
+
+
+def _data_from_here(text: str, folder: Path, _: str) -> str:
+    place = _DATA_KEYS.split(text, maxsplit=1)[0]
+    return _from_here(place, folder) + text.removeprefix(place)
 
 
 OPTIONS = (
@@ -350,11 +361,12 @@ OPTIONS = (
     Option(
         name="data",
         metavar="NAME|PATH",
-        about="the data to judge on: a file, a folder, hub:org/name@commit, or a bundled name",
+        about="the data to judge on: a file, a folder, a list of them (.toml), hub:org/name@commit, or a bundled name",
         setting="data",
         without="what is bundled in the model's languages",
         repeatable=True,
         path=_names_data_file,
+        rebase=_data_from_here,
         receipt="command",
         page="docs/data-formats.md",
     ),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable
 from dataclasses import replace
@@ -55,9 +56,9 @@ def load(dataset: str | Spec) -> Dataset:
     if spec.place.startswith(hub.PREFIX):
         return hub.load(spec)
     path = Path(spec.place).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):  # which raises nothing, however long the name is
         return _load_folder(path, str(path), spec)
-    if path.is_file():
+    if os.path.isfile(path):
         return _load_file(path, spec)
     raise DataError(
         f"no dataset {spec.place!r}",

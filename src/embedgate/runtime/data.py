@@ -11,6 +11,7 @@ from embedgate.core.languages import MULTILINGUAL, NAMES, claimed
 from embedgate.core.model import DEFAULT_MODEL
 from embedgate.core.settings import Settings
 from embedgate.data.cards import CLAIMED, Card, bundled_cards
+from embedgate.data.listed import named
 from embedgate.data.readers import load
 from embedgate.data.types import Dataset
 
@@ -32,13 +33,13 @@ class Data:
 
 
 def data_of(settings: Settings) -> Data:
-    """Reads the datasets that were named, else the bundled ones in the languages that the model claims.
+    """Reads the datasets that were named, each or in lists, else the bundled ones in the languages the model claims.
 
     Raises:
         DataError: If one cannot be read.
     """
     if settings.data:
-        return Data(tuple(load(name) for name in settings.data))
+        return Data(tuple(dataset.load() for text in settings.data for dataset in named(text)))
     # Of the bundled model it is known that it claims English alone: nobody need be told.
     bundled = settings.model == DEFAULT_MODEL
     languages, why = ((), "") if bundled else _languages_of(settings.model)

@@ -1,0 +1,208 @@
+"""Lists of datasets: a TOML file with a table for each, so that what a project judges on is written down once."""
+
+from __future__ import annotations
+
+import json
+import re
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import msgspec
+
+from embedgate.core.errors import DataError
+from embedgate.core.files import choose_from, convert, read_toml, table
+from embedgate.core.options import ELSEWHERE
+from embedgate.data.asked import BETWEEN
+from embedgate.data.cards import NAME, bundled
+from embedgate.data.parts import SLICES
+from embedgate.data.readers import load
+from embedgate.data.spec import Spec
+from embedgate.data.types import Dataset
+
+SUFFIX = ".toml"
+# The key behind a list that picks some of its datasets: `gate-data.toml::only=tickets;faq`.
+ONLY = "only"
+# What stands in a table as it stands behind a place: `kind = "triplets"` for `::kind=triplets`.
+WORDS = ("kind", "split", "subset", "role", "header", "delimiter", "encoding", "quotes", "skip")
+SWITCHES = ("ignore_identical_ids",)
+OPTIONS = (*WORDS, *SWITCHES)
+HEAVIEST = 100
+Word = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
+FORM = table(
+    "Listed",
+    {
+        "path": Word,
+        "columns": dict[str, Word | Annotated[list[Word], msgspec.Meta(min_length=1)]],
+        SLICES: list[Word],
+        "weight": Annotated[int, msgspec.Meta(ge=1, le=HEAVIEST)],
+        **dict.fromkeys(WORDS, Word),
+        **dict.fromkeys(SWITCHES, bool),
+    },
+    required=("path",),
+)
+HOW = 'write [name], and below it path = "data.csv"'
+
+
+class Named(ABC):
+    """A dataset that was named; it is read once it is loaded.
+
+    Attributes:
+        told: What a person calls it: as it was given, or its list and its name there.
+    """
+
+    told: str
+
+    @abstractmethod
+    def load(self) -> Dataset:
+        """Reads the dataset.
+
+        Raises:
+            DataError: If it is malformed, or what its list says of it.
+        """
+
+
+@dataclass(frozen=True)
+class Single(Named):
+    """A dataset that was named by itself.
+
+    Attributes:
+        told: How it was given.
+        spec: What that says.
+    """
+
+    told: str
+    spec: Spec
+
+    def load(self) -> Dataset:
+        """Reads the dataset, see `Named`."""
+        return load(self.spec)
+
+    def entry(self, name: str) -> tuple[str, ...]:
+        """The lines of a list that say the same.
+
+        Args:
+            name: What the dataset is called.
+        """
+        given = dict(self.spec.given)
+        given.pop("name", None)
+        slices = [column.strip() for column in given.pop(SLICES, "").split(BETWEEN) if column.strip()]
+        options = [f"{key} = {_quoted(given.pop(key))}" for key in WORDS if key in given]
+        options += [f"{key} = {given.pop(key).lower()}" for key in SWITCHES if key in given]
+        columns = ", ".join(f"{_quoted_key(role)} = {_quoted(column)}" for role, column in given.items())
+        return (
+            f"[{_quoted_key(name)}]",
+            f"path = {_quoted(self.spec.place)}",
+            *([f"columns = {{ {columns} }}"] if columns else []),
+            *([f"slices = [{', '.join(map(_quoted, slices))}]"] if slices else []),
+            *options,
+            "",
+        )
+
+
+@dataclass(frozen=True)
+class Listed(Named):
+    """A dataset of a list.
+
+    Attributes:
+        told: Its list, and its name there.
+        name: That name, which is the dataset's.
+        folder: The folder of its list.
+        content: What the list says of it.
+    """
+
+    told: str
+    name: str
+    folder: Path
+    content: object
+
+    def load(self) -> Dataset:
+        """Reads the dataset, see `Named`; its name and its weight are those of the list."""
+        given = self._checked()
+        weight = given.pop("weight", 1)
+        try:
+            dataset = load(_spec(given, self.folder))
+        except DataError as error:
+            raise DataError(f"{self.told}: {error.cause}", error.action) from error
+        return replace(dataset, name=self.name, weight=weight, notes=(*dataset.notes, *_noted(weight)))
+
+    def _checked(self) -> dict[str, Any]:
+        """What the list says of it.
+
+        Raises:
+            DataError: If that is not what a table can hold.
+        """
+        if not isinstance(self.content, dict):
+            raise DataError(f"{self.told} is no table", HOW)
+        if not NAME.fullmatch(self.name):
+            raise DataError(f"{self.told}: its name names files", "use letters, digits, '_', '.' and '-'")
+        keys = FORM.__struct_encode_fields__
+        for key in (key for key, inner in self.content.items() if isinstance(inner, dict) and key not in keys):
+            meant = choose_from(key, keys)
+            step = meant if "mean" in meant else f'quote a name with a point: ["{self.name}.{key}"]'
+            raise DataError(f"{self.told}: unknown table {key}", step)
+        found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
+        return found
+
+
+def named(text: str) -> tuple[Named, ...]:
+    """The datasets that a text names: those of a list, or one by itself.
+
+    Args:
+        text: `LIST.toml`, `LIST.toml::only=NAME;NAME`, or whatever `embedgate.data.load` takes.
+
+    Raises:
+        DataError: If there is no such list, or it is no TOML; what is wrong with one of its datasets is told once that
+            is loaded.
+    """
+    spec = Spec.parse(text)
+    path = Path(spec.place).expanduser()
+    if path.suffix.lower() != SUFFIX or spec.place.startswith(ELSEWHERE):
+        return (Single(text, spec),)
+    spec.refuse_unknown((ONLY,))
+    tables = _tables(path)
+    wanted = [name.strip() for name in spec.given[ONLY].split(BETWEEN)] if ONLY in spec.given else list(tables)
+    for name in wanted:
+        if name not in tables:
+            raise DataError(f"{path} lists no dataset {name!r}", choose_from(name, tables))
+    return tuple(Listed(f"{path}: [{name}]", name, path.parent, tables[name]) for name in wanted)
+
+
+def _tables(path: Path) -> Mapping[str, Any]:
+    form: type[dict[str, Any]] = dict[str, Any]
+    found = read_toml(path, form, DataError)
+    if found is None:
+        raise DataError(f"there is no list of datasets {path}", f"make it, or correct its path: {HOW}")
+    if not found:
+        raise DataError(f"{path} lists no dataset", HOW)
+    return found
+
+
+def _spec(given: Mapping[str, Any], folder: Path) -> Spec:
+    """A table as what stands on a command line."""
+    columns = {**given.get("columns", {}), **({SLICES: given[SLICES]} if given.get(SLICES) else {})}
+    named = {role: names if isinstance(names, str) else BETWEEN.join(names) for role, names in columns.items()}
+    options = {key: given[key] for key in WORDS if key in given}
+    switches = {key: str(given[key]).lower() for key in SWITCHES if key in given}
+    return Spec(_placed(given["path"], folder), named | options | switches)
+
+
+def _placed(place: str, folder: Path) -> str:
+    """A place as seen from here: the paths of a list are seen from its folder."""
+    if place in bundled() or place.startswith(ELSEWHERE):
+        return place
+    return str(folder / Path(place).expanduser())
+
+
+def _noted(weight: int) -> tuple[str, ...]:
+    return (f"weight {weight}: each check on it counts as {weight} of its family",) if weight > 1 else ()
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
+
+
+def _quoted_key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else _quoted(key)
