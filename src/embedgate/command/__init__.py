@@ -14,6 +14,7 @@ from embedgate.core.version import __version__
 # In the order of the help.
 SUBCOMMANDS = {
     "init": "write what a repository needs to gate its model: ini lines, a folder of baselines, CI and owners",
+    "data": "check datasets without a model: how they were understood, and what they can show",
     "approve": "approve what a report measured, without a second run",
     "merge": "join the reports of several machines and shards into one, as one session would have judged",
     "stamp": "write what an index's queries are held against: canary texts and their vectors",

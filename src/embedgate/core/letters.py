@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import unicodedata
-from itertools import pairwise
+from collections import Counter
+from functools import cache
+from itertools import islice, pairwise
 
 import regex
 
@@ -17,6 +19,9 @@ _OTHER_SCRIPTS = regex.compile(r"(?V1)[\p{L}--[\p{scx=Latin}\p{scx=Common}]]")
 # Letters that have two cases: the ordinals' ª and º have no accent.
 _BEYOND_ASCII = regex.compile(r"(?V1)[[\p{Script=Latin}&&[\p{Ll}\p{Lu}\p{Lt}]]--\p{ASCII}]")
 _LATIN = regex.compile(r"\p{Script=Latin}")
+# Letters of a text that tell its script, and what it is called where Unicode names letters otherwise than scripts.
+_READ = 200
+_SCRIPTS = {"CJK": "Han", "HIRAGANA": "Japanese", "KATAKANA": "Japanese"}
 
 
 def has_accents(text: str) -> bool:
@@ -44,3 +49,21 @@ def without_emoji(text: str) -> str:
 def without_other_scripts(text: str) -> str:
     """A text without the letters that are not Latin."""
     return "".join(_OTHER_SCRIPTS.split(text))
+
+
+def script_of(text: str) -> str:
+    """The script of most letters of a text's beginning, in English: `Latin`, `Cyrillic`; `none` where it has no letter.
+
+    A text with letters of Hiragana or Katakana is `Japanese`, whatever Han it holds.
+    """
+    if text.isascii():
+        return "Latin" if any(map(str.isalpha, text)) else "none"
+    counts = Counter(_script(sign) for sign in islice(filter(str.isalpha, text), _READ))
+    return "Japanese" if "Japanese" in counts else max(counts, key=counts.__getitem__, default="none")
+
+
+@cache
+def _script(letter: str) -> str:
+    """A letter's script, by the first word of its name; of one in full width, that of the plain letter."""
+    word = unicodedata.name(unicodedata.normalize("NFKC", letter)[:1], "other").partition(" ")[0]
+    return _SCRIPTS.get(word, word.capitalize())

@@ -1,0 +1,164 @@
+"""`embedgate data check`: every dataset that is named is told or refused, in a terminal and as JSON, without a model."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from embedgate.command import main
+
+ROWS = "q1,q2,dup,lang\n" + "".join(
+    f"{word} {i} is the first of a few words,{i * i} times another {word},{i % 2},{'de' if i < 20 else 'en'}\n"
+    for i, word in enumerate(f"w{n:x}{n * n:x}{n**3:x}" for n in range(80))
+)
+KEYS = "::sentence1=q1,sentence2=q2,score=dup,slices=lang"
+LIST = """\
+[tickets]
+path = "tickets.csv"
+columns = { sentence1 = "q1", sentence2 = "q2", score = "dup" }
+slices = ["lang"]
+weight = 2
+"""
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "tickets.csv").write_text(ROWS, "utf-8")
+    (tmp_path / "gate-data.toml").write_text(LIST, "utf-8")
+    return tmp_path
+
+
+@pytest.fixture
+def check(folder, capsys):
+    def call(*arguments: str) -> tuple[int, str]:
+        status = main(["data", "check", *arguments])
+        told = capsys.readouterr()
+        return status, told.out + told.err
+
+    return call
+
+
+def test_a_list_is_told(check):
+    status, told = check("gate-data.toml")
+    assert status == 0
+    lines = [" ".join(line.split()) for line in told.splitlines()]
+    for line in (
+        "tickets: similarity, weight 2, tickets.csv",
+        "items 80 pairs, 160 different texts",
+        "labels grades: 0 in 40, 1 in 40",
+        "slice lang=de: 20 items: too few to be judged, 30 are needed",
+        "slice lang=en: 60 items",
+        "shows a loss of about 1.03% of Spearman; 1.00% is tolerated",
+        "1 understood, 0 refused",
+    ):
+        assert line in lines, told
+    assert "too small for Spearman: about 85 items show a loss of 1.00%" in " ".join(told.split())
+    assert "gate_data" not in told, "it is written down"
+
+
+def test_what_is_given_by_itself_is_offered_to_be_written_down(check, folder):
+    status, told = check(f"tickets.csv{KEYS}")
+    assert status == 0
+    head, _, entry = told.partition("into pytest.ini:\n")
+    assert head.endswith(
+        "to have pytest alone judge on this, write into gate-data.toml, and gate_data = gate-data.toml "
+    )
+    (folder / "gate-data.toml").write_text(entry, "utf-8")
+    status, told = check("gate-data.toml")
+    assert status == 0
+    assert "lang=de: 20 items" in told
+
+
+def test_all_are_told_beside_what_is_refused(check, folder):
+    (folder / "gate-data.toml").write_text(LIST + '[gone]\npath = "gone.csv"\n[odd]\npath = 1\n', "utf-8")
+    (folder / "nan.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,nan\n", "utf-8")
+    status, told = check("gate-data.toml", "nan.csv", "none.toml", "pairs")
+    assert status == 1
+    assert "tickets: similarity" in told
+    assert "pairs: similarity, bundled:pairs" in told
+    assert "refused: gate-data.toml: [gone]: no dataset 'gone.csv'\n  give a bundled name" in told
+    assert "refused: gate-data.toml: [odd]: path: expected `str`, got `int`" in told
+    assert "refused: nan.csv:3: 'score' is nan, not a " in told
+    assert "refused: there is no list of datasets none.toml\n  make it" in told
+    assert told.endswith("2 understood, 4 refused\n")
+
+
+def test_two_of_one_name_are_refused(check):
+    status, told = check("gate-data.toml", f"tickets.csv{KEYS}")
+    assert status == 1
+    assert "refused: two datasets are named 'tickets': tickets.csv, tickets.csv\n  give one another name" in told
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("pytest.ini", "[pytest]\ngate_data =\n    gate-data.toml\n    topics\n"),
+        ("pyproject.toml", '[tool.pytest.ini_options]\ngate_data = ["gate-data.toml", "topics"]\n'),
+    ],
+)
+def test_without_arguments_it_is_what_the_ini_file_names(check, folder, file, text):
+    (folder / file).write_text(text, "utf-8")
+    status, told = check()
+    assert status == 0
+    assert "tickets: similarity" in told
+    assert "topics: labelled" in told
+
+
+def test_without_either_it_says_what_to_do(check):
+    assert check() == (
+        2,
+        "embedgate data: no data is named; name it, or write gate_data = ... in pytest.ini; "
+        "call it in the folder of that file\n",
+    )
+
+
+def test_a_project_of_its_own_tolerances_is_held_against_these(check, folder):
+    (folder / "gate").mkdir()
+    (folder / "gate/tolerances.toml").write_text("[weight_precision.int8.retention]\nspearman = 0.03\n", "utf-8")
+    (folder / "pytest.ini").write_text("[pytest]\ngate_baselines = gate\n", "utf-8")
+    _, told = check("gate-data.toml")
+    assert "3.00% is tolerated" in told
+    assert "too small" not in told
+
+
+def test_json_has_all_of_it(check, folder):
+    (folder / "empty.csv").write_text("", "utf-8")
+    status, told = check("gate-data.toml", "empty.csv", "--json")
+    found = json.loads(told)
+    (one,) = found["datasets"]
+    assert status == 1
+    assert (one["survey"]["name"], one["survey"]["items"], one["survey"]["weight"]) == ("tickets", 80, 2)
+    assert one["survey"]["slices"]["lang=de"] == {"items": 20, "independent": 20}
+    assert one["shows"]["spearman"]["needed"] == 85
+    assert one["too_small"] == ["for Spearman: about 85 items show a loss of 1.00%; expect inconclusive verdicts"]
+    assert [each["named"] for each in found["refused"]] == ["empty.csv"]
+    assert found["refused"][0]["cause"].startswith("empty.csv")
+
+
+def test_of_many_slices_the_first_are_told(check, folder):
+    rows = "".join(f"text {i} {i * i:x},topic {i % 3},s{i:02}\n" for i in range(25))
+    (folder / "many.csv").write_text(f"text,label,part\n{rows}", "utf-8")
+    _, told = check("many.csv::slices=part")
+    assert told.count("too few to be judged, 30 are needed") == 20
+    assert "and 5 more, 5 of them too few to be judged: --json has them" in told
+    _, told = check("many.csv::slices=part", "--json")
+    assert len(json.loads(told)["datasets"][0]["survey"]["slices"]) == 25
+
+
+def test_control_characters_reach_no_terminal(check, folder):
+    rows = "".join(f'{{"text": "t{i}", "label": "\\u001b[31m{i % 2}"}}\n' for i in range(6))
+    (folder / "odd.jsonl").write_text(rows, "utf-8")
+    _, told = check("odd.jsonl")
+    assert "\x1b" not in told
+
+
+def test_no_model_and_no_torch_is_imported(folder):
+    code = (
+        "import sys; from embedgate.command import main; main(['data', 'check', 'gate-data.toml']); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not {"torch", "transformers", "sentence_transformers", "pytest"} & {*done.stdout.split()}
