@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import DataError
-from embedgate.data import beir, columns
+from embedgate.data import beir, columns, hub_cache
 from embedgate.data.asked import TABLE_OPTIONS, Asked
 from embedgate.data.parts import find
 from embedgate.data.rows import Table
@@ -68,7 +68,8 @@ def _table(pin: str, config: str | None, split: str | None, *, exact: bool = Fal
         raise DataError(f"{pin}: hub datasets need the datasets library", "pip install embedgate[hub]") from error
     hub_id, _, commit = pin.removeprefix(PREFIX).partition("@")
     try:
-        splits: Any = datasets.load_dataset(hub_id, config, revision=commit)
+        with hub_cache.at_commit(pin, commit):
+            splits: Any = datasets.load_dataset(hub_id, config, revision=commit)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = " ".join(str(error).split())
         raise DataError(f"{pin} cannot be loaded: {cause}", "check id, commit, config and network") from error
