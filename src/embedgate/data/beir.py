@@ -216,7 +216,7 @@ def read(
     )
     again = {"documents": documents.repeated, "queries": asked.repeated}
     said = [f"{noun} said again with the same id and text: {count:,}" for noun, count in again.items() if count]
-    notes = (*corpus.notes, *queries.notes, *judged.notes, *said, *_notes(dataset, len(asked.texts), len(other)))
+    notes = (*corpus.notes, *queries.notes, *judged.notes, *said, *notes_of(dataset, len(asked.texts), len(other)))
     return replace(dataset, notes=tuple(dict.fromkeys(notes)))
 
 
@@ -333,7 +333,7 @@ def _own(
     return own, shared - own
 
 
-def _notes(dataset: Retrieval, asked: int, other: int) -> Iterator[str]:
+def notes_of(dataset: Retrieval, asked: int, other: int = 0) -> Iterator[str]:
     """What a reader of a report should know about documents and queries.
 
     Args:

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data import beir, columns, hub
+from embedgate.data import beir, columns, hub, mteb
 from embedgate.data.asked import TABLE_OPTIONS, Asked, refuse_name
 from embedgate.data.cards import (
     CALIBRATION,
@@ -40,9 +40,9 @@ def load(dataset: str | Spec) -> Dataset:
 
     Args:
         dataset: `PLACE` or `PLACE::key=value,...`, see `embedgate.data.spec`. The place is a bundled name, a CSV, TSV,
-            JSONL or Parquet file, a folder with one of them or in BEIR's layout, or
-            `hub:org/name@<commit>[:config][:split]`. A bundled name wins over a path; write `./pairs` for the latter.
-            The keys name columns by their role (`embedgate.data.columns.KEYS`), and options
+            JSONL or Parquet file, a folder with one of them or in BEIR's layout,
+            `hub:org/name@<commit>[:config][:split]`, or `mteb:TASK`. A bundled name wins over a path; write `./pairs`
+            for the latter. The keys name columns by their role (`embedgate.data.columns.KEYS`), and options
             (`embedgate.data.asked`).
 
     Raises:
@@ -55,6 +55,8 @@ def load(dataset: str | Spec) -> Dataset:
         return load_bundled(spec.place)
     if spec.place.startswith(hub.PREFIX):
         return hub.load(spec)
+    if spec.place.startswith(mteb.PREFIX):
+        return mteb.load(spec)
     path = Path(spec.place).expanduser()
     if os.path.isdir(path):  # which raises nothing, however long the name is
         return _load_folder(path, str(path), spec)
@@ -63,7 +65,7 @@ def load(dataset: str | Spec) -> Dataset:
     raise DataError(
         f"no dataset {spec.place!r}",
         f"give a bundled name ({', '.join(bundled())}), the path of a file ({', '.join(SUFFIXES)}) or of a folder, "
-        f"or {hub.FORM}",
+        f"{hub.FORM}, or {mteb.PREFIX}TASK",
     )
 
 
