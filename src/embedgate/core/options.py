@@ -361,7 +361,7 @@ OPTIONS = (
     Option(
         name="data",
         metavar="NAME|PATH",
-        about="the data to judge on: a file, a folder, a list of them (.toml), hub:org/name@commit, or a bundled name",
+        about="what to judge on: a file, a folder, a list (.toml), hub:org/name@commit, mteb:TASK, or a bundled name",
         setting="data",
         without="what is bundled in the model's languages",
         repeatable=True,
