@@ -469,7 +469,7 @@ def test_hash_is_about_names_and_bytes(tmp_path: Path) -> None:
         (b'name = "../up"\n', ": 'name' is '../up'; use letters, digits, '_', '.' and '-'"),
         (
             b'name = "a"\nkind = "pairs"\n',
-            ": 'kind' is 'pairs'; choose from similarity, retrieval, labelled, triplets, calibration, golden",
+            ": 'kind' is 'pairs'; choose from similarity, retrieval, labelled, triplets, texts, calibration, golden",
         ),
         (b'name = "a"\nkind = "calibration"\n', ": calibration texts are no dataset to judge on"),
         (

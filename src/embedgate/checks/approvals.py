@@ -114,15 +114,18 @@ class Approvals:
 
     def measured(self, run: Run) -> dict[Approvable, Scores]:
         """As `measure`, but of what takes an open encoder or a search only what a check has asked for already."""
-        session, plan = self._session, self._context.plan
+        session, plan, candidate = self._session, self._context.plan, not run.combination.is_reference
+        # With itself, the reference agrees.
+        datasets = plan.datasets if candidate else [each for each in plan.datasets if each not in plan.unlabelled]
         found = {
             (dataset.name, dataset.sha256, metric): scores
-            for dataset in plan.datasets
+            for dataset in datasets
             for metric, scores in session.scores(run, dataset).items()
         }
-        if not run.combination.is_reference:
-            for metric, scores in session.agreement(run).items():
-                found[plan.texts_name, session.texts_sha256, metric] = scores
+        if candidate:
+            if plan.compares_all_texts:
+                for metric, scores in session.agreement(run).items():
+                    found[plan.texts_name, session.texts_sha256, metric] = scores
             for metric, scores in session.known_order(run).items():
                 found[ORDERING, approved_set()[1], metric] = scores
         return found | self._context.of(StoredVectors).known(run)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 
@@ -15,12 +16,12 @@ from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, WorstText
-from embedgate.data.types import Dataset
+from embedgate.data.types import Dataset, Texts
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
 from embedgate.metrics.sequential import levels
 from embedgate.metrics.statistics import AllAlike, Comparison, compare, compare_floor
 from embedgate.runtime.plan import Plan
-from embedgate.runtime.session import Run
+from embedgate.runtime.session import Run, Session
 from embedgate.sentences import approved_set
 
 WORST = 5
@@ -35,11 +36,16 @@ def of_datasets(plan: Plan) -> Iterable[Subject]:
             yield Subject(f"{dataset.name}-{metric}", dataset.name, metric, dataset)
 
 
-def of_all_texts(plan: Plan) -> Iterable[Subject]:
-    """Each metric of the comparison with the reference over all texts together."""
-    for metric in metrics_of("agreement"):
-        if metric != LENGTH_KEPT or not plan.normalises:
-            yield Subject(metric, plan.texts_name, metric)
+def of_texts(plan: Plan) -> Iterable[Subject]:
+    """Each metric of the comparison with the reference, over all texts together and over each dataset without labels.
+
+    Where that has all the texts there are, they are compared once, under its name.
+    """
+    metrics = [metric for metric in metrics_of("agreement") if metric != LENGTH_KEPT or not plan.normalises]
+    if plan.compares_all_texts:
+        yield from (Subject(metric, plan.texts_name, metric) for metric in metrics)
+    for dataset in plan.unlabelled:
+        yield from (Subject(f"{dataset.name}-{metric}", dataset.name, metric, dataset) for metric in metrics)
 
 
 def of_order(_: Plan) -> Iterable[Subject]:
@@ -60,36 +66,69 @@ def retention(context: Context, case: Case) -> Judgement:
 
 def agreement(context: Context, case: Case) -> Judgement:
     """Whether a combination's embeddings stay near the reference's, text by text."""
-    run, metric, session = context.run(case), case.subject.metric, context.session
+    run, metric, dataset = context.run(case), case.subject.metric, case.subject.about
     floor = context.tolerances.floor(case.combination, metric)
-    samples = (None,) if METRICS[metric].among_all else session.samples(run)
-    if METRICS[metric].quantile == 0 and len(samples) > 1:
-        # A least item has no interval: the more are looked at, the better, and those that are encoded cost nothing.
-        samples = (None,) if session.is_whole(run) else (tuple(session.side_by_side(run)[0].inputs), None)
-    sizes = [len(session.texts.judged if sample is None else sample) for sample in samples]
+    looks = _looks(context.session, run, metric, dataset)
     try:
-        for sample, alpha in zip(samples, levels(context.alpha, tuple(sizes)), strict=True):
-            scores = session.agreement(run, sample)[metric]
+        for look, alpha in zip(looks, levels(context.alpha, tuple(look.items for look in looks)), strict=True):
+            scores = look.scores()[metric]
             found = compare_floor(scores, floor, metric=metric, alpha=alpha, **_shared(context, case))
             if found.verdict == "pass":
                 break
+    except AllAlike as error:
+        return case.unjudged(all_alike(metric, dataset, error))
     except ValueError as error:  # NaN, or a dimension of its own
         return case.unmeasured(error, context.diagnose(run))
-    message = f"{metric} {scores.value:.4f} over {len(scores.items)} texts, {floor:.4f} is required"
-
-    def worst() -> list[WorstText]:
-        items = session.agreement(run)[metric if metric == LENGTH_KEPT else "cosine_mean"].items
-        inputs = session.side_by_side(run)[0].inputs
-        return [WorstText(inputs[int(i)].text, 1.0, float(items[i])) for i in np.argsort(items)[:WORST]]
-
+    of = f" of {dataset.name}" if dataset is not None else ""
     return case.compared(
         found,
-        message,
+        f"{metric} {scores.value:.4f} over {len(scores.items)} texts{of}, {floor:.4f} is required",
         scores.value,
         diagnose=lambda: context.diagnose(run),
-        worst=worst,
-        items=sizes[-1] if len(sizes) > 1 else None,
+        worst=lambda: _furthest(context.session, run, metric, dataset),
+        items=looks[-1].items if len(looks) > 1 else None,
     )
+
+
+@dataclass(frozen=True)
+class _Look:
+    """Some of the texts that agreement is judged over.
+
+    Attributes:
+        items: How many they are.
+        scores: Measures their scores, by metric.
+    """
+
+    items: int
+    scores: Callable[[], Mapping[str, Scores]]
+
+
+def _looks(session: Session, run: Run, metric: str, dataset: Texts | None) -> list[_Look]:
+    """The looks at a verdict over all texts of the session, or those of a dataset, each within the next."""
+    last = METRICS[metric].among_all  # a part of the texts says nothing of all
+    exact = METRICS[metric].quantile == 0
+    if dataset is not None:
+        parts: Sequence[Dataset] = (dataset,) if last else session.parts(run, dataset)
+        if exact and len(parts) > 1:
+            parts = session.encoded(run, dataset)
+        return [_Look(len(part), partial(session.scores, run, part)) for part in parts]
+    samples = (None,) if last else session.samples(run)
+    if exact and len(samples) > 1:
+        # A least item has no interval: the more are looked at, the better, and those that are encoded cost nothing.
+        samples = (None,) if session.is_whole(run) else (tuple(session.side_by_side(run)[0].inputs), None)
+    everything = len(session.texts.judged)
+    return [
+        _Look(everything if sample is None else len(sample), partial(session.agreement, run, sample))
+        for sample in samples
+    ]
+
+
+def _furthest(session: Session, run: Run, metric: str, dataset: Texts | None) -> list[WorstText]:
+    """The texts that moved furthest, or whose lengths did."""
+    scores = session.agreement(run) if dataset is None else session.scores(run, dataset)
+    texts = session.side_by_side(run)[0].inputs if dataset is None else dataset.inputs()
+    items = scores[metric if metric == LENGTH_KEPT else "cosine_mean"].items
+    return [WorstText(texts[int(i)].text, 1.0, float(items[i])) for i in np.argsort(items)[:WORST]]
 
 
 def order_kept(context: Context, case: Case) -> Judgement:
@@ -231,7 +270,7 @@ AGREEMENT = Check(
     "agreement",
     agreement,
     candidates,
-    of_all_texts,
+    of_texts,
     depth=by_text_first,
     family="quality",
     texts="some",

@@ -6,13 +6,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
 
+import numpy as np
+
 from embedgate.checks.check import Case, Check, Subject, candidates
 from embedgate.checks.context import Context
+from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
 from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, SCORES_NOTHING, TOO_FEW, Diagnosis, Judgement, Slice
-from embedgate.data.types import Dataset
-from embedgate.metrics import METRICS, NotFinite, Scores, metrics_of
+from embedgate.data.types import Dataset, Texts
+from embedgate.metrics import METRICS, Scores, mean_of, metrics_of
 from embedgate.metrics.ends import FEW, interval
 from embedgate.metrics.statistics import Comparison, compare_points
 from embedgate.runtime.plan import Plan
@@ -22,6 +25,8 @@ FEWEST = FEW
 # A slice is too small where its interval reaches further than this part of the tolerance: of a loss of half the
 # tolerance it could tell nothing.
 WIDEST = 0.5
+# What slices of unlabelled texts are judged by: a mean over texts that are each compared alone.
+AGREED = "cosine_mean"
 # The more telling verdict first.
 _VERDICTS = ("fail", "inconclusive", "pass")
 
@@ -56,10 +61,11 @@ def _rank(each: Judged) -> tuple[int, int, float]:
 
 
 def of_sliced(plan: Plan) -> Iterable[Subject]:
-    """Each dataset with a slice of 30 items or more, by the metric that stands for it."""
+    """Each dataset with a slice of 30 items or more, by the metric that stands for it; of texts alone, `AGREED`."""
     for dataset in plan.datasets:
-        for metric in metrics_of(dataset.kind):
-            if METRICS[metric].heading and any(len(rows) >= FEWEST for rows in dataset.slices.values()):
+        metrics = [metric for metric in metrics_of(dataset.kind) if METRICS[metric].heading]
+        for metric in [AGREED] if isinstance(dataset, Texts) else metrics:
+            if any(len(rows) >= FEWEST for rows in dataset.slices.values()):
                 yield Subject(f"{dataset.name}-{metric}", dataset.name, metric, dataset)
 
 
@@ -67,8 +73,11 @@ def slices_kept(context: Context, case: Case) -> Judgement:
     """Whether a combination keeps the reference's quality on each slice of a dataset."""
     run, metric, dataset = context.run(case), case.subject.metric, case.subject.about
     try:
-        mine, theirs = (context.session.scores(each, dataset)[metric] for each in (run, context.reference_run(case)))
-    except NotFinite as error:
+        mine = context.session.scores(run, dataset)[metric]
+        theirs = _whole(mine)
+        if metric != AGREED:
+            theirs = context.session.scores(context.reference_run(case), dataset)[metric]
+    except ValueError as error:  # NaN, or a dimension of its own
         return case.unmeasured(error, context.diagnose(run))
     parts = _parts(theirs, dataset)
     few = {name: part.independent for name, part in parts.items() if part.independent < FEWEST}
@@ -96,12 +105,24 @@ def slices_kept(context: Context, case: Case) -> Judgement:
 def _judged(context: Context, case: Case, name: str, arms: tuple[Scores, Scores], family: int) -> Judged:
     """The comparison of a slice, of the combination's scores with the reference's."""
     metric = case.subject.metric
-    tolerance, loss = context.tolerances.slices(case.combination, metric), METRICS[metric].unit_loss
+    tolerance, loss = _tolerance(context, case.combination, metric), METRICS[metric].unit_loss
     level: Share = {**context.share(case), "family": family}
     found = compare_points(*arms, tolerance, alpha=context.alpha, unit_loss=loss, **level)
     values = arms[0].value, arms[1].value
     part = Slice(name, len(arms[0].items), *values, found.low, found.high, found.verdict)
     return Judged(part, found, arms[1].independent)
+
+
+def _tolerance(context: Context, combination: Combination, metric: str) -> float:
+    """The largest loss on a slice; of cosines to the reference, what the floor leaves of its own, which are 1."""
+    if metric == AGREED:
+        return 1 - context.tolerances.floor(combination, metric)
+    return context.tolerances.slices(combination, metric)
+
+
+def _whole(mine: Scores) -> Scores:
+    """The cosines of the reference's embeddings to themselves."""
+    return replace(mean_of(np.ones_like(mine.items)), clusters=mine.clusters)
 
 
 def scores_something(reference: Scores, alpha: float) -> bool:

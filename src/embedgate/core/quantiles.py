@@ -13,18 +13,23 @@ import numpy as np
 import numpy.typing as npt
 
 
-def at_least(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> float | None:
+def at_least(values: npt.ArrayLike, quantile: float, level: float = 0.05, effective: int | None = None) -> float | None:
     """Returns what a quantile is at least with probability 1 - level; None where there are too few values to say.
 
     Args:
         values: Independent values `[n]`.
         quantile: Which, between 0 and 1.
         level: How often the quantile may be less, one-sided.
+        effective: How many independent values tell as much, where these are not: the bound stands at the same share
+            of all values as among so many (Korn and Graubard, "Confidence intervals for proportions with small
+            expected number of positive counts estimated from survey data", 1998); None for all.
     """
-    return _of_place(values, _place(len(np.asarray(values)), quantile, level, "greater"))
+    n = len(np.asarray(values))
+    place = _place(effective or n, quantile, level, "greater")
+    return _of_place(values, None if place is None else place * n // (effective or n))
 
 
-def at_most(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> float | None:
+def at_most(values: npt.ArrayLike, quantile: float, level: float = 0.05, effective: int | None = None) -> float | None:
     """Returns what a quantile is at most with probability 1 - level; None where there are too few values to say.
 
     With 59 values the largest bounds p95 with 95% (Wilks, "Determination of sample sizes for setting tolerance limits",
@@ -34,8 +39,11 @@ def at_most(values: npt.ArrayLike, quantile: float, level: float = 0.05) -> floa
         values: Independent values `[n]`.
         quantile: Which, between 0 and 1.
         level: How often the quantile may be more, one-sided.
+        effective: As of `at_least`.
     """
-    return _of_place(values, _place(len(np.asarray(values)), quantile, level, "less"))
+    n = len(np.asarray(values))
+    place = _place(effective or n, quantile, level, "less")
+    return _of_place(values, None if place is None else -(-(place + 1) * n // (effective or n)) - 1)
 
 
 def _of_place(values: npt.ArrayLike, place: int | None) -> float | None:

@@ -2,7 +2,7 @@
 
 from embedgate.data.cards import Card, bundled
 from embedgate.data.readers import load, load_bundled, load_calibration, load_golden
-from embedgate.data.types import Dataset, Kind, Labelled, Origin, Retrieval, Similarity, Triplets
+from embedgate.data.types import Dataset, Kind, Labelled, Origin, Retrieval, Similarity, Texts, Triplets
 
 __all__ = [
     "Card",
@@ -12,6 +12,7 @@ __all__ = [
     "Origin",
     "Retrieval",
     "Similarity",
+    "Texts",
     "Triplets",
     "bundled",
     "load",

@@ -1,4 +1,4 @@
-"""Datasets: texts with labels, identified by a hash, one frozen class per kind."""
+"""Datasets: texts, mostly with labels, identified by a hash, one frozen class per kind."""
 
 from __future__ import annotations
 
@@ -17,7 +17,9 @@ from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
 from embedgate.data.alike import Clusters, clusters_of, numbered
 
-Kind = Literal["similarity", "retrieval", "labelled", "triplets"]
+Kind = Literal["similarity", "retrieval", "labelled", "triplets", "texts"]
+# Of fewer texts, the neighbours are all there are.
+FEWEST_TEXTS = 3
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class Origin:
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Dataset(ABC):
-    """Texts with labels.
+    """Texts, with labels or without.
 
     Attributes:
         by_item: The fields that have an entry per item, where an item can be scored without the others: then a part of
@@ -57,7 +59,6 @@ class Dataset(ABC):
     """
 
     kind: ClassVar[Kind]
-    roles: ClassVar[tuple[str, ...]]
     by_item: ClassVar[tuple[str, ...]] = ()
     name: str
     source: str
@@ -68,6 +69,11 @@ class Dataset(ABC):
     groups: tuple[str, ...] | None = None
     weight: int = 1
     part_of: tuple[Dataset, tuple[int, ...]] | None = field(default=None, repr=False)
+
+    @property
+    @abstractmethod
+    def roles(self) -> tuple[str, ...]:
+        """The roles that its texts are used in."""
 
     @abstractmethod
     def inputs(self) -> tuple[Input, ...]:
@@ -295,6 +301,81 @@ class Triplets(Dataset):
 
     def __len__(self) -> int:
         return len(self.anchors)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Texts(Dataset):
+    """Texts without labels, each once, such as those of a log of queries.
+
+    What is judged on them is how near embeddings and nearest texts stay to the reference's.
+
+    Attributes:
+        items: The texts, all different.
+        role: How they are used, one of `embedgate.core.roles.ROLES`; empty for plain `encode`.
+    """
+
+    kind = "texts"
+    by_item = ("items",)
+    items: tuple[str, ...]
+    role: str = ""
+
+    @classmethod
+    def once(
+        cls,
+        texts: Sequence[str],
+        *,
+        slices: Mapping[str, Sequence[int]] | None = None,
+        groups: Sequence[str] | None = None,
+        **common: Any,
+    ) -> Texts:
+        """A dataset of texts that may repeat one another: each counts once, and a note says how many there are.
+
+        Args:
+            texts: The texts.
+            slices: Name of a slice to the numbers of its texts: one that repeats is in every slice of any of its rows.
+            groups: As of `Dataset`, per text: the first that a text has counts.
+            **common: The other attributes.
+
+        Raises:
+            DataError: If fewer than three differ.
+        """
+        item = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+        sliced = {name: tuple(sorted({item[texts[row]] for row in rows})) for name, rows in (slices or {}).items()}
+        notes = common.pop("notes", ())
+        if repeats := len(texts) - len(item):
+            notes += (f"{len(item):,} different texts of {len(texts):,}: {repeats:,} repeat others, each counts once",)
+        return cls(**common, items=tuple(item), slices=sliced, groups=_of_first(texts, groups), notes=notes)
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The role that its texts are used in."""
+        return (self.role,)
+
+    def inputs(self) -> tuple[Input, ...]:
+        """Every text."""
+        return _unique(self.role, self.items)
+
+    def item_text(self, item: int) -> str:
+        """The text of one item, for a report."""
+        return self.items[item]
+
+    def __len__(self) -> int:
+        return len(self.items)
+
+    def __post_init__(self) -> None:
+        if len(self) < FEWEST_TEXTS:
+            told = f"{counted(len(self), 'different text')}, but neighbours need at least {FEWEST_TEXTS}"
+            raise DataError(f"{self.source}: {told}", "give more texts")
+
+
+def _of_first(texts: Sequence[str], groups: Sequence[str] | None) -> tuple[str, ...] | None:
+    """The first group that each different text has, in the order of the texts; None where nothing has any."""
+    if groups is None:
+        return None
+    found: dict[str, str] = {}
+    for text, group in zip(texts, groups, strict=True):
+        found[text] = found.get(text) or group
+    return tuple(found.values())
 
 
 def _unique(role: str, *texts: Iterable[str]) -> tuple[Input, ...]:

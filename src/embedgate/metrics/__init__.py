@@ -92,6 +92,15 @@ class Scores:
         """How many clusters there are; of items that are all alone, how many of these."""
         return len(self.items) if self.clusters is None else int(self.clusters.max()) + 1
 
+    @cached_property
+    def effective(self) -> int:
+        """How many items that are alone would tell as much, if those of one cluster all said the same.
+
+        Source: Kish, "Survey Sampling" (1965): n^2 over the sum of the squares of the sizes of the clusters.
+        """
+        sizes = np.ones(len(self.items)) if self.clusters is None else np.bincount(self.clusters)
+        return max(1, int(len(self.items) ** 2 / (sizes.astype(np.float64) ** 2).sum()))
+
     def of(self, items: Sequence[int]) -> Scores:
         """The scores of some of the items alone, in their clusters.
 

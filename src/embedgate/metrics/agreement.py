@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.similarity import COSINE, Similarity, normalised
+from embedgate.data.alike import numbered
+from embedgate.data.types import FEWEST_TEXTS
 from embedgate.metrics import METRICS, FloatArray, Matrix, Rows, Scores, mean_of, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
 
 NEAREST = 10
 NEIGHBOURS = 50
-FEWEST_TEXTS = 3
+# The metrics whose items are the sample of texts whose neighbours are looked up.
+AMONG_ALL = tuple(metric.name for metric in METRICS.values() if metric.among_all)
 # Texts whose embeddings are copied at a time.
 _AT_ONCE = 2**13
 
@@ -25,6 +29,7 @@ def evaluate(
     cap: int = 2000,
     similarity: Similarity = COSINE,
     rows: Rows | None = None,
+    clusters: Rows | None = None,
 ) -> dict[str, Scores]:
     """How near a combination's embeddings stay to the reference's.
 
@@ -35,6 +40,7 @@ def evaluate(
         cap: The most texts whose neighbours are looked up; each among all `n` texts.
         similarity: How the model compares them; it decides which texts are neighbours.
         rows: Which texts to compare; None for all. Their neighbours are looked up among all.
+        clusters: The cluster of each text, `[n]`, where some say the same and are drawn together.
 
     Returns:
         `cosine_mean`, `cosine_p01` and `cosine_min` of the cosine of each compared text's two embeddings, items float64
@@ -73,13 +79,17 @@ def evaluate(
             )
         )
     cosines = _cosines(candidate, reference, compared, similarity)
-    return {
+    found = {
         "cosine_mean": mean_of(cosines),
         "cosine_p01": _quantile(cosines, METRICS["cosine_p01"].quantile or 0.0),
         "cosine_min": _quantile(cosines, METRICS["cosine_min"].quantile or 0.0),
         "top10_overlap": mean_of(np.concatenate(overlap)),
         "neighbour_rank_correlation": mean_of(np.concatenate(correlation)),
     }
+    if clusters is None:
+        return found
+    of = {name: numbered(clusters[rows if name in AMONG_ALL else compared]) for name in found}
+    return {name: replace(scores, clusters=of[name]) for name, scores in found.items()}
 
 
 def _cosines(candidate: Matrix, reference: Matrix, rows: Rows, similarity: Similarity) -> FloatArray:

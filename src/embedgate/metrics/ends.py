@@ -92,19 +92,22 @@ def _reach(replicates: FloatArray, n: int, alpha: float) -> float:
 
 
 def quantile_interval(scores: Scores, quantile: float, alpha: float) -> Interval:
-    """Items that a quantile lies between, whatever the distribution; an end of a cosine where there are too few."""
+    """Items that a quantile lies between, whatever the distribution; an end of a cosine where there are too few.
+
+    Items of one cluster count as if they all said the same (`Scores.effective`).
+    """
     return Interval(quantile_at_least(scores, quantile, alpha), quantile_at_most(scores, quantile, alpha))
 
 
 def quantile_at_least(scores: Scores, quantile: float, alpha: float) -> float:
     """Lower end of a quantile's interval; the least cosine where there are too few items."""
-    low = at_least(scores.items, quantile, alpha)
+    low = at_least(scores.items, quantile, alpha, scores.effective)
     return -1.0 if low is None else low
 
 
 def quantile_at_most(scores: Scores, quantile: float, alpha: float) -> float:
     """Upper end of a quantile's interval; the largest cosine where there are too few items."""
-    high = at_most(scores.items, quantile, alpha)
+    high = at_most(scores.items, quantile, alpha, scores.effective)
     return 1.0 if high is None else high
 
 

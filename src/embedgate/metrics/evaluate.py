@@ -7,8 +7,17 @@ from dataclasses import replace
 
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
-from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
-from embedgate.metrics import LENGTH_KEPT, Scores, agreement, clustering, ordering, retrieval, similarity, triplets
+from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Texts, Triplets
+from embedgate.metrics import (
+    LENGTH_KEPT,
+    Scores,
+    agreement,
+    clustering,
+    ordering,
+    retrieval,
+    similarity,
+    triplets,
+)
 from embedgate.sentences import Case
 
 
@@ -60,9 +69,31 @@ def measure_agreement(
         candidate.at(reference.inputs), reference.compared, similarity=reference.similarity, rows=rows
     )
     if lengths:
-        compared = reference.inputs if sample is None else sample
-        found[LENGTH_KEPT] = agreement.lengths(*(arm.matrix[arm.rows(compared)] for arm in (candidate, reference)))
+        found[LENGTH_KEPT] = _lengths(candidate, reference, reference.inputs if sample is None else sample)
     return found
+
+
+def measure_texts(dataset: Texts, candidate: Embeddings, reference: Embeddings, *, lengths: bool) -> dict[str, Scores]:
+    """Scores of the comparison with the reference over the texts of one dataset, by name.
+
+    A text's neighbours are looked up among these alone, so that what else a session judges on changes nothing.
+
+    Args:
+        dataset: The texts.
+        candidate: The combination's embeddings, of these texts and maybe of others.
+        reference: The reference's.
+        lengths: As of `measure_agreement`.
+    """
+    inputs, clusters = dataset.inputs(), dataset.clusters
+    arms = (candidate.at(inputs), reference.at(inputs))
+    found = agreement.evaluate(*arms, similarity=reference.similarity, clusters=clusters)
+    if lengths:
+        found[LENGTH_KEPT] = replace(_lengths(candidate, reference, inputs), clusters=clusters)
+    return found
+
+
+def _lengths(candidate: Embeddings, reference: Embeddings, inputs: Sequence[Input]) -> Scores:
+    return agreement.lengths(*(arm.matrix[arm.rows(inputs)] for arm in (candidate, reference)))
 
 
 def measure_order(cases: Sequence[Case], candidate: Embeddings, reference: Embeddings) -> dict[str, Scores]:

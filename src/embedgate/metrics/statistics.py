@@ -185,7 +185,11 @@ def _require_pairs(candidate: Scores, reference: Scores) -> None:
     if candidate.independent != reference.independent:
         raise ValueError("the reference's items come in other clusters")
     if reference.independent < 2:
-        raise AllAlike(f"all {len(reference.items)} items repeat one another, so there is nothing to draw from")
+        raise AllAlike(_all_alike(len(reference.items)))
+
+
+def _all_alike(items: int) -> str:
+    return f"all {items} items repeat one another, so there is nothing to draw from"
 
 
 def _paired(
@@ -254,7 +258,8 @@ def compare_floor(
 
     A mean gets a bootstrap interval. The bootstrap is inconsistent for extremes (Bickel and Freedman 1981): a low
     quantile gets the distribution-free interval between order statistics (David and Nagaraja 2003), whose ends are -1
-    and 1 where there are too few items for one; the least item has no interval at all and is compared as observed. A
+    and 1 where there are too few items for one, and counts items of one cluster as one and the same (Kish 1965, Korn
+    and Graubard 1998); the least item has no interval at all and is compared as observed. A
     share of items that are right or wrong gets the exact interval of Clopper and Pearson (1934), since resampling items
     that are all right cannot show that one may be wrong.
 
@@ -268,11 +273,16 @@ def compare_floor(
         shared: The level that these checks share; alpha where it is not given.
         replicates: Number of bootstrap replicates.
         seed: What they are drawn from.
+
+    Raises:
+        AllAlike: If all items repeat one another, but for the least item.
     """
     n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family, weight)
     if quantile == 0:
         exact = Interval(scores.value, scores.value)
         return Comparison(_verdict(exact, floor), scores.value, exact.low, exact.high, floor, n, None, None)
+    if scores.clusters is not None and scores.independent < 2:
+        raise AllAlike(_all_alike(n))
     if quantile is not None:
         return _compare_quantile(scores, quantile, floor, alpha, level)
     if ends.is_share(metric):
@@ -324,7 +334,8 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
     def needed() -> int | None:
         # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
         margin = quantile - float((scores.items < floor).mean())
-        return _items_needed(margin, math.sqrt(quantile * (1 - quantile)), 0.0, n, alpha, level.each)
+        deviation = math.sqrt(quantile * (1 - quantile) * n / scores.effective)
+        return _items_needed(margin, deviation, 0.0, n, alpha, level.each)
 
     return _comparison(
         scores.value,
@@ -336,6 +347,7 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         alpha,
         level,
         needed,
+        independent=scores.independent,
     )
 
 

@@ -18,7 +18,7 @@ from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, Model, resolv
 from embedgate.core.roles import chosen_prompts
 from embedgate.core.settings import Settings
 from embedgate.core.spec import Spec
-from embedgate.data.types import Dataset, Retrieval
+from embedgate.data.types import Dataset, Retrieval, Texts
 from embedgate.deployed import ANSWERS, source_of, sources_of
 from embedgate.deployed.files import place_of, shipped, spec_of
 from embedgate.encoders.registry import Registry, is_emulated
@@ -262,6 +262,17 @@ class Plan:
         """Storage, dataset and metric of everything that is measured by judgements."""
         datasets = [dataset for dataset in self.datasets if isinstance(dataset, Retrieval)]
         return tuple((s, d, metric) for s in self.storages for d in datasets for metric in STORED_LOSSES)
+
+    @cached_property
+    def unlabelled(self) -> tuple[Texts, ...]:
+        """The datasets of texts without labels."""
+        return tuple(dataset for dataset in self.datasets if isinstance(dataset, Texts))
+
+    @cached_property
+    def compares_all_texts(self) -> bool:
+        """Whether all texts together are others than those of each dataset that is compared by itself."""
+        whole = {each for dataset in self.datasets for each in dataset.inputs()}
+        return not any(len(dataset) == len(whole) for dataset in self.unlabelled)
 
     @property
     def texts_name(self) -> str:

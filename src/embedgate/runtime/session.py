@@ -25,13 +25,13 @@ from embedgate.core.model import Model
 from embedgate.core.roles import Input, Role
 from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
-from embedgate.data.types import Dataset
+from embedgate.data.types import Dataset, Texts
 from embedgate.diagnosis.arm import Inside
 from embedgate.diagnosis.golden import Golden, take_golden
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, InRole, Stages, gpu, joined
 from embedgate.encoders.registry import distributions as encoders_distributions
 from embedgate.metrics import DISTRIBUTIONS, Scores
-from embedgate.metrics.evaluate import measure, measure_agreement, measure_order
+from embedgate.metrics.evaluate import measure, measure_agreement, measure_order, measure_texts
 from embedgate.properties.explore import PROFILES, Profile
 from embedgate.runtime import journal
 from embedgate.runtime.encoding import Encoding, by_role
@@ -41,7 +41,7 @@ from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
 from embedgate.runtime.portions import EVERYTHING, Needs
 from embedgate.runtime.recording import keeping, record
-from embedgate.runtime.texts import PROBE, Texts
+from embedgate.runtime.texts import PROBE, SessionTexts
 from embedgate.sentences import approved_set
 from embedgate.vectors.engines.base import distributions as engines_distributions
 
@@ -124,7 +124,7 @@ class Session:
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-        self.texts = Texts(plan, needs)
+        self.texts = SessionTexts(plan, needs)
         self._encoding = Encoding(settings.batch_size, progress)
         self._started = time.perf_counter()
         self._unavailable: dict[Combination, str | None] = {}
@@ -167,6 +167,11 @@ class Session:
     def parts(self, run: Run, dataset: Dataset) -> tuple[Dataset, ...]:
         """The parts of a dataset that may decide about a run, each within the next; the last is the dataset itself."""
         return self.texts.portions.of(dataset) if self.texts.stops_early(run.combination) else (dataset,)
+
+    def encoded(self, run: Run, dataset: Dataset) -> tuple[Dataset, ...]:
+        """Those of unlabelled texts that a run has encoded by now, and all of them where these are more."""
+        known = [item for item, each in enumerate(dataset.inputs()) if each in run.embeddings]
+        return (dataset,) if len(known) == len(dataset) else (dataset.part(known), dataset)
 
     def samples(self, run: Run) -> tuple[tuple[Input, ...] | None, ...]:
         """The texts over which a run may be compared with its reference, each within the next; None for all."""
@@ -324,7 +329,7 @@ class Session:
         return isinstance(self._runs.get((model.fingerprint, combination)), Run)
 
     def scores(self, run: Run, dataset: Dataset) -> dict[str, Scores]:
-        """A run's scores on a dataset, by metric, measured once.
+        """A run's scores on a dataset, by metric, measured once; on unlabelled texts, how it agrees with its reference.
 
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
@@ -332,8 +337,14 @@ class Session:
         known, key = self._scores.setdefault(run.key, {}), (dataset.name, len(dataset))
         if key not in known:
             self.encode_more(run, dataset.inputs())
-            known[key] = measure(dataset, run.embeddings)
+            known[key] = self._measured(run, dataset)
         return known[key]
+
+    def _measured(self, run: Run, dataset: Dataset) -> dict[str, Scores]:
+        if not isinstance(dataset, Texts):
+            return measure(dataset, run.embeddings)
+        reference = self.run(run.combination.reference, run.model)
+        return measure_texts(dataset, run.embeddings, reference.embeddings, lengths=not run.model.normalises)
 
     def agreement(self, run: Run, sample: Sequence[Input] | None = None) -> dict[str, Scores]:
         """A run's agreement with the reference of its device, by metric, measured once.

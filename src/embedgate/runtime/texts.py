@@ -17,7 +17,7 @@ from embedgate.sentences import approved_set
 PROBE = Input("one text")
 
 
-class Texts:
+class SessionTexts:
     """The texts of a session.
 
     Args:
