@@ -56,7 +56,7 @@ def _write(name: str, content: Any, folder: Path) -> Path:
 
 
 def _rows(name: str, content: Any) -> Iterator[Mapping[str, Any]]:
-    """Rows of a DataFrame, of columns, or of rows as they are."""
+    """Rows of a DataFrame, of columns, of rows as they are, or of texts, which have no labels."""
     if hasattr(content, "columns") and hasattr(content, "to_dict"):
         yield from content.to_dict("records")
         return
@@ -68,9 +68,11 @@ def _rows(name: str, content: Any) -> Iterator[Mapping[str, Any]]:
         yield from (dict(zip(columns, cells, strict=True)) for cells in zip(*columns.values(), strict=True))
         return
     for number, row in enumerate(content if isinstance(content, Iterable) else [content], 1):
+        if isinstance(row, str):
+            row = {"text": row}  # noqa: PLW2901
         if not isinstance(row, Mapping):
             cause = f"row {number} of the data {name!r} is a {type(row).__qualname__}"
-            raise DataError(cause, "give rows such as {'sentence1': ..., 'sentence2': ..., 'score': ...}")
+            raise DataError(cause, "give texts, or rows such as {'sentence1': ..., 'sentence2': ..., 'score': ...}")
         yield row
 
 

@@ -10,11 +10,12 @@ from dataclasses import dataclass, field, fields
 from typing import Any, get_args
 
 from embedgate.core.errors import DataError
+from embedgate.core.roles import ROLES
 from embedgate.data.spec import Spec
 from embedgate.data.types import Kind
 
 # Options of any table; files have more, see `embedgate.data.rows.OPTIONS`.
-TABLE_OPTIONS = ("kind", "skip", "name")
+TABLE_OPTIONS = ("kind", "skip", "name", "role")
 # What stands between the columns of one role.
 BETWEEN = ";"
 NAME = re.compile(r"\w[\w.-]*")
@@ -26,6 +27,7 @@ CHOICES: Mapping[str, tuple[str, ...]] = {
     "skip": ("empty",),
     "quotes": ("double", "none"),
     "header": ("first", "none"),
+    "role": ROLES,
 }
 
 
@@ -36,6 +38,7 @@ class Asked:
     Attributes:
         columns: Names of columns by the role that they have.
         kind: The kind of dataset.
+        role: How unlabelled texts are used.
         skip: `empty` to leave out rows that lack a value.
         name: What the dataset is called.
         delimiter: What stands between two cells of a text file, one character.
@@ -46,6 +49,7 @@ class Asked:
 
     columns: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     kind: Kind | None = None
+    role: str = ""
     skip: str = ""
     name: str = ""
     delimiter: str = ""

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from embedgate.core.errors import DataError, counted
+from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import conversions
 from embedgate.data.asked import Asked
 from embedgate.data.cells import is_empty, is_no_number, label, text, texts
@@ -17,7 +18,7 @@ from embedgate.data.rows import Row, Table, shown
 from embedgate.data.types import Dataset, Kind, Origin
 
 Parser = Callable[[object], Any]
-Tabular = Literal["similarity", "triplets", "labelled", "retrieval"]
+Tabular = Literal["similarity", "triplets", "labelled", "retrieval", "texts"]
 # The columns of each role, by its name.
 Found = Mapping[str, tuple[str, ...]]
 
@@ -52,6 +53,8 @@ def _constant(parse: Parser) -> Callable[[], Parser]:
 
 
 _TEXT, _TEXTS, _LABEL = _constant(text), _constant(texts), _constant(label)
+# What a column of texts alone is called where they are queries, or documents.
+QUERIES, DOCUMENTS = ("query", "queries"), ("document", "documents", "passage", "passages")
 _NEGATIVE = ("negative", "neg", "negatives", "hardnegative", "hardnegatives", "hardneg")
 _GRADES = ("score", "relevance", "label", "labels", "grade", "isrelevant", "relevant")
 
@@ -110,9 +113,21 @@ ROLES: dict[Tabular, tuple[Role, ...]] = {
         Role(("score",), _GRADES, Grades, optional=True),
         Role(("negative",), _NEGATIVE, _TEXTS, many=True, optional=True),
     ),
+    # Where nothing else is in the table, or a person says so: a forgotten label is no reason to judge without.
+    "texts": (
+        Role(
+            ("text", "query"),
+            (
+                *("text", "texts", "sentence", "sentences", "content", "utterance", "body"),
+                *(*QUERIES, "question", "questions", "search", "searchterm"),
+                *DOCUMENTS,
+            ),
+            _TEXT,
+        ),
+    ),
 }
 # Triplets first: of sentence_0, sentence_1 and sentence_2, the last two look like a pair.
-TRIED: tuple[Tabular, ...] = ("triplets", "similarity", "labelled", "retrieval")
+TRIED: tuple[Tabular, ...] = ("triplets", "similarity", "labelled", "retrieval", "texts")
 # The roles that columns of any kind may have.
 PARTS = (SLICES, CLUSTER)
 # What a person calls a column: the keys of a dataset whose value is one.
@@ -135,7 +150,7 @@ def find_kind(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> t
     for candidate in TRIED:
         if kind in (None, candidate):
             found = _fit(names, ROLES[candidate], asked)
-            if found is not None:
+            if found is not None and (candidate != "texts" or kind or _is_alone(found["text"], names, asked)):
                 return candidate, found
     return None
 
@@ -143,6 +158,13 @@ def find_kind(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> t
 def fits(names: Sequence[str], asked: Asked, kind: Kind | None = None) -> bool:
     """Whether columns fit a kind of dataset; see `find_kind`."""
     return find_kind(names, asked, asked.kind or kind) is not None
+
+
+def _is_alone(column: Sequence[str], names: Sequence[str], asked: Asked) -> bool:
+    """Whether a column of texts is all there is, but for slices and clusters, or was asked for."""
+    said = {name for key in PARTS for name in asked.columns.get(key, ())}
+    others = [name for name in names if name not in (*column, *said) and plain(name) not in PARTS]
+    return not others or column in asked.columns.values()
 
 
 def _fit(names: Sequence[str], roles: Sequence[Role], asked: Asked) -> Found | None:
@@ -189,7 +211,7 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
         asked: What a person says about it; None where nothing.
 
     Returns:
-        Similarity, triplets, labelled texts or retrieval.
+        Similarity, triplets, labelled texts, retrieval or unlabelled texts.
 
     Raises:
         DataError: With the row's place if one is malformed; if a column is not there that was asked for, or if the
@@ -200,6 +222,9 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
     fitting = find_kind(table.columns, said, said.kind or kind)
     if fitting is None:
         raise _no_kind(table, said, said.kind or kind)
+    if said.role and fitting[0] != "texts":
+        cause = f"{table.source}: role is {said.role!r}, and {fitting[0]} data have roles of their own"
+        raise DataError(cause, "leave it out, or give kind=texts")
     return _read(table, origin, *fitting, said)
 
 
@@ -227,7 +252,7 @@ def _no_kind(table: Table, asked: Asked, kind: Kind | None) -> DataError:
     )
     given = f", asked for as {', '.join(asked.columns)}," if asked.columns else ""
     fits = f"are not those of a {kind} dataset" if kind else "fit no kind of dataset"
-    say = "say which column is which by keys such as ::sentence1=COLUMN"
+    say = "say which column is which by keys such as ::sentence1=COLUMN; ::text=COLUMN alone are texts without labels"
     if any(len(column.split()) > LONGEST_NAME for column in table.columns):
         say += "; where the first row is no header, by ::header=none,sentence1=1"
     return DataError(f"{table.at(table.first)}: columns {shown(table.columns)}{given} {fits}", f"{wanted}; {say}")
@@ -248,10 +273,21 @@ def _read(table: Table, origin: Origin, kind: Tabular, found: Found, asked: Aske
     notes = [*table.notes, *_columns_told(found), *(note for each in cells for note in each.notes())]
     if skipped:
         notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that lack a value")
+    if kind == "texts":
+        return conversions.plain_texts(values, notes, *_role(found["text"][0], asked))
     return BUILD[kind](values, [*notes, *values.repeated()])
 
 
-BUILD: Mapping[Tabular, Callable[[conversions.Values, Sequence[str]], Dataset]] = {
+def _role(column: str, asked: Asked) -> tuple[str, str]:
+    """How unlabelled texts are used, and by what: as a person says, else as their column is called."""
+    if asked.role:
+        return asked.role, "as given"
+    named = plain("query" if "query" in asked.columns else column)
+    role = QUERY if named in QUERIES else DOCUMENT if named in DOCUMENTS else ""
+    return role, f"by the name of the column {column!r}" if role else ""
+
+
+BUILD: Mapping[str, Callable[[conversions.Values, Sequence[str]], Dataset]] = {
     "similarity": conversions.similarity,
     "triplets": conversions.triplets,
     "labelled": conversions.labelled,

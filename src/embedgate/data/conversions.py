@@ -12,7 +12,7 @@ import numpy as np
 from embedgate.core.errors import DataError, counted
 from embedgate.data.parts import Parts
 from embedgate.data.rows import Table
-from embedgate.data.types import Dataset, Labelled, Origin, Retrieval, Similarity, Triplets
+from embedgate.data.types import Dataset, Labelled, Origin, Retrieval, Similarity, Texts, Triplets
 
 WHOLE_GRADES = (
     "grades of retrieval are whole numbers from 0, which is not relevant; pairs with a grade of how alike they are "
@@ -62,6 +62,19 @@ def labelled(values: Values, notes: Sequence[str]) -> Dataset:
     """Labelled texts, one for each row."""
     items, labels = (tuple(values.by_role[role]) for role in ("text", "label"))
     return Labelled(**vars(values.origin), **values.parts.of(), notes=tuple(notes), items=items, labels=labels)
+
+
+def plain_texts(values: Values, notes: Sequence[str], role: str, why: str) -> Dataset:
+    """Unlabelled texts, each once.
+
+    Args:
+        values: The values.
+        notes: What is to be told of them.
+        role: How the texts are used; empty for plain `encode`.
+        why: What says so.
+    """
+    told = (*notes, f"encoded in the role {role}, {why}") if role else tuple(notes)
+    return Texts.once(values.by_role["text"], **vars(values.origin), **values.parts.of(), role=role, notes=told)
 
 
 def triplets(values: Values, notes: Sequence[str]) -> Dataset:

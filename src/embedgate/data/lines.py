@@ -4,43 +4,42 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from embedgate.core.errors import DataError, counted
-from embedgate.core.roles import ROLES
-from embedgate.data.rows import lines
+from embedgate.core.errors import counted
+from embedgate.data.files import Writing, lines
+from embedgate.data.rows import suffix_of
+from embedgate.data.table import PLAIN, Reading
 from embedgate.data.types import Origin, Texts
 
 SUFFIX = ".txt"
+# The options that mean something to such a file.
+OPTIONS = ("name", "role", "encoding")
 
 
-def read(path: Path, origin: Origin, role: str = "") -> Texts:
+def is_plain(path: Path) -> bool:
+    """Whether a file holds one text a line, by its name."""
+    return suffix_of(path) == SUFFIX
+
+
+def read(path: Path, origin: Origin, role: str = "", reading: Reading = PLAIN) -> Texts:
     """Reads a file of one text a line; blank lines are left out, and counted in a note.
 
     Args:
-        path: The file.
+        path: The file; also packed by gzip.
         origin: What identifies it.
-        role: How the texts are used, see `checked_role`.
+        role: How the texts are used, as of `Texts`.
+        reading: How it is to be read.
 
     Raises:
         DataError: If a line cannot be decoded, with its number; or fewer than three texts differ.
     """
     texts: list[str] = []
     blank = 0
-    for _, line in lines(path):
+    writing = Writing.of(path, reading.encoding)
+    for _, line in lines(path, writing, reading.save):
         text = line.rstrip("\r\n")
         if text.strip():
             texts.append(text)
         else:
             blank += 1
-    notes = (f"{counted(blank, 'blank line')} left out",) if blank else ()
-    return Texts.once(texts, **vars(origin), role=checked_role(role, str(path)), notes=notes)
-
-
-def checked_role(role: str, source: str) -> str:
-    """A role that unlabelled texts are used in; empty for plain `encode`.
-
-    Raises:
-        DataError: If there is none of that name.
-    """
-    if role and role not in ROLES:
-        raise DataError(f"{source}: there is no role {role!r}", f"choose from {', '.join(ROLES)}, or leave it out")
-    return role
+    left = (f"{counted(blank, 'blank line')} left out",) if blank else ()
+    return Texts.once(texts, **vars(origin), role=role, notes=(*writing.notes, *left))

@@ -10,7 +10,7 @@ from functools import partial
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data import beir, columns, hub, mteb
+from embedgate.data import beir, columns, hub, lines, mteb
 from embedgate.data.asked import TABLE_OPTIONS, Asked, refuse_name
 from embedgate.data.cards import (
     CALIBRATION,
@@ -40,7 +40,7 @@ def load(dataset: str | Spec) -> Dataset:
 
     Args:
         dataset: `PLACE` or `PLACE::key=value,...`, see `embedgate.data.spec`. The place is a bundled name, a CSV, TSV,
-            JSONL or Parquet file, a folder with one of them or in BEIR's layout,
+            JSONL or Parquet file, a text file of one text a line, a folder with one of them or in BEIR's layout,
             `hub:org/name@<commit>[:config][:split]`, or `mteb:TASK`. A bundled name wins over a path; write `./pairs`
             for the latter. The keys name columns by their role (`embedgate.data.columns.KEYS`), and options
             (`embedgate.data.asked`).
@@ -62,10 +62,11 @@ def load(dataset: str | Spec) -> Dataset:
         return _load_folder(path, str(path), spec)
     if os.path.isfile(path):
         return _load_file(path, spec)
+    suffixes = ", ".join((*SUFFIXES, lines.SUFFIX))
     raise DataError(
         f"no dataset {spec.place!r}",
-        f"give a bundled name ({', '.join(bundled())}), the path of a file ({', '.join(SUFFIXES)}) or of a folder, "
-        f"{hub.FORM}, or {mteb.PREFIX}TASK",
+        f"give a bundled name ({', '.join(bundled())}), the path of a file ({suffixes}) or of a folder, {hub.FORM}, "
+        f"or {mteb.PREFIX}TASK",
     )
 
 
@@ -106,6 +107,8 @@ def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _load_file(path: Path, spec: Spec) -> Dataset:
+    if lines.is_plain(path):
+        return _load_lines(path, spec)
     asked = _asked(path, spec)
     sha256 = asked.identify(sha256_of(path.parent, [path]))
     origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
@@ -126,6 +129,13 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
     fits = partial(columns.fits, asked=asked, kind=kind)
     quoted, numbered = asked.quotes != "none", asked.header == "none"
     return Reading(asked.delimiter, asked.encoding, quoted, fits, numbered, AHEAD, SAVE_OR_NAME)
+
+
+def _load_lines(path: Path, spec: Spec) -> Dataset:
+    asked = Asked.of(spec, (), lines.OPTIONS)
+    sha256 = asked.identify(sha256_of(path.parent, [path]))
+    origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
+    return lines.read(path, origin, asked.role, _reading(asked))
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
