@@ -161,7 +161,7 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
     """
     run, metric, session = context.run(case), case.subject.metric, context.session
     dataset: Dataset = case.subject.about
-    parts = session.parts(run, dataset)
+    parts = (dataset,) if METRICS[metric].among_all else session.parts(run, dataset)
     looks = levels(context.alpha, tuple(len(part) for part in parts))
 
     def paired(part: Dataset, alpha: float) -> tuple[Scores, Scores, Comparison]:
@@ -200,7 +200,12 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
     change = mine.items - theirs.items
     change = -np.abs(change) if metric == "spearman" else change
 
+    # Of very many texts, the neighbours of a sample are looked up.
+    by_item = len(change) == len(part)
+
     def worst() -> list[WorstText]:
+        if not by_item:
+            return []
         order = [int(i) for i in np.argsort(change, kind="stable")[:WORST] if change[i] < 0]
         return [WorstText(dataset.item_text(i), float(theirs.items[i]), float(mine.items[i])) for i in order]
 
@@ -214,7 +219,7 @@ def kept(context: Context, case: Case, other: Run, tolerance: float, whose: str,
         worst=worst,
         items=len(dataset) if len(parts) > 1 else None,
     )
-    slices = _slices(part, mine, theirs)
+    slices = _slices(part, mine, theirs) if by_item else ()
     lost = _lost_most(slices, mine.value - theirs.value) if judged.verdict == "fail" else ()
     return replace(judged, slices=slices, details=(*judged.details, *lost))
 

@@ -11,8 +11,9 @@ from embedgate.checks.quality import kept, of_datasets
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, Depth
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Verdict
-from embedgate.data.types import Dataset
+from embedgate.data.types import Dataset, Texts
 from embedgate.metrics import METRICS, NotFinite, metrics_of
+from embedgate.report.agreement import NEAREST
 from embedgate.report.earlier import EarlierReport, Known
 from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.plan import Plan
@@ -26,6 +27,17 @@ def of_the_new(plan: Plan) -> Sequence[Combination]:
     """The reference, whether it was asked for or not, and every combination that the incumbent can be held against."""
     # Without one, an expected failure may be about any of them.
     return plan.replacing(plan.incumbent) if plan.incumbent is not None else (plan.reference, *plan.encoding)
+
+
+def of_kept(plan: Plan) -> Iterable[Subject]:
+    """Each dataset with each of its metrics; of texts without labels, how many of the nearest are the reference's.
+
+    Where the incumbent is another model, these tell nothing, and are asked about only where there is nothing else.
+    """
+    yield from of_datasets(plan)
+    if plan.incumbent is None or plan.incumbent.kind != "model" or len(plan.unlabelled) == len(plan.datasets):
+        for dataset in plan.unlabelled:
+            yield Subject(f"{dataset.name}-{NEAREST}", dataset.name, NEAREST, dataset)
 
 
 def of_superior(plan: Plan) -> Iterable[Subject]:
@@ -57,10 +69,30 @@ def superior(context: Context, case: Case) -> Judgement:
 def _held(context: Context, case: Case, tolerance: float, *, beyond: bool) -> Judgement:
     incumbent = context.session.plan.incumbent
     assert incumbent is not None, "the check is asked with an incumbent alone"
+    if isinstance(case.subject.about, Texts) and (unlike := _unlike(context, case, incumbent)):
+        return case.unjudged(unlike)
     if incumbent.report is not None:
         return _by_values(context, case, incumbent.report, tolerance, beyond=beyond)
     other = context.session.incumbent_run(case.combination)
     return kept(context, case, other, tolerance, _whose(incumbent, case, other.combination), beyond=beyond)
+
+
+def _unlike(context: Context, case: Case, incumbent: Incumbent) -> Diagnosis | None:
+    """Why texts without labels cannot tell what is better: the incumbent is no way of running the same model."""
+    why = f"{incumbent.name} is another model"
+    if incumbent.report is not None:
+        return None
+    if incumbent.kind != "model":
+        other = context.session.incumbent_run(case.combination)
+        if other.embeddings.dim != context.reference_run(case).embeddings.dim:
+            why = f"{incumbent.name} has {other.embeddings.dim} dimensions"
+        else:
+            value = context.session.scores(other, case.subject.about)[NEAREST].value
+            if value >= context.tolerances.floor(case.combination, NEAREST):
+                return None
+            why = f"{value:.1%} of {incumbent.name}'s nearest texts are those of this model"
+    cause = f"{case.subject.dataset} has no labels, and {why}: which of the two is better cannot be told"
+    return Diagnosis(DATASET, cause, "give data with labels as well")
 
 
 def _whose(incumbent: Incumbent, case: Case, combination: Combination) -> str:
@@ -140,7 +172,7 @@ UPGRADE = Check(
     "upgrade",
     upgrade,
     of_the_new,
-    of_datasets,
+    of_kept,
     asked=is_asked,
     depth=what_ships_first,
     against="incumbent",

@@ -16,6 +16,8 @@ from embedgate.metrics.bootstrap import REPLICATES, replicates_of
 
 # Of fewer items that repeat no other, percentiles of resamples lie too near to each other: Student's interval counts.
 FEW = 30
+# The lower end of a quantile of cosines of so few items that none bounds it.
+UNBOUNDED = -1.0
 
 
 @dataclass(frozen=True)
@@ -102,7 +104,7 @@ def quantile_interval(scores: Scores, quantile: float, alpha: float) -> Interval
 def quantile_at_least(scores: Scores, quantile: float, alpha: float) -> float:
     """Lower end of a quantile's interval; the least cosine where there are too few items."""
     low = at_least(scores.items, quantile, alpha, scores.effective)
-    return -1.0 if low is None else low
+    return UNBOUNDED if low is None else low
 
 
 def quantile_at_most(scores: Scores, quantile: float, alpha: float) -> float:

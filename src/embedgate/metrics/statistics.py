@@ -335,11 +335,15 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
         margin = quantile - float((scores.items < floor).mean())
         deviation = math.sqrt(quantile * (1 - quantile) * n / scores.effective)
-        return _items_needed(margin, deviation, 0.0, n, alpha, level.each)
+        found = _items_needed(margin, deviation, 0.0, n, alpha, level.each)
+        # Of fewer, not even the least bounds the quantile (Wilks 1941).
+        fewest = math.ceil(math.log(alpha) / math.log(1 - quantile) * n / scores.effective)
+        return None if found is None else max(found, fewest)
 
-    return _comparison(
+    low = ends.quantile_at_least(scores, quantile, alpha)
+    found = _comparison(
         scores.value,
-        ends.quantile_at_least(scores, quantile, alpha),
+        low,
         lambda to_fail: ends.quantile_at_most(scores, quantile, to_fail),
         floor,
         n,
@@ -349,6 +353,8 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         needed,
         independent=scores.independent,
     )
+    # Where no item bounds the quantile, no loss shows.
+    return replace(found, smallest_detectable_loss=None) if low == ends.UNBOUNDED else found
 
 
 def _compare_share(scores: Scores, floor: float, alpha: float, level: Shared) -> Comparison:

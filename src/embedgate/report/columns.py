@@ -9,6 +9,7 @@ from typing import Generic, Literal, TypeVar
 from embedgate.core.judgement import Judgement, megabytes
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.performance.workloads import LATENCY
+from embedgate.report import agreement
 from embedgate.report.summary import HEADLINE, Row, Summary, speed_up
 
 T = TypeVar("T")
@@ -124,8 +125,7 @@ def _retained(summary: Summary) -> Iterator[Column[Row]]:
                 return whole if row.reference else ""
             return _judged(row, found, f"{found.observed:.1%} {_absolute(found.value)}".rstrip(), ".1%")
 
-        loss = summary.detectable.get((dataset, metric))
-        foot = f"{loss:.2%}" if loss is not None else ""
+        foot = _detectable(summary, dataset, metric)
         note = "per dataset: share of the reference's quality that is kept, and its value"
         yield Column(f"{dataset} {HEADLINE[metric]}", cell, note, foot=foot)
 
@@ -143,10 +143,37 @@ def _absolute(value: float | None) -> str:
     return "" if value is None else f"({value:.4f})"
 
 
-def _value(metric: str, spec: str) -> Callable[[Row], str | Cell]:
+def _near(summary: Summary) -> Iterator[Column[Row]]:
+    """How near embeddings stay to the reference's: over all texts, and over each dataset without labels beside them."""
+    datasets = summary.unlabelled
+    apart = len(datasets) > 1 or any(agreement.is_over_all(j) for row in summary.rows for j in row.judgements)
+    for metric, spec, whole, part in NEAR:
+        foot = "" if apart or not datasets else _detectable(summary, datasets[0], metric)
+        yield replace(_if_known(whole, _over_all(metric, spec)), foot=foot)
+        for name in datasets if apart else ():
+            cell = _value(metric, spec, name)
+            yield replace(_if_known(f"{name} {part}", cell), foot=_detectable(summary, name, metric))
+
+
+def _detectable(summary: Summary, dataset: str, metric: str) -> str:
+    loss = summary.detectable.get((dataset, metric))
+    return f"{loss:.2%}" if loss is not None else ""
+
+
+def _over_all(metric: str, spec: str) -> Callable[[Row], str | Cell]:
     def cell(row: Row) -> str | Cell:
-        found = row.find(metric)
-        return _judged(row, found, format(found.value, spec), spec) if found and found.value is not None else ""
+        return _shown(row, agreement.over_all(row.judgements, metric), spec)
+
+    return cell
+
+
+def _shown(row: Row, found: Judgement | None, spec: str) -> str | Cell:
+    return _judged(row, found, format(found.value, spec), spec) if found and found.value is not None else ""
+
+
+def _value(metric: str, spec: str, dataset: str | None = None) -> Callable[[Row], str | Cell]:
+    def cell(row: Row) -> str | Cell:
+        return _shown(row, row.find(metric, dataset), spec)
 
     return cell
 
@@ -201,14 +228,18 @@ def _cost(heading: str, cell: Callable[[Row], str | Cell]) -> Column[Row]:
     return Column(heading, cell, note, shows=lambda summary, _: summary.shows_cost)
 
 
+# Metric, format and headings, over all texts and over those of one dataset, of how near embeddings stay.
+NEAR = (
+    (agreement.NEAREST, ".3f", "top-10 overlap", "top-10"),
+    ("cosine_p01", ".4f", "p01 cosine", "p01"),
+)
 COMBINATION: Column[Row] = Column("combination", lambda row: row.combination, align="left")
 VERDICT: Column[Row] = Column("verdict", _verdict, align="left")
 COLUMNS: Columns[Row] = (
     COMBINATION,
     VERDICT,
     _retained,
-    _if_known("top-10 overlap", _value("top10_overlap", ".3f")),
-    _if_known("p01 cosine", _value("cosine_p01", ".4f")),
+    _near,
     _if_known("order kept", _value("order_kept", ".1%")),
     _if_known("rows kept", _value("rows_kept", ".1%")),
     _if_known(

@@ -17,6 +17,7 @@ from embedgate.approved.proposal import Proposal
 from embedgate.core.combination import device_of
 from embedgate.core.errors import GateError, one_line
 from embedgate.core.judgement import Judgement
+from embedgate.report import agreement
 from embedgate.report.receipt import CHECKSUM, SECTION, read
 from embedgate.report.records import RunFacts
 
@@ -200,7 +201,11 @@ class EarlierReport:
         of_reference = {id_ for id_, row in self._rows.items() if row["reference"]}
         for id_, row in self._rows.items():
             for judged in map(Judgement.from_json, row["judgements"]):
-                if judged.check != "retention" or judged.value is None or judged.dataset not in self._hashes:
+                if (
+                    judged.check not in ("retention", agreement.CHECK)
+                    or judged.value is None
+                    or judged.dataset not in self._hashes
+                ):
                     continue
                 if not judged.is_whole:
                     continue

@@ -19,6 +19,10 @@ _WHOLE = ("combinations", "by")
 # What becomes of an index, from what is to be known first on: it cannot be mixed, nobody knows, it can.
 _MIXED = (False, None, True)
 _BOTH = " + "
+NO_LABELS = (
+    "no data has labels: judged is how near embeddings and nearest texts stay to the reference's, and not how good "
+    "they are"
+)
 _NOTHING: tuple[object, ...] = (None, "", [], {})
 
 
@@ -95,6 +99,8 @@ def _data_lines(facts: dict[str, Any]) -> list[str]:
     """What is noted of the datasets, and which were left out for the model's sake."""
     told = [f"{each['name']}: {note}" for each in facts.get("datasets", ()) for note in each.get("notes", ())]
     left = facts.get("left_data", {}).items()
+    kinds = {each["kind"] for each in facts.get("datasets", ())}
+    told += [NO_LABELS] * (kinds == {"texts"})
     return told + [f"not judged on {name}: {why}; --gate-data={name} judges on it" for name, why in left]
 
 
@@ -119,7 +125,7 @@ def _prompt_lines(facts: dict[str, Any]) -> list[str]:
     for dataset in facts.get("datasets", ()):
         prompts = dataset.get("prompts", {})
         if any(prompt["text"] or prompt["given"] for prompt in prompts.values()):
-            shown = ", ".join(f"{role} {_shown(prompt)}" for role, prompt in prompts.items())
+            shown = ", ".join(f"{role or 'without a role'} {_shown(prompt)}" for role, prompt in prompts.items())
             told.append(f"prompts of {dataset['name']}: {shown}")
     if unused := facts.get("unused_prompt"):
         told.append(

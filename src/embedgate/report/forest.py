@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from embedgate.core.judgement import Judgement
+from embedgate.report import agreement
 from embedgate.report.drawing import COLOUR, INK, MARK, RED, WIDTH, Frame, Plot, draw, shown
-from embedgate.report.summary import HEADLINE, Summary
+from embedgate.report.summary import PLOTTED, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -24,7 +25,7 @@ def plots(summary: Summary) -> list[Plot]:
     """The plots, in the order of the table's columns."""
     return [
         _plot(number, dataset, metric, _worst(found), len(found))
-        for number, (dataset, metric) in enumerate(summary.headlines[:DATASETS])
+        for number, (dataset, metric) in enumerate(summary.plotted[:DATASETS])
         if (found := _retained(summary, dataset, metric))
     ]
 
@@ -32,7 +33,7 @@ def plots(summary: Summary) -> list[Plot]:
 def _retained(summary: Summary, dataset: str, metric: str) -> list[Judgement]:
     """What is known of each combination."""
     of_rows = (row.find(metric, dataset) for row in summary.rows if not row.reference)
-    return [j for j in of_rows if j and j.check == "retention" and j.observed is not None]
+    return [j for j in of_rows if j and j.check in ("retention", agreement.CHECK) and j.observed is not None]
 
 
 def _worst(found: Sequence[Judgement]) -> list[Judgement]:
@@ -45,7 +46,7 @@ def _plot(number: int, dataset: str, metric: str, found: Sequence[Judgement], of
     frame = Frame(STEP * len(found) + FRAME.top + FRAME.bottom, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
     about = "; ".join(map(_told, found))
     note = f"The worst {len(found)} of {of}, by what is left to the limit." if of > len(found) else ""
-    title = f"{dataset}: {HEADLINE[metric]} kept"
+    title = f"{dataset}: {PLOTTED[metric]} kept"
     return draw(f"kept-{number}", title, about, frame, lambda axes: _paint(axes, found), note)
 
 

@@ -80,7 +80,7 @@ def _paint(axes: Axes, found: Sequence[Point], frame: Frame) -> None:
 
     axes.margins(0.08)
     axes.set_xlabel("times faster than the reference", labelpad=6)
-    axes.text(8, frame.height - 16, "least quality kept, over datasets", transform=units(), color=SOFT)
+    axes.text(8, frame.height - 16, "least kept, over datasets", transform=units(), color=SOFT)
     floor, best = _floor(found), front(found)
     axes.plot([p.speed for p in best], [max(p.kept, floor) for p in best], color=SOFT, linestyle="--", linewidth=1)
     for point in found:

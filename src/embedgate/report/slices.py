@@ -85,4 +85,5 @@ def _rows(summary: Summary) -> list[Row]:
 def _sliced(row: Row) -> Iterator[Judgement]:
     """What shows slices, and after it what judges them."""
     for check in ("retention", "slices"):
-        yield from (j for j in row.judgements if j.check == check and j.slices and j.metric in HEADLINE)
+        shown = (j for j in row.judgements if j.check == check and j.slices)
+        yield from (j for j in shown if j.metric in HEADLINE or check == "slices")

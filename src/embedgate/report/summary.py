@@ -14,12 +14,15 @@ from embedgate.core.judgement import APPROVAL, Judgement, Place, place_name
 from embedgate.core.strictness import Strictness
 from embedgate.metrics import METRICS
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
+from embedgate.report import agreement
 from embedgate.report.collector import Collector
 from embedgate.report.records import ExpectedFailure, Measured, Record, RunFacts, run_facts
 
 SCHEMA = 2
 # The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.
 HEADLINE = {name: metric.heading for name, metric in METRICS.items() if metric.heading}
+# As plots call it.
+PLOTTED = {**HEADLINE, agreement.NEAREST: "nearest ten"}
 CHANGE_HEADINGS = ("combination", "dataset", "metric", "approved", "now", "difference")
 # The check whose green judgements have details as well: rows that are wrong, and few enough.
 STORED_ROWS = "stored"
@@ -179,7 +182,9 @@ class Summary:
     def detectable(self) -> dict[tuple[str, str], float]:
         """Per dataset and metric, the smallest loss it can tell from none, the median over the combinations."""
         losses: dict[tuple[str, str], list[float]] = {}
-        for j in (j for row in self.rows for j in row.judgements if j.check == "retention" and j.metric in METRICS):
+        judged = (j for row in self.rows for j in row.judgements if j.metric in METRICS)
+        # With itself, the reference agrees wholly: what is lost of that is a share as well.
+        for j in (j for j in judged if j.check == "retention" or agreement.is_by_itself(j)):
             # A part that decides says nothing of what all items could tell.
             if j.smallest_detectable_loss is not None and j.is_whole:
                 losses.setdefault((j.dataset, j.metric), []).append(j.smallest_detectable_loss)
@@ -192,6 +197,17 @@ class Summary:
             (j.dataset, j.metric) for row in self.rows for j in row.judgements if j.check == "retention"
         )
         return [(dataset, metric) for dataset, metric in seen if metric in HEADLINE]
+
+    @property
+    def unlabelled(self) -> list[str]:
+        """Datasets of texts without labels that were judged by themselves, in the order of the report."""
+        judged = (j for row in self.rows for j in row.judgements)
+        return list(dict.fromkeys(j.dataset for j in judged if agreement.is_by_itself(j)))
+
+    @property
+    def plotted(self) -> list[tuple[str, str]]:
+        """As `headlines`, and the datasets without labels after them."""
+        return [*self.headlines, *((dataset, agreement.NEAREST) for dataset in self.unlabelled)]
 
     @property
     def ran(self) -> list[Row]:
@@ -376,9 +392,9 @@ def speed_up(row: Row) -> float | None:
 
 
 def kept(summary: Summary, row: Row) -> float | None:
-    """The least share of the reference's quality that a combination keeps, over the table's columns."""
+    """The least share of the reference's quality that a combination keeps; without labels, of its nearest texts."""
     if row.reference:
         return 1.0
-    found = [row.find(metric, dataset) for dataset, metric in summary.headlines]
+    found = [row.find(metric, dataset) for dataset, metric in summary.headlines or summary.plotted]
     shares = [judgement.observed for judgement in found if judgement and judgement.observed is not None]
     return min(shares) if shares else None

@@ -136,13 +136,17 @@ class Plan:
         """The datasets on which it must be better than the incumbent.
 
         Raises:
-            GateError: If one of the globs matches no dataset.
+            GateError: If one of the globs matches no dataset, or none that has labels.
         """
         globs, names = self.settings.superior, [dataset.name for dataset in self.datasets]
         for glob in globs:
             if not any(fnmatchcase(name, glob) for name in names):
                 raise GateError(f"--gate-superior: no dataset matches {glob!r}", f"choose from {', '.join(names)}")
-        return tuple(dataset for dataset in self.datasets if any(fnmatchcase(dataset.name, glob) for glob in globs))
+        found = tuple(dataset for dataset in self.datasets if any(fnmatchcase(dataset.name, glob) for glob in globs))
+        if found and all(dataset in self.unlabelled for dataset in found):
+            cause = f"--gate-superior: {found[0].name} has no labels, so nothing can be shown to be better on it"
+            raise GateError(cause, "name a dataset with labels")
+        return found
 
     def weight(self, name: str) -> int:
         """As how many checks one on a dataset counts: on none, and on several together, as one.

@@ -1,0 +1,150 @@
+"""Texts without labels: from plain files, from tables with a column of texts alone, and each once."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+
+from embedgate.core.errors import DataError
+from embedgate.data import Texts, load
+
+THREE = ("how do I pay", "where is my parcel", "cancel the order")
+
+
+def written(file, content):
+    file.write_bytes(content if isinstance(content, bytes) else content.encode())
+    return str(file)
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["\n".join(THREE), "\n".join(THREE) + "\n", "\r\n".join(THREE), "\ufeff" + "\n".join(THREE)],
+    ids=["no end of line", "lines", "CRLF", "byte order mark"],
+)
+def test_a_plain_file_has_a_text_a_line(tmp_path, content):
+    found = load(written(tmp_path / "log.txt", content))
+    assert isinstance(found, Texts)
+    assert (found.name, found.kind, found.items, found.role, found.notes) == ("log", "texts", THREE, "", ())
+
+
+def test_texts_are_as_they_stand(tmp_path):
+    texts = ("  indented", "a,b;c\td", 'say "no"', "a\u2028b")
+    assert load(written(tmp_path / "log.txt", "\n".join(texts))).items == texts
+
+
+def test_repeats_count_once_and_are_told_with_blank_lines(tmp_path):
+    found = load(written(tmp_path / "log.txt", "\n".join([*THREE, "", "  ", *THREE[:2]])))
+    assert found.items == THREE
+    assert found.notes == (
+        "2 blank lines left out",
+        "3 different texts of 5: 2 repeat others, each counts once",
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "0 different texts, but neighbours need at least 3; give more texts"),
+        ("one\none\ntwo\n", "2 different texts, but neighbours need at least 3; give more texts"),
+    ],
+)
+def test_too_few_are_refused(tmp_path, content, message):
+    file = written(tmp_path / "log.txt", content)
+    with pytest.raises(DataError, match=f"^{re.escape(f'{file}: {message}')}$"):
+        load(file)
+
+
+def test_a_line_that_is_not_utf8_is_refused_with_its_number(tmp_path):
+    with pytest.raises(DataError, match=r"log\.txt:2: not UTF-8 \(byte 0xff at position 4\)"):
+        load(written(tmp_path / "log.txt", b"one\ntwo\xff\nthree\nfour\n"))
+
+
+@pytest.mark.parametrize("role", ["query", "document", "sts", "clustering"])
+def test_a_role_is_given_by_a_key(tmp_path, role):
+    file = written(tmp_path / "log.txt", "\n".join(THREE))
+    plain, found = load(file), load(f"{file}::role={role},name=mine")
+    assert (found.name, found.role, found.roles) == ("mine", role, (role,))
+    assert {each.role for each in found.inputs()} == {role}
+    assert found.sha256 != plain.sha256, "what is approved of other embeddings is not held against these"
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ("role=queries", "role is 'queries'; choose from query, document, sts, clustering, pairclassification"),
+        ("text=q", "has no key 'text'; its keys are name, role"),
+    ],
+)
+def test_keys_of_a_plain_file_that_mean_nothing(tmp_path, keys, message):
+    with pytest.raises(DataError, match=re.escape(message)):
+        load(f"{written(tmp_path / 'log.txt', chr(10).join(THREE))}::{keys}")
+
+
+def table(tmp_path, columns, name="log.csv"):
+    return written(
+        tmp_path / name, ",".join(columns) + "\n" + "".join(f"{text}{',x' * (len(columns) - 1)}\n" for text in THREE)
+    )
+
+
+@pytest.mark.parametrize(
+    ("column", "role"),
+    [
+        *((name, "") for name in ("text", "Sentence", "content", "question", "body")),
+        *((name, "query") for name in ("query", "Queries")),
+        *((name, "document") for name in ("document", "passages")),
+    ],
+)
+def test_a_table_of_one_column_of_texts(tmp_path, column, role):
+    found = load(table(tmp_path, [column]))
+    assert isinstance(found, Texts)
+    assert (found.items, found.role) == (THREE, role)
+    told = f"encoded in the role {role}, by the name of the column {column!r}"
+    assert (told in found.notes) == bool(role)
+
+
+def test_beside_another_column_it_is_not_taken_for_texts_alone(tmp_path):
+    with pytest.raises(DataError, match=r"'query', 'user' fit no kind.*::text=COLUMN alone are texts without labels"):
+        load(table(tmp_path, ["query", "user"]))
+
+
+@pytest.mark.parametrize(
+    ("keys", "role"),
+    [("text=q", ""), ("query=q", "query"), ("text=q,role=document", "document")],
+)
+def test_a_column_that_is_named_is_taken_whatever_stands_beside_it(tmp_path, keys, role):
+    found = load(f"{table(tmp_path, ['q', 'user'])}::{keys}")
+    assert (type(found), found.items, found.role) == (Texts, THREE, role)
+
+
+def test_labels_are_left_where_texts_are_asked_for(tmp_path):
+    found = load(f"{table(tmp_path, ['text', 'label'])}::kind=texts")
+    assert (type(found), found.items) == (Texts, THREE)
+
+
+def test_data_with_labels_have_their_own_roles(tmp_path):
+    rows = [{"text": text, "label": f"{number % 2}"} for number, text in enumerate([*THREE, "one more"])]
+    file = written(tmp_path / "mine.jsonl", "\n".join(map(json.dumps, rows)))
+    with pytest.raises(DataError, match="role is 'query', and labelled data have roles of their own; leave it out, or"):
+        load(f"{file}::role=query")
+
+
+def test_a_repeated_text_is_in_the_slices_and_the_cluster_of_its_rows(tmp_path):
+    rows = [
+        {"text": "a", "slices": ["one"], "cluster": ""},
+        {"text": "b", "slices": ["one"], "cluster": "x"},
+        {"text": "a", "slices": ["two"], "cluster": "x"},
+        {"text": "c", "slices": [], "cluster": ""},
+    ]
+    found = load(written(tmp_path / "log.jsonl", "\n".join(map(json.dumps, rows))))
+    assert found.slices == {"one": (0, 1), "two": (0,)}
+    assert found.groups == ("x", "x", "")
+    np.testing.assert_array_equal(found.clusters, [0, 0, 1])
+
+
+def test_a_part_is_of_the_same_role_and_clusters(tmp_path):
+    texts = [*THREE, f"{THREE[0]}!"]
+    part = load(f"{written(tmp_path / 'log.txt', chr(10).join(texts))}::role=query").part([3, 0, 1])
+    assert [(each.text, each.role) for each in part.inputs()] == [(texts[item], "query") for item in (3, 0, 1)]
+    np.testing.assert_array_equal(part.clusters, [0, 0, 1])
+    assert part.inputs_of([2]) == (part.inputs()[2],)
