@@ -1,12 +1,14 @@
 """Texts without labels, such as a log of queries, are judged by how near a combination stays to the reference there."""
 
 import json
+import re
 
 import numpy as np
 import pytest
 from helpers.faults import Wrapped, sound
 
 from embedgate.core.combination import Combination
+from embedgate.core.errors import GateError
 from embedgate.runtime.portions import Needs
 
 MINE = Combination.parse("mine-int8-cpu")
@@ -237,3 +239,55 @@ class TestRoles:
     def test_a_log_of_queries_is_encoded_as_queries(self, context_on, log):
         context = context_on(sound, f"{log}::role=query")
         assert {each.role for each in context.session.texts.judged} == {"query"}
+
+
+class TestUpgrade:
+    """Without labels, a way of running the same model can be held against another, and no other model."""
+
+    def slightly(self, path, _):
+        def tamper(rows, _):
+            moved = rows + 0.02 * np.random.default_rng(0).normal(size=rows.shape[1]).astype(np.float32)
+            return moved / np.linalg.norm(moved, axis=1, keepdims=True)
+
+        return Wrapped(path, tamper)
+
+    def upgrade(self, context_with, log, mine, old, **options):
+        ids = (MINE.id, "old-int8-cpu")
+        context = context_with(
+            {MINE.id: mine, "old-int8-cpu": old},
+            data=(str(log),),
+            combinations=ids,
+            incumbent="old-int8-cpu",
+            **options,
+        )
+        try:
+            return context.ask("upgrade", MINE, "log-top10_overlap")
+        finally:
+            context.close()
+
+    def test_it_keeps_what_the_incumbent_keeps(self, context_with, log):
+        judged = self.upgrade(context_with, log, sound, self.slightly)
+        assert judged.verdict == "pass"
+        assert "of old-int8-cpu's top10_overlap on log (1.0000 of 0." in judged.message
+
+    def test_what_loses_more_of_its_neighbours_is_red(self, context_with, log):
+        assert self.upgrade(context_with, log, noisy, sound).verdict == "fail"
+
+    def test_another_model_is_not_judged(self, context_with, log):
+        judged = self.upgrade(context_with, log, sound, mixed_up)
+        assert judged.unjudged
+        assert re.search(
+            r"log has no labels, and \d+\.\d% of old-int8-cpu's nearest texts are those of this model: which",
+            judged.message,
+        )
+
+    def test_nor_is_a_folder_of_another(self, context_with, log, model):
+        context = context_with(data=(str(log),), incumbent=str(model.path))
+        judged = context.ask("upgrade", context.plan.reference, "log-top10_overlap")
+        assert judged.unjudged
+        assert judged.diagnosis.next_step == "give data with labels as well"
+
+    def test_nothing_can_be_better_on_it(self, context_with, log, model):
+        context = context_with(data=(str(log),), incumbent=str(model.path), superior=("log",))
+        with pytest.raises(GateError, match="--gate-superior: log has no labels, so nothing can be shown to be better"):
+            _ = context.plan.superior
