@@ -28,6 +28,7 @@ from embedgate.calling.session import Found
 from embedgate.core.combination import Combination
 from embedgate.core.options import OPTIONS
 from embedgate.core.strictness import Strictness
+from embedgate.data import load as load_data
 from embedgate.encoders.sources import GivenSource, HeldSource, HostSource
 
 BF16 = "torch-bf16-cpu"
@@ -326,6 +327,13 @@ class TestWords:
             *(f"--gate-data={tmp_path / name}.jsonl" for name in given),
         ]
         assert len({(tmp_path / f"{name}.jsonl").read_text() for name in given}) == 1
+
+    def test_texts_in_memory_have_no_labels(self, tmp_path):
+        written({"log": ["text one", "text two", "text one", "text three"]}, tmp_path)
+        log = load_data(str(tmp_path / "log.jsonl"))
+        assert (log.kind, log.items, log.role) == ("texts", ("text one", "text two", "text three"), "")
+        written({"asked": {"query": ["one", "two", "three"]}}, tmp_path)
+        assert load_data(str(tmp_path / "asked.jsonl")).role == "query"
 
     @pytest.mark.parametrize(
         ("data", "told"),

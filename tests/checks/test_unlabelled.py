@@ -6,9 +6,12 @@ import re
 import numpy as np
 import pytest
 from helpers.faults import Wrapped, sound
+from helpers.prompted import with_prompts
 
+from embedgate.checks.facts import facts_of
 from embedgate.core.combination import Combination
 from embedgate.core.errors import GateError
+from embedgate.report.facts import lines
 from embedgate.runtime.portions import Needs
 
 MINE = Combination.parse("mine-int8-cpu")
@@ -239,6 +242,16 @@ class TestRoles:
     def test_a_log_of_queries_is_encoded_as_queries(self, context_on, log):
         context = context_on(sound, f"{log}::role=query")
         assert {each.role for each in context.session.texts.judged} == {"query"}
+
+    def test_a_model_that_would_encode_queries_otherwise_is_told_of(self, context_with, small, log, tmp_path):
+        prompted = with_prompts(small, tmp_path)
+        for keys, told in (("", True), ("::role=query", False)):
+            context = context_with(model=str(prompted.path), data=(f"{log}{keys}",))
+            note = (
+                "log: encoded without a role, as encode does; role=query or role=document behind its name encodes these"
+            )
+            assert any(line.startswith(note) for line in lines(facts_of(context))) == told
+            context.close()
 
 
 class TestUpgrade:

@@ -39,8 +39,9 @@ from embedgate.checks.stored import StoredVectors
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError, GateError, ModelError
 from embedgate.core.judgement import Judgement
+from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import load_bundled
-from embedgate.data.types import Triplets
+from embedgate.data.types import Texts, Triplets
 from embedgate.metrics.search import Indistinct
 from embedgate.vectors.collection import Collection
 from embedgate.vectors.engines.base import EngineRegistry
@@ -287,6 +288,16 @@ class TestCollection:
         assert one.name == f"corpus-{one.size}:topics+triplets"
         assert not {*one.queries} & {*one.documents}
         assert len(one.queries) == (len(one.queries) + len(one.documents)) // 10
+
+    def test_a_log_of_queries_asks_where_others_are_searched(self):
+        common = {"source": "mine", "version": "", "sha256": "0"}
+        log = Texts(**common, name="log", items=tuple(f"query {i}" for i in range(100)), role=QUERY)
+        documents = Texts(**common, name="shelf", items=tuple(f"document {i}" for i in range(60)), role=DOCUMENT)
+        found = Collection.of([log, documents], None)
+        assert {each.text for each in found.queries} == {*log.items}
+        assert {each.text for each in found.documents} == {*documents.items}
+        alone = Collection.of([log], None)
+        assert (len(alone.queries), len(alone.documents)) == (10, 90), "alone, most of it is searched"
 
     def test_few_texts_are_not_searched(self):
         few = Triplets(

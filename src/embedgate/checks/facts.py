@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
@@ -18,7 +18,8 @@ from embedgate.checks.upgrade_facts import UpgradeFacts
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY
 from embedgate.core.errors import BaselineError
-from embedgate.core.roles import Role
+from embedgate.core.roles import DOCUMENT, QUERY, Role, Roles
+from embedgate.data.types import Dataset, Texts
 from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import described
 from embedgate.metrics import METRICS, metrics_of
@@ -60,7 +61,7 @@ def facts_of(context: Context) -> dict[str, Any]:
                 "weight": d.weight,
                 "items": len(d),
                 "texts": len(d.texts()),
-                "notes": [*d.notes, *d.repeated()],
+                "notes": [*d.notes, *d.repeated(), *_without_role(d, roles)],
                 "prompts": {name: _prompt(roles[name]) for name in d.roles},
             }
             for d in plan.datasets
@@ -84,6 +85,15 @@ def facts_of(context: Context) -> dict[str, Any]:
         TREND: {SERVED: _served(context, ran)},  # once for all processes, git is asked of these
         "seconds": session.seconds(),
     }
+
+
+def _without_role(dataset: Dataset, roles: Roles) -> Iterator[str]:
+    """A note of texts that are encoded as by plain `encode`, where the model encodes queries or documents otherwise."""
+    if isinstance(dataset, Texts) and not dataset.role:
+        others = [role for role in (QUERY, DOCUMENT) if not roles[role].same_as(roles[dataset.role])]
+        if others:
+            which = " or ".join(f"role={role}" for role in others)
+            yield f"encoded without a role, as encode does; {which} behind its name encodes these texts as such"
 
 
 def _served(context: Context, ran: Iterable[Combination]) -> list[list[str]]:

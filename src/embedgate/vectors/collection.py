@@ -6,8 +6,8 @@ import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from embedgate.core.roles import Input
-from embedgate.data.types import Dataset, Retrieval
+from embedgate.core.roles import QUERY, Input
+from embedgate.data.types import Dataset, Retrieval, Texts
 from embedgate.metrics import CORPUS
 
 # Version of how vectors are grown: another one grows other vectors from the same recipe, so other values are found.
@@ -52,8 +52,8 @@ class Collection:
     def of(cls, datasets: Sequence[Dataset], size: int | None) -> Collection | None:
         """The collection of a session's datasets; None where they hold too few texts to search among.
 
-        The queries are those of the datasets of retrieval, where there are enough, else a tenth of the texts; the
-        documents are all other texts.
+        The queries are those of the datasets of retrieval, and of texts in that role where others are left to be
+        searched; where these are too few, a tenth of the texts. The documents are all other texts.
 
         Args:
             datasets: The datasets.
@@ -67,6 +67,9 @@ class Collection:
         asked = dict.fromkeys(
             query for dataset in datasets if isinstance(dataset, Retrieval) for query in dataset.queries
         )
+        logged = {**asked, **dict.fromkeys(text for dataset in datasets for text in _logged(dataset))}
+        if len(texts) - len(logged) >= FEWEST_DOCUMENTS:
+            asked = logged
         queries = list(asked) if len(asked) >= FEWEST_QUERIES else _shuffled(texts)[: len(texts) // ONE_IN]
         left_out = set(queries)
         documents = [text for text in texts if text not in left_out]
@@ -79,6 +82,11 @@ class Collection:
         digest = hashlib.sha256(f"{hashes}{vectors}:{METHOD}".encode()).hexdigest()
         asking, found = (tuple(used[text] for text in some) for some in (queries, documents[:vectors]))
         return cls(name, digest, asking, found, vectors)
+
+
+def _logged(dataset: Dataset) -> tuple[str, ...]:
+    """The queries of a log."""
+    return dataset.items if isinstance(dataset, Texts) and dataset.role == QUERY else ()
 
 
 def stored_name(dataset: str, storage: str) -> str:
