@@ -1,5 +1,6 @@
 """Texts without labels: from plain files, from tables with a column of texts alone, and each once."""
 
+import gzip
 import json
 import re
 
@@ -73,7 +74,7 @@ def test_a_role_is_given_by_a_key(tmp_path, role):
     ("keys", "message"),
     [
         ("role=queries", "role is 'queries'; choose from query, document, sts, clustering, pairclassification"),
-        ("text=q", "has no key 'text'; its keys are name, role"),
+        ("text=q", "has no key 'text'; its keys are name, role, encoding"),
     ],
 )
 def test_keys_of_a_plain_file_that_mean_nothing(tmp_path, keys, message):
@@ -148,3 +149,24 @@ def test_a_part_is_of_the_same_role_and_clusters(tmp_path):
     assert [(each.text, each.role) for each in part.inputs()] == [(texts[item], "query") for item in (3, 0, 1)]
     np.testing.assert_array_equal(part.clusters, [0, 0, 1])
     assert part.inputs_of([2]) == (part.inputs()[2],)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        ("log.txt.gz", gzip.compress("\n".join(THREE).encode()), ("unpacked from gzip",)),
+        ("log.txt", "\n".join(THREE).encode("utf-16"), ("read as UTF-16",)),
+        ("log.txt", "\r".join(THREE).encode(), ("lines end in carriage returns alone",)),
+    ],
+    ids=["gzip", "UTF-16", "carriage returns"],
+)
+def test_how_a_file_is_written_is_found_and_told(tmp_path, name, content, notes):
+    found = load(written(tmp_path / name, content))
+    assert (found.name, found.items, found.notes) == ("log", THREE, notes)
+
+
+def test_another_encoding_is_named(tmp_path):
+    file = written(tmp_path / "log.txt", "\n".join([*THREE, "caf\xe9"]).encode("latin-1"))
+    with pytest.raises(DataError, match=r":4: not UTF-8 .*; save the file as UTF-8, or name its encoding by the key"):
+        load(file)
+    assert load(f"{file}::encoding=latin-1").items[-1] == "caf\xe9"
