@@ -12,7 +12,7 @@ from helpers.parcels import parcels
 from helpers.small import copy_with
 from scipy.spatial.distance import cdist
 
-from embedgate.checks.quality import of_all_texts
+from embedgate.checks.quality import of_texts
 from embedgate.core.combination import Combination
 from embedgate.core.model import resolve
 from embedgate.core.roles import Input
@@ -108,7 +108,7 @@ def test_a_sound_encoder_stays_green(context, name, metric):
 
 def test_lengths_are_asked_of_models_that_do_not_normalise(context, context_with, small, few):
     def asked(plan):
-        return {subject.metric for subject in of_all_texts(plan)}
+        return {subject.metric for subject in of_texts(plan)}
 
     whole = context_with(model=str(small.path), data=(str(few),))
     assert asked(context.plan) - asked(whole.plan) == {LENGTH_KEPT}

@@ -34,3 +34,22 @@ def test_the_bound_holds_as_often_as_it_says():
     random = np.random.default_rng(1)
     held = np.mean([at_most(random.uniform(size=72), 0.95) >= 0.95 for _ in range(4_000)])
     assert 0.95 - 0.012 < held < 1
+
+
+class TestWhereValuesRepeat:
+    """Twenty copies of each value say no more than one."""
+
+    @pytest.mark.parametrize("bound", [at_least, at_most])
+    def test_copies_bound_what_one_of_each_does(self, bound):
+        values = np.random.default_rng(0).random(400)
+        assert bound(np.repeat(values, 20), 0.05, effective=400) == bound(values, 0.05)
+
+    @pytest.mark.parametrize("bound", [at_least, at_most])
+    def test_fewer_that_tell_as_much_bound_less_closely(self, bound):
+        values = np.random.default_rng(0).random(4000)
+        own = abs(bound(values, 0.05) - 0.05)
+        assert abs(bound(values, 0.05, effective=400) - 0.05) > own
+
+    @pytest.mark.parametrize("bound", [at_least, at_most])
+    def test_too_few_bound_nothing(self, bound):
+        assert bound(np.arange(4000), 0.001 if bound is at_least else 0.999, effective=40) is None

@@ -8,10 +8,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from embedgate.metrics import clustering, mean_of, similarity
+from embedgate.metrics import agreement, clustering, mean_of, similarity
 from embedgate.metrics.bootstrap import replicates_of
 from embedgate.metrics.ends import interval
-from embedgate.metrics.statistics import compare, compare_floor, compare_points
+from embedgate.metrics.statistics import AllAlike, compare, compare_floor, compare_points
 
 ALPHA = 0.05
 
@@ -130,3 +130,50 @@ def test_some_of_the_items_are_scored_alone_and_keep_their_clusters(rows):
     part = whole.of(rows)
     assert part.value == similarity.evaluate(first[rows], second[rows], grades[rows])["spearman"].value
     assert part.clusters.tolist() == np.unique([row // 2 for row in rows], return_inverse=True)[1].tolist()
+
+
+class TestFloors:
+    """Agreement of texts that are nearly equal: intervals are those of the clusters."""
+
+    def scores(self, copies: int, texts: int = 400):
+        rng = np.random.default_rng(0)
+        reference = rng.normal(size=(texts, 16)).astype(np.float32)
+        candidate = reference + 0.2 * rng.normal(size=reference.shape).astype(np.float32)
+        arms = [
+            np.repeat(arm / np.linalg.norm(arm, axis=1, keepdims=True), copies, axis=0)
+            for arm in (candidate, reference)
+        ]
+        clusters = np.repeat(np.arange(texts), copies) if copies > 1 else None
+        return agreement.evaluate(*arms, clusters=clusters)
+
+    @pytest.mark.parametrize("metric", ["cosine_mean", "cosine_p01"])
+    def test_twenty_copies_are_no_surer_than_one(self, metric):
+        one, many = (compare_floor(self.scores(n)[metric], 0.9, metric=metric, alpha=0.05) for n in (1, 20))
+        assert (many.n, many.clusters) == (8000, 400)
+        assert (many.low, many.high) == pytest.approx((one.low, one.high), abs=0.002)
+
+    def test_a_sample_of_neighbours_knows_the_clusters_of_its_own(self):
+        rng = np.random.default_rng(0)
+        rows = rng.normal(size=(60, 8)).astype(np.float32)
+        found = agreement.evaluate(rows, rows, cap=20, clusters=np.arange(60) // 2)
+        assert len(found["top10_overlap"].items) == len(found["top10_overlap"].clusters) == 20
+        assert found["cosine_mean"].independent == 30
+
+    def test_what_tells_as_much_where_all_of_a_cluster_say_the_same(self):
+        scores = mean_of(np.arange(10.0))
+        assert scores.effective == 10
+        assert replace(scores, clusters=np.repeat(np.arange(5), 2)).effective == 5
+        assert replace(scores, clusters=np.array([0] * 9 + [1])).effective == 1, "10^2 / (9^2 + 1^2)"
+
+    def test_few_texts_bound_no_first_percentile_and_show_no_loss(self):
+        found = compare_floor(self.scores(1, 225)["cosine_p01"], 0.5, metric="cosine_p01", alpha=0.05)
+        assert found.verdict == "inconclusive"
+        assert (found.low, found.smallest_detectable_loss) == (-1, None)
+        assert found.items_needed == 299
+
+    def test_where_all_say_the_same_only_the_least_is_compared(self):
+        scores = self.scores(20, 3)
+        alike = {name: replace(each, clusters=np.zeros(60, dtype=np.intp)) for name, each in scores.items()}
+        assert compare_floor(alike["cosine_min"], 0.5, metric="cosine_min", alpha=0.05).verdict == "pass"
+        with pytest.raises(AllAlike, match="all 60 items repeat one another"):
+            compare_floor(alike["cosine_mean"], 0.5, metric="cosine_mean", alpha=0.05)

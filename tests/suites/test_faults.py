@@ -15,7 +15,7 @@ import torch
 from helpers.faults import Wrapped, cls_pooling, load, sound, upper_case_kept
 from sentence_transformers import SentenceTransformer
 
-from embedgate.checks.quality import of_all_texts
+from embedgate.checks.quality import of_texts
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
@@ -122,7 +122,7 @@ def judgements(context, name: str) -> dict[str, Judgement]:
     for dataset in context.plan.datasets:
         for metric in metrics_of(dataset.kind):
             found[metric] = context.ask("retention", combination, f"{dataset.name}-{metric}")
-    for metric in (subject.metric for subject in of_all_texts(context.plan)):
+    for metric in (subject.metric for subject in of_texts(context.plan)):
         found[metric] = context.ask("agreement", combination, metric)
     return found
 
