@@ -350,6 +350,20 @@ class TestWords:
             written(data, tmp_path)
 
 
+def test_texts_alone_are_judged_by_how_they_agree(ask):
+    texts = [f"{row['sentence1']} {number}" for number, row in enumerate(pairs_of_words(40))]
+    report = ask([BF16], data={"log": [*texts, *texts[:5]]})
+    told = str(report)
+    assert report.passed
+    assert "log: 40 different texts of 45: 5 repeat others, each counts once" in told
+    assert "no data has labels: judged is how near embeddings and nearest texts stay" in told
+    assert {(row["check"], row["dataset"]) for row in judged(report)} == {("agreement", "log")}
+
+
+def judged(report):
+    return [each for row in report.to_json()["combinations"] for each in row["judgements"]]
+
+
 class TestReport:
     """What was found, as Python takes it."""
 

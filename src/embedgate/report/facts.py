@@ -19,6 +19,8 @@ _WHOLE = ("combinations", "by")
 # What becomes of an index, from what is to be known first on: it cannot be mixed, nobody knows, it can.
 _MIXED = (False, None, True)
 _BOTH = " + "
+# What reports call texts that are encoded as by plain `encode`.
+NO_ROLE = "without a role"
 NO_LABELS = (
     "no data has labels: judged is how near embeddings and nearest texts stay to the reference's, and not how good "
     "they are"
@@ -125,7 +127,7 @@ def _prompt_lines(facts: dict[str, Any]) -> list[str]:
     for dataset in facts.get("datasets", ()):
         prompts = dataset.get("prompts", {})
         if any(prompt["text"] or prompt["given"] for prompt in prompts.values()):
-            shown = ", ".join(f"{role or 'without a role'} {_shown(prompt)}" for role, prompt in prompts.items())
+            shown = ", ".join(f"{role or NO_ROLE} {_shown(prompt)}" for role, prompt in prompts.items())
             told.append(f"prompts of {dataset['name']}: {shown}")
     if unused := facts.get("unused_prompt"):
         told.append(

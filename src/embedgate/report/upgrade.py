@@ -9,7 +9,7 @@ from typing import Any
 from embedgate.core.errors import counted
 from embedgate.core.judgement import Judgement, megabytes
 from embedgate.report.columns import Cell, Column, Columns, Table, where_known
-from embedgate.report.facts import INDEX, UPGRADE
+from embedgate.report.facts import INDEX, NO_ROLE, UPGRADE
 from embedgate.report.summary import HEADLINE, Summary
 
 TITLE = "Beside the incumbent"
@@ -204,7 +204,8 @@ def _prompts(pair: Side) -> str:
     if old is None or new is None or old == new:
         return ""
     roles = [role for role in new if new[role] != old.get(role)]
-    return f"prompts: {', '.join(f'{role} {_quoted(old.get(role))}{ARROW}{_quoted(new[role])}' for role in roles)}"
+    told = (f"{role or NO_ROLE} {_quoted(old.get(role))}{ARROW}{_quoted(new[role])}" for role in roles)
+    return f"prompts: {', '.join(told)}"
 
 
 def _quoted(prompt: str | None) -> str:
