@@ -229,7 +229,7 @@ SIMILARITY_NEEDS = "similarity needs sentence1, sentence2, score"
 SAY = "say which column is which by keys such as ::sentence1=COLUMN"
 NEEDS = (
     f"{SIMILARITY_NEEDS}; triplets needs anchor, positive, negative; labelled needs text, label; "
-    f"retrieval needs query, positive; {SAY}"
+    f"retrieval needs query, positive; texts without labels need ::text=COLUMN; {SAY}"
 )
 
 
@@ -428,7 +428,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_unknown_name() -> None:
     assert refusal("pears") == (
         "no dataset 'pears'; give a bundled name (pairs, passages, topics, triplets, multilingual), the path of a file (.csv, .tsv, "
-        ".jsonl, .ndjson, .json, .parquet) or of a folder, hub:org/name@<40-digit commit>[:config][:split], or mteb:TASK"
+        ".jsonl, .ndjson, .json, .parquet, .txt) or of a folder, hub:org/name@<40-digit commit>[:config][:split], or mteb:TASK"
     )
 
 

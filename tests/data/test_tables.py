@@ -425,7 +425,7 @@ def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_pat
             "it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'",
         ),
         ("slices=lang;nope", "{}:1: no column 'nope', asked for as slices; it has 'q1', 'q2', 'dup', 'lang', 'product', 'doc'"),
-        ("header=none,score=3", "{}:1: columns '1', '2', '3', '4', '5', '6', asked for as score, fit no kind of dataset; similarity needs sentence1, sentence2, score; triplets needs anchor, positive, negative; labelled needs text, label; retrieval needs query, positive; say which column is which by keys such as ::sentence1=COLUMN"),
+        ("header=none,score=3", "{}:1: columns '1', '2', '3', '4', '5', '6', asked for as score, fit no kind of dataset; similarity needs sentence1, sentence2, score; triplets needs anchor, positive, negative; labelled needs text, label; retrieval needs query, positive; texts without labels need ::text=COLUMN; say which column is which by keys such as ::sentence1=COLUMN"),
         ("sentence1=q1,sentence2=q1", "{}: column 'q1' is asked for as sentence1 and sentence2; give each a column of its own"),
         ("anchor=q1,query=q2,kind=retrieval", "{}:1: columns 'q1', 'q2', 'dup', 'lang', 'product', 'doc', asked for as anchor, query, are not those of a retrieval dataset; retrieval needs query, positive; say which column is which by keys such as ::sentence1=COLUMN"),
         ("header=none,score=7", "{}:1: no column '7', asked for as score; it has '1', '2', '3', '4', '5', '6'"),
@@ -435,9 +435,9 @@ def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_pat
         (
             "sentence=q1",
             "{} has no key 'sentence'; its keys are sentence1, sentence2, score, anchor, query, positive, negative, text, "
-            "label, slices, cluster, kind, skip, name, delimiter, encoding, quotes, header",
+            "label, slices, cluster, kind, skip, name, role, delimiter, encoding, quotes, header",
         ),
-        ("kind=pairs", "{}: kind is 'pairs'; choose from similarity, retrieval, labelled, triplets"),
+        ("kind=pairs", "{}: kind is 'pairs'; choose from similarity, retrieval, labelled, triplets, texts"),
         ("skip=all", "{}: skip is 'all'; choose from empty"),
         ("quotes=single", "{}: quotes is 'single'; choose from double, none"),
         ("delimiter=ab", "{}: delimiter is 'ab'; give one character, or comma, semicolon, tab, pipe"),
@@ -689,7 +689,7 @@ def test_the_docs_name_every_column_that_is_understood() -> None:
     named = {
         row.split("|")[1].strip(): {*map(plain, re.findall(r"`([^`]+)`", row))} for row in lines if row[:2] == "| "
     }
-    rows = {"labelled": "labelled texts"}
+    rows = {"labelled": "labelled texts", "texts": "texts without labels"}
     named["retrieval"] |= named["triplets"]  # of negatives, it says that they are called as those
     understood = {
         (rows.get(kind, kind), name) for kind, roles in ROLES.items() for role in roles for name in role.names

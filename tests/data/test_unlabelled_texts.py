@@ -105,7 +105,7 @@ def test_a_table_of_one_column_of_texts(tmp_path, column, role):
 
 
 def test_beside_another_column_it_is_not_taken_for_texts_alone(tmp_path):
-    with pytest.raises(DataError, match=r"'query', 'user' fit no kind.*::text=COLUMN alone are texts without labels"):
+    with pytest.raises(DataError, match=r"'query', 'user' fit no kind.*; texts without labels need ::text=COLUMN"):
         load(table(tmp_path, ["query", "user"]))
 
 

@@ -245,17 +245,19 @@ def _refuse_columns(table: Table, asked: Asked) -> None:
 
 
 def _no_kind(table: Table, asked: Asked, kind: Kind | None) -> DataError:
-    wanted = "; ".join(
-        f"{candidate} needs {', '.join(role.name for role in roles if not role.optional)}"
-        for candidate, roles in ROLES.items()
-        if kind in (None, candidate)
-    )
+    wanted = "; ".join(_needs(candidate) for candidate in ROLES if kind in (None, candidate))
     given = f", asked for as {', '.join(asked.columns)}," if asked.columns else ""
     fits = f"are not those of a {kind} dataset" if kind else "fit no kind of dataset"
-    say = "say which column is which by keys such as ::sentence1=COLUMN; ::text=COLUMN alone are texts without labels"
+    say = "say which column is which by keys such as ::sentence1=COLUMN"
     if any(len(column.split()) > LONGEST_NAME for column in table.columns):
         say += "; where the first row is no header, by ::header=none,sentence1=1"
     return DataError(f"{table.at(table.first)}: columns {shown(table.columns)}{given} {fits}", f"{wanted}; {say}")
+
+
+def _needs(kind: Tabular) -> str:
+    if kind == "texts":
+        return "texts without labels need ::text=COLUMN"
+    return f"{kind} needs {', '.join(role.name for role in ROLES[kind] if not role.optional)}"
 
 
 def _read(table: Table, origin: Origin, kind: Tabular, found: Found, asked: Asked) -> Dataset:

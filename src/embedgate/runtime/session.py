@@ -344,6 +344,7 @@ class Session:
         if not isinstance(dataset, Texts):
             return measure(dataset, run.embeddings)
         reference = self.run(run.combination.reference, run.model)
+        self.encode_more(reference, dataset.inputs())
         return measure_texts(dataset, run.embeddings, reference.embeddings, lengths=not run.model.normalises)
 
     def agreement(self, run: Run, sample: Sequence[Input] | None = None) -> dict[str, Scores]:
