@@ -170,3 +170,20 @@ def test_another_encoding_is_named(tmp_path):
     with pytest.raises(DataError, match=r":4: not UTF-8 .*; save the file as UTF-8, or name its encoding by the key"):
         load(file)
     assert load(f"{file}::encoding=latin-1").items[-1] == "caf\xe9"
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        ("log.json", json.dumps(THREE), ("read as one JSON array", "rows are texts")),
+        ("log.jsonl", "\n".join(map(json.dumps, THREE)), ("rows are texts",)),
+    ],
+)
+def test_json_may_hold_texts_alone(tmp_path, name, content, notes):
+    found = load(written(tmp_path / name, content))
+    assert (found.kind, found.items, found.notes) == ("texts", THREE, notes)
+
+
+def test_among_texts_anything_else_is_refused_with_its_place(tmp_path):
+    with pytest.raises(DataError, match=r"log\.jsonl:4: 'text' is 3, not a text"):
+        load(written(tmp_path / "log.jsonl", "\n".join([*map(json.dumps, THREE), "3"])))

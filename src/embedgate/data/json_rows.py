@@ -28,8 +28,9 @@ def json_lines(path: Path, reading: Reading = PLAIN) -> Table:
 def open_json(path: Path, reading: Reading = PLAIN) -> Table:
     """Opens a file of one JSON value a line, or of a single one, by what it holds.
 
-    A line is an object, or an array of which `_names` tells the columns. A single value is an array of these, an object
-    that holds one array of objects, or an object with a list for each column, or what pandas writes in its place.
+    A line is an object, an array of which `_names` tells the columns, or a text. A single value is an array of these,
+    an object that holds one array of objects, or an object with a list for each column, or what pandas writes in its
+    place.
     """
     writing = Writing.of(path, reading.encoding)
     if _is_single(path, writing, reading):
@@ -40,6 +41,8 @@ def open_json(path: Path, reading: Reading = PLAIN) -> Table:
     if not number:
         raise empty(path)
     rest = chain([(number, first)], values)
+    if isinstance(first, str):
+        return _plain_texts(opened, number, rest)
     return _arrays(opened, number, first, rest) if isinstance(first, list) else _objects(opened, rest, reading)
 
 
@@ -149,6 +152,12 @@ def _objects(opened: Table, values: Numbered, reading: Reading) -> Table:
         raise DataError(f"{opened.at(head[0][0])}: an empty object")
     columns = tuple(dict.fromkeys(key for _, row in head for key in row))
     return Table(opened.source, columns, chain(head, objects), opened.unit, head[0][0], opened.notes)
+
+
+def _plain_texts(opened: Table, number: int, values: Numbered) -> Table:
+    """A table of one column, where each value is a text."""
+    rows = ((place, {"text": value}) for place, value in values)
+    return Table(opened.source, ("text",), rows, opened.unit, number, (*opened.notes, "rows are texts"))
 
 
 def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> Table:
