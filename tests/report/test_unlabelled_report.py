@@ -8,7 +8,7 @@ import pytest
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Judgement, Slice
-from embedgate.report import columns, facts, forest, slices
+from embedgate.report import columns, facts, forest, slices, trend
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record
@@ -35,9 +35,10 @@ def agreed(metric: str, dataset: str, value: float, verdict: str = "pass", loss:
     )
 
 
-def of(*judgements: Judgement, reference: bool = True):
-    records = [Record("torch-fp32-cpu", True, Judgement("effective", "torch-fp32-cpu", "pass", "ran"))] * reference
-    return summarise(Collector([*records, *(Record(MINE, judgement=judgement) for judgement in judgements)]))
+def of(*judgements: Judgement, **facts):
+    reference = Record("torch-fp32-cpu", True, Judgement("effective", "torch-fp32-cpu", "pass", "ran"))
+    records = [reference, *(Record(MINE, judgement=judgement) for judgement in judgements)]
+    return summarise(Collector(records, facts=facts))
 
 
 def near(dataset: str, overlap: float) -> list[Judgement]:
@@ -90,6 +91,15 @@ def test_the_plots_have_them():
     summary = of(*near("log", 0.95))
     assert [plot.title for plot in forest.plots(summary)] == ["log: nearest ten kept"]
     assert summaries.kept(summary, summary.rows[1]) == 0.95
+
+
+def test_approved_values_are_plotted_over_time():
+    values = {MINE: {"log": {"top10_overlap": 0.94}}}
+    approvals = {"a1b2": {"when": "2026-11-01T00:00:00+00:00", "values": values, "by": {}}}
+    summary = of(*near("log", 0.95), **{facts.TREND: {"profiles": {"cpu": {"approvals": approvals}}}})
+    (series,) = trend._series(summary, "log", "top10_overlap")
+    assert (series.now, series.marks) == (0.95, 2)
+    assert [plot.title for plot in trend.plots(summary)] == ["log: nearest ten as approved, and now"]
 
 
 def test_with_labels_the_share_kept_is_of_quality_alone():

@@ -23,6 +23,7 @@ from embedgate.data.types import Dataset, Texts
 from embedgate.deployed.files import not_among
 from embedgate.encoders.sources import described
 from embedgate.metrics import METRICS, metrics_of
+from embedgate.report.agreement import NEAREST
 from embedgate.report.facts import INDEX, TREND, UPGRADE, names_together
 
 
@@ -101,6 +102,7 @@ def _served(context: Context, ran: Iterable[Combination]) -> list[list[str]]:
     approvals = context.of(Approvals)
     found: list[list[str]] = []
     headlines = [(d, m) for d in context.plan.datasets for m in metrics_of(d.kind) if METRICS[m].heading]
+    headlines += [(dataset, NEAREST) for dataset in context.plan.unlabelled]
     for combination in ran:
         with suppress(BaselineError):  # the check of baselines tells of it
             of = [(dataset, approvals.find(combination, dataset.name, metric)) for dataset, metric in headlines]

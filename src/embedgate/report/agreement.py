@@ -8,6 +8,8 @@ from embedgate.core.judgement import Judgement
 from embedgate.metrics import ALL_TEXTS
 
 CHECK = "agreement"
+# The checks that say what is kept of the reference, with labels and without.
+KEPT = ("retention", CHECK)
 # The metric that stands for texts without labels, of which nothing is retained.
 NEAREST = "top10_overlap"
 

@@ -201,11 +201,7 @@ class EarlierReport:
         of_reference = {id_ for id_, row in self._rows.items() if row["reference"]}
         for id_, row in self._rows.items():
             for judged in map(Judgement.from_json, row["judgements"]):
-                if (
-                    judged.check not in ("retention", agreement.CHECK)
-                    or judged.value is None
-                    or judged.dataset not in self._hashes
-                ):
+                if judged.check not in agreement.KEPT or judged.value is None or judged.dataset not in self._hashes:
                     continue
                 if not judged.is_whole:
                     continue

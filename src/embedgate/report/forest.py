@@ -33,7 +33,7 @@ def plots(summary: Summary) -> list[Plot]:
 def _retained(summary: Summary, dataset: str, metric: str) -> list[Judgement]:
     """What is known of each combination."""
     of_rows = (row.find(metric, dataset) for row in summary.rows if not row.reference)
-    return [j for j in of_rows if j and j.check in ("retention", agreement.CHECK) and j.observed is not None]
+    return [j for j in of_rows if j and j.check in agreement.KEPT and j.observed is not None]
 
 
 def _worst(found: Sequence[Judgement]) -> list[Judgement]:

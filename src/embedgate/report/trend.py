@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from embedgate.core.combination import device_of
 from embedgate.core.judgement import Judgement
+from embedgate.report import agreement
 from embedgate.report.drawing import COLOUR, GRID, LINE, MARK, RED, SOFT, WIDTH, Frame, Plot, draw, shown, spread, units
 from embedgate.report.facts import TREND
-from embedgate.report.summary import HEADLINE, Summary
+from embedgate.report.summary import PLOTTED, Summary
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -88,7 +89,7 @@ def rows(summary: Summary) -> list[tuple[str, ...]]:
 
 def plots(summary: Summary) -> list[Plot]:
     """A plot for each dataset of which there are two values or more to be seen, in the order of the table's columns."""
-    asked = [(each, _series(summary, *each)) for each in summary.headlines]
+    asked = [(each, _series(summary, *each)) for each in summary.plotted]
     known = [(each, found) for each, found in asked if any(series.marks > 1 for series in found)][:DATASETS]
     return [_plot(number, *each, found[:SERIES], len(found)) for number, (each, found) in enumerate(known)]
 
@@ -124,7 +125,7 @@ def _series(summary: Summary, dataset: str, metric: str) -> list[Series]:
 
 def _now(summary: Summary, found: Iterable[Judgement | None]) -> dict[str, float | None]:
     """Today's values, by combination: not of a part of the items, which says nothing of what was approved of all."""
-    whole = [j for j in found if j and j.check == "retention" and j.is_whole]
+    whole = [j for j in found if j and j.check in agreement.KEPT and j.is_whole]
     references = {device_of(j.combination): j.reference_value for j in whole if j.reference_value is not None}
     of_reference = {
         row.combination: references.get(device_of(row.combination)) for row in summary.rows if row.reference
@@ -133,14 +134,14 @@ def _now(summary: Summary, found: Iterable[Judgement | None]) -> dict[str, float
 
 
 def _verdict(judgement: Judgement | None) -> str:
-    return judgement.verdict if judgement and judgement.check == "retention" else ""
+    return judgement.verdict if judgement and judgement.check in agreement.KEPT else ""
 
 
 def _plot(number: int, dataset: str, metric: str, found: Sequence[Series], of: int) -> Plot:
     height = max(HEIGHT, LINE * len(found) + FRAME.top + FRAME.bottom)
     frame = Frame(height, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
     about = "; ".join(map(_told, found))
-    title = f"{dataset}: {HEADLINE[metric]} as approved, and now"
+    title = f"{dataset}: {PLOTTED[metric]} as approved, and now"
     notes = [
         f"The first {len(found)} of {of} combinations; the table has all." * (of > len(found)),
         PARTLY * all(series.now is None for series in found),
