@@ -230,8 +230,10 @@ class TestApproved:
         assert {"log", context.plan.texts_name} <= names
 
     def test_the_reference_has_nothing_to_approve(self, context_on, log):
-        context = context_on(sound, log, update=True, reason="first")
-        assert context.ask("baseline", MINE.reference).verdict == "pass"
+        context = context_on(sound, log)
+        judged = context.ask("baseline", MINE.reference)
+        assert (judged.verdict, judged.message) == ("pass", "nothing to approve of a reference on texts without labels")
+        assert context.ask("baseline", MINE).diagnosis.cause.startswith("no baseline of small is approved")
 
 
 class TestRoles:
