@@ -39,7 +39,7 @@ def of_datasets(plan: Plan) -> Iterable[Subject]:
 def of_texts(plan: Plan) -> Iterable[Subject]:
     """Each metric of the comparison with the reference, over all texts together and over each dataset without labels.
 
-    Where that has all the texts there are, they are compared once, under its name.
+    Where such a dataset has all the texts there are, they are compared once, under its name.
     """
     metrics = [metric for metric in metrics_of("agreement") if metric != LENGTH_KEPT or not plan.normalises]
     if plan.compares_all_texts:
