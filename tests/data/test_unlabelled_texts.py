@@ -7,6 +7,7 @@ import re
 import numpy as np
 import pytest
 
+from embedgate.command import main
 from embedgate.core.errors import DataError
 from embedgate.data import Texts, load
 
@@ -187,3 +188,10 @@ def test_json_may_hold_texts_alone(tmp_path, name, content, notes):
 def test_among_texts_anything_else_is_refused_with_its_place(tmp_path):
     with pytest.raises(DataError, match=r"log\.jsonl:4: 'text' is 3, not a text"):
         load(written(tmp_path / "log.jsonl", "\n".join([*map(json.dumps, THREE), "3"])))
+
+
+def test_data_check_says_that_texts_have_no_role(tmp_path, capsys):
+    file = written(tmp_path / "log.txt", "\n".join(THREE))
+    for keys, told in (("", "3 without a role: "), ("::role=query", "3 as query: ")):
+        main(["data", "check", f"{file}{keys}"])
+        assert told in capsys.readouterr().out

@@ -145,7 +145,8 @@ def _lengths(role: str, found: Lengths) -> str:
     words, characters = (
         " / ".join(f"{lengths[name]:,}" for name in QUANTILES) for lengths in (found.words, found.characters)
     )
-    return f"{found.texts:,} as {role}: {words} words, {characters} characters"
+    used = f"as {role}" if role else "without a role"
+    return f"{found.texts:,} {used}: {words} words, {characters} characters"
 
 
 def _shares(shares: Mapping[str, float]) -> str:
