@@ -132,7 +132,8 @@ def test_it_stands_last_in_the_report():
 
 
 def test_reports_tell_what_was_judged_on_and_why():
-    noted = {"datasets": [{"name": "multilingual", "notes": ["judged since ..."]}, {"name": "pairs", "notes": []}]}
+    datasets = [("multilingual", ["judged since ..."]), ("pairs", [])]
+    noted = {"datasets": [{"name": name, "kind": "similarity", "notes": notes} for name, notes in datasets]}
     assert facts.lines(noted) == ["multilingual: judged since ..."]
     assert facts.lines({"left_data": {"multilingual": NO_LANGUAGES}}) == [
         f"not judged on multilingual: {NO_LANGUAGES}; --gate-data=multilingual judges on it"
