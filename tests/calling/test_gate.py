@@ -412,3 +412,9 @@ class TestReport:
     def test_its_text_has_no_colours(self, report):
         assert repr(report).endswith(f"verdict: {report.verdict}")
         assert "\x1b" not in repr(report)
+
+
+def test_a_path_from_python_is_no_bundled_dataset(tmp_path):
+    assert written([Path("pairs"), "pairs", tmp_path / "a.csv"], tmp_path) == [
+        "--gate-data=./pairs", "--gate-data=pairs", f"--gate-data={tmp_path / 'a.csv'}"
+    ]  # fmt: skip

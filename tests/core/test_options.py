@@ -239,6 +239,13 @@ def test_a_dataset_of_the_ini_file_keeps_its_keys_and_its_path_is_taken_from_the
     )
 
 
+def test_a_path_stays_one_where_from_here_it_is_called_as_a_bundled_dataset(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (data,) = (option for option in OPTIONS if option.name == "data")
+    given = ["../pairs", "../topics::text=t", "../mine", "pairs"]
+    assert data.read(given, tmp_path / "gate") == ("./pairs", "./topics::text=t", "mine", "pairs")
+
+
 def test_what_names_no_path_in_the_ini_file_stays_as_it_is(settings, below):
     below.makeini(
         f"[pytest]\ngate_model = bundled:all-MiniLM-L6-v2\ngate_incumbent = acme/encoder@{COMMIT}\n"

@@ -105,6 +105,31 @@ def test_what_is_written_down_is_read_as_it_was_given(project, tmp_path, monkeyp
     assert (listed.load().sha256, listed.load().name) == (identity, "my.tickets")
 
 
+@pytest.mark.parametrize("folder", ["", "gate/"])
+def test_a_path_of_a_list_stays_a_path_whatever_it_is_called(tmp_path, monkeypatch, folder):
+    """Seen from a list in the folder that is worked in, `./pairs` is a path as well, and no bundled dataset."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / folder / "pairs").mkdir(parents=True)
+    (tmp_path / folder / "pairs/rows.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n", "utf-8")
+    written = tmp_path / folder / "list.toml"
+    for place in ("./pairs", "x/../pairs", f"{tmp_path}/{folder}pairs"):
+        (tmp_path / folder / "x").mkdir(exist_ok=True)
+        written.write_text(f'[mine]\npath = "{place}"\n', "utf-8")
+        assert len(load(f"{folder}list.toml")[0]) == 2, place
+    written.write_text('[own]\npath = "pairs"\n', "utf-8")
+    assert load(f"{folder}list.toml")[0].source == "bundled:pairs", "a name by itself is the bundled dataset's"
+
+
+def test_a_path_that_is_called_as_a_bundled_dataset_is_written_down_as_one(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "pairs").mkdir()
+    (tmp_path / "pairs/rows.csv").write_text("sentence1,sentence2,score\na,b,1\nc,d,2\n", "utf-8")
+    (single,) = named("./pairs")
+    (tmp_path / "list.toml").write_text("\n".join(single.entry("mine")), "utf-8")
+    (listed,) = named("list.toml")
+    assert listed.load().sha256 == single.load().sha256
+
+
 def test_its_options_are_those_of_places():
     """A table can say all that stands behind a place; the table's own name is the dataset's."""
     assert {each.name for each in fields(Asked)} - {"columns", "name"} <= {*OPTIONS}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
@@ -27,8 +28,10 @@ def written(data: Data | Iterable[Data], folder: Path) -> list[str]:
 
 
 def _names(one: Any, folder: Path) -> Iterator[str]:
-    if isinstance(one, str | Path):
-        yield str(one)
+    if isinstance(one, str):
+        yield one
+    elif isinstance(one, Path):  # which has no `./` that would keep it from being taken for a bundled dataset
+        yield os.path.join(os.curdir, one.expanduser())
     elif isinstance(one, Mapping):
         for name, content in one.items():
             if not isinstance(name, str) or not _NAME.fullmatch(name):

@@ -243,14 +243,20 @@ def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
 
 def _names_data_file(text: str, _: Path) -> bool:
     """Whether a text names a file or folder, as `embedgate.data.load` takes it, there or missing."""
-    place = _DATA_KEYS.split(text, maxsplit=1)[0]
-    bundled = resources.files("embedgate.fixtures") / "data" / place
-    return not place.startswith(ELSEWHERE) and not bundled.is_dir()
+    return not _is_named(_DATA_KEYS.split(text, maxsplit=1)[0])
+
+
+def _is_named(place: str) -> bool:
+    """Whether a dataset is named that is no path: a bundled one, or one of a hub or MTEB."""
+    if place.startswith(ELSEWHERE):
+        return True
+    return PLAIN_NAME.fullmatch(place) is not None and (resources.files("embedgate.fixtures") / "data" / place).is_dir()
 
 
 def _data_from_here(text: str, folder: Path, _: str) -> str:
     place = _DATA_KEYS.split(text, maxsplit=1)[0]
-    return _from_here(place, folder) + text.removeprefix(place)
+    seen = _from_here(place, folder)
+    return (os.path.join(os.curdir, seen) if _is_named(seen) else seen) + text.removeprefix(place)
 
 
 OPTIONS = (

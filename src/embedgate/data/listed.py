@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -190,10 +191,14 @@ def _spec(given: Mapping[str, Any], folder: Path) -> Spec:
 
 
 def _placed(place: str, folder: Path) -> str:
-    """A place as seen from here: the paths of a list are seen from its folder."""
+    """A place as seen from here: the paths of a list are seen from its folder.
+
+    A bundled dataset is named as such, as on a command line; whatever else is a path, also `./pairs`.
+    """
     if place in bundled() or place.startswith(ELSEWHERE):
         return place
-    return str(folder / Path(place).expanduser())
+    path = str(folder / Path(place).expanduser())  # which has no `./` any more
+    return os.path.join(os.curdir, path) if path in bundled() or path.startswith(ELSEWHERE) else path
 
 
 def _noted(weight: int) -> tuple[str, ...]:
