@@ -75,12 +75,98 @@ def test_a_role_is_given_by_a_key(tmp_path, role):
     ("keys", "message"),
     [
         ("role=queries", "role is 'queries'; choose from query, document, sts, clustering, pairclassification"),
-        ("text=q", "has no key 'text'; its keys are name, role, encoding"),
+        ("text=q", ":1: no column 'q', asked for as text; it has 'how do I pay'"),
+        ("kind=similarity", ":1: columns 'how do I pay' are not those of a similarity dataset"),
     ],
 )
 def test_keys_of_a_plain_file_that_mean_nothing(tmp_path, keys, message):
     with pytest.raises(DataError, match=re.escape(message)):
         load(f"{written(tmp_path / 'log.txt', chr(10).join(THREE))}::{keys}")
+
+
+SICK = "pair_ID\tsentence_A\tsentence_B\trelatedness_score\n1\ta, dog\ta cat\t4.5\n2\tb\tc\t3\n3\td\te\t1\n"
+
+
+@pytest.mark.parametrize(
+    ("content", "name", "what"),
+    [
+        (SICK, "tab", "the header"),
+        ("\n" + SICK.replace(",", "").replace("\t", ","), "comma", "the header"),
+        (SICK.replace("\t", "|"), "pipe", "the header"),
+        ("text;label\na;b\nc;d\ne;b\n", "semicolon", "the header"),
+        ("a dog\ta cat\t4.5\nb\tc\t3\nd\te\t1\n", "tab", "a row"),
+    ],
+)
+def test_a_table_is_not_taken_for_texts(tmp_path, content, name, what):
+    file = written(tmp_path / "set.txt", content)
+    with pytest.raises(DataError) as caught:
+        load(file)
+    place = f"{file}:{2 if content.startswith(chr(10)) else 1}: is {what} of a table, "
+    assert caught.value.cause.startswith(place)
+    action = f"read it as a table by ::delimiter={name}, or each line as a text by ::kind=texts"
+    assert caught.value.action == action
+    assert not isinstance(load(f"{file}::delimiter={name}"), Texts)
+    lines = tuple(line for line in content.splitlines() if line)
+    assert load(f"{file}::kind=texts").items == lines
+
+
+@pytest.mark.parametrize(
+    "keys", ["score=relatedness_score", "kind=similarity", "quotes=none", "delimiter=tab,skip=empty", "slices=pair_ID"]
+)
+def test_keys_of_tables_read_a_plain_file_as_one(tmp_path, keys):
+    found = load(f"{written(tmp_path / 'SICK.txt', SICK)}::{keys}")
+    assert (found.kind, len(found), found.first[0]) == ("similarity", 3, "a, dog")
+
+
+def test_a_plain_table_without_a_header(tmp_path):
+    bare = written(tmp_path / "bare.txt", SICK.partition("\n")[2])
+    assert load(f"{bare}::header=none,sentence1=2,sentence2=3,score=4").second == ("a cat", "c", "e")
+
+
+@pytest.mark.parametrize(
+    "first", ["who wrote text, and label?", 'an inch is 1"', "one, two, 3", "a;b", '"quoted", he said']
+)
+def test_texts_with_commas_and_quotes_are_texts(tmp_path, first):
+    assert load(written(tmp_path / "log.txt", "\n".join([first, *THREE]))).items == (first, *THREE)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 9\n", "a pointer of Git LFS"),
+        (b"\xef\xbb\xbf\n <!DocType HTML>\n<html>\n<body>\n", "a web page"),
+        (b"<HTML lang=en>\na\nb\nc\n", "a web page"),
+        (b"PK\x03\x04abc\na\nb\nc\n", "a ZIP archive or a spreadsheet"),
+    ],
+)
+def test_what_only_is_called_a_plain_file_is_refused(tmp_path, content, what):
+    for keys in ("", "::kind=texts", "::delimiter=tab"):
+        with pytest.raises(DataError, match=rf"log\.txt: is {what}, whatever its name says; "):
+            load(f"{written(tmp_path / 'log.txt', content)}{keys}")
+
+
+@pytest.mark.parametrize("card", ["", 'name = "mine"\nkind = "texts"\n'])
+def test_a_folder_may_hold_one_plain_file(tmp_path, card):
+    written(tmp_path / "log.txt", "\n".join(THREE))
+    written(tmp_path / "log.txt.gz", gzip.compress(b"other"))
+    if card:
+        written(tmp_path / "card.toml", card)
+    found = load(f"{tmp_path}::role=query")
+    assert (found.items, found.role, found.name) == (THREE, "query", "mine" if card else tmp_path.name)
+    before = found.sha256
+    written(tmp_path / "log.txt", "\n".join([*THREE, "four"]))
+    assert load(f"{tmp_path}::role=query").sha256 != before
+    written(tmp_path / "readme.txt", "\n".join(THREE))
+    with pytest.raises(DataError, match=r"needs one data file, has log\.txt, readme\.txt; give the path of the file"):
+        load(str(tmp_path))
+    written(tmp_path / "log.csv", "text\n" + "\n".join(THREE))
+    assert load(str(tmp_path)).items == THREE, "beside a table, other files tell about it"
+
+
+def test_a_card_says_what_a_plain_file_of_a_folder_holds(tmp_path):
+    written(tmp_path / "SICK.txt", SICK)
+    written(tmp_path / "card.toml", 'name = "sick"\nkind = "similarity"\n')
+    assert load(str(tmp_path)).kind == "similarity"
 
 
 def table(tmp_path, columns, name="log.csv"):

@@ -26,7 +26,7 @@ from embedgate.data.cards import (
 from embedgate.data.cells import text
 from embedgate.data.files import SAVE
 from embedgate.data.parts import value
-from embedgate.data.rows import OPTIONS, SUFFIXES, Reading, open_table, stem_of, suffix_of
+from embedgate.data.rows import DELIMITED, OPTIONS, SUFFIXES, Reading, open_table, stem_of, suffix_of
 from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Kind, Origin
 
@@ -107,16 +107,34 @@ def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
 
 
 def _load_file(path: Path, spec: Spec) -> Dataset:
-    if lines.is_plain(path):
-        return _load_lines(path, spec)
     asked = _asked(path, spec)
     sha256 = asked.identify(sha256_of(path.parent, [path]))
     origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
-    return columns.read(open_table(path, _reading(asked)), origin, asked=asked)
+    return _read(path, origin, asked)
+
+
+def _read(path: Path, origin: Origin, asked: Asked, kind: Kind | None = None) -> Dataset:
+    """Reads the file of a dataset: a table, or one text a line.
+
+    Args:
+        path: The file.
+        origin: What identifies it.
+        asked: What a person says about it.
+        kind: The kind its card states; None for any.
+    """
+    reading = _reading(asked, kind)
+    if not lines.is_plain(path):
+        return columns.read(open_table(path, reading), origin, kind, asked)
+    if lines.is_table(asked) or kind not in (None, "texts"):
+        return columns.read(lines.open_table(path, reading), origin, kind, asked)
+    if not (asked.kind or kind):
+        lines.refuse_header(path, reading)
+    return lines.read(path, origin, asked.role, reading)
 
 
 def _asked(path: Path, spec: Spec) -> Asked:
-    return Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *OPTIONS.get(suffix_of(path), ())))
+    options = DELIMITED if lines.is_plain(path) else OPTIONS.get(suffix_of(path), ())
+    return Asked.of(spec, columns.KEYS, (*TABLE_OPTIONS, *options))
 
 
 def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
@@ -131,13 +149,6 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
     return Reading(asked.delimiter, asked.encoding, quoted, fits, numbered, AHEAD, SAVE_OR_NAME)
 
 
-def _load_lines(path: Path, spec: Spec) -> Dataset:
-    asked = Asked.of(spec, (), lines.OPTIONS)
-    sha256 = asked.identify(sha256_of(path.parent, [path]))
-    origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
-    return lines.read(path, origin, asked.role, _reading(asked))
-
-
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     if not (folder / CARD).is_file() and (within := beir.inside(folder)) != folder:
         return _load_folder(within, str(within), spec)
@@ -148,7 +159,8 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
             raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
     is_beir = kind in (None, "retrieval") and beir.is_beir(folder)
-    sha256 = _verified(folder, card, beir.files_of(folder) if is_beir else ())
+    is_plain = not is_beir and not data_files(folder)
+    sha256 = _verified(folder, card, beir.files_of(folder) if is_beir else lines.files_of(folder) if is_plain else ())
     origin = Origin(spec.given.get("name", name), source, version, sha256)
     if is_beir:
         spec.refuse_unknown(beir.OPTIONS)
@@ -156,11 +168,12 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     path = _only_file(folder)
     asked = _asked(path, spec)
     origin = replace(origin, sha256=asked.identify(origin.sha256))
-    return columns.read(open_table(path, _reading(asked, kind)), origin, kind, asked)
+    return _read(path, origin, asked, kind)
 
 
 def _only_file(folder: Path) -> Path:
-    found = [path for path in data_files(folder) if path.parent == folder]
+    """The data file of a folder: a table, or where there is none, one of one text a line."""
+    found = [path for path in data_files(folder) if path.parent == folder] or lines.files_of(folder)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise DataError(f"{folder}: needs one data file, has {names}", "give the path of the file itself")

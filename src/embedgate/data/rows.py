@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 from collections.abc import Iterator
 from itertools import chain
 from pathlib import Path
@@ -26,15 +27,17 @@ __all__ = [
     "lines",
     "open_table",
     "parse_object",
+    "refuse_disguised",
     "shown",
     "stem_of",
     "suffix_of",
 ]
 
+DELIMITED = ("delimiter", "encoding", "quotes", "header")
 # Options that a file has, by its suffix.
 OPTIONS = {
-    ".csv": ("delimiter", "encoding", "quotes", "header"),
-    ".tsv": ("delimiter", "encoding", "quotes", "header"),
+    ".csv": DELIMITED,
+    ".tsv": DELIMITED,
     ".jsonl": ("encoding",),
     ".ndjson": ("encoding",),
     ".json": ("encoding",),
@@ -54,16 +57,14 @@ REFUSED = {
 }
 # What other files begin with, what they are, and what to do.
 PARQUET = b"PAR1"
-_FETCH = "fetch the file itself"
 DISGUISED = (
     (b"version https://git-lfs", "a pointer of Git LFS", "fetch what it stands for: git lfs pull"),
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet", f"{_UNPACK}, or save the sheet as CSV"),
     (PARQUET, "Parquet", "call it .parquet"),
     (b"ARROW1\0", "an Arrow or Feather file", _AS_PARQUET),
-    (b"<!DOCTYPE", "a web page", _FETCH),
-    (b"<!doctype", "a web page", _FETCH),
-    (b"<html", "a web page", _FETCH),
 )
+# In lower case.
+PAGES = (b"<!doctype", b"<html")
 
 
 def suffix_of(path: Path) -> str:
@@ -99,7 +100,7 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
             path.suffix.lower(), f"give one that ends in {', '.join(SUFFIXES)}, with {PACKED} or without"
         )
         raise DataError(f"{path}: unknown kind of file", step)
-    _refuse_disguised(path)
+    refuse_disguised(path)
     match suffix_of(path):
         case ".csv":
             return delimited(path, ",", reading=reading)
@@ -110,12 +111,19 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
     return open_json(path, reading)
 
 
-def _refuse_disguised(path: Path) -> None:
-    """Refuses what its first bytes show to be something else, whatever its name says."""
+def refuse_disguised(path: Path) -> None:
+    """Refuses what its first bytes show to be something else, whatever its name says.
+
+    Raises:
+        DataError: If it is, or the file cannot be read.
+    """
     head = first_bytes(path, 1 << 6)
+    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
     for begins, what, step in DISGUISED:
         if head.startswith(begins) and not (begins == PARQUET and suffix_of(path) == ".parquet"):
             raise DataError(f"{path}: is {what}, whatever its name says", step)
+    if text.lower().startswith(PAGES):
+        raise DataError(f"{path}: is a web page, whatever its name says", "fetch the file itself")
 
 
 def parquet(path: Path) -> Table:
