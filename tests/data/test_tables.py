@@ -18,6 +18,7 @@ from pyarrow import parquet
 
 from embedgate.core.errors import DataError
 from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, load
+from embedgate.data.cards import sha256_of
 from embedgate.data.columns import ROLES, SKIP
 from embedgate.data.conversions import WHOLE_GRADES
 from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
@@ -404,16 +405,75 @@ def test_slices_and_a_mapped_column_of_that_name(tmp_path: Path) -> None:
     assert load(f"{path}::slices=n;slices").slices == {"n=1": (0, 2), "x": (0, 2), "y": (0, 1, 2)}
 
 
-def test_what_changes_the_content_changes_the_hash_and_nothing_else_does(tmp_path: Path) -> None:
-    path = put(tmp_path, "mine.csv", MAPPED.replace(b"q1,q2,dup", b"sentence1,sentence2,score"))
-    plain = load(str(path)).sha256
-    assert load(f"{path}::name=other").sha256 == plain
-    keys = ("score=score", "sentence1=sentence2,sentence2=sentence1", "slices=lang", "kind=similarity", "skip=empty",
-            "encoding=latin-1", "delimiter=comma", "quotes=none")  # fmt: skip
-    hashes = {load(f"{path}::{key}").sha256 for key in keys}
-    assert len({*hashes, plain}) == len(keys) + 1
-    there = load(f"{path}::slices=lang,score=score").sha256
-    assert there == load(f"{path}::score=score,slices=lang").sha256
+GRADED = MAPPED.replace(b"q1,q2,dup", b"sentence1,sentence2,score")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "keys"),
+    [
+        ("a.csv", GRADED, "sentence1=sentence2,sentence2=sentence1"),
+        ("a.csv", GRADED, "cluster=doc"),
+        ("a.csv", GRADED, "text=sentence1"),
+        ("a.csv", GRADED.replace(b"2.5", b"2"), "query=sentence1,positive=sentence2"),
+        ("a.csv", GRADED, "encoding=latin-1"),
+        ("a.jsonl", LINES, "encoding=latin-1"),
+        ("a.txt", b"one\ntwo\nthree\n", "encoding=latin-1"),
+        ("a.txt", b"one\ntwo\nthree\n", "role=query"),
+        ("a.csv", b"text\none\ntwo\nthree\n", "role=query"),
+        ("a.csv", GRADED, "quotes=none"),
+        ("a.csv", GRADED + b"g,h,,de,,y\n", "skip=empty"),
+        ("a.csv", PAIRS[26:], "header=none,sentence1=1,sentence2=2,score=3"),
+        ("a.jsonl", jsonl(*LISTS), "kind=retrieval"),
+    ],
+)
+def test_what_changes_the_content_changes_the_hash(tmp_path: Path, name: str, content: bytes, keys: str) -> None:
+    path = put(tmp_path, name, content)
+    assert load(f"{path}::{keys}").sha256 != sha256_of(tmp_path, [path])
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "keys"),
+    [
+        *(
+            ("a.csv", GRADED, keys)
+            for keys in (
+                *("name=other", "score=score", "sentence2=sentence2,sentence1=sentence1", "kind=similarity"),
+                *("slices=lang", "slices=product;lang", "skip=empty", "encoding=utf-8", "encoding=UTF_8"),
+                *("encoding=utf-8-sig", "delimiter=comma", "quotes=double", "header=first"),
+                "kind=similarity,score=score,slices=lang,encoding=utf8,delimiter=comma,quotes=double,header=first",
+            )
+        ),
+        ("a.csv", GRADED.replace(b",", b";"), "delimiter=semicolon"),
+        ("a.csv", GRADED.replace(b"doc", b"cluster"), "cluster=cluster"),
+        ("a.jsonl", LINES, "encoding=utf-8"),
+        ("a.jsonl", LINES.decode().encode("utf-16"), "encoding=utf-16"),
+        ("a.csv", b"query\none\ntwo\nthree\n", "role=query,text=query"),
+        ("a.txt", b"one\ntwo\nthree\n", "kind=texts"),
+    ],
+)
+def test_what_changes_nothing_that_is_judged_changes_no_hash(
+    tmp_path: Path, name: str, content: bytes, keys: str
+) -> None:
+    path = put(tmp_path, name, content)
+    assert load(f"{path}::{keys}").sha256 == load(str(path)).sha256 == sha256_of(tmp_path, [path])
+
+
+def test_one_meaning_has_one_hash_however_it_is_said(tmp_path: Path) -> None:
+    path = put(tmp_path, "mine.csv", MAPPED.replace(b"dup", b"score"))
+    ways = ("score=score,", "", "kind=similarity,", "slices=lang;product,", "slices=product;lang,delimiter=comma,")
+    assert len({load(f"{path}::{way}sentence1=q1,sentence2=q2").sha256 for way in ways}) == 1
+    names = ("latin-1", "ISO-8859-1", "L1")
+    assert len({load(f"{path}::sentence1=q1,sentence2=q2,encoding={name}").sha256 for name in names}) == 1
+
+
+def test_a_delimiter_that_would_not_be_found_changes_the_hash(tmp_path: Path) -> None:
+    path = put(tmp_path, "mine.csv", b"a,b;x\nc,x;y\ne,b;x\n")
+    said = "header=none,text=1,label=2"
+    found, given, other = (load(f"{path}::{said}{more}") for more in ("", ",delimiter=comma", ",delimiter=semicolon"))
+    assert isinstance(found, Labelled)
+    assert isinstance(other, Labelled)
+    assert (found.items[0], other.items[0]) == ("a", "a,b")
+    assert found.sha256 == given.sha256 != other.sha256
 
 
 @pytest.mark.parametrize(
@@ -519,8 +579,7 @@ def test_hub_columns_are_mapped(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (dataset.name, dataset.source) == ("mine", f"{hub}::dev")
     other = load(f"{hub}::query=q,positive=a")
     assert other.source == f"{hub}::test"
-    hashes = {each.sha256 for each in (dataset, other, load(f"{hub}::dev::query=q,positive=a"))}
-    assert len(hashes) == 3
+    assert load(f"{hub}::dev::query=q,positive=a").sha256 == dataset.sha256 != other.sha256
     assert refusal(f"{hub}::delimiter=tab").startswith(f"{hub} has no key 'delimiter'; its keys are sentence1, ")
 
 

@@ -6,7 +6,7 @@ import codecs
 import hashlib
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from embedgate.core.errors import DataError
@@ -75,16 +75,16 @@ class Asked:
         given: dict[str, Any] = {key: _option(spec, key) for key in known if key in spec.given}
         return cls(columns, **given)
 
-    def identify(self, sha256: str) -> str:
-        """The hash of a dataset whose files have this one: theirs where nothing changes what is read of them.
 
-        Args:
-            sha256: Hash of the files, hex.
-        """
-        said = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("columns", "name")}
-        said |= {f"column {role}": BETWEEN.join(names) for role, names in self.columns.items()}
-        changes = [f"{key}={value}" for key, value in sorted(said.items()) if value]
-        return hashlib.sha256("\0".join((sha256, *changes)).encode()).hexdigest() if changes else sha256
+def identified(sha256: str, changes: Mapping[str, str]) -> str:
+    """The hash of a dataset whose files have this one: theirs where nothing changes what is read of them.
+
+    Args:
+        sha256: Hash of the files, hex.
+        changes: What a person says that does, by its key; empty where they say nothing.
+    """
+    said = [f"{key}={value}" for key, value in sorted(changes.items()) if value]
+    return hashlib.sha256("\0".join((sha256, *said)).encode()).hexdigest() if said else sha256
 
 
 def refuse_name(spec: Spec) -> None:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import conversions
-from embedgate.data.asked import Asked
+from embedgate.data.asked import BETWEEN, Asked, identified
 from embedgate.data.cells import is_empty, is_no_number, label, text, texts
 from embedgate.data.grades import Grades
-from embedgate.data.parts import CLUSTER, SLICES, Parts, plain, value
+from embedgate.data.parts import CLUSTER, SLICES, Parts, find, plain, value
 from embedgate.data.rows import Row, Table, shown
 from embedgate.data.types import Dataset, Kind, Origin
 
@@ -206,7 +206,7 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
 
     Args:
         table: Its rows.
-        origin: What identifies it.
+        origin: What identifies it, by the hash of its files.
         kind: The kind its card states; None to infer it from the columns.
         asked: What a person says about it; None where nothing.
 
@@ -225,7 +225,31 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
     if said.role and fitting[0] != "texts":
         cause = f"{table.source}: role is {said.role!r}, and {fitting[0]} data have roles of their own"
         raise DataError(cause, "leave it out, or give kind=texts")
-    return _read(table, origin, *fitting, said)
+    changes = _changes(table, find_kind(table.columns, Asked(), kind), fitting, said)
+    return _read(table, origin, *fitting, said, changes)
+
+
+def _changes(
+    table: Table, plain: tuple[Tabular, Found] | None, fitting: tuple[Tabular, Found], asked: Asked
+) -> dict[str, str]:
+    """What a person says that changes what is read, by its key: slices do not, nor does what would be found anyway.
+
+    Args:
+        table: The table.
+        plain: The kind and the columns that would be found anyway; None where the table would be refused.
+        fitting: Those that are.
+        asked: What a person says.
+    """
+    understood = _understood(table, fitting, asked)
+    same = plain is not None and understood == _understood(table, plain, Asked())
+    return {**table.said, **({} if same else understood)}
+
+
+def _understood(table: Table, fitting: tuple[Tabular, Found], asked: Asked) -> dict[str, str]:
+    kind, found = fitting
+    by_role = {**found, CLUSTER: asked.columns.get(CLUSTER) or find(table, (CLUSTER,)) or ()}
+    role = _role(found["text"][0], asked)[0] if kind == "texts" else ""
+    return {"kind": kind, "role": role} | {f"column {key}": BETWEEN.join(names) for key, names in by_role.items()}
 
 
 def _refuse_columns(table: Table, asked: Asked) -> None:
@@ -260,7 +284,9 @@ def _needs(kind: Tabular) -> str:
     return f"{kind} needs {', '.join(role.name for role in ROLES[kind] if not role.optional)}"
 
 
-def _read(table: Table, origin: Origin, kind: Tabular, found: Found, asked: Asked) -> Dataset:
+def _read(
+    table: Table, origin: Origin, kind: Tabular, found: Found, asked: Asked, changes: Mapping[str, str]
+) -> Dataset:
     cells = [_Cell(table, role, found[role.name], _parser(role, found)) for role in ROLES[kind] if role.name in found]
     values = conversions.Values(table, origin, Parts(table, asked.columns), {each.role.name: [] for each in cells})
     skipped = 0
@@ -273,6 +299,8 @@ def _read(table: Table, origin: Origin, kind: Tabular, found: Found, asked: Aske
         values.lines.append(line)
         values.parts.add(line, row)
     notes = [*table.notes, *_columns_told(found), *(note for each in cells for note in each.notes())]
+    sha256 = identified(origin.sha256, {**changes, "skip": asked.skip * bool(skipped)})
+    values.origin = replace(origin, sha256=sha256)
     if skipped:
         notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that lack a value")
     if kind == "texts":

@@ -55,14 +55,13 @@ def delimited(
     line, cells = next(records, (0, []))
     if not cells:
         raise empty(path)
-    notes = tuple(file.notes)
     if bare := file.names(cells, unnamed):
-        return Table(str(path), bare, file.named(bare, chain([(line, cells)], records)), first=line, notes=notes)
+        return file.table(bare, chain([(line, cells)], records), line)
     columns = tuple(cell.strip() for cell in cells)
     if doubled := [column for column, times in Counter(columns).items() if column and times > 1]:
         cause = f"{path}:{line}: two columns have the same name: {shown(columns)}"
         raise DataError(cause, f"rename one that is called {doubled[0]!r}")
-    return Table(str(path), columns, file.named(columns, records), first=line, notes=notes)
+    return file.table(columns, records, line)
 
 
 class _File:
@@ -74,6 +73,11 @@ class _File:
         self._delimiter = reading.delimiter
         self._options: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
         self.notes = [*self._writing.notes]
+        self._said = {
+            "encoding": self._writing.asked,
+            "quotes": "none" * (not reading.quoted),
+            "header": "none" * reading.numbered,
+        }
 
     def find_delimiter(self, own: str, unnamed: tuple[str, ...]) -> None:
         """Finds what stands between cells, unless a person says it.
@@ -85,7 +89,12 @@ class _File:
             self._delimiter = self._delimiter or own
             return
         sample = [line for _, line in islice(self._lines(), SAMPLE)]
-        self._delimiter = self._delimiter or self._found(sample, own, unnamed)
+        found, told = self._found(sample, own, unnamed)
+        if not self._delimiter:
+            self.notes += told
+        elif self._delimiter != found:
+            self._said["delimiter"] = self._delimiter
+        self._delimiter = self._delimiter or found
         cells = chain.from_iterable(self._cut(sample, self._delimiter))
         if self._quoted and self._delimiter != " " and any(map(_PADDED.fullmatch, cells)):
             self._options["skipinitialspace"] = True
@@ -112,7 +121,12 @@ class _File:
             return unnamed
         return tuple(str(number) for number in range(1, len(cells) + 1)) if self._reading.numbered else ()
 
-    def named(self, columns: tuple[str, ...], records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
+    def table(self, columns: tuple[str, ...], records: Iterator[Record], first: int) -> Table:
+        """Records as a table, of which the first one or the header stands on a line."""
+        rows = self._named(columns, records)
+        return Table(str(self._path), columns, rows, first=first, notes=tuple(self.notes), said=self._said)
+
+    def _named(self, columns: tuple[str, ...], records: Iterator[Record]) -> Iterator[tuple[int, Row]]:
         """Records as rows."""
         for line, cells in records:
             if len(cells) != len(columns):
@@ -123,17 +137,15 @@ class _File:
     def _lines(self) -> Iterator[tuple[int, str]]:
         return lines(self._path, self._writing, self._reading.save)
 
-    def _found(self, sample: Sequence[str], own: str, unnamed: tuple[str, ...]) -> str:
+    def _found(self, sample: Sequence[str], own: str, unnamed: tuple[str, ...]) -> tuple[str, list[str]]:
+        """What stands between cells, and what is to be told of it."""
         if sample and (said := _SEP.fullmatch(sample[0])):
-            self.notes.append(f"cells are separated by {said[1]!r}, as its first line says")
-            return said[1]
+            return said[1], [f"cells are separated by {said[1]!r}, as its first line says"]
         cut = {each: self._cut(sample, each) for each in dict.fromkeys((own, *NAMES))}
         fitting = (each for each, records in cut.items() if records and self._fits(records[0], unnamed))
         even = (each for each, records in cut.items() if _is_even(records))
         found = next(chain(fitting, even), own)
-        if found != own:
-            self.notes.append(f"cells are separated by {NAMES[found]}")
-        return found
+        return found, [f"cells are separated by {NAMES[found]}"] if found != own else []
 
     def _cut(self, sample: Sequence[str], delimiter: str) -> list[list[str]]:
         try:

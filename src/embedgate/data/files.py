@@ -40,11 +40,13 @@ class Writing:
         encoding: As Python calls it.
         end: What ends a line: a line feed, also after a carriage return, or a carriage return alone.
         notes: What a reader of a report should know about it.
+        asked: The encoding, where a person names it and another would have been found; else empty.
     """
 
     encoding: str = UTF_8
     end: str = "\n"
     notes: tuple[str, ...] = ()
+    asked: str = ""
 
     @classmethod
     def of(cls, path: Path, encoding: str = "") -> Writing:
@@ -64,7 +66,8 @@ class Writing:
         notes = [f"read as {_shown(found)}"] if found != UTF_8 else []
         if end == "\r":
             notes.append("lines end in carriage returns alone")
-        return cls(found, end, (*(["unpacked from gzip"] if is_packed(path) else []), *notes))
+        asked = "" if found == _encoding(head, "") else found
+        return cls(found, end, (*(["unpacked from gzip"] if is_packed(path) else []), *notes), asked)
 
 
 def _shown(encoding: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import reprlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import chain, islice
 from pathlib import Path
 from typing import Any
@@ -19,12 +20,6 @@ ELEMENT = " element "
 Numbered = Iterator[tuple[int, Any]]
 
 
-def json_lines(path: Path, reading: Reading = PLAIN) -> Table:
-    """Opens a file of one JSON object a line; also packed by gzip."""
-    writing = Writing.of(path, reading.encoding)
-    return _objects(_without_rows(path, writing.notes), _by_line(path, writing, reading), reading)
-
-
 def open_json(path: Path, reading: Reading = PLAIN) -> Table:
     """Opens a file of one JSON value a line, or of a single one, by what it holds.
 
@@ -36,7 +31,7 @@ def open_json(path: Path, reading: Reading = PLAIN) -> Table:
     if _is_single(path, writing, reading):
         opened, values = _single(path, writing, reading)
     else:
-        opened, values = _without_rows(path, writing.notes), _by_line(path, writing, reading)
+        opened, values = _without_rows(path, writing), _by_line(path, writing, reading)
     number, first = next(values, (0, None))
     if not number:
         raise empty(path)
@@ -56,8 +51,9 @@ def _single(path: Path, writing: Writing, reading: Reading) -> tuple[Table, Numb
     rows, note = _rows_in(path, whole)
     if not note:
         line = next(number for number, text in texts if text.strip())
-        return _without_rows(path, writing.notes), iter([(line, whole)])
-    return Table(str(path), (), iter(()), ELEMENT, notes=(*writing.notes, note)), enumerate(rows, 1)
+        return _without_rows(path, writing), iter([(line, whole)])
+    opened = _without_rows(path, writing)
+    return replace(opened, unit=ELEMENT, notes=(*opened.notes, note)), enumerate(rows, 1)
 
 
 def parse_object(path: Path, line: int, text: str) -> dict[str, object]:
@@ -86,8 +82,8 @@ def _object(place: str, value: Any) -> dict[str, object]:
     return value
 
 
-def _without_rows(path: Path, notes: tuple[str, ...]) -> Table:
-    return Table(str(path), (), iter(()), notes=notes)
+def _without_rows(path: Path, writing: Writing) -> Table:
+    return Table(str(path), (), iter(()), notes=writing.notes, said={"encoding": writing.asked})
 
 
 def _texts(path: Path, writing: Writing, reading: Reading) -> Iterator[tuple[int, str]]:
@@ -151,13 +147,13 @@ def _objects(opened: Table, values: Numbered, reading: Reading) -> Table:
     if not head[0][1]:
         raise DataError(f"{opened.at(head[0][0])}: an empty object")
     columns = tuple(dict.fromkeys(key for _, row in head for key in row))
-    return Table(opened.source, columns, chain(head, objects), opened.unit, head[0][0], opened.notes)
+    return replace(opened, columns=columns, rows=chain(head, objects), first=head[0][0])
 
 
 def _plain_texts(opened: Table, number: int, values: Numbered) -> Table:
     """A table of one column, where each value is a text."""
     rows = ((place, {"text": value}) for place, value in values)
-    return Table(opened.source, ("text",), rows, opened.unit, number, (*opened.notes, "rows are texts"))
+    return replace(opened, columns=("text",), rows=rows, first=number, notes=(*opened.notes, "rows are texts"))
 
 
 def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> Table:
@@ -173,7 +169,7 @@ def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> T
             yield place, dict(zip(names, value, strict=True))
 
     note = f"rows are arrays of {', '.join(names)}"
-    return Table(opened.source, names, rows(), opened.unit, number, (*opened.notes, note))
+    return replace(opened, columns=names, rows=rows(), first=number, notes=(*opened.notes, note))
 
 
 def _names(row: Sequence[Any]) -> tuple[str, ...] | None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from embedgate.core.errors import DataError, counted
-from embedgate.data.asked import DELIMITERS, Asked
+from embedgate.data.asked import DELIMITERS, Asked, identified
 from embedgate.data.delimited import delimited
 from embedgate.data.files import PACKED, Writing, lines
 from embedgate.data.grades import is_numeral
@@ -79,7 +80,7 @@ def read(path: Path, origin: Origin, role: str = "", reading: Reading = PLAIN) -
 
     Args:
         path: The file; also packed by gzip.
-        origin: What identifies it.
+        origin: What identifies it, by the hash of the file.
         role: How the texts are used, as of `Texts`.
         reading: How it is to be read.
 
@@ -98,4 +99,5 @@ def read(path: Path, origin: Origin, role: str = "", reading: Reading = PLAIN) -
         else:
             blank += 1
     left = (f"{counted(blank, 'blank line')} left out",) if blank else ()
-    return Texts.once(texts, **vars(origin), role=role, notes=(*writing.notes, *left))
+    sha256 = identified(origin.sha256, {"encoding": writing.asked, "role": role})
+    return Texts.once(texts, **vars(replace(origin, sha256=sha256)), role=role, notes=(*writing.notes, *left))

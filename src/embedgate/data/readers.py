@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Iterable
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -108,7 +107,7 @@ def _load_plain(name: str) -> tuple[tuple[str, ...], str]:
 
 def _load_file(path: Path, spec: Spec) -> Dataset:
     asked = _asked(path, spec)
-    sha256 = asked.identify(sha256_of(path.parent, [path]))
+    sha256 = sha256_of(path.parent, [path])
     origin = Origin(asked.name or _safe(stem_of(path)), str(path), version="", sha256=sha256)
     return _read(path, origin, asked)
 
@@ -118,7 +117,7 @@ def _read(path: Path, origin: Origin, asked: Asked, kind: Kind | None = None) ->
 
     Args:
         path: The file.
-        origin: What identifies it.
+        origin: What identifies it, by the hash of its files.
         asked: What a person says about it.
         kind: The kind its card states; None for any.
     """
@@ -166,9 +165,7 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
         spec.refuse_unknown(beir.OPTIONS)
         return beir.read_folder(folder, origin, spec.given)
     path = _only_file(folder)
-    asked = _asked(path, spec)
-    origin = replace(origin, sha256=asked.identify(origin.sha256))
-    return _read(path, origin, asked, kind)
+    return _read(path, origin, _asked(path, spec), kind)
 
 
 def _only_file(folder: Path) -> Path:

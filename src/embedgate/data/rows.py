@@ -10,7 +10,7 @@ from pathlib import Path
 from embedgate.core.errors import DataError
 from embedgate.data.delimited import QUOTES, delimited
 from embedgate.data.files import PACKED, first_bytes, lines
-from embedgate.data.json_rows import json_lines, open_json, parse_object
+from embedgate.data.json_rows import open_json, parse_object
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line, shown
 
 __all__ = [
@@ -23,7 +23,6 @@ __all__ = [
     "Table",
     "delimited",
     "is_data_file",
-    "json_lines",
     "lines",
     "open_table",
     "parse_object",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from embedgate.core.errors import DataError
 from embedgate.data.files import SAVE
@@ -26,6 +26,7 @@ class Table:
         unit: What stands between source and number in a message.
         first: Number of the first row, or of the header where there is one.
         notes: What a reader of a report should know about how the file was understood.
+        said: What a person says of how it is written, by its key, where something else would have been found.
     """
 
     source: str
@@ -34,6 +35,7 @@ class Table:
     unit: str = ":"
     first: int = 1
     notes: tuple[str, ...] = ()
+    said: Mapping[str, str] = field(default_factory=dict)
 
     def at(self, number: int) -> str:
         """The place of a row, for a message: `file:line`, or `file row number`."""
