@@ -708,6 +708,35 @@ def test_equal_rows_are_told(tmp_path: Path) -> None:
     assert "2 of 4 rows repeat another exactly" in lists.notes
 
 
+@pytest.mark.parametrize("missing", ["", "  ", "nan", "NaN", "NAN", "null"])
+def test_no_name_joins_no_rows_and_makes_no_slice(tmp_path: Path, missing: str) -> None:
+    rows = f"a,x,{missing},{missing},{missing}\nb,y,{missing},{missing},{missing}\nc,x,7,de,s;{missing}\nd,y,7,de,s\n"
+    dataset = load(
+        f"{put(tmp_path, 'set.csv', f'text,label,cluster,lang,slices{chr(10)}{rows}'.encode())}::slices=lang;slices"
+    )
+    assert dataset.groups == ("", "", "7", "7")
+    assert dataset.slices == {"lang=de": (2, 3), "s": (2, 3)}
+
+
+def test_no_name_of_json_joins_no_rows_and_makes_no_slice(tmp_path: Path) -> None:
+    rows = [
+        {"text": f"t{n}", "label": n % 2, "cluster": each, "slices": each}
+        for n, each in enumerate((None, float("nan"), "NaN"))
+    ]
+    dataset = load(str(put(tmp_path, "set.jsonl", jsonl(*rows, {**rows[0], "slices": ["s", None, "nan"]}))))
+    assert dataset.groups is None
+    assert dataset.slices == {"s": (3,)}
+
+
+@pytest.mark.parametrize("label", ["nan", "NaN", "null", " ", ""])
+def test_no_label_is_none(tmp_path: Path, label: str) -> None:
+    path = put(tmp_path, "set.csv", f"text,label\na,x\nb,{label}\nc,x\nd,y\n".encode())
+    assert re.fullmatch(rf"{re.escape(str(path))}:3: 'label' is .*; {re.escape(SKIP)}", refusal(path))
+    dataset = load(f"{path}::skip=empty")
+    assert isinstance(dataset, Labelled)
+    assert dataset.labels == ("x", "x", "y")
+
+
 @pytest.mark.parametrize("row", [" ,f,3", "e,,3", "e,f,", "e,f,NaN", "e,f,n/a", "e,f,-"])
 def test_rows_that_lack_a_value_are_left_out_where_asked(tmp_path: Path, row: str) -> None:
     path = put(tmp_path, "set.csv", PAIRS + row.encode())

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 
 # Beside blank cells and NaN, how tables write that there is no number.
 NO_NUMBER = ("nan", "na", "n/a", "null", "none", "-")
+# Beside those, how tables write that there is no name.
+NO_NAME = ("nan", "null")
 # A list that was made a text, as CSV has it.
 _SPELLED_LIST = re.compile(r"\s*\[\s*(\".*\"|'.*')\s*\]\s*", re.DOTALL)
 
@@ -82,6 +84,8 @@ def label(value: object) -> str:
     """A label: a text, a whole number, also one that a column with empty cells made a float, or true or false."""
     if isinstance(value, bool):
         return str(value).lower()
+    if isinstance(value, str) and value.strip() and is_no_name(value):
+        raise ValueError(f"is {reprlib.repr(value)}, not a label")
     if isinstance(value, float) and value.is_integer():
         return str(int(value))
     return identifier(value)
@@ -101,30 +105,31 @@ def number(value: object) -> float:
 
 
 def slice_names(value: object) -> list[str]:
-    """Names of the slices a row is in: a list, or a text with semicolons between; None for none."""
-    names = [name.strip() for name in value.split(";") if name.strip()] if isinstance(value, str) else value or []
-    if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+    """Names of the slices a row is in: a list, or a text with semicolons between; none where it holds nothing."""
+    if is_no_name(value):
+        return []
+    names = [name.strip() for name in value.split(";")] if isinstance(value, str) else value
+    if not isinstance(names, list):
         raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
-    return list(dict.fromkeys(names))
+    found = [name for name in names if not is_no_name(name)]
+    if not all(isinstance(name, str) for name in found):
+        raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
+    return list(dict.fromkeys(found))
 
 
 def cluster_name(value: object) -> str:
     """What an item shares with others: an id; empty where it shares nothing."""
-    if value is None or (isinstance(value, str) and not value.strip()):
+    if is_no_name(value):
         return ""
-    if isinstance(value, float):  # so a column of whole numbers arrives that has empty cells
-        if math.isnan(value):
-            return ""
-        value = int(value) if value.is_integer() else value
+    if isinstance(value, float) and value.is_integer():  # so a column of whole numbers arrives that has empty cells
+        value = int(value)
     return identifier(value)
 
 
 def property_values(value: object) -> list[str]:
-    """What a row says of itself in a column, each of which makes a slice: a label, or a list of them; None for none."""
-    if is_empty(value):
-        return []
+    """What a row says of itself in a column, each of which makes a slice: a label, or a list; none where it is empty."""
     values = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(label(each).strip() for each in values if not is_empty(each)))
+    return list(dict.fromkeys(label(each).strip() for each in values if not is_no_name(each)))
 
 
 def is_empty(value: object) -> bool:
@@ -132,6 +137,11 @@ def is_empty(value: object) -> bool:
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip()) or value == []
+
+
+def is_no_name(value: object) -> bool:
+    """Whether a cell holds nothing where a label, a slice or a cluster is expected."""
+    return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NO_NAME)
 
 
 def is_no_number(value: object) -> bool:

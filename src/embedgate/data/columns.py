@@ -11,7 +11,7 @@ from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import conversions
 from embedgate.data.asked import BETWEEN, Asked, identified
-from embedgate.data.cells import is_empty, is_no_number, label, text, texts
+from embedgate.data.cells import is_empty, is_no_name, is_no_number, label, text, texts
 from embedgate.data.grades import Grades
 from embedgate.data.parts import CLUSTER, SLICES, Parts, find, plain, value
 from embedgate.data.rows import Row, Table, shown
@@ -371,7 +371,9 @@ class _Cell:
         """Whether a row has nothing where it must have something."""
         if self.role.many and self.role.optional:
             return False
-        is_nothing = is_no_number if self.role.parse is Grades else is_empty
+        is_nothing = (
+            is_no_number if self.role.parse is Grades else is_no_name if self.role.parse is _LABEL else is_empty
+        )
         return all(is_nothing(row.get(column)) for column in self.columns)
 
     def notes(self) -> tuple[str, ...]:
