@@ -212,7 +212,11 @@ class TestRefused:
             (("--model", "acme/model"), "hub id acme/model is not pinned; write it as org/name@<commit>"),
             (("--model", "empty"), "modules.json"),
             ((*BUNDLED, "--data", "my.jsonl"), "there is no dataset at 'my.jsonl'; give a file"),
-            ((*BUNDLED, "--data", "my.csv::score=dup"), "there is no dataset at 'my.csv'; give a file"),
+            (
+                (*BUNDLED, "--data", "my.csv::score=dup"),
+                "there is no dataset at 'my.csv'; give a file (.csv, .jsonl, .parquet, .txt, ...), a folder, a list of "
+                "datasets (.toml), hub:org/name@commit, mteb:TASK or a bundled name",
+            ),
             ((*BUNDLED, "--candidate", "a.onnx::name=a,name=b"), "--candidate a.onnx::name=a,name=b gives name twice"),
             ((*BUNDLED, "--owner", "search"), "--owner 'search' is no owner; write @name"),
             ((*BUNDLED, "--gpu"), "--gpu needs a workflow to add to; say whose: --ci github or --ci gitlab"),

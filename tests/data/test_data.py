@@ -428,7 +428,7 @@ def test_parquet_without_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 def test_unknown_name() -> None:
     assert refusal("pears") == (
         "no dataset 'pears'; give a bundled name (pairs, passages, topics, triplets, multilingual), the path of a file (.csv, .tsv, "
-        ".jsonl, .ndjson, .json, .parquet, .txt) or of a folder, hub:org/name@<40-digit commit>[:config][:split], or mteb:TASK"
+        ".jsonl, .ndjson, .json, .parquet, .txt), of a folder or of a list of datasets (.toml), hub:org/name@<40-digit commit>[:config][:split], or mteb:TASK"
     )
 
 

@@ -43,5 +43,7 @@ def test_another_form_is_refused(text: str, cause: str) -> None:
 
 
 def test_unknown_key_names_those_there_are() -> None:
-    with pytest.raises(DataError, match=r"beir has no key 'spilt'.*its keys are split, name"):
+    with pytest.raises(DataError, match=r"beir has no key 'spilt'; did you mean split\? its keys are split, name"):
         Spec.parse("beir::spilt=dev").refuse_unknown(("split", "name"))
+    with pytest.raises(DataError, match=r"beir has no key 'zzz'; its keys are split, name"):
+        Spec.parse("beir::zzz=dev").refuse_unknown(("split", "name"))

@@ -89,7 +89,10 @@ def test_several_columns_of_one_role_are_a_list(project, tmp_path):
 def test_switches_are_true_or_false(project):
     project('[a]\npath = "pairs"\nignore_identical_ids = true\n')
     assert refused("gate/list.toml").startswith("gate/list.toml: [a]: pairs has no key 'ignore_identical_ids'")
-    assert Single("b", Spec("b", {"ignore_identical_ids": "True"})).entry("b")[2] == "ignore_identical_ids = true"
+    for given, toml in (("True", "true"), ("yes", "true"), ("no", "false"), ("maybe", '"maybe"')):
+        entry = Single("b", Spec("b", {"ignore_identical_ids": given})).entry("b")
+        assert entry[2] == f"ignore_identical_ids = {toml}"
+        assert tomllib.loads("\n".join(entry))
     project('[a]\npath = "pairs"\nignore_identical_ids = "yes"\n')
     assert refused("gate/list.toml").startswith("gate/list.toml: [a]: ignore_identical_ids: expected `bool`")
 
@@ -162,6 +165,12 @@ def test_its_options_are_those_of_places():
         (f'[a]\npath = "{"a" * 500}"', "gate/list.toml: [a]: no dataset 'gate/aaa"),
         ('[a]\npath = "a\\u0000b"', "gate/list.toml: [a]: no dataset 'gate/a\\x00b'"),
         ('[[a]]\npath = "pairs"', "gate/list.toml: [a] is no table; write [name], and below it path"),
+        ('[a]\npath = "s.csv::score=dup,slices=a;b,skip=empty"', """gate/list.toml: [a]: path: 's.csv::score=dup,slices=a;b,skip=empty' holds keys; write them into the table: path = "s.csv"; columns = { score = "dup" }; slices = ["a", "b"]; skip = "empty\""""),
+        ('[a]\npath = "s.csv::score=dup,x"', "gate/list.toml: [a]: path: s.csv::score=dup,x: 'x' is no key=value; give a place alone; its table holds keys"),
+        ('[a]\npath = "s.csv"\nslices = ["b"]\ncolumns = { slices = "a" }', "gate/list.toml: [a]: columns: slices is no role; write slices = ... beside columns"),
+        ('[a]\npath = "s.csv"\ncolumns = { kind = "texts" }', "gate/list.toml: [a]: columns: kind is no role; write kind = ... beside columns"),
+        ('[a]\npath = "s.csv"\ncolumns = { name = "b" }', "gate/list.toml: [a]: columns: name is no role; the name of its table is the dataset's"),
+        ('[a]\npath = "s.csv"\ncolumns = { sentense1 = "b" }', "gate/list.toml: [a]: columns: sentense1 is no role; did you mean sentence1?"),
         ("a = " + "[" * 5000, "gate/list.toml is no TOML: "),
     ],
 )  # fmt: skip

@@ -222,11 +222,12 @@ def test_how_it_is_written_can_be_said(
         ("sheet.xlsx", b"PK", ": unknown kind of file; save the sheet as CSV"),
         ("old.pkl", b"", ": unknown kind of file; write its rows as JSONL, one object a line: embedgate reads no format that can run code"),
         ("packed.zip", b"PK", ": unknown kind of file; unpack it, or pack it by gzip"),
+        ("log.log", b"a\nb\n", ": unknown kind of file; give one that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .txt, with .gz or without"),
         ("packed.csv.zst", b"", ": unknown kind of file; unpack it, or pack it by gzip"),
         (
             "rows.parquet.gz",
             b"",
-            ": unknown kind of file; give one that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, with .gz or without",
+            ": unknown kind of file; give one that ends in .csv, .tsv, .jsonl, .ndjson, .json, .parquet, .txt, with .gz or without",
         ),
         (
             "rows.feather",
@@ -494,7 +495,7 @@ def test_a_delimiter_that_would_not_be_found_changes_the_hash(tmp_path: Path) ->
         ("slices=lang;lang", "{}: slices=lang;lang names a column twice; write slices=COLUMN, or slices=ONE;OTHER"),
         (
             "sentence=q1",
-            "{} has no key 'sentence'; its keys are sentence1, sentence2, score, anchor, query, positive, negative, text, "
+            "{} has no key 'sentence'; did you mean sentence2? its keys are sentence1, sentence2, score, anchor, query, positive, negative, text, "
             "label, slices, cluster, kind, skip, name, role, delimiter, encoding, quotes, header",
         ),
         ("kind=pairs", "{}: kind is 'pairs'; choose from similarity, retrieval, labelled, triplets, texts"),
@@ -516,6 +517,30 @@ def test_a_delimiter_that_would_not_be_found_changes_the_hash(tmp_path: Path) ->
 def test_a_key_that_means_nothing_here_is_refused(tmp_path: Path, keys: str, message: str) -> None:
     path = put(tmp_path, "mine.csv", MAPPED)
     assert refusal(f"{path}::{keys}") == message.format(path)
+
+
+@pytest.mark.parametrize(
+    ("given", "step"),
+    [
+        ("mine.csv::score", "mine.csv::score=VALUE"),
+        ("mine.csv:score=dup", "mine.csv::score=dup"),
+        ("mine.csv,score=dup", "mine.csv::score=dup"),
+        ("gone.csv::score", "gone.csv::score=VALUE"),
+    ],
+)
+def test_keys_that_are_written_otherwise_are_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, given: str, step: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    put(tmp_path, "mine.csv", MAPPED)
+    assert refusal(given) == f"no dataset {given!r}; write keys as {step}, behind two colons"
+
+
+@pytest.mark.parametrize("place", ["nowhere", "no:where", "no.csv"])
+def test_what_names_nothing_is_told_what_can_be_named(place: str) -> None:
+    told = refusal(place)
+    assert told.startswith(f"no dataset {place!r}; give a bundled name (")
+    assert all(each in told for each in (".csv", ".parquet", ".txt", ".toml", "hub:", "mteb:"))
 
 
 def test_keys_of_text_are_none_of_parquet(tmp_path: Path) -> None:

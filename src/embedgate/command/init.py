@@ -157,9 +157,11 @@ def _refuse_no_model(folder: Path, text: str) -> None:
 def _refuse_no_data(folder: Path, text: str) -> None:
     place = DataSpec.parse(text).place
     if _names_path("data", place, folder) and not (folder / Path(place).expanduser()).exists():
-        raise GateError(
-            f"there is no dataset at {place!r}", "give a file, a folder, hub:org/name@commit or a bundled name"
+        step = (
+            "give a file (.csv, .jsonl, .parquet, .txt, ...), a folder, a list of datasets (.toml), "
+            "hub:org/name@commit, mteb:TASK or a bundled name"
         )
+        raise GateError(f"there is no dataset at {place!r}", step)
 
 
 def _names_path(name: str, text: str, folder: Path) -> bool:

@@ -127,7 +127,7 @@ def cluster_name(value: object) -> str:
 
 
 def property_values(value: object) -> list[str]:
-    """What a row says of itself in a column, each of which makes a slice: a label, or a list; none where it is empty."""
+    """What a row says of itself in a column, each of which makes a slice: a label, or a list; none where empty."""
     values = value if isinstance(value, list) else [value]
     return list(dict.fromkeys(label(each).strip() for each in values if not is_no_name(each)))
 

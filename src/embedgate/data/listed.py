@@ -17,7 +17,9 @@ from embedgate.core.errors import DataError
 from embedgate.core.files import choose_from, convert, read_toml, table
 from embedgate.core.options import ELSEWHERE
 from embedgate.data.asked import BETWEEN
+from embedgate.data.beir import SAID
 from embedgate.data.cards import NAME, bundled
+from embedgate.data.columns import KEYS
 from embedgate.data.parts import SLICES
 from embedgate.data.readers import load
 from embedgate.data.spec import Spec
@@ -29,6 +31,8 @@ ONLY = "only"
 # What stands in a table as it stands behind a place: `kind = "triplets"` for `::kind=triplets`.
 WORDS = ("kind", "split", "subset", "role", "header", "delimiter", "encoding", "quotes", "skip")
 SWITCHES = ("ignore_identical_ids",)
+# What has a column; slices have a list of their own.
+ROLES = tuple(key for key in KEYS if key != SLICES)
 OPTIONS = (*WORDS, *SWITCHES)
 HEAVIEST = 100
 Word = Annotated[str, msgspec.Meta(min_length=1, max_length=1000)]
@@ -91,7 +95,7 @@ class Single(Named):
         given.pop("name", None)
         slices = [column.strip() for column in given.pop(SLICES, "").split(BETWEEN) if column.strip()]
         options = [f"{key} = {_quoted(given.pop(key))}" for key in WORDS if key in given]
-        options += [f"{key} = {given.pop(key).lower()}" for key in SWITCHES if key in given]
+        options += [f"{key} = {_switch(given.pop(key))}" for key in SWITCHES if key in given]
         columns = ", ".join(f"{_quoted_key(role)} = {_quoted(column)}" for role, column in given.items())
         return (
             f"[{_quoted_key(name)}]",
@@ -145,7 +149,27 @@ class Listed(Named):
             step = meant if "mean" in meant else f'quote a name with a point: ["{self.name}.{key}"]'
             raise DataError(f"{self.told}: unknown table {key}", step)
         found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
+        self._refuse_no_roles(found.get("columns", {}))
+        self._refuse_keys(found["path"])
         return found
+
+    def _refuse_no_roles(self, columns: Mapping[str, object]) -> None:
+        """Refuses what stands among the columns and is no role of one."""
+        for key in (key for key in columns if key not in ROLES):
+            keys = FORM.__struct_encode_fields__
+            step = f"write {key} = ... beside columns" if key in keys else choose_from(key, ROLES)
+            step = "the name of its table is the dataset's" if key == "name" else step
+            raise DataError(f"{self.told}: columns: {key} is no role", step)
+
+    def _refuse_keys(self, place: str) -> None:
+        """Refuses keys behind a path: in a list, they stand in its table."""
+        try:
+            spec = Spec.parse(place)
+        except DataError as error:
+            raise DataError(f"{self.told}: path: {error.cause}", "give a place alone; its table holds keys") from error
+        if spec.given:
+            step = "; ".join(filter(None, Single(place, spec).entry(self.name)[1:]))
+            raise DataError(f"{self.told}: path: {place!r} holds keys", f"write them into the table: {step}")
 
 
 def named(text: str) -> tuple[Named, ...]:
@@ -199,6 +223,12 @@ def _placed(place: str, folder: Path) -> str:
         return place
     path = str(folder / Path(place).expanduser())  # which has no `./` any more
     return os.path.join(os.curdir, path) if path in bundled() or path.startswith(ELSEWHERE) else path
+
+
+def _switch(given: str) -> str:
+    """A truth value as TOML has it; what is none stays as it is, and is refused as on the command line."""
+    said = SAID.get(given.lower())
+    return _quoted(given) if said is None else str(said).lower()
 
 
 def _noted(weight: int) -> tuple[str, ...]:

@@ -25,12 +25,25 @@ from embedgate.data.cards import (
 from embedgate.data.cells import text
 from embedgate.data.files import SAVE
 from embedgate.data.parts import value
-from embedgate.data.rows import DELIMITED, OPTIONS, SUFFIXES, Reading, open_table, stem_of, suffix_of
+from embedgate.data.rows import (
+    DELIMITED,
+    OPTIONS,
+    SUFFIXES,
+    Reading,
+    open_table,
+    refuse_other_kinds,
+    stem_of,
+    suffix_of,
+)
 from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Kind, Origin
 
 # How many objects of a JSONL file tell its columns: what is optional may be missing in the first.
 AHEAD = 100
+# The files that are read, by their suffix.
+FILES = (*SUFFIXES, lines.SUFFIX)
+# Keys as they are not written: `file.csv::score`, `file.csv:score=dup`, `file.csv?score=dup`.
+_AS_KEYS = re.compile(r"(?P<path>.+?)[:?,;#]+(?P<key>[\w-]+)(=(?P<value>.*))?", re.DOTALL)
 SAVE_OR_NAME = f"{SAVE}, or name its encoding by the key encoding=, such as encoding=cp1252"
 
 
@@ -61,11 +74,18 @@ def load(dataset: str | Spec) -> Dataset:
         return _load_folder(path, str(path), spec)
     if os.path.isfile(path):
         return _load_file(path, spec)
-    suffixes = ", ".join((*SUFFIXES, lines.SUFFIX))
-    raise DataError(
-        f"no dataset {spec.place!r}",
-        f"give a bundled name ({', '.join(bundled())}), the path of a file ({suffixes}) or of a folder, {hub.FORM}, "
-        f"or {mteb.PREFIX}TASK",
+    raise DataError(f"no dataset {spec.place!r}", _how_to_name(spec.place))
+
+
+def _how_to_name(place: str) -> str:
+    """What to do about a place where nothing is: mostly, keys that are written otherwise, or no name at all."""
+    if mistaken := _AS_KEYS.fullmatch(place):
+        path, key = mistaken["path"], mistaken["key"]
+        if mistaken["value"] or "::" in place or os.path.exists(Path(path).expanduser()):
+            return f"write keys as {path}::{key}={mistaken['value'] or 'VALUE'}, behind two colons"
+    return (
+        f"give a bundled name ({', '.join(bundled())}), the path of a file ({', '.join(FILES)}), of a folder or of a "
+        f"list of datasets (.toml), {hub.FORM}, or {mteb.PREFIX}TASK"
     )
 
 
@@ -122,6 +142,7 @@ def _read(path: Path, origin: Origin, asked: Asked, kind: Kind | None = None) ->
         kind: The kind its card states; None for any.
     """
     reading = _reading(asked, kind)
+    refuse_other_kinds(path, FILES)
     if not lines.is_plain(path):
         return columns.read(open_table(path, reading), origin, kind, asked)
     if lines.is_table(asked) or kind not in (None, "texts"):

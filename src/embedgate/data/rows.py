@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import chain
 from pathlib import Path
 
@@ -27,6 +27,7 @@ __all__ = [
     "open_table",
     "parse_object",
     "refuse_disguised",
+    "refuse_other_kinds",
     "shown",
     "stem_of",
     "suffix_of",
@@ -94,11 +95,7 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
         DataError: If the suffix is unknown or the file cannot be read; and from `rows`, with file and line, on the
             first malformed row.
     """
-    if not is_data_file(path):
-        step = REFUSED.get(
-            path.suffix.lower(), f"give one that ends in {', '.join(SUFFIXES)}, with {PACKED} or without"
-        )
-        raise DataError(f"{path}: unknown kind of file", step)
+    refuse_other_kinds(path)
     refuse_disguised(path)
     match suffix_of(path):
         case ".csv":
@@ -108,6 +105,22 @@ def open_table(path: Path, reading: Reading = PLAIN) -> Table:
         case ".parquet":
             return parquet(path)
     return open_json(path, reading)
+
+
+def refuse_other_kinds(path: Path, suffixes: Sequence[str] = SUFFIXES) -> None:
+    """Refuses a file that is not read, by its name.
+
+    Args:
+        path: The file.
+        suffixes: Those of files that are.
+
+    Raises:
+        DataError: If its suffix is none of them, with what to do about it.
+    """
+    if suffix_of(path) in suffixes and (is_data_file(path) or suffix_of(path) not in SUFFIXES):
+        return
+    step = f"give one that ends in {', '.join(suffixes)}, with {PACKED} or without"
+    raise DataError(f"{path}: unknown kind of file", REFUSED.get(path.suffix.lower(), step))
 
 
 def refuse_disguised(path: Path) -> None:

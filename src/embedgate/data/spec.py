@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 
 from embedgate.core.errors import DataError
 
@@ -58,4 +59,7 @@ class Spec:
         """
         known = tuple(keys)
         if unknown := [key for key in self.given if key not in known]:
-            raise DataError(f"{self.place} has no key {unknown[0]!r}", f"its keys are {', '.join(known) or 'none'}")
+            near = get_close_matches(unknown[0], known, n=1)
+            meant = f"did you mean {near[0]}? " if near else ""
+            step = f"{meant}its keys are {', '.join(known) or 'none'}"
+            raise DataError(f"{self.place} has no key {unknown[0]!r}", step)
