@@ -32,9 +32,11 @@ from embedgate.data import (
     load_bundled,
     load_calibration,
 )
+from embedgate.data.cells import NAMES
 from embedgate.data.columns import SKIP
 from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
 from embedgate.data.grades import FORMS
+from embedgate.data.json_rows import CORRECT, ROWS
 from embedgate.data.overlap import check_no_overlap
 from embedgate.data.readers import SAVE_OR_NAME
 
@@ -236,7 +238,11 @@ NEEDS = (
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
-        ("set.csv", GOOD + b"e,f\n", ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'"),
+        (
+            "set.csv",
+            GOOD + b"e,f\n",
+            ":4: 2 columns, not 3: 'sentence1', 'sentence2', 'score'; give each row a cell for each column",
+        ),
         (
             "set.csv",
             GOOD + b'"e\ne",f,3\n\n\n"g",h,3,4\n',
@@ -259,32 +265,60 @@ NEEDS = (
             b'text,text,"a\nb"\na,b,c\n',
             ":1: two columns have the same name: 'text', 'text', 'a\\nb'; rename one that is called 'text'",
         ),
-        ("set.csv", b"\n\n", ": holds no rows"),
-        ("set.csv", GOOD[:26], ": 0 items, but a metric needs at least two"),
-        ("set.csv", GOOD[:32], ": 1 item, but a metric needs at least two"),
-        ("set.csv", b"a,b,3\nc,d,3.0\n", ": every grade is 3, so nothing can correlate with them"),
-        ("set.csv", b"text,label\na,x\nb,x\n", ": 'x' is the only label, but clusters need at least two"),
-        ("set.csv", b"text,label\na,x\nb,y\n", ": no two texts share a label, so there are no clusters to find"),
+        ("set.csv", b"\n\n", ": holds no rows; give it rows, or name another file"),
+        ("set.csv", GOOD[:26], ": 0 items, but a metric needs at least two; give more"),
+        ("set.csv", GOOD[:32], ": 1 item, but a metric needs at least two; give more"),
+        (
+            "set.csv",
+            b"a,b,3\nc,d,3.0\n",
+            ": every grade is 3, so nothing can correlate with them; give pairs of several grades",
+        ),
+        (
+            "set.csv",
+            b"text,label\na,x\nb,x\n",
+            ": 'x' is the only label, but clusters need at least two; give texts of several labels",
+        ),
+        (
+            "set.csv",
+            b"text,label\na,x\nb,y\n",
+            ": no two texts share a label, so there are no clusters to find; give several texts of each label",
+        ),
         ("set.tsv", b"anchor\tpositive\tnegative\na\tb\t\n", f":2: 'negative' is empty; {SKIP}"),
         ("set.jsonl", LINE + b'\n{"text": "b"}\n', f":3: no 'label'; {SKIP}"),
-        ("set.jsonl", LINE + b'{"text": "b", "label": }\n', ":2: invalid JSON: Expecting value at column 24"),
-        ("set.jsonl", LINE + b'["b", "y"]\n', ":2: ['b', 'y'] is not a JSON object"),
-        ("set.jsonl", LINE + b'{"text": 5, "label": "x"}\n', ":2: 'text' is 5, not a text"),
+        (
+            "set.jsonl",
+            LINE + b'{"text": "b", "label": }\n',
+            f":2: invalid JSON: Expecting value at column 24; {CORRECT}",
+        ),
+        ("set.jsonl", LINE + b'["b", "y"]\n', f":2: ['b', 'y'] is not a JSON object; {ROWS}"),
+        (
+            "set.jsonl",
+            LINE + b'{"text": 5, "label": "x"}\n',
+            ":2: 'text' is 5, not a text; write it as a text in quotes",
+        ),
         ("set.jsonl", LINE + b'{"text": "b", "label": ""}\n', f":2: 'label' is empty; {SKIP}"),
-        ("set.jsonl", LINE + b'{"text": "b", "label": 1.5}\n', ":2: 'label' is 1.5, not a text"),
+        (
+            "set.jsonl",
+            LINE + b'{"text": "b", "label": 1.5}\n',
+            ":2: 'label' is 1.5, not a text; write it as a text in quotes",
+        ),
         (
             "set.jsonl",
             LINE + b'{"text": "\\ud800", "label": "x"}\n',
-            ":2: 'text' holds half of a surrogate pair: '\\ud800'",
+            ":2: 'text' holds half of a surrogate pair: '\\ud800'; write the whole character, or leave it out",
         ),
-        ("set.jsonl", LINE + b'{"text": "b", "label": "x", "slices": 3}', ":2: 'slices' is 3, not a list of names"),
+        (
+            "set.jsonl",
+            LINE + b'{"text": "b", "label": "x", "slices": 3}',
+            f":2: 'slices' is 3, not a list of names; {NAMES}",
+        ),
         (
             "set.jsonl",
             LINE + b'{"text": "b\xe9"}\n',
             f":2: not UTF-8 (byte 0xe9 at position 12); {SAVE_OR_NAME}",
         ),
-        ("set.jsonl", b"{}\n", ":1: an empty object"),
-        ("set.jsonl", b"", ": holds no rows"),
+        ("set.jsonl", b"{}\n", ":1: an empty object; give it keys, or leave it out"),
+        ("set.jsonl", b"", ": holds no rows; give it rows, or name another file"),
         ("set.jsonl", b'\n{"a": 1}\n', f":2: columns 'a' fit no kind of dataset; {NEEDS}"),
         (
             "set.jsonl",
@@ -393,10 +427,10 @@ def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None,
             "this may be a run, which says what was found",
         ),
         ({"qrels/test.tsv": b"q1\td1\t0\n"}, "/qrels/test.tsv: no query has a relevant document (a score above 0)"),
-        ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item, but a metric needs at least two"),
+        ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item, but a metric needs at least two; give more"),
         (
             {"corpus.jsonl": jsonl([{"_id": f"d{n}", "text": "same"} for n in range(4)])},
-            ": fewer than two different documents, so there is nothing to rank",
+            ": fewer than two different documents, so there is nothing to rank; give more documents",
         ),
     ],
 )
@@ -471,7 +505,7 @@ def test_hash_is_about_names_and_bytes(tmp_path: Path) -> None:
             b'name = "a"\nkind = "pairs"\n',
             ": 'kind' is 'pairs'; choose from similarity, retrieval, labelled, triplets, texts, calibration, golden",
         ),
-        (b'name = "a"\nkind = "calibration"\n', ": calibration texts are no dataset to judge on"),
+        (b'name = "a"\nkind = "calibration"\n', ": calibration texts are no dataset to judge on; name another folder"),
         (
             b'sha265 = "a"\n',
             ": no card has a 'sha265'; it can hold "

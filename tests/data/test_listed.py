@@ -53,6 +53,7 @@ def load(text: str) -> list[Dataset]:
 def refused(text: str) -> str:
     with pytest.raises(DataError) as error:
         load(text)
+    assert error.value.action, "it says what to do"
     return str(error.value)
 
 
@@ -179,6 +180,11 @@ def test_what_is_wrong_is_told_with_file_table_and_key(project, text, told, monk
 
     monkeypatch.setattr(hub, "_current_commit", lambda hub_id: "0" * 40)
     assert refused(project(text)).startswith(told)
+
+
+def test_a_folder_is_no_list(project, tmp_path):
+    (tmp_path / "gate/dir.toml").mkdir()
+    assert refused("gate/dir.toml").startswith("gate/dir.toml cannot be read: it is a folder; correct it, or name ")
 
 
 def test_a_list_that_is_not_there_is_told(project):

@@ -310,7 +310,10 @@ def test_notes_of_a_task(tasks):
 
 def test_a_cell_that_is_no_grade_is_told_with_its_row(tasks):
     tasks(local.sts("Odd", {**GRADED, "score": [1.0, None, 2.0]}))
-    assert refusal("mteb:Odd") == f"mteb:Odd@{local.REVISION}::split=test row 2: 'score' is None, not a number"
+    assert (
+        refusal("mteb:Odd")
+        == f"mteb:Odd@{local.REVISION}::split=test row 2: 'score' is None, not a number; write a number"
+    )
     tasks(local.sts("Odd", {"sentence1": ["a", "b"], "score": [1.0, 2.0]}))
     assert refusal("mteb:Odd") == f"mteb:Odd@{local.REVISION}::split=test: its data has no column 'sentence2'"
 
@@ -329,7 +332,7 @@ def test_labels_of_pairs_may_be_truth_values(tasks):
 def test_a_split_without_rows_is_refused(tasks):
     tasks(local.clustering("Empty", {"sentences": [], "labels": []}))
     pin = f"mteb:Empty@{local.REVISION}::split=test"
-    assert refusal("mteb:Empty") == f"{pin}: 0 items, but a metric needs at least two"
+    assert refusal("mteb:Empty") == f"{pin}: 0 items, but a metric needs at least two; give more"
 
 
 def test_documents_are_read_as_mteb_encodes_them(tasks):
@@ -388,7 +391,10 @@ def test_rankings_of_another_form_are_refused(tasks):
     assert refusal("mteb:Instructed") == (
         f"mteb:Instructed@{pin}: its queries come with instructions; name a task without them"
     )
-    assert refusal("mteb:Talk") == f"mteb:Talk@{pin} row 1: 'text' is ['what is tea'], not a text"
+    assert (
+        refusal("mteb:Talk")
+        == f"mteb:Talk@{pin} row 1: 'text' is ['what is tea'], not a text; write it as a text in quotes"
+    )
     hub = f"read it by hub:local/local@{local.REVISION}"
     tasks(local.retrieval("Local", CORPUS, QUERIES, RELEVANT))
     assert refusal("mteb:Local::split=dev") == f"mteb:Local: mteb evaluates no split 'dev' of it, but test; {hub}"

@@ -8,6 +8,8 @@ import json
 import re
 import tracemalloc
 from collections.abc import Mapping, Sequence
+from datetime import date, datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -67,6 +69,7 @@ def refusal(spec: object) -> str:
     with pytest.raises(DataError) as caught:
         load(str(spec))
     assert "\n" not in str(caught.value)
+    assert caught.value.action, "it says what to do"
     return str(caught.value)
 
 
@@ -298,12 +301,44 @@ ALIKE = "write all grades in one way"
         (("1", "%"), "'%', not a number; " + FORMS),
         (("1", "inf"), "inf, not a finite number; " + FORMS),
         (("1", "high"), "'high', not a number; " + FORMS),
+        (("1", "1_0"), "'1_0', not a number; " + FORMS),
     ],
 )
 def test_grades_of_several_kinds_are_refused(tmp_path: Path, cells: tuple[str, str], message: str) -> None:
     rows = [{"sentence1": f"a{n}", "sentence2": "b", "score": cell} for n, cell in enumerate(cells)]
     path = put(tmp_path, "set.jsonl", jsonl(*rows))
     assert refusal(path) == f"{path}:2: 'score' is {message}"
+
+
+def test_numbers_of_labels_are_told_to_be_grades(tmp_path: Path) -> None:
+    rows = "sentence1,sentence2,{}\na,b,0\nc,d,1\ne,f,2\n"
+    note = "'label' is read as a grade: a higher number is more alike"
+    assert note in load(str(put(tmp_path, "label.csv", rows.format("label").encode()))).notes
+    assert load(str(put(tmp_path, "score.csv", rows.format("score").encode()))).notes == ()
+    graded = rows.format("label").replace(",1\n", ",1.5\n")
+    assert note not in load(str(put(tmp_path, "graded.csv", graded.encode()))).notes
+
+
+def test_decimals_and_dates_of_parquet(tmp_path: Path) -> None:
+    days = [date(2026, 1, 2), None, date(2026, 1, 2)]
+    columns = {
+        "sentence1": ["a", "b", "c"],
+        "sentence2": ["d", "e", "f"],
+        "score": [Decimal("1.50"), Decimal(2), Decimal(0)],
+    }
+    kind = pa.table(
+        {**columns, "day": days, "cluster": [Decimal(3), Decimal(3), None], "at": [datetime(2026, 1, 2, 3)] * 3}
+    )
+    parquet.write_table(kind, tmp_path / "set.parquet")
+    dataset = load(f"{tmp_path}/set.parquet::slices=day;at")
+    assert [grade for *_, grade in pairs_of(dataset)] == [1.5, 2.0, 0.0]
+    assert dataset.groups == ("3", "3", "")
+    assert dataset.slices == {"day=2026-01-02": (0, 2), "at=2026-01-02T03:00:00": (0, 1, 2)}
+    table = pa.table({"text": ["a", "b", "c"], "label": [Decimal(1), Decimal(2), Decimal(1)]})
+    parquet.write_table(table, tmp_path / "labels.parquet")
+    labelled = load(str(tmp_path / "labels.parquet"))
+    assert isinstance(labelled, Labelled)
+    assert labelled.labels == ("1", "2", "1")
 
 
 def test_numbers_do_not_say_which_is_entailment(tmp_path: Path) -> None:
@@ -565,7 +600,7 @@ def test_an_unreadable_file_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPa
 
     path = put(tmp_path, "rows.jsonl", LINES)
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DataError, match=r"rows\.jsonl: cannot be read: Permission denied$"):
+    with pytest.raises(DataError, match=r"rows\.jsonl: cannot be read: Permission denied; give read permission"):
         open_table(path)
 
 
@@ -659,10 +694,16 @@ def test_graded_answers_keep_their_grades(tmp_path: Path) -> None:
     [
         (b"q1,d1,1\nq2,d2,0.5\n", f":3: the grade is 0.5; {WHOLE_GRADES}"),
         (b"q1,d1,1\nq2,d2,-1\n", f":3: the grade is -1; {WHOLE_GRADES}"),
-        (b"q1,d1,1\nq2,d2,1\nq1,d1,2\n", ":4: one document has two grades for one query: 1 and 2"),
-        (b"q1,d1,0\nq2,d2,0\n", ": no query has a relevant document (a grade above 0)"),
-        (b"q1,d1,1\nq2,d1,1\n", ": fewer than two different documents, so there is nothing to rank"),
-        (b"q1,d1,1\nq1,d2,1\n", ": 1 item, but a metric needs at least two"),
+        (
+            b"q1,d1,1\nq2,d2,1\nq1,d1,2\n",
+            ":4: one document has two grades for one query: 1 and 2; leave one of the rows",
+        ),
+        (b"q1,d1,0\nq2,d2,0\n", ": no query has a relevant document (a grade above 0); correct grades"),
+        (
+            b"q1,d1,1\nq2,d1,1\n",
+            ": fewer than two different documents, so there is nothing to rank; give more documents",
+        ),
+        (b"q1,d1,1\nq1,d2,1\n", ": 1 item, but a metric needs at least two; give more"),
         (b"q1,d1,\nq1,d2,1\n", f":2: 'label' is '', not a number; {SKIP}"),
     ],
 )

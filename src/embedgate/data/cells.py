@@ -7,11 +7,16 @@ import math
 import re
 import reprlib
 from collections.abc import Sequence
+from datetime import date, time
+from decimal import Decimal
+from numbers import Real
 
 # Beside blank cells and NaN, how tables write that there is no number.
 NO_NUMBER = ("nan", "na", "n/a", "null", "none", "-")
 # Beside those, how tables write that there is no name.
 NO_NAME = ("nan", "null")
+NUMBER = "write a number"
+NAMES = "write a list of names, or one text with semicolons between them"
 # A list that was made a text, as CSV has it.
 _SPELLED_LIST = re.compile(r"\s*\[\s*(\".*\"|'.*')\s*\]\s*", re.DOTALL)
 
@@ -37,18 +42,19 @@ def text(value: object) -> str:
     """
     whole = maybe_blank(value)
     if not whole.strip():
-        raise ValueError("is empty")
+        raise CellError("is empty", "give it a text")
     return whole
 
 
 def maybe_blank(value: object) -> str:
     """As `text`, but may be blank."""
     if not isinstance(value, str):
-        raise ValueError(f"is {reprlib.repr(value)}, not a text")
+        raise CellError(f"is {reprlib.repr(value)}, not a text", "write it as a text in quotes")
     try:
         value.encode()
     except UnicodeEncodeError:
-        raise ValueError(f"holds half of a surrogate pair: {reprlib.repr(value)}") from None
+        cause = f"holds half of a surrogate pair: {reprlib.repr(value)}"
+        raise CellError(cause, "write the whole character, or leave it out") from None
     return value
 
 
@@ -85,22 +91,29 @@ def label(value: object) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, str) and value.strip() and is_no_name(value):
-        raise ValueError(f"is {reprlib.repr(value)}, not a label")
-    if isinstance(value, float) and value.is_integer():
-        return str(int(value))
-    return identifier(value)
+        raise CellError(f"is {reprlib.repr(value)}, not a label", "give it a label")
+    return identifier(_whole(value))
+
+
+def _whole(value: object) -> object:
+    """A whole number as one: a column with empty cells has made it a float, or Parquet has it as a decimal."""
+    if isinstance(value, float | Decimal) and math.isfinite(value) and value == int(value):
+        return int(value)
+    return value
 
 
 def number(value: object) -> float:
     """A finite number, or a text that spells one."""
-    if isinstance(value, bool) or not isinstance(value, str | int | float):
-        raise ValueError(f"is {reprlib.repr(value)}, not a number")
+    if (
+        isinstance(value, bool) or not isinstance(value, str | Real | Decimal) or "_" in str(value)
+    ):  # as of Python's own
+        raise CellError(f"is {reprlib.repr(value)}, not a number", NUMBER)
     try:
         parsed = float(value)
     except (ValueError, OverflowError):
-        raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
+        raise CellError(f"is {reprlib.repr(value)}, not a number", NUMBER) from None
     if not math.isfinite(parsed):
-        raise ValueError(f"is {parsed}, not a finite number")
+        raise CellError(f"is {parsed}, not a finite number", NUMBER)
     return parsed
 
 
@@ -110,10 +123,10 @@ def slice_names(value: object) -> list[str]:
         return []
     names = [name.strip() for name in value.split(";")] if isinstance(value, str) else value
     if not isinstance(names, list):
-        raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
+        raise CellError(f"is {reprlib.repr(value)}, not a list of names", NAMES)
     found = [name for name in names if not is_no_name(name)]
     if not all(isinstance(name, str) for name in found):
-        raise ValueError(f"is {reprlib.repr(value)}, not a list of names")
+        raise CellError(f"is {reprlib.repr(value)}, not a list of names", NAMES)
     return list(dict.fromkeys(found))
 
 
@@ -121,20 +134,23 @@ def cluster_name(value: object) -> str:
     """What an item shares with others: an id; empty where it shares nothing."""
     if is_no_name(value):
         return ""
-    if isinstance(value, float) and value.is_integer():  # so a column of whole numbers arrives that has empty cells
-        value = int(value)
-    return identifier(value)
+    return identifier(_whole(value))
 
 
 def property_values(value: object) -> list[str]:
     """What a row says of itself in a column, each of which makes a slice: a label, or a list; none where empty."""
     values = value if isinstance(value, list) else [value]
-    return list(dict.fromkeys(label(each).strip() for each in values if not is_no_name(each)))
+    return list(dict.fromkeys(_property(each) for each in values if not is_no_name(each)))
+
+
+def _property(value: object) -> str:
+    """One of these: a label, or a date or time as ISO 8601 has it."""
+    return value.isoformat() if isinstance(value, date | time) else label(value).strip()
 
 
 def is_empty(value: object) -> bool:
     """Whether a cell holds nothing: null, NaN, blanks alone, or an empty list."""
-    if isinstance(value, float):
+    if isinstance(value, float | Decimal):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip()) or value == []
 

@@ -328,8 +328,10 @@ BUILD: Mapping[str, Callable[[conversions.Values, Sequence[str]], Dataset]] = {
 def _parser(role: Role, found: Found) -> Parser:
     if role.parse is not Grades:
         return role.parse()
+    (column,) = found[role.name]
     pair = {plain(column) for name in ("sentence1", "sentence2") for column in found.get(name, ())}
-    return Grades(words=not pair.isdisjoint(_INFERENCE) and plain(found[role.name][0]) in _INFERRED)
+    label = column if pair and plain(column) in _INFERRED else ""
+    return Grades(words=bool(label) and not pair.isdisjoint(_INFERENCE), label=label)
 
 
 def _columns_told(found: Found) -> Iterator[str]:

@@ -126,7 +126,7 @@ def retrieval(values: Values, notes: Sequence[str]) -> Dataset:
     kept = [number for number, grades in enumerate(judged) if any(grades.values())]
     asked = list(queries)
     if not kept:
-        raise DataError(f"{values.table.source}: no query has a relevant document (a grade above 0)")
+        raise DataError(f"{values.table.source}: no query has a relevant document (a grade above 0)", "correct grades")
     return Retrieval(
         **vars(values.origin),
         **values.parts.joined([queries[asked[number]] for number in kept]),
@@ -147,7 +147,8 @@ def _judged(values: Values, rows: Sequence[int], documents: dict[str, int]) -> I
         for text in values.by_role["positive"][row]:
             if found.setdefault(text, grade) != grade:
                 place = values.table.at(values.lines[row])
-                raise DataError(f"{place}: one document has two grades for one query: {found[text]} and {grade}")
+                cause = f"{place}: one document has two grades for one query: {found[text]} and {grade}"
+                raise DataError(cause, "leave one of the rows")
             yield documents[text], grade
 
 

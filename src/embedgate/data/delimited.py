@@ -131,7 +131,8 @@ class _File:
         for line, cells in records:
             if len(cells) != len(columns):
                 cause = f"{self._path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}"
-                raise DataError(cause, QUOTED if self._quoted and len(cells) > len(columns) else "")
+                is_cut = self._quoted and len(cells) > len(columns)
+                raise DataError(cause, QUOTED if is_cut else "give each row a cell for each column")
             yield line, dict(zip(columns, cells, strict=True))
 
     def _lines(self) -> Iterator[tuple[int, str]]:

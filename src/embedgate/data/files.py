@@ -116,7 +116,9 @@ def first_bytes(path: Path, count: int) -> bytes:
         with path.open("rb") as stream:
             return stream.read(count)
     except OSError as error:
-        raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+        raise DataError(
+            f"{path}: cannot be read: {error.strerror}", "give read permission, or fetch it anew"
+        ) from error
 
 
 @contextmanager

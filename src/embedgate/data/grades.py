@@ -31,10 +31,11 @@ class Grades:
 
     Args:
         words: Whether numbers are refused, since they mean one thing here and another there.
+        label: The column's name where it may hold classes by their numbers, as of entailment; else empty.
     """
 
-    def __init__(self, words: bool = False) -> None:
-        self._words = words
+    def __init__(self, words: bool = False, label: str = "") -> None:
+        self._words, self._label = words, label
         self._form = ""
         self._negative = False
 
@@ -60,7 +61,9 @@ class Grades:
     def notes(self) -> tuple[str, ...]:
         """What a reader of a report should know about how they are written."""
         below = ("some grades are below 0: more is more alike all the same",) if self._negative else ()
-        return (*([_TOLD[self._form]] if self._form in _TOLD else []), *below)
+        classes = self._label and self._form == WHOLE
+        as_grade = (f"{self._label!r} is read as a grade: a higher number is more alike",) if classes else ()
+        return (*([_TOLD[self._form]] if self._form in _TOLD else []), *as_grade, *below)
 
     def _agree(self, value: object, form: str) -> None:
         """Whole numbers agree with decimal points and with decimal commas."""
@@ -94,13 +97,14 @@ def _without_sign(value: str) -> float:
     try:
         return number(value.strip()[:-1].replace(",", "."))
     except ValueError:
-        raise ValueError(f"is {reprlib.repr(value)}, not a number") from None
+        raise CellError(f"is {reprlib.repr(value)}, not a number", FORMS) from None
 
 
 def is_numeral(cell: str) -> bool:
     """Whether a cell holds a grade in figures, finite or not."""
+    plain = cell.strip().removesuffix("%").replace(",", ".")
     try:
-        float(cell.strip().removesuffix("%").replace(",", "."))
+        float(plain)
     except ValueError:
         return False
-    return True
+    return "_" not in plain

@@ -15,6 +15,7 @@ from embedgate.data.files import PACKED, Writing, lines
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line
 
 ROWS = "write one JSON object a line, or one array of objects"
+CORRECT = "correct the line, or write the file anew by a JSON library"
 # What stands between source and number of a row that has no line of its own.
 ELEMENT = " element "
 Numbered = Iterator[tuple[int, Any]]
@@ -71,14 +72,14 @@ def _parsed(path: Path, line: int, text: str) -> Any:
         return json.loads(text)
     except json.JSONDecodeError as error:
         place = f"{path}:{line + error.lineno - 1}"
-        raise DataError(f"{place}: invalid JSON: {error.msg} at column {error.colno}") from error
+        raise DataError(f"{place}: invalid JSON: {error.msg} at column {error.colno}", CORRECT) from error
     except (ValueError, RecursionError) as error:  # a number of thousands of digits, or brackets as deep
-        raise DataError(f"{path}:{line}: invalid JSON: {in_one_line(error)}") from error
+        raise DataError(f"{path}:{line}: invalid JSON: {in_one_line(error)}", CORRECT) from error
 
 
 def _object(place: str, value: Any) -> dict[str, object]:
     if not isinstance(value, dict):
-        raise DataError(f"{place}: {reprlib.repr(value)} is not a JSON object")
+        raise DataError(f"{place}: {reprlib.repr(value)} is not a JSON object", ROWS)
     return value
 
 
@@ -145,7 +146,7 @@ def _objects(opened: Table, values: Numbered, reading: Reading) -> Table:
     if not head:
         raise empty(opened.source)
     if not head[0][1]:
-        raise DataError(f"{opened.at(head[0][0])}: an empty object")
+        raise DataError(f"{opened.at(head[0][0])}: an empty object", "give it keys, or leave it out")
     columns = tuple(dict.fromkeys(key for _, row in head for key in row))
     return replace(opened, columns=columns, rows=chain(head, objects), first=head[0][0])
 
@@ -165,7 +166,8 @@ def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> T
     def rows() -> Iterator[tuple[int, Row]]:
         for place, value in values:
             if not isinstance(value, list) or len(value) != len(names):
-                raise DataError(f"{opened.at(place)}: {reprlib.repr(value)} is not an array of {', '.join(names)}")
+                cause = f"{opened.at(place)}: {reprlib.repr(value)} is not an array of {', '.join(names)}"
+                raise DataError(cause, "give all rows as many values as the first")
             yield place, dict(zip(names, value, strict=True))
 
     note = f"rows are arrays of {', '.join(names)}"

@@ -49,6 +49,15 @@ FORM = table(
     required=("path",),
 )
 HOW = 'write [name], and below it path = "data.csv"'
+# How what a key holds is written.
+_SHAPES = {
+    "path": 'path = "data.csv"',
+    "columns": 'columns = { sentence1 = "q1", negative = ["n1", "n2"] }',
+    SLICES: f'{SLICES} = ["language"]',
+    "weight": f"weight = 2, a whole number from 1 to {HEAVIEST}",
+    **{key: f'{key} = "..."' for key in WORDS},
+    **{key: f"{key} = true, or false" for key in SWITCHES},
+}
 
 
 class Named(ABC):
@@ -148,7 +157,11 @@ class Listed(Named):
             meant = choose_from(key, keys)
             step = meant if "mean" in meant else f'quote a name with a point: ["{self.name}.{key}"]'
             raise DataError(f"{self.told}: unknown table {key}", step)
-        found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
+        try:
+            found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
+        except DataError as error:
+            shapes = (shape for key, shape in _SHAPES.items() if error.cause.startswith(f"{self.told}: {key}"))
+            raise DataError(error.cause, error.action or f"write {next(shapes)}") from error
         self._refuse_no_roles(found.get("columns", {}))
         self._refuse_keys(found["path"])
         return found
@@ -197,7 +210,10 @@ def named(text: str) -> tuple[Named, ...]:
 
 def _tables(path: Path) -> Mapping[str, Any]:
     form: type[dict[str, Any]] = dict[str, Any]
-    found = read_toml(path, form, DataError)
+    try:
+        found = read_toml(path, form, DataError)
+    except DataError as error:
+        raise DataError(error.cause, error.action or f"correct it, or name another file: {HOW}") from error
     if found is None:
         raise DataError(f"there is no list of datasets {path}", f"make it, or correct its path: {HOW}")
     if not found:

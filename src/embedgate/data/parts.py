@@ -39,7 +39,7 @@ def value(table: Table, line: int, row: Row, column: str, parse: Callable[[objec
         DataError: With the row's place, if the row lacks it or the parser refuses it.
     """
     if column not in row:
-        raise DataError(f"{table.at(line)}: no {column!r}")
+        raise DataError(f"{table.at(line)}: no {column!r}", f"give every row {column!r}")
     try:
         return parse(row[column])
     except ValueError as error:

@@ -176,7 +176,7 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     kind = card.kind if card else None
     match kind:
         case "calibration" | "golden":
-            raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on")
+            raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on", "name another folder")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
     is_beir = kind in (None, "retrieval") and beir.is_beir(folder)
     is_plain = not is_beir and not data_files(folder)

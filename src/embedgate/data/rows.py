@@ -48,6 +48,7 @@ _UNPACK = "unpack it, or pack it by gzip"
 _AS_PARQUET = "write it as Parquet: pyarrow.parquet.write_table(pyarrow.feather.read_table(...), 'data.parquet')"
 _AS_CSV = "save the sheet as CSV"
 _AS_JSONL = "write its rows as JSONL, one object a line: embedgate reads no format that can run code"
+_ANEW = "write it anew by pyarrow.parquet.write_table, or fetch it anew"
 # What to do about files that are not read.
 REFUSED = {
     **dict.fromkeys((".arrow", ".feather"), _AS_PARQUET),
@@ -149,7 +150,7 @@ def parquet(path: Path) -> Table:
     try:
         file = ParquetFile(path)
     except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file: {in_one_line(error)}") from error
+        raise DataError(f"{path}: not a Parquet file: {in_one_line(error)}", _ANEW) from error
     if not file.metadata.num_rows:
         raise empty(path)
 
@@ -160,6 +161,6 @@ def parquet(path: Path) -> Table:
             for number, row in enumerate(chain.from_iterable(batches), 1):
                 yield number, row
         except (ArrowException, OSError, ValueError) as error:
-            raise DataError(f"{path} row {number + 1}: {in_one_line(error)}") from error
+            raise DataError(f"{path} row {number + 1}: {in_one_line(error)}", _ANEW) from error
 
     return Table(str(path), tuple(file.schema_arrow.names), rows(), unit=" row ")

@@ -75,7 +75,7 @@ def shown(columns: Iterable[str]) -> str:
 
 def empty(source: object) -> DataError:
     """The refusal of a file without rows."""
-    return DataError(f"{source}: holds no rows")
+    return DataError(f"{source}: holds no rows", "give it rows, or name another file")
 
 
 def in_one_line(error: BaseException) -> str:

@@ -152,7 +152,9 @@ class Dataset(ABC):
 
     def __post_init__(self) -> None:
         if len(self) < 2:
-            raise DataError(f"{self.source}: {counted(len(self), 'item')}, but a metric needs at least two")
+            raise DataError(
+                f"{self.source}: {counted(len(self), 'item')}, but a metric needs at least two", "give more"
+            )
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -187,7 +189,8 @@ class Similarity(Dataset):
         super().__post_init__()
         self.grades.setflags(write=False)
         if np.all(self.grades == self.grades[0]):
-            raise DataError(f"{self.source}: every grade is {self.grades[0]:g}, so nothing can correlate with them")
+            cause = f"{self.source}: every grade is {self.grades[0]:g}, so nothing can correlate with them"
+            raise DataError(cause, "give pairs of several grades")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -234,7 +237,8 @@ class Retrieval(Dataset):
     def __post_init__(self) -> None:
         super().__post_init__()
         if len(set(self.documents)) < 2:
-            raise DataError(f"{self.source}: fewer than two different documents, so there is nothing to rank")
+            cause = f"{self.source}: fewer than two different documents, so there is nothing to rank"
+            raise DataError(cause, "give more documents")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -269,9 +273,11 @@ class Labelled(Dataset):
         super().__post_init__()
         sizes = Counter(self.labels)
         if len(sizes) < 2:
-            raise DataError(f"{self.source}: {self.labels[0]!r} is the only label, but clusters need at least two")
+            cause = f"{self.source}: {self.labels[0]!r} is the only label, but clusters need at least two"
+            raise DataError(cause, "give texts of several labels")
         if max(sizes.values()) < 2:
-            raise DataError(f"{self.source}: no two texts share a label, so there are no clusters to find")
+            cause = f"{self.source}: no two texts share a label, so there are no clusters to find"
+            raise DataError(cause, "give several texts of each label")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
