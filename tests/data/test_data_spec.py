@@ -20,6 +20,10 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         (f"hub:org/name@{COMMIT}:config:dev::text=body", f"hub:org/name@{COMMIT}:config:dev", {"text": "body"}),
         (r"C:\data\q.csv::delimiter=;", r"C:\data\q.csv", {"delimiter": ";"}),
         ("beir::split=dev", "beir", {"split": "dev"}),
+        ("my::folder/q.csv", "my::folder/q.csv", {}),
+        ("my::folder/q.csv::text=q", "my::folder/q.csv", {"text": "q"}),
+        ('q.csv::text="a::b=c"', "q.csv", {"text": "a::b=c"}),
+        ("q.csv::text=a::b=c", "q.csv", {"text": "a::b=c"}),
     ],
 )
 def test_place_and_keys(text: str, place: str, given: dict[str, str]) -> None:

@@ -6,7 +6,6 @@ In a checkout, `python -m embedgate.core.options` writes the tables of README.md
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
 from functools import partial
@@ -16,6 +15,7 @@ from typing import Annotated, Any, Literal
 
 import msgspec
 
+from embedgate.core.data_place import ELSEWHERE, split_keys
 from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
@@ -31,10 +31,6 @@ from embedgate.core.strictness import parse as parse_strictness
 PAGES = ("README.md", "docs/options.md")
 BEGIN, END = "<!-- options: written by python -m embedgate.core.options -->\n", "<!-- end of options -->"
 _PREFIX = "--gate-"
-# What the place of a dataset begins with that is no path.
-ELSEWHERE = ("hub:", "mteb:")
-# What stands between the place of a dataset and its keys; a hub id may hold a `::` of its own.
-_DATA_KEYS = re.compile(r"::(?=[\w-]+=)")
 # The texts of an example: one or more.
 Texts = Annotated[tuple[str, ...], msgspec.Meta(min_length=1)]
 
@@ -243,7 +239,7 @@ def _incumbent_from_here(text: str, folder: Path, flag: str) -> str:
 
 def _names_data_file(text: str, _: Path) -> bool:
     """Whether a text names a file or folder, as `embedgate.data.load` takes it, there or missing."""
-    return not _is_named(_DATA_KEYS.split(text, maxsplit=1)[0])
+    return not _is_named(split_keys(text)[0])
 
 
 def _is_named(place: str) -> bool:
@@ -254,7 +250,7 @@ def _is_named(place: str) -> bool:
 
 
 def _data_from_here(text: str, folder: Path, _: str) -> str:
-    place = _DATA_KEYS.split(text, maxsplit=1)[0]
+    place, _ = split_keys(text)
     seen = _from_here(place, folder)
     return (os.path.join(os.curdir, seen) if _is_named(seen) else seen) + text.removeprefix(place)
 

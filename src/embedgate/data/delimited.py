@@ -30,32 +30,23 @@ _PADDED = re.compile(r'\s+"[^"]*"\s*')
 Record = tuple[int, list[str]]
 
 
-def delimited(
-    path: Path,
-    delimiter: str,
-    *,
-    unnamed: tuple[str, ...] = UNNAMED,
-    quoted: bool = True,
-    reading: Reading = PLAIN,
-) -> Table:
+def delimited(path: Path, delimiter: str, *, reading: Reading = PLAIN) -> Table:
     """Opens a CSV or TSV file, with or without a header.
 
-    A first row of as many cells as `unnamed`, the last of them a number, is no header.
+    A first row of as many cells as `UNNAMED`, the last of them a number, is no header.
 
     Args:
         path: The file, with or without a byte order mark; also packed by gzip.
         delimiter: What stands between two cells, unless others make the header one that is expected.
-        unnamed: Names of the columns where there is no header.
-        quoted: Whether double quotes enclose cells that hold delimiters, quotes or line ends.
-        reading: How a person says it is to be read; its delimiter and its quotes come before these.
+        reading: How a person says it is to be read; its delimiter comes before this one.
     """
-    file = _File(path, quoted and reading.quoted, reading)
-    file.find_delimiter(delimiter, unnamed)
+    file = _File(path, reading)
+    file.find_delimiter(delimiter)
     records = file.records()
     line, cells = next(records, (0, []))
     if not cells:
         raise empty(path)
-    if bare := file.names(cells, unnamed):
+    if bare := file.names(cells):
         return file.table(bare, chain([(line, cells)], records), line)
     columns = tuple(cell.strip() for cell in cells)
     if doubled := [column for column, times in Counter(columns).items() if column and times > 1]:
@@ -67,11 +58,11 @@ def delimited(
 class _File:
     """A delimited file, read once to find out its delimiter and once more for its rows."""
 
-    def __init__(self, path: Path, quoted: bool, reading: Reading) -> None:
-        self._path, self._reading, self._quoted = path, reading, quoted
+    def __init__(self, path: Path, reading: Reading) -> None:
+        self._path, self._reading = path, reading
         self._writing = Writing.of(path, reading.encoding)
         self._delimiter = reading.delimiter
-        self._options: dict[str, Any] = {} if quoted else {"quoting": csv.QUOTE_NONE}
+        self._options: dict[str, Any] = {} if reading.quoted else {"quoting": csv.QUOTE_NONE}
         self.notes = [*self._writing.notes]
         self._said = {
             "encoding": self._writing.asked,
@@ -79,7 +70,7 @@ class _File:
             "header": "none" * reading.numbered,
         }
 
-    def find_delimiter(self, own: str, unnamed: tuple[str, ...]) -> None:
+    def find_delimiter(self, own: str) -> None:
         """Finds what stands between cells, unless a person says it.
 
         It is the first, the file's own before others, that makes the header one that is expected; else the first that
@@ -89,14 +80,14 @@ class _File:
             self._delimiter = self._delimiter or own
             return
         sample = [line for _, line in islice(self._lines(), SAMPLE)]
-        found, told = self._found(sample, own, unnamed)
+        found, told = self._found(sample, own)
         if not self._delimiter:
             self.notes += told
         elif self._delimiter != found:
             self._said["delimiter"] = self._delimiter
         self._delimiter = self._delimiter or found
         cells = chain.from_iterable(self._cut(sample, self._delimiter))
-        if self._quoted and self._delimiter != " " and any(map(_PADDED.fullmatch, cells)):
+        if self._reading.quoted and self._delimiter != " " and any(map(_PADDED.fullmatch, cells)):
             self._options["skipinitialspace"] = True
             self.notes.append("blanks between delimiters and cells are left out")
 
@@ -115,10 +106,10 @@ class _File:
             step = QUOTES if self._reading.fits is None else f"{QUOTES}; {UNQUOTED}"
             raise DataError(f"{self._path}:{start}: {_cause(error)}", step) from error
 
-    def names(self, cells: Sequence[str], unnamed: tuple[str, ...]) -> tuple[str, ...]:
+    def names(self, cells: Sequence[str]) -> tuple[str, ...]:
         """The columns of a file whose first record is no header; empty where it is one."""
-        if len(cells) == len(unnamed) and is_numeral(cells[-1]) and not self._reading.numbered:
-            return unnamed
+        if len(cells) == len(UNNAMED) and is_numeral(cells[-1]) and not self._reading.numbered:
+            return UNNAMED
         return tuple(str(number) for number in range(1, len(cells) + 1)) if self._reading.numbered else ()
 
     def table(self, columns: tuple[str, ...], records: Iterator[Record], first: int) -> Table:
@@ -131,19 +122,19 @@ class _File:
         for line, cells in records:
             if len(cells) != len(columns):
                 cause = f"{self._path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}"
-                is_cut = self._quoted and len(cells) > len(columns)
+                is_cut = self._reading.quoted and len(cells) > len(columns)
                 raise DataError(cause, QUOTED if is_cut else "give each row a cell for each column")
             yield line, dict(zip(columns, cells, strict=True))
 
     def _lines(self) -> Iterator[tuple[int, str]]:
         return lines(self._path, self._writing, self._reading.save)
 
-    def _found(self, sample: Sequence[str], own: str, unnamed: tuple[str, ...]) -> tuple[str, list[str]]:
+    def _found(self, sample: Sequence[str], own: str) -> tuple[str, list[str]]:
         """What stands between cells, and what is to be told of it."""
         if sample and (said := _SEP.fullmatch(sample[0])):
             return said[1], [f"cells are separated by {said[1]!r}, as its first line says"]
         cut = {each: self._cut(sample, each) for each in dict.fromkeys((own, *NAMES))}
-        fitting = (each for each, records in cut.items() if records and self._fits(records[0], unnamed))
+        fitting = (each for each, records in cut.items() if records and self._fits(records[0]))
         even = (each for each, records in cut.items() if _is_even(records))
         found = next(chain(fitting, even), own)
         return found, [f"cells are separated by {NAMES[found]}"] if found != own else []
@@ -155,8 +146,8 @@ class _File:
             return []
         return records if len(sample) < SAMPLE else records[:-1]  # the last may go on after the sample
 
-    def _fits(self, first: Sequence[str], unnamed: tuple[str, ...]) -> bool:
-        columns = self.names(first, unnamed) or tuple(cell.strip() for cell in first)
+    def _fits(self, first: Sequence[str]) -> bool:
+        columns = self.names(first) or tuple(cell.strip() for cell in first)
         return self._reading.fits is not None and self._reading.fits(columns)
 
 

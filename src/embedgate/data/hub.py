@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+from embedgate.core.data_place import HUB
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub_cache
 from embedgate.data.asked import TABLE_OPTIONS, Asked
@@ -15,7 +16,7 @@ from embedgate.data.rows import Table
 from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Origin
 
-PREFIX = "hub:"
+PREFIX = HUB
 SPEC = re.compile(r"hub:(?P<id>[\w.-]+/[\w.-]+)(@(?P<commit>[^:]*))?(:(?P<config>[\w.-]*))?(:(?P<split>[\w.-]+))?")
 COMMIT = re.compile(r"[0-9a-f]{40}")
 FORM = "hub:org/name@<40-digit commit>[:config][:split]"

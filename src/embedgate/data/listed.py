@@ -13,9 +13,9 @@ from typing import Annotated, Any
 
 import msgspec
 
+from embedgate.core.data_place import ELSEWHERE
 from embedgate.core.errors import DataError
 from embedgate.core.files import choose_from, convert, read_toml, table
-from embedgate.core.options import ELSEWHERE
 from embedgate.data.asked import BETWEEN
 from embedgate.data.beir import SAID
 from embedgate.data.cards import NAME, bundled

@@ -11,13 +11,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from embedgate.core.data_place import MTEB
 from embedgate.core.errors import DataError
 from embedgate.data import hub_cache, mteb_tasks
 from embedgate.data.asked import refuse_name
 from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset
 
-PREFIX = "mteb:"
+PREFIX = MTEB
 KEYS = ("subset", "split", "name")
 FORM = "mteb:TASK[@<40-digit commit>][::subset=SUBSET,split=SPLIT]"
 _PLACE = re.compile(r"mteb:(?P<task>[^@:]+)(@(?P<commit>[^:]*))?(?P<rest>:.*)?")

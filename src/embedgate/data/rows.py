@@ -8,20 +8,17 @@ from itertools import chain
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data.delimited import QUOTES, delimited
+from embedgate.data.delimited import delimited
 from embedgate.data.files import PACKED, first_bytes, lines
 from embedgate.data.json_rows import open_json, parse_object
-from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line, shown
+from embedgate.data.table import PLAIN, Reading, Row, Table, empty, in_one_line, shown
 
 __all__ = [
     "OPTIONS",
-    "QUOTES",
     "SUFFIXES",
-    "UNNAMED",
     "Reading",
     "Row",
     "Table",
-    "delimited",
     "is_data_file",
     "lines",
     "open_table",

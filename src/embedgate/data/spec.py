@@ -7,10 +7,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
+from embedgate.core.data_place import split_keys
 from embedgate.core.errors import DataError
 
-# The last `::` before a key; a hub id may hold one of its own, as in hub:org/name@<commit>::dev.
-_FORM = re.compile(r"(?P<place>.+?)(?:::(?P<keys>[\w-]+=.*))?", re.DOTALL)
 # A value in quotes may hold a comma, and a quote doubled.
 _PAIR = re.compile(r'(?P<key>[\w-]+)=(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^,"][^,]*))(?:,|$)', re.DOTALL)
 FORM = "PLACE::key=value,key=value; put a value that holds a comma into double quotes"
@@ -35,11 +34,10 @@ class Spec:
         Raises:
             DataError: If it has another form.
         """
-        found = _FORM.fullmatch(text.strip())
-        if found is None:
+        place, rest = split_keys(text.strip())
+        if not place:
             raise DataError("the name of a dataset is empty", "give a bundled name, or the path of a file or a folder")
         given: dict[str, str] = {}
-        rest = found["keys"] or ""
         while rest:
             pair = _PAIR.match(rest)
             if pair is None:
@@ -49,7 +47,7 @@ class Spec:
                 raise DataError(f"{text}: gives {key} twice", f"write {FORM}")
             given[key] = pair["plain"] if pair["quoted"] is None else pair["quoted"].replace('""', '"')
             rest = rest[pair.end() :]
-        return cls(found["place"], given)
+        return cls(place, given)
 
     def refuse_unknown(self, keys: Iterable[str]) -> None:
         """Refuses keys that mean nothing to the kind of place.
