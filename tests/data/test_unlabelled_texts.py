@@ -145,6 +145,18 @@ def test_what_only_is_called_a_plain_file_is_refused(tmp_path, content, what):
             load(f"{written(tmp_path / 'log.txt', content)}{keys}")
 
 
+def test_a_long_first_line_is_a_text(tmp_path):
+    long = "word " * 40_000
+    assert load(written(tmp_path / "log.txt", "\n".join([long, *THREE]))).items == (long, *THREE)
+
+
+def test_a_plain_file_of_a_folder_is_no_link_out_of_it(tmp_path):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set/log.txt").symlink_to(written(tmp_path / "other.txt", "\n".join(THREE)))
+    with pytest.raises(DataError, match=r"log\.txt: a link out of its folder; put the file itself there"):
+        load(str(tmp_path / "set"))
+
+
 @pytest.mark.parametrize("card", ["", 'name = "mine"\nkind = "texts"\n'])
 def test_a_folder_may_hold_one_plain_file(tmp_path, card):
     written(tmp_path / "log.txt", "\n".join(THREE))

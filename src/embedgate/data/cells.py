@@ -104,9 +104,8 @@ def _whole(value: object) -> object:
 
 def number(value: object) -> float:
     """A finite number, or a text that spells one."""
-    if (
-        isinstance(value, bool) or not isinstance(value, str | Real | Decimal) or "_" in str(value)
-    ):  # as of Python's own
+    is_literal = isinstance(value, str) and "_" in value  # of Python, as 1_000
+    if isinstance(value, bool) or not isinstance(value, str | Real | Decimal) or is_literal:
         raise CellError(f"is {reprlib.repr(value)}, not a number", NUMBER)
     try:
         parsed = float(value)

@@ -53,6 +53,8 @@ def _constant(parse: Parser) -> Callable[[], Parser]:
 
 
 _TEXT, _TEXTS, _LABEL = _constant(text), _constant(texts), _constant(label)
+# What tells that a cell holds nothing, where that is more than being empty.
+_NOTHING: Mapping[Callable[[], Parser], Callable[[object], bool]] = {Grades: is_no_number, _LABEL: is_no_name}
 # What a column of texts alone is called where they are queries, or documents.
 QUERIES, DOCUMENTS = ("query", "queries"), ("document", "documents", "passage", "passages")
 _NEGATIVE = ("negative", "neg", "negatives", "hardnegative", "hardnegatives", "hardneg")
@@ -373,9 +375,7 @@ class _Cell:
         """Whether a row has nothing where it must have something."""
         if self.role.many and self.role.optional:
             return False
-        is_nothing = (
-            is_no_number if self.role.parse is Grades else is_no_name if self.role.parse is _LABEL else is_empty
-        )
+        is_nothing = _NOTHING.get(self.role.parse, is_empty)
         return all(is_nothing(row.get(column)) for column in self.columns)
 
     def notes(self) -> tuple[str, ...]:

@@ -17,6 +17,8 @@ from embedgate.data.table import PLAIN, UNNAMED, Reading, Table, shown
 from embedgate.data.types import Origin, Texts
 
 SUFFIX = ".txt"
+# Characters of a line that are looked at for a header.
+READ = 10_000
 # What stands between the cells of a table that is called so, unless a person says it.
 OWN_DELIMITER = "\t"
 
@@ -27,8 +29,15 @@ def is_plain(path: Path) -> bool:
 
 
 def files_of(folder: Path) -> list[Path]:
-    """The files of a folder that hold one text a line, by their names; no packed copy of another."""
+    """The files of a folder that hold one text a line, by their names; no packed copy of another.
+
+    Raises:
+        DataError: If one is a link that leaves the folder.
+    """
     found = {path for path in folder.iterdir() if is_plain(path) and path.is_file() and not path.name.startswith(".")}
+    for path in found:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path}: a link out of its folder", "put the file itself there")
     return sorted(path for path in found if path.suffix.lower() != PACKED or path.with_suffix("") not in found)
 
 
@@ -58,10 +67,10 @@ def refuse_header(path: Path, reading: Reading) -> None:
     Raises:
         DataError: If it is, with what reads it as a table and what as texts.
     """
-    texts = ((line, text) for line, text in lines(path, Writing.of(path, reading.encoding), reading.save))
-    line, first = next(((line, text) for line, text in texts if text.strip()), (0, ""))
+    numbered = lines(path, Writing.of(path, reading.encoding), reading.save)
+    line, first = next(((line, text) for line, text in numbered if text.strip()), (0, ""))
     for name, delimiter in DELIMITERS.items():
-        cells = [cell.strip() for cell in next(csv.reader([first.rstrip("\r\n")], delimiter=delimiter), [])]
+        cells = [cell.strip() for cell in next(csv.reader([first[:READ].rstrip("\r\n")], delimiter=delimiter), [])]
         what = _of_table(cells, delimiter, reading)
         if what:
             cause = f"{path}:{line}: is {what} of a table, {shown(cells)}, in a file of one text a line"

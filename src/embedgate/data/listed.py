@@ -48,7 +48,8 @@ FORM = table(
     },
     required=("path",),
 )
-HOW = 'write [name], and below it path = "data.csv"'
+_TABLE = '[name], and below it path = "data.csv"'
+HOW = f"write {_TABLE}"
 # How what a key holds is written.
 _SHAPES = {
     "path": 'path = "data.csv"',
@@ -161,7 +162,7 @@ class Listed(Named):
             found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
         except DataError as error:
             shapes = (shape for key, shape in _SHAPES.items() if error.cause.startswith(f"{self.told}: {key}"))
-            raise DataError(error.cause, error.action or f"write {next(shapes)}") from error
+            raise DataError(error.cause, error.action or f"write {next(shapes, _TABLE)}") from error
         self._refuse_no_roles(found.get("columns", {}))
         self._refuse_keys(found["path"])
         return found
