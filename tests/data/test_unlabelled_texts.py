@@ -175,6 +175,15 @@ def test_a_folder_may_hold_one_plain_file(tmp_path, card):
     assert load(str(tmp_path)).items == THREE, "beside a table, other files tell about it"
 
 
+def test_beside_a_table_in_a_folder_below_a_plain_file_is_no_data(tmp_path):
+    """The hash of a folder is that of its tables."""
+    written(tmp_path / "log.txt", "\n".join(THREE))
+    (tmp_path / "old").mkdir()
+    written(tmp_path / "old/rows.csv", "text\na\nb\nc\n")
+    with pytest.raises(DataError, match="needs one data file, has none; give the path of the file itself"):
+        load(str(tmp_path))
+
+
 def test_a_card_says_what_a_plain_file_of_a_folder_holds(tmp_path):
     written(tmp_path / "SICK.txt", SICK)
     written(tmp_path / "card.toml", 'name = "sick"\nkind = "similarity"\n')

@@ -190,8 +190,9 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
 
 
 def _only_file(folder: Path) -> Path:
-    """The data file of a folder: a table, or where there is none, one of one text a line."""
-    found = [path for path in data_files(folder) if path.parent == folder] or lines.files_of(folder)
+    """The data file of a folder: a table, or where it has none, one of one text a line."""
+    tables = data_files(folder)
+    found = [path for path in tables if path.parent == folder] if tables else lines.files_of(folder)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise DataError(f"{folder}: needs one data file, has {names}", "give the path of the file itself")

@@ -125,15 +125,22 @@ def refuse_disguised(path: Path) -> None:
     """Refuses what its first bytes show to be something else, whatever its name says.
 
     Raises:
-        DataError: If it is, or the file cannot be read.
+        DataError: If they do, or it cannot be read.
     """
+    if found := disguise_of(path):
+        what, step = found
+        raise DataError(f"{path}: is {what}, whatever its name says", step)
+
+
+def disguise_of(path: Path) -> tuple[str, str] | None:
+    """What a file is by its first bytes, and what to do; None where these do not contradict its name."""
     head = first_bytes(path, 1 << 6)
-    text = head.removeprefix(codecs.BOM_UTF8).lstrip()
+    if head.removeprefix(codecs.BOM_UTF8).lstrip().lower().startswith(PAGES):
+        return "a web page", "fetch the file itself"
     for begins, what, step in DISGUISED:
         if head.startswith(begins) and not (begins == PARQUET and suffix_of(path) == ".parquet"):
-            raise DataError(f"{path}: is {what}, whatever its name says", step)
-    if text.lower().startswith(PAGES):
-        raise DataError(f"{path}: is a web page, whatever its name says", "fetch the file itself")
+            return what, step
+    return None
 
 
 def parquet(path: Path) -> Table:
