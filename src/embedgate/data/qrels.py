@@ -41,7 +41,7 @@ LARGEST = 2**31 - 1
 MOST_STRAY = 0.5
 
 # By query and document, the grade.
-Grades = dict[str, dict[str, int]]
+Graded = dict[str, dict[str, int]]
 
 
 def is_judgements(path: Path) -> bool:
@@ -127,7 +127,7 @@ class Judgements:
         notes: What a reader of a report should know about them.
     """
 
-    grades: Grades
+    grades: Graded
     notes: tuple[str, ...]
 
 
@@ -138,7 +138,7 @@ class _Reader:
     table: Table
     queries: Collection[str]
     documents: Collection[str]
-    grades: Grades = field(default_factory=lambda: defaultdict(dict))
+    grades: Graded = field(default_factory=lambda: defaultdict(dict))
     judgements: int = 0
     repeated: int = 0
     negative: int = 0
