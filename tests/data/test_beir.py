@@ -310,15 +310,23 @@ def with_own(same=4, titled=False):
     return {**sound(), "corpus.jsonl": jsonl([*corpus(), *own])}
 
 
-LEFT_OUT = "{} of 4 queries are documents too, under the same id: each is left out of its own ranking, as in BEIR"
-SHARED = "share the id of a query and have another text, so they stay in its ranking"
+LEFT_OUT = (
+    "{} of {} queries are documents too, under the same id: each is left out of its own ranking, as in BEIR; "
+    "ignore_identical_ids=false keeps it"
+)
+STAYS = (
+    "{} of 4 queries: the document with the same id {}, so it stays in the ranking; ignore_identical_ids=true leaves it "
+    "out, as BEIR does"
+)
+OTHER, ANSWERED = "has another text", "is judged relevant to the query"
+UNFINDABLE = "1 of 4 queries have no relevant document that can be found: they score 0, as in BEIR"
 
 
 @pytest.mark.parametrize("titled", [False, True])
 def test_a_query_in_the_corpus_under_its_own_id_is_left_out_of_its_ranking(tmp_path, titled):
     dataset = loaded(written(tmp_path, with_own(titled=titled)))
     assert dataset.own == {0: 6, 1: 7, 2: 8, 3: 9}
-    assert dataset.notes == (LEFT_OUT.format(4),)
+    assert dataset.notes == (LEFT_OUT.format(4, 4),)
 
 
 def test_where_most_are_the_query_the_others_are_too(tmp_path):
@@ -331,7 +339,7 @@ def test_ids_that_queries_and_documents_only_share_by_chance_leave_nothing_out(t
     folder = written(tmp_path, with_own(same=0))
     dataset = loaded(folder)
     assert dataset.own == {}
-    assert dataset.notes[0].startswith(f"4 documents {SHARED}")
+    assert dataset.notes == (STAYS.format(4, OTHER),)
     forced = loaded(folder, "::ignore_identical_ids=true")
     assert forced.own == {0: 6, 1: 7, 2: 8, 3: 9}
     assert forced.sha256 != dataset.sha256
@@ -340,10 +348,7 @@ def test_ids_that_queries_and_documents_only_share_by_chance_leave_nothing_out(t
 def test_of_few_that_are_the_query_these_alone_are_left_out(tmp_path):
     dataset = loaded(written(tmp_path, with_own(same=1)))
     assert dataset.own == {0: 6}
-    assert dataset.notes[:2] == (
-        LEFT_OUT.format(1),
-        f"3 documents {SHARED}; ignore_identical_ids=true leaves them out, as BEIR does",
-    )
+    assert dataset.notes == (LEFT_OUT.format(1, 4), STAYS.format(3, OTHER))
 
 
 def test_queries_may_be_left_in_their_rankings(tmp_path):
@@ -352,13 +357,47 @@ def test_queries_may_be_left_in_their_rankings(tmp_path):
     assert dataset.notes == ("4 queries are word for word a document of another id, which stays in their rankings",)
 
 
-def test_queries_that_are_judged_relevant_to_themselves_are_told(tmp_path):
-    dataset = loaded(written(tmp_path, {**with_own(), "qrels/test.tsv": qrels(more="q0\tq0\t1\n")}))
+def faq(count=4):
+    """Answers called by their question, each with the id of who asks it."""
+    return {
+        "corpus.jsonl": jsonl([{"_id": f"q{i}", "title": ASKED[i], "text": f"Answer {i}."} for i in range(count)]),
+        "queries.jsonl": jsonl(queries(count)),
+        "qrels/test.tsv": HEADER + "".join(f"q{i}\tq{i}\t1\n" for i in range(count)),
+    }
+
+
+def test_an_answer_with_the_id_of_its_question_stays_in_the_ranking(tmp_path):
+    folder = written(tmp_path, faq())
+    dataset = loaded(folder)
+    assert (dataset.own, dataset.relevance) == ({}, ({0: 1}, {1: 1}, {2: 1}, {3: 1}))
+    assert dataset.notes == (STAYS.format(4, ANSWERED),)
+    assert refusal(f"{folder}::ignore_identical_ids=true") == (
+        f"{folder}/qrels/test.tsv: each query's relevant document has its id, and ignore_identical_ids leaves it out; "
+        "give ignore_identical_ids=false, or leave the key out"
+    )
+
+
+def test_a_document_judged_relevant_to_its_query_is_not_its_own(tmp_path):
+    folder = written(tmp_path, {**with_own(), "qrels/test.tsv": qrels(more="q0\tq0\t1\n")})
+    dataset = loaded(folder)
     assert dataset.relevance[0] == {0: 1, 6: 1}
-    assert dataset.notes == (
-        LEFT_OUT.format(4),
+    assert dataset.own == {1: 7, 2: 8, 3: 9}
+    assert dataset.notes == (LEFT_OUT.format(3, 4), STAYS.format(1, ANSWERED))
+    as_beir = loaded(folder, "::ignore_identical_ids=true")
+    assert as_beir.own == {0: 6, 1: 7, 2: 8, 3: 9}
+    assert as_beir.notes == (
+        LEFT_OUT.format(4, 4),
         "1 of these are judged relevant to themselves, which counts as never found, as in BEIR",
     )
+
+
+def test_queries_without_an_answer_that_can_be_found_are_told(tmp_path):
+    judged = HEADER + "".join(f"q{i}\td{i}\t1\n" for i in range(1, 4))
+    folder = written(tmp_path, {**with_own(), "qrels/test.tsv": judged + "q0\tq0\t1\n"})
+    assert UNFINDABLE not in loaded(folder).notes
+    assert UNFINDABLE in loaded(folder, "::ignore_identical_ids=true").notes
+    written(folder, {"qrels/test.tsv": judged + "q0\tgone\t1\n"})
+    assert UNFINDABLE in loaded(folder).notes
 
 
 def test_tables_are_joined_as_a_benchmark_says(tmp_path):

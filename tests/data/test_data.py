@@ -641,6 +641,22 @@ def test_hub_retrieval_reads_back(monkeypatch: pytest.MonkeyPatch) -> None:
     assert dataset.relevance == ({0: 1}, {1: 2})
 
 
+def test_hub_retrieval_knows_the_key_of_identical_ids(monkeypatch: pytest.MonkeyPatch) -> None:
+    texts: list[dict[str, object]] = [{"_id": f"q{i}", "text": f"question {i}"} for i in range(3)]
+    qrels: list[dict[str, object]] = [
+        {"query-id": f"q{i}", "corpus-id": f"q{(i + 1) % 3}", "score": 1} for i in range(3)
+    ]
+    hub_of(monkeypatch, {"corpus": {"corpus": texts}, "queries": {"queries": texts}, "default": {"test": qrels}})
+    spec = f"hub:org/name@{COMMIT}:default:test"
+    plain, kept = load(spec), load(f"{spec}::ignore_identical_ids=false")
+    assert isinstance(plain, Retrieval)
+    assert isinstance(kept, Retrieval)
+    assert (plain.own, kept.own) == ({0: 0, 1: 1, 2: 2}, {})
+    assert plain.sha256 != kept.sha256
+    hub_of(monkeypatch, {None: {"test": PAIRS}})
+    assert "has no key 'ignore_identical_ids'" in refusal(f"hub:org/name@{COMMIT}::ignore_identical_ids=true")
+
+
 def test_hub_dataset_must_be_pinned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(hub, "_current_commit", lambda hub_id: COMMIT)
     assert refusal("hub:org/name") == (

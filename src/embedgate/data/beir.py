@@ -8,147 +8,31 @@ https://github.com/beir-cellar/beir.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from embedgate.core.errors import DataError, counted, listed
+from embedgate.core.errors import DataError
+from embedgate.data.beir_files import Files
 from embedgate.data.cells import CellError, identifier, is_empty, maybe_blank, text
-from embedgate.data.files import PACKED
 from embedgate.data.parts import Parts, find, value
-from embedgate.data.qrels import MOST_STRAY, ROLES, is_judgements, judgements_of, open_judgements
-from embedgate.data.rows import Table, is_data_file, open_table, shown, stem_of, suffix_of
+from embedgate.data.qrels import MOST_STRAY, judgements_of, open_judgements
+from embedgate.data.rows import Table, open_table, shown
 from embedgate.data.types import Origin, Retrieval
 
-CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
-LAYOUT = f"a retrieval dataset is {CORPUS}, {QUERIES} and {QRELS}/test.tsv"
-TEST = "test"
-QRELS_ROLES = ROLES
+IGNORE = "ignore_identical_ids"
 # What may be said of a folder.
-OPTIONS = ("split", "ignore_identical_ids", "name")
+OPTIONS = ("split", IGNORE, "name")
+LEAVES_OUT = "ignore_identical_ids=true leaves it out, as BEIR does"
+KEEPS_OWN = "ignore_identical_ids=false keeps it"
+# By query and relevant document, the grade.
+Relevant = Mapping[str, Mapping[str, int]]
 SAID = {"true": True, "yes": True, "false": False, "no": False}
 DOCUMENT_ID = (("id", "docid", "documentid", "corpusid", "passageid", "pid"),)
 QUERY_ID = (("id", "queryid", "qid"),)
 TEXT = ("text", "contents", "content", "body", "passage")
 QUERY_TEXT = (("text", "query", "question"),)
 TITLE = "title"
-
-
-def is_beir(folder: Path) -> bool:
-    """Whether a folder has files that only this layout has."""
-    found = [_part(folder, name) for name in (CORPUS, QUERIES)]
-    return all(found) or any(path is not None and suffix_of(path) == ".jsonl" for path in found)
-
-
-def inside(folder: Path) -> Path:
-    """The folder itself, or the one in it that has this layout, as archives unpack to `nq/nq`.
-
-    Raises:
-        DataError: If there are several.
-    """
-    if is_beir(folder) or any(is_data_file(path) for path in folder.iterdir()):
-        return folder
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink() and is_beir(path)]
-    if len(below) > 1:
-        names = listed([path.name for path in below])
-        raise DataError(f"{folder}: holds several retrieval datasets: {names}", f"name one, such as {below[0]}")
-    return below[0] if below else folder
-
-
-@dataclass(frozen=True)
-class Files:
-    """The files of a dataset.
-
-    Attributes:
-        corpus: The documents.
-        queries: The queries.
-        qrels: The judgements.
-        split: Which ones these are; empty where they are those that are taken where none are named.
-    """
-
-    corpus: Path
-    queries: Path
-    qrels: Path
-    split: str = ""
-
-    @classmethod
-    def of(cls, folder: Path, split: str = "") -> Files:
-        """Finds the files of a folder.
-
-        Args:
-            folder: The folder.
-            split: Which judgements; empty for those of `test`, or the only ones.
-
-        Raises:
-            DataError: If one is missing, or there are several.
-        """
-        parts = [_part(folder, name) for name in (CORPUS, QUERIES)]
-        for name, path in zip((CORPUS, QUERIES), parts, strict=True):
-            if path is None:
-                raise DataError(f"{folder}: no {name}", LAYOUT)
-        corpus, queries = (path for path in parts if path is not None)
-        splits = _splits(folder)
-        usual = TEST if TEST in splits else next(iter(splits)) if len(splits) == 1 else ""
-        chosen = split or usual
-        if chosen not in splits:
-            missing = f"but no split {chosen or TEST}"
-            names = ", ".join(path.name for path in splits.values())
-            named = sorted(filter(None, splits))
-            step = f"choose one: {folder}::split={named[0]}" if named else "leave the key split out"
-            raise DataError(f"{folder / QRELS}: {names}, {missing}", step)
-        return cls(corpus, queries, splits[chosen], split if split != usual else "")
-
-
-def files_of(folder: Path) -> tuple[Path, ...]:
-    """Every file of a dataset, those of all splits included.
-
-    Raises:
-        DataError: If there are no judgements, or two files are the same part.
-    """
-    parts = (_part(folder, name) for name in (CORPUS, QUERIES))
-    return (*(path for path in parts if path is not None), *_splits(folder).values())
-
-
-def _part(folder: Path, name: str) -> Path | None:
-    """The file of documents or of queries; the unpacked one where there are two."""
-    stem = Path(name).stem
-    found = sorted(path for path in folder.iterdir() if is_data_file(path) and stem_of(path) == stem)
-    plain = [path for path in found if not _is_packed_copy(path, found)]
-    if len(plain) > 1:
-        raise DataError(f"{folder}: {', '.join(path.name for path in plain)}", f"keep one, such as {name}")
-    return plain[0] if plain else None
-
-
-def _splits(folder: Path) -> dict[str, Path]:
-    """By split, the file of judgements, in the folder `qrels` or, where there is none, called so."""
-    within = folder / QRELS
-    inner = within.is_dir()
-    named = [path for path in sorted((within if inner else folder).iterdir()) if path.is_file()]
-    found = [path for path in named if path.stem == QRELS or (is_judgements(path) and (inner or QRELS in path.name))]
-    splits: dict[str, Path] = {}
-    for path in (within, *found):
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
-    for path in found:
-        if _is_packed_copy(path, found):
-            continue
-        name = stem_of(path) if inner else _split_of(path)
-        if name in splits:
-            raise DataError(f"{path.parent}: {splits[name].name}, {path.name}", "keep one of them")
-        splits[name] = path
-    if not splits:
-        raise DataError(f"{within}: no judgements", f"put them into {within / TEST}.tsv")
-    return splits
-
-
-def _is_packed_copy(path: Path, among: Sequence[Path]) -> bool:
-    return path.suffix.lower() == PACKED and path.with_suffix("") in among
-
-
-def _split_of(path: Path) -> str:
-    """The split of a file that is called after judgements: `dev` of `qrels.dev.tsv` and of `qrels.dev`."""
-    whole = stem_of(path) if is_judgements(path) else path.name
-    return whole.replace(QRELS, "").strip("._-")
 
 
 def read_folder(folder: Path, origin: Origin, given: Mapping[str, str] = {}) -> Retrieval:
@@ -163,17 +47,36 @@ def read_folder(folder: Path, origin: Origin, given: Mapping[str, str] = {}) -> 
         DataError: If a file is missing or malformed, with file and line.
     """
     files = Files.of(folder, given.get("split", ""))
-    said = given.get("ignore_identical_ids", "")
-    if said.lower() not in ("", *SAID):
-        raise DataError(f"{folder}: ignore_identical_ids is {said!r}", f"choose from {', '.join(SAID)}")
-    changes = [files.split and f"split={files.split}", said and f"ignore_identical_ids={SAID[said.lower()]}"]
-    if any(changes):
-        sha256 = hashlib.sha256("\0".join((origin.sha256, *filter(None, changes))).encode()).hexdigest()
-        origin = replace(origin, sha256=sha256)
+    ignored = ignored_by(str(folder), given)
+    origin = changed(origin, files.split and f"split={files.split}", said_of(ignored))
     if files.split and "name" not in given:
         origin = replace(origin, name=f"{origin.name}-{files.split}")
     corpus, queries, qrels = open_table(files.corpus), open_table(files.queries), open_judgements(files.qrels)
-    return read(corpus, queries, qrels, origin, ignore_identical_ids=SAID.get(said.lower()))
+    return read(corpus, queries, qrels, origin, ignore_identical_ids=ignored)
+
+
+def ignored_by(place: str, given: Mapping[str, str]) -> bool | None:
+    """Whether a person wants documents left out by their id; None where they do not say.
+
+    Raises:
+        DataError: If it is neither true nor false.
+    """
+    said = given.get(IGNORE, "")
+    if said.lower() not in ("", *SAID):
+        raise DataError(f"{place}: {IGNORE} is {said!r}", f"choose from {', '.join(SAID)}")
+    return SAID.get(said.lower())
+
+
+def said_of(ignored: bool | None) -> str:
+    """What `ignore_identical_ids` changes of a dataset, for its hash."""
+    return "" if ignored is None else f"{IGNORE}={ignored}"
+
+
+def changed(origin: Origin, *changes: str) -> Origin:
+    """What identifies a dataset of which something was said that changes its content."""
+    said = tuple(filter(None, changes))
+    sha256 = hashlib.sha256("\0".join((origin.sha256, *said)).encode()).hexdigest()
+    return replace(origin, sha256=sha256) if said else origin
 
 
 def read(
@@ -190,34 +93,53 @@ def read(
         origin: What identifies the dataset.
         ignore_identical_ids: Whether the document that has a query's id is left out of its ranking, as BEIR's and
             MTEB's option of this name has it. None to leave it out where it is the query's own: where it has its text,
-            or most such documents have theirs.
+            or most such documents have theirs, and it is not judged relevant to it.
 
     Raises:
         DataError: With the place of the row, if one is malformed, or if the three do not belong together.
     """
     documents, asked = _Documents.of(corpus), _Queries.of(queries)
     judged = judgements_of(qrels, asked.texts, documents.texts)
-    rows = {id_: row for row, id_ in enumerate(documents.texts)}
-    relevant = {id_: _relevant(judged.grades.get(id_, {})) for id_ in asked.texts}
-    kept = {id_: item for item, id_ in enumerate(asked.texts) if relevant[id_]}
-    if not any(id_ in rows for query in kept for id_ in relevant[query]):
-        raise DataError(f"{qrels.source}: no query has a relevant document (a score above 0)")
-    own, other = _own(kept, asked.texts, documents, ignore_identical_ids)
-    dataset = Retrieval(
-        **vars(origin),
-        **asked.parts.of(kept.values()),
-        document_ids=tuple(documents.texts),
-        documents=tuple(documents.texts.values()),
-        query_ids=tuple(kept),
-        queries=tuple(asked.texts[id_] for id_ in kept),
-        relevance=tuple({rows[id_]: grade for id_, grade in relevant[query].items() if id_ in rows} for query in kept),
-        own={item: rows[query] for item, query in enumerate(kept) if query in own},
-        unreachable={item: lost for item, query in enumerate(kept) if (lost := _lost(relevant[query], rows))},
-    )
+    relevant = {id_: found for id_ in asked.texts if (found := _relevant(judged.grades.get(id_, {})))}
+    shared = _Shared.of(relevant, asked.texts, documents, ignore_identical_ids)
+    _require_answers(qrels, relevant, documents.texts, shared.own)
+    dataset = _joined(documents, asked, relevant, shared.own, origin)
     again = {"documents": documents.repeated, "queries": asked.repeated}
     said = [f"{noun} said again with the same id and text: {count:,}" for noun, count in again.items() if count]
-    notes = (*corpus.notes, *queries.notes, *judged.notes, *said, *notes_of(dataset, len(asked.texts), len(other)))
+    told = notes_of(dataset, len(asked.texts), KEEPS_OWN)
+    notes = (*corpus.notes, *queries.notes, *judged.notes, *said, *told, *shared.notes())
     return replace(dataset, notes=tuple(dict.fromkeys(notes)))
+
+
+def _require_answers(qrels: Table, relevant: Relevant, documents: Collection[str], own: Collection[str]) -> None:
+    """Refuses judgements by which no query has an answer that its ranking can hold."""
+    found = {query: [id_ for id_ in grades if id_ in documents] for query, grades in relevant.items()}
+    if not any(found.values()):
+        raise DataError(f"{qrels.source}: no query has a relevant document (a score above 0)")
+    if not any(id_ != query or query not in own for query, ids in found.items() for id_ in ids):
+        cause = f"{qrels.source}: each query's relevant document has its id, and ignore_identical_ids leaves it out"
+        raise DataError(cause, "give ignore_identical_ids=false, or leave the key out")
+
+
+def _joined(
+    documents: _Documents, asked: _Queries, relevant: Relevant, own: Collection[str], origin: Origin
+) -> Retrieval:
+    """The dataset of those queries that have a relevant document."""
+    rows = {id_: row for row, id_ in enumerate(documents.texts)}
+    places = {id_: place for place, id_ in enumerate(asked.texts)}
+    return Retrieval(
+        **vars(origin),
+        **asked.parts.of(places[query] for query in relevant),
+        document_ids=tuple(documents.texts),
+        documents=tuple(documents.texts.values()),
+        query_ids=tuple(relevant),
+        queries=tuple(asked.texts[query] for query in relevant),
+        relevance=tuple(
+            {rows[id_]: grade for id_, grade in grades.items() if id_ in rows} for grades in relevant.values()
+        ),
+        own={item: rows[query] for item, query in enumerate(relevant) if query in own},
+        unreachable={item: lost for item, grades in enumerate(relevant.values()) if (lost := _lost(grades, rows))},
+    )
 
 
 @dataclass
@@ -321,40 +243,64 @@ def _plain(words: str) -> str:
     return " ".join(words.casefold().split())
 
 
-def _own(
-    kept: Mapping[str, int], queries: Mapping[str, str], documents: _Documents, ignore_identical_ids: bool | None
-) -> tuple[set[str], set[str]]:
-    """Queries whose id a document has: those that are this document, and those that only share its id."""
-    shared = {id_ for id_ in kept if id_ in documents.texts}
-    if ignore_identical_ids is not None:
-        return (shared, set()) if ignore_identical_ids else (set(), set())
-    same = {id_ for id_ in shared if documents.is_called(id_, queries[id_])}
-    own = shared if len(same) > MOST_STRAY * len(shared) else same
-    return own, shared - own
+@dataclass(frozen=True)
+class _Shared:
+    """Queries whose id a document has.
+
+    Attributes:
+        kept: How many queries there are.
+        own: Those that are this document.
+        answered: Those that are another text by a judgement: the document is relevant to them.
+        other: Those that only share its id.
+    """
+
+    kept: int
+    own: frozenset[str] = frozenset()
+    answered: frozenset[str] = frozenset()
+    other: frozenset[str] = frozenset()
+
+    @classmethod
+    def of(
+        cls, relevant: Relevant, queries: Mapping[str, str], documents: _Documents, ignore_identical_ids: bool | None
+    ) -> _Shared:
+        shared = frozenset(id_ for id_ in relevant if id_ in documents.texts)
+        if ignore_identical_ids is not None:
+            return cls(len(relevant), shared if ignore_identical_ids else frozenset())
+        # In a list of questions, a document may be the answer, called by the question.
+        answered = frozenset(id_ for id_ in shared if id_ in relevant[id_])
+        asked = shared - answered
+        same = frozenset(id_ for id_ in asked if documents.is_called(id_, queries[id_]))
+        own = asked if len(same) > MOST_STRAY * len(asked) else same
+        return cls(len(relevant), own, answered, asked - own)
+
+    def notes(self) -> Iterator[str]:
+        """What of those that stay in their ranking a reader should know."""
+        for ids, what in ((self.answered, "is judged relevant to the query"), (self.other, "has another text")):
+            if ids:
+                of = f"{len(ids):,} of {self.kept:,} queries"
+                yield f"{of}: the document with the same id {what}, so it stays in the ranking; {LEAVES_OUT}"
 
 
-def notes_of(dataset: Retrieval, asked: int, other: int = 0) -> Iterator[str]:
+def notes_of(dataset: Retrieval, asked: int, keeps: str = "") -> Iterator[str]:
     """What a reader of a report should know about documents and queries.
 
     Args:
         dataset: The dataset.
         asked: How many queries there were.
-        other: How many of those kept only share their id with a document.
+        keeps: What a person can do to keep queries in their own rankings; empty for nothing.
     """
     if unanswered := asked - len(dataset):
         yield f"left out {unanswered:,} of {asked:,} queries: no relevant document"
     if dataset.own:
         yield (
             f"{len(dataset.own):,} of {len(dataset):,} queries are documents too, under the same id: each is left out "
-            "of its own ranking, as in BEIR"
+            f"of its own ranking, as in BEIR{keeps and f'; {keeps}'}"
         )
     if judged := sum(document in dataset.relevance[query] for query, document in dataset.own.items()):
         yield f"{judged:,} of these are judged relevant to themselves, which counts as never found, as in BEIR"
-    if other:
-        yield (
-            f"{counted(other, 'document')} share the id of a query and have another text, so they stay in its ranking; "
-            "ignore_identical_ids=true leaves them out, as BEIR does"
-        )
+    if lost := sum(not {*grades} - {dataset.own.get(item)} for item, grades in enumerate(dataset.relevance)):
+        of = f"{lost:,} of {len(dataset):,} queries"
+        yield f"{of} have no relevant document that can be found: they score 0, as in BEIR"
     if repeats := _repeats(dataset):
         yield f"{repeats:,} queries are word for word a document of another id, which stays in their rankings"
     blank = sum(not document.strip() for document in dataset.documents)

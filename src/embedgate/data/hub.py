@@ -12,6 +12,7 @@ from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub_cache
 from embedgate.data.asked import TABLE_OPTIONS, Asked
 from embedgate.data.parts import find
+from embedgate.data.qrels import ROLES as JUDGEMENTS
 from embedgate.data.rows import Table
 from embedgate.data.spec import Spec
 from embedgate.data.types import Dataset, Origin
@@ -30,23 +31,14 @@ def load(whole: Spec) -> Dataset:
 
     Args:
         whole: `hub:org/name@<40 hex digits>[:config][:split]`; without a split, `test` or the only one. Its keys name
-            columns by their role, and options of tables.
+            columns by their role, and options of tables; of judgements, those of a retrieval folder but for the split.
 
     Raises:
         DataError: If it is not pinned, cannot be fetched, or is malformed.
     """
-    spec, asked = whole.place, Asked.of(whole, columns.KEYS, TABLE_OPTIONS)
-    parts = SPEC.fullmatch(spec)
-    if parts is None:
-        raise DataError(f"{spec!r} is no hub dataset", f"write {FORM}")
-    hub_id, commit, config, split = parts["id"], parts["commit"] or "", parts["config"] or None, parts["split"]
-    if not COMMIT.fullmatch(commit):
-        what = f"{commit!r} can move" if commit else "it names no revision"
-        rest = re.sub(r"^@[^:]*", "", spec[parts.end("id") :])
-        pinned = f"{PREFIX}{hub_id}@{_current_commit(hub_id)}{rest}"
-        raise DataError(f"hub dataset {hub_id} is not pinned: {what}", f"write {pinned}")
-    if Path(hub_id).exists():
-        raise DataError(f"the folder {hub_id} would be read in the place of {spec}", "run from another folder")
+    of_table = Spec(whole.place, {key: value for key, value in whole.given.items() if key != beir.IGNORE})
+    asked = Asked.of(of_table, columns.KEYS, TABLE_OPTIONS)
+    hub_id, commit, config, split = _parsed(whole.place)
     pin = f"{PREFIX}{hub_id}@{commit}"
     table = _table(pin, config, split, exact=True)
     origin = Origin(
@@ -55,10 +47,35 @@ def load(whole: Spec) -> Dataset:
         version=commit,
         sha256=hashlib.sha256(table.source.encode()).hexdigest(),
     )
-    if not asked.columns and find(table, *beir.QRELS_ROLES):
-        whole.refuse_unknown(("name",))
-        return beir.read(_table(pin, "corpus", split), _table(pin, "queries", split), table, origin)
+    if not asked.columns and find(table, *JUDGEMENTS):
+        return _joined(whole, pin, split, table, origin)
+    whole.refuse_unknown((*columns.KEYS, *TABLE_OPTIONS))
     return columns.read(table, origin, asked=asked)
+
+
+def _parsed(spec: str) -> tuple[str, str, str | None, str | None]:
+    """The id, commit, config and split of a hub dataset; refused where it is not pinned."""
+    parts = SPEC.fullmatch(spec)
+    if parts is None:
+        raise DataError(f"{spec!r} is no hub dataset", f"write {FORM}")
+    hub_id, commit = parts["id"], parts["commit"] or ""
+    if not COMMIT.fullmatch(commit):
+        what = f"{commit!r} can move" if commit else "it names no revision"
+        rest = re.sub(r"^@[^:]*", "", spec[parts.end("id") :])
+        pinned = f"{PREFIX}{hub_id}@{_current_commit(hub_id)}{rest}"
+        raise DataError(f"hub dataset {hub_id} is not pinned: {what}", f"write {pinned}")
+    if Path(hub_id).exists():
+        raise DataError(f"the folder {hub_id} would be read in the place of {spec}", "run from another folder")
+    return hub_id, commit, parts["config"] or None, parts["split"]
+
+
+def _joined(whole: Spec, pin: str, split: str | None, qrels: Table, origin: Origin) -> Dataset:
+    """Judgements with the corpus and the queries of the same repository."""
+    whole.refuse_unknown(("name", beir.IGNORE))
+    ignored = beir.ignored_by(whole.place, whole.given)
+    corpus, queries = _table(pin, "corpus", split), _table(pin, "queries", split)
+    origin = beir.changed(origin, beir.said_of(ignored))
+    return beir.read(corpus, queries, qrels, origin, ignore_identical_ids=ignored)
 
 
 def _table(pin: str, config: str | None, split: str | None, *, exact: bool = False) -> Table:

@@ -9,7 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data import beir, columns, hub, lines, mteb
+from embedgate.data import beir, beir_files, columns, hub, lines, mteb
 from embedgate.data.asked import TABLE_OPTIONS, Asked, refuse_name
 from embedgate.data.cards import (
     CALIBRATION,
@@ -170,7 +170,7 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
-    if not (folder / CARD).is_file() and (within := beir.inside(folder)) != folder:
+    if not (folder / CARD).is_file() and (within := beir_files.inside(folder)) != folder:
         return _load_folder(within, str(within), spec)
     card = read_card(folder) if (folder / CARD).is_file() else None
     kind = card.kind if card else None
@@ -178,9 +178,10 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
         case "calibration" | "golden":
             raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on", "name another folder")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
-    is_beir = kind in (None, "retrieval") and beir.is_beir(folder)
+    is_beir = kind in (None, "retrieval") and beir_files.is_beir(folder)
     is_plain = not is_beir and not data_files(folder)
-    sha256 = _verified(folder, card, beir.files_of(folder) if is_beir else lines.files_of(folder) if is_plain else ())
+    own = beir_files.files_of(folder) if is_beir else lines.files_of(folder) if is_plain else ()
+    sha256 = _verified(folder, card, own)
     origin = Origin(spec.given.get("name", name), source, version, sha256)
     if is_beir:
         spec.refuse_unknown(beir.OPTIONS)

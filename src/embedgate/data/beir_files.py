@@ -1,0 +1,133 @@
+"""Which files of a folder are a retrieval dataset in the layout of BEIR."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from embedgate.core.errors import DataError, listed
+from embedgate.data.files import PACKED
+from embedgate.data.qrels import is_judgements
+from embedgate.data.rows import is_data_file, stem_of, suffix_of
+
+CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
+LAYOUT = f"a retrieval dataset is {CORPUS}, {QUERIES} and {QRELS}/test.tsv"
+TEST = "test"
+
+
+def is_beir(folder: Path) -> bool:
+    """Whether a folder has files that only this layout has."""
+    found = [_part(folder, name) for name in (CORPUS, QUERIES)]
+    return all(found) or any(path is not None and suffix_of(path) == ".jsonl" for path in found)
+
+
+def inside(folder: Path) -> Path:
+    """The folder itself, or the one in it that has this layout, as archives unpack to `nq/nq`.
+
+    Raises:
+        DataError: If there are several.
+    """
+    if is_beir(folder) or any(is_data_file(path) for path in folder.iterdir()):
+        return folder
+    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink() and is_beir(path)]
+    if len(below) > 1:
+        names = listed([path.name for path in below])
+        raise DataError(f"{folder}: holds several retrieval datasets: {names}", f"name one, such as {below[0]}")
+    return below[0] if below else folder
+
+
+@dataclass(frozen=True)
+class Files:
+    """The files of a dataset.
+
+    Attributes:
+        corpus: The documents.
+        queries: The queries.
+        qrels: The judgements.
+        split: Which ones these are; empty where they are those that are taken where none are named.
+    """
+
+    corpus: Path
+    queries: Path
+    qrels: Path
+    split: str = ""
+
+    @classmethod
+    def of(cls, folder: Path, split: str = "") -> Files:
+        """Finds the files of a folder.
+
+        Args:
+            folder: The folder.
+            split: Which judgements; empty for those of `test`, or the only ones.
+
+        Raises:
+            DataError: If one is missing, or there are several.
+        """
+        parts = [_part(folder, name) for name in (CORPUS, QUERIES)]
+        for name, path in zip((CORPUS, QUERIES), parts, strict=True):
+            if path is None:
+                raise DataError(f"{folder}: no {name}", LAYOUT)
+        corpus, queries = (path for path in parts if path is not None)
+        splits = _splits(folder)
+        usual = TEST if TEST in splits else next(iter(splits)) if len(splits) == 1 else ""
+        chosen = split or usual
+        if chosen not in splits:
+            missing = f"but no split {chosen or TEST}"
+            names = ", ".join(path.name for path in splits.values())
+            named = sorted(filter(None, splits))
+            step = f"choose one: {folder}::split={named[0]}" if named else "leave the key split out"
+            raise DataError(f"{folder / QRELS}: {names}, {missing}", step)
+        return cls(corpus, queries, splits[chosen], split if split != usual else "")
+
+
+def files_of(folder: Path) -> tuple[Path, ...]:
+    """Every file of a dataset, those of all splits included.
+
+    Raises:
+        DataError: If there are no judgements, or two files are the same part.
+    """
+    parts = (_part(folder, name) for name in (CORPUS, QUERIES))
+    return (*(path for path in parts if path is not None), *_splits(folder).values())
+
+
+def _part(folder: Path, name: str) -> Path | None:
+    """The file of documents or of queries; the unpacked one where there are two."""
+    stem = Path(name).stem
+    found = sorted(path for path in folder.iterdir() if is_data_file(path) and stem_of(path) == stem)
+    plain = [path for path in found if not _is_packed_copy(path, found)]
+    if len(plain) > 1:
+        raise DataError(f"{folder}: {', '.join(path.name for path in plain)}", f"keep one, such as {name}")
+    return plain[0] if plain else None
+
+
+def _splits(folder: Path) -> dict[str, Path]:
+    """By split, the file of judgements, in the folder `qrels` or, where there is none, called so."""
+    within = folder / QRELS
+    inner = within.is_dir()
+    named = [path for path in sorted((within if inner else folder).iterdir()) if path.is_file()]
+    found = [path for path in named if path.stem == QRELS or (is_judgements(path) and (inner or QRELS in path.name))]
+    splits: dict[str, Path] = {}
+    for path in (within, *found):
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
+    for path in found:
+        if _is_packed_copy(path, found):
+            continue
+        name = stem_of(path) if inner else _split_of(path)
+        if name in splits:
+            raise DataError(f"{path.parent}: {splits[name].name}, {path.name}", "keep one of them")
+        splits[name] = path
+    if not splits:
+        raise DataError(f"{within}: no judgements", f"put them into {within / TEST}.tsv")
+    return splits
+
+
+def _is_packed_copy(path: Path, among: Sequence[Path]) -> bool:
+    return path.suffix.lower() == PACKED and path.with_suffix("") in among
+
+
+def _split_of(path: Path) -> str:
+    """The split of a file that is called after judgements: `dev` of `qrels.dev.tsv` and of `qrels.dev`."""
+    whole = stem_of(path) if is_judgements(path) else path.name
+    return whole.replace(QRELS, "").strip("._-")
