@@ -12,6 +12,8 @@ import pytest
 from embedgate.core.errors import DataError
 from embedgate.data import Retrieval, load
 from embedgate.data.beir import read
+from embedgate.data.cards import sha256_of
+from embedgate.data.readers import files_of
 from embedgate.data.rows import Table
 from embedgate.data.types import Origin
 
@@ -127,6 +129,30 @@ def test_what_is_odd_about_judgements_is_told(tmp_path, more, notes):
     assert dataset.unreachable == ({0: (2,)} if "d9" in more else {})
 
 
+QUOTED = '"","query-id","corpus-id","score"\n' + "".join(f'"{i}","q{i}","d{i}","1"\n' for i in range(4))
+UNNAMED = "".join(f'"q{i}","d{i}","1"\n' for i in range(4))
+
+
+@pytest.mark.parametrize("content", [QUOTED, QUOTED.replace(",", ";"), UNNAMED])
+def test_quotes_in_csv_are_those_of_csv(tmp_path, content):
+    files = sound()
+    del files["qrels/test.tsv"]
+    dataset = loaded(written(tmp_path, {**files, "qrels/test.csv": content}))
+    assert dataset.relevance == ({0: 1}, {1: 1}, {2: 1}, {3: 1})
+
+
+def test_quotes_elsewhere_are_named(tmp_path):
+    step = "write judgements without quotes, or call the file .csv"
+    tabs = QUOTED.replace(",", "\t")
+    folder = written(tmp_path, {**sound(), "qrels/test.tsv": tabs})
+    assert refusal(folder) == f"""{folder}/qrels/test.tsv:2: '"score"' is '"1"', not a number; {step}"""
+    written(folder, {"qrels/test.tsv": tabs.replace('"1"\n', "1\n")})
+    assert refusal(folder) == (
+        f"""{folder}/qrels/test.tsv:2: no query has the id '"q0"', and 4 of 4 judgements name such; """
+        f"one has 'q0', without quotes; {step}"
+    )
+
+
 def test_ids_may_hold_the_signs_that_separate_others(tmp_path):
     renamed = [{**row, "_id": f"{row['_id']},1;2"} for row in corpus()]
     trec = "".join(f"q{i} 0 d{i},1;2 1\n" for i in range(4))
@@ -226,6 +252,67 @@ def test_judgements_outside_the_usual_files_are_part_of_the_hash(tmp_path):
     before = loaded(folder).sha256
     written(folder, {"qrels/test.txt": TREC.replace("d3 1", "d3 2")})
     assert loaded(folder).sha256 != before
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("qrels/.DS_Store", "q0 0 d0 1\n"),
+        ("qrels/._test.tsv", "Mac"),
+        ("qrels/_SUCCESS", ""),
+        ("qrels/README", "Made in 2020"),
+        ("qrels/README.txt", "q0 0 d0 1\n"),
+        ("qrels/how.txt", "These were made by three people."),
+        ("qrels/train.tsv", "q0\td1\t1\n"),
+        ("notes.csv", "a,b\n1,2\n"),
+    ],
+)
+def test_what_stands_beside_the_files_of_a_split_changes_nothing(tmp_path, name, content):
+    folder = written(tmp_path, sound())
+    before = loaded(folder)
+    written(folder, {name: content})
+    after = loaded(folder)
+    assert (after.sha256, after.relevance, after.name) == (before.sha256, before.relevance, before.name)
+    only = written(tmp_path / "only", {**sound(), name: content})
+    (only / "qrels" / "test.tsv").rename(only / "qrels" / "dev.txt")
+    if not name.endswith("train.tsv"):
+        assert loaded(only).relevance == before.relevance
+
+
+@pytest.mark.parametrize(
+    "name", ["my_qrels_notes.txt", "qrels_README.txt", "qrels.md", "about-qrels.txt", ".qrels.swp"]
+)
+def test_what_tells_about_judgements_beside_the_corpus_is_none(tmp_path, name):
+    files = sound()
+    files["qrels.tsv"] = files.pop("qrels/test.tsv")
+    folder = written(tmp_path, files)
+    before = loaded(folder).sha256
+    written(folder, {name: "What these judgements are, in a few words.\n"})
+    assert loaded(folder).sha256 == before
+
+
+def test_a_pointer_is_refused_and_not_passed_over_for_another_split(tmp_path):
+    folder = written(
+        tmp_path, {**sound(), "qrels/dev.tsv": qrels(), "qrels/test.txt": "version https://git-lfs.x/v1\n"}
+    )
+    (folder / "qrels" / "test.tsv").unlink()
+    assert refusal(folder) == (
+        f"{folder}/qrels/test.txt: is a pointer of Git LFS, whatever its name says; fetch what it stands for: git lfs pull"
+    )
+
+
+def test_a_card_states_the_hash_of_the_usual_judgements(tmp_path):
+    files = {**sound(), "qrels/test.trec": TREC, "qrels/dev.tsv": qrels(2)}
+    del files["qrels/test.tsv"]
+    folder = written(tmp_path, files)
+    sha256 = sha256_of(folder, files_of(folder, None))
+    assert loaded(folder).sha256 == sha256
+    card = f'name = "mine"\nkind = "retrieval"\nsha256 = "{sha256}"\n'
+    written(folder, {"card.toml": card})
+    assert loaded(folder).sha256 == sha256
+    assert loaded(folder, "::split=dev").sha256 != sha256
+    written(folder, {"corpus.jsonl": jsonl(corpus(7))})
+    assert refusal(f"{folder}::split=dev").endswith(f"its card says {sha256}; correct card.toml if this is intended")
 
 
 # --- where the files are
@@ -450,4 +537,6 @@ def test_values_on_such_a_folder_are_those_of_beir(tmp_path):
 
 def test_a_folder_named_by_a_card_alone_needs_its_files(tmp_path: Path):
     written(tmp_path, {"card.toml": 'name = "mine"\nkind = "retrieval"\n', "queries.jsonl": jsonl(queries())})
+    assert refusal(tmp_path).startswith(f"{tmp_path}: no corpus.jsonl; a retrieval dataset is corpus.jsonl, ")
+    written(tmp_path, {"corpus.jsonl": jsonl(corpus())})
     assert refusal(tmp_path).startswith(f"{tmp_path}/qrels: no judgements")

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from embedgate.core.errors import DataError, listed
 from embedgate.data.files import PACKED
-from embedgate.data.qrels import is_judgements
+from embedgate.data.qrels import is_judgements, judgements_among
 from embedgate.data.rows import is_data_file, stem_of, suffix_of
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
@@ -70,7 +71,7 @@ class Files:
                 raise DataError(f"{folder}: no {name}", LAYOUT)
         corpus, queries = (path for path in parts if path is not None)
         splits = _splits(folder)
-        usual = TEST if TEST in splits else next(iter(splits)) if len(splits) == 1 else ""
+        usual = _usual(splits) or ""
         chosen = split or usual
         if chosen not in splits:
             missing = f"but no split {chosen or TEST}"
@@ -80,15 +81,19 @@ class Files:
             raise DataError(f"{folder / QRELS}: {names}, {missing}", step)
         return cls(corpus, queries, splits[chosen], split if split != usual else "")
 
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """All that the dataset is read from."""
+        return self.corpus, self.queries, self.qrels
 
-def files_of(folder: Path) -> tuple[Path, ...]:
-    """Every file of a dataset, those of all splits included.
 
-    Raises:
-        DataError: If there are no judgements, or two files are the same part.
-    """
-    parts = (_part(folder, name) for name in (CORPUS, QUERIES))
-    return (*(path for path in parts if path is not None), *_splits(folder).values())
+def has_usual(folder: Path) -> bool:
+    """Whether a folder has judgements that are taken where none are named."""
+    return _usual(_splits(folder)) is not None
+
+
+def _usual(splits: Mapping[str, Path]) -> str | None:
+    return TEST if TEST in splits else next(iter(splits)) if len(splits) == 1 else None
 
 
 def _part(folder: Path, name: str) -> Path | None:
@@ -98,7 +103,14 @@ def _part(folder: Path, name: str) -> Path | None:
     plain = [path for path in found if not _is_packed_copy(path, found)]
     if len(plain) > 1:
         raise DataError(f"{folder}: {', '.join(path.name for path in plain)}", f"keep one, such as {name}")
+    _require_within(folder, plain)
     return plain[0] if plain else None
+
+
+def _require_within(folder: Path, paths: Iterable[Path]) -> None:
+    for path in paths:
+        if not path.resolve().is_relative_to(folder.resolve()):
+            raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
 
 
 def _splits(folder: Path) -> dict[str, Path]:
@@ -106,11 +118,9 @@ def _splits(folder: Path) -> dict[str, Path]:
     within = folder / QRELS
     inner = within.is_dir()
     named = [path for path in sorted((within if inner else folder).iterdir()) if path.is_file()]
-    found = [path for path in named if path.stem == QRELS or (is_judgements(path) and (inner or QRELS in path.name))]
+    found = judgements_among(path for path in named if inner or _is_called_so(path))
+    _require_within(folder, (within, *found))
     splits: dict[str, Path] = {}
-    for path in (within, *found):
-        if not path.resolve().is_relative_to(folder.resolve()):
-            raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
     for path in found:
         if _is_packed_copy(path, found):
             continue
@@ -123,11 +133,20 @@ def _splits(folder: Path) -> dict[str, Path]:
     return splits
 
 
+def _is_called_so(path: Path) -> bool:
+    """Whether the name of a file beside the corpus begins or ends with `qrels`, as a word."""
+    words = re.split(r"[\W_]+", _whole(path))
+    return QRELS in (words[0], words[-1]) or path.suffix == f".{QRELS}"
+
+
 def _is_packed_copy(path: Path, among: Sequence[Path]) -> bool:
     return path.suffix.lower() == PACKED and path.with_suffix("") in among
 
 
 def _split_of(path: Path) -> str:
     """The split of a file that is called after judgements: `dev` of `qrels.dev.tsv` and of `qrels.dev`."""
-    whole = stem_of(path) if is_judgements(path) else path.name
-    return whole.replace(QRELS, "").strip("._-")
+    return _whole(path).replace(QRELS, "").strip("._-")
+
+
+def _whole(path: Path) -> str:
+    return stem_of(path) if is_judgements(path) else path.name

@@ -6,8 +6,10 @@ as in trec_eval, https://github.com/usnistgov/trec_eval: documents without a gra
 
 from __future__ import annotations
 
+import csv
+import re
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -17,11 +19,12 @@ from embedgate.data.cells import CellError, identifier, number
 from embedgate.data.files import Writing, lines
 from embedgate.data.grades import is_numeral
 from embedgate.data.parts import find, value
-from embedgate.data.rows import Row, Table, is_data_file, open_table, shown, suffix_of
+from embedgate.data.rows import Row, Table, disguise_of, is_data_file, open_table, refuse_disguised, shown, suffix_of
 from embedgate.data.table import empty
 
 # Files of plain text; others are tables as any.
-SUFFIXES = (".tsv", ".txt", ".qrels", ".trec", ".csv")
+PLAIN_TEXT = ".txt"
+SUFFIXES = (".tsv", PLAIN_TEXT, ".qrels", ".trec", ".csv")
 ROLES = (
     ("queryid", "qid"),
     ("corpusid", "documentid", "docid", "passageid", "pid"),
@@ -31,7 +34,10 @@ UNNAMED = {
     3: ("query-id", "corpus-id", "score"),
     4: ("query-id", "iteration", "corpus-id", "score"),
 }
+# Words in the names of files that tell about the others.
+TELLING = ("readme", "license", "licence", "notice", "changelog", "citation", "version", "checksums", "notes")
 GRADES = "write 0 for not relevant, and more for more relevant"
+WITHOUT_QUOTES = "write judgements without quotes, or call the file .csv"
 NEEDED = "needs query-id, corpus-id and score"
 # Columns of a file that says what was found, in TREC's form.
 RUN = 6
@@ -45,8 +51,41 @@ Graded = dict[str, dict[str, int]]
 
 
 def is_judgements(path: Path) -> bool:
-    """Whether a file may hold judgements, by its name; one without a suffix may."""
+    """Whether a file may hold judgements, by what its name ends in; one without a suffix may."""
     return suffix_of(path) in ("", *SUFFIXES) or is_data_file(path)
+
+
+def judgements_among(paths: Iterable[Path]) -> list[Path]:
+    """Those files that hold judgements: none that is hidden or tells about the others.
+
+    Where some are judgements, files without a suffix and `.txt` that begin like prose are none.
+
+    Raises:
+        DataError: If one cannot be read.
+    """
+    named = [path for path in paths if not _is_beside_data(path) and (is_judgements(path) or path.stem == "qrels")]
+    return [path for path in named if _is_table(path) or not _is_prose(path)] or named
+
+
+def _is_table(path: Path) -> bool:
+    """Whether the name of a file says that it is a table: one of plain text may be anything."""
+    return (suffix_of(path) in SUFFIXES and suffix_of(path) != PLAIN_TEXT) or is_data_file(path)
+
+
+def _is_beside_data(path: Path) -> bool:
+    words = {*re.split(r"[\W_]+", path.name.lower())}
+    return path.name.startswith((".", "_")) or (not _is_table(path) and not words.isdisjoint(TELLING))
+
+
+def _is_prose(path: Path) -> bool:
+    """Whether a file begins with another line than those of judgements, or of a run, or holds nothing."""
+    if disguise_of(path):
+        return False
+    first = next((text for _, text in lines(path) if text.strip()), "")
+    cells = _cut_by(first)[0](first)
+    graded = len(cells) in UNNAMED and is_numeral(cells[-1])
+    run = len(cells) == RUN and is_numeral(cells[-2])
+    return not graded and not run and find(Table(str(path), tuple(cells), iter(())), *ROLES) is None
 
 
 def open_judgements(path: Path) -> Table:
@@ -57,12 +96,13 @@ def open_judgements(path: Path) -> Table:
     """
     if suffix_of(path) not in SUFFIXES and is_data_file(path):
         return open_table(path)
+    refuse_disguised(path)
     writing = Writing.of(path)
     records = ((line, text.rstrip("\r\n")) for line, text in lines(path, writing) if text.strip())
     line, first = next(records, (0, ""))
     if not line:
         raise empty(path)
-    cut, note = _cut_by(first)
+    cut, note = _cut_by(first, quoted=suffix_of(path) == ".csv")
     cells = cut(first)
     unnamed = UNNAMED.get(len(cells)) if is_numeral(cells[-1]) else None
     notes = (*writing.notes, *([note] if note else []))
@@ -81,20 +121,28 @@ def open_judgements(path: Path) -> Table:
     return Table(str(path), unnamed or tuple(cells), rows(), first=line, notes=notes)
 
 
-def _cut_by(first: str) -> tuple[Callable[[str], list[str]], str]:
-    """What cuts lines like the first into cells, and a note of it where it is not tabs."""
+def _cut_by(first: str, quoted: bool = False) -> tuple[Callable[[str], list[str]], str]:
+    """What cuts lines like the first into cells, and a note of it where it is not tabs.
+
+    Args:
+        first: The line.
+        quoted: Whether quotes are those of CSV.
+    """
     if "\t" in first:
-        return partial(_cells, delimiter="\t"), ""
-    by_blanks = len(first.split()) in UNNAMED
+        return partial(_cells, delimiter="\t", quoted=quoted), ""
+    by_blanks = not quoted and len(first.split()) in UNNAMED
     for delimiter, name in {",": "commas", ";": "semicolons"}.items():
-        cells = _cells(first, delimiter)
+        cells = _cells(first, delimiter, quoted)
         # An id may hold the sign, where blanks stand between the cells.
         if len(cells) in UNNAMED and not (by_blanks and any(len(cell.split()) > 1 for cell in cells)):
-            return partial(_cells, delimiter=delimiter), f"judgements are separated by {name}"
+            return partial(_cells, delimiter=delimiter, quoted=quoted), f"judgements are separated by {name}"
+    by_blanks = len(first.split()) in UNNAMED
     return str.split, "judgements are separated by blanks" if by_blanks else ""
 
 
-def _cells(line: str, delimiter: str) -> list[str]:
+def _cells(line: str, delimiter: str, quoted: bool) -> list[str]:
+    if quoted and len(line) < csv.field_size_limit():
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
     return [cell.strip() for cell in line.split(delimiter)]
 
 
@@ -103,6 +151,7 @@ class _Strays:
     """Judgements that name an id which is nowhere."""
 
     noun: str
+    known: Collection[str]
     count: int = 0
     first: tuple[int, str] = (0, "")
 
@@ -114,7 +163,14 @@ class _Strays:
         line, id_ = self.first
         cause = f"{table.at(line)}: no {self.noun} has the id {id_!r}"
         more = f", and {self.count:,} of {judgements:,} judgements name such" if self.count > 1 else ""
+        if (bare := _unquoted(id_)) in self.known:
+            return DataError(f"{cause}{more}; one has {bare!r}, without quotes", WITHOUT_QUOTES)
         return DataError(f"{cause}{more}", "give corpus, queries and judgements of one dataset")
+
+
+def _unquoted(cell: str) -> str:
+    """A cell without the quotes around it."""
+    return cell[1:-1] if len(cell) > 1 and cell[0] == cell[-1] and cell[0] in "\"'" else cell
 
 
 @dataclass
@@ -144,7 +200,7 @@ class _Reader:
     negative: int = 0
 
     def __post_init__(self) -> None:
-        self.lost_queries, self.lost_documents = _Strays("query"), _Strays("document")
+        self.lost_queries, self.lost_documents = _Strays("query", self.queries), _Strays("document", self.documents)
 
     def read(self) -> None:
         columns = find(self.table, *ROLES)
@@ -233,7 +289,8 @@ def _grade(cell: object) -> int:
     try:
         score = number(cell)
     except ValueError as error:
-        raise CellError(str(error), GRADES) from error
+        quoted = isinstance(cell, str) and is_numeral(_unquoted(cell))
+        raise CellError(str(error), WITHOUT_QUOTES if quoted else GRADES) from error
     if not score.is_integer():
         raise CellError(f"is {score:g}, not a whole number", "round it, since trec_eval knows whole grades alone")
     if abs(score) > LARGEST:

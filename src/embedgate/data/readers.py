@@ -178,13 +178,10 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
         case "calibration" | "golden":
             raise DataError(f"{folder / CARD}: {kind} texts are no dataset to judge on", "name another folder")
     name, version = (card.name, card.version) if card else (_safe(folder.resolve().name), "")
-    is_beir = kind in (None, "retrieval") and beir_files.is_beir(folder)
-    is_plain = not is_beir and not data_files(folder)
-    own = beir_files.files_of(folder) if is_beir else lines.files_of(folder) if is_plain else ()
-    sha256 = _verified(folder, card, own)
-    origin = Origin(spec.given.get("name", name), source, version, sha256)
-    if is_beir:
+    if is_beir := _is_beir(folder, card):
         spec.refuse_unknown(beir.OPTIONS)
+    origin = Origin(spec.given.get("name", name), source, version, _verified(folder, card, spec.given.get("split", "")))
+    if is_beir:
         return beir.read_folder(folder, origin, spec.given)
     path = _only_file(folder)
     return _read(path, origin, _asked(path, spec), kind)
@@ -204,14 +201,36 @@ def _safe(stem: str) -> str:
     return re.sub(r"[^\w.-]", "_", stem).lstrip(".") or "data"
 
 
-def _verified(folder: Path, card: Card | None, named: Iterable[Path] = ()) -> str:
-    """Hash of a folder's data files, and of others by their name; refused if its card states another."""
-    files = sorted({*data_files(folder), *named}, key=lambda path: path.relative_to(folder).as_posix())
-    sha256 = sha256_of(folder, files)
-    if card and card.sha256 and card.sha256 != sha256:
+def _is_beir(folder: Path, card: Card | None) -> bool:
+    return (card is None or card.kind == "retrieval") and beir_files.is_beir(folder)
+
+
+def files_of(folder: Path, card: Card | None, split: str = "") -> list[Path]:
+    """The files that are a folder's content: its hash is theirs.
+
+    Args:
+        folder: The folder.
+        card: Its card; None without one.
+        split: Which judgements of retrieval; empty for those that are taken where none are named.
+
+    Raises:
+        DataError: If one is missing, or is a link that leaves the folder.
+    """
+    if not _is_beir(folder, card):
+        return data_files(folder) or lines.files_of(folder)
+    paths = beir_files.Files.of(folder, split).paths
+    return sorted(paths, key=lambda path: path.relative_to(folder).as_posix())
+
+
+def _verified(folder: Path, card: Card | None, split: str = "") -> str:
+    """Hash of a folder's files; refused if its card states another, of those with the judgements that are usual."""
+    sha256 = stated = sha256_of(folder, files_of(folder, card, split))
+    if card and card.sha256 and split and beir_files.has_usual(folder):
+        stated = sha256_of(folder, files_of(folder, card))
+    if card and card.sha256 and card.sha256 != stated:
         own = folder.parent == bundled_folder()
         raise DataError(
-            f"{folder}: the data has SHA-256 {sha256}, its card says {card.sha256}",
+            f"{folder}: the data has SHA-256 {stated}, its card says {card.sha256}",
             "after an intended change run python tools/card_hash.py" if own else f"correct {CARD} if this is intended",
         )
     return sha256

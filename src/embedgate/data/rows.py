@@ -19,6 +19,7 @@ __all__ = [
     "Reading",
     "Row",
     "Table",
+    "disguise_of",
     "is_data_file",
     "lines",
     "open_table",
