@@ -1,5 +1,7 @@
 """Portions: which items a look scores, and which texts it takes."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 
@@ -7,6 +9,7 @@ from embedgate.core.errors import DataError
 from embedgate.data import load_bundled
 from embedgate.data.types import Similarity, Triplets
 from embedgate.runtime.portions import Portions
+from embedgate.runtime.session import Session
 
 
 def pairs(n, grades=None):
@@ -79,3 +82,16 @@ def test_a_sample_that_holds_all_texts_already_is_no_look_of_its_own():
     sizes = [len(sample) for sample in Portions([dataset]).samples]
     assert sizes == sorted(set(sizes))
     assert sizes[-1] == 1400
+
+
+def test_parts_of_as_many_items_have_scores_of_their_own(monkeypatch):
+    """A look at random items takes no scores of as many others that were measured before."""
+    monkeypatch.setattr(Session, "encode_more", lambda *_: None)
+    monkeypatch.setattr(Session, "_measured", lambda _, run, part: {"first": part.first})
+    session, run, dataset = Session.__new__(Session), SimpleNamespace(key="key"), pairs(10)
+    session._scores = {}
+    for items in ([0, 1, 2], [7, 2, 5], [0, 1, 2]):
+        part = dataset.part(items)
+        assert session.scores(run, part) == {"first": part.first}
+    assert session.scores(run, dataset.part([7, 2, 5]).part([1, 0])) != session.scores(run, dataset.part([1, 0]))
+    assert len(session._scores["key"]) == 4

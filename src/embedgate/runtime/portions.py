@@ -101,5 +101,14 @@ class Portions:
         return order
 
 
+def items_taken(dataset: Dataset) -> tuple[tuple[int, ...], ...]:
+    """Which items a part is made of, for each time that a part was taken; nothing where a dataset is whole."""
+    found = []
+    while dataset.part_of is not None:
+        dataset, items = dataset.part_of
+        found.append(items)
+    return tuple(found)
+
+
 def _unique(inputs: Iterable[Input]) -> tuple[Input, ...]:
     return tuple(dict.fromkeys(inputs))

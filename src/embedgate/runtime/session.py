@@ -39,7 +39,7 @@ from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.inside import looked_into
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.pool import EncoderPool, Key
-from embedgate.runtime.portions import EVERYTHING, Needs
+from embedgate.runtime.portions import EVERYTHING, Needs, items_taken
 from embedgate.runtime.recording import keeping, record
 from embedgate.runtime.texts import PROBE, SessionTexts
 from embedgate.sentences import approved_set
@@ -131,7 +131,7 @@ class Session:
         self._runs: dict[Key, Run | GateError] = {}
         self._built: dict[Key, Run] = {}
         self._contexts: dict[str, BuildContext] = {}
-        self._scores: dict[Key, dict[tuple[str, int], dict[str, Scores]]] = {}
+        self._scores: dict[Key, dict[tuple[str, tuple[tuple[int, ...], ...]], dict[str, Scores]]] = {}
         self._agreement: dict[Key, dict[int, dict[str, Scores]]] = {}
         self._order: dict[Key, dict[str, Scores]] = {}
         self._golden: dict[Key, Golden] = {}
@@ -334,7 +334,8 @@ class Session:
         Raises:
             embedgate.metrics.NotFinite: If an embedding holds NaN or infinity.
         """
-        known, key = self._scores.setdefault(run.key, {}), (dataset.name, len(dataset))
+        # Two parts may have as many items, and others.
+        known, key = self._scores.setdefault(run.key, {}), (dataset.name, items_taken(dataset))
         if key not in known:
             self.encode_more(run, dataset.inputs())
             known[key] = self._measured(run, dataset)
