@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import datasets
+import numpy as np
 import pyarrow as pa
 import pytest
 from pyarrow import parquet
@@ -30,6 +31,7 @@ from embedgate.data.parts import plain
 from embedgate.data.readers import SAVE_OR_NAME
 from embedgate.data.rows import open_table
 from embedgate.data.spec import Spec
+from embedgate.metrics import retrieval
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
 PAIRS = b"sentence1,sentence2,score\na,b,1\nc,d,2.5\n"
@@ -689,6 +691,29 @@ def test_graded_answers_keep_their_grades(tmp_path: Path) -> None:
     assert load(str(put(tmp_path, "truth.csv", truth))).notes[1] == "grades are truth values: true counts 1, false 0"
 
 
+def test_pairs_in_both_directions_leave_each_query_out_of_its_own_ranking(tmp_path):
+    """Duplicate questions: each would find itself first, and its duplicate second."""
+    dataset = load(str(put(tmp_path, "twice.csv", b"anchor,positive\na b,c\nc,a b\nA  b,d\nd,e\n")))
+    assert isinstance(dataset, Retrieval)
+    assert dataset.documents == ("c", "a b", "d", "e")
+    assert dataset.queries == ("a b", "c", "A  b", "d")
+    assert dataset.own == {0: 1, 1: 0, 2: 1, 3: 2}
+    assert dataset.notes[-1] == (
+        "4 queries are documents too, as where pairs stand in both directions: each is left out of its own ranking"
+    )
+    vectors = np.eye(4, dtype=np.float32)[[1, 0, 1, 2]]
+    found = retrieval.evaluate(vectors, np.eye(4, dtype=np.float32), dataset.relevance, own=dataset.own)
+    alone = retrieval.evaluate(vectors, np.eye(4, dtype=np.float32), dataset.relevance)
+    assert found["mrr_at_10"].value > alone["mrr_at_10"].value
+
+
+def test_a_query_that_is_its_own_answer_stays_in_its_ranking(tmp_path):
+    dataset = load(str(put(tmp_path, "same.csv", b"query,positive\na,a\nb,c\n")))
+    assert isinstance(dataset, Retrieval)
+    assert dataset.own == {}
+    assert len(dataset.notes) == 1
+
+
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
@@ -832,7 +857,7 @@ def test_keys_of_other_places_are_checked_as_well(tmp_path: Path, monkeypatch: p
     judged = datasets.Dataset.from_list([{"query-id": "q", "corpus-id": "d", "score": 1}])
     monkeypatch.setattr(datasets, "load_dataset", lambda *_, **__: datasets.DatasetDict({"test": judged}))
     hub = f"hub:org/name@{COMMIT}"
-    assert refusal(f"{hub}::skip=empty") == f"{hub} has no key 'skip'; its keys are name"
+    assert refusal(f"{hub}::skip=empty") == f"{hub} has no key 'skip'; its keys are name, ignore_identical_ids"
 
 
 # --- what the docs say

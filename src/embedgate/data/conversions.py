@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from typing import Any
@@ -127,16 +127,42 @@ def retrieval(values: Values, notes: Sequence[str]) -> Dataset:
     asked = list(queries)
     if not kept:
         raise DataError(f"{values.table.source}: no query has a relevant document (a grade above 0)", "correct grades")
+    relevant = [{row: grade for row, grade in judged[number].items() if grade} for number in kept]
+    own = _own([asked[number] for number in kept], documents, relevant)
     return Retrieval(
         **vars(values.origin),
         **values.parts.joined([queries[asked[number]] for number in kept]),
-        notes=(*notes, *_told(values, len(asked), len(documents), len(kept))),
+        notes=(*notes, *_told(values, len(asked), len(documents), len(kept)), *_left_out(own)),
         document_ids=tuple(str(number) for number in range(1, len(documents) + 1)),
         documents=tuple(documents),
         query_ids=tuple(str(number + 1) for number in kept),
         queries=tuple(asked[number] for number in kept),
-        relevance=tuple({row: grade for row, grade in judged[number].items() if grade} for number in kept),
+        relevance=tuple(relevant),
+        own=own,
     )
+
+
+def _own(queries: Sequence[str], documents: Mapping[str, int], relevant: Sequence[Mapping[int, int]]) -> dict[int, int]:
+    """Of each query that is a document itself and none of its answers, that document: the one written alike, if any."""
+    alike: dict[str, list[int]] = {}
+    for text, row in documents.items():
+        alike.setdefault(_plain(text), []).append(row)
+    found = {}
+    for item, query in enumerate(queries):
+        rows = sorted(alike.get(_plain(query), ()), key=lambda row: row != documents.get(query))
+        if mine := [row for row in rows if row not in relevant[item]]:
+            found[item] = mine[0]
+    return found
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.casefold().split())
+
+
+def _left_out(own: Mapping[int, int]) -> Iterator[str]:
+    if own:
+        queries = "1 query is a document" if len(own) == 1 else f"{len(own):,} queries are documents"
+        yield f"{queries} too, as where pairs stand in both directions: each is left out of its own ranking"
 
 
 def _judged(values: Values, rows: Sequence[int], documents: dict[str, int]) -> Iterator[tuple[int, int]]:
