@@ -249,6 +249,20 @@ def test_what_counts_as_several_checks_does_so_among_those_of_all_reports(merge,
     assert len(weights) == 20
 
 
+def as_before_weights(report: Report) -> None:
+    """A report of a build that knew no weights."""
+    for dataset in report["datasets"]:
+        del dataset["weight"]
+    for each in report["checks"]["of"].values():
+        del each["weights"]
+
+
+def test_reports_from_before_there_were_weights_are_joined(merge, made):
+    code, found, told = merge(made(BF16, as_before_weights), AMP)
+    again, same, _ = merge(BF16, AMP)
+    assert (code, found["verdict"]) == (again, same["verdict"]), told
+
+
 def test_reports_of_other_weights_are_not_joined(merge, made):
     code, _, told = merge(BF16, made(AMP, lambda report: report["datasets"][0].update(weight=2)))
     assert code == MISUSE

@@ -74,7 +74,7 @@ def _asked(parts: Sequence[Part]) -> dict[str, dict[str, Any]]:
             mine = found.setdefault(id_, {"whole": 0, "asked": {}, "weights": {}, "left": {}})
             mine["whole"] = max(mine["whole"], each["whole"])
             for name in ("asked", "weights", "left"):
-                mine[name].update(each[name])
+                mine[name].update(each.get(name, {}))
     for mine in found.values():
         mine["left"] = {name: left for name, left in mine["left"].items() if name not in mine["asked"]}
     return found

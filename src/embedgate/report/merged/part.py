@@ -95,9 +95,9 @@ class Part:
 
     @cached_property
     def weights(self) -> dict[Asked, int]:
-        """As how many checks those count that count as several."""
+        """As how many checks those count that count as several; earlier reports have no weights."""
         of = self.report["checks"]["of"]
-        return {(id_, place): weight for id_, each in of.items() for place, weight in each["weights"].items()}
+        return {(id_, place): weight for id_, each in of.items() for place, weight in each.get("weights", {}).items()}
 
     @property
     def ran(self) -> dict[str, str]:

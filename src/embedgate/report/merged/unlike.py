@@ -48,8 +48,13 @@ def _other_base(one: Report, other: Report) -> Iterator[str]:
 def _other_data(one: Report, other: Report) -> Iterator[str]:
     """Datasets that only one has, or that have other texts or prompts; all texts together are neighbours."""
     yield from _unequal(
-        "data", *(_by(report["datasets"], "name", "sha256", "weight", "prompts") for report in (one, other))
+        "data", *(_by(_weighted(report), "name", "sha256", "weight", "prompts") for report in (one, other))
     )
+
+
+def _weighted(report: Report) -> list[Mapping[str, Any]]:
+    """Datasets of a report; of an earlier one, each with the weight that all had then."""
+    return [{"weight": 1, **dataset} for dataset in report["datasets"]]
 
 
 def _other_files(one: Report, other: Report) -> Iterator[str]:
