@@ -139,6 +139,42 @@ def test_json_has_all_of_it(check, folder):
     assert found["refused"][0]["cause"].startswith("empty.csv")
 
 
+def test_few_items_are_told_by_what_they_can_show(check, folder):
+    rows = "".join(f"{word} is,{word} was,{i % 2}\n" for i, word in enumerate(f"w{n:x}{n**3:x}" for n in range(20)))
+    (folder / "few.csv").write_text(f"sentence1,sentence2,score\n{rows}", "utf-8")
+    _, told = check("few.csv", "--json")
+    (one,) = json.loads(told)["datasets"]
+    assert one["survey"]["independent"] == 20
+    assert one["too_small"] == ["for Spearman: about 85 items show a loss of 1.00%; expect inconclusive verdicts"]
+
+
+def test_a_loss_of_more_than_all_is_told_as_none(check, folder):
+    (folder / "two.csv").write_text("query,positive\nwhat is tea,leaves\nwhere do cats sleep,on sofas\n", "utf-8")
+    _, told = check("two.csv")
+    assert "no loss for sure, not even of all of recall_at_10" in told
+    assert "a loss of about 1" not in told
+
+
+def test_texts_too_few_for_a_percentile_are_told(check, folder):
+    texts = [f"what is {pow(3, n, 2**127 - 1):032x}" for n in range(100, 399)]
+    (folder / "few.txt").write_text("\n".join(texts[:298]), "utf-8")
+    (folder / "many.txt").write_text("\n".join(texts), "utf-8")
+    _, told = check("few.txt", "many.txt", "--json")
+    few, many = json.loads(told)["datasets"]
+    assert (few["survey"]["independent"], few["bounded"]) == (298, {"cosine_p01": 299})
+    assert few["too_small"] == [
+        "for cosine_p01: 299 texts are needed, fewer leave it open; expect inconclusive verdicts"
+    ]
+    assert many["too_small"] == []
+
+
+def test_items_that_repeat_one_another_count_together(check, folder):
+    rows = "".join(f"text {i} {i**3:x},topic {i % 3},part\n" for i in [*range(40), *range(9)])
+    (folder / "again.csv").write_text(f"text,label,slices\n{rows}", "utf-8")
+    _, told = check("again.csv")
+    assert "part: 49 items, which count as 40" in told
+
+
 def test_of_many_slices_the_first_are_told(check, folder):
     rows = "".join(f"text {i} {i * i:x},topic {i % 3},s{i:02}\n" for i in range(25))
     (folder / "many.csv").write_text(f"text,label,part\n{rows}", "utf-8")

@@ -346,7 +346,7 @@ class Case:
         elif found.verdict == "inconclusive":
             needed = found.items_needed
             settles = f"about {needed} items would settle it" if needed else "more items would not settle it"
-            apart = "" if found.clusters is None else f", {found.clusters} that repeat no other"
+            apart = "" if found.clusters is None else f", which count as {found.clusters}"
             ends = f"the interval {found.low:.4f} to {found.high:.4f} holds both answers"
             message += f"; {ends}, {settles} ({found.n} now{apart})"
         return self.judgement(

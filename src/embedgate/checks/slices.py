@@ -20,7 +20,7 @@ from embedgate.metrics.ends import FEW, interval
 from embedgate.metrics.statistics import Comparison, compare_points
 from embedgate.runtime.plan import Plan
 
-# An interval of fewer items that repeat no other is none to judge by.
+# An interval of items that count as fewer is none to judge by.
 FEWEST = FEW
 # A slice is too small where its interval reaches further than this part of the tolerance: of a loss of half the
 # tolerance it could tell nothing.
@@ -38,7 +38,7 @@ class Judged:
     Attributes:
         slice: The slice.
         found: The comparison, in the unit of the metric.
-        own: How many of its items repeat no other.
+        own: As how many its items count.
     """
 
     slice: Slice
@@ -89,7 +89,9 @@ def slices_kept(context: Context, case: Case) -> Judgement:
     left, judged = _left(few, nothing), sorted((each for each in all_judged if not each.is_small), key=_rank)
     if not judged:
         cause = "; ".join(filter(None, (f"no slice of {dataset.name} can be judged by {metric}", left)))
-        return case.unjudged(Diagnosis(DATASET, cause, "give slices more items that repeat no other"))
+        return case.unjudged(
+            Diagnosis(DATASET, cause, "give slices more items, of which those that repeat one another count once")
+        )
     first, *others = judged
     judgement = case.compared(
         _of_the_dataset(first.found, len(asked)),

@@ -22,8 +22,8 @@ from embedgate.core.plain import to_plain
 from embedgate.core.settings import TOLERANCES, bundled_baselines
 from embedgate.data.listed import SUFFIX, Named, Single, named
 from embedgate.data.survey import survey
-from embedgate.metrics import metrics_of
-from embedgate.metrics.foreseen import items_to_show, smallest_loss
+from embedgate.metrics import METRICS, metrics_of
+from embedgate.metrics.foreseen import items_to_bound, items_to_show, smallest_loss
 
 # As pytest ends where a test fails: something is refused.
 REFUSED = 1
@@ -161,7 +161,15 @@ def _told(dataset: Named, losses: _Losses, *, thorough: bool) -> surveyed.Told:
     """
     found = survey(dataset.load(), thorough=thorough)
     shown = {metric: losses.of_metric(metric, found.independent) for metric in metrics_of(found.kind)}
-    return surveyed.Told(found, {metric: each for metric, each in shown.items() if each is not None})
+    # Labelled texts are compared with the reference's together with those of all other datasets.
+    bounded = _bounded(losses.tolerances.alpha) if found.kind == "texts" else {}
+    return surveyed.Told(found, {metric: each for metric, each in shown.items() if each is not None}, bounded)
+
+
+def _bounded(alpha: float) -> dict[str, int]:
+    """By metric of agreement that is a quantile of the texts, how many of these bound it; the least bounds itself."""
+    quantiles = {metric: METRICS[metric].quantile for metric in metrics_of("agreement")}
+    return {metric: items_to_bound(quantile, alpha) for metric, quantile in quantiles.items() if quantile}
 
 
 def _print(told: Sequence[surveyed.Told], refused: Sequence[Refused]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from io import StringIO
 
 from rich.console import Console
@@ -48,10 +48,12 @@ class Told:
     Attributes:
         survey: What it is made of.
         shows: By metric, what its items can show.
+        bounded: By metric that is a quantile of its items, how many of these bound it.
     """
 
     survey: Survey
     shows: Mapping[str, Shown]
+    bounded: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def too_small(self) -> tuple[str, ...]:
@@ -112,7 +114,8 @@ def _rows(told: Told) -> Iterator[tuple[str, str]]:
     yield from (("slice", line) for line in _slices(found.slices))
     for metric, shown in told.shows.items():
         name = METRICS[metric].heading or metric
-        yield "shows", f"a loss of about {shown.loss:.2%} of {name}; {shown.tolerated:.2%} is tolerated"
+        loss = f"a loss of about {shown.loss:.2%}" if shown.loss < 1 else "no loss for sure, not even of all"
+        yield "shows", f"{loss} of {name}; {shown.tolerated:.2%} is tolerated"
     yield from (("too small", line) for line in told.too_small)
     yield from (("look at", line) for line in found.odd)
     yield from (("note", line) for line in found.notes)
@@ -121,7 +124,7 @@ def _rows(told: Told) -> Iterator[tuple[str, str]]:
 def _slices(slices: Mapping[str, Part]) -> Iterator[str]:
     for name, part in [*slices.items()][:MOST_SLICES]:
         needs = f": too few to be judged, {FEW} are needed" if part.independent < FEW else ""
-        apart = f", {part.independent:,} that repeat no other" if part.independent < part.items else ""
+        apart = f", which count as {part.independent:,}" if part.independent < part.items else ""
         yield f"{name}: {counted(part.items, 'item')}{apart}{needs}"
     if more := [*slices.values()][MOST_SLICES:]:
         few = sum(part.independent < FEW for part in more)
@@ -156,11 +159,10 @@ def _shares(shares: Mapping[str, float]) -> str:
 
 
 def _too_small(told: Told) -> Iterator[str]:
-    found = told.survey
-    if found.independent < FEW:
-        yield f"items that repeat no other: {found.independent}, and an interval takes {FEW} at least"
-        return
     for metric, shown in told.shows.items():
         if shown.loss > shown.tolerated:
             name, needed = METRICS[metric].heading or metric, f"{shown.needed:,}" if shown.needed else "no number of"
             yield f"for {name}: about {needed} items show a loss of {shown.tolerated:.2%}; expect inconclusive verdicts"
+    for metric, least in told.bounded.items():
+        if told.survey.independent < least:
+            yield f"for {metric}: {least:,} texts are needed, fewer leave it open; expect inconclusive verdicts"

@@ -42,7 +42,7 @@ class Part:
 
     Attributes:
         items: How many items it has.
-        independent: How many of them repeat no other.
+        independent: As how many they count, see `embedgate.data.alike`.
     """
 
     items: int
@@ -62,7 +62,7 @@ class Survey:
         items: How many items a metric scores.
         texts: How many different texts there are.
         equal: How many items say word for word what an item before them says.
-        independent: How many items repeat no other, equally or nearly.
+        independent: As how many the items count, since equal and nearly equal ones are drawn together.
         compared: Whether nearly equal items were looked for; if not, `independent` is by equal ones alone.
         labels: The labels, grades or judgements, in a line.
         scripts: The share of the texts by the script that most of their letters are of, the largest first.
@@ -127,7 +127,7 @@ def survey(dataset: Dataset, *, thorough: bool = False) -> Survey:
 
 
 def _independent(dataset: Dataset, said: Sequence[str], items: Sequence[int], *, compared: bool) -> int:
-    """How many of some items repeat no other."""
+    """As how many some items count."""
     if not compared:
         return len({said[item] for item in items})
     return len(items) if dataset.clusters is None else len(np.unique(dataset.clusters[list(items)]))

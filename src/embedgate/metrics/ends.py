@@ -14,7 +14,7 @@ from embedgate.core.quantiles import at_least, at_most
 from embedgate.metrics import METRICS, FloatArray, Scores
 from embedgate.metrics.bootstrap import REPLICATES, replicates_of
 
-# Of fewer items that repeat no other, percentiles of resamples lie too near to each other: Student's interval counts.
+# Of items that count as fewer, percentiles of resamples lie too near to each other: Student's interval counts.
 FEW = 30
 # The lower end of a quantile of cosines of so few items that none bounds it.
 UNBOUNDED = -1.0

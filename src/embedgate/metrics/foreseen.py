@@ -31,15 +31,17 @@ COUNTED = 3
 def smallest_loss(metric: str, items: int, alpha: float) -> float | None:
     """About the smallest loss that items can show, as a share of the reference's value; None where nothing is known.
 
+    It is 1 at most: more than all of it cannot be lost.
+
     Args:
         metric: Name of the metric in `embedgate.metrics.METRICS`.
-        items: How many items repeat no other, 1 or more.
+        items: As how many the items count, 1 or more.
         alpha: Level of the tests.
     """
     if metric not in DEVIATION:
         return None
     least = COUNTED / items if METRICS[metric].unit_loss is not None else 0.0
-    return max(least, _reach(alpha) * DEVIATION[metric] / math.sqrt(items))
+    return min(1.0, max(least, _reach(alpha) * DEVIATION[metric] / math.sqrt(items)))
 
 
 def items_to_show(metric: str, loss: float, alpha: float) -> int | None:
@@ -54,6 +56,16 @@ def items_to_show(metric: str, loss: float, alpha: float) -> int | None:
         return None
     counted = COUNTED / loss if METRICS[metric].unit_loss is not None else 0.0
     return math.ceil(max(counted, (_reach(alpha) * DEVIATION[metric] / loss) ** 2))
+
+
+def items_to_bound(quantile: float, alpha: float) -> int:
+    """How many items a quantile takes before any of them bounds it from below (Wilks 1941).
+
+    Args:
+        quantile: Which, above 0 and below 1.
+        alpha: Level of the tests.
+    """
+    return math.ceil(math.log(alpha) / math.log1p(-quantile))
 
 
 def _reach(alpha: float) -> float:
