@@ -177,7 +177,7 @@ def test_the_table_of_approved_values_begins_with_the_newest(everything):
 
 def test_names_cannot_break_a_drawing_and_are_no_formulas():
     point = [pareto.Point(made_up.HOSTILE, "pass", 1.0, 1.0), pareto.Point("$x_1$", "fail", 2.0, 0.99)]
-    plot = pareto._plot(tuple(point))
+    plot = pareto._plot(tuple(point), pareto.QUALITY)
     assert plot.trouble == ""
     assert "<script" not in plot.svg
     assert "\x1b" not in plot.svg
@@ -221,7 +221,7 @@ def test_what_cannot_be_drawn_costs_the_report_nothing_else(monkeypatch, tmp_pat
 def test_points_alike_are_drawn_all_the_same():
     """A scale over one value has no width of its own."""
     found = tuple(pareto.Point(name, "pass", 2.0, 1.0) for name in ("a", "b"))
-    assert pareto._plot(found).trouble == ""
+    assert pareto._plot(found, pareto.QUALITY).trouble == ""
     (judgement,) = [j for row in made_up.worse().rows for j in row.judgements if j.metric == "spearman"][:1]
     alone = replace(judgement, observed=1.0, low=None, high=None, limit=None)
     assert forest._plot(0, "pairs", "spearman", [alone], 1).trouble == ""

@@ -8,7 +8,7 @@ import pytest
 
 from embedgate.checks import CheckRegistry
 from embedgate.core.judgement import Judgement, Slice
-from embedgate.report import columns, facts, forest, slices, trend
+from embedgate.report import columns, facts, forest, pareto, slices, trend
 from embedgate.report import summary as summaries
 from embedgate.report.collector import Collector
 from embedgate.report.records import Record
@@ -106,6 +106,16 @@ def test_with_labels_the_share_kept_is_of_quality_alone():
     retained = Judgement("retention", MINE, "pass", "keeps", "pairs", "spearman", value=0.8, observed=0.99)
     summary = of(retained, *near("log", 0.95))
     assert summaries.kept(summary, summary.rows[1]) == 0.99
+
+
+@pytest.mark.parametrize("labelled", [True, False])
+def test_the_plot_of_speed_says_what_its_axis_is_of(monkeypatch, labelled):
+    two = [pareto.Point("one", "pass", 1.0, 1.0), pareto.Point("other", "pass", 2.0, 0.98)]
+    monkeypatch.setattr(pareto, "points", lambda _: two)
+    retained = Judgement("retention", MINE, "pass", "keeps", "pairs", "spearman", value=0.8, observed=0.99)
+    said = pareto.plot(of(*[retained] * labelled, *near("log", 0.95))).svg
+    assert ("least kept, over labelled datasets" in said) is labelled
+    assert ("least of the nearest ten kept, over datasets" in said) is not labelled
 
 
 def test_slices_that_were_judged_are_shown():

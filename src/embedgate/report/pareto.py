@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 TITLE = "Quality kept against speed"
+# What the axis of quality shows: how many nearest texts stay is no share of quality, and stands alone or not at all.
+QUALITY = "least kept, over labelled datasets"
+NEAREST = "least of the nearest ten kept, over datasets"
 HEIGHT = 300
 # Below it, it makes no difference how far.
 FLOOR = 0.92
@@ -31,7 +34,7 @@ class Point:
         name: Its id.
         verdict: Of its row.
         speed: How many times faster than the reference.
-        kept: Least share of the reference's quality that it keeps.
+        kept: Least share of the reference's quality that it keeps; without any labels, of its nearest texts.
     """
 
     name: str
@@ -58,11 +61,11 @@ def front(found: Sequence[Point]) -> list[Point]:
 def plot(summary: Summary) -> Plot | None:
     """The plot; None where fewer than two combinations have a place in it."""
     found = tuple(points(summary))
-    return _plot(found) if len(found) > 1 else None
+    return _plot(found, QUALITY if summary.headlines else NEAREST) if len(found) > 1 else None
 
 
 @lru_cache(maxsize=4)  # the page holds it, and it is a file of its own
-def _plot(found: tuple[Point, ...]) -> Plot:
+def _plot(found: tuple[Point, ...], kept: str) -> Plot:
     best = front(found)
     note = (
         "The dashed line joins those that no other beats in both."
@@ -72,15 +75,15 @@ def _plot(found: tuple[Point, ...]) -> Plot:
     about = "; ".join(f"{p.name}: {p.speed:.2f} times as fast, keeps {p.kept:.2%}" for p in found)
     height = max(HEIGHT, LINE * len(found) + FRAME.top + FRAME.bottom)
     frame = Frame(height, FRAME.left, FRAME.right, FRAME.top, FRAME.bottom)
-    return draw("pareto", TITLE, about, frame, lambda axes: _paint(axes, found, frame), note)
+    return draw("pareto", TITLE, about, frame, lambda axes: _paint(axes, found, frame, kept), note)
 
 
-def _paint(axes: Axes, found: Sequence[Point], frame: Frame) -> None:
+def _paint(axes: Axes, found: Sequence[Point], frame: Frame, kept: str) -> None:
     from matplotlib.ticker import FuncFormatter, MaxNLocator
 
     axes.margins(0.08)
     axes.set_xlabel("times faster than the reference", labelpad=6)
-    axes.text(8, frame.height - 16, "least kept, over datasets", transform=units(), color=SOFT)
+    axes.text(8, frame.height - 16, kept, transform=units(), color=SOFT)
     floor, best = _floor(found), front(found)
     axes.plot([p.speed for p in best], [max(p.kept, floor) for p in best], color=SOFT, linestyle="--", linewidth=1)
     for point in found:

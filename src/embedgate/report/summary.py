@@ -392,7 +392,10 @@ def speed_up(row: Row) -> float | None:
 
 
 def kept(summary: Summary, row: Row) -> float | None:
-    """The least share of the reference's quality that a combination keeps; without labels, of its nearest texts."""
+    """The least share of the reference's quality that a combination keeps; without any labels, of its nearest texts.
+
+    How many nearest texts stay is no share of quality, so texts without labels do not count beside labelled data.
+    """
     if row.reference:
         return 1.0
     found = [row.find(metric, dataset) for dataset, metric in summary.headlines or summary.plotted]
