@@ -26,8 +26,9 @@ from embedgate.core.settings import Settings
 from embedgate.data.types import Retrieval
 from embedgate.encoders.registry import Registry
 from embedgate.metrics import FloatArray, Matrix, Scores
+from embedgate.metrics.comparison import Comparison
 from embedgate.metrics.retrieval import evaluate
-from embedgate.metrics.statistics import Comparison, compare
+from embedgate.metrics.statistics import compare
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Session
 

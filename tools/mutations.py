@@ -31,7 +31,9 @@ class Mutation:
 
 
 MUTATIONS = (
-    Mutation("metrics/statistics.py", "ends.high < limit else", "ends.low < limit else", "metrics/test_statistics.py"),
+    Mutation(
+        "metrics/comparison.py", "between.high < limit else", "between.low < limit else", "metrics/test_statistics.py"
+    ),
     Mutation("metrics/statistics.py", "value < approved - tolerance", "value < approved - 2 * tolerance", "metrics"),
     Mutation("metrics/retrieval.py", "if grade > 0}", "if grade >= 0}", "metrics/test_metrics.py data/test_data.py"),
     Mutation("checks/effective.py", "if difference == 0:", "if difference < 0:", "suites/test_faults.py -k really"),

@@ -10,8 +10,9 @@ import pytest
 
 from embedgate.metrics import agreement, clustering, mean_of, similarity
 from embedgate.metrics.bootstrap import replicates_of
+from embedgate.metrics.comparison import AllAlike
 from embedgate.metrics.ends import interval
-from embedgate.metrics.statistics import AllAlike, compare, compare_floor, compare_points
+from embedgate.metrics.statistics import compare, compare_floor, compare_points
 
 ALPHA = 0.05
 

@@ -17,7 +17,7 @@ from embedgate.core.judgement import APPROVAL, Diagnosis, Judgement, Place, Verd
 
 if TYPE_CHECKING:
     from embedgate.checks.context import Context
-    from embedgate.metrics.statistics import Comparison
+    from embedgate.metrics.comparison import Comparison
     from embedgate.runtime.plan import Plan
 
 # Checks of one family share its level: red verdicts are corrected for how many of them a session asks. Slices and

@@ -17,8 +17,9 @@ from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Verdict, Wor
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.metrics import KEPT, ROWS_KEPT, Matrix, NotFinite, Scores, mean_of, require_finite
 from embedgate.metrics.agreement import overlap_of
+from embedgate.metrics.comparison import Comparison
 from embedgate.metrics.retrieval import CUT, evaluate, similarities
-from embedgate.metrics.statistics import Comparison, compare
+from embedgate.metrics.statistics import compare
 from embedgate.runtime.plan import Plan
 from embedgate.vectors.codes import BITS, NEEDS_RANGES
 

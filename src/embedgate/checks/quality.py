@@ -18,8 +18,9 @@ from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, Slice, WorstText
 from embedgate.data.types import Dataset, Texts
 from embedgate.metrics import LENGTH_KEPT, METRICS, ORDERING, NotFinite, Scores, metrics_of
+from embedgate.metrics.comparison import AllAlike, Comparison
 from embedgate.metrics.sequential import levels
-from embedgate.metrics.statistics import AllAlike, Comparison, compare, compare_floor
+from embedgate.metrics.statistics import compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run, Session
 from embedgate.sentences import approved_set

@@ -16,8 +16,9 @@ from embedgate.core.family import Share
 from embedgate.core.judgement import DATASET, SCORES_NOTHING, TOO_FEW, Diagnosis, Judgement, Slice
 from embedgate.data.types import Dataset, Texts
 from embedgate.metrics import METRICS, Scores, mean_of, metrics_of
+from embedgate.metrics.comparison import Comparison
 from embedgate.metrics.ends import FEW, interval
-from embedgate.metrics.statistics import Comparison, compare_points
+from embedgate.metrics.statistics import compare_points
 from embedgate.runtime.plan import Plan
 
 # An interval of items that count as fewer is none to judge by.

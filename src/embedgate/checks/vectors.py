@@ -16,7 +16,8 @@ from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.judgement import DATASET, Diagnosis, Judgement, WorstText
 from embedgate.data.types import Retrieval
 from embedgate.metrics import KEPT, METRICS, MIXED_KEPT, Matrix, Scores, mean_of
-from embedgate.metrics.statistics import AllAlike, Comparison, compare, compare_floor
+from embedgate.metrics.comparison import AllAlike, Comparison
+from embedgate.metrics.statistics import compare, compare_floor
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.session import Run
 from embedgate.vectors.codes import NEEDS_RANGES, Ranges, codes_fault

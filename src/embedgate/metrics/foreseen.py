@@ -12,7 +12,7 @@ import math
 from statistics import NormalDist
 
 from embedgate.metrics import METRICS
-from embedgate.metrics.statistics import POWER
+from embedgate.metrics.comparison import POWER
 
 # By metric, s as a share of the reference's value: of dynamic int8 in ONNX Runtime, which moves embeddings more than
 # other int8, the geometric mean over two to three collections. Half types have less.

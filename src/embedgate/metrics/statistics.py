@@ -12,77 +12,15 @@ Where items come in clusters, these are resampled: what repeats an item adds not
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 import numpy as np
 
-from embedgate.core.family import largest_family
-from embedgate.core.judgement import Verdict
 from embedgate.metrics import METRICS, FloatArray, Scores, ends
 from embedgate.metrics.bootstrap import REPLICATES, cautious_means, replicates_of
+from embedgate.metrics.comparison import AllAlike, Comparison, Shared, comparison, items_needed, verdict_of
 from embedgate.metrics.ends import Interval
-
-POWER = 0.8
-# More items than this are as good as no number.
-MOST_ITEMS = 10**9
-
-
-class AllAlike(ValueError):
-    """All items repeat one another, so that there is nothing to draw from."""
-
-
-@dataclass(frozen=True)
-class Shared:
-    """A level that checks share (Bonferroni).
-
-    Attributes:
-        alpha: How often one of them may be red by chance.
-        checks: How many there are, each counted by its weight.
-        weight: As how many of them the one that is judged counts.
-    """
-
-    alpha: float
-    checks: int
-    weight: int = 1
-
-    @property
-    def each(self) -> float:
-        """The level of the one that is judged."""
-        return self.alpha * self.weight / self.checks
-
-
-@dataclass(frozen=True)
-class Comparison:
-    """The outcome of a comparison with a limit.
-
-    Attributes:
-        verdict: `pass` if `low` reaches the limit, `fail` if `high` does not, `inconclusive` otherwise.
-        observed: What was compared with the limit: the share of the reference that is kept, or the value itself.
-        low: Lower end of its interval, one-sided at level alpha.
-        high: Upper end of its interval, one-sided at the level of each check of the family.
-        limit: The least that passes.
-        n: Number of items.
-        smallest_detectable_loss: The loss that these items can tell from none at level alpha with 80% power, in the
-            unit of `observed`; None where there is no standard error (a least value).
-        items_needed: About how many such items would settle an inconclusive comparison; None where it is settled, or
-            where no number would, since the observed value is at the limit.
-        largest_family: Of a `fail`, the most checks that its family can have for it to be one; None of any other, and
-            where no family has a part in it.
-        clusters: How many clusters the items come in, drawn as wholes; None where each item is alone.
-    """
-
-    verdict: Verdict
-    observed: float
-    low: float
-    high: float
-    limit: float
-    n: int
-    smallest_detectable_loss: float | None
-    items_needed: int | None
-    largest_family: int | None = None
-    clusters: int | None = None
 
 
 def compare(
@@ -225,9 +163,9 @@ def _paired(
 
     def needed() -> int | None:
         lost = unit_loss * items / n
-        return _items_needed(observed - limit, deviation * math.sqrt(items), lost, items, alpha, level.each)
+        return items_needed(observed - limit, deviation * math.sqrt(items), lost, items, alpha, level.each)
 
-    return _comparison(
+    return comparison(
         observed,
         low,
         lambda to_fail: ends.upper(replicates, observed, n, to_fail),
@@ -280,7 +218,7 @@ def compare_floor(
     n, quantile, level = len(scores.items), METRICS[metric].quantile, Shared(shared or alpha, family, weight)
     if quantile == 0:
         exact = Interval(scores.value, scores.value)
-        return Comparison(_verdict(exact, floor), scores.value, exact.low, exact.high, floor, n, None, None)
+        return Comparison(verdict_of(exact, floor), scores.value, exact.low, exact.high, floor, n, None, None)
     if scores.clusters is not None and scores.independent < 2:
         raise AllAlike(_all_alike(n))
     if quantile is not None:
@@ -289,7 +227,7 @@ def compare_floor(
         return _compare_share(scores, floor, alpha, level)
     found, independent = replicates_of(scores, replicates, seed), scores.independent
     standard_error = float(found.std())
-    return _comparison(
+    return comparison(
         scores.value,
         ends.lower(found, scores.value, independent, alpha),
         lambda to_fail: ends.upper(found, scores.value, independent, to_fail),
@@ -298,7 +236,7 @@ def compare_floor(
         standard_error,
         alpha,
         level,
-        lambda: _items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, level.each),
+        lambda: items_needed(scores.value - floor, standard_error * math.sqrt(n), 0.0, n, alpha, level.each),
         independent=independent,
     )
 
@@ -335,13 +273,13 @@ def _compare_quantile(scores: Scores, quantile: float, floor: float, alpha: floa
         # The same question asked of a share, whose deviation is known: do fewer than the quantile lie below the floor?
         margin = quantile - float((scores.items < floor).mean())
         deviation = math.sqrt(quantile * (1 - quantile) * n / scores.effective)
-        found = _items_needed(margin, deviation, 0.0, n, alpha, level.each)
+        found = items_needed(margin, deviation, 0.0, n, alpha, level.each)
         # Of fewer, not even the least bounds the quantile (Wilks 1941).
         fewest = math.ceil(math.log(alpha) / math.log(1 - quantile) * n / scores.effective)
         return None if found is None else max(found, fewest)
 
     low = ends.quantile_at_least(scores, quantile, alpha)
-    found = _comparison(
+    found = comparison(
         scores.value,
         low,
         lambda to_fail: ends.quantile_at_most(scores, quantile, to_fail),
@@ -361,7 +299,7 @@ def _compare_share(scores: Scores, floor: float, alpha: float, level: Shared) ->
     n, share = len(scores.items), scores.value
     wrong = (1 - share) + 1 / n  # one more, so that none at all does not claim certainty
     deviation = math.sqrt(wrong * max(1 - wrong, 0.0))
-    return _comparison(
+    return comparison(
         share,
         ends.share_at_least(scores.items, alpha),
         lambda to_fail: ends.share_at_most(scores.items, to_fail),
@@ -370,90 +308,5 @@ def _compare_share(scores: Scores, floor: float, alpha: float, level: Shared) ->
         deviation / math.sqrt(n),
         alpha,
         level,
-        lambda: _items_needed(share - floor, math.sqrt(share * (1 - share)), 1.0, n, alpha, level.each),
+        lambda: items_needed(share - floor, math.sqrt(share * (1 - share)), 1.0, n, alpha, level.each),
     )
-
-
-def _comparison(
-    observed: float,
-    low: float,
-    upper: Callable[[float], float],
-    limit: float,
-    n: int,
-    standard_error: float,
-    alpha: float,
-    level: Shared,
-    needed: Callable[[], int | None],
-    beyond: bool = False,
-    *,
-    independent: int | None = None,
-) -> Comparison:
-    """The verdict of an interval: where it is inconclusive, how many items would settle it; where red, how surely.
-
-    Args:
-        observed: What is compared.
-        low: Lower end of its interval.
-        upper: From a level to the upper end.
-        limit: The least that passes.
-        n: Number of items.
-        standard_error: Of what is compared.
-        alpha: Level of the lower end.
-        level: What gives the upper end its level.
-        needed: How many items would settle it.
-        beyond: Whether what lies at the limit does not pass.
-        independent: How many clusters the items come in; None where each is alone.
-    """
-    from scipy.stats import norm
-
-    between = Interval(low, upper(level.each))
-    verdict = _verdict(between, limit)
-    if beyond and verdict == "pass" and low == limit:
-        verdict = "inconclusive"
-
-    def is_red(checks: int) -> bool:
-        return upper(replace(level, checks=checks).each) < limit
-
-    return Comparison(
-        verdict,
-        observed,
-        between.low,
-        between.high,
-        limit,
-        n,
-        float(norm.isf(alpha) + norm.ppf(POWER)) * standard_error,
-        needed() if verdict == "inconclusive" else None,
-        largest_family(is_red, level.checks) if verdict == "fail" else None,
-        independent if independent is not None and independent < n else None,
-    )
-
-
-def _verdict(between: Interval, limit: float) -> Verdict:
-    return "pass" if between.low >= limit else "fail" if between.high < limit else "inconclusive"
-
-
-def _items_needed(
-    margin: float, deviation: float, unit_loss: float, n: int, alpha: float, to_fail: float
-) -> int | None:
-    """At how many items the interval's end would meet the limit, all else as observed.
-
-    Args:
-        margin: The observed value less the limit.
-        deviation: Standard deviation of one item's share in the observed value.
-        unit_loss: Loss of the assumed item, in the unit of the observed value; 0 where none is assumed.
-        n: Number of items now.
-        alpha: Level of the lower end.
-        to_fail: Level of the upper end.
-    """
-    from scipy.stats import norm
-
-    if margin > 0:
-        # With x = 1 / items: margin = unit_loss x + z sqrt(deviation^2 x + unit_loss^2 x^2), solved for x.
-        z = float(norm.isf(alpha))
-        linear = (z * deviation) ** 2 + 2 * margin * unit_loss
-        root = math.sqrt(linear**2 + 4 * (z**2 - 1) * (unit_loss * margin) ** 2)
-        needed = (linear + root) / (2 * margin**2)
-    elif margin < 0:
-        needed = (float(norm.isf(to_fail)) * deviation / margin) ** 2
-    else:
-        return None
-    return max(n + 1, math.ceil(needed)) if needed < MOST_ITEMS else None
