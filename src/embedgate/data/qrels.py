@@ -141,7 +141,8 @@ def _cut_by(first: str, quoted: bool = False) -> tuple[Callable[[str], list[str]
 
 
 def _cells(line: str, delimiter: str, quoted: bool) -> list[str]:
-    if quoted and len(line) < csv.field_size_limit():
+    # The reader of CSV refuses longer cells, and carriage returns: the number of cells then tells what is wrong.
+    if quoted and '"' in line and "\r" not in line and len(line) < csv.field_size_limit():
         return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))]
     return [cell.strip() for cell in line.split(delimiter)]
 
