@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import json
+import os
 import subprocess
 import sys
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -198,3 +202,51 @@ def test_no_model_and_no_torch_is_imported(folder):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert not {"torch", "transformers", "sentence_transformers", "pytest"} & {*done.stdout.split()}
+
+
+def test_what_is_no_file_is_told_and_never_opened(check, folder):
+    os.mkfifo(folder / "pipe.csv")
+    (folder / "gone.csv").symlink_to("nowhere.csv")
+    (folder / "self.csv").symlink_to("self.csv")
+    (folder / "held").mkdir()
+    (folder / "held/loop.csv").symlink_to("loop.csv")
+    (folder / "beir/qrels").mkdir(parents=True)
+    os.mkfifo(folder / "beir/corpus.jsonl")
+    (folder / "beir/queries.jsonl").write_text('{"_id": "q", "text": "t"}\n', "utf-8")
+    (folder / "beir/qrels/test.tsv").write_text("query-id\tcorpus-id\tscore\nq\td\t1\n", "utf-8")
+    os.mkfifo(folder / "list.toml")
+    status, told = check("pipe.csv", "gone.csv", "self.csv", "held", "beir", "list.toml", os.devnull)
+    assert status == 1
+    for line in (
+        "pipe.csv: is a FIFO, not a file\n  write what it gives into a file",
+        "gone.csv: is a link to nowhere\n  correct the link",
+        "self.csv: is a link that leads back to itself\n  correct the link",
+        "held/loop.csv: is a link that leads back to itself\n",
+        "beir/corpus.jsonl: is a FIFO, not a file\n",
+        "list.toml: is a FIFO, not a file\n",
+        f"{os.devnull}: is a device, not a file\n",
+    ):
+        assert f"refused: {line}" in told, told
+
+
+def test_a_folder_that_may_not_be_read_is_told(check, folder, monkeypatch):
+    (folder / "held").mkdir()
+
+    def denied(path: Path) -> Iterator[Path]:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
+
+    monkeypatch.setattr(Path, "iterdir", denied)
+    status, told = check("held", "pairs")
+    assert status == 1
+    assert "refused: held: cannot be read: Permission denied\n" in told
+    assert told.endswith("1 understood, 1 refused\n")
+
+
+def test_a_reader_that_has_enough_ends_it_quietly(folder):
+    code = (
+        "import sys; from embedgate.command import main; sys.exit(main(['data', 'check', 'gate-data.toml', 'pairs']))"
+    )
+    with subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE) as started:
+        started.stdout.close()
+        assert started.stderr.read() == b""
+    assert started.returncode == 141

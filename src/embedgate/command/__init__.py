@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any
 
 from embedgate.core.errors import GateError
+from embedgate.core.judgement import printable
 from embedgate.core.version import __version__
 
 # In the order of the help.
@@ -21,6 +23,8 @@ SUBCOMMANDS = {
 }
 # As argparse ends, and pytest where it was called wrongly.
 MISUSE = 2
+# As shells say of a process that SIGPIPE ends.
+CLOSED = 128 + 13
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,10 +41,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
         _module(name).declare(own)
     options = parser.parse_args(arguments)
     try:
-        return int(_module(options.subcommand).run(options))
+        status = int(_module(options.subcommand).run(options))
+        sys.stdout.flush()
     except GateError as error:
-        print(f"embedgate {options.subcommand}: {error}", file=sys.stderr)
+        print(f"embedgate {options.subcommand}: {printable(str(error))}", file=sys.stderr)
         return MISUSE
+    except BrokenPipeError:
+        # Whoever reads has enough, as `head` has. What is still to be written at exit goes nowhere.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return CLOSED
+    return status
 
 
 def _module(name: str) -> Any:

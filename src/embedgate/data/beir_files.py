@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -31,7 +32,8 @@ def inside(folder: Path) -> Path:
     """
     if is_beir(folder) or any(is_data_file(path) for path in folder.iterdir()):
         return folder
-    below = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink() and is_beir(path)]
+    inner = [path for path in sorted(folder.iterdir()) if path.is_dir() and not path.is_symlink()]
+    below = [path for path in inner if os.access(path, os.R_OK | os.X_OK) and is_beir(path)]
     if len(below) > 1:
         names = listed([path.name for path in below])
         raise DataError(f"{folder}: holds several retrieval datasets: {names}", f"name one, such as {below[0]}")
@@ -109,7 +111,7 @@ def _part(folder: Path, name: str) -> Path | None:
 
 def _require_within(folder: Path, paths: Iterable[Path]) -> None:
     for path in paths:
-        if not path.resolve().is_relative_to(folder.resolve()):
+        if not Path(os.path.realpath(path)).is_relative_to(folder.resolve()):
             raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
 
 

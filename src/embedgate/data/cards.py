@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -12,7 +13,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from embedgate.core.errors import DataError
-from embedgate.data.files import PACKED
+from embedgate.data.files import PACKED, refuse_odd, unreadable
 from embedgate.data.rows import is_data_file, suffix_of
 from embedgate.data.types import Kind
 
@@ -108,7 +109,8 @@ def data_files(folder: Path) -> list[Path]:
         relative = path.relative_to(folder)
         if any(part.startswith(".") for part in relative.parts) or not (is_data_file(path) or path.is_dir()):
             continue
-        if not path.resolve().is_relative_to(root):
+        # Path.resolve fails where a link leads back to itself.
+        if not Path(os.path.realpath(path)).is_relative_to(root):
             raise DataError(f"{path}: a link out of its folder", "put the file or folder itself there")
         if path.is_file():
             found.append(path)
@@ -135,11 +137,12 @@ def sha256_of(root: Path, paths: Iterable[Path]) -> str:
     """
     digest = hashlib.sha256()
     for path in paths:
+        refuse_odd(path)
         try:
             with path.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()
         except OSError as error:
-            raise DataError(f"{path}: cannot be read: {error.strerror}") from error
+            raise unreadable(path, error) from error
         digest.update(f"{path.relative_to(root).as_posix()}\0{content}\0".encode())
     return digest.hexdigest()
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import codecs
+import errno
 import gzip
 import io
+import os
+import stat
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -22,6 +25,14 @@ HEAD = 1 << 16
 # A file that unpacks to more than this many times its size, and to more than this many bytes, is made to fill memory.
 LARGEST_RATIO, LARGE = 200, 1 << 26
 UTF_8 = "utf-8"
+# What is there and is no file, by its kind.
+ODD = {
+    stat.S_IFIFO: "a FIFO",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFSOCK: "a socket",
+}
+RELINK = "correct the link, or put the file itself there"
 # Longer marks first: that of UTF-32 begins as that of UTF-16.
 MARKS = {
     codecs.BOM_UTF8: UTF_8,
@@ -97,6 +108,33 @@ def _encoding(head: bytes, asked: str) -> str:
     return f"{name}-le" if name in ("utf-16", "utf-32") else name
 
 
+def refuse_odd(path: Path) -> None:
+    """Refuses what is there and is no file that can be read, before it is opened: a FIFO would wait for its writer.
+
+    Raises:
+        DataError: If it is a link to nowhere, a FIFO, a device or a socket, or may not be read.
+    """
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError) as error:  # the latter where a name holds a null character
+        number = getattr(error, "errno", None)
+        if number in (errno.EACCES, errno.EPERM):
+            raise unreadable(path, error) from error
+        if number == errno.ELOOP:
+            raise DataError(f"{path}: is a link that leads back to itself", RELINK) from error
+        if os.path.islink(path):
+            raise DataError(f"{path}: is a link to nowhere", RELINK) from error
+        return
+    if what := next((what for kind, what in ODD.items() if stat.S_IFMT(mode) == kind), ""):
+        raise DataError(f"{path}: is {what}, not a file", "write what it gives into a file, and name that")
+
+
+def unreadable(path: Path | str, error: BaseException) -> DataError:
+    """The refusal of what the system does not let be read."""
+    cause = f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"
+    return DataError(cause, "give read permission, or fetch it anew")
+
+
 def is_packed(path: Path) -> bool:
     """Whether a file is gzip, by its first bytes: names can be wrong.
 
@@ -116,9 +154,7 @@ def first_bytes(path: Path, count: int) -> bytes:
         with path.open("rb") as stream:
             return stream.read(count)
     except OSError as error:
-        raise DataError(
-            f"{path}: cannot be read: {error.strerror}", "give read permission, or fetch it anew"
-        ) from error
+        raise unreadable(path, error) from error
 
 
 @contextmanager

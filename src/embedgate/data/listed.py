@@ -20,6 +20,7 @@ from embedgate.data.asked import BETWEEN
 from embedgate.data.beir import SAID
 from embedgate.data.cards import NAME, bundled
 from embedgate.data.columns import KEYS
+from embedgate.data.files import refuse_odd
 from embedgate.data.parts import SLICES
 from embedgate.data.readers import load
 from embedgate.data.spec import Spec
@@ -210,6 +211,7 @@ def named(text: str) -> tuple[Named, ...]:
 
 
 def _tables(path: Path) -> Mapping[str, Any]:
+    refuse_odd(path)
     form: type[dict[str, Any]] = dict[str, Any]
     try:
         found = read_toml(path, form, DataError)

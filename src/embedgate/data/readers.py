@@ -22,13 +22,14 @@ from embedgate.data.cards import (
     sha256_of,
 )
 from embedgate.data.cells import text
-from embedgate.data.files import SAVE
+from embedgate.data.files import SAVE, refuse_odd, unreadable
 from embedgate.data.parts import value
 from embedgate.data.rows import (
     DELIMITED,
     OPTIONS,
     SUFFIXES,
     Reading,
+    is_data_file,
     open_table,
     refuse_other_kinds,
     stem_of,
@@ -69,10 +70,14 @@ def load(dataset: str | Spec) -> Dataset:
     if spec.place.startswith(mteb.PREFIX):
         return mteb.load(spec)
     path = Path(spec.place).expanduser()
-    if os.path.isdir(path):  # which raises nothing, however long the name is
-        return _load_folder(path, str(path), spec)
-    if os.path.isfile(path):
-        return _load_file(path, spec)
+    try:
+        if os.path.isdir(path):  # which raises nothing, however long the name is
+            return _load_folder(path, str(path), spec)
+        if os.path.isfile(path):
+            return _load_file(path, spec)
+    except OSError as error:
+        raise unreadable(error.filename or path, error) from error
+    refuse_odd(path)
     raise DataError(f"no dataset {spec.place!r}", _how_to_name(spec.place))
 
 
@@ -190,6 +195,9 @@ def _only_file(folder: Path) -> Path:
     """The data file of a folder: a table, or where it has none, one of one text a line."""
     tables = data_files(folder)
     found = [path for path in tables if path.parent == folder] if tables else lines.files_of(folder)
+    if not found:
+        for path in sorted(filter(is_data_file, folder.iterdir())):
+            refuse_odd(path)
     if len(found) != 1:
         names = ", ".join(path.name for path in found) or "none"
         raise DataError(f"{folder}: needs one data file, has {names}", "give the path of the file itself")
