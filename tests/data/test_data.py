@@ -262,8 +262,8 @@ NEEDS = (
         ("set.csv", b"a,b,c\nd,e,f\n", f":1: columns 'a', 'b', 'c' fit no kind of dataset; {NEEDS}"),
         (
             "set.csv",
-            b'text,text,"a\nb"\na,b,c\n',
-            ":1: two columns have the same name: 'text', 'text', 'a\\nb'; rename one that is called 'text'",
+            b'text,text,label,"a\nb"\na,b,c,d\n',
+            ":1: 2 columns have the same name: 'text', 'text', 'label', 'a\\nb'; rename all but one that are called 'text'",
         ),
         ("set.csv", b"\n\n", ": holds no rows; give it rows, or name another file"),
         ("set.csv", GOOD[:26], ": 0 items, but a metric needs at least two; give more"),

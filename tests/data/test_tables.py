@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import csv
 import errno
 import gzip
 import json
@@ -20,7 +21,7 @@ import pytest
 from pyarrow import parquet
 
 from embedgate.core.errors import DataError
-from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, load
+from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, delimited, load
 from embedgate.data.cards import sha256_of
 from embedgate.data.columns import ROLES, SKIP
 from embedgate.data.conversions import WHOLE_GRADES
@@ -874,3 +875,47 @@ def test_the_docs_name_every_column_that_is_understood() -> None:
         (rows.get(kind, kind), name) for kind, roles in ROLES.items() for role in roles for name in role.names
     }
     assert {(kind, name) for kind, name in understood if name not in named[kind]} == set()
+
+
+def test_a_name_that_two_columns_have_matters_where_it_is_used(tmp_path):
+    unused = put(tmp_path, "unused.csv", b"sentence1,note,sentence2,note,score\na,x,b,y,1\nc,x,d,y,2.5\n")
+    assert pairs_of(load(str(unused))) == ROWS_OF_PAIRS
+    with pytest.raises(DataError, match=r"slices.csv:1: 2 columns have the same name: .* called 'note'"):
+        load(f"{unused.rename(tmp_path / 'slices.csv')}::slices=note")
+    columns = [pa.array(["a", "c"]), pa.array(["b", "d"]), pa.array([1.0, 2.5]), pa.array([2.5, 1.0])]
+    parquet.write_table(pa.table(columns, ["sentence1", "sentence2", "score", "score"]), tmp_path / "twice.parquet")
+    with pytest.raises(DataError, match=r"twice.parquet row 1: 2 columns have the same name: .* called 'score'"):
+        load(str(tmp_path / "twice.parquet"))
+    parquet.write_table(pa.table(columns, ["sentence1", "sentence2", "score", "x"]), tmp_path / "once.parquet")
+    assert pairs_of(load(str(tmp_path / "once.parquet"))) == ROWS_OF_PAIRS
+
+
+def test_judgements_of_a_name_that_two_columns_have_are_refused(tmp_path):
+    (tmp_path / "qrels").mkdir()
+    put(tmp_path, "corpus.jsonl", b'{"_id": "d", "text": "a"}\n{"_id": "e", "text": "b"}\n')
+    put(tmp_path, "queries.jsonl", b'{"_id": "q", "text": "a"}\n{"_id": "r", "text": "b"}\n')
+    put(tmp_path / "qrels", "test.tsv", b"query-id\tcorpus-id\tscore\tscore\nq\td\t1\t0\nr\te\t1\t0\n")
+    with pytest.raises(DataError, match=r"test.tsv:1: 2 columns have the same name"):
+        load(str(tmp_path))
+
+
+def test_a_long_cell_is_read_and_the_limit_of_csv_stays(tmp_path, monkeypatch):
+    before, long = csv.field_size_limit(), "word " * 40_000
+    file = put(tmp_path, "long.csv", f"sentence1,sentence2,score\n{long}end,b,1\nc,d,2.5\n".encode())
+    assert pairs_of(load(str(file)))[0][0] == f"{long}end"
+    assert csv.field_size_limit() == before
+    monkeypatch.setattr(delimited, "LONGEST_CELL", 1000)
+    with pytest.raises(DataError, match=rf"long.csv:2: a cell of more than 1,000 characters; {re.escape(QUOTES)}"):
+        load(str(file))
+
+
+@pytest.mark.parametrize("suffix", ["csv", "json"])
+def test_of_many_columns_the_first_are_named(tmp_path, suffix):
+    names = [f"column {n}" for n in range(5000)]
+    content = {
+        "csv": ",".join(names) + "\n" + ",".join("x" * 5000) + "\n",
+        "json": json.dumps({name: {"a": 1} for name in names}),
+    }
+    with pytest.raises(DataError, match="and 4,980 more") as refused:
+        load(str(put(tmp_path, f"wide.{suffix}", content[suffix].encode())))
+    assert len(str(refused.value)) < 2000

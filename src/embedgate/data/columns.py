@@ -216,8 +216,8 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
         Similarity, triplets, labelled texts, retrieval or unlabelled texts.
 
     Raises:
-        DataError: With the row's place if one is malformed; if a column is not there that was asked for, or if the
-            columns fit no kind.
+        DataError: With the row's place if one is malformed; if a column is not there that was asked for, or is there
+            twice; or if the columns fit no kind.
     """
     said = asked or Asked()
     _refuse_columns(table, said)
@@ -227,6 +227,7 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
     if said.role and fitting[0] != "texts":
         cause = f"{table.source}: role is {said.role!r}, and {fitting[0]} data have roles of their own"
         raise DataError(cause, "leave it out, or give kind=texts")
+    table.refuse_doubled(column for columns in (*said.columns.values(), *fitting[1].values()) for column in columns)
     changes = _changes(table, find_kind(table.columns, Asked(), kind), fitting, said)
     return _read(table, origin, *fitting, said, changes)
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import re
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from pathlib import Path
@@ -20,6 +19,8 @@ QUOTED = "put a cell that holds the delimiter into double quotes"
 UNQUOTED = "where quotes mean nothing, say quotes=none"
 # What may stand between two cells, by its name in notes.
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
+# Characters of the longest cell: a quote that is never closed makes one cell of all that follows it.
+LONGEST_CELL = 1 << 26
 # Lines that are looked at to find the delimiter.
 SAMPLE = 50
 # The first line by which spreadsheets are told the delimiter.
@@ -49,9 +50,6 @@ def delimited(path: Path, delimiter: str, *, reading: Reading = PLAIN) -> Table:
     if bare := file.names(cells):
         return file.table(bare, chain([(line, cells)], records), line)
     columns = tuple(cell.strip() for cell in cells)
-    if doubled := [column for column, times in Counter(columns).items() if column and times > 1]:
-        cause = f"{path}:{line}: two columns have the same name: {shown(columns)}"
-        raise DataError(cause, f"rename one that is called {doubled[0]!r}")
     return file.table(columns, records, line)
 
 
@@ -98,7 +96,7 @@ class _File:
         reader = csv.reader(text, delimiter=self._delimiter, strict=True, **self._options)
         start = 1
         try:
-            for cells in reader:
+            for cells in _with_long_cells(reader):
                 if any(map(str.strip, cells)):
                     yield start, cells
                 start = reader.line_num + 1
@@ -140,8 +138,9 @@ class _File:
         return found, [f"cells are separated by {NAMES[found]}"] if found != own else []
 
     def _cut(self, sample: Sequence[str], delimiter: str) -> list[list[str]]:
+        reader = csv.reader(sample, delimiter=delimiter, **self._options)
         try:
-            records = [cells for cells in csv.reader(sample, delimiter=delimiter, **self._options) if any(cells)]
+            records = [cells for cells in _with_long_cells(reader) if any(cells)]
         except csv.Error:
             return []
         return records if len(sample) < SAMPLE else records[:-1]  # the last may go on after the sample
@@ -149,6 +148,19 @@ class _File:
     def _fits(self, first: Sequence[str]) -> bool:
         columns = self.names(first) or tuple(cell.strip() for cell in first)
         return self._reading.fits is not None and self._reading.fits(columns)
+
+
+def _with_long_cells(reader: Iterator[list[str]]) -> Iterator[list[str]]:
+    """Records whose cells may be long. The csv module's limit is the whole process's, and stays as it was."""
+    while True:
+        before = csv.field_size_limit(LONGEST_CELL)
+        try:
+            cells = next(reader, None)
+        finally:
+            csv.field_size_limit(before)
+        if cells is None:
+            return
+        yield cells
 
 
 def _is_even(records: Sequence[Sequence[str]]) -> bool:
@@ -159,4 +171,6 @@ def _is_even(records: Sequence[Sequence[str]]) -> bool:
 def _cause(error: csv.Error) -> str:
     """What the csv module says; in words, where its own are about how it was called."""
     said = str(error)
+    if said.startswith("field larger than"):
+        return f"a cell of more than {LONGEST_CELL:,} characters"
     return "a carriage return outside quotes" if said.startswith("new-line character") else said.replace("\t", "\\t")

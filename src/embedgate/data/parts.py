@@ -26,10 +26,18 @@ def plain(column: str) -> str:
 
 
 def find(table: Table, *accepted: Iterable[str]) -> tuple[str, ...] | None:
-    """The table's column for each group of accepted names; None if any is missing."""
+    """The table's column for each group of accepted names; None if any is missing.
+
+    Raises:
+        DataError: If the table has one of them twice.
+    """
     by_name = {plain(column): column for column in reversed(table.columns)}
     found = [next((by_name[name] for name in names if name in by_name), None) for names in accepted]
-    return tuple(column for column in found if column is not None) if None not in found else None
+    if None in found:
+        return None
+    columns = tuple(column for column in found if column is not None)
+    table.refuse_doubled(columns)
+    return columns
 
 
 def value(table: Table, line: int, row: Row, column: str, parse: Callable[[object], Value]) -> Value:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import reprlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 
 from embedgate.core.errors import DataError
 from embedgate.data.files import SAVE
@@ -41,6 +42,20 @@ class Table:
         """The place of a row, for a message: `file:line`, or `file row number`."""
         return f"{self.source}{self.unit}{number}"
 
+    def refuse_doubled(self, used: Iterable[str]) -> None:
+        """Refuses columns that are used and have one name, of which rows keep the last alone.
+
+        Args:
+            used: Names of the columns that are read.
+
+        Raises:
+            DataError: If several columns have one of these names.
+        """
+        for name in dict.fromkeys(used):
+            if (times := self.columns.count(name)) > 1:
+                cause = f"{self.at(self.first)}: {times} columns have the same name: {shown(self.columns)}"
+                raise DataError(cause, f"rename all but one that are called {name!r}")
+
 
 @dataclass(frozen=True)
 class Reading:
@@ -66,11 +81,18 @@ class Reading:
 
 
 PLAIN = Reading()
+# Names of columns that a message gives of many.
+MOST_NAMED = 20
 
 
 def shown(columns: Iterable[str]) -> str:
-    """Names of columns for a message; shortened, since they are texts where a header was expected and is missing."""
-    return ", ".join(map(reprlib.repr, columns))
+    """Names of columns for a message: the first of many, each shortened.
+
+    They are texts where a header was expected and is missing, and keys of rows where JSON has no list of them.
+    """
+    first = [*islice(columns := iter(columns), MOST_NAMED)]
+    more = sum(1 for _ in columns)
+    return ", ".join(map(reprlib.repr, first)) + (f" and {more:,} more" if more else "")
 
 
 def empty(source: object) -> DataError:
