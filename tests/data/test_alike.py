@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import tracemalloc
 from dataclasses import replace
 from itertools import permutations
 
@@ -15,7 +16,7 @@ from pyarrow import parquet
 from embedgate.core.errors import DataError
 from embedgate.data import load, nearly, types
 from embedgate.data.alike import clusters_of
-from embedgate.data.nearly import likely
+from embedgate.data.nearly import MOST_COMPARED, likely
 
 LONG = "The committee met on {} to discuss the budget for the coming year and to hear what the auditors had to say."
 
@@ -41,6 +42,24 @@ def test_equal_and_nearly_equal_texts_are_in_one_cluster(one, other):
 
 def test_a_short_text_with_another_word_is_another():
     assert clusters_of(["The parcel arrives on Monday.", "The letter arrives on Friday."]) is None
+
+
+def test_very_long_texts_are_compared_by_their_beginning():
+    rng = random.Random(0)
+    signs = [*map(chr, range(0x4E00, 0x9FA5))]
+    begin, *ends = ("".join(rng.choices(signs, k=k)) for k in (MOST_COMPARED, 10**6, 10**6))
+    assert clusters_of([begin + ends[0], begin + ends[1], ends[0] + begin]).tolist() == [0, 0, 1]
+
+
+def test_memory_of_a_long_text_is_bounded():
+    texts = ["ab cd" * 200_000, "another text"]
+    tracemalloc.start()
+    try:
+        clusters_of(texts)
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 60e6, "540 bytes a character before"
 
 
 def shared(one, other):

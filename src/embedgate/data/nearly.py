@@ -1,7 +1,8 @@
 """Texts that are nearly equal, found among many without comparing each with each.
 
 Of every text stays a sketch (MinHash): two texts have as many of its values in common as they share runs of characters.
-Sketches are sorted in many orders, and only texts that stand beside each other in one of them are compared.
+Sketches are sorted in many orders, and only texts that stand beside each other in one of them are compared. Of a very
+long text its first `MOST_COMPARED` characters count.
 
 Sources:
     Broder, "On the resemblance and containment of documents", SEQUENCES 1997, on sketches; Bawa, Condie and Ganesan,
@@ -21,6 +22,8 @@ Hashes = npt.NDArray[np.uint32]
 # Texts are nearly equal where they share this part of all runs of four characters that any of both has (Jaccard).
 NEARLY = 0.7
 _RUN = 4
+# Characters of a text that are compared: more than models read of one (32,768 tokens are about as many).
+MOST_COMPARED = 1 << 17
 # Values of a sketch: what they say of two texts has a standard error of 0.04.
 _VALUES = 128
 # Three standard errors below the threshold: of 1,000 pairs at it, one is overlooked for that.
@@ -38,7 +41,7 @@ def likely(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
     Args:
         texts: Different texts. Equal sketches stand in the order of these.
     """
-    sketches = _sketches(texts)
+    sketches = _sketches([text[:MOST_COMPARED] for text in texts])
     beside = [_worth_comparing(sketches, start) for start in range(0, _VALUES, _STEP)]
     del sketches
     for pair in np.unique(np.concatenate(beside)):
@@ -47,7 +50,7 @@ def likely(texts: Sequence[str]) -> Iterator[tuple[int, int]]:
 
 def nearly_equal(texts: Sequence[str]) -> Callable[[int, int], bool]:
     """What tells whether two of the texts, given by their numbers, are nearly equal."""
-    runs = cache(lambda item: _runs(texts[item]))
+    runs = cache(lambda item: _runs(texts[item][:MOST_COMPARED]))
 
     def found(one: int, other: int) -> bool:
         first, second = runs(one), runs(other)
@@ -105,8 +108,8 @@ def _least(hashes: Hashes, first: npt.NDArray[np.intp], factors: Hashes, shifts:
     """The sketches of texts `[texts, values]`, from the hashes of their runs and the place of each text's first."""
     least: Hashes
     if len(first) == 1:  # it may be long: a batch of its runs at a time
-        parts = [_mixed(hashes[start : start + _BATCH], factors, shifts) for start in range(0, len(hashes), _BATCH)]
-        least = np.min([part.min(axis=1) for part in parts], axis=0)[None]
+        batches = (hashes[start : start + _BATCH] for start in range(0, len(hashes), _BATCH))
+        least = np.min([_mixed(batch, factors, shifts).min(axis=1) for batch in batches], axis=0)[None]
     else:
         least = np.minimum.reduceat(_mixed(hashes, factors, shifts), first, axis=1).T
     return least
