@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import bz2
 import csv
 import errno
 import gzip
+import io
 import json
+import lzma
+import pickle
 import re
+import sqlite3
+import tarfile
 import tracemalloc
 from collections.abc import Mapping, Sequence
 from datetime import date, datetime
@@ -26,6 +32,7 @@ from embedgate.data.cards import sha256_of
 from embedgate.data.columns import ROLES, SKIP
 from embedgate.data.conversions import WHOLE_GRADES
 from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
+from embedgate.data.files import GZIP
 from embedgate.data.grades import FORMS
 from embedgate.data.json_rows import ROWS
 from embedgate.data.parts import plain
@@ -919,3 +926,39 @@ def test_of_many_columns_the_first_are_named(tmp_path, suffix):
     with pytest.raises(DataError, match="and 4,980 more") as refused:
         load(str(put(tmp_path, f"wide.{suffix}", content[suffix].encode())))
     assert len(str(refused.value)) < 2000
+
+
+DATABASE = sqlite3.connect(":memory:")
+DATABASE.execute("create table t (a)")
+PICTURE = b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR"
+
+
+def archive() -> bytes:
+    held = io.BytesIO()
+    with tarfile.open(fileobj=held, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("pairs.csv"))
+    return held.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        (bz2.compress(PAIRS), "packed by bzip2"),
+        (bz2.compress(PAIRS, 1), "packed by bzip2"),
+        (lzma.compress(PAIRS), "packed by xz"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(500), "an old spreadsheet or document of Office"),
+        (b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n", "a PDF"),
+        (PICTURE, "a picture (PNG)"),
+        (b"\xff\xd8\xff\xe0\0\x10JFIF\0", "a picture (JPEG)"),
+        (DATABASE.serialize(), "an SQLite database"),
+        (b'<?xml version="1.0"?>\n<rows/>\n', "XML"),
+        (pickle.dumps(OBJECTS), "a pickle"),
+        (archive(), "a tar archive"),
+        (gzip.compress(archive()), "a tar archive"),
+    ],
+)
+@pytest.mark.parametrize("suffix", [".csv", ".jsonl"])
+def test_what_is_something_else_is_told_by_its_first_bytes(tmp_path, content, what, suffix):
+    name = f"data{suffix}.gz" if content[:2] == GZIP else f"data{suffix}"
+    with pytest.raises(DataError, match=rf"{name}: is {re.escape(what)}, whatever its name says; \w+"):
+        load(str(put(tmp_path, name, content)))

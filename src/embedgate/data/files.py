@@ -19,6 +19,8 @@ from embedgate.core.errors import DataError
 
 GZIP = b"\x1f\x8b"
 PACKED = ".gz"
+# What an archive of tar has, also within gzip, and from which byte on.
+TAR, TAR_AT = b"ustar", 257
 SAVE = "save the file as UTF-8"
 # Bytes that tell how a file is written.
 HEAD = 1 << 16
@@ -68,9 +70,11 @@ class Writing:
             encoding: The encoding that a person names; empty to find it.
 
         Raises:
-            DataError: If the file cannot be read, or is damaged.
+            DataError: If the file cannot be read, is damaged, or is an archive.
         """
         head = _head(path)
+        if head[TAR_AT:].startswith(TAR):
+            raise DataError(f"{path}: is a tar archive, whatever its name says", "unpack it: tar -xf, and name a file")
         found = _encoding(head, encoding)
         text = head.decode(found, "ignore")
         end = "\r" if "\r" in text and "\n" not in text else "\n"

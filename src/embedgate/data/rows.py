@@ -47,6 +47,7 @@ _AS_PARQUET = "write it as Parquet: pyarrow.parquet.write_table(pyarrow.feather.
 _AS_CSV = "save the sheet as CSV"
 _AS_JSONL = "write its rows as JSONL, one object a line: embedgate reads no format that can run code"
 _ANEW = "write it anew by pyarrow.parquet.write_table, or fetch it anew"
+_AS_TABLE = "write its texts as CSV or JSONL"
 # What to do about files that are not read.
 REFUSED = {
     **dict.fromkeys((".arrow", ".feather"), _AS_PARQUET),
@@ -61,6 +62,24 @@ DISGUISED = (
     (b"PK\x03\x04", "a ZIP archive or a spreadsheet", f"{_UNPACK}, or save the sheet as CSV"),
     (PARQUET, "Parquet", "call it .parquet"),
     (b"ARROW1\0", "an Arrow or Feather file", _AS_PARQUET),
+    *((b"BZh%d1AY&SY" % level, "packed by bzip2", _UNPACK) for level in range(1, 10)),
+    (b"\xfd7zXZ\0", "packed by xz", _UNPACK),
+    (b"\x28\xb5\x2f\xfd", "packed by zstd", _UNPACK),
+    (b"7z\xbc\xaf\x27\x1c", "a 7z archive", _UNPACK),
+    (b"Rar!\x1a\x07", "a RAR archive", _UNPACK),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an old spreadsheet or document of Office", _AS_CSV),
+    (b"{\\rtf", "a document in RTF", _AS_TABLE),
+    (b"%PDF-", "a PDF", _AS_TABLE),
+    (b"\x89PNG\r\n\x1a\n", "a picture (PNG)", _AS_TABLE),
+    (b"\xff\xd8\xff", "a picture (JPEG)", _AS_TABLE),
+    (b"GIF87a", "a picture (GIF)", _AS_TABLE),
+    (b"GIF89a", "a picture (GIF)", _AS_TABLE),
+    (b"SQLite format 3\0", "an SQLite database", "write the table as CSV: sqlite3 -header -csv FILE 'select ...'"),
+    (b"<?xml", "XML", _AS_TABLE),
+    (b"\x93NUMPY", "an array of numpy", _AS_TABLE),
+    (b"\x89HDF\r\n\x1a\n", "an HDF5 file", _AS_TABLE),
+    (b"Obj\x01", "an Avro file", _AS_TABLE),
+    *((bytes((0x80, version)), "a pickle", _AS_JSONL) for version in range(2, 6)),
 )
 # In lower case.
 PAGES = (b"<!doctype", b"<html")
