@@ -86,7 +86,7 @@ def _table(pin: str, config: str | None, split: str | None, *, exact: bool = Fal
         raise DataError(f"{pin}: hub datasets need the datasets library", "pip install embedgate[hub]") from error
     hub_id, _, commit = pin.removeprefix(PREFIX).partition("@")
     try:
-        with hub_cache.at_commit(pin, commit):
+        with hub_cache.at_commit(pin, commit, hub_id):
             splits: Any = datasets.load_dataset(hub_id, config, revision=commit)
     except (OSError, ValueError, datasets.exceptions.DatasetsError) as error:
         cause = " ".join(str(error).split())

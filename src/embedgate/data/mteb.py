@@ -195,7 +195,7 @@ def _fetch(chosen: mteb_tasks.Chosen) -> None:
     if Path(path).exists():
         raise DataError(f"the folder {path} would be read in the place of {chosen.source}", "run from another folder")
     try:
-        with hub_cache.at_commit(chosen.source, revision) as taken:
+        with hub_cache.at_commit(chosen.source, revision, path) as taken:
             chosen.task.load_data()
     except (OSError, ValueError, KeyError, RuntimeError, datasets.exceptions.DatasetsError) as error:
         cause = " ".join(str(error).split())
