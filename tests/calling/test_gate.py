@@ -203,7 +203,9 @@ class TestMisuse:
         ("options", "told"),
         [
             ({"data": "nope.jsonl"}, "no dataset 'nope.jsonl'; give a bundled name"),
-            ({"data": {"mine": [{"a": 1}]}}, "mine.jsonl:1: columns 'a' fit no kind of dataset"),
+            ({"data": {"mine": [{"a": 1}]}}, "^row 1 of the data 'mine': columns 'a' fit no kind of dataset"),
+            ({"data": {"mine": []}}, "^the data 'mine': holds no rows"),
+            ({"data": {"mine::zzz=1": [{"a": 1}]}}, "^the data 'mine' has no key 'zzz'; its keys are "),
             ({"data": [{"mine": []}, {"mine": []}]}, "two data are called 'mine'; give each a name of its own"),
             ({"data": [{"sentence1": "A man", "score": 1}]}, "'sentence1' is a text, not rows; give rows by a name"),
             ({"update": "no"}, "--gate-update is on or off, not 'no'; give True or False"),
@@ -335,10 +337,17 @@ class TestWords:
         written({"asked": {"query": ["one", "two", "three"]}}, tmp_path)
         assert load_data(str(tmp_path / "asked.jsonl")).role == "query"
 
+    def test_keys_stand_behind_the_name(self, tmp_path):
+        rows = [{"q1": "a", "q2": "b", "s": 1}, {"q1": "c", "q2": "", "s": 2}, {"q1": "d", "q2": "e", "s": 3}]
+        (option,) = written({"mine::sentence1=q1,sentence2=q2,score=s,skip=empty": rows}, tmp_path)
+        mine = load_data(option.removeprefix("--gate-data="))
+        assert (mine.name, mine.first, mine.second) == ("mine", ("a", "d"), ("b", "e"))
+
     @pytest.mark.parametrize(
         ("data", "told"),
         [
             ({"../x": []}, "data cannot be called '../x'"),
+            ({"x:y": []}, "data cannot be called 'x:y'"),
             ({"x": [1]}, "row 1 of the data 'x' is a int"),
             ({"x": {"a": [1], "b": [1, 2]}}, "differ in length: a 1, b 2"),
             ({"x": [{"a": object()}]}, "cannot be written as JSON"),

@@ -10,7 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from embedgate.calling.candidates import Candidate, sorted_out
-from embedgate.calling.data import Data, written
+from embedgate.calling.data import Data, as_given, written
 from embedgate.calling.keywords import words
 from embedgate.calling.report import Report
 from embedgate.core.errors import GateError
@@ -56,7 +56,7 @@ def gate(
             `encode(texts, batch_size=)`. It is not closed, and nothing is asked that needs it built anew. Instead of
             an encoder, a function `(model_path, device) -> encoder` builds one whenever it is asked for.
         data: Names, paths and hub ids, as `--gate-data` takes them, nothing for all that is bundled; or by their names,
-            a DataFrame, a list of rows, or columns.
+            a DataFrame, a list of rows, or columns. Keys stand behind a name: `{"log::text=question": frame}`.
         depth: How much to ask.
         quiet: Whether to show no progress.
         pytest_args: Further arguments of pytest, such as `["-k", "quality"]`, or as a shell has them: `"-k quality"`.
@@ -84,7 +84,8 @@ def gate(
         try:
             found = run(asked, scratch, show=_shown(quiet))
         except GateError as error:
-            raise type(error)(_without(scratch, error.cause), _without(scratch, error.action)) from None
+            told = [_without(scratch, as_given(text, scratch)) for text in (error.cause, error.action)]
+            raise type(error)(*told) from None
     report = Report(found.summary) if found.summary else None
     if found.interrupted:
         raise Interrupted(report)

@@ -12,6 +12,9 @@ from typing import Any, TypeAlias
 from embedgate.core.errors import DataError
 
 Data: TypeAlias = str | Path | Mapping[str, Any]
+# What stands between a name and its keys, as behind a path.
+KEYS = "::"
+SUFFIX = ".jsonl"
 _NAME = re.compile(r"\w[\w.-]*")
 
 
@@ -27,18 +30,34 @@ def written(data: Data | Iterable[Data], folder: Path) -> list[str]:
     return [f"--gate-data={name}" for one in each for name in _names(one, folder)]
 
 
+def as_given(text: str, folder: Path) -> str:
+    """A message as whoever gave data in memory understands it: of rows, where it is of lines of files in a folder.
+
+    Args:
+        text: The message.
+        folder: Where `written` wrote the data.
+    """
+    file = re.compile(re.escape(str(folder / "_")[:-1]) + rf"(?P<name>\w[\w.-]*?){re.escape(SUFFIX)}(:(?P<row>\d+))?")
+
+    def data(found: re.Match[str]) -> str:
+        row = f"row {found['row']} of " if found["row"] else ""
+        return f"{row}the data {found['name']!r}"
+
+    return file.sub(data, text)
+
+
 def _names(one: Any, folder: Path) -> Iterator[str]:
     if isinstance(one, str):
         yield one
     elif isinstance(one, Path):  # which has no `./` that would keep it from being taken for a bundled dataset
         yield os.path.join(os.curdir, one.expanduser())
     elif isinstance(one, Mapping):
-        for name, content in one.items():
-            if not isinstance(name, str) or not _NAME.fullmatch(name):
-                raise DataError(
-                    f"data cannot be called {name!r}, since it names a file", "use letters, digits and _ . -"
-                )
-            yield str(_write(name, content, folder))
+        for called, content in one.items():
+            name, keys, given = str(called).partition(KEYS)
+            if not isinstance(called, str) or not _NAME.fullmatch(name):
+                step = f"use letters, digits and _ . -, and write keys behind: 'mine{KEYS}skip=empty'"
+                raise DataError(f"data cannot be called {called!r}, since its name is a file's", step)
+            yield f"{_write(name, content, folder)}{keys}{given}"
     else:
         raise DataError(f"data is a {type(one).__qualname__}", "give a name, a path, or rows by a name: {'mine': rows}")
 
@@ -47,7 +66,7 @@ def _write(name: str, content: Any, folder: Path) -> Path:
     if isinstance(content, str | Path):
         cause = f"the data {name!r} is a {'text' if isinstance(content, str) else 'path'}, not rows"
         raise DataError(cause, "give rows by a name: {'mine': rows}; a path goes without a name: data='mine.jsonl'")
-    file = folder / f"{name}.jsonl"
+    file = folder / f"{name}{SUFFIX}"
     if file.exists():
         raise DataError(f"two data are called {name!r}", "give each a name of its own")
     lines = (json.dumps(row, default=_plain) + "\n" for row in _rows(name, content))
