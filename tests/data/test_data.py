@@ -561,7 +561,7 @@ def test_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
     path = written(tmp_path, {"set.csv": GOOD}) / "set.csv"
     monkeypatch.setattr(Path, "open", refuse)
-    with pytest.raises(DataError, match=r"set\.csv: cannot be read: Permission denied$"):
+    with pytest.raises(DataError, match=r"set\.csv: cannot be read: Permission denied; give read permission"):
         cards.sha256_of(tmp_path, [path])
 
 
