@@ -301,6 +301,8 @@ def _read(
             values.by_role[each.role.name].append(each.of(line, row))
         values.lines.append(line)
         values.parts.add(line, row)
+    for each in cells:
+        each.refuse_unclear(values.lines)
     notes = [*table.notes, *_columns_told(found), *(note for each in cells for note in each.notes())]
     sha256 = identified(origin.sha256, {**changes, "skip": asked.skip * bool(skipped)})
     values.origin = replace(origin, sha256=sha256)
@@ -378,6 +380,12 @@ class _Cell:
             return False
         is_nothing = _NOTHING.get(self.role.parse, is_empty)
         return all(is_nothing(row.get(column)) for column in self.columns)
+
+    def refuse_unclear(self, lines: Sequence[int]) -> None:
+        """Refuses a grade that no other grade makes clear, with the place of its row among those read."""
+        if isinstance(self.parse, Grades) and self.parse.unclear:
+            place, error = self.parse.unclear
+            raise DataError(f"{self.table.at(lines[place])}: {self.columns[0]!r} {error}", error.action)
 
     def notes(self) -> tuple[str, ...]:
         """What a reader of a report should know about how the values are written."""

@@ -13,7 +13,7 @@ TRUTH = {"true": 1.0, "t": 1.0, "yes": 1.0, "y": 1.0, "false": 0.0, "f": 0.0, "n
 ENTAILMENT = {"entailment": 1.0, "neutral": 0.5, "contradiction": 0.0}
 WHOLE, NUMBER, COMMA = "a whole number", "a number", "a number with a decimal comma"
 PERCENT, TRUTHS, INFERENCE = "a percentage", "a truth value", "a word of entailment"
-FORMS = "write a number, a percentage, or true or false"
+FORMS = "write a number without marks between its thousands, a percentage, or true or false"
 FRACTIONAL = (NUMBER, COMMA)
 # What a report tells of grades that are no plain numbers.
 _TOLD = {
@@ -24,6 +24,8 @@ _TOLD = {
 }
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _WHOLE = re.compile(r"[+-]?\d+")
+# What may be thousands and may be three decimals, as 1,200; no thousands begin with 0.
+_THOUSANDS = re.compile(r"[+-]?[1-9]\d{0,2},\d{3}")
 
 
 class Grades:
@@ -38,6 +40,9 @@ class Grades:
         self._words, self._label = words, label
         self._form = ""
         self._negative = False
+        self._read = 0
+        self._has_decimals = False
+        self._unclear: tuple[int, str] | None = None
 
     def __call__(self, value: object) -> float:
         """One grade.
@@ -54,8 +59,23 @@ class Grades:
             cause = f"is {reprlib.repr(value)}, which stands for entailment in one set and for contradiction in another"
             raise CellError(cause, f"write {', '.join(ENTAILMENT)}, or grades in a column named score")
         self._agree(value, form)
+        self._look_at_comma(value)
         self._negative |= grade < 0
+        self._read += 1
         return grade
+
+    @property
+    def unclear(self) -> tuple[int, CellError] | None:
+        """Which grade may be thousands or a decimal, counted from 0, and what is wrong; None where none is.
+
+        One grade that has a decimal comma beyond doubt, as 2,5 or 0,125, says that all have.
+        """
+        if self._unclear is None or self._has_decimals:
+            return None
+        place, digits = self._unclear
+        whole, decimal = digits.replace(",", ""), digits.replace(",", ".")
+        cause = f"is {digits!r}, and no other grade shows whether that is {whole} or {decimal}"
+        return place, CellError(cause, f"write grades without commas: {whole}, or {decimal}")
 
     @property
     def notes(self) -> tuple[str, ...]:
@@ -64,6 +84,13 @@ class Grades:
         classes = self._label and self._form == WHOLE
         as_grade = (f"{self._label!r} is read as a grade: a higher number is more alike",) if classes else ()
         return (*([_TOLD[self._form]] if self._form in _TOLD else []), *as_grade, *below)
+
+    def _look_at_comma(self, value: object) -> None:
+        digits = value.strip().removesuffix("%").rstrip() if isinstance(value, str) else ""
+        if _THOUSANDS.fullmatch(digits):
+            self._unclear = self._unclear or (self._read, digits)
+        else:
+            self._has_decimals |= bool(_COMMA.fullmatch(digits))
 
     def _agree(self, value: object, form: str) -> None:
         """Whole numbers agree with decimal points and with decimal commas."""
