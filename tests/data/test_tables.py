@@ -285,6 +285,10 @@ def test_a_file_that_fills_memory_is_refused_while_it_unpacks(tmp_path: Path) ->
         (("3", "2,5"), (3.0, 2.5), ("grades have decimal commas",)),
         (("2,5", "3"), (2.5, 3.0), ("grades have decimal commas",)),
         (("50%", "2,5 %"), (50.0, 2.5), ("grades are percentages",)),
+        (("1,250", "2,5"), (1.25, 2.5), ("grades have decimal commas",)),
+        (("0,125", "1,250"), (0.125, 1.25), ("grades have decimal commas",)),
+        (("950", "4,75"), (950.0, 4.75), ("grades have decimal commas",)),
+        (("0,125%", "1,250%"), (0.125, 1.25), ("grades are percentages",)),
         (("TRUE", "no"), (1.0, 0.0), ("grades are truth values: true counts 1, false 0",)),
         (("Y", "f"), (1.0, 0.0), ("grades are truth values: true counts 1, false 0",)),
         (("neutral", "Entailment"), (0.5, 1.0), ("grades are entailment 1, neutral 0.5, contradiction 0",)),
@@ -322,6 +326,16 @@ def test_grades_of_several_kinds_are_refused(tmp_path: Path, cells: tuple[str, s
     rows = [{"sentence1": f"a{n}", "sentence2": "b", "score": cell} for n, cell in enumerate(cells)]
     path = put(tmp_path, "set.jsonl", jsonl(*rows))
     assert refusal(path) == f"{path}:2: 'score' is {message}"
+
+
+@pytest.mark.parametrize("cells", [("950", "1,200"), ("870", "1,200", "2,000"), ("50%", "1,200%")])
+def test_a_comma_that_may_stand_between_thousands_is_refused(tmp_path: Path, cells: Sequence[str]) -> None:
+    rows = [{"sentence1": f"a{n}", "sentence2": "b", "score": cell} for n, cell in enumerate(cells)]
+    path = put(tmp_path, "set.jsonl", jsonl(*rows))
+    assert refusal(path) == (
+        f"{path}:2: 'score' is '1,200', and no other grade shows whether that is 1200 or 1.200; "
+        "write grades without commas: 1200, or 1.200"
+    )
 
 
 def test_numbers_of_labels_are_told_to_be_grades(tmp_path: Path) -> None:
@@ -685,6 +699,14 @@ def test_arrays_of_two_texts_are_such_pairs(tmp_path: Path) -> None:
     assert dataset.notes[0] == "rows are arrays of anchor, positive"
     triplets = load(str(put(tmp_path, "more.jsonl", jsonl(["a", "b", "c", "d"], ["e", "f", "g", "h"]))))
     assert triplets_of(triplets) == [("a", "b", "c"), ("a", "b", "d"), ("e", "f", "g"), ("e", "f", "h")]
+
+
+def test_arrays_of_two_texts_and_a_number_as_text_are_graded_pairs(tmp_path: Path) -> None:
+    path = put(tmp_path, "rows.jsonl", jsonl(["a", "b", "3"], ["c", "d", "0,5"], ["e", "f", None]))
+    assert refusal(path).startswith(f"{path}:3: 'score' is None, not a number")
+    assert pairs_of(load(f"{path}::skip=empty")) == [("a", "b", 3), ("c", "d", 0.5)]
+    named = put(tmp_path, "named.jsonl", jsonl(["a", "b", "3"], ["c", "d", "three"]))
+    assert triplets_of(load(str(named))) == [("a", "b", "3"), ("c", "d", "three")]
 
 
 def test_graded_answers_keep_their_grades(tmp_path: Path) -> None:

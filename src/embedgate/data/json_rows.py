@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import DataError
+from embedgate.data.cells import is_no_number
 from embedgate.data.files import PACKED, Writing, lines
+from embedgate.data.grades import is_numeral
 from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, in_one_line
 
 ROWS = "write one JSON object a line, or one array of objects"
 CORRECT = "correct the line, or write the file anew by a JSON library"
 # What stands between source and number of a row that has no line of its own.
 ELEMENT = " element "
+# Arrays that are looked at to tell a grade from a third text.
+SAMPLE = 50
 Numbered = Iterator[tuple[int, Any]]
 
 
@@ -159,7 +163,9 @@ def _plain_texts(opened: Table, number: int, values: Numbered) -> Table:
 
 def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> Table:
     """A table of arrays, each as long as the first."""
-    names = _names(first)
+    head = list(islice(values, SAMPLE))
+    values = chain(head, values)
+    names = UNNAMED if _are_graded([value for _, value in head]) else _names(first)
     if names is None:
         raise DataError(f"{opened.at(number)}: {reprlib.repr(first)} is not a JSON object", ROWS)
 
@@ -172,6 +178,14 @@ def _arrays(opened: Table, number: int, first: list[Any], values: Numbered) -> T
 
     note = f"rows are arrays of {', '.join(names)}"
     return replace(opened, columns=names, rows=rows(), first=number, notes=(*opened.notes, note))
+
+
+def _are_graded(rows: Sequence[Any]) -> bool:
+    """Whether rows are pairs with a grade: each ends in a number, which may be written as a text, or in nothing."""
+    if not all(isinstance(row, list) and len(row) == len(UNNAMED) for row in rows):
+        return False
+    given = [row[-1] for row in rows if not is_no_number(row[-1])]
+    return bool(given) and all(isinstance(cell, int | float) or is_numeral(str(cell)) for cell in given)
 
 
 def _names(row: Sequence[Any]) -> tuple[str, ...] | None:
