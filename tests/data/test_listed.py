@@ -75,6 +75,8 @@ def test_one_says_the_same_as_on_the_command_line(project):
 
 def test_some_of_a_list_are_judged_on_alone(project):
     assert [each.name for each in load(project(TICKETS) + "::only=own")] == ["own"]
+    assert [each.name for each in load("gate/list.toml:: only = own ; ")] == ["own"]
+    assert refused("gate/list.toml::only=;").startswith("gate/list.toml lists no dataset ''")
     assert refused("gate/list.toml::only=tikets") == ("gate/list.toml lists no dataset 'tikets'; did you mean tickets?")
     assert refused("gate/list.toml::split=dev") == "gate/list.toml has no key 'split'; its keys are only"
 

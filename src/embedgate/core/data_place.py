@@ -9,7 +9,7 @@ HUB, MTEB = "hub:", "mteb:"
 ELSEWHERE = (HUB, MTEB)
 # The first `::` before a key: a value may hold another. One before no key is the place's own, as in
 # hub:org/name@<commit>::dev.
-_KEYS = re.compile(r"::(?=[\w-]+=)")
+_KEYS = re.compile(r"::(?=\s*[\w-]+\s*=)")
 
 
 def split_keys(text: str) -> tuple[str, str]:

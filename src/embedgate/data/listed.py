@@ -203,7 +203,8 @@ def named(text: str) -> tuple[Named, ...]:
         return (Single(text, spec),)
     spec.refuse_unknown((ONLY,))
     tables = _tables(path)
-    wanted = [name.strip() for name in spec.given[ONLY].split(BETWEEN)] if ONLY in spec.given else list(tables)
+    picked = spec.given.get(ONLY, "").rstrip(f"{BETWEEN} ")
+    wanted = [name.strip() for name in picked.split(BETWEEN)] if ONLY in spec.given else list(tables)
     for name in wanted:
         if name not in tables:
             raise DataError(f"{path} lists no dataset {name!r}", choose_from(name, tables))

@@ -10,8 +10,10 @@ from difflib import get_close_matches
 from embedgate.core.data_place import split_keys
 from embedgate.core.errors import DataError
 
-# A value in quotes may hold a comma, and a quote doubled.
-_PAIR = re.compile(r'(?P<key>[\w-]+)=(?:"(?P<quoted>(?:[^"]|"")*)"|(?P<plain>[^,"][^,]*))(?:,|$)', re.DOTALL)
+# A value in quotes may hold a comma, and a quote doubled. Blanks around keys and values mean nothing.
+_PAIR = re.compile(
+    r'\s*(?P<key>[\w-]+)\s*=(?:\s*"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>\s*[^,"][^,]*))(?:,|$)', re.DOTALL
+)
 FORM = "PLACE::key=value,key=value; put a value that holds a comma into double quotes"
 
 
@@ -45,7 +47,7 @@ class Spec:
             key = pair["key"]
             if key in given:
                 raise DataError(f"{text}: gives {key} twice", f"write {FORM}")
-            given[key] = pair["plain"] if pair["quoted"] is None else pair["quoted"].replace('""', '"')
+            given[key] = _plain(pair["plain"]) if pair["quoted"] is None else pair["quoted"].replace('""', '"')
             rest = rest[pair.end() :]
         return cls(place, given)
 
@@ -61,3 +63,8 @@ class Spec:
             meant = f"did you mean {near[0]}? " if near else ""
             step = f"{meant}its keys are {', '.join(known) or 'none'}"
             raise DataError(f"{self.place} has no key {unknown[0]!r}", step)
+
+
+def _plain(value: str) -> str:
+    """A value without quotes: without blanks around it, unless it is a blank, as a delimiter may be."""
+    return value.strip() or value
