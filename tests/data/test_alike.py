@@ -168,7 +168,10 @@ def rows(*clusters):
 def test_the_data_names_clusters_and_a_part_keeps_them(tmp_path):
     dataset = load(file(tmp_path, rows("x", "x", "", "y", None, "y")))
     assert dataset.clusters.tolist() == [0, 0, 1, 2, 3, 2]
-    assert dataset.repeated() == ("6 items count as 4: repeated and nearly equal ones are drawn together",)
+    why = "repeated and nearly equal ones and those of one cluster are drawn together"
+    assert dataset.repeated() == (f"6 items count as 4: {why}",)
+    assert dataset.notes == ("rows of one 'cluster' count together",)
+    assert load(f"{file(tmp_path, rows(*'abcdef'))}").notes == ()
     part = dataset.part([1, 3, 5, 0])
     assert part.groups == ("x", "y", "y", "x")
     assert part.clusters.tolist() == [0, 1, 1, 0]
@@ -209,6 +212,13 @@ def test_numbers_with_empty_cells_among_them_name_clusters(tmp_path):
         dataset = load(source)
         assert dataset.groups == ("1", "1", "", "", "2")
         assert dataset.clusters.tolist() == [0, 0, 1, 2, 3]
+
+
+def test_clusters_of_texts_without_labels_may_be_labels(tmp_path):
+    path = tmp_path / "mine.csv"
+    path.write_text("text,Cluster\none,a\ntwo words,a\nthree more words,b\n")
+    assert load(str(path)).notes == ("rows of one 'Cluster' count together; label=Cluster reads it as labels",)
+    assert load(f"{path}::label=Cluster").labels == ("a", "a", "b")
 
 
 def test_a_blank_cell_is_a_row_of_its_own(tmp_path):

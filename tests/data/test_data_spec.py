@@ -16,7 +16,11 @@ COMMIT = "0123456789abcdef0123456789abcdef01234567"
         ("pairs", "pairs", {}),
         ("q.csv::sentence1=q1,score=dup", "q.csv", {"sentence1": "q1", "score": "dup"}),
         ('q.csv::text="a, ""b""",label=c d', "q.csv", {"text": 'a, "b"', "label": "c d"}),
-        ("q.csv::sentence1=q 1, sentence2=q2 , score=dup", "q.csv", {"sentence1": "q 1", "sentence2": "q2", "score": "dup"}),
+        (
+            "q.csv::sentence1=q 1, sentence2=q2 , score=dup",
+            "q.csv",
+            {"sentence1": "q 1", "sentence2": "q2", "score": "dup"},
+        ),
         ('q.csv:: text = "a, b" ,label= c', "q.csv", {"text": "a, b", "label": "c"}),
         ("q.csv::delimiter=\t,text=a", "q.csv", {"delimiter": "\t", "text": "a"}),
         (f"hub:org/name@{COMMIT}::dev", f"hub:org/name@{COMMIT}::dev", {}),

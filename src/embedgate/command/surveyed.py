@@ -139,7 +139,7 @@ def _items(found: Survey) -> str:
         millions = MOST_CHARACTERS // 10**6
         return f"{line}; nearly equal ones were not looked for in more than {millions} million characters: --thorough"
     if found.independent < found.items:
-        line += f"; with nearly equal ones drawn together, they count as {found.independent:,}"
+        line += f"; with {' and '.join(found.together)} drawn together, they count as {found.independent:,}"
     return line
 
 

@@ -91,3 +91,9 @@ def _is_of_a_word(sign: str) -> bool:
     if kind.startswith("M"):
         return not unicodedata.name(sign, "").startswith("VARIATION SELECTOR")  # these colour pictures
     return sign.isalnum() or sign == "_" or kind.startswith("S")
+
+
+def repeats(values: Iterable[Hashable]) -> bool:
+    """Whether one of some values is there twice, but for those that are nothing."""
+    given = [each for each in values if each]
+    return len({*given}) < len(given)

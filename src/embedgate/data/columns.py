@@ -303,7 +303,12 @@ def _read(
         values.parts.add(line, row)
     for each in cells:
         each.refuse_unclear(values.lines)
-    notes = [*table.notes, *_columns_told(found), *(note for each in cells for note in each.notes())]
+    notes = [
+        *table.notes,
+        *_columns_told(found),
+        *values.parts.notes(kind == "texts"),
+        *(note for each in cells for note in each.notes()),
+    ]
     sha256 = identified(origin.sha256, {**changes, "skip": asked.skip * bool(skipped)})
     values.origin = replace(origin, sha256=sha256)
     if skipped:

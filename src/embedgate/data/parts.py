@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 from embedgate.core.errors import DataError
+from embedgate.data.alike import repeats
 from embedgate.data.cells import cluster_name, property_values, slice_names
 from embedgate.data.rows import Row, Table
 
@@ -68,6 +69,7 @@ class Parts:
         self._own = (find(table, (SLICES,)) or (SLICES,))[0]
         self._slices = tuple(named.get(SLICES, (self._own,)))
         (self._cluster,) = named.get(CLUSTER) or find(table, (CLUSTER,)) or (CLUSTER,)
+        self._cluster_asked = CLUSTER in named
         self._items: defaultdict[str, list[int]] = defaultdict(list)
         self._groups: list[str] = []
         self._values: defaultdict[str, set[str]] = defaultdict(set)
@@ -80,6 +82,17 @@ class Parts:
                     self._items[name].append(len(self._groups))
         cluster = self._cluster
         self._groups.append(value(self._table, line, row, cluster, cluster_name) if cluster in row else "")
+
+    def notes(self, maybe_labels: bool = False) -> tuple[str, ...]:
+        """A note of a column of clusters that was found by its name, where it joins items.
+
+        Args:
+            maybe_labels: Whether it may be meant as labels.
+        """
+        if self._cluster_asked or not repeats(self._groups):
+            return ()
+        other = f"; label={self._cluster} reads it as labels" if maybe_labels else ""
+        return (f"rows of one {self._cluster!r} count together{other}",)
 
     def of(self, items: Iterable[int] | None = None) -> dict[str, Any]:
         """Slices and groups of some of the items, in the order given, as `Dataset` has them; of all where None."""

@@ -63,6 +63,7 @@ class Survey:
         texts: How many different texts there are.
         equal: How many items say word for word what an item before them says.
         independent: As how many the items count, since equal and nearly equal ones are drawn together.
+        together: Which items count as one, beside equal ones.
         compared: Whether nearly equal items were looked for; if not, `independent` is by equal ones alone.
         labels: The labels, grades or judgements, in a line.
         scripts: The share of the texts by the script that most of their letters are of, the largest first.
@@ -82,6 +83,7 @@ class Survey:
     texts: int
     equal: int
     independent: int
+    together: tuple[str, ...]
     compared: bool
     labels: str
     scripts: Mapping[str, float]
@@ -112,6 +114,7 @@ def survey(dataset: Dataset, *, thorough: bool = False) -> Survey:
         texts=len(texts),
         equal=len(said) - len(set(said)),
         independent=alone,
+        together=dataset.together,
         compared=compared,
         labels=_labels(dataset),
         scripts=_shares(map(script_of, texts)),

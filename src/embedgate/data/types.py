@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
-from embedgate.data.alike import Clusters, clusters_of, numbered
+from embedgate.data.alike import Clusters, clusters_of, numbered, repeats
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets", "texts"]
 # Of fewer texts, the neighbours are all there are.
@@ -132,10 +132,17 @@ class Dataset(ABC):
         if clusters is None:
             return ()
         alone = int(clusters.max()) + 1
-        return (f"{len(self):,} items count as {alone:,}: repeated and nearly equal ones are drawn together",)
+        return (f"{len(self):,} items count as {alone:,}: {' and '.join(('repeated', *self.together))} are drawn together",)
+
+    @property
+    def together(self) -> tuple[str, ...]:
+        """Which items may be drawn together, beside equal ones."""
+        by_cluster = ("those of one cluster",) if repeats(self.groups or ()) else ()
+        by_documents = ("those with the same relevant documents",) if any(map(repeats, self._shared())) else ()
+        return ("nearly equal ones", *by_cluster, *by_documents)
 
     def _shared(self) -> Iterable[Sequence[Hashable]]:
-        """What else joins items that have it in common."""
+        """What else joins items that have it in common: relevant documents."""
         return ()
 
     def _said(self, item: int) -> str:
