@@ -85,6 +85,11 @@ def test_lengths_are_told_by_role(tmp_path):
             ["1 triplets whose anchor is their positive", "1 triplets whose positive is their negative"],
         ),
         ([pair("a", "b", 1), pair("c", "d", 3)], []),
+        ([pair("12", "b", 1), pair("0.5", "7", 3)], ["all texts of sentence1 are numbers"]),
+        (
+            [pair("NULL", "b", 1), pair("c", r"\N", 3), pair("NULL", "nan", 2)],
+            ["2 texts of sentence1 are NULL", r"1 text of sentence2 is \N", "1 text of sentence2 is nan"],
+        ),
     ],
 )
 def test_what_may_be_a_mistake_is_told(of, rows, odd):

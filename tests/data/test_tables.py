@@ -30,7 +30,8 @@ from pyarrow import parquet
 from embedgate.core.errors import DataError
 from embedgate.data import Dataset, Labelled, Retrieval, Similarity, Triplets, delimited, load
 from embedgate.data.cards import sha256_of
-from embedgate.data.columns import ROLES, SKIP
+from embedgate.data.column_roles import ROLES
+from embedgate.data.columns import SKIP
 from embedgate.data.conversions import WHOLE_GRADES
 from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
 from embedgate.data.files import GZIP
@@ -883,6 +884,21 @@ def test_null_and_missing_values_are_left_out_where_asked(tmp_path: Path) -> Non
 
 
 # --- other places
+
+
+def test_words_for_no_text_are_left_out_where_asked(tmp_path: Path) -> None:
+    path = put(tmp_path, "set.csv", PAIRS + b"NULL,x,1\ny,\\N,2\n")
+    assert len(pairs_of(load(str(path)))) == 4
+    dataset = load(f"{path}::skip=empty")
+    assert pairs_of(dataset) == ROWS_OF_PAIRS
+    assert dataset.notes == ("left out 2 rows of 4 that lack a value",)
+
+
+def test_texts_that_are_all_numbers_are_told(tmp_path: Path) -> None:
+    path = put(tmp_path, "ids.tsv", b"0\t100\t200\n1\t101\t201\n")
+    assert load(str(path)).notes == ("all texts of 'sentence1' are numbers", "all texts of 'sentence2' are numbers")
+    lists = jsonl({"query": "q1", "pos": ["1", "2"], "neg": ["3"]}, {"query": "q2", "pos": ["4"], "neg": ["n"]})
+    assert "all texts of 'pos' are numbers" in load(str(put(tmp_path, "ids.jsonl", lists))).notes
 
 
 def test_keys_of_other_places_are_checked_as_well(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -15,6 +15,8 @@ from numbers import Real
 NO_NUMBER = ("nan", "na", "n/a", "null", "none", "-")
 # Beside those, how tables write that there is no name.
 NO_NAME = ("nan", "null")
+# How databases and pandas write into text files that there is no text; each may be a text all the same.
+NO_TEXT = ("NULL", "null", r"\N", "nan", "NaN", "<NA>", "#N/A")
 NUMBER = "write a number"
 NAMES = "write a list of names, or one text with semicolons between them"
 # A list that was made a text, as CSV has it.
@@ -162,3 +164,8 @@ def is_no_name(value: object) -> bool:
 def is_no_number(value: object) -> bool:
     """Whether a cell holds nothing where a number is expected."""
     return is_empty(value) or (isinstance(value, str) and value.strip().lower() in NO_NUMBER)
+
+
+def is_no_text(value: object) -> bool:
+    """Whether a cell holds nothing, or what is written where there is no text."""
+    return is_empty(value) or (isinstance(value, str) and value.strip() in NO_TEXT)

@@ -5,131 +5,33 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.data import conversions
 from embedgate.data.asked import BETWEEN, Asked, identified
-from embedgate.data.cells import is_empty, is_no_name, is_no_number, label, text, texts
-from embedgate.data.grades import Grades
+from embedgate.data.cells import is_empty
+from embedgate.data.column_roles import (
+    DOCUMENTS,
+    NOTHING,
+    QUERIES,
+    ROLES,
+    SKIPPED,
+    TEXT,
+    TEXTS,
+    TRIED,
+    Found,
+    Nothing,
+    Parser,
+    Role,
+    Tabular,
+)
+from embedgate.data.grades import Grades, are_numbers
 from embedgate.data.parts import CLUSTER, SLICES, Parts, find, plain, value
 from embedgate.data.rows import Row, Table, shown
 from embedgate.data.types import Dataset, Kind, Origin
 
-Parser = Callable[[object], Any]
-Tabular = Literal["similarity", "triplets", "labelled", "retrieval", "texts"]
-# The columns of each role, by its name.
-Found = Mapping[str, tuple[str, ...]]
-
-
-@dataclass(frozen=True)
-class Role:
-    """What a column of a kind of dataset means.
-
-    Attributes:
-        keys: What a person calls it; the first is the name of its column.
-        names: Names of columns that are understood, in lower case, letters and digits alone. Where a file has several
-            of them, the one named first here counts.
-        parse: Makes what reads a cell: one for each table, since all its grades are written in one way.
-        many: Whether a cell may hold a list, and numbered columns one each.
-        optional: Whether a table can do without.
-    """
-
-    keys: tuple[str, ...]
-    names: tuple[str, ...]
-    parse: Callable[[], Parser]
-    many: bool = False
-    optional: bool = False
-
-    @property
-    def name(self) -> str:
-        """The name of its column."""
-        return self.keys[0]
-
-
-def _constant(parse: Parser) -> Callable[[], Parser]:
-    return lambda: parse
-
-
-_TEXT, _TEXTS, _LABEL = _constant(text), _constant(texts), _constant(label)
-# What tells that a cell holds nothing, where that is more than being empty.
-_NOTHING: Mapping[Callable[[], Parser], Callable[[object], bool]] = {Grades: is_no_number, _LABEL: is_no_name}
-# What a column of texts alone is called where they are queries, or documents.
-QUERIES, DOCUMENTS = ("query", "queries"), ("document", "documents", "passage", "passages")
-_NEGATIVE = ("negative", "neg", "negatives", "hardnegative", "hardnegatives", "hardneg")
-_GRADES = ("score", "relevance", "label", "labels", "grade", "isrelevant", "relevant")
-
-# Per kind, what a row holds. Sentence Transformers calls the columns of pairs and triplets `sentence_0` and so on where
-# it made them of examples without names.
-ROLES: dict[Tabular, tuple[Role, ...]] = {
-    "similarity": (
-        Role(
-            ("sentence1",),
-            (
-                *("sentence0", "sentence1", "text1", "sentencea", "texta", "first"),
-                *("question1", "sent0", "sent1", "q1", "s1", "premise", "caption1", "phrase1", "title1", "1string"),
-            ),
-            _TEXT,
-        ),
-        Role(
-            ("sentence2",),
-            (
-                *("sentence2", "text2", "sentenceb", "textb", "second"),
-                *("question2", "sent2", "q2", "s2", "hypothesis", "caption2", "phrase2", "title2", "2string"),
-                *("sentence1", "sent1"),
-            ),
-            _TEXT,
-        ),
-        Role(
-            ("score",),
-            (
-                *("score", "similarityscore", "similarity", "relatednessscore", "grade", "label", "labels"),
-                *("isduplicate", "duplicate", "isparaphrase", "paraphrase", "quality", "rating", "relatedness"),
-                *("gold", "goldscore", "goldlabel", "sim", "simscore", "humanscore", "averagescore"),
-            ),
-            Grades,
-        ),
-    ),
-    "triplets": (
-        Role(("anchor", "query"), ("anchor", "query", "question", "sentence0", "sent0"), _TEXT),
-        Role(("positive",), ("positive", "pos", "positives", "sentence1", "sent1"), _TEXTS, many=True),
-        Role(("negative",), (*_NEGATIVE, "sentence2", "sent2"), _TEXTS, many=True),
-    ),
-    "labelled": (
-        Role(("text",), ("text", "sentence", "content", "utterance"), _TEXT),
-        Role(
-            ("label",),
-            ("label", "labels", "topic", "category", "class", "labeltext", "labelname", "intent", "target"),
-            _LABEL,
-        ),
-    ),
-    "retrieval": (
-        Role(("query", "anchor"), ("query", "anchor", "question"), _TEXT),
-        Role(
-            ("positive",),
-            ("positive", "pos", "positives", "answer", "answers", "passage", "document", "response"),
-            _TEXTS,
-            many=True,
-        ),
-        Role(("score",), _GRADES, Grades, optional=True),
-        Role(("negative",), _NEGATIVE, _TEXTS, many=True, optional=True),
-    ),
-    # Where nothing else is in the table, or a person says so: a forgotten label is no reason to judge without.
-    "texts": (
-        Role(
-            ("text", "query"),
-            (
-                *("text", "texts", "sentence", "sentences", "content", "utterance", "body"),
-                *(*QUERIES, "question", "questions", "search", "searchterm"),
-                *DOCUMENTS,
-            ),
-            _TEXT,
-        ),
-    ),
-}
-# Triplets first: of sentence_0, sentence_1 and sentence_2, the last two look like a pair.
-TRIED: tuple[Tabular, ...] = ("triplets", "similarity", "labelled", "retrieval", "texts")
 # The roles that columns of any kind may have.
 PARTS = (SLICES, CLUSTER)
 # What a person calls a column: the keys of a dataset whose value is one.
@@ -294,7 +196,7 @@ def _read(
     values = conversions.Values(table, origin, Parts(table, asked.columns), {each.role.name: [] for each in cells})
     skipped = 0
     for line, row in table.rows:
-        if asked.skip and any(each.lacks(row) for each in cells):
+        if asked.skip and any(each.lacks(row, SKIPPED) for each in cells):
             skipped += 1
             continue
         for each in cells:
@@ -313,6 +215,7 @@ def _read(
     values.origin = replace(origin, sha256=sha256)
     if skipped:
         notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that lack a value")
+    notes += [f"all texts of {shown(each.columns)} are numbers" for each in cells if each.is_numeric(values)]
     if kind == "texts":
         return conversions.plain_texts(values, notes, *_role(found["text"][0], asked))
     return BUILD[kind](values, [*notes, *values.repeated()])
@@ -379,12 +282,16 @@ class _Cell:
         filled = [column for column in self.columns if not is_empty(row.get(column))]
         return [text for column in filled for text in value(self.table, line, row, column, self.parse)]
 
-    def lacks(self, row: Row) -> bool:
+    def lacks(self, row: Row, nothing: Nothing = NOTHING) -> bool:
         """Whether a row has nothing where it must have something."""
         if self.role.many and self.role.optional:
             return False
-        is_nothing = _NOTHING.get(self.role.parse, is_empty)
+        is_nothing = nothing.get(self.role.parse, is_empty)
         return all(is_nothing(row.get(column)) for column in self.columns)
+
+    def is_numeric(self, values: conversions.Values) -> bool:
+        """Whether its texts are numbers alone, as where ids stand in the place of texts."""
+        return self.role.parse in (TEXT, TEXTS) and are_numbers(values.texts(self.role.name))
 
     def refuse_unclear(self, lines: Sequence[int]) -> None:
         """Refuses a grade that no other grade makes clear, with the place of its row among those read."""

@@ -44,6 +44,11 @@ class Values:
         repeated = len(rows) - len({*rows})
         return (f"{repeated:,} of {counted(len(rows), 'row')} repeat another exactly",) if repeated else ()
 
+    def texts(self, role: str) -> Iterator[str]:
+        """The texts of a role, also those of lists."""
+        for found in self.by_role[role]:
+            yield from [found] if isinstance(found, str) else found
+
 
 def _hashable(value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import reprlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from embedgate.data.cells import CellError, number
 
@@ -135,3 +135,8 @@ def is_numeral(cell: str) -> bool:
     except ValueError:
         return False
     return "_" not in plain
+
+
+def are_numbers(texts: Iterable[str]) -> bool:
+    """Whether texts are numbers alone: of ids, say, where texts were expected."""
+    return all(is_numeral(text) and any(map(str.isdigit, text)) for text in texts)

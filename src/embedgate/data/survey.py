@@ -10,8 +10,10 @@ import numpy as np
 
 from embedgate.core.errors import counted, listed
 from embedgate.core.letters import script_of
+from embedgate.data.cells import NO_TEXT
+from embedgate.data.grades import are_numbers
 from embedgate.data.identified import languages_of
-from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Triplets
+from embedgate.data.types import Dataset, Labelled, Retrieval, Similarity, Texts, Triplets
 
 # Of lengths: the least, the middle, what most are within, and the largest.
 QUANTILES = {"least": 0.0, "median": 0.5, "p95": 0.95, "most": 1.0}
@@ -200,6 +202,8 @@ def _judgements(dataset: Retrieval) -> str:
 
 def _odd(dataset: Dataset) -> Iterator[str]:
     """What may be a mistake: items that contradict each other or themselves."""
+    for role, texts in _texts(dataset).items():
+        yield from _no_texts(role, texts)
     match dataset:
         case Labelled():
             yield from _contradictions(dataset.items, dataset.labels, "text", "labels")
@@ -214,6 +218,28 @@ def _odd(dataset: Dataset) -> Iterator[str]:
             yield from _equal(dataset.anchors, dataset.positives, "triplets whose anchor is their positive")
             yield from _equal(dataset.anchors, dataset.negatives, "triplets whose anchor is their negative")
             yield from _equal(dataset.positives, dataset.negatives, "triplets whose positive is their negative")
+
+
+def _texts(dataset: Dataset) -> Mapping[str, Sequence[str]]:
+    """The texts of a dataset by what they are called in it."""
+    match dataset:
+        case Similarity():
+            return {"sentence1": dataset.first, "sentence2": dataset.second}
+        case Triplets():
+            return {"anchor": dataset.anchors, "positive": dataset.positives, "negative": dataset.negatives}
+        case Retrieval():
+            return {"query": dataset.queries, "document": dataset.documents}
+        case Labelled() | Texts():
+            return {"text": dataset.items}
+    return {}
+
+
+def _no_texts(role: str, texts: Sequence[str]) -> Iterator[str]:
+    """What stands where a text should: ids, or a word for nothing."""
+    if are_numbers(texts):
+        yield f"all texts of {role} are numbers"
+    for word, count in Counter(text.strip() for text in texts if text.strip() in NO_TEXT).items():
+        yield f"{counted(count, 'text')} of {role} {'is' if count == 1 else 'are'} {word}"
 
 
 def _contradictions(keys: Iterable[object], values: Iterable[object], what: str, of: str) -> Iterator[str]:

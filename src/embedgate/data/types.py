@@ -132,7 +132,9 @@ class Dataset(ABC):
         if clusters is None:
             return ()
         alone = int(clusters.max()) + 1
-        return (f"{len(self):,} items count as {alone:,}: {' and '.join(('repeated', *self.together))} are drawn together",)
+        return (
+            f"{len(self):,} items count as {alone:,}: {' and '.join(('repeated', *self.together))} are drawn together",
+        )
 
     @property
     def together(self) -> tuple[str, ...]:
