@@ -536,7 +536,8 @@ def test_folder_with_no_or_several_files(tmp_path: Path) -> None:
     assert refusal(tmp_path) == f"{tmp_path}: needs one data file, has none; give the path of the file itself"
     written(tmp_path, {"dev.csv": GOOD, "test.csv": GOOD})
     assert refusal(tmp_path) == (
-        f"{tmp_path}: needs one data file, has dev.csv, test.csv; give the path of the file itself"
+        f"{tmp_path}: needs one data file, has dev.csv, test.csv; give the path of the file itself, "
+        f"or name a split: {tmp_path}::split=dev"
     )
 
 

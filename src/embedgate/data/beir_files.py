@@ -12,10 +12,12 @@ from embedgate.core.errors import DataError, listed
 from embedgate.data.files import PACKED
 from embedgate.data.qrels import is_judgements, judgements_among
 from embedgate.data.rows import is_data_file, stem_of, suffix_of
+from embedgate.data.splits import FOLDER, TEST, split_of
 
 CORPUS, QUERIES, QRELS = "corpus.jsonl", "queries.jsonl", "qrels"
 LAYOUT = f"a retrieval dataset is {CORPUS}, {QUERIES} and {QRELS}/test.tsv"
-TEST = "test"
+# Folders of judgements in repositories of the hub.
+HUB_QRELS = (FOLDER, "default")
 
 
 def is_beir(folder: Path) -> bool:
@@ -101,10 +103,13 @@ def _usual(splits: Mapping[str, Path]) -> str | None:
 def _part(folder: Path, name: str) -> Path | None:
     """The file of documents or of queries; the unpacked one where there are two."""
     stem = Path(name).stem
-    found = sorted(path for path in folder.iterdir() if is_data_file(path) and stem_of(path) == stem)
+    found = sorted(path for path in folder.iterdir() if is_data_file(path) and path.is_file() and stem_of(path) == stem)
+    if not found and (folder / stem).is_dir():  # as in repositories of the hub
+        found = sorted(path for path in (folder / stem).iterdir() if is_data_file(path))
     plain = [path for path in found if not _is_packed_copy(path, found)]
     if len(plain) > 1:
-        raise DataError(f"{folder}: {', '.join(path.name for path in plain)}", f"keep one, such as {name}")
+        step = f"keep one, such as {name}" if plain[0].parent == folder else f"join them into one, {folder / name}"
+        raise DataError(f"{plain[0].parent}: {', '.join(path.name for path in plain)}", step)
     _require_within(folder, plain)
     return plain[0] if plain else None
 
@@ -117,8 +122,8 @@ def _require_within(folder: Path, paths: Iterable[Path]) -> None:
 
 def _splits(folder: Path) -> dict[str, Path]:
     """By split, the file of judgements, in the folder `qrels` or, where there is none, called so."""
-    within = folder / QRELS
-    inner = within.is_dir()
+    below = [folder / name for name in (QRELS, *HUB_QRELS) if (folder / name).is_dir()]
+    within, inner = (below[0], True) if below else (folder / QRELS, False)
     named = [path for path in sorted((within if inner else folder).iterdir()) if path.is_file()]
     found = judgements_among(path for path in named if inner or _is_called_so(path))
     _require_within(folder, (within, *found))
@@ -126,7 +131,7 @@ def _splits(folder: Path) -> dict[str, Path]:
     for path in found:
         if _is_packed_copy(path, found):
             continue
-        name = stem_of(path) if inner else _split_of(path)
+        name = split_of(path) if inner else _split_of(path)
         if name in splits:
             raise DataError(f"{path.parent}: {splits[name].name}, {path.name}", "keep one of them")
         splits[name] = path

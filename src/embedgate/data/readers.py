@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 from embedgate.core.errors import DataError
-from embedgate.data import beir, beir_files, columns, hub, lines, mteb
-from embedgate.data.asked import TABLE_OPTIONS, Asked, refuse_name
+from embedgate.data import beir, beir_files, columns, hub, lines, mteb, splits
+from embedgate.data.asked import TABLE_OPTIONS, Asked, identified, refuse_name
 from embedgate.data.cards import (
     CALIBRATION,
     CARD,
@@ -174,6 +175,7 @@ def _reading(asked: Asked, kind: Kind | None = None) -> Reading:
 
 
 def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
+    splits.refuse_saved(folder)
     if not (folder / CARD).is_file() and (within := beir_files.inside(folder)) != folder:
         return _load_folder(within, str(within), spec)
     card = read_card(folder) if (folder / CARD).is_file() else None
@@ -187,14 +189,27 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
     origin = Origin(spec.given.get("name", name), source, version, _verified(folder, card, spec.given.get("split", "")))
     if is_beir:
         return beir.read_folder(folder, origin, spec.given)
-    path = _only_file(folder)
-    return _read(path, origin, _asked(path, spec), kind)
+    given = dict(spec.given)
+    path, origin = _split(folder, origin, given.pop("split", ""), named="name" in given)
+    return _read(path, origin, _asked(path, Spec(spec.place, given)), kind)
+
+
+def _split(folder: Path, origin: Origin, split: str, *, named: bool) -> tuple[Path, Origin]:
+    """The file of a folder's split, and what identifies it: a split that is not the usual one has a name of its own."""
+    if not data_files(folder) and not split:
+        return _only_file(folder), origin
+    path, is_usual = splits.file_of(folder, data_files(folder), split)
+    if is_usual:
+        return path, origin
+    name = origin.name if named else f"{origin.name}-{split}"
+    return path, replace(origin, name=name, sha256=identified(origin.sha256, {"split": split}))
 
 
 def _only_file(folder: Path) -> Path:
     """The data file of a folder: a table, or where it has none, one of one text a line."""
-    tables = data_files(folder)
-    found = [path for path in tables if path.parent == folder] if tables else lines.files_of(folder)
+    if tables := data_files(folder):
+        return splits.file_of(folder, tables)[0]
+    found = lines.files_of(folder)
     if not found:
         for path in sorted(filter(is_data_file, folder.iterdir())):
             refuse_odd(path)
