@@ -33,7 +33,7 @@ from embedgate.data.cards import sha256_of
 from embedgate.data.column_roles import ROLES
 from embedgate.data.columns import SKIP
 from embedgate.data.conversions import WHOLE_GRADES
-from embedgate.data.delimited import QUOTED, QUOTES, UNQUOTED
+from embedgate.data.delimited import ALONE, QUOTED, QUOTES, UNQUOTED
 from embedgate.data.files import GZIP
 from embedgate.data.grades import FORMS
 from embedgate.data.json_rows import ROWS
@@ -273,6 +273,35 @@ def test_a_file_that_fills_memory_is_refused_while_it_unpacks(tmp_path: Path) ->
     size = f"{path.stat().st_size:,} bytes"
     assert message == f"{path}: unpacks from {size} to more than 64 MiB; if it really is a table, give it unpacked"
     assert peak < 200 << 20
+
+
+def test_rows_that_end_in_a_delimiter_are_read_with_a_note(tmp_path: Path) -> None:
+    path = put(tmp_path, "set.csv", b"sentence1,sentence2,score\na,b,1,\nc,d,2.5,\n")
+    assert pairs_of(load(str(path))) == ROWS_OF_PAIRS
+    assert load(str(path)).notes == ("rows end in a delimiter more than the header",)
+    path.write_bytes(b"sentence1,sentence2,score\na,b,1,\nc,d,2.5,x\n")
+    assert refusal(path) == f"{path}:3: 4 columns, not 3: 'sentence1', 'sentence2', 'score'; {QUOTED}"
+
+
+def test_a_single_column_whose_texts_hold_commas_says_what_reads_it(tmp_path: Path) -> None:
+    path = put(tmp_path, "log.csv", b"query\ntea, please\ncake,\nrye\n")
+    assert refusal(path) == f"{path}:2: 2 columns, not 1: 'query'; {QUOTED}; {ALONE}"
+    assert load(f"{path}::delimiter=tab").texts() == ("tea, please", "cake,", "rye")
+
+
+@pytest.mark.parametrize("part", ["corpus.jsonl", "queries.jsonl", "qrels", "qrels/test.tsv"])
+def test_a_part_of_a_retrieval_dataset_names_the_whole(tmp_path: Path, part: str) -> None:
+    for name in ("corpus.jsonl", "queries.jsonl"):
+        put(tmp_path, name, jsonl(*({"_id": f"{n}", "text": f"{name} {n}"} for n in range(3))))
+    for name in ("qrels", "alone"):
+        (tmp_path / name).mkdir()
+    put(tmp_path, "qrels/test.tsv", b"0\t1\t1\n1\t2\t1\n")
+    assert refusal(tmp_path / part) == (
+        f"{tmp_path / part}: is a part of a retrieval dataset; give its folder: {tmp_path}"
+    )
+    assert len(load(f"{tmp_path / 'corpus.jsonl'}::text=text")) == 3
+    alone = put(tmp_path, "alone/corpus.jsonl", jsonl(*({"text": f"text {n}"} for n in range(3))))
+    assert len(load(str(alone))) == 3
 
 
 # --- how grades are written

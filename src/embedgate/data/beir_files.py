@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,6 +42,14 @@ def inside(folder: Path) -> Path:
     return below[0] if below else folder
 
 
+def whole_of(path: Path) -> Path | None:
+    """The folder of a dataset that a file or folder is a part of; None where it is none."""
+    within = (Path(CORPUS).stem, Path(QUERIES).stem, QRELS)
+    folder = path.parent if stem_of(path) in within else path.parent.parent if path.parent.name == QRELS else None
+    is_whole = folder is not None and all(_part(folder, name) for name in (CORPUS, QUERIES))
+    return folder if is_whole else None
+
+
 @dataclass(frozen=True)
 class Files:
     """The files of a dataset.
@@ -51,12 +59,14 @@ class Files:
         queries: The queries.
         qrels: The judgements.
         split: Which ones these are; empty where they are those that are taken where none are named.
+        notes: What a reader of a report should know about which files were taken.
     """
 
     corpus: Path
     queries: Path
     qrels: Path
     split: str = ""
+    notes: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, folder: Path, split: str = "") -> Files:
@@ -83,7 +93,9 @@ class Files:
             named = sorted(filter(None, splits))
             step = f"choose one: {folder}::split={named[0]}" if named else "leave the key split out"
             raise DataError(f"{folder / QRELS}: {names}, {missing}", step)
-        return cls(corpus, queries, splits[chosen], split if split != usual else "")
+        only = not split and chosen not in ("", TEST)
+        notes = ([f"judged on {chosen}, the only split"] if only else []) + list(_left(folder, (corpus, queries)))
+        return cls(corpus, queries, splits[chosen], split if split != usual else "", tuple(notes))
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -112,6 +124,17 @@ def _part(folder: Path, name: str) -> Path | None:
         raise DataError(f"{plain[0].parent}: {', '.join(path.name for path in plain)}", step)
     _require_within(folder, plain)
     return plain[0] if plain else None
+
+
+def _left(folder: Path, taken: Iterable[Path]) -> Iterator[str]:
+    """A note of each file that stands beside one that is read and could be read in its place."""
+    for path in taken:
+        packed = path.with_name(path.name + PACKED)
+        if packed.is_file():
+            yield f"{path.name} is read, and {packed.name} is not"
+    if (folder / QRELS).is_dir():
+        beside = judgements_among(path for path in sorted(folder.iterdir()) if path.is_file() and _is_called_so(path))
+        yield from (f"the folder {QRELS} is read, and {path.name} is not" for path in beside)
 
 
 def _require_within(folder: Path, paths: Iterable[Path]) -> None:

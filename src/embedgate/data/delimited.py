@@ -16,6 +16,7 @@ from embedgate.data.table import PLAIN, UNNAMED, Reading, Row, Table, empty, sho
 
 QUOTES = "a cell that holds quotes stands in quotes, and those inside are doubled"
 QUOTED = "put a cell that holds the delimiter into double quotes"
+ALONE = "or say ::delimiter=tab where each line is one text, or call the file .txt"
 UNQUOTED = "where quotes mean nothing, say quotes=none"
 # What may stand between two cells, by its name in notes.
 NAMES = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "vertical bars"}
@@ -50,7 +51,7 @@ def delimited(path: Path, delimiter: str, *, reading: Reading = PLAIN) -> Table:
     if bare := file.names(cells):
         return file.table(bare, chain([(line, cells)], records), line)
     columns = tuple(cell.strip() for cell in cells)
-    return file.table(columns, records, line)
+    return file.table(columns, file.without_ends(columns, records), line)
 
 
 class _File:
@@ -104,6 +105,20 @@ class _File:
             step = QUOTES if self._reading.fits is None else f"{QUOTES}; {UNQUOTED}"
             raise DataError(f"{self._path}:{start}: {_cause(error)}", step) from error
 
+    def without_ends(self, columns: Sequence[str], records: Iterator[Record]) -> Iterator[Record]:
+        """Records without the empty cell that each has more than the header, where the first one has it.
+
+        Of a single column, the delimiter may belong to its text.
+        """
+        head = next(records, None)
+        if head is None:
+            return records
+        whole = chain([head], records)
+        if len(columns) == 1 or not _ends_in_delimiter(head[1], columns):
+            return whole
+        self.notes.append("rows end in a delimiter more than the header")
+        return ((line, cells[:-1] if _ends_in_delimiter(cells, columns) else cells) for line, cells in whole)
+
     def names(self, cells: Sequence[str]) -> tuple[str, ...]:
         """The columns of a file whose first record is no header; empty where it is one."""
         if len(cells) == len(UNNAMED) and is_numeral(cells[-1]) and not self._reading.numbered:
@@ -121,7 +136,8 @@ class _File:
             if len(cells) != len(columns):
                 cause = f"{self._path}:{line}: {counted(len(cells), 'column')}, not {len(columns)}: {shown(columns)}"
                 is_cut = self._reading.quoted and len(cells) > len(columns)
-                raise DataError(cause, QUOTED if is_cut else "give each row a cell for each column")
+                step = QUOTED if is_cut else "give each row a cell for each column"
+                raise DataError(cause, f"{step}; {ALONE}" if len(columns) == 1 else step)
             yield line, dict(zip(columns, cells, strict=True))
 
     def _lines(self) -> Iterator[tuple[int, str]]:
@@ -161,6 +177,10 @@ def _with_long_cells(reader: Iterator[list[str]]) -> Iterator[list[str]]:
         if cells is None:
             return
         yield cells
+
+
+def _ends_in_delimiter(cells: Sequence[str], columns: Sequence[str]) -> bool:
+    return len(cells) == len(columns) + 1 and not cells[-1].strip()
 
 
 def _is_even(records: Sequence[Sequence[str]]) -> bool:

@@ -72,6 +72,8 @@ def load(dataset: str | Spec) -> Dataset:
         return mteb.load(spec)
     path = Path(spec.place).expanduser()
     try:
+        if os.path.exists(path) and not spec.given and (whole := beir_files.whole_of(path)):
+            raise DataError(f"{path}: is a part of a retrieval dataset", f"give its folder: {whole}")
         if os.path.isdir(path):  # which raises nothing, however long the name is
             return _load_folder(path, str(path), spec)
         if os.path.isfile(path):
