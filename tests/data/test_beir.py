@@ -69,6 +69,32 @@ def test_a_sound_folder_needs_no_note(tmp_path):
     assert (dataset.notes, dataset.own, dataset.unreachable) == ((), {}, {})
 
 
+def test_files_that_are_not_read_are_told(tmp_path):
+    more = {"corpus.jsonl.gz": jsonl(corpus(7)), "qrels.tsv": qrels(3)}
+    folder = written(tmp_path, {**sound(), **more})
+    assert loaded(folder).notes == (
+        "corpus.jsonl is read, and corpus.jsonl.gz is not",
+        "the folder qrels is read, and qrels.tsv is not",
+    )
+
+
+@pytest.mark.parametrize("written_as", ["00{}", "{}.0", " 0{} "])
+def test_unknown_ids_that_are_written_otherwise_are_told(tmp_path, written_as):
+    documents = [{**row, "_id": written_as.format(row["_id"][1:])} for row in corpus()]
+    judged = HEADER + "".join(f"q{i}\t{i}\t1\n" for i in range(4))
+    folder = written(tmp_path, {**sound(), "corpus.jsonl": jsonl(documents), "qrels/test.tsv": judged})
+    assert refusal(folder) == (
+        f"{folder}/qrels/test.tsv:2: no document has the id '0', and 4 of 4 judgements name such; write ids alike: "
+        f"{written_as.format(0)!r} differs from it by zeros, '.0' or blanks alone"
+    )
+
+
+def test_swapped_columns_of_judgements_are_told(tmp_path):
+    judged = "corpus-id\tquery-id\tscore\n" + "".join(f"q{i}\td{i}\t1\n" for i in range(4))
+    folder = written(tmp_path, {**sound(), "qrels/test.tsv": judged})
+    assert refusal(folder).endswith("; swap its columns: 'd0' is the id of a document")
+
+
 # --- judgements
 
 TREC = "".join(f"q{i} 0 d{i} 1\n" for i in range(4))
@@ -92,7 +118,7 @@ TREC = "".join(f"q{i} 0 d{i} 1\n" for i in range(4))
         ("qrels/test.jsonl", jsonl([{"query-id": f"q{i}", "corpus-id": f"d{i}", "score": 1} for i in range(4)]), ()),
         ("qrels.tsv", qrels(), ()),
         ("qrels.test.txt", TREC, ("judgements are separated by blanks",)),
-        ("qrels/dev.tsv", qrels(), ()),
+        ("qrels/dev.tsv", qrels(), ("judged on dev, the only split",)),
         ("qrels/test", TREC, ("judgements are separated by blanks",)),
         ("qrels.test", TREC, ("judgements are separated by blanks",)),
     ],

@@ -52,7 +52,8 @@ def read_folder(folder: Path, origin: Origin, given: Mapping[str, str] = {}) -> 
     if files.split and "name" not in given:
         origin = replace(origin, name=f"{origin.name}-{files.split}")
     corpus, queries, qrels = open_table(files.corpus), open_table(files.queries), open_judgements(files.qrels)
-    return read(corpus, queries, qrels, origin, ignore_identical_ids=ignored)
+    dataset = read(corpus, queries, qrels, origin, ignore_identical_ids=ignored)
+    return replace(dataset, notes=(*dataset.notes, *files.notes))
 
 
 def ignored_by(place: str, given: Mapping[str, str]) -> bool | None:

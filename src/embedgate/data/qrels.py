@@ -147,6 +147,11 @@ def _cells(line: str, delimiter: str, quoted: bool) -> list[str]:
     return [cell.strip() for cell in line.split(delimiter)]
 
 
+def _bare(id_: str) -> str:
+    """An id without what spreadsheets and databases add to numbers."""
+    return id_.strip().removesuffix(".0").lstrip("0") or "0"
+
+
 @dataclass
 class _Strays:
     """Judgements that name an id which is nowhere."""
@@ -160,13 +165,29 @@ class _Strays:
         self.count += 1
         self.first = self.first if self.count > 1 else (line, id_)
 
-    def refused(self, table: Table, judgements: int) -> DataError:
+    def refused(self, table: Table, judgements: int, known: Collection[str], others: Collection[str]) -> DataError:
+        """The refusal of judgements most of which name such an id.
+
+        Args:
+            table: The judgements.
+            judgements: How many there are.
+            known: The ids that could be meant.
+            others: The ids of the other column.
+        """
         line, id_ = self.first
         cause = f"{table.at(line)}: no {self.noun} has the id {id_!r}"
         more = f", and {self.count:,} of {judgements:,} judgements name such" if self.count > 1 else ""
         if (bare := _unquoted(id_)) in self.known:
             return DataError(f"{cause}{more}; one has {bare!r}, without quotes", WITHOUT_QUOTES)
-        return DataError(f"{cause}{more}", "give corpus, queries and judgements of one dataset")
+        return DataError(f"{cause}{more}", self._step(known, others))
+
+    def _step(self, known: Collection[str], others: Collection[str]) -> str:
+        id_ = self.first[1]
+        if id_ in others:
+            return f"swap its columns: {id_!r} is the id of a {'document' if self.noun == 'query' else 'query'}"
+        if near := next((each for each in known if _bare(each) == _bare(id_)), ""):
+            return f"write ids alike: {near!r} differs from it by zeros, '.0' or blanks alone"
+        return "give corpus, queries and judgements of one dataset"
 
 
 def _unquoted(cell: str) -> str:
@@ -235,10 +256,10 @@ class _Reader:
         """
         unasked = self.lost_queries.count > MOST_STRAY * self.judgements
         if unasked and len(self.grades) < (1 - MOST_STRAY) * len(self.queries):
-            raise self.lost_queries.refused(self.table, self.judgements)
+            raise self.lost_queries.refused(self.table, self.judgements, self.queries, self.documents)
         judged = self.judgements - self.lost_queries.count
         if self.lost_documents.count > MOST_STRAY * judged:
-            raise self.lost_documents.refused(self.table, judged)
+            raise self.lost_documents.refused(self.table, judged, self.documents, self.queries)
 
     def notes(self) -> Iterator[str]:
         yield from self.table.notes
