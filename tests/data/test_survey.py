@@ -81,8 +81,21 @@ def test_lengths_are_told_by_role(tmp_path):
             ["1 text with several labels", "1 label of one text: z"],
         ),
         (
+            [
+                {"text": text, "label": label}
+                for text, label in (
+                    ("a", "Tea"),
+                    ("b", "tea "),
+                    ("c", "TEA"),
+                    ("d", "rye"),
+                    *zip("efgh", ["Tea", "tea ", "TEA", "rye"], strict=True),
+                )
+            ],
+            ["3 labels differ by case or blanks alone: 'Tea', 'tea ', 'TEA'"],
+        ),
+        (
             [{"anchor": "a", "positive": "a", "negative": "n"}, {"anchor": "b", "positive": "p", "negative": "p"}],
-            ["1 triplets whose anchor is their positive", "1 triplets whose positive is their negative"],
+            ["1 triplet whose anchor is its positive", "1 triplet whose positive is its negative"],
         ),
         ([pair("a", "b", 1), pair("c", "d", 3)], []),
         ([pair("12", "b", 1), pair("0.5", "7", 3)], ["all texts of sentence1 are numbers"]),

@@ -857,7 +857,7 @@ def test_negatives_of_retrieval_are_documents_that_answer_nothing(tmp_path: Path
 
 def test_equal_rows_are_told(tmp_path: Path) -> None:
     assert load(str(put(tmp_path, "twice.csv", PAIRS + b"a,b,1\na,b,2\n"))).notes == (
-        "1 of 4 rows repeat another exactly",
+        "1 of 4 rows repeats another exactly",
     )
     lists = load(str(put(tmp_path, "lists.jsonl", jsonl(*LISTS, *LISTS))))
     assert "2 of 4 rows repeat another exactly" in lists.notes
@@ -900,7 +900,7 @@ def test_rows_that_lack_a_value_are_left_out_where_asked(tmp_path: Path, row: st
     assert message.endswith(f"; {SKIP}")
     dataset = load(f"{path}::skip=empty")
     assert pairs_of(dataset) == ROWS_OF_PAIRS
-    assert dataset.notes == ("left out 1 row of 3 that lack a value",)
+    assert dataset.notes == ("left out 1 row of 3 that lacks a value",)
 
 
 def test_null_and_missing_values_are_left_out_where_asked(tmp_path: Path) -> None:

@@ -306,3 +306,11 @@ def test_data_check_says_that_texts_have_no_role(tmp_path, capsys):
     for keys, told in (("", "3 without a role: "), ("::role=query", "3 as query: ")):
         main(["data", "check", f"{file}{keys}"])
         assert told in capsys.readouterr().out
+
+
+def test_a_line_of_marks_that_show_nothing_is_blank(tmp_path):
+    path = tmp_path / "log.txt"
+    path.write_text("one\n\u200b\u200d \n\0\ntwo\nthree \u200b\n\ufeff\n", "utf-8")
+    dataset = load(str(path))
+    assert dataset.items == ("one", "two", "three \u200b")
+    assert dataset.notes == ("3 blank lines left out",)

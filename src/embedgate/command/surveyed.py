@@ -134,7 +134,8 @@ def _slices(slices: Mapping[str, Part]) -> Iterator[str]:
 def _items(found: Survey) -> str:
     line = f"{found.items:,} {ITEMS.get(found.kind, found.kind)}, {found.texts:,} different texts"
     if found.equal:
-        line += f"; {found.equal:,} repeat an item before them word for word"
+        repeat = "repeats an item before it" if found.equal == 1 else "repeat an item before them"
+        line += f"; {found.equal:,} {repeat} word for word"
     if not found.compared:
         millions = MOST_CHARACTERS // 10**6
         return f"{line}; nearly equal ones were not looked for in more than {millions} million characters: --thorough"

@@ -214,7 +214,8 @@ def _read(
     sha256 = identified(origin.sha256, {**changes, "skip": asked.skip * bool(skipped)})
     values.origin = replace(origin, sha256=sha256)
     if skipped:
-        notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that lack a value")
+        lack = "lacks" if skipped == 1 else "lack"
+        notes.append(f"left out {counted(skipped, 'row')} of {skipped + len(values.lines):,} that {lack} a value")
     notes += [f"all texts of {shown(each.columns)} are numbers" for each in cells if each.is_numeric(values)]
     if kind == "texts":
         return conversions.plain_texts(values, notes, *_role(found["text"][0], asked))

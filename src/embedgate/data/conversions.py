@@ -42,7 +42,8 @@ class Values:
         """A note of how many rows equal another; nothing where none does."""
         rows = [tuple(map(_hashable, row)) for row in zip(*self.by_role.values(), strict=True)]
         repeated = len(rows) - len({*rows})
-        return (f"{repeated:,} of {counted(len(rows), 'row')} repeat another exactly",) if repeated else ()
+        repeat = "repeats" if repeated == 1 else "repeat"
+        return (f"{repeated:,} of {counted(len(rows), 'row')} {repeat} another exactly",) if repeated else ()
 
     def texts(self, role: str) -> Iterator[str]:
         """The texts of a role, also those of lists."""

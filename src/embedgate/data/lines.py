@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import string
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -19,6 +20,8 @@ from embedgate.data.types import Origin, Texts
 SUFFIX = ".txt"
 # Characters of a line that are looked at for a header.
 READ = 10_000
+# What shows nothing and is no blank: NUL, zero-width marks, a byte order mark within a file.
+INVISIBLE = "\0\u200b\u200c\u200d\u2060\ufeff" + string.whitespace
 # What stands between the cells of a table that is called so, unless a person says it.
 OWN_DELIMITER = "\t"
 
@@ -103,7 +106,7 @@ def read(path: Path, origin: Origin, role: str = "", reading: Reading = PLAIN) -
     writing = Writing.of(path, reading.encoding)
     for _, line in lines(path, writing, reading.save):
         text = line.rstrip("\r\n")
-        if text.strip():
+        if text.strip(INVISIBLE):
             texts.append(text)
         else:
             blank += 1

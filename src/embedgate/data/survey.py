@@ -210,14 +210,30 @@ def _odd(dataset: Dataset) -> Iterator[str]:
             single = [label for label, count in Counter(dataset.labels).items() if count == 1]
             if single:
                 yield f"{counted(len(single), 'label')} of one text: {listed(single)}"
+            yield from _nearly_equal(dataset.labels)
         case Similarity():
             pairs = [tuple(sorted(pair)) for pair in zip(dataset.first, dataset.second, strict=True)]
             yield from _contradictions(pairs, dataset.grades.tolist(), "pair", "grades")
-            yield from _equal(dataset.first, dataset.second, "pairs of one text twice")
+            yield from _equal(dataset.first, dataset.second, "pair of one text twice", "pairs of one text twice")
         case Triplets():
-            yield from _equal(dataset.anchors, dataset.positives, "triplets whose anchor is their positive")
-            yield from _equal(dataset.anchors, dataset.negatives, "triplets whose anchor is their negative")
-            yield from _equal(dataset.positives, dataset.negatives, "triplets whose positive is their negative")
+            yield from _equal(
+                dataset.anchors,
+                dataset.positives,
+                "triplet whose anchor is its positive",
+                "triplets whose anchor is their positive",
+            )
+            yield from _equal(
+                dataset.anchors,
+                dataset.negatives,
+                "triplet whose anchor is its negative",
+                "triplets whose anchor is their negative",
+            )
+            yield from _equal(
+                dataset.positives,
+                dataset.negatives,
+                "triplet whose positive is its negative",
+                "triplets whose positive is their negative",
+            )
 
 
 def _texts(dataset: Dataset) -> Mapping[str, Sequence[str]]:
@@ -250,6 +266,15 @@ def _contradictions(keys: Iterable[object], values: Iterable[object], what: str,
         yield f"{counted(several, what)} with several {of}"
 
 
-def _equal(ones: Sequence[str], others: Sequence[str], what: str) -> Iterator[str]:
+def _equal(ones: Sequence[str], others: Sequence[str], what: str, several: str) -> Iterator[str]:
     if same := sum(one == other for one, other in zip(ones, others, strict=True)):
-        yield f"{same:,} {what}"
+        yield f"{same:,} {what if same == 1 else several}"
+
+
+def _nearly_equal(labels: Iterable[str]) -> Iterator[str]:
+    """Labels that differ by case and blanks alone, which are clusters of their own."""
+    written: defaultdict[str, list[str]] = defaultdict(list)
+    for label in dict.fromkeys(labels):
+        written[" ".join(label.casefold().split())].append(label)
+    if several := [repr(label) for alike in written.values() if len(alike) > 1 for label in alike]:
+        yield f"{len(several):,} labels differ by case or blanks alone: {listed(several)}"

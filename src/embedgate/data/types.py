@@ -358,7 +358,9 @@ class Texts(Dataset):
         sliced = {name: tuple(sorted({item[texts[row]] for row in rows})) for name, rows in (slices or {}).items()}
         notes = common.pop("notes", ())
         if repeats := len(texts) - len(item):
-            notes += (f"{len(item):,} different texts of {len(texts):,}: {repeats:,} repeat others, each counts once",)
+            notes += (
+                f"{len(item):,} different texts of {len(texts):,}: {repeats:,} {'repeats another' if repeats == 1 else 'repeat others'}, each counts once",
+            )
         return cls(**common, items=tuple(item), slices=sliced, groups=_of_first(texts, groups), notes=notes)
 
     @property
