@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from dataclasses import fields
 
@@ -11,7 +12,7 @@ from embedgate.core.errors import DataError
 from embedgate.core.settings import Settings
 from embedgate.data import Dataset
 from embedgate.data.asked import Asked
-from embedgate.data.listed import OPTIONS, Single, named
+from embedgate.data.listed import FETCHED, OPTIONS, Single, named
 from embedgate.data.spec import Spec
 from embedgate.encoders.registry import Registry
 from embedgate.runtime.plan import Plan
@@ -97,7 +98,7 @@ def test_switches_are_true_or_false(project):
         assert entry[2] == f"ignore_identical_ids = {toml}"
         assert tomllib.loads("\n".join(entry))
     project('[a]\npath = "pairs"\nignore_identical_ids = "yes"\n')
-    assert refused("gate/list.toml").startswith("gate/list.toml: [a]: ignore_identical_ids: expected `bool`")
+    assert refused("gate/list.toml").startswith("gate/list.toml: [a]: ignore_identical_ids: expected true or false")
 
 
 def test_what_is_written_down_is_read_as_it_was_given(project, tmp_path, monkeypatch):
@@ -147,14 +148,14 @@ def test_its_options_are_those_of_places():
         ("", "gate/list.toml lists no dataset"),
         ('path = "a.csv"', "gate/list.toml: [path] is no table"),
         ("[a]\n", "gate/list.toml: [a]: path is missing"),
-        ("[a]\npath = 3", "gate/list.toml: [a]: path: expected `str`, got `int`"),
-        ('[a]\npath = ""', "gate/list.toml: [a]: path: expected `str` of length >= 1"),
+        ("[a]\npath = 3", "gate/list.toml: [a]: path: expected a text, got a whole number"),
+        ('[a]\npath = ""', "gate/list.toml: [a]: path: expected a text of length >= 1"),
         ('[a]\npath = "pairs"\nwieght = 2', "gate/list.toml: [a]: unknown key wieght; did you mean weight?"),
-        ('[a]\npath = "pairs"\nweight = 0', "gate/list.toml: [a]: weight: expected `int` >= 1"),
-        ('[a]\npath = "pairs"\nweight = 101', "gate/list.toml: [a]: weight: expected `int` <= 100"),
-        ('[a]\npath = "pairs"\nweight = 1.5', "gate/list.toml: [a]: weight: expected `int`, got `float`"),
-        ('[a]\npath = "pairs"\nweight = true', "gate/list.toml: [a]: weight: expected `int`, got `bool`"),
-        ('[a]\npath = "pairs"\nslices = "lang"', "gate/list.toml: [a]: slices: expected `array`, got `str`"),
+        ('[a]\npath = "pairs"\nweight = 0', "gate/list.toml: [a]: weight: expected a whole number >= 1"),
+        ('[a]\npath = "pairs"\nweight = 101', "gate/list.toml: [a]: weight: expected a whole number <= 100"),
+        ('[a]\npath = "pairs"\nweight = 1.5', "gate/list.toml: [a]: weight: expected a whole number, got a decimal"),
+        ('[a]\npath = "pairs"\nweight = true', "gate/list.toml: [a]: weight: expected a whole number, got true or false"),
+        ('[a]\npath = "pairs"\nslices = "lang"', "gate/list.toml: [a]: slices: expected a list, got a text"),
         ('[a]\npath = "pairs"\ncolums = { text = "t" }', "gate/list.toml: [a]: unknown table colums; did you mean columns?"),
         ('[a.b]\npath = "pairs"', 'gate/list.toml: [a]: unknown table b; quote a name with a point: ["a.b"]'),
         ('["../a"]\npath = "pairs"', "gate/list.toml: [../a]: its name names files"),
@@ -164,7 +165,7 @@ def test_its_options_are_those_of_places():
         ('[a]\npath = "data/tickets.csv"', "gate/list.toml: [a]: gate/data/tickets.csv:1: "),
         ('[a]\npath = "hub:org/name"', "gate/list.toml: [a]: hub dataset org/name is not pinned"),
         (f'[a]\npath = "pairs"\nweight = {"9" * 5000}', "gate/list.toml is no TOML: it holds a number that is too long"),
-        (f'[a]\npath = "{"a" * 5000}"', "gate/list.toml: [a]: path: expected `str` of length <= 1000"),
+        (f'[a]\npath = "{"a" * 5000}"', "gate/list.toml: [a]: path: expected a text of length <= 1000"),
         (f'[a]\npath = "{"a" * 500}"', "gate/list.toml: [a]: no dataset 'gate/aaa"),
         ('[a]\npath = "a\\u0000b"', "gate/list.toml: [a]: no dataset 'gate/a\\x00b'"),
         ('[[a]]\npath = "pairs"', "gate/list.toml: [a] is no table; write [name], and below it path"),
@@ -217,3 +218,37 @@ def test_two_of_one_name_are_refused(project):
         DataError, match="two datasets are named 'pairs'; rename one of the files, or its entry in a list"
     ):
         Plan.of(Settings(data=(twice, "pairs")), Registry())
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (
+            b'[a]\npath = "x.csv"\nweight = 1.5\n',
+            ": [a]: weight: expected a whole number, got a decimal; write weight = 2, a whole number from 1 to 100",
+        ),
+        (
+            b'[a]\npath = "https://x.org/a.csv"\n',
+            f": [a]: path: 'https://x.org/a.csv' is an address; {FETCHED}",
+        ),
+        (
+            b'[a]\npath = "data\\p.csv"\n',
+            " is no TOML: Unescaped '\\' in a string (at line 2, column 1); write paths with /, as data/pairs.csv",
+        ),
+    ],
+)
+def test_what_is_written_otherwise_in_toml_is_told(tmp_path, content, message):
+    path = tmp_path / "list.toml"
+    path.write_bytes(content)
+    with pytest.raises(DataError) as raised:
+        [each.load() for each in named(str(path))]
+    assert re.sub("column [0-9]+", "column 1", str(raised.value)) == f"{path}{message}"
+
+
+def test_a_list_in_another_encoding_and_a_project_say_what_to_do(tmp_path):
+    (tmp_path / "list.toml").write_text('[a]\npath = "x.csv"\n', "utf-16")
+    with pytest.raises(DataError, match=r"; save it as UTF-8$"):
+        named(str(tmp_path / "list.toml"))
+    (tmp_path / "pyproject.toml").write_text("[tool.x]\na = 1\n")
+    with pytest.raises(DataError, match="holds a project's settings, and no list of datasets; write the list into"):
+        named(str(tmp_path / "pyproject.toml"))

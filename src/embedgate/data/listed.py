@@ -51,6 +51,17 @@ FORM = table(
 )
 _TABLE = '[name], and below it path = "data.csv"'
 HOW = f"write {_TABLE}"
+FETCHED = "fetch the file and give its path, or a dataset of the hub by hub:org/name@<40-digit commit>"
+SETTINGS = "pyproject.toml"
+# What types are called in TOML.
+TYPES = {
+    "int": "a whole number",
+    "float": "a decimal",
+    "str": "a text",
+    "bool": "true or false",
+    "array": "a list",
+    "object": "a table",
+}
 # How what a key holds is written.
 _SHAPES = {
     "path": 'path = "data.csv"',
@@ -163,7 +174,7 @@ class Listed(Named):
             found: dict[str, Any] = msgspec.to_builtins(convert(self.content, FORM, DataError, self.told))
         except DataError as error:
             shapes = (shape for key, shape in _SHAPES.items() if error.cause.startswith(f"{self.told}: {key}"))
-            raise DataError(error.cause, error.action or f"write {next(shapes, _TABLE)}") from error
+            raise DataError(_in_toml(error.cause), error.action or f"write {next(shapes, _TABLE)}") from error
         self._refuse_no_roles(found.get("columns", {}))
         self._refuse_keys(found["path"])
         return found
@@ -177,7 +188,9 @@ class Listed(Named):
             raise DataError(f"{self.told}: columns: {key} is no role", step)
 
     def _refuse_keys(self, place: str) -> None:
-        """Refuses keys behind a path: in a list, they stand in its table."""
+        """Refuses keys behind a path: in a list, they stand in its table. Refuses an address as well."""
+        if re.match(r"https?://", place):
+            raise DataError(f"{self.told}: path: {place!r} is an address", FETCHED)
         try:
             spec = Spec.parse(place)
         except DataError as error:
@@ -217,12 +230,29 @@ def _tables(path: Path) -> Mapping[str, Any]:
     try:
         found = read_toml(path, form, DataError)
     except DataError as error:
-        raise DataError(error.cause, error.action or f"correct it, or name another file: {HOW}") from error
+        raise DataError(error.cause, error.action or _mend(error.cause)) from error
     if found is None:
         raise DataError(f"there is no list of datasets {path}", f"make it, or correct its path: {HOW}")
     if not found:
         raise DataError(f"{path} lists no dataset", HOW)
+    if path.name == SETTINGS:
+        step = "write the list into a file of its own, and name it there: gate_data = gate-data.toml"
+        raise DataError(f"{path} holds a project's settings, and no list of datasets", step)
     return found
+
+
+def _mend(cause: str) -> str:
+    """What to do about a file that is no TOML, by what is wrong with it."""
+    if "Unescaped '\\'" in cause:
+        return "write paths with /, as data/pairs.csv"
+    if " codec " in cause:
+        return "save it as UTF-8"
+    return f"correct it, or name another file: {HOW}"
+
+
+def _in_toml(cause: str) -> str:
+    """What is wrong with a value, with types as people call them in TOML."""
+    return re.sub(r"`(\w+)`", lambda named: TYPES.get(named[1], named[0]), cause)
 
 
 def _spec(given: Mapping[str, Any], folder: Path) -> Spec:

@@ -139,9 +139,8 @@ class Dataset(ABC):
     @property
     def together(self) -> tuple[str, ...]:
         """Which items may be drawn together, beside equal ones."""
-        by_cluster = ("those of one cluster",) if repeats(self.groups or ()) else ()
-        by_documents = ("those with the same relevant documents",) if any(map(repeats, self._shared())) else ()
-        return ("nearly equal ones", *by_cluster, *by_documents)
+        shared = {"those of one cluster": [self.groups or ()], "those with the same relevant documents": self._shared()}
+        return ("nearly equal ones", *(why for why, values in shared.items() if any(map(repeats, values))))
 
     def _shared(self) -> Iterable[Sequence[Hashable]]:
         """What else joins items that have it in common: relevant documents."""
@@ -161,9 +160,8 @@ class Dataset(ABC):
 
     def __post_init__(self) -> None:
         if len(self) < 2:
-            raise DataError(
-                f"{self.source}: {counted(len(self), 'item')}, but a metric needs at least two", "give more"
-            )
+            few = f"{self.source}: {counted(len(self), 'item')}, but a metric needs at least two"
+            raise DataError(few, "give more")
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -358,9 +356,8 @@ class Texts(Dataset):
         sliced = {name: tuple(sorted({item[texts[row]] for row in rows})) for name, rows in (slices or {}).items()}
         notes = common.pop("notes", ())
         if repeats := len(texts) - len(item):
-            notes += (
-                f"{len(item):,} different texts of {len(texts):,}: {repeats:,} {'repeats another' if repeats == 1 else 'repeat others'}, each counts once",
-            )
+            also = "repeats another" if repeats == 1 else "repeat others"
+            notes += (f"{len(item):,} different texts of {len(texts):,}: {repeats:,} {also}, each counts once",)
         return cls(**common, items=tuple(item), slices=sliced, groups=_of_first(texts, groups), notes=notes)
 
     @property
