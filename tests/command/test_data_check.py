@@ -85,7 +85,7 @@ def test_all_are_told_beside_what_is_refused(check, folder):
     assert "tickets: similarity" in told
     assert "pairs: similarity, bundled:pairs" in told
     assert "refused: gate-data.toml: [gone]: no dataset 'gone.csv'\n  give a bundled name" in told
-    assert "refused: gate-data.toml: [odd]: path: expected `str`, got `int`" in told
+    assert "refused: gate-data.toml: [odd]: path: expected a text, got a whole number" in told
     assert "refused: nan.csv:3: 'score' is nan, not a " in told
     assert "refused: there is no list of datasets none.toml\n  make it" in told
     assert told.endswith("2 understood, 4 refused\n")

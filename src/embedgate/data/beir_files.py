@@ -115,7 +115,9 @@ def _usual(splits: Mapping[str, Path]) -> str | None:
 def _part(folder: Path, name: str) -> Path | None:
     """The file of documents or of queries; the unpacked one where there are two."""
     stem = Path(name).stem
-    found = sorted(path for path in folder.iterdir() if is_data_file(path) and path.is_file() and stem_of(path) == stem)
+    found = sorted(
+        path for path in folder.iterdir() if is_data_file(path) and not path.is_dir() and stem_of(path) == stem
+    )
     if not found and (folder / stem).is_dir():  # as in repositories of the hub
         found = sorted(path for path in (folder / stem).iterdir() if is_data_file(path))
     plain = [path for path in found if not _is_packed_copy(path, found)]
