@@ -131,7 +131,7 @@ def read(table: Table, origin: Origin, kind: Kind | None = None, asked: Asked | 
         raise DataError(cause, "leave it out, or give kind=texts")
     table.refuse_doubled(column for columns in (*said.columns.values(), *fitting[1].values()) for column in columns)
     changes = _changes(table, find_kind(table.columns, Asked(), kind), fitting, said)
-    return _read(table, origin, *fitting, said, changes)
+    return _read(table, origin, *fitting, said, changes, tells_clusters=kind is None)
 
 
 def _changes(
@@ -190,7 +190,14 @@ def _needs(kind: Tabular) -> str:
 
 
 def _read(
-    table: Table, origin: Origin, kind: Tabular, found: Found, asked: Asked, changes: Mapping[str, str]
+    table: Table,
+    origin: Origin,
+    kind: Tabular,
+    found: Found,
+    asked: Asked,
+    changes: Mapping[str, str],
+    *,
+    tells_clusters: bool,  # who wrote a card knows of them
 ) -> Dataset:
     cells = [_Cell(table, role, found[role.name], _parser(role, found)) for role in ROLES[kind] if role.name in found]
     values = conversions.Values(table, origin, Parts(table, asked.columns), {each.role.name: [] for each in cells})
@@ -208,7 +215,7 @@ def _read(
     notes = [
         *table.notes,
         *_columns_told(found),
-        *values.parts.notes(kind == "texts"),
+        *(values.parts.notes(kind == "texts") if tells_clusters else ()),
         *(note for each in cells for note in each.notes()),
     ]
     sha256 = identified(origin.sha256, {**changes, "skip": asked.skip * bool(skipped)})
