@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 from embedgate.core.errors import DataError
+from embedgate.data.spec import NAME
 
 Data: TypeAlias = str | Path | Mapping[str, Any]
 # What stands between a name and its keys, as behind a path.
 KEYS = "::"
 SUFFIX = ".jsonl"
-_NAME = re.compile(r"\w[\w.-]*")
 
 
 def written(data: Data | Iterable[Data], folder: Path) -> list[str]:
@@ -54,7 +54,7 @@ def _names(one: Any, folder: Path) -> Iterator[str]:
     elif isinstance(one, Mapping):
         for called, content in one.items():
             name, keys, given = str(called).partition(KEYS)
-            if not isinstance(called, str) or not _NAME.fullmatch(name):
+            if not isinstance(called, str) or not NAME.fullmatch(name):
                 step = f"use letters, digits and _ . -, and write keys behind: 'mine{KEYS}skip=empty'"
                 raise DataError(f"data cannot be called {called!r}, since its name is a file's", step)
             yield f"{_write(name, content, folder)}{keys}{given}"

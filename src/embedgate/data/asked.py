@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import codecs
 import hashlib
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, get_args
 
 from embedgate.core.errors import DataError
 from embedgate.core.roles import ROLES
-from embedgate.data.spec import Spec
+from embedgate.data.spec import NAME, NAME_STEP, Spec
 from embedgate.data.types import Kind
 
 # Options of any table; files have more, see `embedgate.data.rows.OPTIONS`.
 TABLE_OPTIONS = ("kind", "skip", "name", "role")
 # What stands between the columns of one role.
 BETWEEN = ";"
-NAME = re.compile(r"\w[\w.-]*")
 DELIMITERS = {"comma": ",", "semicolon": ";", "tab": "\t", r"\t": "\t", "pipe": "|"}
 # What Python calls encodings too, and no file of texts is in.
 NOT_OF_FILES = ("idna", "punycode", "unicode-escape", "raw-unicode-escape")
@@ -95,7 +93,7 @@ def refuse_name(spec: Spec) -> None:
     """
     name = spec.given.get("name")
     if name is not None and not NAME.fullmatch(name):
-        raise DataError(f"{spec.place}: name is {name!r}", "use letters, digits, '_', '.' and '-'")
+        raise DataError(f"{spec.place}: name is {name!r}", NAME_STEP)
 
 
 def _split(spec: Spec, key: str) -> tuple[str, ...]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import re
 import tomllib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,12 +14,12 @@ from typing import Final, Literal, get_args
 from embedgate.core.errors import DataError
 from embedgate.data.files import PACKED, refuse_odd, unreadable
 from embedgate.data.rows import is_data_file, suffix_of
+from embedgate.data.spec import NAME, NAME_STEP
 from embedgate.data.types import Kind
 
 CARD = "card.toml"
 CALIBRATION: Final = "calibration"
 GOLDEN: Final = "golden"
-NAME = re.compile(r"\w[\w.-]*")
 
 CardKind = Kind | Literal["calibration", "golden"]
 # Kinds of plain texts, of which nothing is scored.
@@ -88,7 +87,7 @@ def read_card(folder: Path) -> Card:
         if not all(isinstance(text, str) for text in texts):
             raise DataError(f"{path}: {key!r} is {value!r}, not a text")
     if not NAME.fullmatch(content.get("name", "")):
-        raise DataError(f"{path}: 'name' is {content.get('name')!r}", "use letters, digits, '_', '.' and '-'")
+        raise DataError(f"{path}: 'name' is {content.get('name')!r}", NAME_STEP)
     kinds = (*get_args(Kind), *PLAIN)
     if content.get("kind") not in kinds:
         raise DataError(f"{path}: 'kind' is {content.get('kind')!r}", f"choose from {', '.join(kinds)}")

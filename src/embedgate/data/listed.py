@@ -18,12 +18,12 @@ from embedgate.core.errors import DataError
 from embedgate.core.files import choose_from, convert, read_toml, table
 from embedgate.data.asked import BETWEEN
 from embedgate.data.beir import SAID
-from embedgate.data.cards import NAME, bundled
+from embedgate.data.cards import bundled
 from embedgate.data.columns import KEYS
 from embedgate.data.files import refuse_odd
 from embedgate.data.parts import SLICES
 from embedgate.data.readers import load
-from embedgate.data.spec import Spec
+from embedgate.data.spec import NAME, NAME_STEP, Spec
 from embedgate.data.types import Dataset
 
 SUFFIX = ".toml"
@@ -164,7 +164,7 @@ class Listed(Named):
         if not isinstance(self.content, dict):
             raise DataError(f"{self.told} is no table", HOW)
         if not NAME.fullmatch(self.name):
-            raise DataError(f"{self.told}: its name names files", "use letters, digits, '_', '.' and '-'")
+            raise DataError(f"{self.told}: its name names files", NAME_STEP)
         keys = FORM.__struct_encode_fields__
         for key in (key for key, inner in self.content.items() if isinstance(inner, dict) and key not in keys):
             meant = choose_from(key, keys)

@@ -14,6 +14,9 @@ from embedgate.core.errors import DataError
 _PAIR = re.compile(
     r'\s*(?P<key>[\w-]+)\s*=(?:\s*"(?P<quoted>(?:[^"]|"")*)"\s*|(?P<plain>\s*[^,"][^,]*))(?:,|$)', re.DOTALL
 )
+# What a dataset may be called: it names files.
+NAME = re.compile(r"\w[\w.-]*")
+NAME_STEP = "use letters, digits, '_', '.' and '-'"
 FORM = "PLACE::key=value,key=value; put a value that holds a comma into double quotes"
 
 
