@@ -198,9 +198,10 @@ def _load_folder(folder: Path, source: str, spec: Spec) -> Dataset:
 
 def _split(folder: Path, origin: Origin, split: str, *, named: bool) -> tuple[Path, Origin]:
     """The file of a folder's split, and what identifies it: a split that is not the usual one has a name of its own."""
-    if not data_files(folder) and not split:
+    tables = data_files(folder)
+    if not tables and not split:
         return _only_file(folder), origin
-    path, is_usual = splits.file_of(folder, data_files(folder), split)
+    path, is_usual = splits.file_of(folder, tables, split)
     if is_usual:
         return path, origin
     name = origin.name if named else f"{origin.name}-{split}"
