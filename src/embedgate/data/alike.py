@@ -12,6 +12,7 @@ Sources:
 from __future__ import annotations
 
 import unicodedata
+from collections import defaultdict
 from collections.abc import Hashable, Iterable, Sequence
 
 import numpy as np
@@ -50,6 +51,19 @@ def numbered(roots: npt.ArrayLike) -> Clusters | None:
     """Clusters of items by anything that those of one share, numbered from 0; None where each item is alone."""
     _, numbers = np.unique(roots, return_inverse=True)
     return None if numbers.max() + 1 == len(numbers) else numbers.astype(np.intp)
+
+
+def folded(text: str) -> str:
+    """A text as those are compared that may differ by case and blanks alone."""
+    return " ".join(text.casefold().split())
+
+
+def rows_by_text(texts: Iterable[str]) -> dict[str, list[int]]:
+    """The rows that each text stands in, ascending, by the text as `folded` has it."""
+    rows: defaultdict[str, list[int]] = defaultdict(list)
+    for row, text in enumerate(texts):
+        rows[folded(text)].append(row)
+    return rows
 
 
 class _Joined:

@@ -7,12 +7,13 @@ https://github.com/beir-cellar/beir.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from embedgate.core.errors import DataError
+from embedgate.data.alike import folded, rows_by_text
+from embedgate.data.asked import identified
 from embedgate.data.beir_files import Files
 from embedgate.data.cells import CellError, identifier, is_empty, maybe_blank, text
 from embedgate.data.parts import Parts, find, value
@@ -48,7 +49,8 @@ def read_folder(folder: Path, origin: Origin, given: Mapping[str, str] = {}) -> 
     """
     files = Files.of(folder, given.get("split", ""))
     ignored = ignored_by(str(folder), given)
-    origin = changed(origin, files.split and f"split={files.split}", said_of(ignored))
+    changes = {"split": files.split, IGNORE: said_of(ignored)}
+    origin = replace(origin, sha256=identified(origin.sha256, changes))
     if files.split and "name" not in given:
         origin = replace(origin, name=f"{origin.name}-{files.split}")
     corpus, queries, qrels = open_table(files.corpus), open_table(files.queries), open_judgements(files.qrels)
@@ -70,14 +72,7 @@ def ignored_by(place: str, given: Mapping[str, str]) -> bool | None:
 
 def said_of(ignored: bool | None) -> str:
     """What `ignore_identical_ids` changes of a dataset, for its hash."""
-    return "" if ignored is None else f"{IGNORE}={ignored}"
-
-
-def changed(origin: Origin, *changes: str) -> Origin:
-    """What identifies a dataset of which something was said that changes its content."""
-    said = tuple(filter(None, changes))
-    sha256 = hashlib.sha256("\0".join((origin.sha256, *said)).encode()).hexdigest()
-    return replace(origin, sha256=sha256) if said else origin
+    return "" if ignored is None else str(ignored)
 
 
 def read(
@@ -175,7 +170,7 @@ class _Documents:
 
     def is_called(self, id_: str, query: str) -> bool:
         """Whether a query is a document's text, its title, or what stands below it."""
-        return _plain(query) in {_plain(each) for each in (self.texts[id_], *self.joined.get(id_, ()))}
+        return folded(query) in {folded(each) for each in (self.texts[id_], *self.joined.get(id_, ()))}
 
 
 @dataclass
@@ -238,10 +233,6 @@ def _relevant(grades: Mapping[str, int]) -> dict[str, int]:
 
 def _lost(relevant: Mapping[str, int], rows: Mapping[str, int]) -> tuple[int, ...]:
     return tuple(grade for document, grade in relevant.items() if document not in rows)
-
-
-def _plain(words: str) -> str:
-    return " ".join(words.casefold().split())
 
 
 @dataclass(frozen=True)
@@ -314,10 +305,8 @@ def notes_of(dataset: Retrieval, asked: int, keeps: str = "") -> Iterator[str]:
 
 def _repeats(dataset: Retrieval) -> int:
     """How many queries are the text of a document that is not their own, nor relevant."""
-    rows: dict[str, list[int]] = {}
-    for row, document in enumerate(dataset.documents):
-        rows.setdefault(_plain(document), []).append(row)
+    rows = rows_by_text(dataset.documents)
     return sum(
-        any(row != dataset.own.get(item) and row not in dataset.relevance[item] for row in rows.get(_plain(query), ()))
+        any(row != dataset.own.get(item) and row not in dataset.relevance[item] for row in rows.get(folded(query), ()))
         for item, query in enumerate(dataset.queries)
     )

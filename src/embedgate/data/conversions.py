@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from embedgate.core.errors import DataError, counted
+from embedgate.data.alike import folded, rows_by_text
 from embedgate.data.parts import Parts
 from embedgate.data.rows import Table
 from embedgate.data.types import Dataset, Labelled, Origin, Retrieval, Similarity, Texts, Triplets
@@ -150,19 +151,12 @@ def retrieval(values: Values, notes: Sequence[str]) -> Dataset:
 
 def _own(queries: Sequence[str], documents: Mapping[str, int], relevant: Sequence[Mapping[int, int]]) -> dict[int, int]:
     """Of each query that is a document itself and none of its answers, that document: the one written alike, if any."""
-    alike: dict[str, list[int]] = {}
-    for text, row in documents.items():
-        alike.setdefault(_plain(text), []).append(row)
-    found = {}
+    alike, found = rows_by_text(documents), {}
     for item, query in enumerate(queries):
-        rows = sorted(alike.get(_plain(query), ()), key=lambda row: row != documents.get(query))
+        rows = sorted(alike.get(folded(query), ()), key=lambda row: row != documents.get(query))
         if mine := [row for row in rows if row not in relevant[item]]:
             found[item] = mine[0]
     return found
-
-
-def _plain(text: str) -> str:
-    return " ".join(text.casefold().split())
 
 
 def _left_out(own: Mapping[int, int]) -> Iterator[str]:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from embedgate.core.data_place import HUB
 from embedgate.core.errors import DataError
 from embedgate.data import beir, columns, hub_cache
-from embedgate.data.asked import TABLE_OPTIONS, Asked
+from embedgate.data.asked import TABLE_OPTIONS, Asked, identified
 from embedgate.data.parts import find
 from embedgate.data.qrels import ROLES as JUDGEMENTS
 from embedgate.data.rows import Table
@@ -74,8 +75,8 @@ def _joined(whole: Spec, pin: str, split: str | None, qrels: Table, origin: Orig
     whole.refuse_unknown(("name", beir.IGNORE))
     ignored = beir.ignored_by(whole.place, whole.given)
     corpus, queries = _table(pin, "corpus", split), _table(pin, "queries", split)
-    origin = beir.changed(origin, beir.said_of(ignored))
-    return beir.read(corpus, queries, qrels, origin, ignore_identical_ids=ignored)
+    sha256 = identified(origin.sha256, {beir.IGNORE: beir.said_of(ignored)})
+    return beir.read(corpus, queries, qrels, replace(origin, sha256=sha256), ignore_identical_ids=ignored)
 
 
 def _table(pin: str, config: str | None, split: str | None, *, exact: bool = False) -> Table:

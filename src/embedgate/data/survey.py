@@ -10,6 +10,7 @@ import numpy as np
 
 from embedgate.core.errors import counted, listed
 from embedgate.core.letters import script_of
+from embedgate.data.alike import folded
 from embedgate.data.cells import NO_TEXT
 from embedgate.data.grades import are_numbers
 from embedgate.data.identified import languages_of
@@ -275,6 +276,6 @@ def _nearly_equal(labels: Iterable[str]) -> Iterator[str]:
     """Labels that differ by case and blanks alone, which are clusters of their own."""
     written: defaultdict[str, list[str]] = defaultdict(list)
     for label in dict.fromkeys(labels):
-        written[" ".join(label.casefold().split())].append(label)
+        written[folded(label)].append(label)
     if several := [repr(label) for alike in written.values() if len(alike) > 1 for label in alike]:
         yield f"{len(several):,} labels differ by case or blanks alone: {listed(several)}"
