@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import random
 import re
 import subprocess
@@ -23,7 +24,7 @@ import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -155,14 +156,16 @@ class Memory(threading.Thread):
         return peak, self._now
 
 
-def run(command: Sequence[str]) -> tuple[list[Step], int]:
-    """Runs the suites and follows them test by test; the steps, and the exit code."""
+def run(command: Sequence[str], kept: IO[str]) -> tuple[list[Step], int]:
+    """Runs the suites and follows them test by test; the steps, and the exit code. What they print goes to `kept`."""
     started = time.perf_counter()
     steps: list[Step] = []
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout
         memory = Memory(process.pid)
         for line in process.stdout:
+            kept.write(line)
+            kept.flush()
             found = STEP.match(line)
             if "collected" in line or found:
                 now = time.perf_counter()
@@ -224,7 +227,8 @@ def main() -> None:
         command += [f"--gate-depth={asked.depth}", f"--gate-report={folder / 'report'}"]
         command += [f"--gate-model={cut_model(folder / 'model', asked.layers)}"] if asked.layers else []
         started = time.perf_counter()
-        steps, code = run(command)
+        with (asked.keep or Path(os.devnull)).open("w", encoding="utf-8") as kept:
+            steps, code = run(command, kept)
         report = json.loads((folder / "report" / "report.json").read_text("utf-8"))
     wall, peak = time.perf_counter() - started, max(step.peak for step in steps)
     print(f"{wall:,.0f} s, {peak / GIGABYTE:.2f} GB at most, exit code {code}\n")
