@@ -19,6 +19,7 @@ SUBCOMMANDS = {
     "data": "check datasets without a model: how they were understood, and what they can show",
     "approve": "approve what a report measured, without a second run",
     "merge": "join the reports of several machines and shards into one, as one session would have judged",
+    "recover": "write the report of what a session had judged that was killed",
     "stamp": "write what an index's queries are held against: canary texts and their vectors",
 }
 # As argparse ends, and pytest where it was called wrongly.

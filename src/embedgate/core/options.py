@@ -5,6 +5,7 @@ In a checkout, `python -m embedgate.core.options` writes the tables of README.md
 
 from __future__ import annotations
 
+import math
 import os
 from collections.abc import Callable, Iterable
 from dataclasses import MISSING, dataclass, fields
@@ -20,6 +21,8 @@ from embedgate.core.depth import DEPTHS
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json
 from embedgate.core.hub import HUB_ID
+from embedgate.core.isolation import Isolation
+from embedgate.core.isolation import parse as parse_isolation
 from embedgate.core.model import AGAINST, DEFAULT_MODEL, NO_MODEL, PLAIN_NAME, PLAIN_NAME_STEP
 from embedgate.core.roles import parse_prompt
 from embedgate.core.settings import FRESH_OPTION, Settings
@@ -159,6 +162,16 @@ def _whole(text: str, flag: str, *, least: int = 1) -> int:
         number = least - 1
     if number < least:
         raise GateError(f"{flag} must be a whole number from {least}, not {text!r}")
+    return number
+
+
+def _minutes(text: str, flag: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = -1.0
+    if not 0 <= number < math.inf:
+        raise GateError(f"{flag} must be a number of minutes from 0, not {text!r}")
     return number
 
 
@@ -515,6 +528,23 @@ OPTIONS = (
         parse=_path,
         without="the user's cache folder",
         path=_names_file,
+    ),
+    Option(
+        name="isolate",
+        levels=(Isolation.OFF.value, Isolation.ON.value),
+        about="run the tests in a process of their own, so that a native crash costs one verdict",
+        setting="isolate",
+        parse=parse_isolation,
+        without="on Linux, where no other thread is at work",
+        page="docs/crashes.md",
+    ),
+    Option(
+        name="time-limit",
+        metavar="MINUTES",
+        about="end what takes longer for one combination, where tests run in a process of their own; 0 for no limit",
+        setting="time_limit",
+        parse=_minutes,
+        page="docs/crashes.md",
     ),
     Option(name=FRESH_OPTION.removeprefix(_PREFIX), about="", metavar="PIPE", ini=False),
 )

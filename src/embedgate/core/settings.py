@@ -7,6 +7,7 @@ from importlib import resources
 from pathlib import Path
 
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
+from embedgate.core.isolation import Isolation
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.strictness import Strictness
 
@@ -51,6 +52,8 @@ class Settings:
         receipts: Reports of sessions on a GPU that CUDA combinations are held against; empty where none is asked for.
         cache: Folder of built artefacts; None for the user's cache folder.
         depth: How much of all there is to ask is asked.
+        isolate: Whether the tests run in a process of their own.
+        time_limit: Minutes that one combination may take there; 0 for no limit.
         seed: What generated texts are drawn from, and the order of texts of like length; None for the depth's own.
         examples: Examples, each of one to three texts, that every property is tried on first.
         corpus_size: How many vectors stored ones are searched among; None for the usual number.
@@ -88,6 +91,8 @@ class Settings:
     receipts: tuple[Path, ...] = ()
     cache: Path | None = None
     depth: Depth = STANDARD
+    isolate: Isolation = Isolation.AUTO
+    time_limit: float = 120
     seed: int | None = None
     examples: tuple[tuple[str, ...], ...] = ()
     corpus_size: int | None = None

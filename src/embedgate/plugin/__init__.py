@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pytest
 
@@ -14,6 +14,7 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, case_of, is_empty, progress
 from embedgate.plugin.course import places
+from embedgate.plugin.ending import finish, keeps_journal, tell_crash, terminable
 from embedgate.plugin.options import (
     declare,
     refuse_bad_files,
@@ -24,10 +25,7 @@ from embedgate.plugin.options import (
     refuse_without_benchmark,
 )
 from embedgate.plugin.xdist import gpu_for_next, shared
-from embedgate.report.collector import NOT_JUDGED
-
-if TYPE_CHECKING:
-    from embedgate.report.collector import Collector
+from embedgate.report.collector import CRASHED, NOT_JUDGED, told
 
 pytest_plugins = ("embedgate.fixtures.gate",)
 
@@ -193,6 +191,36 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, object]:
+    """Runs the tests that ask checks in a process of their own where that costs nothing, the others as pytest does.
+
+    SIGTERM ends a session as Ctrl-C does: with a report.
+    """
+    bench, config = session.config.stash[BENCH], session.config
+    if config.option.collectonly or _is_cut_short(session):
+        return (yield)
+    from embedgate.plugin import isolation
+
+    isolated = isolation.applies(session)
+    keeps_journal(bench)
+    with terminable(session):
+        if not isolated:
+            return (yield)
+        isolation.Supervisor(session).run()
+        if session.shouldfail:
+            raise session.Failed(session.shouldfail)
+        if session.shouldstop:
+            raise session.Interrupted(session.shouldstop)
+        with isolation.others_alone(session):
+            return (yield)
+
+
+def _is_cut_short(session: pytest.Session) -> bool:
+    """Whether nothing is to run, since something could not be collected."""
+    return bool(session.testsfailed and not session.config.option.continue_on_collection_errors)
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     """Shows cause and action of trouble in a check instead of a traceback."""
     bench, case = item.config.stash[BENCH], case_of(item)
@@ -222,7 +250,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
 @pytest.hookimpl(tryfirst=True)
 def pytest_report_teststatus(report: pytest.TestReport) -> tuple[str, str, str] | None:
     """Counts trouble in a check as an error: no quality was lost."""
-    if report.when == "call" and report.failed and getattr(report, "gate", {}).get("error"):
+    if report.when in ("call", CRASHED) and report.failed and getattr(report, "gate", {}).get("error"):
         return "error", "E", "ERROR"
     return None
 
@@ -236,6 +264,8 @@ def pytest_runtest_makereport(
     case, bench = case_of(item), item.config.stash[BENCH]
     if case is not None:
         bench.course.took(case, call.when, call.duration)
+        if call.when == "setup":
+            bench.meets(case)
     if case is None or (report.passed and report.when != "call"):
         return report  # nothing was asked, or nothing was found
     from embedgate.report.summary import record_of
@@ -267,7 +297,7 @@ def pytest_runtest_makereport(
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Records the baseline where asked to, releases the encoders, and finds expected failures that are none."""
     bench = session.config.stash[BENCH]
-    _finish(bench, session)
+    finish(bench, session)
     yield  # under pytest-xdist, the controller gathers what its workers found
     collector = bench.collector
     if hasattr(session.config, "workeroutput"):
@@ -277,52 +307,12 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
         collector.trouble.append("interrupted: this covers the tests that had run by then")
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
-        with _told(collector):
+        with told(collector):
             collector.complaints += bench.complaints()
     if (collector.trouble or collector.complaints) and session.exitstatus == pytest.ExitCode.OK:
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.exitstatus == pytest.ExitCode.TESTS_FAILED and collector.lost_nothing:
         session.exitstatus = NOT_JUDGED
-
-
-def _finish(bench: Bench, session: pytest.Session) -> None:
-    """Approves where asked to, gathers the facts, and releases what was opened; nothing where nothing was judged."""
-    if not bench.has_context:
-        return
-    from embedgate.approved.proposal import SECTION
-    from embedgate.checks.approvals import Approvals
-    from embedgate.checks.base import BaseBar
-    from embedgate.checks.facts import facts_of
-
-    context, collector = bench.context, bench.collector
-    try:
-        if bench.session is None:
-            with _told(collector):
-                collector.base = context.of(BaseBar).facts()
-            return
-        # First, since the facts name what is stale, for which everything there is to measure is measured.
-        if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
-            collector.trouble.append("nothing was approved: run --gate-update again, to its end")
-        elif bench.settings.update:
-            with _told(collector):
-                collector.changes = context.of(Approvals).update()
-        with _told(collector):
-            collector.facts = {**facts_of(context), "checks": bench.coverage, "asked": bench.asked}
-        reports = bench.settings.report is not None and not bench.settings.update
-        if reports and session.exitstatus != pytest.ExitCode.INTERRUPTED:
-            with _told(collector):
-                collector.facts[SECTION] = [each.to_json() for each in context.of(Approvals).proposals()]
-    finally:
-        context.close()
-
-
-@contextmanager
-def _told(collector: Collector) -> Iterator[None]:
-    """Tells trouble in the report."""
-    try:
-        yield
-    except GateError as error:
-        collector.trouble.append(str(error))
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -337,6 +327,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     with _misuse():
         config.hook.pytest_gate_combinations(registry=registry)
     return scheduler(config, log, {combination.id for combination in registry})
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: object) -> None:
+    """Charges the end of a process of pytest-xdist to the combination that it was at."""
+    tell_crash(report.node.config, report, crashitem, sched)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -396,6 +392,8 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         else:
             for file in files:
                 terminalreporter.write_line(f"wrote {file}")
+            if collector.journal is not None:
+                collector.journal.end()
 
 
 @contextmanager

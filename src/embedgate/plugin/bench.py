@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from embedgate.core.errors import BuildError
 from embedgate.core.judgement import Judgement, place_name
 from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
-from embedgate.report.collector import Collector
+from embedgate.report.collector import Collector, told
 from embedgate.report.facts import coverage
 
 if TYPE_CHECKING:
     from embedgate.checks import Case, CheckRegistry, Context
     from embedgate.checks.check import Family
+    from embedgate.core.combination import Combination
     from embedgate.report.receipt import Invocation
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
@@ -56,8 +58,11 @@ class Bench:
         self.selected: list[Case] = []
         self.deselected: list[Case] = []
         self.misuse = ""
+        self.lost: dict[Combination, str] = {}
         self.gpus: list[str] = []
         self.gpu_of: dict[str, str] = {}
+        self.tell = self.collector.knows
+        self._met: Combination | None = None
         self._explained: set[tuple[str, str, str]] = set()
 
     @cached_property
@@ -98,6 +103,16 @@ class Bench:
             invocation=self.invocation,
             command=self._command,
         )
+
+    def refuse_lost(self, combination: Combination) -> None:
+        """Builds nothing again that ended the process of the tests, nor what is judged against that.
+
+        Raises:
+            GateError: If a combination, or its reference, did.
+        """
+        for each in (combination, combination.reference):
+            if each in self.lost:
+                raise BuildError(self.lost[each], f"run it alone: --gate-combination {each}")
 
     @property
     def session(self) -> Session | None:
@@ -166,6 +181,19 @@ class Bench:
             for cases in (self.selected, self.deselected)
         )
         return Asked(selected, deselected).to_json()
+
+    def facts(self) -> dict[str, Any]:
+        """What the session ran on, as far as it is known by now."""
+        from embedgate.checks.facts import facts_of
+
+        return {**facts_of(self.context), "checks": self.coverage, "asked": self.asked}
+
+    def meets(self, case: Case) -> None:
+        """Tells what the session ran on by now, where a case is of another combination than the one before."""
+        if case.combination != self._met and self.session is not None:
+            self._met = case.combination
+            with told(self.collector):
+                self.tell(self.facts())
 
     def seal_facts(self) -> None:
         """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran.
@@ -281,18 +309,23 @@ def is_empty(item: pytest.Item) -> bool:
 
 def progress(config: pytest.Config) -> Callable[[str], None]:
     """Shows a short line at each long step, below what pytest shows of its own."""
-    if (own := config.stash.get(PROGRESS, None)) is not None:
-        return own
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is None or config.get_verbosity() < 0:
-        return lambda _: None
-
-    capture = config.pluginmanager.get_plugin("capturemanager")
 
     def show(line: str) -> None:
-        with capture.global_and_fixture_disabled() if capture else nullcontext():
-            reporter.ensure_newline()
-            reporter.write_line(f"  {line}", cyan=True)
-            reporter.flush()
+        # Asked for each line: what shows it may be another one by then.
+        if (own := config.stash.get(PROGRESS, None)) is not None:
+            own(line)
+        else:
+            _show(config, line)
 
     return show
+
+
+def _show(config: pytest.Config, line: str) -> None:
+    reporter = config.pluginmanager.get_plugin("terminalreporter")
+    if reporter is None or config.get_verbosity() < 0:
+        return
+    capture = config.pluginmanager.get_plugin("capturemanager")
+    with capture.global_and_fixture_disabled() if capture else nullcontext():
+        reporter.ensure_newline()
+        reporter.write_line(f"  {line}", cyan=True)
+        reporter.flush()

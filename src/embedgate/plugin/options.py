@@ -91,6 +91,9 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
         raise GateError("--gate-superior needs what to be better than", "name it by --gate-incumbent")
     if settings.report is not None:
         refuse_no_folder(settings.report, "--gate-report")
+        if any(receipt.parent.resolve() == settings.report.resolve() for receipt in settings.receipts):
+            cause = f"--gate-report {settings.report} holds a receipt that is to be verified"
+            raise GateError(cause, "name another folder")
     if settings.update:
         from embedgate.core.machine import in_ci
 

@@ -8,10 +8,13 @@ then.
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 from xdist.scheduler import LoadGroupScheduling, LoadScheduling
+
+from embedgate.plugin.ending import MOST_ENDS
 
 if TYPE_CHECKING:
     import pytest
@@ -29,7 +32,17 @@ def combination_of(nodeid: str) -> str:
 
 
 class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
-    """Gives whole combinations to processes; what is about none, whole files of tests."""
+    """Gives whole combinations to processes; what is about none, whole files of tests.
+
+    Attributes:
+        given_up: Tests that are not run, since their combination has ended too many processes, by what they are given
+            together as.
+    """
+
+    def __init__(self, config: pytest.Config, log: Any = None) -> None:
+        super().__init__(config, log)
+        self.given_up: dict[str, list[str]] = {}
+        self._ends: Counter[str] = Counter()
 
     def _split_scope(self, nodeid: str) -> str:
         if combination := combination_of(nodeid):
@@ -47,10 +60,21 @@ class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
             return None
         unit, crashed = left[0]
         unit[crashed] = True
+        self._give_up(crashed, unit)
         self.workqueue.update({scope: unit for scope, unit in units.items() if not all(unit.values())})
         for other in self.assigned_work:
             self._reschedule(other)
         return str(crashed)
+
+    def _give_up(self, crashed: str, unit: dict[str, bool]) -> None:
+        """Runs no more of a combination that has ended too many processes."""
+        if not (id_ := combination_of(crashed)):
+            return
+        self._ends[id_] += 1
+        if self._ends[id_] >= MOST_ENDS:
+            left = [nodeid for nodeid, done in unit.items() if not done]
+            self.given_up.setdefault(id_, []).extend(left)
+            unit.update(dict.fromkeys(left, True))
 
 
 class OnceCollected:

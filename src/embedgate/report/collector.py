@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from embedgate.core.errors import GateError
 from embedgate.core.strictness import Strictness
 
 if TYPE_CHECKING:
+    from embedgate.report.journal import Journal
     from embedgate.report.records import Record
 
 # When a test failed in whose stead pytest-xdist reports that its process has ended.
@@ -28,6 +32,7 @@ class Collector:
         complaints: Entries of expected_failures.toml that match nothing or no longer fail, a line each.
         base: What is told of the base branch's bar where no combination ran, as where receipts alone are verified.
         strict: What is red beside what has failed.
+        journal: Keeps what is found as it comes; None where no report is to be written, or another process keeps it.
         others_failed: How much failed that asks no check, such as a test of the host's own, or as it was torn down.
     """
 
@@ -39,6 +44,7 @@ class Collector:
     base: dict[str, Any] = field(default_factory=dict)
     strict: Strictness = Strictness.USUAL
     others_failed: int = 0
+    journal: Journal | None = None
 
     @property
     def lost_nothing(self) -> bool:
@@ -57,6 +63,12 @@ class Collector:
         after = sum(bool(each.judgement and each.error and not each.expected) for each in self.records)
         return self.others_failed + after
 
+    def knows(self, facts: Mapping[str, Any]) -> None:
+        """Takes what the session ran on, as far as it is known by now."""
+        self.facts = {**facts}
+        if self.journal is not None:
+            self.journal.add_facts(facts)
+
     def pytest_runtest_logreport(self, report: Any) -> None:
         """Keeps the record a test report carries, and which test a process of pytest-xdist crashed in."""
         plain = getattr(report, "gate", None)
@@ -64,7 +76,7 @@ class Collector:
             from embedgate.report.records import Record  # not at the top: this module is loaded with the plugin
 
             try:
-                self.records.append(Record.from_builtins(plain))
+                self._keep(Record.from_builtins(plain))
             except ValueError as error:
                 self.trouble.append(f"{report.nodeid} found what no report can hold: {error}")
         elif report.when == CRASHED:
@@ -72,6 +84,20 @@ class Collector:
         if getattr(report, "failed", False) and (plain is None or report.when == "teardown"):
             self.others_failed += 1
 
+    def _keep(self, record: Record) -> None:
+        self.records.append(record)
+        if self.journal is not None:
+            self.journal.add_record(record)
+
     def pytest_collectreport(self, report: Any) -> None:
         """Counts what could not be collected."""
         self.others_failed += bool(report.failed)
+
+
+@contextmanager
+def told(collector: Collector) -> Iterator[None]:
+    """Tells trouble in the report."""
+    try:
+        yield
+    except GateError as error:
+        collector.trouble.append(str(error))

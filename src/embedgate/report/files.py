@@ -11,6 +11,8 @@ from embedgate.report.receipt import seal
 from embedgate.report.summary import Summary
 
 PLOT = "pareto.svg"
+# All that a session may write.
+NAMES = ("report.json", "report.md", "report.html", PLOT)
 
 
 def write(summary: Summary, folder: Path) -> list[Path]:

@@ -27,7 +27,7 @@ def running(root: Path, what: str) -> Iterator[None]:
 
     Inside another one, its note stands in the place of the outer one's, which is put back.
     """
-    note = root / f"running-{os.getpid()}.json"
+    note = _note(root, os.getpid())
     outer = note.read_bytes() if note.is_file() else None
     own = _Note(os.getpid(), psutil.Process().create_time(), what)
     write_whole(note, to_json(msgspec.structs.asdict(own)).encode(), durable=False)
@@ -38,6 +38,12 @@ def running(root: Path, what: str) -> Iterator[None]:
             note.unlink(missing_ok=True)
         else:
             write_whole(note, outer, durable=False)
+
+
+def forget(root: Path, pid: int) -> None:
+    """Removes the note of a process whose end somebody has told."""
+    with suppress(OSError):
+        _note(root, pid).unlink(missing_ok=True)
 
 
 def interrupted(root: Path) -> list[str]:
@@ -57,3 +63,7 @@ def interrupted(root: Path) -> list[str]:
         with suppress(OSError):
             note.unlink(missing_ok=True)
     return found
+
+
+def _note(root: Path, pid: int) -> Path:
+    return root / f"running-{pid}.json"

@@ -27,14 +27,14 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.performance.footprint import Footprint
 from embedgate.performance.paired import Aim, Blocks, Row
 from embedgate.performance.workloads import Workload
+from embedgate.runtime.forking import CAN_FORK, kill
 from embedgate.runtime.messages import Answer, Arm, ArmsBuilt, ArmsOf, FootprintOf, Request, RowsOf, TurnOf
-from embedgate.runtime.worker import ALONE, END, FORK, FORKS, READY, WORKER, kill
+from embedgate.runtime.worker import ALONE, END, FORK, FORKS, READY, WORKER
 
 # For starting and building, and again for each workload.
 TIMEOUT_SECONDS = 600
 # What a process may take to release what it holds.
 ENDING_SECONDS = 10
-CAN_FORK = sys.platform == "linux"
 # Keeps the allocator of pyarrow, which transformers imports, from starting a thread as it is imported: it needs none.
 WITHOUT_THREADS = {"JE_ARROW_MALLOC_CONF": "background_thread:false"}
 

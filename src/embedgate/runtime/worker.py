@@ -9,11 +9,9 @@ import faulthandler
 import gc
 import os
 import queue
-import signal
 import sys
 import threading
 import traceback
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from multiprocessing import reduction
@@ -21,7 +19,6 @@ from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import msgspec
-import psutil
 
 from embedgate import encoders
 from embedgate.core.combination import Combination
@@ -32,6 +29,7 @@ from embedgate.performance.paired import Blocks, undisturbed
 from embedgate.performance.timing import Timing
 from embedgate.performance.workloads import LENGTHS, WORKLOADS, texts_of
 from embedgate.runtime import resources
+from embedgate.runtime.forking import kill, other_threads
 from embedgate.runtime.messages import Answer, ArmsBuilt, ArmsOf, FootprintOf, Request, RowsOf, TurnOf
 
 if TYPE_CHECKING:
@@ -87,7 +85,7 @@ def _fork_as_asked(session: Session, pipe: Connection) -> None:
     Where threads are at work, whose locks a copy would inherit without the threads, it says how many instead.
     """
     _prepare(session)
-    if others := _other_threads():
+    if others := other_threads():
         pipe.send_bytes(f"{counted(others, 'thread')} at work".encode())
         return
     pipe.send_bytes(READY)
@@ -113,18 +111,6 @@ def _fork_as_asked(session: Session, pipe: Connection) -> None:
             kill(child)
 
 
-def kill(process: int) -> None:
-    """Ends a process that leads a group, and all that it has started."""
-    if sys.platform == "win32":
-        with suppress(OSError):
-            os.kill(process, signal.SIGTERM)
-        return
-    # It leads none yet where it has only just started; macOS refuses to signal a group that has ended.
-    for end in (os.killpg, os.kill):
-        with suppress(ProcessLookupError, PermissionError):
-            end(process, signal.SIGKILL)
-
-
 def _prepare(session: Session) -> None:
     """Imports and reads what every combination needs; builds nothing, and starts no thread."""
     plan = session.plan
@@ -135,16 +121,6 @@ def _prepare(session: Session) -> None:
     _ = session.context
     gc.collect()
     gc.freeze()  # or each copy would write to all that was imported, as soon as it looks for garbage
-
-
-def _other_threads() -> int:
-    """Threads beside this one after a fork, before which OpenBLAS ends its own."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Python's, of the very threads
-        if (child := os.fork()) == 0:
-            os._exit(0)
-    os.waitpid(child, 0)
-    return int(psutil.Process().num_threads()) - 1
 
 
 def _become(session: Session, handle: int, log: int) -> NoReturn:

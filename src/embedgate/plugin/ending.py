@@ -1,0 +1,119 @@
+"""How a session ends: what it approves, tells and releases, and what ends it early."""
+
+from __future__ import annotations
+
+import copy
+import signal
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import pytest
+
+from embedgate.report.collector import told
+
+if TYPE_CHECKING:
+    from embedgate.checks import Case
+    from embedgate.plugin.bench import Bench
+
+# How often a combination may end the process of the tests: each time, what is left needs all encoded anew.
+MOST_ENDS = 2
+
+
+def finish(bench: Bench, session: pytest.Session) -> None:
+    """Approves where asked to, gathers the facts, and releases what was opened; nothing where nothing was judged."""
+    if not bench.has_context:
+        return
+    from embedgate.approved.proposal import SECTION
+    from embedgate.checks.approvals import Approvals
+    from embedgate.checks.base import BaseBar
+
+    context, collector = bench.context, bench.collector
+    try:
+        if bench.session is None:
+            with told(collector):
+                collector.base = context.of(BaseBar).facts()
+            return
+        # First, since the facts name what is stale, for which everything there is to measure is measured.
+        if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
+            collector.trouble.append("nothing was approved: run --gate-update again, to its end")
+        elif bench.settings.update:
+            with told(collector):
+                collector.changes = context.of(Approvals).update()
+        with told(collector):
+            collector.knows(bench.facts())
+        reports = bench.settings.report is not None and not bench.settings.update
+        if reports and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+            with told(collector):
+                collector.facts[SECTION] = [each.to_json() for each in context.of(Approvals).proposals()]
+    finally:
+        context.close()
+
+
+def keeps_journal(bench: Bench) -> None:
+    """Has what tests find kept as it comes, where a report is to be written, and takes an earlier report away."""
+    folder, config = bench.settings.report, bench.config
+    if folder is None or hasattr(config, "workerinput"):
+        return
+    from embedgate.report.journal import Journal
+
+    bench.collector.journal = Journal(folder)
+    if bench.selected:  # else with the first finding: an ini file may name the folder, and no test ask a check
+        bench.collector.journal.begin()
+
+
+def tell_crash(config: pytest.Config, report: pytest.TestReport, nodeid: str, scheduling: object) -> None:
+    """Makes an error of its combination of a test in which a process of pytest-xdist has ended.
+
+    What is left of a combination that ended several is told as lost.
+    """
+    from embedgate.core.combination import Combination
+    from embedgate.plugin.scheduling import combination_of
+    from embedgate.report.records import Record
+
+    if not (id_ := combination_of(nodeid)):
+        return
+    name, is_reference = nodeid.rpartition("::")[2], Combination.parse(id_).is_reference
+    message = f"{id_} ended a process of pytest-xdist in {name}; run it alone, without -n: --gate-combination {id_}"
+    report.longrepr = message
+    report.gate = Record(id_, is_reference, error=message).to_builtins()  # type: ignore[attr-defined]
+    given_up: dict[str, list[str]] = getattr(scheduling, "given_up", {})
+    for left in given_up.pop(id_, ()):
+        other = copy.copy(report)
+        other.nodeid, other.location = left, (left.partition("::")[0], None, left)
+        config.hook.pytest_runtest_logreport(report=other)
+
+
+def failed_record(case: Case, error: str) -> dict[str, Any]:
+    """What a test has found that could tell no more than what went wrong, as plain values."""
+    from embedgate.report.summary import record_of
+
+    return record_of(
+        case.combination if case.check.in_rows else None,
+        None,
+        reference=case.check.in_rows and case.check.builds and case.combination.is_reference,
+        skipped="",
+        error=error,
+        expected="",
+        run=None,
+        place=case.place,
+    )
+
+
+@contextmanager
+def terminable(session: pytest.Session) -> Iterator[None]:
+    """Has SIGTERM end the session as Ctrl-C does, where nobody else listens to it."""
+
+    def stop(*_: object) -> NoReturn:
+        raise session.Interrupted("SIGTERM")
+
+    listens = threading.current_thread() is threading.main_thread()
+    if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)

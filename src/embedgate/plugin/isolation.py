@@ -1,0 +1,303 @@
+"""Runs the tests that ask checks in a process of their own, so that whatever ends that costs one verdict.
+
+The process is a copy of this one, made once all tests are collected: it shares what was imported and read. Where it
+ends before its tests do, the test that it was at is an error, and another copy runs those that are left. What it tells
+meanwhile (see `embedgate.plugin.isolated`) is told to pytest's plugins here, as pytest-xdist does it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+import threading
+import time
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from embedgate.core.cache import default_root
+from embedgate.core.errors import LONGEST_LINE, GateError, counted
+from embedgate.core.isolation import Isolation
+from embedgate.core.judgement import printable
+from embedgate.plugin.bench import BENCH, case_of, progress
+from embedgate.plugin.ending import MOST_ENDS, failed_record
+from embedgate.plugin.isolated import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, become
+from embedgate.report.facts import facts_together
+from embedgate.runtime import forking, journal
+from embedgate.runtime.forked import Forked, TimeIsUp
+
+if TYPE_CHECKING:
+    from embedgate.checks import Case
+    from embedgate.core.combination import Combination
+
+ALONE = "run it alone: --gate-combination {}"
+REASON = re.compile(r"\b(error|fatal|terminate|abort\w*|assert\w*|exception|out of memory)\b", re.IGNORECASE)
+# The parts of a test, in their order.
+STAGES = ("setup", "call", "teardown")
+
+
+def applies(session: pytest.Session) -> bool:
+    """Whether the tests that ask checks run in a process of their own.
+
+    Raises:
+        pytest.UsageError: If that was asked for, and cannot be.
+    """
+    config = session.config
+    asked = config.stash[BENCH].settings.isolate
+    builds = any((case := case_of(item)) and case.check.builds for item in session.items)
+    if not builds or asked is Isolation.OFF or (asked is Isolation.AUTO and _is_called(config)):
+        return False
+    reason = why_not(config)
+    if reason and asked is Isolation.ON:
+        raise pytest.UsageError(f"--gate-isolate: {reason}; leave it out, or install pytest-xdist and give -n 1")
+    return not reason
+
+
+def _is_called(config: pytest.Config) -> bool:
+    """Whether pytest is but a part of this process: whoever called it keeps what they hand over."""
+    return [*map(str, config.invocation_params.args)] != sys.argv[1:]
+
+
+def why_not(config: pytest.Config) -> str:
+    """Why tests cannot run in a process of their own, or had better not; empty where they can."""
+    option = config.option
+    if not forking.CAN_FORK:
+        return f"no process can be copied on {sys.platform}"
+    if hasattr(config, "workerinput") or getattr(option, "tx", None) or getattr(option, "numprocesses", None):
+        return "pytest-xdist runs tests in processes of their own"
+    if option.usepdb or option.trace or sys.gettrace() is not None:
+        return "a debugger needs the process that it is started in"
+    if option.setupshow or config.getini("log_cli") or option.log_cli_level:
+        return "what --setup-show and live logs print would be lost"
+    if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None:
+        return "coverage of what runs there would be lost"
+    if threading.current_thread() is not threading.main_thread():
+        return "pytest does not run in the main thread"
+    if others := forking.other_threads():
+        return (
+            f"{counted(others, 'thread')} of this process {'is' if others == 1 else 'are'} at work, which no copy has"
+        )
+    return ""
+
+
+@contextmanager
+def others_alone(session: pytest.Session) -> Iterator[None]:
+    """Leaves pytest the tests that ask no check."""
+    items, option = session.items, session.config.option
+    goes_on = option.continue_on_collection_errors
+    session.items = [item for item in items if case_of(item) is None]
+    option.continue_on_collection_errors = True  # or it would take what has failed for what could not be collected
+    try:
+        yield
+    finally:
+        session.items, option.continue_on_collection_errors = items, goes_on
+
+
+class Supervisor:
+    """Runs the tests of a session that ask checks.
+
+    Args:
+        session: The session.
+    """
+
+    def __init__(self, session: pytest.Session) -> None:
+        self._session = session
+        self._config = session.config
+        self._bench = session.config.stash[BENCH]
+        self._show = progress(session.config)
+        self._ends: Counter[Combination] = Counter()
+        self._spent: defaultdict[Combination, float] = defaultdict(float)
+        # Of the process that runs: what it has left, where it is, since when, and what was known before it.
+        self._left: list[int] = []
+        self._at: int | None = None
+        self._last: int | None = None
+        self._stage = ""
+        self._since = time.monotonic()
+        self._facts: dict[str, Any] = {}
+
+    def run(self) -> None:
+        """Runs them, in one process after another where one ends early.
+
+        Raises:
+            KeyboardInterrupt: If the session was interrupted.
+        """
+        left = [place for place, item in enumerate(self._session.items) if case_of(item)]
+        while left and not self._stops:
+            left = self._run_some(left)
+
+    @property
+    def _stops(self) -> bool:
+        return bool(self._session.shouldfail or self._session.shouldstop)
+
+    def _run_some(self, places: Sequence[int]) -> list[int]:
+        """Runs tests until their process ends; those that are left then."""
+        self._left, self._at, self._since = [*places], None, time.monotonic()
+        self._last, self._facts = None, self._bench.collector.facts
+        process = Forked(partial(become, self._session, places))
+        try:
+            how, is_late = self._follow(process)
+        except BaseException:
+            self._stop(process)
+            raise
+        if how:
+            self._bury(process, how, is_late=is_late)
+        return self._left
+
+    def _follow(self, process: Forked) -> tuple[str, bool]:
+        """Passes on what is told: how the process ended before its tests, if it did, and whether it took too long."""
+        try:
+            for said in process.told(self._by):
+                if isinstance(said, End):
+                    process.end()
+                    self._left = []
+                    self._take(said)
+                    return "", False
+                self._pass_on(said)
+        except TimeIsUp:
+            process.end(telling=True)
+            limit = self._bench.settings.time_limit
+            return f"took more than --gate-time-limit={limit:g} allows, in minutes", True
+        return process.end(), False
+
+    def _stop(self, process: Forked) -> None:
+        """Has the process end where this one is interrupted, and takes what it still tells."""
+        try:
+            for said in process.interrupt():
+                if isinstance(said, End):
+                    self._take_over(said)
+                else:
+                    self._pass_on(said)
+        finally:
+            process.end()
+
+    def _by(self) -> float | None:
+        """By when the process must have told more: a combination's time is that of all its tests together."""
+        if not self._bench.settings.time_limit:
+            return None
+        spent = 0.0 if self._at is None else self._spent[self._case(self._at).combination]
+        return self._since + max(0.0, 60 * self._bench.settings.time_limit - spent)
+
+    def _case(self, place: int) -> Case:
+        case = case_of(self._session.items[place])
+        assert case is not None, "others run elsewhere"
+        return case
+
+    def _pass_on(self, said: Any) -> None:
+        now = time.monotonic()
+        if isinstance(said, At):
+            self._at, self._since, self._stage = said.place, now, ""
+        elif isinstance(said, Done):
+            self._spent[self._case(said.place).combination] += now - self._since
+            self._left.remove(said.place)
+            self._at, self._since, self._last = None, now, said.place
+        elif isinstance(said, Hook):
+            self._call(said)
+        elif isinstance(said, Line):
+            self._show(said.text)
+        elif isinstance(said, Facts):
+            self._know(said.facts)
+        elif isinstance(said, Measured):
+            self._gather(said.benchmarks)
+
+    def _call(self, said: Hook) -> None:
+        """Tells pytest's plugins what they would have been told there."""
+        given, hook = dict(said.given), self._config.hook
+        if said.name == WARNED:
+            hook.pytest_warning_recorded.call_historic(kwargs=given)
+            return
+        if said.name == REPORTED:
+            given["report"] = hook.pytest_report_from_serializable(config=self._config, data=given["report"])
+            self._stage = given["report"].when
+        assert self._at is not None, "it tells of a test while it is at one"
+        getattr(self._session.items[self._at].ihook, said.name)(**given)
+
+    def _know(self, facts: Mapping[str, Any]) -> None:
+        """Keeps what this process ran on, beside what those before it did."""
+        if facts:
+            self._bench.collector.knows(facts_together(self._facts, dict(facts)))
+
+    def _gather(self, benchmarks: Sequence[Any]) -> None:
+        """Hands what pytest-benchmark made to its table and files."""
+        items = {item.nodeid: item for item in self._session.items}
+        for benchmark in benchmarks:
+            callspec = getattr(items.get(benchmark.fullname), "callspec", None)
+            benchmark.params = callspec.params if callspec else None
+            benchmark.param = callspec.id if callspec else None
+            self._config._benchmarksession.benchmarks.append(benchmark)  # type: ignore[attr-defined]
+
+    def _take(self, said: End) -> None:
+        """Takes what is known at the end, and ends as the process did."""
+        self._take_over(said)
+        if said.internal:
+            raise RuntimeError(f"in the process of the tests:\n{said.internal}")
+        if said.ended is not None:
+            raise pytest.exit.Exception(*said.ended)
+        if said.interrupted:
+            raise KeyboardInterrupt
+
+    def _take_over(self, said: End) -> None:
+        collector = self._bench.collector
+        self._know(said.facts)
+        collector.changes = said.changes
+        collector.base = {**said.base} or collector.base
+        collector.trouble += said.trouble
+
+    def _bury(self, process: Forked, how: str, *, is_late: bool) -> None:
+        """Makes an error of the test that the process was at, and of what is left of a combination that is lost.
+
+        Raises:
+            RuntimeError: If it ended before any test.
+        """
+        journal.forget(self._bench.settings.cache or default_root(), process.pid)
+        place = self._last if self._at is None else self._at
+        if place is None:
+            raise RuntimeError(f"the process of the tests {how} before the first of them")
+        case, item = self._case(place), self._session.items[place]
+        printed = self._printed()
+        cause = (
+            f"{case.combination} {how} {'in' if self._at is not None else 'after'} {item.name}{_last_words(printed)}"
+        )
+        self._ends[case.combination] += 1
+        if is_late or self._ends[case.combination] >= MOST_ENDS:
+            self._bench.lost[case.combination] = cause
+        if self._at is None:
+            self._bench.collector.trouble.append(cause)
+        else:
+            self._left.remove(place)
+            self._report(item, case, str(GateError(cause, ALONE.format(case.combination))), printed)
+        if self._bench.settings.update and not self._left:
+            self._bench.collector.trouble.append("nothing was approved: the process that was to has ended")
+
+    def _report(self, item: pytest.Item, case: Case, message: str, printed: str) -> None:
+        """Tells pytest's plugins that a test has ended in an error."""
+        when: Any = STAGES[min(STAGES.index(self._stage) + 1, len(STAGES) - 1)] if self._stage else STAGES[0]
+        report = pytest.TestReport(
+            nodeid=item.nodeid,
+            location=item.location,
+            keywords=dict.fromkeys(item.keywords, 1),
+            outcome="failed",
+            longrepr=message,
+            when=when,
+            sections=[("Captured output of its process", printed)] if printed else [],
+            duration=time.monotonic() - self._since,
+            start=time.time() - (time.monotonic() - self._since),
+            stop=time.time(),
+        )
+        report.gate = failed_record(case, message)  # type: ignore[attr-defined]
+        item.ihook.pytest_runtest_logreport(report=report)
+        item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+
+    def _printed(self) -> str:
+        """What the process printed in its last test: it writes to the file that this one would."""
+        capture = self._config.pluginmanager.get_plugin("capturemanager")
+        return "".join(capture.read_global_capture()) if capture and capture._global_capturing else ""
+
+
+def _last_words(printed: str) -> str:
+    """The last line that reads as the reason of an end, since libraries print much else."""
+    lines = [line.strip() for line in printed.splitlines() if REASON.search(line)]
+    return f": {printable(lines[-1])[:LONGEST_LINE]}" if lines else ""

@@ -1,0 +1,210 @@
+"""Whatever ends the process of the tests costs one verdict: the others are judged, and the report is written."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from embedgate.plugin import NOT_JUDGED
+from embedgate.runtime import deaths, forking
+
+pytestmark = pytest.mark.skipif(not forking.CAN_FORK, reason="no process can be copied here")
+
+# `ends` does what a test says as it encodes the first text of a check of its own; `sound` is what is left.
+CONFTEST = """
+import ctypes, os, signal, time
+from sentence_transformers import SentenceTransformer
+
+class Sound:
+    def __init__(self, path, device):
+        self.model = SentenceTransformer(str(path), device=device)
+    def encode(self, texts, batch_size=32):
+        return self.model.encode(list(texts), batch_size=batch_size).astype("float16").astype("float32")
+
+class Ends(Sound):
+    def encode(self, texts, batch_size=32):
+        if {when}:
+            {what}
+        return super().encode(texts, batch_size)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-ends-cpu", Ends)
+    registry.add("acme-sound-cpu", Sound)
+"""
+ALWAYS, ONCE = "True", "not os.path.exists('ended') and not open('ended', 'w').close()"
+ASKED = (
+    *("-p", "no:cacheprovider", "--pyargs", "embedgate.suites.test_effective", "embedgate.suites.test_quality"),
+    *("-k", "id_says or cosine_mean", "--gate-combination=acme-*", "--gate-combination=torch-fp32-cpu"),
+)
+
+
+@pytest.fixture
+def session(project, few, warm):
+    """Runs a session in which one combination does what is said, and another one is sound."""
+
+    def run(what: str, *options: str, when: str = ALWAYS):
+        project.makeconftest(CONFTEST.format(what=what, when=when))
+        result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-report=out", "-v", *options)
+        return result, json.loads(project.path.joinpath("out/report.json").read_text())
+
+    return run
+
+
+def rows(report) -> dict[str, str]:
+    return {row["combination"]: row["verdict"] for row in report["combinations"]}
+
+
+@pytest.mark.parametrize(
+    ("what", "told"),
+    [
+        ("os.abort()", "aborted (SIGABRT)"),
+        ("ctypes.string_at(0)", "crashed (SIGSEGV"),
+        ("os._exit(0)", "ended its process with exit code 0"),
+        ("os.kill(os.getpid(), signal.SIGKILL)", "was killed (SIGKILL"),
+        ("os.kill(os.getpid(), signal.SIGTERM)", "was terminated (SIGTERM)"),
+    ],
+)
+def test_what_ends_the_process_is_an_error_of_its_combination(session, what, told):
+    result, report = session(what)
+    assert result.ret == NOT_JUDGED
+    found = rows(report)
+    assert found["acme-ends-cpu"] == "error"
+    assert found["acme-sound-cpu"] == "pass"
+    assert found["torch-fp32-cpu"] == "reference"
+    result.stdout.fnmatch_lines([f"*acme-ends-cpu {told.replace('(', '?')}*--gate-combination acme-ends-cpu*"])
+    assert "Traceback" not in result.stdout.str()
+
+
+def test_one_crash_costs_one_verdict(session):
+    result, report = session("os.abort()", when=ONCE)
+    errors = next(row["errors"] for row in report["combinations"] if row["combination"] == "acme-ends-cpu")
+    assert len(errors) == 1
+    assert result.parseoutcomes()["errors"] == 1
+    assert rows(report)["acme-sound-cpu"] == "pass"
+
+
+def test_a_hang_is_ended_at_the_limit_of_time(session):
+    result, report = session("time.sleep(1000)", "--gate-time-limit=0.02")
+    assert result.ret == NOT_JUDGED
+    assert rows(report)["acme-ends-cpu"] == "error"
+    assert rows(report)["acme-sound-cpu"] == "pass"
+    result.stdout.fnmatch_lines(["*acme-ends-cpu took more than --gate-time-limit=0.02 allows*"])
+
+
+def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_it(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
+    folder = project.mkdir("out")
+    folder.joinpath("report.json").write_text("{}")
+    folder.joinpath("report.html").write_text("old")
+    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.DEVNULL) as running:
+        journal = folder / "journal.jsonl"
+        while not (journal.exists() and '"record"' in journal.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        assert sorted(os.listdir(folder)) == ["journal.jsonl", "report.md"]
+        assert "no report yet" in folder.joinpath("report.md").read_text()
+        running.send_signal(signal.SIGKILL)
+    command = [sys.executable, "-m", "embedgate.command", "recover", "out"]
+    recovered = subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+    assert recovered.returncode == 2, recovered.stderr
+    report = json.loads(folder.joinpath("report.json").read_text())
+    assert rows(report)["torch-fp32-cpu"] == "reference"
+    assert any("was killed" in line for line in report["trouble"])
+    assert not journal.exists()
+
+
+def test_sigterm_ends_a_session_with_its_report(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
+    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
+    journal = project.path / "out/journal.jsonl"
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
+        while not (journal.exists() and '"record"' in journal.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        printed, _ = running.communicate()
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report)["torch-fp32-cpu"] == "reference"
+    assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
+
+
+def test_ctrl_c_ends_a_session_with_its_report(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
+    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
+    journal = project.path / "out/journal.jsonl"
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
+        while not (journal.exists() and '"record"' in journal.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.send_signal(signal.SIGINT)
+        printed, _ = running.communicate()
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
+    assert "KeyboardInterrupt" in printed
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
+
+
+def test_a_crash_after_the_last_test_is_told(project, few, warm):
+    """As of a library that crashes as it is released."""
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS) + "\nEnds.close = lambda self: os.abort()\n")
+    asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-combination=acme-ends-cpu", f"--gate-data={few}")
+    result = project.runpytest_subprocess("-p", "no:cacheprovider", *asked, "--gate-report=out")
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    (line,) = report["trouble"]
+    assert line.startswith("acme-ends-cpu aborted (SIGABRT) after test_is_what_its_id_says")
+
+
+def test_the_first_failure_ends_the_session_where_asked_to(session):
+    result, report = session("os.abort()", "-x")
+    assert result.ret == NOT_JUDGED
+    result.stdout.fnmatch_lines(["*stopping after 1 failures*"])
+    assert "acme-sound-cpu" not in rows(report)
+
+
+def test_tests_that_ask_no_check_run_in_pytests_own_process(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS))
+    suite = project.makepyfile(
+        """
+        import os, pytest
+        RAN_IN = os.getpid()  # as it is collected
+
+        @pytest.mark.gate("texts")
+        def test_asks(gate_case, uphold):
+            assert os.getpid() != RAN_IN
+
+        def test_asks_none():
+            assert os.getpid() == RAN_IN
+        """
+    )
+    result = project.runpytest_subprocess(suite, "--gate-combination=acme-sound-cpu", f"--gate-data={few}")
+    assert result.ret == pytest.ExitCode.OK
+    result.assert_outcomes(passed=2)
+
+
+def test_pytest_benchmarks_table_has_what_was_timed(project, few, warm):
+    asked = ("--pyargs", "embedgate.suites.test_budgets", "-k", "keeps_its_speed")
+    result = project.runpytest_subprocess(*asked, "--gate-combination=torch-bf16-cpu", f"--gate-data={few}")
+    result.stdout.fnmatch_lines(["*benchmark*", "test_keeps_its_speed*torch-bf16-cpu*"])
+
+
+def test_isolation_that_cannot_be_is_refused(project, few):
+    asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-combination=torch-bf16-cpu", f"--gate-data={few}")
+    result = project.runpytest_inprocess("-p", "no:cacheprovider", *asked, "--gate-isolate", "--pdb")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*--gate-isolate: a debugger needs the process*"])
+
+
+def test_a_kill_for_want_of_memory_is_told_by_what_the_kernel_counts(tmp_path, monkeypatch):
+    monkeypatch.setattr(deaths, "_COUNTED_IN", tmp_path / "vmstat")
+    (tmp_path / "vmstat").write_text("pgfault 7\noom_kill 4\n")
+    assert deaths.how(-signal.SIGKILL, 3) == "was killed (SIGKILL, by the kernel, since memory ran out)"
+    assert "or somebody" in deaths.how(-signal.SIGKILL, 4)
