@@ -18,7 +18,7 @@ pytestmark = pytest.mark.skipif(not forking.CAN_FORK, reason="no process can be 
 
 # `ends` does what a test says as it encodes the first text of a check of its own; `sound` is what is left.
 CONFTEST = """
-import ctypes, os, signal, time
+import ctypes, os, pathlib, signal, time
 from sentence_transformers import SentenceTransformer
 
 class Sound:
@@ -32,6 +32,8 @@ class Ends(Sound):
         if {when}:
             {what}
         return super().encode(texts, batch_size)
+
+pathlib.Path("session.pid").write_text(str(os.getpid()))
 
 def pytest_gate_combinations(registry):
     registry.add("acme-ends-cpu", Ends)
@@ -89,12 +91,13 @@ def test_one_crash_costs_one_verdict(session):
     assert rows(report)["acme-sound-cpu"] == "pass"
 
 
+@pytest.mark.slow("a hang ends at the limit of time as an error of its combination")
 def test_a_hang_is_ended_at_the_limit_of_time(session):
-    result, report = session("time.sleep(1000)", "--gate-time-limit=0.02")
+    result, report = session("time.sleep(1000)", "--gate-time-limit=0.3")
     assert result.ret == NOT_JUDGED
     assert rows(report)["acme-ends-cpu"] == "error"
     assert rows(report)["acme-sound-cpu"] == "pass"
-    result.stdout.fnmatch_lines(["*acme-ends-cpu took more than --gate-time-limit=0.02 allows*"])
+    result.stdout.fnmatch_lines(["*acme-ends-cpu took more than --gate-time-limit=0.3 allows*"])
 
 
 def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_it(project, few, warm):
@@ -110,7 +113,7 @@ def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_
             time.sleep(0.05)
         assert sorted(os.listdir(folder)) == ["journal.jsonl", "report.md"]
         assert "no report yet" in folder.joinpath("report.md").read_text()
-        running.send_signal(signal.SIGKILL)
+        os.kill(int(project.path.joinpath("session.pid").read_text()), signal.SIGKILL)
     command = [sys.executable, "-m", "embedgate.command", "recover", "out"]
     recovered = subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
     assert recovered.returncode == 2, recovered.stderr

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from embedgate.plugin.bench import BENCH
 from embedgate.report.collector import told
 
 if TYPE_CHECKING:
@@ -103,12 +104,12 @@ def failed_record(case: Case, error: str) -> dict[str, Any]:
 
 @contextmanager
 def terminable(session: pytest.Session) -> Iterator[None]:
-    """Has SIGTERM end the session as Ctrl-C does, where nobody else listens to it."""
+    """Has SIGTERM end a session that judges as Ctrl-C does, where nobody else listens to it."""
 
     def stop(*_: object) -> NoReturn:
         raise session.Interrupted("SIGTERM")
 
-    listens = threading.current_thread() is threading.main_thread()
+    listens = threading.current_thread() is threading.main_thread() and session.config.stash[BENCH].selected
     if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return

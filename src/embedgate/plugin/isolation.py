@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from embedgate.checks import Case
     from embedgate.core.combination import Combination
 
+# What the process may take between two tests, and at its end: it approves there, and releases what was opened.
+BETWEEN_SECONDS = 3600.0
 ALONE = "run it alone: --gate-combination {}"
 REASON = re.compile(r"\b(error|fatal|terminate|abort\w*|assert\w*|exception|out of memory)\b", re.IGNORECASE)
 # The parts of a test, in their order.
@@ -69,12 +71,13 @@ def why_not(config: pytest.Config) -> str:
         return f"no process can be copied on {sys.platform}"
     if hasattr(config, "workerinput") or getattr(option, "tx", None) or getattr(option, "numprocesses", None):
         return "pytest-xdist runs tests in processes of their own"
-    if option.usepdb or option.trace or sys.gettrace() is not None:
+    covers = _covers()
+    if option.usepdb or option.trace or (sys.gettrace() is not None and not covers):
         return "a debugger needs the process that it is started in"
     if option.setupshow or config.getini("log_cli") or option.log_cli_level:
         return "what --setup-show and live logs print would be lost"
-    if "coverage" in sys.modules and sys.modules["coverage"].Coverage.current() is not None:
-        return "coverage of what runs there would be lost"
+    if covers and "_exit" not in (covers.get_option("run:patch") or ()):
+        return "coverage would be lost there, whose settings lack patch = ['_exit', 'fork']"
     if threading.current_thread() is not threading.main_thread():
         return "pytest does not run in the main thread"
     if others := forking.other_threads():
@@ -82,6 +85,11 @@ def why_not(config: pytest.Config) -> str:
             f"{counted(others, 'thread')} of this process {'is' if others == 1 else 'are'} at work, which no copy has"
         )
     return ""
+
+
+def _covers() -> Any:
+    """What counts coverage in this process; None where nothing does."""
+    return sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
 
 
 @contextmanager
@@ -159,6 +167,8 @@ class Supervisor:
                 self._pass_on(said)
         except TimeIsUp:
             process.end(telling=True)
+            if self._at is None:
+                return f"did nothing for {BETWEEN_SECONDS // 60:.0f} minutes", True
             limit = self._bench.settings.time_limit
             return f"took more than --gate-time-limit={limit:g} allows, in minutes", True
         return process.end(), False
@@ -176,10 +186,11 @@ class Supervisor:
 
     def _by(self) -> float | None:
         """By when the process must have told more: a combination's time is that of all its tests together."""
-        if not self._bench.settings.time_limit:
+        if self._at is None:
+            return self._since + BETWEEN_SECONDS
+        if not (limit := self._bench.settings.time_limit):
             return None
-        spent = 0.0 if self._at is None else self._spent[self._case(self._at).combination]
-        return self._since + max(0.0, 60 * self._bench.settings.time_limit - spent)
+        return self._since + max(0.0, 60 * limit - self._spent[self._case(self._at).combination])
 
     def _case(self, place: int) -> Case:
         case = case_of(self._session.items[place])
