@@ -16,9 +16,11 @@ import numpy as np
 
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
+from embedgate.core.secrets import without_secrets
 from embedgate.core.spec import COLLECTION, QDRANT
 from embedgate.data import cells
 from embedgate.data.rows import Table, shown
+from embedgate.deployed.stored.points import RefusedPickle, guarded
 from embedgate.deployed.stored.rows import TEXTS, Layout, Reader, Rows, role_of, vectors_of
 from embedgate.deployed.stored.tables import Asked, column
 
@@ -43,6 +45,8 @@ class QdrantRows(Reader):
         self._place, _, self._collection = where.removeprefix(QDRANT).rpartition(COLLECTION)
         if not self._place or not self._collection:
             raise DataError(f"{where} names no collection", FORM)
+        if without_secrets(where) != where:
+            raise DataError(f"{where} was given with a login or a query, which reports show", "leave it out")
         self.origin = where
         self._asked = asked
         self._vector: str | None = asked.vector or None
@@ -145,7 +149,7 @@ class QdrantRows(Reader):
             raise DataError(f"{folder} is no folder of Qdrant's embedded mode", FORM)
         client: Any = None
         try:
-            client = QdrantClient(url=self._place, timeout=PATIENCE) if on_server else QdrantClient(path=str(folder))
+            client = QdrantClient(url=self._place, timeout=PATIENCE) if on_server else _embedded(folder)
             names = [each.name for each in client.get_collections().collections]
             if self._collection not in names:
                 cause = f"{self._place} has no collection {self._collection!r}; it has {shown(names) or 'none'}"
@@ -153,6 +157,8 @@ class QdrantRows(Reader):
             yield client
         except DataError:
             raise
+        except RefusedPickle as error:
+            raise DataError(f"{self._place} cannot be read: {error}", "write its points as Parquet or JSONL") from error
         except Exception as error:  # the client raises errors of many libraries
             locked = "already accessed" in str(error)
             cause = "another process has it open" if locked else one_line(error)
@@ -161,3 +167,11 @@ class QdrantRows(Reader):
         finally:
             if client is not None:
                 client.close()
+
+
+def _embedded(folder: Path) -> Any:
+    """A client of a folder; it reads all points at once."""
+    from qdrant_client import QdrantClient
+
+    with guarded():
+        return QdrantClient(path=str(folder))
