@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -33,6 +33,8 @@ POINTER = b"version https://git-lfs"
 # Modules that choose among others; of the latter, earlier versions have written the name.
 ROUTERS = {"Router", "Asym"}
 SETTINGS = "config_sentence_transformers.json"
+# Checkpoints of training lie in some models' folders, and are no more than this.
+MOST_FILES = 100_000
 RESTORE = "restore it, or fetch the model anew"
 
 
@@ -159,17 +161,36 @@ def fingerprinted_files(path: Path, *patterns: str) -> list[Path]:
     """Files that an embedding may depend on, or of these, those of some patterns; sorted by their paths."""
     # A module's folder may have any name.
     modules = {part for _, _, folder in described(path) for part in folder.relative_to(path).parts}
-    everything = []
-    for folder, names, files in os.walk(path, followlinks=True):
-        names[:] = [name for name in names if name not in OTHER_FORMATS - modules]
-        everything += [Path(folder, name) for name in files]
     found = {
         file
+        for file in _walked(path, OTHER_FORMATS - modules)
         for pattern in patterns or FINGERPRINTED
-        for file in everything
         if fnmatch(file.name, pattern) and not any(fnmatch(file.name, note) for note in NOTES)
     }
+    for file in found:
+        if file.exists() and not file.is_file():
+            raise ModelError(f"{file} is no file that can be read to its end: a device, a FIFO or a socket", RESTORE)
     return sorted(found, key=lambda file: file.relative_to(path).as_posix())
+
+
+def _walked(path: Path, leaves_out: Collection[str]) -> Iterator[Path]:
+    """The files of a folder and of those below it; links are followed, since caches are made of them.
+
+    Raises:
+        ModelError: If links lead back, or multiply, so that there are more than a model can have.
+    """
+    count = 0
+    for folder, names, files in os.walk(path, followlinks=True):
+        names[:] = [name for name in names if name not in leaves_out]
+        here = os.path.realpath(folder)
+        for name in names:
+            link = os.path.join(folder, name)
+            if os.path.islink(link) and Path(here).is_relative_to(os.path.realpath(link)):
+                raise ModelError(f"{link} is a link to a folder that it is in", "remove it")
+        count += len(names) + len(files)
+        if count > MOST_FILES:
+            raise ModelError(f"{path} holds more than {MOST_FILES:,} files", "give the folder of one model")
+        yield from (Path(folder, name) for name in files)
 
 
 def sha256_of(file: Path) -> str:

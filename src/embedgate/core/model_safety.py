@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
@@ -11,6 +11,14 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import ModelError, one_line
+from embedgate.core.model_elsewhere import (
+    QUANTIZES,
+    TOKENIZER_ELSEWHERE,
+    check_versions,
+    passed_on,
+    refuse_base,
+    refuse_kernels,
+)
 from embedgate.core.model_files import (
     RESTORE,
     ROUTERS,
@@ -81,26 +89,8 @@ TOKENIZERS = (
     "*.tiktoken",
     "*.tokenizer",
 )
-# Settings of a Transformer, by names of several versions, and those in which it passes some on to transformers.
+# Settings of a Transformer, by names of several versions.
 CONFIGS = "sentence_*_config.json"
-PASSED_ON = ("model_args", "model_kwargs", "tokenizer_args", "processor_kwargs", "config_args", "config_kwargs")
-TOKENIZER_ELSEWHERE = ("tokenizer_name_or_path", "processor_name")
-QUANTIZES = ("quantization_config", "load_in_8bit", "load_in_4bit")
-# With these, transformers would load something else than the files that were looked at here.
-LOADS_ELSE = {
-    "adapter_kwargs",
-    "code_revision",
-    "gguf_file",
-    "merges_file",
-    "revision",
-    "subfolder",
-    "tokenizer_file",
-    "trust_remote_code",
-    "use_kernels",
-    "use_safetensors",
-    "variant",
-    "vocab_file",
-}
 # Types of 8 bits and fewer, as a safetensors file names them: of these, weights would be taken for floats as they are.
 QUANTIZED = re.compile(r"[IU][48]|F[468](_.*)?")
 
@@ -128,7 +118,7 @@ def check_safe(path: Path, *, quantized: bool = False) -> None:
         name = kind.rpartition(".")[2]
         if name not in KINDS and not _defined(name):
             raise ModelError(
-                f"{file} names the class {kind}, which the installed Sentence Transformers does not have",
+                f"{file} names the class {kind}, which the installed Sentence Transformers does not have among its modules",
                 "correct its type, or install the version that the model was saved with",
             )
         module = KINDS.get(name, _Kind(""))
@@ -143,11 +133,15 @@ def check_safe(path: Path, *, quantized: bool = False) -> None:
 
 @cache
 def _defined(name: str) -> bool:
-    """Whether Sentence Transformers has a class, by its source, since importing it takes seconds."""
+    """Whether Sentence Transformers has a module of a class, by its source, since importing it takes seconds.
+
+    What is no module, such as `SentenceTransformer` itself, would load a folder that nobody has looked at.
+    """
     package = find_spec("sentence_transformers")
     places = package.submodule_search_locations if package else None
+    files = (file for place in places or () for file in Path(place).glob("**/modules/**/*.py"))
     wanted = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
-    return any(wanted.search(file.read_text("utf-8")) for place in places or () for file in Path(place).rglob("*.py"))
+    return any(wanted.search(file.read_text("utf-8")) for file in files)
 
 
 def _refuse_kind(file: Path, kind: str) -> None:
@@ -235,6 +229,7 @@ def _check_folder(folder: Path, name: str, module: _Kind, may_be_quantized: bool
     for file in (folder / "config.json", folder / "tokenizer_config.json"):
         if "auto_map" in json_of(file) and not _transformers_has(config.get("model_type")):
             raise ModelError(f"{file} asks for remote code (auto_map)", "embedgate never runs a model's own code")
+    refuse_kernels(folder / "config.json", config)
     if name in OF_TRANSFORMERS:
         _check_transformer(folder, may_be_quantized)
 
@@ -258,7 +253,9 @@ def _check_transformer(folder: Path, may_be_quantized: bool) -> None:
                 f"{file} takes the tokenizer from elsewhere ({elsewhere}: {settings[elsewhere]})",
                 "copy its files beside the weights, and remove the setting",
             )
-        for key, value in _passed_on(file, settings):
+        refuse_kernels(file, settings)
+        refuse_base(file, settings, folder / "config.json")
+        for key, value in passed_on(file, settings):
             if key.rpartition(".")[2] not in QUANTIZES:
                 raise ModelError(
                     f"{file} sets {key} to {value!r}, so transformers would load something else than was looked at",
@@ -269,6 +266,7 @@ def _check_transformer(folder: Path, may_be_quantized: bool) -> None:
         modalities = settings.get("modality_config")
         reads_texts &= not isinstance(modalities, dict) or any("text" in key.split("+") for key in modalities)
     settings = json_of(folder / "tokenizer_config.json")
+    check_versions(folder, settings.get("fast_tokenizer_files"))
     _check_lengths(folder / "tokenizer_config.json", settings.get("model_max_length"), "model_max_length")
     if reads_texts and not any(any(folder.glob(pattern)) for pattern in TOKENIZERS) and _needs_files(folder):
         raise ModelError(
@@ -281,18 +279,6 @@ def _check_lengths(file: Path, found: object, key: str) -> None:
         raise ModelError(
             f"{file} has a {key} that is no number of tokens: {found!r}", "write a whole number, or remove it"
         )
-
-
-def _passed_on(file: Path, settings: dict[str, Any]) -> Iterator[tuple[str, object]]:
-    """What a Transformer's config passes on to transformers that changes what is loaded, by its place and name."""
-    for section in (section for section in PASSED_ON if section in settings):
-        if not isinstance(settings[section], dict):
-            raise ModelError(f"{file} has {section} that are no settings by name", "remove them")
-        for key, value in settings[section].items():
-            # The loader says so itself, or it is what happens without.
-            usual = value in (None, "") or value is (key == "use_safetensors")
-            if key in LOADS_ELSE.union(QUANTIZES) and not usual:
-                yield f"{section}.{key}", value
 
 
 def _needs_files(folder: Path) -> bool:
@@ -313,7 +299,8 @@ def _check_weights(folder: Path, kind: str, says_quantized: bool) -> None:
     from safetensors import SafetensorError, safe_open  # and NumPy, which options do without
 
     whole, index = folder / "model.safetensors", folder / "model.safetensors.index.json"
-    parts = json_of(index).get("weight_map", {})
+    # Other modules know no index, and would load what lies beside it.
+    parts = json_of(index).get("weight_map", {}) if kind in OF_TRANSFORMERS else {}
     if not isinstance(parts, dict):
         raise ModelError(f"{index} has no files by tensor", RESTORE)
     needed = [whole] if whole.is_file() else sorted({within(folder, index, str(name)) for name in parts.values()})

@@ -27,6 +27,7 @@ from embedgate.core.model_safety import OF_TRANSFORMERS
 
 PROBE = "Two short sentences. They only make every layer run once."
 ANEW = "fetch or save the model anew"
+OWN_CODE = "embedgate never runs a model's own code: gate a version that needs none"
 # Files that a tokenizer can be made of alone, whatever its class.
 WHOLE_TOKENIZERS = ("tokenizer.json", "tokenizer.*.json", "tekken.json", "tokenizer.model*", "*tiktoken*")
 
@@ -72,6 +73,9 @@ def load(model: Model, device: str, dtype: torch.dtype | None, **model_kwargs: A
         of_the_machine = isinstance(error, OSError) and error.errno not in (None, ENOENT)
         if mismatch := next((each.mismatch for each in watched if each.mismatch), ""):
             raise ModelError(f"the weights of {model.path} hold {mismatch}", ANEW) from error
+        if "trust_remote_code=True" in str(error):  # as transformers says what it would need
+            cause = f"{model.path} asks for remote code, without which transformers does not load it"
+            raise ModelError(cause, OWN_CODE) from error
         if of_the_machine or isinstance(error, MemoryError) or device != "cpu" or quantizes or _lacks(error):
             raise
         where, cause = _at_fault(model, error)
