@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Container
+from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -88,9 +88,28 @@ def read_graph(path: Path) -> Graph:
 
 
 def locations(graph: onnx.ModelProto) -> list[str]:
-    """The files that initializers lie in, as the graph names them, each once."""
-    outside = filter(external_data_helper.uses_external_data, graph.graph.initializer)
+    """The files that tensors lie in, as the graph names them, each once: those of branches, loops and functions too."""
+    tensors = [*_tensors(graph.graph), *(each for own in graph.functions for each in _constants_of(own.node))]
+    outside = filter(external_data_helper.uses_external_data, tensors)
     return list(dict.fromkeys(external_data_helper.ExternalDataInfo(tensor).location for tensor in outside))
+
+
+def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+    """All tensors of a graph."""
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _constants_of(graph.node)
+
+
+def _constants_of(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+    """All tensors that nodes hold, and the graphs in them."""
+    for attribute in (each for node in nodes for each in node.attribute):
+        yield from (attribute.t, *attribute.tensors)
+        for sparse in (attribute.sparse_tensor, *attribute.sparse_tensors):
+            yield from (sparse.values, sparse.indices)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors(graph)
 
 
 def save_graph(graph: Graph, path: Path) -> None:
