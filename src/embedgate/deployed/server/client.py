@@ -29,6 +29,10 @@ NO_ROUTE = (404, 405)
 CLOSED = {401: "not authorized", 403: "forbidden", 407: "a proxy asks for a login", 502: "bad gateway", 504: "timeout"}
 # Characters of an answer that messages show.
 SHOWN = 160
+# Bytes of an answer, unpacked: 32 vectors of 65,536 dimensions as text are a fifth of it.
+LARGEST = 1 << 28
+# How an answer may be packed. Of two packings, one in the other, a few bytes become gigabytes in one step.
+PACKINGS = ("gzip", "deflate")
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,16 @@ class Answer:
         """The body as JSON; NaN is let through, to be told as what it is. None where it is no JSON."""
         try:
             return msgspec.json.decode(self.content)
-        except (msgspec.DecodeError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
             pass
         try:
             return json.loads(self.content)
-        except ValueError:
+        except (ValueError, RecursionError):
             return None
+
+
+class _TooLarge(Exception):
+    """An answer that is made to fill memory."""
 
 
 class Dropped(ResourceError):
@@ -102,7 +110,10 @@ class Client:
         self._pause = pause
         self._http = httpx.Client(
             timeout=httpx.Timeout(timeout, connect=min(timeout, CONNECT)),
-            headers={"Authorization": f"Bearer {token}"} if token else {},
+            headers={
+                "Accept-Encoding": ", ".join(PACKINGS),
+                **({"Authorization": f"Bearer {token}"} if token else {}),
+            },
             follow_redirects=False,
             trust_env=not address.is_local,
             verify=httpx.create_ssl_context(),  # by SSL_CERT_FILE, too, which the line above turns off
@@ -165,6 +176,9 @@ class Client:
                 limit = self._timeout if not isinstance(error, httpx.ConnectTimeout) else min(self._timeout, CONNECT)
                 cause = f"{method} {url} was not answered within {limit:g} seconds"
                 raise ResourceError(cause, "see the server's log, or allow more: ::timeout=SECONDS") from None
+            except _TooLarge:
+                cause = f"{method} {url} answered with more than {LARGEST >> 20} MiB"
+                raise ResourceError(cause, "see the server's log, or ask for fewer texts at once: ::batch=N") from None
             except httpx.DecodingError as error:
                 cause = f"{method} {url} answered in a compression that cannot be read: {self._shown(str(error))}"
                 raise ResourceError(cause, "see the server's log, and what stands between") from None
@@ -198,9 +212,15 @@ class Client:
         until = time.monotonic() + self._timeout
         headers = {"Content-Type": "application/json"} if content else {}
         with self._http.stream(method, url, content=content, headers=headers) as response:
-            parts = []
+            packing = response.headers.get("content-encoding", "").strip().lower()
+            if packing not in ("", "identity", *PACKINGS):
+                raise httpx.DecodingError(f"packed by {packing}, and asked for {' or '.join(PACKINGS)}")
+            parts, size = [], 0
             for part in response.iter_bytes():
                 parts.append(part)
+                size += len(part)
+                if size > LARGEST:
+                    raise _TooLarge
                 if time.monotonic() > until:
                     raise httpx.ReadTimeout("it comes part by part")
             return Answer(f"{method} {url}", response.status_code, b"".join(parts), response.headers)
