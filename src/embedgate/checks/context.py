@@ -21,6 +21,7 @@ from embedgate.core.family import Share
 from embedgate.core.judgement import REPETITION, Diagnosis, Judgement
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.profiles import Profiles
+from embedgate.core.secrets import shown_arguments
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
 from embedgate.encoders.evidence import IN_TRAINING
 from embedgate.report.receipt import Invocation
@@ -182,7 +183,7 @@ class Context:
         """The command that approves what this session measures."""
         if self.settings.is_call:
             return self.settings.call(baselines="gate", update=True, reason="...")
-        return f'{shlex.join(["pytest", *self.settings.invocation])} --gate-update --gate-reason "..."'
+        return f'{shlex.join(["pytest", *shown_arguments(self.settings.invocation)])} --gate-update --gate-reason "..."'
 
     @property
     def approve_command(self) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Self
 
+from embedgate.core.secrets import without_secrets
+
 # Characters of what an exception of another library says.
 LONGEST_LINE = 600
 
@@ -12,15 +14,17 @@ LONGEST_LINE = 600
 class GateError(Exception):
     """Bad input or trouble with the surroundings, never lost quality.
 
+    Neither line has the login or the query of a URL: logs and reports may be public.
+
     Args:
         cause: One line that says what is wrong, with the file and line where there is one.
         action: One line that says what to do about it; empty where the cause says it.
     """
 
     def __init__(self, cause: str, action: str = "") -> None:
-        self.cause = cause
-        self.action = action
-        super().__init__(f"{cause}; {action}" if action else cause)
+        self.cause = without_secrets(cause)
+        self.action = without_secrets(action)
+        super().__init__(f"{self.cause}; {self.action}" if action else self.cause)
 
     def anew(self) -> Self:
         """The same error without its history: a traceback keeps alive whatever its frames hold."""

@@ -58,8 +58,7 @@ class Spec:
             key, equals, value = part.partition("=")
             if not equals or not value or key in given:
                 wrong = f"gives {key} twice" if key in given else f"has {part!r}, which is no key=value"
-                shown = re.sub(r"//[^/@]*@", "//", text)  # a URL's password
-                raise GateError(f"{flag} {shown} {wrong}", "write WHERE::key=value,key=value")
+                raise GateError(f"{flag} {text} {wrong}", "write WHERE::key=value,key=value")
             given[key] = value
         return cls(text, found["where"], given, flag)
 

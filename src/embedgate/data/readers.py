@@ -86,7 +86,7 @@ def load(dataset: str | Spec) -> Dataset:
 
 def _how_to_name(place: str) -> str:
     """What to do about a place where nothing is: mostly, keys that are written otherwise, or no name at all."""
-    if mistaken := _AS_KEYS.fullmatch(place):
+    if "://" not in place and (mistaken := _AS_KEYS.fullmatch(place)):  # what follows in a URL may be a secret
         path, key = mistaken["path"], mistaken["key"]
         if mistaken["value"] or "::" in place or os.path.exists(Path(path).expanduser()):
             return f"write keys as {path}::{key}={mistaken['value'] or 'VALUE'}, behind two colons"
