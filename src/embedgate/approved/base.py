@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import atexit
 import os
+import shlex
 import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -165,7 +166,7 @@ def _fetched(ref: str, repository: Repository) -> str:
     """What is to be fetched for a branch to be there, with its history."""
     branch = ref.removeprefix(REMOTE)
     what = f"{branch}:refs/remotes/{REMOTE}{branch}" if ref.startswith(REMOTE) else branch
-    return f"{'--unshallow ' * repository.is_shallow()}origin {what}"
+    return f"{'--unshallow ' * repository.is_shallow()}origin {shlex.quote(what)}"
 
 
 def _of_ci(environment: Mapping[str, str]) -> str | None:

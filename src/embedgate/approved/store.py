@@ -6,6 +6,7 @@ A file is `<folder>/<hardware profile>/<model><suffix>`. Each store has a codec,
 from __future__ import annotations
 
 import hashlib
+import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -202,7 +203,7 @@ def corrupt(file: Path, cause: str) -> BaselineError:
 
 def restore(file: Path) -> str:
     """Tells what to do about a file that cannot be trusted."""
-    return f"restore it (git checkout -- {file}), or delete it and record it anew: {RECORD}"
+    return f"restore it (git checkout -- {shlex.quote(str(file))}), or delete it and record it anew: {RECORD}"
 
 
 def utc_now() -> str:

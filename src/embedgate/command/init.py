@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import resources
@@ -253,7 +254,7 @@ def _refuse_below_top(folder: Path) -> None:
     if (folder / ".git").exists():
         return
     if top := next((each for each in folder.parents if (each / ".git").exists()), None):
-        raise GateError(f"{folder} is not the top of its repository", f"call it there: cd {top}")
+        raise GateError(f"{folder} is not the top of its repository", f"call it there: cd {shlex.quote(str(top))}")
 
 
 def _next_steps(folder: Path, changes: Sequence[Change], host: str, is_dry_run: bool) -> Iterator[str]:

@@ -202,7 +202,8 @@ def _git(folder: Path, *arguments: str, given: bytes = b"", seconds: float = SEC
     Raises:
         GateError: If it fails, takes too long or is not installed.
     """
-    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0"}  # asking must not disturb another git
+    # Asking must not disturb another git, and no person is asked for a password.
+    environment = {**os.environ, "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
     try:
         done = subprocess.run(
             ["git", *arguments],
@@ -213,7 +214,7 @@ def _git(folder: Path, *arguments: str, given: bytes = b"", seconds: float = SEC
             timeout=seconds,
             check=False,
         )
-    except (OSError, subprocess.TimeoutExpired) as error:
+    except (OSError, ValueError, subprocess.TimeoutExpired) as error:  # the second of a name with a null character
         raise GateError(f"git cannot be asked in {folder}: {one_line(error)}") from error
     if done.returncode:
         said = done.stderr.decode(errors="replace").strip().splitlines() or [f"exit status {done.returncode}"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -125,7 +126,9 @@ class Repository:
         """
         from huggingface_hub import hf_hub_download
 
-        by_hand = f"fetch it where there is a network: hf download {self.hub_id} {name} --revision {self.commit}"
+        by_hand = (
+            f"fetch it where there is a network: hf download {self.hub_id} {shlex.quote(name)} --revision {self.commit}"
+        )
         if self.is_out_of_reach:
             raise ModelError(f"{name} of {self} is not in the cache, and HF_HUB_OFFLINE is set", by_hand)
         if name not in self.sizes:
