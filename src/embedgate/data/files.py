@@ -177,13 +177,29 @@ def unpacked(path: Path) -> Iterator[BinaryIO]:
         yield cast(BinaryIO, whole)
 
 
+def refuse_bomb(path: Path, packed: int, unpacked: int) -> None:
+    """Refuses a file that is made to fill memory.
+
+    Args:
+        path: The file.
+        packed: Its bytes.
+        unpacked: Bytes that were unpacked from it so far.
+
+    Raises:
+        DataError: If these are more than a table has.
+    """
+    most = max(LARGE, LARGEST_RATIO * packed)
+    if unpacked > most:
+        cause = f"{path}: unpacks from {packed:,} bytes to more than {most >> 20:,} MiB"
+        raise DataError(cause, "if it really is a table, give it unpacked")
+
+
 class _Bounded(io.RawIOBase):
     """Bytes that are unpacked, up to what a table can have."""
 
     def __init__(self, path: Path, stream: gzip.GzipFile) -> None:
         self._path, self._stream, self._read = path, stream, 0
         self._size = path.stat().st_size
-        self._most = max(LARGE, LARGEST_RATIO * self._size)
 
     def readable(self) -> bool:
         return True
@@ -195,9 +211,7 @@ class _Bounded(io.RawIOBase):
             cause = "ends too early" if isinstance(error, EOFError) else f"is damaged ({error})"
             raise _Damaged(f"the gzip file {cause}") from error
         self._read += len(part)
-        if self._read > self._most:
-            cause = f"{self._path}: unpacks from {self._size:,} bytes to more than {self._most >> 20:,} MiB"
-            raise DataError(cause, "if it really is a table, give it unpacked")
+        refuse_bomb(self._path, self._size, self._read)
         buffer[: len(part)] = part
         return len(part)
 

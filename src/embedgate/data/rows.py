@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import chain
 from pathlib import Path
+from typing import Any
 
 from embedgate.core.errors import DataError
 from embedgate.data.delimited import delimited
-from embedgate.data.files import PACKED, first_bytes, lines
+from embedgate.data.files import PACKED, first_bytes, lines, refuse_bomb
 from embedgate.data.json_rows import open_json, parse_object
 from embedgate.data.table import PLAIN, Reading, Row, Table, empty, in_one_line, shown
 
@@ -81,6 +82,8 @@ DISGUISED = (
     (b"Obj\x01", "an Avro file", _AS_TABLE),
     *((bytes((0x80, version)), "a pickle", _AS_JSONL) for version in range(2, 6)),
 )
+# Rows of a Parquet file that are decoded at once: a value that many rows share is stored once, and decoded for each.
+AT_ONCE = 256
 # In lower case.
 PAGES = (b"<!doctype", b"<html")
 
@@ -163,6 +166,23 @@ def disguise_of(path: Path) -> tuple[str, str] | None:
     return None
 
 
+def bounded(path: Path, batches: Iterable[Any]) -> Iterator[Any]:
+    """Rows of a Parquet file as pyarrow decodes them, up to what a table can have.
+
+    Args:
+        path: The file.
+        batches: Some rows at a time.
+
+    Raises:
+        DataError: If they become far more than the file has.
+    """
+    size, packed = 0, path.stat().st_size
+    for batch in batches:
+        size += batch.nbytes
+        refuse_bomb(path, packed, size)
+        yield batch
+
+
 def parquet(path: Path) -> Table:
     """Opens a Parquet file; needs pyarrow."""
     try:
@@ -181,7 +201,7 @@ def parquet(path: Path) -> Table:
     def rows() -> Iterator[tuple[int, Row]]:
         number = 0
         try:
-            batches = (batch.to_pylist() for batch in file.iter_batches())
+            batches = (batch.to_pylist() for batch in bounded(path, file.iter_batches(AT_ONCE)))
             for number, row in enumerate(chain.from_iterable(batches), 1):
                 yield number, row
         except (ArrowException, OSError, ValueError) as error:

@@ -15,7 +15,7 @@ from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
 from embedgate.data.cells import maybe_blank
 from embedgate.data.parts import find
-from embedgate.data.rows import Row, Table, lines, parse_object, shown
+from embedgate.data.rows import Row, Table, bounded, lines, parse_object, shown
 from embedgate.deployed.stored.rows import (
     ROLE,
     TEXTS,
@@ -196,7 +196,7 @@ class ParquetRows(Reader):
     def _read_group(self, group: int, start: int, inside: Sequence[int]) -> Iterator[tuple[int, Row]]:
         size = min(BATCH, inside[-1] - start + 1)
         names = self._columns.names
-        for batch in self._file.iter_batches(batch_size=size, row_groups=[group], columns=names):
+        for batch in bounded(self._path, self._file.iter_batches(batch_size=size, row_groups=[group], columns=names)):
             here = [number for number in inside if start <= number < start + len(batch)]
             if here:
                 rows = batch.select(names).take([number - start for number in here])
