@@ -10,11 +10,11 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers.ci_tools import program, run, schema, zizmor
 from helpers.paths import ROOT
 
 from embedgate.command.init import FILES, ON_GPU
@@ -26,27 +26,8 @@ FOLDER = ROOT / "docs/ci"
 GITHUB = sorted((FOLDER / "github").glob("*.yml"))
 GITLAB = sorted((FOLDER / "gitlab").glob("*.yml"))
 ALL = [*GITHUB, *GITLAB]
-SCHEMAS = {"github": "vendor.github-workflows", "gitlab": "vendor.gitlab-ci"}
 # A runner of one's own has labels of one's own.
 LABELS = "self-hosted-runner:\n  labels: [gpu]\n"
-
-
-def run(*command: str | Path) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-
-
-def program(name: str) -> str:
-    """A program that is installed with the Python of the tests."""
-    found = Path(sys.executable).with_name(name)
-    return str(found) if found.exists() else name
-
-
-def schema(file: Path, kind: str) -> subprocess.CompletedProcess[str]:
-    return run(sys.executable, "-m", "check_jsonschema", "--builtin-schema", SCHEMAS[kind], file)
-
-
-def zizmor(folder: Path) -> subprocess.CompletedProcess[str]:
-    return run(program("zizmor"), "--offline", "--no-config", "--pedantic", "--collect=all", folder)
 
 
 def actionlint(folder: Path) -> subprocess.CompletedProcess[str]:
