@@ -160,6 +160,10 @@ def test_every_key_is_required(tmp_path: Path, key: str) -> None:
         ({"metric": "ndcg_at_1"}, "metric 'ndcg_at_1' matches nothing; did you mean ndcg_at_10?"),
         ({"link": "see wiki"}, "'see wiki' is no link; give the address of the issue that follows it"),
         ({"link": "file:///etc"}, "'file:///etc' is no link; give the address of the issue that follows it"),
+        (
+            {"link": "javascript:alert(1)//https://a"},
+            "'javascript:alert(1)//https://a' is no link; give the address of the issue that follows it",
+        ),
         ({"link": "http://["}, "'http://[' is no link; give the address of the issue that follows it"),
     ],
 )

@@ -34,7 +34,7 @@ PROGRAMS = (
 )
 
 # Folders whose files pages name, and those that are installed as packages of embedgate.
-FOLDERS = ("baselines", "benchmarks", "docs", "fixtures", "src", "suites", "tests", "tools")
+FOLDERS = ("baselines", "benchmarks", "docs", "fixtures", "requirements", "src", "suites", "tests", "tools")
 MAPPED = ("baselines", "fixtures", "suites")
 
 
@@ -112,7 +112,7 @@ def _commands(text: str) -> Iterator[tuple[int, str]]:
 
 def pages(root: Path) -> list[Page]:
     """The pages that a reader of the repository meets."""
-    first = (root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md"))
+    first = (root / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"))
     return [Page(file, root) for file in (*first, *sorted((root / "docs").glob("*.md"))) if file.exists()]
 
 
