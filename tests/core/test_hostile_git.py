@@ -45,7 +45,7 @@ def test_a_name_that_looks_like_an_option_is_a_name(repository, name):
 
 def test_a_name_that_no_program_can_be_given_is_told(repository):
     assert repository.commit("a\0b") is None
-    with pytest.raises(GateError, match="git cannot be asked in .*: ValueError: embedded null byte"):
+    with pytest.raises(GateError, match=r"git cannot be asked in .*: ValueError: embedded null byte"):
         repository.versions("a\0b", 3)
 
 

@@ -96,12 +96,18 @@ class TestCode:
         if name in ("Module", "InputModule"):  # bases of modules, which load nothing
             resolve(str(folder))
             return
-        refused(folder, f"sentence_transformers.{name}, which the installed Sentence Transformers does not have among its modules")
+        refused(
+            folder,
+            f"sentence_transformers.{name}, which the installed Sentence Transformers does not have among its modules",
+        )
 
     def test_a_router_is_looked_into(self, folder):
         inner = add(folder, "sentence_transformers.models.Router", "2_Router")
         write(inner / "router_config.json", {"types": {"query": "sentence_transformers.SentenceTransformer"}})
-        refused(folder, r"router_config\.json names the class sentence_transformers\.SentenceTransformer, which the installed")
+        refused(
+            folder,
+            r"router_config\.json names the class sentence_transformers\.SentenceTransformer, which the installed",
+        )
 
     @pytest.mark.parametrize(
         ("file", "settings", "place"),

@@ -94,7 +94,7 @@ def test_what_a_model_has_beside_its_weights_is_left_alone(add, copied, ran, rig
 def test_a_processor_of_its_own_is_refused_and_does_not_run(copied, ran):
     with_code(copied, ran)
     change(copied / "processor_config.json", auto_map={"AutoProcessor": "own.Own"})
-    with pytest.raises(loading.ModelError, match="asks for remote code, .*; embedgate never runs a model's own code"):
+    with pytest.raises(loading.ModelError, match=r"asks for remote code, .*; embedgate never runs a model's own code"):
         load(resolve(str(copied)), "cpu", torch.float32)
     assert not ran.exists()
 

@@ -118,7 +118,8 @@ def check_safe(path: Path, *, quantized: bool = False) -> None:
         name = kind.rpartition(".")[2]
         if name not in KINDS and not _defined(name):
             raise ModelError(
-                f"{file} names the class {kind}, which the installed Sentence Transformers does not have among its modules",
+                f"{file} names the class {kind}, which the installed Sentence Transformers does not have among its"
+                " modules",
                 "correct its type, or install the version that the model was saved with",
             )
         module = KINDS.get(name, _Kind(""))

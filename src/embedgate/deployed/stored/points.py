@@ -5,6 +5,7 @@ qdrant-client gives every row of `storage.sqlite` to `pickle.loads`, which runs 
 
 from __future__ import annotations
 
+import importlib
 import io
 import pickle
 from collections.abc import Iterator
@@ -44,12 +45,10 @@ def loads(data: bytes) -> Any:
 @contextmanager
 def guarded() -> Iterator[None]:
     """Has qdrant-client read points by `loads` while it opens a folder."""
-    from qdrant_client.local import persistence
-
+    persistence: Any = importlib.import_module("qdrant_client.local.persistence")
     with _one_at_a_time:
         usual = persistence.pickle
-        guard: Any = SimpleNamespace(loads=loads, dumps=pickle.dumps)
-        persistence.pickle = guard
+        persistence.pickle = SimpleNamespace(loads=loads, dumps=pickle.dumps)
         try:
             yield
         finally:
