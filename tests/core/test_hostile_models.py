@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import shlex
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,15 @@ class TestElsewhere:
     def test_the_name_that_a_config_was_saved_under_is_nothing(self, folder):
         write(folder / "config.json", {"model_type": "bert", "_name_or_path": "evil/other"})
         resolve(str(folder))
+
+
+def test_a_folder_is_quoted_where_it_is_to_be_typed(folder):
+    """Whoever copies the advice into a shell runs nothing else."""
+    hostile = folder.rename(folder.with_name("a; touch ran"))
+    write(hostile / "config.json", {"model_type": "bert", "quantization_config": {"quant_method": "gptq"}})
+    with pytest.raises(ModelError) as told:
+        resolve(str(hostile))
+    assert shlex.split(told.value.action.partition("--gate-candidate ")[2]) == [str(hostile)]
 
 
 class TestLinks:

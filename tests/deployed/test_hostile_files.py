@@ -6,14 +6,17 @@ import re
 from pathlib import Path
 from types import SimpleNamespace
 
+import numpy as np
 import onnx
 import openvino as ov
 import pytest
+from gguf import GGUFWriter
 from helpers.paths import ROOT
 from onnx import TensorProto, external_data_helper, helper
 
 from embedgate.core.errors import GateError
 from embedgate.deployed import source_of
+from embedgate.deployed.gguf.header import read_header
 from embedgate.encoders.onnx.graph import locations
 
 BOMB = """<?xml version="1.0"?>
@@ -114,9 +117,25 @@ def test_entities_of_an_ir_are_not_expanded(gated):
     assert len(name) < 100
 
 
+def test_a_template_of_a_gguf_is_left_alone(tmp_path):
+    writer = GGUFWriter(tmp_path / "model.gguf", "bert")
+    writer.add_token_list(["a"])
+    writer.add_chat_template("{{ cycler.__init__.__globals__.os.abort() }}")
+    writer.add_tensor("blk.0.attn_q.weight", np.zeros((32, 32), dtype=np.float32))
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    header = read_header(tmp_path / "model.gguf", "model.gguf")
+    assert header.types == {"F32": 1}
+    assert "abort" not in repr(header)
+
+
 @pytest.mark.parametrize(
     "call",
     [
+        "apply_template",  # of chats: transformers' and llama.cpp's
+        "chat_template(",
         "add_extension",  # OpenVINO's operations out of a library
         "register_custom_ops_library",  # ONNX Runtime's
         "engine_host_code_allowed",  # code for the CPU within an engine of TensorRT
