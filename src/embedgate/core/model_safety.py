@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -239,7 +240,7 @@ def _refuse_quantized(file: Path, folder: Path, how: object) -> None:
     method = how.get("quant_method", "some method") if isinstance(how, dict) else how
     raise ModelError(
         f"{file} says that its weights are quantized already ({method})",
-        f"give the model it was made of, and this one as a candidate: --gate-candidate {folder}",
+        f"give the model it was made of, and this one as a candidate: --gate-candidate {shlex.quote(str(folder))}",
     )
 
 

@@ -18,6 +18,7 @@ and docs/add-a-candidate.md.
 from __future__ import annotations
 
 import importlib
+import shlex
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -170,7 +171,7 @@ def sources_of(
         if other := found.get(source.combination):
             raise GateError(
                 f"{FLAG}: {source.origin} and {other.origin} would both be {source.combination}",
-                f"give one a name: {FLAG} {source.origin}::name=other",
+                f"give one a name: {FLAG} {shlex.quote(f'{source.origin}::name=other')}",
             )
         found[source.combination] = source
     return list(found.values())

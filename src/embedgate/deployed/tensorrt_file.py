@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 from embedgate.core.errors import GateError
@@ -30,7 +31,7 @@ def source(spec: Spec, model: Model) -> Source:
         raise GateError(f"{origin} is empty", "build or fetch it anew")
     promise = spec.given.get(PROMISE) or files.promise_of(path)
     if promise is None:  # an engine tells nothing before a GPU has loaded it
-        step = f"say it: {spec.flag} {spec.where}::promise=fp16, or {', '.join(KINDS)}"
+        step = f"say it: {spec.flag} {shlex.quote(f'{spec.where}::promise=fp16')}, or {', '.join(KINDS)}"
         raise GateError(f"the name of {origin} does not say what it computes in", step)
     combination = spec.combination(files.name_of(path), promise, "cuda")
     if combination.device != "cuda":

@@ -73,7 +73,7 @@ def load(model: Model, device: str, dtype: torch.dtype | None, **model_kwargs: A
         of_the_machine = isinstance(error, OSError) and error.errno not in (None, ENOENT)
         if mismatch := next((each.mismatch for each in watched if each.mismatch), ""):
             raise ModelError(f"the weights of {model.path} hold {mismatch}", ANEW) from error
-        if "trust_remote_code=True" in str(error):  # as transformers says what it would need
+        if "trust_remote_code" in str(error):  # as transformers says what it would need
             told = f"{model.path} asks for remote code, without which transformers does not load it"
             raise ModelError(told, OWN_CODE) from error
         if of_the_machine or isinstance(error, MemoryError) or device != "cpu" or quantizes or _lacks(error):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -103,7 +104,7 @@ def _data_lines(facts: dict[str, Any]) -> list[str]:
     left = facts.get("left_data", {}).items()
     kinds = {each["kind"] for each in facts.get("datasets", ())}
     told += [NO_LABELS] * (kinds == {"texts"})
-    return told + [f"not judged on {name}: {why}; --gate-data={name} judges on it" for name, why in left]
+    return told + [f"not judged on {name}: {why}; --gate-data={shlex.quote(name)} judges on it" for name, why in left]
 
 
 def _candidate_lines(facts: dict[str, Any]) -> list[str]:
@@ -117,7 +118,7 @@ def _candidate_lines(facts: dict[str, Any]) -> list[str]:
     if left := facts.get("not_gated"):
         told.append(f"not gated, in the model's folder: {', '.join(left)}; --gate-shipped gates these files, too")
     for file, count in facts.get("recorded", {}).items():
-        told.append(f"{count:,} answers are recorded: --gate-candidate={file} judges them later")
+        told.append(f"{count:,} answers are recorded: --gate-candidate={shlex.quote(str(file))} judges them later")
     return told
 
 
