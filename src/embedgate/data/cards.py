@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Final, Literal, get_args
 
 from embedgate.core.errors import DataError
-from embedgate.data.files import PACKED, refuse_odd, unreadable
+from embedgate.data.files import PACKED, refuse_link_out, refuse_odd, unreadable
 from embedgate.data.rows import is_data_file, suffix_of
 from embedgate.data.spec import NAME, NAME_STEP
 from embedgate.data.types import Kind
@@ -137,6 +137,7 @@ def sha256_of(root: Path, paths: Iterable[Path]) -> str:
     digest = hashlib.sha256()
     for path in paths:
         refuse_odd(path)
+        refuse_link_out(path)
         try:
             with path.open("rb") as stream:
                 content = hashlib.file_digest(stream, "sha256").hexdigest()

@@ -133,6 +133,20 @@ def refuse_odd(path: Path) -> None:
         raise DataError(f"{path}: is {what}, not a file", "write what it gives into a file, and name that")
 
 
+def refuse_link_out(path: Path) -> None:
+    """Refuses a file of a git repository that is a link out of it: texts of what it leads to would stand in reports.
+
+    Whoever adds files to a repository could so show what the machine holds that reads them.
+
+    Raises:
+        DataError: If it is one.
+    """
+    whole = Path(os.path.abspath(path))
+    top = next((folder for folder in whole.parents if (folder / ".git").exists()), None)
+    if top is not None and not Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(top)):
+        raise DataError(f"{path}: a link out of its repository", "name the file that it leads to, or put that there")
+
+
 def unreadable(path: Path | str, error: BaseException) -> DataError:
     """The refusal of what the system does not let be read."""
     cause = f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}"

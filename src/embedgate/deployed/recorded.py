@@ -26,6 +26,7 @@ from embedgate.core.model_files import sha256_of
 from embedgate.core.roles import PLAIN, ROLES, Role
 from embedgate.core.spec import Spec
 from embedgate.core.version import __version__
+from embedgate.data.files import refuse_link_out
 from embedgate.data.rows import Table, open_table
 from embedgate.deployed import files
 from embedgate.deployed.stored.rows import ROLE, TEXTS, VECTORS, vector_of
@@ -166,6 +167,7 @@ def source(spec: Spec, _: Model) -> Source:
     if not path.is_file():
         raise GateError(f"{spec.flag}: there is no file {spec.where}", "record answers by --gate-record FOLDER")
     files.refuse_pointer(path)
+    refuse_link_out(path)
     recording = Recording(path, spec.given.get("text", ""), spec.given.get("vector", ""))
     about = recording.about
     try:

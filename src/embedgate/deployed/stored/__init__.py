@@ -15,6 +15,7 @@ from embedgate.core.errors import BuildError, DataError, GateError
 from embedgate.core.model import Model
 from embedgate.core.roles import Input, Role
 from embedgate.core.spec import COLLECTION, QDRANT, Spec
+from embedgate.data.files import refuse_link_out
 from embedgate.deployed.files import refuse_pointer, sha256_of_all
 from embedgate.deployed.stored.arrays import ArrayRows
 from embedgate.deployed.stored.qdrant import QdrantRows
@@ -52,6 +53,8 @@ def source(spec: Spec, model: Model) -> StoredSource:
         refuse_pointer(file)
         reader, name = _file_reader(spec, file, asked), file.stem
         kept = [file, *(Path(spec.given[key]).expanduser() for key in ARRAY_KEYS if key in spec.given)]
+        for each in kept:
+            refuse_link_out(each)
     return StoredSource(reader, spec, spec.combination(name, "fp32"), model, kept)
 
 
