@@ -18,6 +18,7 @@ from embedgate.core.errors import GateError
 from embedgate.deployed import source_of
 from embedgate.deployed.gguf.header import read_header
 from embedgate.encoders.onnx.graph import locations
+from embedgate.encoders.onnx.session import session
 
 BOMB = """<?xml version="1.0"?>
 <!DOCTYPE net [<!ENTITY a "aaaaaaaaaa">{}]>
@@ -115,6 +116,36 @@ def test_entities_of_an_ir_are_not_expanded(gated):
     source_of("model.xml", gated)
     name = ov.Core().read_model(gated.path / "model.xml").friendly_name
     assert len(name) < 100
+
+
+@pytest.mark.parametrize(
+    ("domain", "kind", "attributes"),
+    [
+        ("evil", "Runs", {}),
+        ("ai.onnx.contrib", "PyOp", {"module": "os", "compute": "abort"}),
+        ("com.microsoft", "EPContext", {"embed_mode": 0, "ep_cache_context": "../secret", "main_context": 1}),
+        ("com.microsoft", "ATen", {"operator": "aten::abort"}),
+    ],
+)
+def test_operators_of_libraries_that_a_graph_asks_for_do_not_run(domain, kind, attributes, tmp_path):
+    node = helper.make_node(kind, ["in"], ["out"], domain=domain, **attributes)
+    graph = helper.make_graph([node], "g", [value("in")], [value("out")])
+    opsets = [helper.make_opsetid("", 21), helper.make_opsetid(domain, 1)]
+    onnx.save(helper.make_model(graph, opset_imports=opsets, ir_version=10), tmp_path / "model.onnx")
+    with pytest.raises(Exception, match=kind):
+        session(tmp_path / "model.onnx", 1)
+
+
+def test_an_ir_that_asks_for_an_operator_of_an_extension_is_refused(gated):
+    port = '<port id="0" precision="FP32"><dim>1</dim></port>'
+    layers = f'<layer id="0" name="a" type="Runs" version="extension"><output>{port}</output></layer>'
+    layers += f'<layer id="1" name="b" type="Result" version="opset1"><input>{port}</input></layer>'
+    edges = '<edge from-layer="0" from-port="0" to-layer="1" to-port="0"/>'
+    ir = f'<?xml version="1.0"?><net name="a" version="11"><layers>{layers}</layers><edges>{edges}</edges></net>'
+    (gated.path / "model.xml").write_text(ir, "utf-8")
+    (gated.path / "model.bin").write_bytes(b"")
+    with pytest.raises(GateError, match=r"model\.xml is no OpenVINO IR: .*"):
+        source_of("model.xml", gated)
 
 
 def test_a_template_of_a_gguf_is_left_alone(tmp_path):
