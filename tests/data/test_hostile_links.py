@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -32,7 +34,7 @@ def repository(tmp_path) -> Path:
     return found
 
 
-def refused(reads, message: str = "a link out of its repository; name the file that it leads to, or put that") -> None:
+def refused(reads, message: str = "a link out of its repository; name what it leads to, or put that there") -> None:
     with pytest.raises(GateError) as told:
         reads()
     assert message in str(told.value)
@@ -60,6 +62,24 @@ def test_so_are_stored_vectors_their_texts_and_recorded_answers(repository, secr
     refused(lambda: stored.source(Spec.parse(str(repository / "index.jsonl")), None))
     refused(lambda: stored.source(Spec.parse(f"{repository}/index.npy::texts={repository}/texts.txt"), None))
     refused(lambda: recorded.source(Spec.parse(str(repository / "mine.answers.jsonl")), None))
+
+
+@pytest.mark.parametrize("is_kept", [False, True])
+@pytest.mark.parametrize("of_folder", [False, True])
+def test_a_link_that_git_does_not_keep_is_a_persons_own(is_kept, of_folder, tmp_path):
+    (tmp_path / "large").mkdir()
+    (tmp_path / "large" / "all.txt").write_text("one\ntwo\nthree\n", "utf-8")
+    repository = tmp_path / "repository"
+    subprocess.run(["git", "init", "-q", repository], check=True)
+    link = repository / "data" if of_folder else repository / "all.txt"
+    link.symlink_to(tmp_path / "large" if of_folder else tmp_path / "large" / "all.txt")
+    if is_kept:
+        subprocess.run(["git", "add", "."], cwd=repository, check=True)
+    read = partial(load, str(link / "all.txt" if of_folder else link))
+    if is_kept:
+        refused(read)
+    else:
+        assert read().kind == "texts"
 
 
 def test_a_link_within_the_repository_is_followed(repository):

@@ -102,6 +102,14 @@ class Repository:
         leads_to = os.fsdecode(_git(self.root, "cat-file", "blob", f"{commit}:{link}"))
         return posixpath.normpath(posixpath.join(posixpath.dirname(link), leads_to))
 
+    def keeps(self, path: str) -> bool:
+        """Whether a file, its path from the top, is one of those that git keeps.
+
+        Raises:
+            GateError: If git cannot tell.
+        """
+        return bool(_git(self.root, "ls-files", "-z", "--", f":(top,literal){path}"))
+
     def content(self, commit: str, path: str) -> bytes:
         """A file at a commit; of weights, what Git LFS keeps elsewhere.
 

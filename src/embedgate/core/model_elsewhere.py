@@ -42,16 +42,19 @@ IMPLEMENTATIONS = re.compile(r"_?(attn|experts)_implementation(_internal)?")
 USUAL = {"use_safetensors": True, "weights_only": True, "local_files_only": True}
 
 
-def refuse_kernels(file: Path, settings: Mapping[str, Any], above: str = "") -> None:
+def refuse_kernels(file: Path, settings: Mapping[str, Any]) -> None:
     """Refuses settings, those of models within a model too, that name code of the hub for layers."""
-    for key, value in settings.items():
-        if IMPLEMENTATIONS.fullmatch(key) and any("/" in str(each) for each in _values(value)):
-            raise ModelError(
-                f"{file} sets {above}{key} to {value!r}, which transformers would fetch from the hub and run",
-                "remove it: embedgate never runs a model's own code",
-            )
-        if isinstance(value, dict):
-            refuse_kernels(file, value, f"{above}{key}.")
+    left = [("", settings)]
+    while left:
+        above, some = left.pop()
+        for key, value in some.items():
+            if IMPLEMENTATIONS.fullmatch(key) and any("/" in str(each) for each in _values(value)):
+                raise ModelError(
+                    f"{file} sets {above}{key} to {value!r}, which transformers would fetch from the hub and run",
+                    "remove it: embedgate never runs a model's own code",
+                )
+            if isinstance(value, dict):
+                left.append((f"{above}{key}.", value))
 
 
 def _values(value: object) -> Iterable[object]:

@@ -15,7 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from embedgate.core.errors import DataError
+from embedgate.core.errors import DataError, GateError
+from embedgate.core.git import Repository
 
 GZIP = b"\x1f\x8b"
 PACKED = ".gz"
@@ -134,17 +135,29 @@ def refuse_odd(path: Path) -> None:
 
 
 def refuse_link_out(path: Path) -> None:
-    """Refuses a file of a git repository that is a link out of it: texts of what it leads to would stand in reports.
+    """Refuses what a link leads to out of the git repository that keeps it: its texts would stand in reports.
 
-    Whoever adds files to a repository could so show what the machine holds that reads them.
+    Whoever adds files to a repository could so show what the machine holds that reads them. A link that git does not
+    keep is a person's own.
 
     Raises:
-        DataError: If it is one.
+        DataError: If a link does, and git keeps it or cannot tell.
     """
     whole = Path(os.path.abspath(path))
     top = next((folder for folder in whole.parents if (folder / ".git").exists()), None)
-    if top is not None and not Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(top)):
-        raise DataError(f"{path}: a link out of its repository", "name the file that it leads to, or put that there")
+    if top is None or Path(os.path.realpath(whole)).is_relative_to(os.path.realpath(top)):
+        return
+    within = (each for each in (whole, *whole.parents) if each != top and each.is_relative_to(top))
+    if any(_keeps(top, each.relative_to(top)) for each in within if each.is_symlink()):
+        raise DataError(f"{path}: a link out of its repository", "name what it leads to, or put that there")
+
+
+def _keeps(top: Path, path: Path) -> bool:
+    """Whether git keeps a file of a repository; also where it cannot tell."""
+    try:
+        return Repository(top).keeps(path.as_posix())
+    except GateError:
+        return True
 
 
 def unreadable(path: Path | str, error: BaseException) -> DataError:
