@@ -56,7 +56,8 @@ def with_code(folder: Path, ran: Path) -> None:
     (folder / "own.py").write_text(code, "utf-8")
     maps = {"AutoConfig": "own.OwnConfig", "AutoModel": "own.Own"}
     change(folder / "config.json", auto_map=maps, custom_pipelines={"own": {"impl": "own.Own"}})
-    change(folder / "tokenizer_config.json", auto_map={"AutoTokenizer": ["own.OwnTokenizer", None]})
+    tokenizers = {"AutoTokenizer": ["own.OwnTokenizer", None]}
+    change(folder / "tokenizer_config.json", tokenizer_class="OwnTokenizer", auto_map=tokenizers)
     (folder / "custom_generate").mkdir()
     (folder / "custom_generate" / "generate.py").write_text(code, "utf-8")
     (folder / "conftest.py").write_text(code, "utf-8")
@@ -91,9 +92,16 @@ def test_what_a_model_has_beside_its_weights_is_left_alone(add, copied, ran, rig
     assert not ran.exists()
 
 
-def test_a_processor_of_its_own_is_refused_and_does_not_run(copied, ran):
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("processor_config.json", {"auto_map": {"AutoProcessor": "own.Own"}}),
+        ("preprocessor_config.json", {"auto_map": {"AutoProcessor": "own.Own"}}),
+    ],
+)
+def test_what_would_need_code_of_its_own_is_refused_and_does_not_run(file, settings, copied, ran):
     with_code(copied, ran)
-    change(copied / "processor_config.json", auto_map={"AutoProcessor": "own.Own"})
+    change(copied / file, **settings)
     with pytest.raises(loading.ModelError, match=r"asks for remote code, .*; embedgate never runs a model's own code"):
         load(resolve(str(copied)), "cpu", torch.float32)
     assert not ran.exists()
