@@ -77,9 +77,17 @@ def one_line(error: BaseException) -> str:
     A first line that ends with a colon goes on with the next. One that is very long is cut: some exceptions print the
     data that they fail on.
     """
-    first, *more = f"{type(error).__name__}: {error}".splitlines()
+    try:
+        text = str(error)
+    except Exception:  # its own __str__
+        text = "(it cannot say what is wrong)"
+    first, *more = f"{type(error).__name__}: {text}".splitlines()
     said = [line.strip() for line in more if line.strip()]
-    line = f"{first} {said[0]}" if first.endswith(":") and said else first
+    return cut(f"{first} {said[0]}" if first.endswith(":") and said else first)
+
+
+def cut(line: str) -> str:
+    """A line of another library's, cut where it is very long."""
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}… ({len(line):,} characters)"
 
 

@@ -1,0 +1,368 @@
+"""The state of this process that code of a host project may change: what there is, how to read it and put it back.
+
+`THINGS` is the only list of it. To have embedgate look after something more, add a row. A row's `read` runs before and
+after every call of such code, so it may take a microsecond and must change nothing.
+
+Not in it is what nobody here depends on: the states of global random generators, of which embedgate uses none.
+"""
+
+from __future__ import annotations
+
+import decimal
+import faulthandler
+import gc
+import locale
+import logging
+import os
+import signal
+import sys
+import threading
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from embedgate.core import torch_state
+
+# pytest sets it anew for each part of a test, whatever else goes on.
+_OF_PYTEST = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
+_SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGALRM")]
+_STREAMS = ("stdin", "stdout", "stderr")
+# Half of it is 0 where denormal numbers are flushed.
+_LEAST = sys.float_info.min
+
+
+@dataclass(frozen=True, eq=False)
+class Thing:
+    """A part of the process's state.
+
+    Attributes:
+        name: What a person calls it.
+        read: Reads it. What it returns can be compared, and does not change as the state does. None is a state that
+            cannot be put back, and so is one that cannot be read.
+        restore: Puts back what was read.
+        kept: Whether an owner that sets it finds it so at its next call, as it would if it were alone.
+        per_thread: Whether each thread has its own.
+        ours: Whether embedgate's own encoders set it, or what they import.
+        of_torch: Whether it is torch's, so that it is there once torch has been imported.
+        show: A state, as a person reads it; None where its name says enough.
+        then: What decides about it, where that is not what was there before.
+    """
+
+    name: str
+    read: Callable[[], Any]
+    restore: Callable[[Any], object]
+    kept: bool = False
+    per_thread: bool = False
+    ours: bool = False
+    of_torch: bool = False
+    show: Callable[[Any], str] | None = str
+    then: str = ""
+
+    def told(self, before: Any, after: Any, known: set[str]) -> str:
+        """What has changed, as a person reads it; empty where that is known, or makes no difference.
+
+        Args:
+            before: The state before.
+            after: The state after.
+            known: What has been told, to which this is added.
+        """
+        if self.name in known:
+            return ""
+        if self.show is None:
+            known.add(self.name)
+            return self.name
+        shown = self.show(before), self.show(after)
+        if shown[0] == shown[1]:
+            return ""
+        known.add(self.name)
+        return f"{self.name} from {shown[0]} to {shown[1]}"
+
+    def own(self, before: Any, after: Any) -> Any:
+        """What an owner has made of it."""
+        return after
+
+    def with_own(self, before: Any, own: Any) -> Any:
+        """The state with what an owner has made of it."""
+        return own
+
+
+class Environment(Thing):
+    """The environment, of which an owner changes a few variables. Values may be secret, so none is told."""
+
+    def told(self, before: Any, after: Any, known: set[str]) -> str:
+        """The names of variables that have changed and are not known yet; see `Thing.told`."""
+        new = sorted({os.fsdecode(name) for name in self.own(before, after)} - known)
+        known.update(new)
+        return f"the environment variable{'s' * (len(new) > 1)} {', '.join(new)}" if new else ""
+
+    def own(self, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
+        """What an owner has set of it, None where it has deleted a variable."""
+        return {name: after.get(name) for name in {*before, *after} if before.get(name) != after.get(name)}
+
+    def with_own(self, before: Mapping[Any, Any], own: Mapping[Any, Any]) -> dict[Any, Any]:
+        """The environment with what an owner has set of it."""
+        return {name: value for name, value in {**before, **own}.items() if value is not None}
+
+
+class Timer(Thing):
+    """The timer that sends SIGALRM, of which whoever has set it before waits for the end."""
+
+    def told(self, before: Any, after: Any, known: set[str]) -> str:
+        """That it was left running; see `Thing.told`."""
+        return "" if before else super().told(before, after, known)
+
+
+def _environment() -> dict[Any, Any]:
+    """The environment, as Python keeps it where it does: decoding each name and value takes 20 microseconds."""
+    found = dict(getattr(os.environ, "_data", os.environ))
+    for name in _OF_PYTEST:
+        found.pop(name, None)
+    return found
+
+
+def _set_environment(wanted: Mapping[Any, Any]) -> None:
+    now = _environment()
+    for name in now.keys() - wanted.keys():
+        os.environ.pop(os.fsdecode(name), None)
+    for name, value in wanted.items():
+        if now.get(name) != value:
+            os.environ[os.fsdecode(name)] = os.fsdecode(value)
+
+
+def _umask() -> int:
+    # It cannot be read without being set: for a moment, files of other threads are their owner's alone.
+    found = os.umask(0o077)
+    os.umask(found)
+    return found
+
+
+def _locales(state: str) -> str:
+    """The names of a locale, of which each category may have one of its own."""
+    return "/".join(dict.fromkeys(each.rpartition("=")[2] for each in state.split(";")))
+
+
+def _signals() -> list[Any] | None:
+    """What handles signals; None in another thread than the main one, which alone can set it."""
+    if threading.get_ident() != threading.main_thread().ident:
+        return None
+    return [signal.getsignal(each) for each in _SIGNALS]
+
+
+def _set_signals(wanted: Sequence[Any]) -> None:
+    for number, handler in zip(_SIGNALS, wanted, strict=True):
+        if handler is not None:  # which Python has not set
+            signal.signal(number, handler)
+
+
+def _is_timed() -> bool:
+    return signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
+
+
+def _set_timed(on: bool) -> None:
+    if not on:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+
+
+def _decimal() -> tuple[Any, ...]:
+    now = decimal.getcontext()
+    return now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp
+
+
+def _set_decimal(wanted: tuple[Any, ...]) -> None:
+    now = decimal.getcontext()
+    now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp = wanted
+
+
+def _logging() -> tuple[Any, ...]:
+    root = logging.root
+    return root.level, root.manager.disable, tuple(root.handlers), tuple(root.filters)
+
+
+def _set_logging(wanted: tuple[Any, ...]) -> None:
+    root = logging.root
+    level, root.manager.disable, root.handlers[:], root.filters[:] = wanted
+    root.setLevel(level)
+
+
+def _set_filters(wanted: Sequence[Any]) -> None:
+    warnings.resetwarnings()  # says that filters have changed, which assigning them does not
+    warnings.filters[:] = wanted  # type: ignore[index]
+
+
+def _set_list(of: list[str], wanted: Sequence[str]) -> None:
+    of[:] = wanted
+
+
+def _faulthandler(on: bool) -> None:
+    if on:
+        faulthandler.enable(2)
+    else:
+        faulthandler.disable()
+
+
+def _collector() -> tuple[bool, tuple[int, ...]]:
+    return gc.isenabled(), gc.get_threshold()
+
+
+def _set_collector(wanted: tuple[bool, tuple[int, ...]]) -> None:
+    on, threshold = wanted
+    gc.set_threshold(*threshold)
+    if on:
+        gc.enable()
+    else:
+        gc.disable()
+
+
+def _on_or_off(state: bool) -> str:
+    return "on" if state else "off"
+
+
+def _of_torch(name: str, read: Callable[[Any], Any], restore: Callable[[Any, Any], object], **how: Any) -> Thing:
+    """A thing of torch's.
+
+    Args:
+        name: What a person calls it, without torch.
+        read: Reads it from torch.
+        restore: Puts it back: `(torch, state) -> None`.
+        **how: Any other attribute of `Thing`.
+    """
+    return Thing(
+        f"torch's {name}",
+        lambda: read(sys.modules["torch"]),
+        lambda state: restore(sys.modules["torch"], state),
+        **{"kept": True, "show": torch_state.plain, **how, "of_torch": True},
+    )
+
+
+THINGS: tuple[Thing, ...] = (
+    _of_torch(
+        "threads",
+        lambda torch: torch.get_num_threads(),
+        lambda torch, state: torch.set_num_threads(state),
+        kept=False,
+        per_thread=True,
+        ours=True,
+        then="--gate-threads says how many",
+    ),
+    _of_torch(
+        "inter-op threads",
+        lambda torch: torch.get_num_interop_threads(),
+        lambda torch, state: torch.set_num_interop_threads(state),  # which torch takes once
+        kept=False,
+    ),
+    _of_torch(
+        "default dtype",
+        lambda torch: torch.get_default_dtype(),
+        lambda torch, state: torch.set_default_dtype(state),
+    ),
+    _of_torch(
+        "default device",
+        torch_state.default_device,
+        torch_state.set_default_device,
+        per_thread=True,
+    ),
+    # Before grad mode, which it sets.
+    _of_torch(
+        "inference mode",
+        lambda torch: torch.is_inference_mode_enabled(),
+        torch_state.set_inference_mode,
+        kept=False,
+        per_thread=True,
+        show=_on_or_off,
+    ),
+    _of_torch(
+        "grad mode",
+        lambda torch: torch.is_grad_enabled(),
+        lambda torch, state: torch.set_grad_enabled(state),
+        per_thread=True,
+        show=_on_or_off,
+    ),
+    _of_torch(
+        "autocast", torch_state.autocast, torch_state.set_autocast, per_thread=True, show=torch_state.show_autocast
+    ),
+    _of_torch("deterministic algorithms", torch_state.deterministic, torch_state.set_deterministic, show=None),
+    _of_torch("float32 precision", torch_state.float32, torch_state.set_float32, show=torch_state.show_float32),
+    _of_torch("flags of cuDNN", torch_state.cudnn, torch_state.set_cudnn, show=None),
+    _of_torch("flags of cuBLAS", torch_state.cublas, torch_state.set_cublas, show=None),
+    _of_torch("kernels of attention", torch_state.kernels, torch_state.set_kernels, show=None),
+    _of_torch(
+        "use of oneDNN",
+        lambda torch: torch._C._get_mkldnn_enabled(),
+        lambda torch, state: torch._C._set_mkldnn_enabled(state),
+        show=_on_or_off,
+    ),
+    _of_torch(
+        "determinism of oneDNN",
+        lambda torch: torch._C._get_mkldnn_deterministic(),
+        lambda torch, state: torch._C._set_mkldnn_deterministic(state),
+        show=_on_or_off,
+    ),
+    _of_torch(
+        "engine of quantized operations",
+        lambda torch: torch.backends.quantized.engine,
+        torch_state.set_quantized,
+    ),
+    _of_torch(
+        "flushing of denormal numbers",
+        lambda _: _LEAST * 0.5 == 0.0,
+        lambda torch, state: torch.set_flush_denormal(state),
+        per_thread=True,
+        show=_on_or_off,
+    ),
+    Environment("the environment", _environment, _set_environment, kept=True, ours=True),
+    Thing("the working directory", os.getcwd, os.chdir, kept=True),
+    Thing("the umask", _umask, os.umask, kept=True, show="{:03o}".format),
+    Thing(
+        "the locale",
+        lambda: locale.setlocale(locale.LC_ALL),
+        lambda wanted: locale.setlocale(locale.LC_ALL, wanted),
+        kept=True,
+        show=_locales,
+    ),
+    Thing("sys.path", lambda: tuple(sys.path), partial(_set_list, sys.path), kept=True, ours=True, show=None),
+    Thing("sys.argv", lambda: tuple(sys.argv), partial(_set_list, sys.argv), show=None),
+    *(
+        Thing(f"sys.{name}", partial(getattr, sys, name, None), partial(setattr, sys, name), show=None)
+        for name in _STREAMS
+    ),
+    Thing("handlers of signals", _signals, _set_signals, per_thread=True, show=None),
+    *(
+        [Timer("the timer of SIGALRM", _is_timed, _set_timed, show=_on_or_off)]
+        if hasattr(signal, "setitimer")
+        else []
+    ),
+    *(
+        [
+            Thing(
+                "the cores that a thread may use",
+                partial(os.sched_getaffinity, 0),
+                partial(os.sched_setaffinity, 0),
+                kept=True,
+                per_thread=True,
+                show=lambda cores: str(len(cores)),
+            )
+        ]
+        if hasattr(os, "sched_setaffinity")
+        else []
+    ),
+    Thing("the filters of warnings", lambda: tuple(warnings.filters), _set_filters, ours=True, show=None),
+    Thing("the root of logging", _logging, _set_logging, ours=True, show=None),
+    Thing("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, kept=True),
+    Thing("the garbage collector", _collector, _set_collector, kept=True, show=None),
+    Thing("faulthandler", faulthandler.is_enabled, _faulthandler, show=_on_or_off),
+    Thing("the context of decimal", _decimal, _set_decimal, kept=True, per_thread=True, show=None),
+    Thing(
+        "NumPy's handling of errors",
+        np.geterr,
+        lambda wanted: np.seterr(**wanted),
+        kept=True,
+        per_thread=True,
+        show=None,
+    ),
+)
+# What embedgate's own encoders leave as it is, so that others are known to have changed it.
+NOT_OURS = tuple(thing for thing in THINGS if not thing.ours)
