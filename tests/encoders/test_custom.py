@@ -18,6 +18,7 @@ from embedgate.encoders import BuildContext, Evidence, Stages
 from embedgate.encoders.custom import CustomEncoder
 from embedgate.encoders.evidence import contradictions
 from embedgate.encoders.loading import load
+from embedgate.encoders.sources import HostSource
 
 TEXTS = ["A man is playing a guitar.", "Hi", "Nothing else."]
 
@@ -218,3 +219,33 @@ def test_closing_closes_the_inner_encoder(custom):
     inner = Answers(None)
     custom(inner).close()
     assert inner.closed
+
+
+def test_a_factory_finds_torch_with_the_sessions_threads(model, context):
+    seen = []
+
+    def factory(path, device):
+        seen.append(torch.get_num_threads())
+        return Answers(np.zeros((3, 2)))
+
+    was = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        HostSource(Combination.parse("acme-int8-cpu"), factory).build(model, context)
+    finally:
+        torch.set_num_threads(was)
+    assert seen == [context.threads]
+
+
+def test_a_subclass_of_numpys_arrays_is_an_array(custom):
+    found = custom(Answers(np.zeros((3, 2), np.float32).view(np.matrix))).encode(TEXTS)
+    assert type(found) is np.ndarray
+
+
+def test_one_that_cannot_be_closed_is_let_go_all_the_same(custom):
+    inner = Answers(None)
+    inner.close = lambda: 1 / 0
+    encoder = custom(inner)
+    with pytest.raises(ZeroDivisionError):
+        encoder.close()
+    encoder.close()

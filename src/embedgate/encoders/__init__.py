@@ -11,6 +11,7 @@ import hashlib
 import logging
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -213,6 +214,10 @@ class Encoder(ABC):
         """Whether another encoder shares its state with this one."""
         return other is self
 
+    def together(self) -> AbstractContextManager[None]:
+        """The context of several calls that are timed: what is to be done before and after calls, is done around it."""
+        return nullcontext()
+
     def close(self) -> None:  # noqa: B027 - most encoders have nothing to release
         """Releases memory, threads and files."""
 
@@ -247,6 +252,10 @@ class InRole(Encoder):
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder shares its state with this one."""
         return self._inner.is_same_as(other._inner if isinstance(other, InRole) else other)
+
+    def together(self) -> AbstractContextManager[None]:
+        """The context of several calls; see `Encoder.together`."""
+        return self._inner.together()
 
     def close(self) -> None:
         """Releases the encoder."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 import numpy as np
@@ -15,7 +16,9 @@ from sentence_transformers import SentenceTransformer
 from torch import Tensor
 
 from embedgate.core.combination import Combination
-from embedgate.core.errors import EncodeError, GateError
+from embedgate.core.errors import BuildError, EncodeError, GateError
+from embedgate.core.host_code import BUILDING, CLOSING, SKIP, HostCode
+from embedgate.core.model import Model
 from embedgate.core.plain import to_plain
 from embedgate.core.roles import PLAIN, Role, Roles
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stability, Stages
@@ -23,7 +26,10 @@ from embedgate.encoders.change import Replay
 from embedgate.encoders.evidence import UNKNOWN_DEVICE, contradictions
 from embedgate.encoders.registry import stability_of
 from embedgate.encoders.sentence_transformer import BY_ROLE, SentenceTransformerEncoder
+from embedgate.encoders.sources import EncoderFactory
 from embedgate.encoders.weights import Weight
+
+T = TypeVar("T")
 
 # An encoder that has it, and sets it to true, puts prompts before texts itself.
 ADDS_PROMPTS = "adds_prompts"
@@ -46,12 +52,15 @@ class CustomEncoder(Encoder):
         inner: What the factory returned.
         combination: What it is to be; its evidence is held against this.
         context: The session's build context; its thread count is set where torch computes.
+        code: Calls what the host project has written; None for what has no other place to tell what that changes.
 
     Raises:
         GateError: If `inner` has no `encode`.
     """
 
-    def __init__(self, inner: Any, combination: Combination, context: BuildContext) -> None:
+    def __init__(
+        self, inner: Any, combination: Combination, context: BuildContext, code: HostCode | None = None
+    ) -> None:
         if not callable(getattr(inner, "encode", None)):
             raise GateError(
                 f"the factory of {combination} returned {_type_of(inner)}, which has no encode()",
@@ -63,6 +72,7 @@ class CustomEncoder(Encoder):
         self._inner = inner
         self._threads = context.threads
         self._combination = combination
+        self._code = code or HostCode(combination.id, context.progress)
         self._shown = (
             _Shown(inner, combination, threads=context.threads) if isinstance(inner, SentenceTransformer) else None
         )
@@ -77,8 +87,18 @@ class CustomEncoder(Encoder):
         Raises:
             EncodeError: If what comes back is no array or tensor of numbers with one row per text.
         """
+        return self._call(
+            "encoding", lambda: _encode(self._inner, self._combination, role, texts, batch_size), EncodeError
+        )
+
+    def _call(self, doing: str, call: Callable[[], T], kind: type[GateError] = BuildError) -> T:
         torch.set_num_threads(self._threads)  # for an encoder that computes in torch
-        return _encode(self._inner, self._combination, role, texts, batch_size)
+        return self._code.call(doing, call, kind)
+
+    def together(self) -> AbstractContextManager[None]:
+        """The context of several calls, around which the process is looked at; see `Encoder.together`."""
+        torch.set_num_threads(self._threads)
+        return self._code.together("encoding")
 
     def is_same_as(self, other: Encoder) -> bool:
         """Whether another encoder runs the very same inner one; see `Encoder.is_same_as`."""
@@ -90,6 +110,9 @@ class CustomEncoder(Encoder):
         Raises:
             GateError: If the inner encoder's own `evidence()` returns something else.
         """
+        return self._call("showing what ran", self._evidence)
+
+    def _evidence(self) -> Evidence:
         if callable(own := getattr(self._inner, "evidence", None)):
             evidence = own()
             if not isinstance(evidence, Evidence):
@@ -125,6 +148,9 @@ class CustomEncoder(Encoder):
         Raises:
             GateError: If the inner encoder's own `stages()` returns something else.
         """
+        return self._call("showing its stages", lambda: self._stages(role, texts))
+
+    def _stages(self, role: Role, texts: Sequence[str]) -> Stages | None:
         if callable(own := getattr(self._inner, "stages", None)):
             stages = own(list(texts) if getattr(self._inner, ADDS_PROMPTS, False) else role.prompted(texts))
             if stages is not None and not isinstance(stages, Stages):
@@ -136,27 +162,35 @@ class CustomEncoder(Encoder):
 
     def replay(self) -> Replay:
         """What plays known faults through on a `SentenceTransformer`; see `Encoder.replay`."""
-        return self._shown.replay() if self._shown is not None else super().replay()
+        return self._call("showing its modules", self._shown.replay) if self._shown is not None else super().replay()
 
     def tokens_as(self, role: Role, texts: Sequence[str]) -> list[npt.NDArray[np.int64]] | None:
         """Token ids of texts in a role; see `Encoder.tokens_as`."""
         if self._shown is None or callable(getattr(self._inner, "stages", None)):
             return super().tokens_as(role, texts)
-        return self._shown.tokens_as(role, texts)
+        shown = self._shown
+        return self._call("showing its tokens", lambda: shown.tokens_as(role, texts))
 
     def layers_as(self, role: Role, texts: Sequence[str]) -> dict[str, list[FloatArray]] | None:
         """Hidden states after each layer of a `SentenceTransformer`; see `Encoder.layers_as`."""
-        return self._shown.layers_as(role, texts) if self._shown is not None else None
+        if (shown := self._shown) is None:
+            return None
+        return self._call("showing its layers", lambda: shown.layers_as(role, texts))
 
     def weights(self) -> Mapping[str, Weight] | None:
         """Weights of a `SentenceTransformer` by name; see `Encoder.weights`."""
-        return self._shown.weights() if self._shown is not None else None
+        return self._call("showing its weights", self._shown.weights) if self._shown is not None else None
 
     def close(self) -> None:
         """Lets the inner encoder release what it holds."""
+        try:
+            self._code.call(CLOSING, self._close)
+        finally:
+            self._inner = self._shown = None
+
+    def _close(self) -> None:
         if callable(own := getattr(self._inner, "close", None)):
             own()
-        self._inner = self._shown = None
 
 
 class HeldEncoder(CustomEncoder):
@@ -170,6 +204,36 @@ class HeldEncoder(CustomEncoder):
     def close(self) -> None:
         """Leaves the inner encoder open."""
         self._inner = self._shown = None
+
+
+def build(
+    factory: EncoderFactory,
+    model: Model,
+    combination: Combination,
+    context: BuildContext,
+    code: HostCode,
+    kind: type[CustomEncoder] = CustomEncoder,
+) -> CustomEncoder:
+    """What a factory builds, as an encoder of embedgate's.
+
+    Args:
+        factory: Builds the inner encoder.
+        model: The model.
+        combination: What it is to be.
+        context: The session's build context; torch computes with its thread count while it is built.
+        code: Calls the factory, and later on what it has built.
+        kind: What runs it.
+
+    Raises:
+        BuildError: If it calls `sys.exit`, or raises anything else that would end more than its own call.
+        Exception: Whatever else goes wrong.
+    """
+    torch.set_num_threads(context.threads)
+
+    def built() -> CustomEncoder:
+        return kind(factory(model.path, combination.device), combination, context, code)
+
+    return code.call(BUILDING, built, passes=SKIP)
 
 
 class _Shown(SentenceTransformerEncoder):
@@ -237,7 +301,7 @@ def _encode(inner: Any, combination: Combination, role: Role, texts: Sequence[st
         raise EncodeError(
             f"{combination} returned an array of shape {found.shape} for {len(texts)} texts", "return one row per text"
         )
-    return found.astype(np.float32, copy=False)
+    return np.asarray(found, dtype=np.float32)  # no subclass, whose code would run later on
 
 
 def _type_of(value: Any) -> str:

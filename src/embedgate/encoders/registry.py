@@ -198,6 +198,11 @@ class Registry:
             self._asked.append(added.id)
 
     @property
+    def changes(self) -> list[str]:
+        """What encoders of a host project have changed of this process, and embedgate put back, a line each."""
+        return [line for source in (*self._added.values(), *self._apart.values()) for line in source.changes]
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """The ids of those that the session is to judge as candidates that are named."""
         return tuple(self._asked)

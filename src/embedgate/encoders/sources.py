@@ -8,15 +8,17 @@ from __future__ import annotations
 
 import importlib
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from embedgate.core.host_code import HostCode
 from embedgate.core.model import NO_MODEL
 from embedgate.encoders import STORED_TYPES, WITHOUT_PRODUCTS, BuildContext, Encoder
 
 if TYPE_CHECKING:
     from embedgate.core.combination import Combination
     from embedgate.core.model import Model
+    from embedgate.encoders.custom import CustomEncoder
     from embedgate.encoders.registry import Backend
 
 # (model folder, device) -> anything with Sentence Transformers' `encode(texts, batch_size=)`.
@@ -51,6 +53,11 @@ class Source(ABC):
 
     def __init__(self, combination: Combination) -> None:
         self.combination = combination
+
+    @property
+    def changes(self) -> Sequence[str]:
+        """What its encoder has changed of this process, and embedgate put back, a line each."""
+        return ()
 
     @property
     def identity(self) -> Mapping[str, str]:
@@ -156,6 +163,12 @@ class HostSource(Source):
     def __init__(self, combination: Combination, factory: EncoderFactory) -> None:
         super().__init__(combination)
         self._factory = factory
+        self._code = HostCode(combination.id)
+
+    @property
+    def changes(self) -> Sequence[str]:
+        """What its encoders have changed of this process; see `Source.changes`."""
+        return self._code.changes
 
     def unfit(self, model: Model) -> str | None:
         """Why it cannot be made of a model; see `Source.unfit`."""
@@ -171,7 +184,12 @@ class HostSource(Source):
         """Builds the encoder; see `Source.build`."""
         from embedgate.encoders.custom import CustomEncoder
 
-        return CustomEncoder(self._factory(model.path, self.combination.device), self.combination, context)
+        return self._built(model, context, CustomEncoder)
+
+    def _built(self, model: Model, context: BuildContext, kind: type[CustomEncoder]) -> Encoder:
+        from embedgate.encoders.custom import build
+
+        return build(self._factory, model, self.combination, context, self._code.anew(context.progress), kind)
 
 
 class GivenSource(HostSource):
@@ -192,10 +210,9 @@ class HeldSource(GivenSource):
 
     def __init__(self, combination: Combination, encoder: Any) -> None:
         super().__init__(combination, lambda *_: encoder)
-        self._encoder = encoder
 
     def build(self, model: Model, context: BuildContext) -> Encoder:
         """Makes it an encoder of embedgate's; see `Source.build`."""
         from embedgate.encoders.custom import HeldEncoder
 
-        return HeldEncoder(self._encoder, self.combination, context)
+        return self._built(model, context, HeldEncoder)

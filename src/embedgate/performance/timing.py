@@ -83,7 +83,8 @@ class Timing:
         calls, role = workload.calls, self._arms.model.roles[workload.role]
 
         def turn(encoder: Encoder) -> Sequence[float]:
-            return [clock(lambda call=call: encoder.encode_as(role, call, workload.batch_size)) for call in calls]  # type: ignore[misc]
+            with encoder.together():
+                return [clock(lambda call=call: encoder.encode_as(role, call, workload.batch_size)) for call in calls]  # type: ignore[misc]
 
         for encoder in (reference, candidate):
             try:
