@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -177,6 +179,17 @@ class Spoils(Exact):
     def search(self, queries: np.ndarray, k: int) -> np.ndarray:
         queries *= -1
         return super().search(queries, k)
+
+
+class Exits(Exact):
+    """Changes the working directory as it is built, and ends the process as it is asked."""
+
+    def __init__(self, documents: np.ndarray) -> None:
+        os.chdir("/")
+        super().__init__(documents)
+
+    def search(self, queries: np.ndarray, k: int) -> np.ndarray:
+        sys.exit(4)
 
 
 class Furthest(Exact):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from dataclasses import replace
 from functools import cache
@@ -17,6 +18,7 @@ from helpers.search_faults import (
     Distance,
     DistanceOfUnitQueries,
     Exact,
+    Exits,
     Furthest,
     HalfShuffled,
     Missing,
@@ -70,6 +72,7 @@ ENGINES = {
     "missing": Missing,
     "spoils": Spoils,
     "raises": lambda documents: documents.no_such_thing,
+    "exits": Exits,
 }
 
 
@@ -495,6 +498,15 @@ class TestEngines:
         with pytest.raises(BuildError, match=r"engine raises failed: .*no_such_thing") as told:
             context.ask("engine", REFERENCE, "raises")
         assert "\n" not in str(told.value)
+
+    def test_one_that_calls_sys_exit_is_an_error_and_what_it_changes_is_put_back(self, context):
+        here = os.getcwd()
+        with pytest.raises(BuildError, match=r"engine exits called sys.exit\(4\) while searching; "):
+            context.ask("engine", REFERENCE, "exits")
+        assert os.getcwd() == here
+        (line,) = context.changes
+        assert line.startswith(f"engine exits changed the working directory from {here} to / while building; ")
+        assert context.ask("engine", REFERENCE, "exact").verdict == "pass"
 
     def test_distance_of_vectors_that_are_not_normalised_is_red(self, context_with, folder, model, tmp_path):
         """A model that leaves lengths alone, and an index that ranks by L2."""

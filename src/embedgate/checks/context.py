@@ -260,7 +260,7 @@ class Context:
             GateError: If the combination cannot run.
         """
         try:
-            judgement = case.check.judge(self, case, **given)
+            judgement = self.checks.judge(self, case, given)
         except NotRecorded as error:
             return case.unjudged(Diagnosis("recording", error.cause, error.action))
         try:
@@ -307,6 +307,16 @@ class Context:
             beside=self,
             anew=anew,
         )
+
+    @property
+    def changes(self) -> list[str]:
+        """What a host project's code has changed of this process, and embedgate put back, a line each."""
+        return [*self.plan.registry.changes, *self.plan.engines.changes, *self.checks.changes]
+
+    @property
+    def unclosed(self) -> list[str]:
+        """What encoders raised as they were closed, a line each."""
+        return self.session.pool.guard.unclosed if self.has_session else []
 
     def close(self) -> None:
         """Releases encoders, indexes and whatever checks hold."""

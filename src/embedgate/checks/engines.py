@@ -16,6 +16,7 @@ from embedgate.checks.vectors import by_floor, unavailable
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY, STANDARD, Depth
 from embedgate.core.errors import BuildError, GateError, one_line
+from embedgate.core.host_code import BUILDING, CLOSING, HostCode
 from embedgate.core.judgement import Diagnosis, Judgement
 from embedgate.metrics import KEPT, Matrix, mean_of
 from embedgate.metrics.search import Ids, Ranking, kept_at_10
@@ -96,36 +97,40 @@ def finds(context: Context, case: Case) -> Judgement:
 def _added(context: Context, case: Case, searched: Searched) -> Judgement:
     """Whether an engine that a host project adds finds what exact float32 search does."""
     engine: EngineCase = case.subject.about
-    factory = context.plan.engines.added[engine.engine]
+    engines = context.plan.engines
+    factory, code = engines.added[engine.engine], engines.code_of(engine.engine).anew(context.session.progress)
     # A copy, since the index may change it.
-    index = _of_host(engine, lambda: factory(np.array(searched.raw.documents)))
+    index = _of_host(code, BUILDING, lambda: factory(np.array(searched.raw.documents)))
     try:
-        return _of_index(context, case, searched, index)
+        return _of_index(context, case, searched, index, code)
     finally:
-        if callable(close := getattr(index, "close", None)):
-            _of_host(engine, close)
+        _of_host(code, CLOSING, lambda: close() if callable(close := getattr(index, "close", None)) else None)
 
 
-def _of_host(engine: EngineCase, call: Callable[[], T]) -> T:
+def _of_host(code: HostCode, doing: str, call: Callable[[], T]) -> T:
     """Calls what a host project has written.
 
     Raises:
         BuildError: If it raises.
     """
-    try:
-        return call()
-    except GateError as error:
-        raise BuildError(f"engine {engine}: {error.cause}", error.action) from error
-    except Exception as error:
-        raise BuildError(f"engine {engine} failed: {one_line(error)}", "see its factory and search") from error
+
+    def told() -> T:
+        try:
+            return call()
+        except GateError as error:
+            raise BuildError(f"{code.owner}: {error.cause}", error.action) from error
+        except Exception as error:
+            raise BuildError(f"{code.owner} failed: {one_line(error)}", "see its factory and search") from error
+
+    return code.call(doing, told)
 
 
-def _of_index(context: Context, case: Case, searched: Searched, index: Any) -> Judgement:
+def _of_index(context: Context, case: Case, searched: Searched, index: Any, code: HostCode) -> Judgement:
     engine, threads = case.subject.about, context.session.threads
     raw, size = searched.raw, context.of(StoredVectors).collection.size
 
     def search(queries: Matrix, k: int) -> Ids:
-        return _of_host(engine, lambda: rows_of(index.search(np.array(queries), k)))
+        return _of_host(code, "searching", lambda: rows_of(index.search(np.array(queries), k)))
 
     ids = search(raw.queries, RESULTS)
     if fault := malformed(ids, len(raw.queries), len(raw.documents)):

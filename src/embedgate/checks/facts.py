@@ -73,6 +73,7 @@ def facts_of(context: Context) -> dict[str, Any]:
         "candidates": [described(source) for source in sources if source.combination in ran],
         "not_gated": list(not_among((source.origin for source in sources), plan.model)),
         "recorded": dict(session.recorded),
+        "changed": context.changes,
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
         INDEX: context.of(UpgradeFacts).index,
         UPGRADE: context.of(UpgradeFacts).to_json(),

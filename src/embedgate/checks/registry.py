@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from difflib import get_close_matches
+from typing import TYPE_CHECKING
 
 from embedgate.checks.check import Case, Check
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, reaches
 from embedgate.core.errors import GateError
-from embedgate.core.judgement import Place
+from embedgate.core.host_code import OUTCOMES, HostCode
+from embedgate.core.judgement import Judgement, Place
+from embedgate.core.surroundings import NOT_OURS
 from embedgate.report.summary import KnownChecks
 from embedgate.runtime.plan import Plan
+
+if TYPE_CHECKING:
+    from embedgate.checks.context import Context
 
 
 class CheckRegistry:
@@ -24,6 +30,7 @@ class CheckRegistry:
         from embedgate.checks import CHECKS
 
         self._checks = {check.name: check for check in CHECKS}
+        self._code: dict[str, HostCode] = {}
 
     def __iter__(self) -> Iterator[Check]:
         return iter(self._checks.values())
@@ -37,6 +44,33 @@ class CheckRegistry:
         if check.name in self._checks:
             raise GateError(f"there is a check named {check.name!r} already", "give the added check another name")
         self._checks[check.name] = check
+        # What embedgate's own encoders set, they may set while it judges.
+        self._code[check.name] = HostCode(f"the check {check.name}", things=NOT_OURS)
+
+    def judge(self, context: Context, case: Case, given: Mapping[str, object]) -> Judgement:
+        """Has a check judge a case.
+
+        Args:
+            context: What it judges by.
+            case: The case.
+            given: What its test handed to `uphold` by name.
+
+        Raises:
+            GateError: If it cannot, or a host project's calls `sys.exit`, or raises anything else that would end more
+                than its own call.
+        """
+
+        def judgement() -> Judgement:
+            return case.check.judge(context, case, **given)
+
+        if (code := self._code.get(case.check.name)) is None:
+            return judgement()
+        return code.call(f"judging {case.combination}", judgement, passes=OUTCOMES)
+
+    @property
+    def changes(self) -> list[str]:
+        """What checks of a host project have changed of this process, and embedgate put back, a line each."""
+        return [line for code in self._code.values() for line in code.changes]
 
     def named(self, name: str) -> Check:
         """The check of a name.

@@ -12,7 +12,7 @@ import pytest
 from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
-from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, case_of, is_empty, progress
+from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
 from embedgate.plugin.course import places
 from embedgate.plugin.ending import finish, keeps_journal, tell_crash, terminable
 from embedgate.plugin.options import (
@@ -302,6 +302,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
     collector = bench.collector
     if hasattr(session.config, "workeroutput"):
         session.config.workeroutput["gate_facts"] = collector.facts
+        session.config.workeroutput["gate_trouble"] = collector.trouble
         return
     bench.seal_facts()
     if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
@@ -325,7 +326,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
         return scheduler(config, log, ())
     registry = Registry()
     with _misuse():
-        config.hook.pytest_gate_combinations(registry=registry)
+        add(config, "pytest_gate_combinations", registry)
     return scheduler(config, log, {combination.id for combination in registry})
 
 
@@ -360,11 +361,11 @@ def pytest_testnodedown(node: Any) -> None:
     """Takes a pytest-xdist worker's facts over to the controller."""
     bench = node.config.stash[BENCH]
     bench.gpu_of.pop(node.gateway.id, None)  # free for the process that replaces one that crashed
-    facts = getattr(node, "workeroutput", {}).get("gate_facts")
-    if facts:
+    said, collector = getattr(node, "workeroutput", {}), bench.collector
+    collector.trouble += [line for line in said.get("gate_trouble", ()) if line not in collector.trouble]
+    if facts := said.get("gate_facts"):
         from embedgate.report.facts import facts_together
 
-        collector = bench.collector
         collector.facts = facts_together(collector.facts, facts)
 
 

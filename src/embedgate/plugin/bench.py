@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from embedgate.core.errors import BuildError
+from embedgate.core.host_code import OUTCOMES, HostCode
 from embedgate.core.judgement import Judgement, place_name
 from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
@@ -73,9 +74,9 @@ class Bench:
         from embedgate.vectors.engines.base import EngineRegistry
 
         registry = Registry()
-        self.config.hook.pytest_gate_combinations(registry=registry)
+        add(self.config, "pytest_gate_combinations", registry)
         engines = EngineRegistry()
-        self.config.hook.pytest_gate_engines(registry=engines)
+        add(self.config, "pytest_gate_engines", engines)
         return Plan.of(self.settings, registry, engines, progress(self.config))
 
     @cached_property
@@ -84,7 +85,7 @@ class Bench:
         from embedgate.checks import CheckRegistry
 
         registry = CheckRegistry()
-        self.config.hook.pytest_gate_checks(registry=registry)
+        add(self.config, "pytest_gate_checks", registry)
         return registry
 
     @cached_property
@@ -292,6 +293,21 @@ BENCH = pytest.StashKey[Bench]()
 FOUND: pytest.StashKey[Found] = pytest.StashKey()
 # What shows the line of a long step, where whoever called pytest shows it otherwise.
 PROGRESS = pytest.StashKey[Callable[[str], None]]()
+
+
+def add(config: pytest.Config, hook: str, registry: object) -> None:
+    """Has a host project add what it has. What that changes of the process is the session's, as what conftests do.
+
+    Args:
+        config: Knows who implements the hook.
+        hook: Name of the hook.
+        registry: What is added to.
+
+    Raises:
+        GateError: If it calls `sys.exit`, or raises anything else that would end more than the session.
+    """
+    asked = getattr(config.hook, hook)
+    HostCode(hook, things=()).call("adding what there is", lambda: asked(registry=registry), passes=OUTCOMES)
 
 
 def case_of(item: pytest.Item) -> Case | None:

@@ -49,7 +49,9 @@ def finish(bench: Bench, session: pytest.Session) -> None:
             with told(collector):
                 collector.facts[SECTION] = [each.to_json() for each in context.of(Approvals).proposals()]
     finally:
-        context.close()
+        with told(collector):
+            context.close()
+        collector.trouble += context.unclosed
 
 
 def keeps_journal(bench: Bench) -> None:

@@ -79,7 +79,7 @@ def not_asked(facts: dict[str, Any]) -> list[str]:
 def lines(facts: dict[str, Any]) -> list[str]:
     """What a person is to know of a session beside its verdicts: what it left out, its candidates, and prompts."""
     told = (_merged_lines, _night_lines, _data_lines, _candidate_lines, _prompt_lines)
-    return [line for each in told for line in each(facts)]
+    return [*(line for each in told for line in each(facts)), *facts.get("changed", ())]
 
 
 def _merged_lines(facts: dict[str, Any]) -> list[str]:

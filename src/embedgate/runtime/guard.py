@@ -1,16 +1,21 @@
-"""Keeps trouble with memory or CUDA to the combination that has it, and gives back what that combination held."""
+"""Keeps trouble to the combination that has it, and gives back what that combination held.
+
+Trouble is memory that runs out, a CUDA context that breaks, what would end the session, and a `close()` that raises.
+"""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core import host_code
 from embedgate.core.combination import Combination
-from embedgate.core.errors import ResourceError
+from embedgate.core.errors import GateError, ResourceError, one_line
 from embedgate.core.roles import Role
 from embedgate.encoders import Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.change import Replay
@@ -23,12 +28,21 @@ T = TypeVar("T")
 class Guard:
     """Tells trouble in one line, and remembers a CUDA context that broke.
 
+    Args:
+        give_back: Closes whatever a combination holds.
+        progress: Called with a line about an encoder that could not be closed.
+
     Attributes:
         give_back: Closes whatever a combination holds.
+        unclosed: What encoders raised as they were closed, a line each.
     """
 
-    def __init__(self, give_back: Callable[[Combination], None]) -> None:
+    def __init__(
+        self, give_back: Callable[[Combination], None], progress: Callable[[str], None] = lambda _: None
+    ) -> None:
         self.give_back = give_back
+        self.unclosed: list[str] = []
+        self._progress = progress
         self._broke: Combination | None = None
 
     @property
@@ -58,6 +72,7 @@ class Guard:
 
         Raises:
             ResourceError: If memory ran out, or the CUDA context is broken; the combination is closed then.
+            GateError: If it raised what would end the session.
         """
         try:
             return self.watch(combination, doing, call)
@@ -73,7 +88,12 @@ class Guard:
         try:
             return call()
         except Exception as error:
-            trouble = self.told(error, combination, doing)
+            trouble: GateError | None = self.told(error, combination, doing)
+            if trouble is None:
+                raise
+        except BaseException as error:  # of a library: what a host project has written, was told as it was called
+            passes = host_code.SKIP if doing == host_code.BUILDING else ()
+            trouble = host_code.told(error, combination.id, doing, passes=passes)
             if trouble is None:
                 raise
         raise trouble
@@ -83,6 +103,30 @@ class Guard:
         if not isinstance(error, ResourceError) and resources.kind_of(error) == "context":
             self._broke = self._broke or combination
         return resources.told(error, combination, doing)
+
+    def close(self, encoder: Encoder, combination: Combination) -> None:
+        """Closes an encoder. What it raises is its own trouble, and nobody's who has others to close or to go on with.
+
+        Args:
+            encoder: The encoder.
+            combination: What it is.
+        """
+        try:
+            encoder.close()
+        except GateError as error:
+            self._remember(str(error))
+        except Exception as error:
+            self._remember(f"close() of {combination} raised {one_line(error)}; {host_code.MEND_CLOSE}")
+        except BaseException as error:
+            trouble = host_code.told(error, combination.id, host_code.CLOSING)
+            if trouble is None:
+                raise
+            self._remember(str(trouble))
+
+    def _remember(self, line: str) -> None:
+        if not self.broken and line not in self.unclosed:  # without a context, nothing on the GPU can be released
+            self.unclosed.append(line)
+            self._progress(line)
 
     def encoder(self, inner: Encoder, combination: Combination) -> Encoder:
         """The encoder, each of its calls attempted."""
@@ -153,16 +197,15 @@ class GuardedEncoder(Encoder):
         inner = other._inner if isinstance(other, GuardedEncoder) else other
         return self._inner is not None and inner is not None and self._inner.is_same_as(inner)
 
+    def together(self) -> AbstractContextManager[None]:
+        """The context of several calls; see `Encoder.together`."""
+        return self._inner.together() if self._inner is not None else nullcontext()
+
     def close(self) -> None:
         """Releases the encoder; a second time does nothing."""
         inner, self._inner = self._inner, None
-        if inner is None:
-            return
-        try:
-            inner.close()
-        except Exception:
-            if not self._guard.broken:  # or nothing can be released
-                raise
+        if inner is not None:
+            self._guard.close(inner, self._combination)
 
     def _attempt(self, doing: str, call: Callable[[Encoder], T]) -> T:
         with self._lock:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 from embedgate import encoders
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError, one_line
+from embedgate.core.errors import BuildError
+from embedgate.core.host_code import BUILDING
 from embedgate.core.model import Model
 from embedgate.core.roles import STS
 from embedgate.encoders import BuildContext, Encoder, InRole, gpu
@@ -38,12 +39,13 @@ class EncoderPool:
         tokenizer: The model's tokenizer, where it has one of its own; called when it is first needed.
         threads: Threads that every backend uses.
         cache: Where built artefacts are kept.
+        progress: Called with a line about an encoder that could not be closed.
 
     Attributes:
         registry: Every combination there is.
         threads: Threads that every backend uses.
         cache: Where built artefacts are kept.
-        guard: Keeps trouble with memory or CUDA to the combination that has it.
+        guard: Keeps trouble to the combination that has it.
     """
 
     def __init__(
@@ -54,6 +56,7 @@ class EncoderPool:
         tokenizer: Callable[[], Tokenizer | None],
         threads: int,
         cache: ArtefactCache,
+        progress: Callable[[str], None] = lambda _: None,
     ) -> None:
         self._model = model
         self._context = context
@@ -61,7 +64,7 @@ class EncoderPool:
         self.registry = registry
         self.threads = threads
         self.cache = cache
-        self.guard = Guard(self.give_back)
+        self.guard = Guard(self.give_back, progress)
         self._open: dict[Key, Encoder] = {}
         self._timed: dict[str, tuple[tuple[Combination, int], Encoder]] = {}
         self._subject: Subject | None = None
@@ -172,17 +175,11 @@ class EncoderPool:
         def build() -> Encoder:
             return encoders.build(model, combination, context, self.registry)
 
-        return self.guard.encoder(self.guard.attempt(combination, "building", build), combination)
+        return self.guard.encoder(self.guard.attempt(combination, BUILDING, build), combination)
 
     def _close(self, keys: list[Key]) -> None:
-        failed: list[BuildError] = []
         for key in keys:
-            try:
-                self._open.pop(key).close()
-            except Exception as error:  # a custom encoder's own: the others are released all the same
-                failed.append(BuildError(f"close() of {key[1]} raised {one_line(error)}", "mend its close()"))
-        if failed:
-            raise failed[0]
+            self._open.pop(key).close()
 
     def _close_timed(self, arm: str) -> None:
         if arm in self._timed:

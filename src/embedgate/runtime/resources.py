@@ -9,6 +9,7 @@ from typing import Literal
 
 from embedgate.core.combination import Combination
 from embedgate.core.errors import AnswerError, ResourceError, Unavailable, one_line
+from embedgate.core.host_code import BUILDING
 from embedgate.encoders import gpu
 
 Kind = Literal["memory", "host memory", "context"]
@@ -20,7 +21,6 @@ _OUT_OF_MEMORY = re.compile(
 )
 _HOST_OUT_OF_MEMORY = re.compile(r"DefaultCPUAllocator|std::bad_alloc|\bbad allocation\b")
 _CUDA_FAILED = re.compile(r"CUDA error: |CUDA failure \d+: |Cuda Runtime \(|device-side assert")
-_BUILDING = "building"
 
 
 def kind_of(error: BaseException) -> Kind | None:
@@ -58,7 +58,7 @@ def told(error: BaseException, combination: Combination, doing: str) -> Resource
         first = next(each for each in _chain(error) if _CUDA_FAILED.search(str(each)))
         cause = f"{combination} broke this process's CUDA context while {doing}: {one_line(first)}"
         return ResourceError(cause, f"run it alone: --gate-combination {combination}")
-    step = "use a smaller model" if doing == _BUILDING else "lower --gate-batch-size"
+    step = "use a smaller model" if doing == BUILDING else "lower --gate-batch-size"
     if kind == "host memory" or combination.device != "cuda":
         return ResourceError(f"{combination} ran out of memory while {doing}", step)
     shown = gpu.memory_told()

@@ -121,6 +121,7 @@ class Session:
             lambda: self.tokenizer,
             self.threads,
             self.cache,
+            progress,
         )
         # As when they are timed: a pool of their own would compete with the backends', here and in fresh processes.
         os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import BuildError, GateError, one_line
+from embedgate.core.host_code import HostCode
 from embedgate.metrics import Matrix
 from embedgate.vectors.codes import BITS, Codes, unsigned
 from embedgate.vectors.storage import EMBEDDING_PRECISIONS, EmbeddingPrecision, Kind
@@ -205,6 +206,7 @@ class EngineRegistry:
     """The engines of a session: embedgate's own, and those a host project adds in `pytest_gate_engines(registry)`."""
 
     _factories: dict[str, EngineFactory] = field(default_factory=dict)
+    _code: dict[str, HostCode] = field(default_factory=dict)
 
     def add(self, name: str, factory: EngineFactory) -> None:
         """Adds an engine of a host project's.
@@ -227,6 +229,16 @@ class EngineRegistry:
             # Its floor would be that of the storage, which `tolerances.toml` names as it names engines.
             raise GateError(f"{name!r} names a storage, and cannot name an engine", "give it another name")
         self._factories[name] = factory
+        self._code[name] = HostCode(f"engine {name}")
+
+    def code_of(self, name: str) -> HostCode:
+        """Calls what a host project has written for an engine that it adds."""
+        return self._code[name]
+
+    @property
+    def changes(self) -> list[str]:
+        """What engines of a host project have changed of this process, and embedgate put back, a line each."""
+        return [line for code in self._code.values() for line in code.changes]
 
     @property
     def added(self) -> Mapping[str, EngineFactory]:
