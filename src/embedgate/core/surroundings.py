@@ -330,11 +330,7 @@ THINGS: tuple[Thing, ...] = (
         for name in _STREAMS
     ),
     Thing("handlers of signals", _signals, _set_signals, per_thread=True, show=None),
-    *(
-        [Timer("the timer of SIGALRM", _is_timed, _set_timed, show=_on_or_off)]
-        if hasattr(signal, "setitimer")
-        else []
-    ),
+    *([Timer("the timer of SIGALRM", _is_timed, _set_timed, show=_on_or_off)] if hasattr(signal, "setitimer") else []),
     *(
         [
             Thing(
