@@ -179,6 +179,18 @@ def test_each_thing_is_put_back_and_told_once(code, lines, name):
     assert "secret" not in found[0]
 
 
+def test_names_that_would_reach_the_terminal_are_escaped(code, lines, tmp_path):
+    (tmp_path / "\x1b[31m\nred").mkdir()
+
+    def change():
+        os.environ["\x1b[2J\n"] = "1"
+        os.chdir(tmp_path / "\x1b[31m\nred")
+
+    code.call("encoding", change)
+    assert len(lines) == 2
+    assert all(line.isprintable() for line in lines)
+
+
 def test_a_call_that_changes_nothing_is_not_told(code, lines):
     assert code.call("encoding", lambda: 7) == 7
     assert lines == []

@@ -242,10 +242,10 @@ def pytest_gate_combinations(registry):
 """
 
 
-def gated(project, few, run="runpytest_inprocess", encode="pass", close="pass"):
-    project.makeconftest(CONFTEST.format(encode=encode, close=close))
+def gated(project, few, run="runpytest_inprocess", *more, conftest=CONFTEST, encode="pass", close="pass"):
+    project.makeconftest(conftest.format(encode=encode, close=close))
     arguments = ["-p", "no:cacheprovider", f"--gate-data={few}", "--gate-combination=*d-int8-cpu", "--gate-report=out"]
-    result = getattr(project, run)(*arguments, "--pyargs", "embedgate.suites.test_effective")
+    result = getattr(project, run)(*arguments, *more, "--pyargs", "embedgate.suites.test_effective")
     return result, json.loads((project.path / "out/report.json").read_text("utf-8"))
 
 
@@ -281,6 +281,25 @@ def test_a_session_ends_red_where_an_encoder_cannot_be_closed(project, few):
     assert report["trouble"] == ["close() of bad-int8-cpu raised OSError: disk gone; mend its close()"]
 
 
+@pytest.mark.slow("what a process of pytest-xdist has to tell of host code reaches the report")
+def test_a_process_of_xdist_tells_it_too(project, few, warm):
+    line = "bad-int8-cpu changed the environment variable ACME while encoding; embedgate put it back"
+    result, report = gated(
+        project, few, "runpytest_subprocess", "-n1", encode="os.environ['ACME'] = '1'", close="sys.exit(3)"
+    )
+    result.assert_outcomes(passed=2)
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
+    assert report["changed"] == [f"{line}, and sets it for bad-int8-cpu alone"]
+    assert report["trouble"] == ["bad-int8-cpu called sys.exit(3) while closing; mend its close()"]
+
+
+def test_a_factory_may_skip_its_combination(project, few):
+    skips = CONFTEST.replace('("bad-int8-cpu", Bad)', '("bad-int8-cpu", lambda *_: pytest.skip("no licence"))')
+    result, report = gated(project, few, conftest=f"import pytest\n{skips}")
+    result.assert_outcomes(passed=1, skipped=1)
+    assert rows(report)["good-int8-cpu"]["verdict"] == "pass"
+
+
 @pytest.mark.parametrize("hook", ["pytest_gate_combinations", "pytest_gate_engines", "pytest_gate_checks"])
 def test_a_hook_that_calls_sys_exit_is_told_in_one_line(project, few, hook):
     project.makeconftest(f"import sys\n\ndef {hook}(registry):\n    sys.exit(0)\n")
@@ -292,7 +311,6 @@ def test_a_hook_that_calls_sys_exit_is_told_in_one_line(project, few, hook):
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system cannot fork")
 def test_a_copy_of_the_process_writes_no_second_report(project, few, warm):
-    project.makeconftest("")
     encode = "if os.fork() == 0: return super().encode(texts)"
     result, report = gated(project, few, "runpytest_subprocess", encode=encode)
     result.assert_outcomes(passed=2)

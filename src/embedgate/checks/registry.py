@@ -65,6 +65,8 @@ class CheckRegistry:
 
         if (code := self._code.get(case.check.name)) is None:
             return judgement()
+        if context.has_session:
+            code.progress = context.session.progress
         return code.call(f"judging {case.combination}", judgement, passes=OUTCOMES)
 
     @property

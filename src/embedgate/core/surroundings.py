@@ -75,7 +75,7 @@ class Thing:
         if self.show is None:
             known.add(self.name)
             return self.name
-        shown = self.show(before), self.show(after)
+        shown = [_inert(self.show(state)) for state in (before, after)]
         if shown[0] == shown[1]:
             return ""
         known.add(self.name)
@@ -90,6 +90,11 @@ class Thing:
         return own
 
 
+def _inert(text: str) -> str:
+    """Text in one line, which does nothing to a terminal."""
+    return text if text.isprintable() else ascii(text)
+
+
 class Environment(Thing):
     """The environment, of which an owner changes a few variables. Values may be secret, so none is told."""
 
@@ -97,7 +102,7 @@ class Environment(Thing):
         """The names of variables that have changed and are not known yet; see `Thing.told`."""
         new = sorted({os.fsdecode(name) for name in self.own(before, after)} - known)
         known.update(new)
-        return f"the environment variable{'s' * (len(new) > 1)} {', '.join(new)}" if new else ""
+        return f"the environment variable{'s' * (len(new) > 1)} {', '.join(map(_inert, new))}" if new else ""
 
     def own(self, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
         """What an owner has set of it, None where it has deleted a variable."""
