@@ -26,6 +26,7 @@ from typing import Any
 import numpy as np
 
 from embedgate.core import torch_state
+from embedgate.core.errors import listed
 
 # pytest sets it anew for each part of a test, whatever else goes on.
 _OF_PYTEST = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
@@ -102,7 +103,7 @@ class Environment(Thing):
         """The names of variables that have changed and are not known yet; see `Thing.told`."""
         new = sorted({os.fsdecode(name) for name in self.own(before, after)} - known)
         known.update(new)
-        return f"the environment variable{'s' * (len(new) > 1)} {', '.join(map(_inert, new))}" if new else ""
+        return f"the environment variable{'s' * (len(new) > 1)} {listed([*map(_inert, new)], most=8)}" if new else ""
 
     def own(self, before: Mapping[Any, Any], after: Mapping[Any, Any]) -> dict[Any, Any]:
         """What an owner has set of it, None where it has deleted a variable."""
