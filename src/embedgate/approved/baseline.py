@@ -115,11 +115,12 @@ class Found:
             datasets: Names of the datasets it ran completely; entries of others are left alone.
         """
         taken = {place_of(key) for key in measured}
-        return tuple(
-            entry
-            for place, entry in sorted(self.baseline.entries.items())
+        found = {
+            place: entry
+            for place, entry in self.baseline.entries.items()
             if place not in taken and entry.key.combination in combinations and entry.key.dataset in datasets
-        )
+        }
+        return tuple(found[place] for place in sorted(found))
 
 
 @dataclass(frozen=True)

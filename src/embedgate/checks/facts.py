@@ -27,8 +27,13 @@ from embedgate.report.agreement import NEAREST
 from embedgate.report.facts import INDEX, TREND, UPGRADE, names_together
 
 
-def facts_of(context: Context) -> dict[str, Any]:
-    """Returns the facts about what a session ran on, as JSON values."""
+def facts_of(context: Context, *, ended: bool = True) -> dict[str, Any]:
+    """Returns the facts about what a session ran on, as JSON values.
+
+    Args:
+        context: The session's.
+        ended: Whether all has run. Before, nothing is measured for them: what is new, and what is stale, is left out.
+    """
     session, plan, settings = context.session, context.plan, context.settings
     roles, sources = plan.model.roles, plan.candidates
     known = set(plan.registry)
@@ -75,18 +80,20 @@ def facts_of(context: Context) -> dict[str, Any]:
         "recorded": dict(session.recorded),
         "changed": context.changes,
         "incumbent": plan.incumbent.fingerprint if plan.incumbent is not None else None,
-        INDEX: context.of(UpgradeFacts).index,
-        UPGRADE: context.of(UpgradeFacts).to_json(),
+        INDEX: context.of(UpgradeFacts).index if ended else None,
+        UPGRADE: context.of(UpgradeFacts).to_json() if ended else None,
         "no_baselines": "" if settings.baselines_folder.is_dir() else _from_here(settings.baselines),
         "tolerances": context.tolerances.differences,
         "expectations": context.expectations.to_json(),
         "base": context.of(BaseBar).facts(),
-        "stale_baseline": [
-            f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()
-        ],
+        "stale_baseline": _stale(context) if ended else [],
         TREND: {SERVED: _served(context, ran)},  # once for all processes, git is asked of these
         "seconds": session.seconds(),
     }
+
+
+def _stale(context: Context) -> list[str]:
+    return [f"{key.combination} {key.dataset} {key.metric}" for key in context.of(Approvals).stale_keys()]
 
 
 def _without_role(dataset: Dataset, roles: Roles) -> Iterator[str]:

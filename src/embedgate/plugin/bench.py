@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -64,6 +65,7 @@ class Bench:
         self.gpu_of: dict[str, str] = {}
         self.tell = self.collector.knows
         self._met: Combination | None = None
+        self._due = 0.0
         self._explained: set[tuple[str, str, str]] = set()
 
     @cached_property
@@ -183,18 +185,24 @@ class Bench:
         )
         return Asked(selected, deselected).to_json()
 
-    def facts(self) -> dict[str, Any]:
-        """What the session ran on, as far as it is known by now."""
+    def facts(self, *, ended: bool) -> dict[str, Any]:
+        """What the session ran on, as far as it is known by now; see `embedgate.checks.facts.facts_of`."""
         from embedgate.checks.facts import facts_of
 
-        return {**facts_of(self.context), "checks": self.coverage, "asked": self.asked}
+        return {**facts_of(self.context, ended=ended), "checks": self.coverage, "asked": self.asked}
 
     def meets(self, case: Case) -> None:
-        """Tells what the session ran on by now, where a case is of another combination than the one before."""
-        if case.combination != self._met and self.session is not None:
+        """Tells what the session ran on by now, where a case is of another combination than the one before.
+
+        Gathering that takes a hundredth of the time at most: with many combinations and entries it is long.
+        """
+        began = time.monotonic()
+        if case.combination != self._met and self.session is not None and began >= self._due:
             self._met = case.combination
             with told(self.collector):
-                self.tell(self.facts())
+                self.tell(self.facts(ended=False))
+            now = time.monotonic()
+            self._due = now + 100 * (now - began)
 
     def seal_facts(self) -> None:
         """Makes the report a receipt, once all of pytest-xdist's processes have told what they ran.

@@ -43,7 +43,7 @@ def finish(bench: Bench, session: pytest.Session) -> None:
             with told(collector):
                 collector.changes = context.of(Approvals).update()
         with told(collector):
-            collector.knows(bench.facts())
+            collector.knows(bench.facts(ended=True))
         reports = bench.settings.report is not None and not bench.settings.update
         if reports and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             with told(collector):
