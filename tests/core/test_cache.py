@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import stat
 import subprocess
 import sys
+import tempfile
+import time
+from pathlib import Path
 
 import pytest
 
 from embedgate.core.cache import ArtefactCache
+from embedgate.core.errors import BuildError
+from embedgate.core.scratch import sweep
 from embedgate.runtime import journal
 
 
@@ -58,6 +65,10 @@ def test_killed_build_is_built_again(tmp_path):
         "ArtefactCache(Path(sys.argv[1])).get_or_build('onnx', {}, build)\n"
     )
     assert subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False).returncode < 0
+    (left,) = tmp_path.iterdir()
+    os.utime(left, (time.time() - 3600,) * 2)
+    sweep(tmp_path)
+    assert list(tmp_path.iterdir()) == []
     folder, _ = ArtefactCache(tmp_path).get_or_build("onnx", {}, lambda folder: (folder / "whole").touch())
     assert sorted(file.name for file in folder.iterdir()) == ["artefact.json", "whole"]
 
@@ -71,6 +82,138 @@ def test_artefact_built_by_another_process_meanwhile_is_taken(tmp_path):
 
     folder, _ = cache.get_or_build("onnx", {}, build)
     assert [file.name for file in tmp_path.iterdir()] == [folder.name]
+
+
+def told(build):
+    """The error of a build, which says in a line what to do."""
+    with pytest.raises(BuildError) as caught:
+        build()
+    assert str(caught.value).isprintable()
+    assert "--gate-cache DIR" in caught.value.action
+    return caught.value.cause
+
+
+def refuse(number):
+    def call(path, *_, **__):
+        raise OSError(number, os.strerror(number), str(path))
+
+    return call
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EMFILE])
+@pytest.mark.parametrize("call", ["mkdir", "rename"])
+def test_a_cache_that_cannot_be_written_is_told_with_what_to_do(tmp_path, monkeypatch, number, call):
+    monkeypatch.setattr(Path, call, refuse(number))
+    cause = told(lambda: ArtefactCache(tmp_path / "cache").get_or_build("onnx", {}, lambda _: {}))
+    assert cause.endswith(f"cannot be written: {os.strerror(number)}")
+
+
+def test_a_disk_that_gets_full_while_something_is_built_is_told(tmp_path):
+    def build(folder):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    told(lambda: ArtefactCache(tmp_path).get_or_build("onnx", {}, build))
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_a_build_cannot_read_elsewhere_is_not_the_caches_trouble(tmp_path):
+    with pytest.raises(PermissionError):
+        ArtefactCache(tmp_path).get_or_build("onnx", {}, lambda _: refuse(errno.EACCES)("/models/model.onnx"))
+
+
+def test_a_file_in_the_caches_place_is_told(tmp_path):
+    (tmp_path / "taken").write_text("a file")
+    told(lambda: ArtefactCache(tmp_path / "taken" / "cache").get_or_build("onnx", {}, lambda _: {}))
+
+
+def test_an_artefact_can_be_read_by_whom_the_umask_lets(tmp_path):
+    folder, _ = ArtefactCache(tmp_path).get_or_build("onnx", {}, lambda _: {})
+    own = os.umask(0)
+    os.umask(own)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o777 & ~own
+    assert stat.S_IMODE((folder / "artefact.json").stat().st_mode) == 0o666 & ~own
+
+
+def test_an_artefact_that_another_user_alone_can_read_is_told(tmp_path, monkeypatch):
+    cache = ArtefactCache(tmp_path)
+    folder, _ = cache.get_or_build("onnx", {}, lambda _: {})
+    monkeypatch.setattr(Path, "open", refuse(errno.EACCES))
+    cause = told(lambda: cache.get_or_build("onnx", {}, lambda _: {}))
+    assert cause == f"{folder} is another user's, who alone can read it"
+
+
+def test_half_an_artefact_that_another_user_left_is_told(tmp_path, monkeypatch):
+    cache = ArtefactCache(tmp_path)
+    folder, _ = cache.get_or_build("onnx", {}, lambda _: {})
+    (folder / "artefact.json").rename(folder / "half")
+    monkeypatch.setattr("embedgate.core.cache.shutil.rmtree", lambda *_, **__: None)
+    assert told(lambda: cache.get_or_build("onnx", {}, lambda _: {})).startswith(f"{folder} cannot be written")
+
+
+NOBODY = 65534
+AS_NOBODY = """
+import os, sys
+from pathlib import Path
+sys.path[:0] = {path!r}
+from embedgate.core.cache import ArtefactCache
+from embedgate.core.errors import BuildError
+from embedgate.runtime import journal
+if os.getuid() == 0:  # once all is imported: nobody may not read it
+    os.setgid({nobody})
+    os.setuid({nobody})
+cache = ArtefactCache(Path(sys.argv[1]))
+with journal.running(cache.root, "torch-fp32-cpu"):
+    print("ran")
+print(journal.interrupted(cache.root))
+try:
+    print(cache.get_or_build(sys.argv[2], {{}}, lambda _: {{}})[0].name)
+except BuildError as error:
+    print(error)
+"""
+
+
+def as_nobody(cache, kind="onnx"):
+    """What a process prints that may write where everybody may, alone: it notes what runs, and asks for an artefact."""
+    script = AS_NOBODY.format(nobody=NOBODY, path=[*map(os.path.abspath, sys.path)])
+    ended = subprocess.run(
+        [sys.executable, "-c", script, str(cache), kind], capture_output=True, text=True, check=False, cwd="/"
+    )
+    assert ended.returncode == 0, ended.stderr
+    return ended.stdout.splitlines()
+
+
+@pytest.fixture
+def reachable():
+    """A folder that every user can reach."""
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_cache_without_write_permission_stops_what_needs_an_artefact_alone(reachable):
+    cache = reachable / "cache"
+    cache.mkdir()
+    cache.chmod(0o555)
+    ran, interrupted, answer = as_nobody(cache)
+    assert (ran, interrupted) == ("ran", "[]")
+    assert answer.startswith(f"{cache}/onnx-")
+    assert answer.endswith(
+        " cannot be written: Permission denied; give write permission, or give another folder by --gate-cache DIR"
+    )
+
+
+@pytest.mark.skipif(not hasattr(os, "getuid") or os.getuid() != 0, reason="only root can be two users")
+@pytest.mark.parametrize("mode", [0o777, 0o1777], ids=["shared", "sticky"])
+def test_two_users_share_a_cache(reachable, mode):
+    cache = reachable / "cache"
+    cache.mkdir()
+    cache.chmod(mode)
+    mine, _ = ArtefactCache(cache).get_or_build("onnx", {}, lambda _: {})
+    with journal.running(cache, "of root"):
+        assert as_nobody(cache) == ["ran", "[]", mine.name]
+        assert (cache / f"running-{os.getpid()}.json").is_file()
+    theirs = as_nobody(cache, "half")[-1]
+    assert ArtefactCache(cache).get_or_build("half", {}, lambda _: 1 / 0)[0].name == theirs
 
 
 def test_native_crash_is_named_by_the_next_session_once(tmp_path):

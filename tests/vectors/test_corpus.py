@@ -334,7 +334,7 @@ def test_a_full_disk_is_said_before_it_begins(small, real, recipe, tmp_path, mon
     with pytest.raises(GateError) as raised:
         grow(real, recipe, 500, folder=tmp_path)
     assert raised.value.cause == f"{tmp_path} has 1 MiB free, but 500 vectors of 16 dimensions need 16 MiB"
-    assert "EMBEDGATE_CACHE" in raised.value.action
+    assert "--gate-cache" in raised.value.action
     assert "--gate-corpus-size" in raised.value.action
     assert "\n" not in str(raised.value)
     assert not (tmp_path / "corpus.npy").exists()
@@ -346,7 +346,7 @@ def test_a_disk_that_gets_full_is_said_in_one_line(small, real, recipe, tmp_path
 
     monkeypatch.setattr(corpus.os, "fsync", full)
     with pytest.raises(
-        GateError, match=r"corpus.npy cannot be kept: .*No space left on device; free some space"
+        GateError, match=r"corpus.npy cannot be written: No space left on device; free some space, or give another"
     ) as raised:
         grow(real, recipe, 500, folder=tmp_path)
     assert "\n" not in str(raised.value)
@@ -356,7 +356,7 @@ def test_a_disk_that_gets_full_is_said_in_one_line(small, real, recipe, tmp_path
 
 def test_a_folder_that_cannot_be_made_is_said(small, real, recipe, tmp_path):
     (tmp_path / "taken").write_text("a file")
-    with pytest.raises(GateError, match="cannot be kept"):
+    with pytest.raises(GateError, match="cannot be written"):
         grow(real, recipe, 500, folder=tmp_path / "taken")
 
 
@@ -382,3 +382,13 @@ def test_a_million_rows_need_no_memory_of_their_own(small, real, recipe, tmp_pat
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 60_000 * DIM * 4 / 4
+
+
+@pytest.mark.parametrize("name", ["corpus.npy", "corpus.json"])
+def test_nothing_is_written_through_a_link(small, real, recipe, tmp_path, name):
+    """A folder that several people write to can hold one."""
+    (tmp_path / "precious").write_bytes(b"precious")
+    (tmp_path / "kept").mkdir()
+    (tmp_path / "kept" / name).symlink_to(tmp_path / "precious")
+    assert np.array_equal(grow(real, recipe, 500, folder=tmp_path / "kept"), grow(real, recipe, 500))
+    assert (tmp_path / "precious").read_bytes() == b"precious"

@@ -9,21 +9,21 @@ from __future__ import annotations
 import atexit
 import os
 import shlex
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from tempfile import mkdtemp
 
 from embedgate.approved.baseline import BaselineStore, changes_between, format_changes, shown
 from embedgate.approved.entries import Entry, Place
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.expected_failures import Expected
-from embedgate.core.errors import BaselineError, GateError, counted
+from embedgate.core.errors import BaselineError, GateError, counted, unwritten
 from embedgate.core.files import portable_content
 from embedgate.core.git import Repository
+from embedgate.core.scratch import temporary_folder
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings
 
 # What `--gate-base` takes for: compare with nothing.
@@ -153,12 +153,16 @@ def _found(ref: str, baselines: Path, called_in: Path) -> Base:
         name = next(iter(names))
         step = f"merge the folder first; --gate-base={NONE} compares with nothing"
         raise GateError(f"{ref} has no {name}, so there is no bar", step)
-    scratch = Path(mkdtemp(prefix="embedgate-base-"))
-    atexit.register(shutil.rmtree, scratch, ignore_errors=True)
+    kept = ExitStack()
+    scratch = kept.enter_context(temporary_folder())
+    atexit.register(kept.close)
     for path, target in paths.items():
-        file = scratch / path
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_bytes(repository.content(commit, target))
+        file, content = scratch / path, repository.content(commit, target)
+        try:
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_bytes(content)
+        except OSError as error:
+            raise GateError(*unwritten(file, error, "set TMPDIR to another folder")) from error
     return Base(ref, commit, own, name, folder=scratch / name)
 
 

@@ -12,7 +12,8 @@ from pathlib import Path
 
 from embedgate.approved.entries import Approval, Baseline, Change, Entry, Key, Place, Provenance, place_of
 from embedgate.approved.form import read, render
-from embedgate.approved.store import RECORD, Known, Store, locked, require_same_model, short, utc_now
+from embedgate.approved.store import RECORD, Known, Store, require_same_model, short, utc_now
+from embedgate.approved.transaction import Transaction
 from embedgate.core.errors import BaselineError
 from embedgate.core.judgement import megabytes
 from embedgate.core.machine import HardwareProfile, in_ci
@@ -164,6 +165,7 @@ class BaselineStore(Store[Baseline]):
         provenance: Provenance,
         remove: Iterable[Key] = (),
         in_ci_allowed: bool = False,
+        within: Transaction | None = None,
     ) -> tuple[Change, ...]:
         """Approves measurements as the baseline of a hardware profile and model.
 
@@ -179,6 +181,7 @@ class BaselineStore(Store[Baseline]):
             provenance: Where the measurements come from.
             remove: Entries to remove, as named by `Found.stale`.
             in_ci_allowed: Whether it may write where the environment says that this is CI.
+            within: The approval that this is a part of; None where it is all of it.
 
         Returns:
             What changed, in the file's order.
@@ -193,8 +196,8 @@ class BaselineStore(Store[Baseline]):
         if not new:
             raise BaselineError("nothing was measured that could be approved", "see why the combinations did not run")
         file = self.file(profile.name, model.name)
-        with locked(file):
-            old = self.read(file) or Baseline(model.name, model.source, model.fingerprint)
+        with self.writing(within) as files:
+            old = self.read(files.current(file)) or Baseline(model.name, model.source, model.fingerprint)
             kept = dict(old.entries) if old.fingerprint == model.fingerprint else {}
             for key in remove:
                 kept.pop(place_of(key), None)
@@ -208,7 +211,7 @@ class BaselineStore(Store[Baseline]):
                 approval = Approval(number, utc_now(), who, " ".join(reason.split()), len(changes), provenance)
                 approvals = (*old.approvals, approval)
                 about = model.name, model.source, model.fingerprint
-                self.write(file, Baseline(*about, entries, approvals, model.files, model.tensors))
+                files.write(file, self.render(Baseline(*about, entries, approvals, model.files, model.tensors)))
         return changes
 
 

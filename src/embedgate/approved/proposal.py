@@ -25,6 +25,7 @@ from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
 from embedgate.approved.store import utc_now
 from embedgate.approved.tensors import TensorApproval, TensorFile, TensorStore
+from embedgate.approved.transaction import Transaction, settle, transaction
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import portable_content
 from embedgate.core.machine import profile as profile_named
@@ -185,6 +186,7 @@ class _Form(msgspec.Struct, forbid_unknown_fields=True):
 
 def files_of(folder: Path, profile: str, model: str) -> dict[str, str]:
     """SHA-256 of what is approved of a model on a hardware profile, hex, by the ends of the files' names."""
+    settle(folder)
     found = {}
     for suffix in SUFFIXES:
         file = folder / profile / f"{model}{suffix}"
@@ -209,52 +211,71 @@ def approve(
         What changed, as rows of a table: combination, dataset, metric, old value, new value, difference.
 
     Raises:
-        BaselineError: If it cannot be recorded. Where an old file cannot be trusted, none is touched; each file is
-            written as a whole or not at all.
+        BaselineError: If it cannot be recorded; all files are then as they were.
     """
     require_decision(reason, in_ci_allowed=in_ci_allowed)
-    baselines, golden, ranges = BaselineStore(folder), GoldenStore(folder), RangesStore(folder)
-    others = set()
-    for each in proposals:
-        file = baselines.file(each.profile, each.model.name)
-        old = baselines.read(file)
-        for store in (golden, ranges):
-            store.check(profile_named(each.profile), each.model)
-        if old is not None and old.fingerprint != each.model.fingerprint:
-            if not each.whole:
-                cause = f"{file} was recorded for another model, of which nothing counts for this one"
-                raise BaselineError(cause, "approve all that was measured, not a part of it")
-            others.add(each.profile)
+    _refuse_parts_of_another_model(proposals, BaselineStore(folder))
     rows: list[tuple[str, ...]] = []
-    for each in proposals:
-        profile, model, changed = profile_named(each.profile), each.model, each.profile in others
-        changes: tuple[Change, ...] = ()
-        if each.entries:
-            changes = baselines.update(
-                profile,
-                model,
-                each.entries,
-                reason=reason,
-                who=who,
-                provenance=each.provenance,
-                remove=each.stale,
-                in_ci_allowed=in_ci_allowed,
-            )
-        shared = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
-        own = {id_: replace(shared, libraries=libraries) for id_, libraries in each.libraries.items()}
-        kept = {}
-        if each.golden or changed:
-            known = {id_: replace(own.get(id_, shared), conditions=each.conditions.get(id_)) for id_ in each.golden}
-            kept = golden.update(profile, model, each.golden, known, each.golden_sha256)
-        taken = {}
-        if each.ranges or changed:
-            taken = ranges.update(profile, model, each.ranges, {id_: own.get(id_, shared) for id_ in each.ranges})
-        rows += [
-            (combination, dataset, metric, shown(metric, old), shown(metric, new), shown(metric, delta, "+"))
-            for combination, dataset, metric, old, new, delta in format_changes(changes)
-        ]
-        rows += _told(kept, "golden", "tokens and embeddings") + _told(taken, "ranges", "of 8-bit codes")
+    with transaction(folder) as files:
+        for each in proposals:
+            rows += _approved(each, folder, files, reason=reason, who=who, in_ci_allowed=in_ci_allowed)
     return rows
+
+
+def _refuse_parts_of_another_model(proposals: Sequence[Proposal], store: BaselineStore) -> None:
+    """Refuses to approve a part of a model, where another one's values stand.
+
+    Raises:
+        BaselineError: If one would be.
+    """
+    settle(store.folder)
+    for each in proposals:
+        file = store.file(each.profile, each.model.name)
+        old = store.read(file)
+        if old is not None and old.fingerprint != each.model.fingerprint and not each.whole:
+            cause = f"{file} was recorded for another model, of which nothing counts for this one"
+            raise BaselineError(cause, "approve all that was measured, not a part of it")
+
+
+def _approved(
+    each: Proposal, folder: Path, files: Transaction, *, reason: str, who: str, in_ci_allowed: bool
+) -> list[tuple[str, ...]]:
+    """Approves a proposal as a part of an approval; what changed, as `approve` returns it.
+
+    Raises:
+        BaselineError: If it cannot be recorded.
+    """
+    baselines, golden, ranges = BaselineStore(folder), GoldenStore(folder), RangesStore(folder)
+    profile, model = profile_named(each.profile), each.model
+    old = baselines.read(files.current(baselines.file(each.profile, model.name)))
+    changed = old is not None and old.fingerprint != model.fingerprint
+    changes: tuple[Change, ...] = ()
+    if each.entries:
+        changes = baselines.update(
+            profile,
+            model,
+            each.entries,
+            reason=reason,
+            who=who,
+            provenance=each.provenance,
+            remove=each.stale,
+            in_ci_allowed=in_ci_allowed,
+            within=files,
+        )
+    shared = TensorApproval(utc_now(), who, reason, each.provenance.libraries)
+    own = {id_: replace(shared, libraries=libraries) for id_, libraries in each.libraries.items()}
+    kept, taken = {}, {}
+    if each.golden or changed:
+        known = {id_: replace(own.get(id_, shared), conditions=each.conditions.get(id_)) for id_ in each.golden}
+        kept = golden.update(profile, model, each.golden, known, each.golden_sha256, files)
+    if each.ranges or changed:
+        approvals = {id_: own.get(id_, shared) for id_ in each.ranges}
+        taken = ranges.update(profile, model, each.ranges, approvals, within=files)
+    rows = [
+        (combination, dataset, metric, shown(metric, before), shown(metric, after), shown(metric, delta, "+"))
+        for combination, dataset, metric, before, after, delta in format_changes(changes)
+    ]
+    return [*rows, *_told(kept, "golden", "tokens and embeddings"), *_told(taken, "ranges", "of 8-bit codes")]
 
 
 def _told(changed: Mapping[str, str], subject: str, about: str) -> list[tuple[str, ...]]:

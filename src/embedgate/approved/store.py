@@ -5,28 +5,23 @@ A file is `<folder>/<hardware profile>/<model><suffix>`. Each store has a codec,
 
 from __future__ import annotations
 
-import hashlib
 import shlex
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import ClassVar, Generic, Protocol, TypeVar
 
-from filelock import FileLock, Timeout
-
-from embedgate.core.cache import default_root
+from embedgate.approved.transaction import Transaction, settle, transaction
 from embedgate.core.errors import BaselineError
-from embedgate.core.files import write_whole
 from embedgate.core.machine import HardwareProfile
 from embedgate.core.model import PLAIN_NAME, PLAIN_NAME_STEP
 
 # How the names of weights end.
 WEIGHTS = ".safetensors"
 RECORD = "pytest --gate-update --gate-reason TEXT"
-LOCK_SECONDS = 10.0
 
 
 class OtherModelError(BaselineError):
@@ -115,23 +110,19 @@ class Store(ABC, Generic[C]):
         Raises:
             BaselineError: If a file cannot be trusted.
         """
+        settle(self.folder)
         for name in profile.chain:
             file = self.file(name, model.name)
             if (content := self.read(file)) is not None:
                 yield name, file, content
 
-    def write(self, file: Path, content: C) -> None:
-        """Replaces a file; the caller holds its lock.
+    def writing(self, within: Transaction | None) -> AbstractContextManager[Transaction]:
+        """The approval that files are written in: the one given, or one of its own.
 
         Raises:
-            BaselineError: If it cannot be written; the old file is then as it was.
+            BaselineError: If another one is being written, or it cannot be written.
         """
-        try:
-            write_whole(file, self.render(content), locked=True)
-        except OSError as error:
-            raise BaselineError(
-                f"{file} cannot be written: {error}", "check the folder, or give --gate-baselines"
-            ) from error
+        return transaction(self.folder) if within is None else nullcontext(within)
 
 
 def require_same_model(
@@ -171,29 +162,6 @@ def _difference(files: Mapping[str, str], tensors: str, model: Known) -> str:
     if same:
         told.append(f"weights that were saved anew, every tensor the same ({', '.join(weights)})")
     return " and ".join(filter(None, (", ".join(told[:-1]), told[-1]))) if told else "no file that was kept"
-
-
-@contextmanager
-def locked(file: Path) -> Iterator[None]:
-    """Keeps a second update of the same file out, so that none is lost.
-
-    The lock lives in the user's cache folder: beside the baseline it would be one more file to ignore in git.
-
-    Raises:
-        BaselineError: If another update is running, or the lock cannot be made.
-    """
-    lock = default_root() / "locks" / f"{hashlib.sha256(str(file.resolve()).encode()).hexdigest()[:20]}.lock"
-    try:
-        lock.parent.mkdir(parents=True, exist_ok=True)
-        held = FileLock(lock, timeout=LOCK_SECONDS).acquire()
-    except Timeout as error:
-        raise BaselineError(f"another update of {file} is running", "wait until it ends, then try again") from error
-    except OSError as error:
-        raise BaselineError(
-            f"{lock} cannot be locked: {error}", "check the folder, or set EMBEDGATE_CACHE to another"
-        ) from error
-    with held:
-        yield
 
 
 def corrupt(file: Path, cause: str) -> BaselineError:

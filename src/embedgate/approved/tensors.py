@@ -17,7 +17,8 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.approved.conditions import Conditions, ConditionsForm, conditions_of
-from embedgate.approved.store import RECORD, Known, Store, corrupt, locked, require_same_model, restore
+from embedgate.approved.store import RECORD, Known, Store, corrupt, require_same_model, restore
+from embedgate.approved.transaction import Transaction
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import parse_json, strict, to_json
 from embedgate.core.machine import HardwareProfile
@@ -140,14 +141,6 @@ class TensorStore(Store[TensorFile], Generic[T]):
                 raise corrupt(file, f"is corrupt: {combination} has {error}") from error
         return None
 
-    def check(self, profile: HardwareProfile, model: Known) -> None:
-        """Raises what `update` would raise about the old file, before anything is written.
-
-        Raises:
-            BaselineError: If the old file cannot be trusted.
-        """
-        self.read(self.file(profile.name, model.name))
-
     def update(
         self,
         profile: HardwareProfile,
@@ -155,6 +148,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
         taken: Mapping[str, T],
         approved: Mapping[str, TensorApproval],
         about: str = "",
+        within: Transaction | None = None,
     ) -> dict[str, str]:
         """Approves tensors, each combination's as a whole; those of other combinations stay.
 
@@ -167,6 +161,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
             taken: What was taken, by combination.
             approved: Who approves each, and with what it was made, by combination.
             about: Hash of what they are about, as in `find`.
+            within: The approval that this is a part of; None where it is all of it.
 
         Returns:
             What became of the combinations whose tensors or conditions changed, sorted: `recorded` or `dropped`.
@@ -181,8 +176,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
                     cause = f"the {self.called}' {name} of {combination} are not finite"
                     raise BaselineError(cause, "find out why first")
         file = self.file(profile.name, model.name)
-        with locked(file):
-            old, changed = self.read(file), {}
+        with self.writing(within) as files:
+            old, changed = self.read(files.current(file)), {}
             if old is not None and (old.fingerprint != model.fingerprint or old.about != about):
                 changed = dict.fromkeys(old.approvals, "dropped")
                 old = None
@@ -199,7 +194,7 @@ class TensorStore(Store[TensorFile], Generic[T]):
                 approvals[combination] = own
                 changed[combination] = "recorded"
             if changed:
-                self.write(file, TensorFile(model.fingerprint, about, approvals, tensors))
+                files.write(file, self.render(TensorFile(model.fingerprint, about, approvals, tensors)))
         return dict(sorted(changed.items()))
 
     def read(self, file: Path) -> TensorFile | None:

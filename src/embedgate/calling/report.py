@@ -6,7 +6,7 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import refuse_no_folder
 from embedgate.core.judgement import Judgement
 from embedgate.report import columns, files, html, json_report, receipt, terminal
@@ -114,7 +114,7 @@ class Report:
         try:
             return files.write(self._summary, target)
         except OSError as error:
-            raise GateError(f"the report cannot be written: {error}", "name another folder") from error
+            raise GateError(*unwritten(target, error, "name another folder")) from error
 
     def __repr__(self) -> str:
         """The section that ends a session in the terminal."""

@@ -160,8 +160,7 @@ class Approvals:
         """Approves what `proposals` has; the difference as rows of a table. Each hardware profile has files of its own.
 
         Raises:
-            BaselineError: If it cannot be recorded. Where an old file cannot be trusted, none is touched; each file is
-                written as a whole or not at all.
+            BaselineError: If it cannot be recorded; all files are then as they were.
         """
         settings, proposals = self._context.settings, self.proposals()
         if not proposals and (ran := self._finished()) and not any(is_sound(self._context, run) for run in ran):

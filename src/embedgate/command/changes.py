@@ -8,7 +8,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import write_whole
 
 _PAST = {"write": "wrote", "add": "added", "leave": "left"}
@@ -80,8 +80,8 @@ def make(folder: Path, changes: Sequence[Change]) -> None:
         for above in reversed(new):
             with suppress(OSError):
                 above.rmdir()
-        cause = f"{made[-1]} cannot be written: {error.strerror or error}; nothing was changed"
-        raise GateError(cause, "make room or give write permission") from error
+        cause, step = unwritten(Path(made[-1]), error)
+        raise GateError(f"{cause}; nothing was changed", step) from error
 
 
 def _above(folder: Path, path: Path) -> Iterator[Path]:

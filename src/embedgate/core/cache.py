@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -15,10 +14,15 @@ from typing import Any
 import msgspec
 from platformdirs import user_cache_path
 
-from embedgate.core.errors import BuildError
+from embedgate.core.errors import BuildError, refuses_writing, unwritten
 from embedgate.core.files import read_json, to_json, write_whole
+from embedgate.core.scratch import scratch_folder
 
 COMPLETE = "artefact.json"
+# What to do where the folder cannot be used.
+ELSEWHERE = "give another folder by --gate-cache DIR"
+# Fills the empty folder it is given; what it returns is the artefact's record.
+Build = Callable[[Path], Mapping[str, Any] | None]
 
 
 def default_root() -> Path:
@@ -47,9 +51,7 @@ class ArtefactCache:
     root: Path
     taken: dict[str, float | None] = field(default_factory=dict, compare=False)
 
-    def get_or_build(
-        self, kind: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any] | None]
-    ) -> tuple[Path, dict[str, Any]]:
+    def get_or_build(self, kind: str, key: Mapping[str, Any], build: Build) -> tuple[Path, dict[str, Any]]:
         """The folder of an artefact, built if it is not there yet.
 
         The artefact is built in a folder of its own and renamed into place, so that a crash or a second process at the
@@ -64,29 +66,59 @@ class ArtefactCache:
             The folder, and its record: `{"kind", "key", "record", "seconds"}`, as kept in its `artefact.json`.
 
         Raises:
-            BuildError: If what is kept there is damaged.
+            BuildError: If what is kept there is damaged or another user's alone, or nothing can be written there.
         """
         digest = hashlib.sha256(to_json([kind, key], sort_keys=True).encode()).hexdigest()[:20]
         folder = self.root / f"{kind}-{digest}"
-        kept = read_json(folder / COMPLETE, _Record, BuildError, f"delete {folder}")
+        if _is_refused(folder / COMPLETE):
+            cause = f"{folder} is another user's, who alone can read it"
+            raise BuildError(cause, f"make it readable (chmod -R a+rX {folder}), or {ELSEWHERE}")
+        step = f"delete {folder}"
+        kept = read_json(folder / COMPLETE, _Record, BuildError, step) if folder.is_dir() else None
         if kept is not None:
             self.taken[folder.name] = kept.seconds
             return folder, msgspec.to_builtins(kept)
-        self.root.mkdir(parents=True, exist_ok=True)
-        scratch = Path(tempfile.mkdtemp(prefix=f".{kind}-", dir=self.root))
-        try:
-            started = time.perf_counter()
-            own = dict(build(scratch) or {})
-            seconds = round(time.perf_counter() - started, 3)
-            record = {"kind": kind, "key": dict(key), "record": own, "seconds": seconds}
-            write_whole(scratch / COMPLETE, f"{to_json(record, indent=1, sort_keys=True)}\n".encode())
-            try:
-                scratch.rename(folder)
-            except OSError:
-                if not (folder / COMPLETE).is_file():
-                    shutil.rmtree(folder, ignore_errors=True)
-                    scratch.rename(folder)
-        finally:
-            shutil.rmtree(scratch, ignore_errors=True)
-        self.taken[folder.name] = seconds
+        record = self._built(kind, key, build, folder)
+        self.taken[folder.name] = record["seconds"]
         return folder, record
+
+    def _built(self, kind: str, key: Mapping[str, Any], build: Build, folder: Path) -> dict[str, Any]:
+        """Builds an artefact into its folder, unless another process was faster; its record."""
+        try:
+            self.root.mkdir(parents=True, exist_ok=True)
+            with scratch_folder(self.root, f".{kind}") as scratch:
+                started = time.perf_counter()
+                own = dict(build(scratch) or {})
+                seconds = round(time.perf_counter() - started, 3)
+                record = {"kind": kind, "key": dict(key), "record": own, "seconds": seconds}
+                write_whole(scratch / COMPLETE, f"{to_json(record, indent=1, sort_keys=True)}\n".encode())
+                _place(scratch, folder)
+        except OSError as error:
+            # What a build cannot read elsewhere is no matter of the cache's.
+            if not refuses_writing(error) or not str(error.filename or self.root).startswith(str(self.root)):
+                raise
+            raise BuildError(*unwritten(folder, error, ELSEWHERE)) from error
+        return record
+
+
+def _is_refused(file: Path) -> bool:
+    """Whether a file may not be read."""
+    try:
+        file.open("rb").close()
+    except OSError as error:
+        return isinstance(error, PermissionError)
+    return False
+
+
+def _place(scratch: Path, folder: Path) -> None:
+    """Renames what was built, unless another process has done so; what is there and not complete goes.
+
+    Raises:
+        OSError: If it cannot be renamed.
+    """
+    try:
+        scratch.rename(folder)
+    except OSError:
+        if not (folder / COMPLETE).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            scratch.rename(folder)

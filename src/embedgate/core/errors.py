@@ -2,13 +2,44 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from errno import (
+    EACCES,
+    EDQUOT,
+    EEXIST,
+    EFBIG,
+    EIO,
+    EMFILE,
+    ENFILE,
+    ENOSPC,
+    ENOTDIR,
+    ENOTEMPTY,
+    EPERM,
+    EROFS,
+)
+from pathlib import Path
 from typing import Self
 
 from embedgate.core.secrets import without_secrets
 
 # Characters of what an exception of another library says.
 LONGEST_LINE = 600
+# What to do where the system refuses to write.
+_TO_WRITE = {
+    ENOSPC: "free some space",
+    EDQUOT: "free some of your quota",
+    EROFS: "mount it for writing",
+    EACCES: "give write permission",
+    EPERM: "give write permission",
+    EMFILE: "allow more open files (ulimit -n)",
+    ENFILE: "close some files",
+    EFBIG: "allow larger files (ulimit -f)",
+    EIO: "check the disk",
+    EEXIST: "move away what is there",
+    ENOTDIR: "move away what is there",
+    ENOTEMPTY: "move away what is there",
+}
 
 
 class GateError(Exception):
@@ -89,6 +120,24 @@ def one_line(error: BaseException) -> str:
 def cut(line: str) -> str:
     """A line of another library's, cut where it is very long."""
     return line if len(line) <= LONGEST_LINE else f"{line[:LONGEST_LINE]}… ({len(line):,} characters)"
+
+
+def refuses_writing(error: OSError) -> bool:
+    """Whether an error is about where something is written to: no room, no permission, something else in its place."""
+    return error.errno in _TO_WRITE
+
+
+def unwritten(place: Path, error: OSError, elsewhere: str = "") -> tuple[str, str]:
+    """Cause and action where something cannot be written.
+
+    Args:
+        place: The file or folder.
+        error: What the system says.
+        elsewhere: How to have it written elsewhere; empty where it cannot be.
+    """
+    said = os.strerror(error.errno) if error.errno else one_line(error)
+    steps = (_TO_WRITE.get(error.errno or 0, "check the folder"), elsewhere)
+    return f"{place} cannot be written: {said}", ", or ".join(filter(None, steps))
 
 
 def counted(n: int, noun: str) -> str:

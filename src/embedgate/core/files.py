@@ -23,6 +23,7 @@ import msgspec
 from msgspec import inspect
 
 from embedgate.core.errors import GateError
+from embedgate.core.scratch import NEW_FILE, beside, hold, sweep
 
 T = TypeVar("T")
 # What makes the error of a cause and an action: `BaselineError`, for example.
@@ -39,34 +40,48 @@ _NESTED = (inspect.StructType, inspect.LiteralType, inspect.ListType, inspect.Di
 _KEY = re.compile(r"Object (contains unknown|missing required) field `(.*)`", re.DOTALL)
 
 
-def write_whole(path: Path, content: bytes, *, locked: bool = False, durable: bool = True) -> None:
+def write_whole(path: Path, content: bytes, *, durable: bool = True) -> None:
     """Replaces a file as a whole: a crash at any moment leaves the old one or the new one. Its mode is kept.
+
+    A link in its place is replaced, and what it leads to left alone. What killed writers left in the folder is removed.
 
     Args:
         path: The file; folders are made where they are missing.
         content: All of it.
-        locked: Whether the caller keeps other writers out. Then what a killed one left beside it is overwritten.
         durable: Whether it must be on the disk when this returns, so that it outlives the system's crash as well.
 
     Raises:
         OSError: If it cannot be written; the old file is then as it was.
     """
-    scratch = path.with_name(f".{path.name}.tmp" if locked else f".{path.name}.{os.getpid()}.tmp")
     path.parent.mkdir(parents=True, exist_ok=True)
+    sweep(path.parent)
+    scratch = beside(path)
     try:
-        with scratch.open("wb") as stream:
+        with os.fdopen(os.open(scratch, NEW_FILE, 0o666), "wb") as stream:
+            hold(stream.fileno())
             stream.write(content)
             stream.flush()
             if durable:
                 os.fsync(stream.fileno())
-        if path.exists():
+        if path.is_file() and not path.is_symlink():
             shutil.copymode(path, scratch)
         os.replace(scratch, path)
-        if durable and os.name == "posix":
-            _sync_folder(path.parent)
+        if durable:
+            sync_folder(path.parent)
     finally:
         with suppress(OSError):
             scratch.unlink()
+
+
+def sync_folder(folder: Path) -> None:
+    """Has the system put on the disk which files a folder holds; on Windows it does so by itself."""
+    if os.name != "posix":
+        return
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def refuse_no_folder(folder: Path, option: str) -> None:
@@ -274,14 +289,6 @@ def _default(field: dataclasses.Field[Any]) -> Any:
         return field.default
     factory: Any = field.default_factory
     return msgspec.field(default_factory=factory)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:

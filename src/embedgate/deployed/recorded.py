@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from embedgate.core.combination import SERVED, Combination
-from embedgate.core.errors import BuildError, DataError, GateError, NotRecorded, counted
+from embedgate.core.errors import BuildError, DataError, GateError, NotRecorded, counted, unwritten
 from embedgate.core.files import write_whole
 from embedgate.core.judgement import quoted
 from embedgate.core.model import Model
@@ -152,7 +152,7 @@ def write(path: Path, about: About, answers: Iterable[tuple[Asked, FloatArray]])
     try:
         write_whole(path, "".join(lines).encode())
     except OSError as error:
-        raise GateError(f"{path} cannot be written: {error.strerror}", "give --gate-record another folder") from error
+        raise GateError(*unwritten(path, error, "give --gate-record another folder")) from error
     return len(lines)
 
 

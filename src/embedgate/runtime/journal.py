@@ -25,19 +25,22 @@ class _Note(msgspec.Struct, forbid_unknown_fields=True):
 def running(root: Path, what: str) -> Iterator[None]:
     """Keeps a note under `root` while the body runs; only a process that died leaves it behind.
 
-    Inside another one, its note stands in the place of the outer one's, which is put back.
+    Inside another one, its note stands in the place of the outer one's, which is put back. Where none can be written,
+    the body runs all the same: what needs no artefact needs no cache.
     """
-    note = _note(root, os.getpid())
-    outer = note.read_bytes() if note.is_file() else None
+    note, outer = _note(root, os.getpid()), None
     own = _Note(os.getpid(), psutil.Process().create_time(), what)
-    write_whole(note, to_json(msgspec.structs.asdict(own)).encode(), durable=False)
+    with suppress(OSError):
+        outer = note.read_bytes() if note.is_file() else None
+        write_whole(note, to_json(msgspec.structs.asdict(own)).encode(), durable=False)
     try:
         yield
     finally:
-        if outer is None:
-            note.unlink(missing_ok=True)
-        else:
-            write_whole(note, outer, durable=False)
+        with suppress(OSError):
+            if outer is None:
+                note.unlink(missing_ok=True)
+            else:
+                write_whole(note, outer, durable=False)
 
 
 def forget(root: Path, pid: int) -> None:

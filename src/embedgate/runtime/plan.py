@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.approved.base import Base, base_of
+from embedgate.approved.transaction import settle
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.formats import shipped_among, shipped_names
@@ -297,9 +298,11 @@ class Plan:
         candidates that are fetched are told to `progress`.
 
         Raises:
-            GateError: If a dataset cannot be read, two have one name, a combination is unknown, or there is no such
-                candidate.
+            GateError: If a dataset cannot be read, two have one name, a combination is unknown, there is no such
+                candidate, or an approval was cut short and cannot be gone on with.
         """
+        if finished := settle(settings.baselines_folder):
+            progress(finished)
         data = data_of(settings)
         names = [dataset.name for dataset in data.datasets]
         for name in names:

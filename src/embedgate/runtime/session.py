@@ -23,6 +23,7 @@ from embedgate.core.errors import BuildError, GateError, counted, one_line
 from embedgate.core.machine import Machine, library_versions, this_machine
 from embedgate.core.model import Model
 from embedgate.core.roles import Input, Role
+from embedgate.core.scratch import sweep
 from embedgate.data import load_calibration, load_golden
 from embedgate.data.overlap import Unjudged
 from embedgate.data.types import Dataset, Texts
@@ -114,6 +115,8 @@ class Session:
         self.progress = progress
         self.threads = settings.threads_here
         self.cache = ArtefactCache(settings.cache or default_root())
+        sweep(self.cache.root)
+        sweep()
         self.pool = EncoderPool(
             lambda: plan.model,
             plan.registry,

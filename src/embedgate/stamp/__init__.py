@@ -20,7 +20,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.errors import GateError, counted, one_line
+from embedgate.core.errors import GateError, counted, one_line, unwritten
 from embedgate.core.files import read_json, strict, to_json, write_whole
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.core.similarity import normalised
@@ -228,7 +228,7 @@ def write(stamp: Stamp, path: Path) -> None:
     try:
         write_whole(path, (to_json(msgspec.to_builtins(_File.of(stamp)), indent=1, ensure_ascii=False) + "\n").encode())
     except OSError as error:
-        raise GateError(f"{path} cannot be written: {error}") from error
+        raise GateError(*unwritten(path, error, "name another file")) from error
 
 
 _Canary = strict(Canary, vector=str)

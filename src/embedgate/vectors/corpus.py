@@ -24,7 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
-from embedgate.core.errors import GateError, one_line
+from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.metrics import Matrix, require_finite
 from embedgate.metrics.retrieval import similarities, top_k
@@ -203,8 +203,7 @@ def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Ca
                 _write(kept, done, real, recipe, size, progress)
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except OSError as error:
-        action = f"free some space, check {folder}, or set EMBEDGATE_CACHE to another folder"
-        raise GateError(f"{file} cannot be kept: {one_line(error)}", action) from error
+        raise GateError(*unwritten(file, error, "give another folder by --gate-cache")) from error
 
 
 def _key(real: Matrix, recipe: Recipe, size: int) -> str:
@@ -252,7 +251,7 @@ class _Kept:
         """How many grown chunks are safely in the file; None where it is another one, or none."""
         try:
             record = read_json(self.record, _Progress, GateError)
-            size = self.file.stat().st_size
+            size = self.file.lstat().st_size
         except (OSError, GateError):
             return None
         whole = record is not None and record.key == self.key and size >= record.bytes
@@ -263,7 +262,7 @@ class _Kept:
         stream.flush()
         os.fsync(stream.fileno())
         record = _Progress(self.key, chunks, stream.tell())
-        write_whole(self.record, f"{to_json(msgspec.structs.asdict(record))}\n".encode(), locked=True)
+        write_whole(self.record, f"{to_json(msgspec.structs.asdict(record))}\n".encode())
 
     def delete(self) -> None:
         """Deletes it; who has it mapped keeps what is mapped."""
@@ -280,7 +279,8 @@ def _write(
     row_bytes = real.shape[1] * real.itemsize
     have = 0 if done is None else kept.file.stat().st_size
     _require_space(kept.file.parent, size * row_bytes - have, size, real.shape[1])
-    with kept.file.open("r+b" if done is not None else "w+b") as stream:
+    # A new file takes nothing's place: a link, for example, which would be written through.
+    with kept.file.open("r+b" if done is not None else "x+b") as stream:
         np.lib.format.write_array_header_1_0(
             stream, {"descr": "<f4", "fortran_order": False, "shape": (size, real.shape[1])}
         )
@@ -304,5 +304,5 @@ def _require_space(folder: Path, needed: int, size: int, dim: int) -> None:
         raise GateError(
             f"{folder} has {free / 2**20:,.0f} MiB free, but {size:,} vectors of {dim} dimensions need "
             f"{(needed + SPARE_BYTES) / 2**20:,.0f} MiB",
-            "free some space, set EMBEDGATE_CACHE to a folder that has more, or give a smaller --gate-corpus-size",
+            "free some space, give a folder that has more by --gate-cache, or a smaller --gate-corpus-size",
         )

@@ -16,7 +16,6 @@ chosen and why is in the artefact's record. See `docs/calibration.md`.
 
 from __future__ import annotations
 
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -30,6 +29,7 @@ from onnxruntime import InferenceSession
 from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
+from embedgate.core.scratch import temporary_folder
 from embedgate.encoders import BuildContext, FloatArray
 from embedgate.encoders.onnx.export import exported_graph
 from embedgate.encoders.onnx.graph import FILE_NAME, Graph, read_graph, save_graph
@@ -327,8 +327,8 @@ def _quantized_embeddings(
     graph: Graph, chosen: Mapping[str, Treatment], batches: Sequence[Batch], threads: int
 ) -> FloatArray:
     # By way of a file: quantized weights, too, may be more than a protobuf can hold.
-    with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
-        path = Path(folder) / FILE_NAME
+    with temporary_folder() as folder:
+        path = folder / FILE_NAME
         save_graph(quantized_graph(graph, chosen), path)
         return _embeddings(session(path, threads), batches)
 

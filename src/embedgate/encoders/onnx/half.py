@@ -9,7 +9,6 @@ float16 scales, since TensorRT wants them in the type of what they quantize.
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from onnx import NodeProto, TensorProto, helper, numpy_helper
 from embedgate.core.errors import BuildError, one_line
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
+from embedgate.core.scratch import temporary_folder
 from embedgate.encoders import BuildContext, FloatArray
 from embedgate.encoders.onnx.export import KIND
 from embedgate.encoders.onnx.graph import FILE_NAME, Graph, read_graph, save_graph
@@ -227,8 +227,8 @@ def _rename(node: NodeProto, old: str, new: str) -> None:
 
 def _with_shapes(source: Path) -> Graph:
     """A graph with the types of all its values."""
-    with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
-        shaped = Path(folder) / FILE_NAME
+    with temporary_folder() as folder:
+        shaped = folder / FILE_NAME
         onnx.shape_inference.infer_shapes_path(source, shaped)
         return Graph(read_graph(shaped).proto, source.parent)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import tempfile
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cached_property
@@ -19,6 +18,7 @@ from embedgate.core.errors import BuildError
 from embedgate.core.machine import library_versions
 from embedgate.core.model import Model
 from embedgate.core.roles import Role
+from embedgate.core.scratch import temporary_folder
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
 from embedgate.encoders.evidence import UNPROVEN, contradictions
 from embedgate.encoders.loading import PROBE
@@ -111,8 +111,8 @@ class GraphEncoder(Encoder):
         self._details = details or {}
         self._tokenizer = Tokenizer(model)
         self._device = combination.device
-        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
-            optimized = Path(folder) / FILE_NAME
+        with temporary_folder() as folder:
+            optimized = folder / FILE_NAME
             self._session = session(path, context.threads, optimized, self._device)
             # Only what the nodes are is read: weights of any size stay in their own file, and go with the folder.
             self._optimized = read_graph(optimized).proto
@@ -191,8 +191,8 @@ class GraphEncoder(Encoder):
     def _profiled(self) -> list[Mapping[str, Any]]:
         """Profiles the encoding of a short text in a session of its own, and returns what every node said of itself."""
         (batch,) = self._tokenizer.batches([PROBE], 1)
-        with tempfile.TemporaryDirectory(prefix="embedgate-") as folder:
-            runner = session(self._path, self._threads, device=self._device, profile=Path(folder) / "profile")
+        with temporary_folder() as folder:
+            runner = session(self._path, self._threads, device=self._device, profile=folder / "profile")
             runner.run(["sentence_embedding"], batch.feeds)
             events: list[Mapping[str, Any]] = json.loads(Path(runner.end_profiling()).read_text("utf-8"))
         return events

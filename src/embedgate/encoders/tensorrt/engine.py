@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -166,7 +167,8 @@ def build_plan(
     if plan is None:
         raise BuildError(f"{found} cannot build the engine: {log.told()}", "see whether memory or workspace ran out")
     if timing is not None and (learnt := config.get_timing_cache()) is not None:
-        write_whole(timing, bytes(learnt.serialize()), durable=False)
+        with suppress(OSError):  # it only makes the next build quicker
+            write_whole(timing, bytes(learnt.serialize()), durable=False)
     return bytes(plan)
 
 
@@ -229,7 +231,9 @@ def _parser_error(parser: Any) -> str:
 
 def _recall(config: Any, timing: Path) -> None:
     """Has the builder begin with what it learnt before; anew where that is another version's or damaged."""
-    kept = timing.read_bytes() if timing.is_file() else b""
+    kept = b""
+    with suppress(OSError):
+        kept = timing.read_bytes()
     cache = config.create_timing_cache(kept)
     if cache is None or not config.set_timing_cache(cache, False):
         config.set_timing_cache(config.create_timing_cache(b""), False)
