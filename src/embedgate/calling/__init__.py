@@ -6,7 +6,6 @@ import shlex
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path, PurePath
-from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from embedgate.calling.candidates import Candidate, sorted_out
@@ -14,6 +13,8 @@ from embedgate.calling.data import Data, as_given, written
 from embedgate.calling.keywords import words
 from embedgate.calling.report import Report
 from embedgate.core.errors import GateError
+from embedgate.core.inert import one_line_inert
+from embedgate.core.scratch import temporary_folder
 
 
 class Interrupted(KeyboardInterrupt):
@@ -73,8 +74,7 @@ def gate(
     from embedgate.calling.session import Asked, run
 
     given = words(options)
-    with TemporaryDirectory(prefix="embedgate-") as folder:
-        scratch = Path(folder)
+    with temporary_folder() as scratch:
         texts, held = sorted_out(candidates)
         chosen = [*given, *texts, *written(data, scratch), f"--gate-depth={depth}"]
         chosen += [f"--gate-model={model}"] if model is not None else []
@@ -108,7 +108,7 @@ def _shown(quiet: bool) -> Callable[[str], None] | None:
     if sys.stdout.isatty():
         return None
     out = sys.stdout
-    return lambda line: print(line, file=out, flush=True)
+    return lambda line: print(one_line_inert(line), file=out, flush=True)
 
 
 __all__ = ["Interrupted", "Report", "gate"]

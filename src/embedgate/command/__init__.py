@@ -7,9 +7,10 @@ import importlib
 import os
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 from embedgate.core.errors import GateError
+from embedgate.core.inert import inert
 from embedgate.core.judgement import printable
 from embedgate.core.version import __version__
 
@@ -28,13 +29,21 @@ MISUSE = 2
 CLOSED = 128 + 13
 
 
+class _Parser(argparse.ArgumentParser):
+    """A parser, and of its subcommands, that says what it was given inert: names of files, for example."""
+
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        """Ends the process."""
+        super().exit(status, message and inert(message))
+
+
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand; its exit status.
 
     Args:
         arguments: What follows the command; the process's own where None.
     """
-    parser = argparse.ArgumentParser(prog="embedgate", description="What is no test of embedgate's.")
+    parser = _Parser(prog="embedgate", description="What is no test of embedgate's.")
     parser.add_argument("--version", action="version", version=f"embedgate {__version__}")
     chosen = parser.add_subparsers(dest="subcommand", required=True, metavar="SUBCOMMAND")
     for name, about in SUBCOMMANDS.items():

@@ -8,13 +8,15 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from fnmatch import fnmatchcase
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 from embedgate.approved.entries import Key
 from embedgate.approved.proposal import SECTION, SUFFIXES, Proposal, approve, files_of
+from embedgate.approved.transaction import settle
+from embedgate.command.telling import say
 from embedgate.core.errors import BaselineError, GateError, counted
 from embedgate.core.git import git_identity
+from embedgate.core.scratch import temporary_folder
 from embedgate.core.settings import bundled_baselines
 from embedgate.core.version import __version__
 from embedgate.report.receipt import other_code, read
@@ -46,6 +48,8 @@ def run(options: argparse.Namespace) -> int:
     """
     report = read(options.report, SCHEMA, "report to approve")
     folder = options.baselines or _folder_of(report)
+    if finished := settle(folder):
+        say(finished)
     found = _together(Proposal.from_json(each, str(options.report)) for each in report.get(SECTION, ()))
     _refuse_unfit(report, options.report, found, folder)
     chosen = [each for proposal in found if not (each := _chosen(proposal, options)).is_empty]
@@ -63,7 +67,7 @@ def run(options: argparse.Namespace) -> int:
     did = "would change" if options.dry_run else "changed"
     print(changes(rows, f"baseline: {counted(len(rows), 'value')} {did} in {folder}, as measured {_where(chosen)}"))
     if any(row["run"].get("speed") for row in report["combinations"]):
-        print("budgets of time take two processes and are approved by pytest --gate-update alone")
+        say("budgets of time take two processes and are approved by pytest --gate-update alone")
     return 0
 
 
@@ -124,8 +128,8 @@ def _chosen(proposal: Proposal, options: argparse.Namespace) -> Proposal:
 
 @contextmanager
 def _copy_of(folder: Path) -> Iterator[Path]:
-    with TemporaryDirectory() as scratch:
-        copy = Path(scratch, folder.name)
+    with temporary_folder() as scratch:
+        copy = scratch / folder.name
         if folder.is_dir():
             shutil.copytree(folder, copy)
         yield copy

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import shlex
 import shutil
 import sys
@@ -14,6 +15,7 @@ from typing import Any
 from embedgate.approved.tolerances import Tolerances
 from embedgate.command import surveyed
 from embedgate.command.ini import IniFile
+from embedgate.command.telling import say
 from embedgate.core.combination import Combination
 from embedgate.core.errors import DataError, GateError
 from embedgate.core.files import to_json
@@ -87,11 +89,12 @@ def run(options: argparse.Namespace) -> int:
             refused.append(Refused(dataset.told, error.cause, error.action))
     refused += _named_twice(told)
     if options.json:
-        print(to_json(_plain(told, refused), indent=2, ensure_ascii=False))
+        print(_inert_json(to_json(_plain(told, refused), indent=2, ensure_ascii=False)))
     else:
         _print(told, refused)
         if options.data and not refused:
-            print("".join(f"{line}\n" for line in _to_write(each, told, ini.path.name)), end="")
+            for line in _to_write(each, told, ini.path.name):
+                say(line)
     return REFUSED if refused else 0
 
 
@@ -99,6 +102,12 @@ def _plain(told: Sequence[surveyed.Told], refused: Sequence[Refused]) -> dict[st
     """All of it as JSON values."""
     datasets = [to_plain(each) | {"too_small": [*each.too_small]} for each in told]
     return {"datasets": datasets, "refused": to_plain(refused)}
+
+
+def _inert_json(text: str) -> str:
+    """JSON that says the same, and on which neither a terminal nor the log of a CI job acts."""
+    shown = "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in text)
+    return shown.replace("##", "#\\u0023")
 
 
 def _in_ini(ini: IniFile) -> list[str]:
@@ -176,10 +185,10 @@ def _print(told: Sequence[surveyed.Told], refused: Sequence[Refused]) -> None:
     width, colour = shutil.get_terminal_size().columns, sys.stdout.isatty()
     print(surveyed.render(told, width=width, colour=colour), end="")
     for each in refused:
-        print(printable(f"refused: {each.cause}"))
+        say(printable(f"refused: {each.cause}"))
         if each.action:
-            print(f"  {printable(each.action)}")
-    print(f"{len(told)} understood, {len(refused)} refused")
+            say(f"  {printable(each.action)}")
+    say(f"{len(told)} understood, {len(refused)} refused")
 
 
 def _to_write(given: Sequence[Named], told: Sequence[surveyed.Told], ini: str) -> Iterator[str]:

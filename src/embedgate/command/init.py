@@ -15,6 +15,7 @@ from typing import Any
 from embedgate.command import codeowners
 from embedgate.command.changes import Change, make, refuse_unwritable
 from embedgate.command.ini import IniFile, Value, with_more
+from embedgate.command.telling import say
 from embedgate.core.errors import GateError, ModelError, counted
 from embedgate.core.files import portable_content
 from embedgate.core.git import git_origin
@@ -98,9 +99,9 @@ def run(options: argparse.Namespace) -> int:
     if not options.dry_run:
         make(folder, changes)
     for change in changes:
-        print(change.told(done=not options.dry_run))
+        say(change.told(done=not options.dry_run))
     for line in _next_steps(folder, changes, options.ci or _host(folder), options.dry_run):
-        print(line)
+        say(line)
     return 0
 
 

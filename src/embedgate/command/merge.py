@@ -9,7 +9,8 @@ from collections.abc import Mapping
 from itertools import combinations
 from pathlib import Path
 
-from embedgate.core.errors import GateError
+from embedgate.command.telling import say
+from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import refuse_no_folder
 from embedgate.report import terminal
 from embedgate.report.collector import NOT_JUDGED, Collector
@@ -51,9 +52,9 @@ def run(options: argparse.Namespace) -> int:
     try:
         files = write(summary, options.out)
     except OSError as error:
-        raise GateError(f"--out {options.out} cannot be written: {error}", "name another folder") from error
+        raise GateError(*unwritten(options.out, error, "name another folder by --out")) from error
     for file in files:
-        print(f"wrote {file}")
+        say(f"wrote {file}")
     return _status(summary, collector)
 
 

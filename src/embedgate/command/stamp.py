@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from embedgate.command.telling import say, say_aside
 from embedgate.core.errors import GateError
 from embedgate.core.model import DEFAULT_MODEL, NO_MODEL
 from embedgate.core.roles import parse_prompt
@@ -81,9 +81,9 @@ def run(options: argparse.Namespace) -> int:
         stamp = stamp_of(session, own, options.embedding_precision, options.least_cosine)
         unnoticed = [*_unnoticed(session, own, stamp)]
     write(stamp, options.out)
-    print(f"wrote {options.out}: {len(stamp.canaries)} texts by {combination} of {stamp.model}, {stamp.dim} dimensions")
+    say(f"wrote {options.out}: {len(stamp.canaries)} texts by {combination} of {stamp.model}, {stamp.dim} dimensions")
     for line in unnoticed:
-        print(line)
+        say(line)
     return 0
 
 
@@ -141,4 +141,4 @@ def _unnoticed(session: Session, own: Run, stamp: Stamp) -> Iterator[str]:
 
 
 def _progress(line: str) -> None:
-    print(f"  {line}", file=sys.stderr)
+    say_aside(f"  {line}")

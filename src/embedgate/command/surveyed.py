@@ -6,15 +6,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import StringIO
 
-from rich.console import Console
 from rich.table import Table
-from rich.text import Text
 
 from embedgate.core.errors import counted
 from embedgate.core.judgement import printable
 from embedgate.data.survey import MOST_CHARACTERS, QUANTILES, Lengths, Part, Survey
 from embedgate.metrics import METRICS
 from embedgate.metrics.ends import FEW
+from embedgate.report import console as consoles
 
 LEAST_WIDTH = 80
 # Slices that are told one by one, and languages or scripts.
@@ -70,19 +69,13 @@ def render(told: Sequence[Told], *, width: int = LEAST_WIDTH, colour: bool = Fal
         colour: Whether to write ANSI colours.
     """
     out = StringIO()
-    console = Console(
-        file=out,
-        width=max(width, LEAST_WIDTH),
-        force_terminal=colour,
-        color_system="standard" if colour else None,
-        highlight=False,
-    )
+    shown = consoles.console(out, width=max(width, LEAST_WIDTH), colour=colour)
     for each in told:
-        console.print(Text(_head(each.survey), style="bold"))
-        console.print(_table(each))
-        console.print()
+        shown.print(consoles.told(_head(each.survey), style="bold"))
+        shown.print(_table(each))
+        shown.print()
     for line in (*([LENGTHS] if told else []), *([ESTIMATE] if any(each.shows for each in told) else [])):
-        console.print(Text(line, style="dim"))
+        shown.print(consoles.told(line, style="dim"))
     return "".join(f"{line.rstrip()}\n" for line in out.getvalue().splitlines())
 
 
@@ -97,7 +90,7 @@ def _table(told: Told) -> Table:
     table.add_column(overflow="fold")
     for label, line in _rows(told):
         style = "yellow" if label in ("look at", "too small") else ""
-        table.add_row(f"  {label}", Text(printable(line), style=style))
+        table.add_row(f"  {label}", consoles.told(printable(line), style=style))
     return table
 
 

@@ -60,6 +60,9 @@ class Combination:
         Raises:
             GateError: If the text is not three words joined by hyphens.
         """
+        if not text.isprintable() or {*text} & {*'"\\'}:
+            cause = f"{text!r} is no combination"
+            raise GateError(cause, "leave out control characters, quotes and backslashes")
         parts = text.split("-")
         if len(parts) != 3 or not all(parts):
             raise GateError(

@@ -10,6 +10,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from embedgate.core.errors import counted
+from embedgate.core.inert import one_line_inert
 from embedgate.core.plain import to_plain
 
 Verdict = Literal["pass", "fail", "inconclusive"]
@@ -348,7 +349,7 @@ class Judgement:
             )
         if self.diagnosis and self.diagnosis.next_step:
             lines.append(f"  next step: {self.diagnosis.next_step}")
-        return "\n".join(lines)
+        return "\n".join(map(one_line_inert, lines))
 
     def explain_again(self) -> str:
         """The text of a failure whose cause was explained above: the finding, and what is its own beside an example."""
@@ -358,7 +359,7 @@ class Judgement:
             lines.append(f"  cause: as above: {found.layer}{told}")
         own = () if self.example else self.details
         lines += [f"  {line}" for line in own if not line.startswith(EXAMPLE_LINES)]
-        return "\n".join(lines)
+        return "\n".join(map(one_line_inert, lines))
 
 
 def rounding(move: float) -> str:
@@ -383,7 +384,7 @@ def shorten(text: str, width: int = 110) -> str:
 
 def literal(text: str, width: int = 110) -> str:
     """A text of the data on one line, cut to a width; line breaks and odd spaces are escaped, too."""
-    return _cut("".join(map(_escaped, text)), width)
+    return _cut(one_line_inert(text), width)
 
 
 def brief(text: str, width: int) -> str:
@@ -404,12 +405,8 @@ def quoted(text: str, width: int) -> str:
 def printable(text: str) -> str:
     """A text on one line, control characters, odd spaces and unpaired surrogates escaped."""
     if text.isspace():
-        return "".join(map(_escaped, text))
-    return "".join(map(_escaped, " ".join(text.split())))
-
-
-def _escaped(character: str) -> str:
-    return character if character.isprintable() else character.encode("unicode_escape").decode()
+        return one_line_inert(text)
+    return one_line_inert(" ".join(text.split()))
 
 
 def _cut(line: str, width: int) -> str:

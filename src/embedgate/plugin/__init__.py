@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any
 
 import pytest
 
-from embedgate.core.errors import GateError, ResourceError
+from embedgate.core.errors import GateError, ResourceError, unwritten
+from embedgate.core.inert import inert, one_line_inert
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
 from embedgate.plugin.course import places
 from embedgate.plugin.ending import finish, keeps_journal, tell_crash, terminable
+from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
     refuse_bad_files,
@@ -133,7 +136,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     """
     bench = config.stash[BENCH]
     if bench.misuse:
-        raise pytest.UsageError(bench.misuse)
+        raise pytest.UsageError(inert(bench.misuse))
     # What there is nothing to ask of is no skipped test but no test.
     items[:] = [item for item in items if not is_empty(item)]
     _in_order(bench, items)
@@ -244,7 +247,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
             forget(error)
     if session is not None and isinstance(trouble, ResourceError):
         session.pool.give_back(combination)
-    raise pytest.fail.Exception(str(trouble), pytrace=False)
+    raise pytest.fail.Exception(one_line_inert(str(trouble)), pytrace=False)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -268,6 +271,7 @@ def pytest_runtest_makereport(
             bench.meets(case)
     if case is None or (report.passed and report.when != "call"):
         return report  # nothing was asked, or nothing was found
+    make_inert(report)
     from embedgate.report.summary import record_of
 
     in_rows = case.check.in_rows
@@ -291,6 +295,12 @@ def pytest_runtest_makereport(
         place=case.place,
     )
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
+    """Has a warning say nothing that a terminal acts on."""
+    make_warning_inert(warning_message)
 
 
 @pytest.hookimpl(wrapper=True)
@@ -388,11 +398,11 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         try:
             files = write(summary, folder)
         except OSError as error:
-            line = f"the report could not be written: {error}; name another folder by --gate-report"
-            terminalreporter.write_line(line, red=True)
+            line = "; ".join(unwritten(folder, error, "name another folder by --gate-report"))
+            terminalreporter.write_line(inert(line), red=True)
         else:
             for file in files:
-                terminalreporter.write_line(f"wrote {file}")
+                terminalreporter.write_line(inert(f"wrote {file}"))
             if collector.journal is not None:
                 collector.journal.end()
 
@@ -403,4 +413,4 @@ def _misuse() -> Iterator[None]:
     try:
         yield
     except GateError as error:
-        raise pytest.UsageError(str(error)) from error
+        raise pytest.UsageError(inert(str(error))) from error

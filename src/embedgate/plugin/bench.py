@@ -15,6 +15,7 @@ import pytest
 
 from embedgate.core.errors import BuildError
 from embedgate.core.host_code import OUTCOMES, HostCode
+from embedgate.core.inert import one_line_inert
 from embedgate.core.judgement import Judgement, place_name
 from embedgate.plugin.course import Course
 from embedgate.plugin.options import settings_of
@@ -351,5 +352,5 @@ def _show(config: pytest.Config, line: str) -> None:
     capture = config.pluginmanager.get_plugin("capturemanager")
     with capture.global_and_fixture_disabled() if capture else nullcontext():
         reporter.ensure_newline()
-        reporter.write_line(f"  {line}", cyan=True)
+        reporter.write_line(f"  {one_line_inert(line)}", cyan=True)
         reporter.flush()

@@ -8,7 +8,6 @@ from contextlib import closing
 from dataclasses import dataclass
 
 import numpy as np
-from rich.console import Console
 from rich.table import Table
 from scipy.stats import norm
 
@@ -21,6 +20,7 @@ from embedgate.performance.host import Watch
 from embedgate.performance.paired import LOOKS, TO_RECORD, Aim, Levels, Row, ratios
 from embedgate.performance.timing import spare_threads
 from embedgate.performance.workloads import WORKLOADS, workloads
+from embedgate.report.console import console, told
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.subprocess import FreshProcesses
 
@@ -91,7 +91,7 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
     asked = plan.encoding if settings.combinations else (plan.combinations[0].reference,)
     levels = Levels(tolerances.alpha, len(loads) * len(asked))
     watch = Watch()
-    console = Console(width=120)
+    out = console(width=120, colour=None)
     proposed: dict[str, float] = {}
     with closing(FreshProcesses(settings.invocation, settings.folder)) as fresh:
         for combination in asked:
@@ -101,23 +101,23 @@ def tell(plan: Plan, progress: Callable[[str], None]) -> None:
                 with fresh.another(combination) as worker:
                     processes.append(worker.rows({load.id: Aim(None, levels) for load in loads}))
             found = {load.id: Noise.of([rows[load.id] for rows in processes]) for load in loads}
-            console.print(_table(combination, found, tolerances, levels))
+            out.print(_table(combination, found, tolerances, levels))
             for name, noise in found.items():
                 kind = WORKLOADS[name].slack
                 proposed[kind] = max(proposed.get(kind, 0.0), noise.slack)
     for note in watch.notes():
-        console.print(note, style="yellow")
+        out.print(told(note, "yellow"))
     threads = counted(spare_threads(settings.threads_alone), "thread")
-    console.print(f"timed with {threads}, {TO_RECORD} blocks in each of {PROCESSES} processes")
-    console.print(f"slack that covers {COVERED:g} standard deviations between processes, for tolerances.toml:\n")
-    console.print("# two of the numbers of [default.budget]", markup=False)
+    out.print(f"timed with {threads}, {TO_RECORD} blocks in each of {PROCESSES} processes")
+    out.print(f"slack that covers {COVERED:g} standard deviations between processes, for tolerances.toml:\n")
+    out.print("# two of the numbers of [default.budget]")
     for kind, slack in proposed.items():
-        console.print(f"{kind} = {slack:.2f}")
+        out.print(f"{kind} = {slack:.2f}")
 
 
 def _table(combination: Combination, found: dict[str, Noise], tolerances: Tolerances, levels: Levels) -> Table:
     other = "itself" if combination.is_reference else "its reference"
-    table = Table(title=f"{combination} against {other}", box=None, pad_edge=False, title_justify="left")
+    table = Table(title=told(f"{combination} against {other}"), box=None, pad_edge=False, title_justify="left")
     table.add_column("workload", no_wrap=True)
     for heading in (
         "ratio of\neach process",

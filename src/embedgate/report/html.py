@@ -14,6 +14,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup, escape
 
 from embedgate.core.errors import counted
+from embedgate.core.inert import inert
 from embedgate.core.judgement import COMMAND, literal, megabytes, printable, shorten
 from embedgate.report import bar, columns, forest, green, judged, pareto, slices, stored, trend, upgrade
 from embedgate.report.columns import COMBINATION, VERDICT
@@ -34,7 +35,11 @@ _NO_ID = re.compile(r"[^A-Za-z0-9._-]+")
 def render(summary: Summary) -> str:
     """The report as one HTML file that needs no other; texts from data are escaped."""
     environment = Environment(
-        loader=PackageLoader("embedgate.report", "."), autoescape=True, trim_blocks=True, lstrip_blocks=True
+        loader=PackageLoader("embedgate.report", "."),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_inert,
     )
     environment.filters.update(
         printable=printable,
@@ -99,6 +104,11 @@ def _assets() -> dict[str, str]:
     """Style and script of the page, and the hashes by which it allows these and no others."""
     found = {name: files("embedgate.report").joinpath(f"report.{name}").read_text("utf-8") for name in ("css", "js")}
     return {**found, **{f"{name}_hash": _hash(text) for name, text in found.items()}}
+
+
+def _inert(value: Any) -> Any:
+    """What an expression of the template shows: a text that no reader's screen acts on; markup is of ours."""
+    return inert(value) if isinstance(value, str) and not isinstance(value, Markup) else value
 
 
 def _hash(text: str) -> str:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from embedgate.core.errors import counted
+from embedgate.core.inert import inert
 from embedgate.core.judgement import COMMAND, brief, literal, megabytes, shorten
 from embedgate.encoders import Evidence
 from embedgate.report import bar, columns, green, slices, stored, upgrade
@@ -77,7 +78,7 @@ def render(summary: Summary) -> str:
         left -= _size(told)
         lines += told
     lines += [whole] if missing else []
-    return "\n".join(lines).rstrip() + "\n"
+    return inert("\n".join(lines)).rstrip() + "\n"
 
 
 def _ended(line: str) -> str:
@@ -257,4 +258,4 @@ def _fitted(section: Section, left: int) -> list[str]:
 
 
 def _size(lines: Iterable[str]) -> int:
-    return sum(len(line.encode()) + 1 for line in lines)
+    return sum(len(inert(line).encode()) + 1 for line in lines)
