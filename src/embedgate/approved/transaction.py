@@ -257,7 +257,9 @@ def _alone(folder: Path, why: str = "") -> Iterator[None]:
         raise BaselineError(f"another update of {folder} is running", "wait until it ends, then try again") from error
     except OSError as error:
         with suppress(OSError):
-            staging.rmdir()
+            if not _is_there(staging / LOCK):
+                (staging / IGNORED).unlink(missing_ok=True)
+                staging.rmdir()
         cause, step = unwritten(staging, error, ELSEWHERE)
         raise BaselineError(why + cause, step) from error
     try:

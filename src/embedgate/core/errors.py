@@ -21,6 +21,7 @@ from errno import (
 from pathlib import Path
 from typing import Self
 
+from embedgate.core.inert import one_line_inert
 from embedgate.core.secrets import without_secrets
 
 # Characters of what an exception of another library says.
@@ -55,7 +56,8 @@ class GateError(Exception):
     def __init__(self, cause: str, action: str = "") -> None:
         self.cause = without_secrets(cause)
         self.action = without_secrets(action)
-        super().__init__(f"{self.cause}; {self.action}" if action else self.cause)
+        # Whoever calls from Python may see it in a traceback, which shows it as it is.
+        super().__init__(one_line_inert(f"{self.cause}; {self.action}" if action else self.cause))
 
     def anew(self) -> Self:
         """The same error without its history: a traceback keeps alive whatever its frames hold."""
