@@ -283,6 +283,15 @@ def test_going_on_is_told_in_a_line(old: Path, monkeypatch: pytest.MonkeyPatch) 
     assert approved(old) == {0.2}
 
 
+def test_an_update_goes_on_with_what_was_cut_short_first(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    cut_short(old, monkeypatch, 1)
+    new = proposal(0.2).entries[:1]
+    given = {"reason": "another", "who": "Ada", "provenance": PROVENANCE, "in_ci_allowed": True}
+    assert not BaselineStore(old).update(profile("cpu"), MODEL, new, **given), "it has this value by now"
+    assert not (old / FOLDER).exists()
+    assert approved(old) == {0.2}
+
+
 def _order(name: str) -> int:
     return [".json", ".golden.safetensors", ".ranges.safetensors"].index(name.removeprefix("cpu/MiniLM"))
 

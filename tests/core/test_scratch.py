@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -52,6 +53,8 @@ def test_what_lies_in_the_place_of_the_new_file_is_never_written_through(
         "file": lambda: place.write_text("another's"),
     }
     make[kind]()
+    if kind == "fifo":
+        os.open(place, os.O_RDONLY | os.O_NONBLOCK)  # or a writer would wait for a reader
     with pytest.raises(FileExistsError):
         write_whole(tmp_path / "out" / "report.json", b"new")
     assert precious.read_text() == "precious"
@@ -138,6 +141,19 @@ def test_folders_of_a_killed_process_are_swept_by_the_next_session(
     sweep()
     sweep(cache)
     assert [*temporary.iterdir(), *cache.iterdir()] == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks")
+def test_a_forked_child_removes_nothing_of_its_parents() -> None:
+    with ExitStack() as stack:
+        folder = stack.enter_context(temporary_folder())
+        child = os.fork()
+        if child == 0:
+            stack.close()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        assert folder.is_dir()
+    assert not folder.exists()
 
 
 def test_without_locks_only_what_is_very_old_is_swept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

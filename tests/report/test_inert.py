@@ -115,6 +115,12 @@ def test_the_table_of_noise(hostile: str, monkeypatch: pytest.MonkeyPatch, capsy
     assert acting(capsys.readouterr().out) == []
 
 
+def test_a_line_that_is_printed_as_it_is_has_no_markup(capsys: pytest.CaptureFixture[str]) -> None:
+    for text in (ATTACKS["markup"], ATTACKS["emoji code"]):
+        console.console(width=200).print(text)
+        assert capsys.readouterr().out == f"{text}\n"
+
+
 def test_what_subcommands_say(hostile: str, capsys: pytest.CaptureFixture[str]) -> None:
     telling.say(changes.Change(f"gate/{hostile}", b"", "write").told(done=True))
     telling.say_aside(f"  {hostile}")

@@ -60,7 +60,7 @@ def temporary_folder() -> Iterator[Path]:
 
 @contextmanager
 def scratch_folder(parent: Path, name: str, mode: int = 0o777) -> Iterator[Path]:
-    """A new folder that is removed at the end, unless it was renamed by then.
+    """A new folder that is removed at the end, unless it was renamed by then, and never by a forked child.
 
     Args:
         parent: The folder it lies in.
@@ -72,13 +72,14 @@ def scratch_folder(parent: Path, name: str, mode: int = 0o777) -> Iterator[Path]
     """
     folder = parent / f"{name}.{secrets.token_hex(8)}.tmp"
     folder.mkdir(mode)
-    descriptor = _opened(folder)
+    descriptor, owner = _opened(folder), os.getpid()
     try:
         if descriptor is not None:
             hold(descriptor)
         yield folder
     finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        if os.getpid() == owner:
+            shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)
 
