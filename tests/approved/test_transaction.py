@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import errno
 import os
 import shutil
@@ -115,7 +116,7 @@ def in_child(body: Callable[[], None]) -> int:
     return os.waitpid(child, 0)[1]
 
 
-def killed_at(step: int, folder: Path, body: Callable[[], None]) -> bool:
+def killed_at(step: int, body: Callable[[], None]) -> bool:
     """Whether a body was killed before a step; False where it has fewer."""
 
     def run() -> None:
@@ -140,6 +141,17 @@ def seen_by_git(folder: Path) -> set[str]:
         check=True,
     )
     return set(told.stdout.split())
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_where_an_old_file_cannot_be_trusted_none_is_touched(old: Path, name: str) -> None:
+    (old / name).write_bytes(b"{")
+    before = {each: (old / each).read_bytes() for each in FILES}
+    alone = dataclasses.replace(proposal(0.2), golden={}, ranges={})
+    with pytest.raises(BaselineError, match="git checkout"):
+        approve([alone], old, reason="r", who="Ada", in_ci_allowed=True)
+    assert {each: (old / each).read_bytes() for each in FILES} == before
+    assert os.listdir(old) == ["cpu"]
 
 
 def cut_short(folder: Path, monkeypatch: pytest.MonkeyPatch, moves: int = 0) -> None:
@@ -174,7 +186,7 @@ def test_an_approval_killed_at_any_step_is_all_old_or_all_new(old: Path, tmp_pat
         folder = tmp_path / "now"
         shutil.rmtree(folder, ignore_errors=True)
         shutil.copytree(old, folder)
-        if not killed_at(step, folder, lambda folder=folder: approve_all(folder, 0.2)):
+        if not killed_at(step, lambda folder=folder: approve_all(folder, 0.2)):
             break
         if (folder / FOLDER).exists():
             in_git |= seen_by_git(folder) - set(FILES)
@@ -196,12 +208,13 @@ def test_going_on_with_an_approval_can_be_killed_at_any_step(
 ) -> None:
     kills = 0
     for moves in range(3):
+        cut = shutil.copytree(old, tmp_path / f"cut-{moves}")
+        cut_short(cut, monkeypatch, moves)
         for step in steps():
             folder = tmp_path / "now"
             shutil.rmtree(folder, ignore_errors=True)
-            shutil.copytree(old, folder)
-            cut_short(folder, monkeypatch, moves)
-            again = killed_at(step, folder, lambda folder=folder: settle(folder))
+            shutil.copytree(cut, folder)
+            again = killed_at(step, lambda folder=folder: settle(folder))
             assert approved(folder) == {0.2}
             if not again:
                 break

@@ -198,7 +198,7 @@ def test_a_cache_without_write_permission_stops_what_needs_an_artefact_alone(rea
     assert (ran, interrupted) == ("ran", "[]")
     assert answer.startswith(f"{cache}/onnx-")
     assert answer.endswith(
-        " cannot be written: Permission denied; give write permission, or give another folder by --gate-cache DIR"
+        " cannot be written: Permission denied; give write permission, or give another folder by --gate-cache DIR or EMBEDGATE_CACHE"
     )
 
 

@@ -214,7 +214,7 @@ def approve(
         BaselineError: If it cannot be recorded; all files are then as they were.
     """
     require_decision(reason, in_ci_allowed=in_ci_allowed)
-    _refuse_parts_of_another_model(proposals, BaselineStore(folder))
+    _refuse_unfit(proposals, folder)
     rows: list[tuple[str, ...]] = []
     with transaction(folder) as files:
         for each in proposals:
@@ -222,16 +222,19 @@ def approve(
     return rows
 
 
-def _refuse_parts_of_another_model(proposals: Sequence[Proposal], store: BaselineStore) -> None:
-    """Refuses to approve a part of a model, where another one's values stand.
+def _refuse_unfit(proposals: Sequence[Proposal], folder: Path) -> None:
+    """Refuses to approve where an old file cannot be trusted, or a part of a model where another one's values stand.
 
     Raises:
-        BaselineError: If one would be.
+        BaselineError: If it is so.
     """
-    settle(store.folder)
+    settle(folder)
+    baselines = BaselineStore(folder)
     for each in proposals:
-        file = store.file(each.profile, each.model.name)
-        old = store.read(file)
+        file = baselines.file(each.profile, each.model.name)
+        old = baselines.read(file)
+        for store in (GoldenStore(folder), RangesStore(folder)):
+            store.read(store.file(each.profile, each.model.name))
         if old is not None and old.fingerprint != each.model.fingerprint and not each.whole:
             cause = f"{file} was recorded for another model, of which nothing counts for this one"
             raise BaselineError(cause, "approve all that was measured, not a part of it")

@@ -20,7 +20,7 @@ from embedgate.core.scratch import scratch_folder
 
 COMPLETE = "artefact.json"
 # What to do where the folder cannot be used.
-ELSEWHERE = "give another folder by --gate-cache DIR"
+ELSEWHERE = "give another folder by --gate-cache DIR or EMBEDGATE_CACHE"
 # Fills the empty folder it is given; what it returns is the artefact's record.
 Build = Callable[[Path], Mapping[str, Any] | None]
 

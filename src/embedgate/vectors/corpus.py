@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 from filelock import FileLock, Timeout
 
+from embedgate.core.cache import ELSEWHERE
 from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.metrics import Matrix, require_finite
@@ -203,7 +204,7 @@ def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Ca
                 _write(kept, done, real, recipe, size, progress)
             return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
     except OSError as error:
-        raise GateError(*unwritten(file, error, "give another folder by --gate-cache")) from error
+        raise GateError(*unwritten(file, error, ELSEWHERE)) from error
 
 
 def _key(real: Matrix, recipe: Recipe, size: int) -> str:
