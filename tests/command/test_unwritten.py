@@ -16,6 +16,7 @@ from embedgate.command import changes
 from embedgate.core.errors import GateError
 from embedgate.deployed.recorded import About, Asked
 from embedgate.deployed.recorded import write as write_answers
+from embedgate.report.journal import Journal
 from embedgate.stamp import Canary, Stamp
 from embedgate.stamp import write as write_stamp
 
@@ -49,3 +50,19 @@ def test_what_cannot_be_written_is_told(
     assert caught.value.action
     assert str(caught.value).isprintable()
     assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("name", ["report.json", "report.md", "report.html", "journal.jsonl"])
+def test_nothing_is_written_through_a_link_in_the_folder_of_a_report(tmp_path: Path, name: str) -> None:
+    """A checkout of a pull request can hold such a folder."""
+    (tmp_path / "precious").write_text("precious")
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / name).symlink_to("../precious")
+    journal = Journal(tmp_path / "out")
+    journal.begin()
+    journal.add_facts({"texts": 1})
+    assert (tmp_path / "out" / "journal.jsonl").read_text("utf-8").count("\n") == 2
+    Report(made_up.green()).save(tmp_path / "out")
+    journal.end()
+    assert (tmp_path / "precious").read_text() == "precious"
+    assert not any(path.is_symlink() for path in (tmp_path / "out").iterdir())

@@ -7,7 +7,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from embedgate.core.errors import GateError
+from embedgate.command.telling import say
+from embedgate.core.errors import GateError, unwritten
 from embedgate.report import terminal
 from embedgate.report.files import write
 from embedgate.report.journal import Journal, recover
@@ -35,8 +36,8 @@ def run(options: argparse.Namespace) -> int:
     try:
         files = write(summary, options.folder)
     except OSError as error:
-        raise GateError(f"{options.folder} cannot be written: {error}", "make it writable") from error
+        raise GateError(*unwritten(options.folder, error)) from error
     Journal(options.folder).end()
     for file in files:
-        print(f"wrote {file}")
+        say(f"wrote {file}")
     return INTERRUPTED

@@ -59,10 +59,11 @@ class Journal:
         began = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
         with self._telling():
             self._folder.mkdir(parents=True, exist_ok=True)
-            for name in NAMES:
+            for name in (*NAMES, NAME):
                 (self._folder / name).unlink(missing_ok=True)
             write_whole(self._folder / "report.md", UNFINISHED.format(began=began, name=NAME).encode())
-            self._stream = (self._folder / NAME).open("w", encoding="utf-8")
+            # Anew: a link that lay there would be written through.
+            self._stream = (self._folder / NAME).open("x", encoding="utf-8")
         self._add("began", began)
 
     def add_record(self, record: Record) -> None:
