@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import shlex
 import shutil
 import time
 from collections.abc import Callable, Mapping
@@ -72,7 +73,7 @@ class ArtefactCache:
         folder = self.root / f"{kind}-{digest}"
         if _is_refused(folder / COMPLETE):
             cause = f"{folder} is another user's, who alone can read it"
-            raise BuildError(cause, f"make it readable (chmod -R a+rX {folder}), or {ELSEWHERE}")
+            raise BuildError(cause, f"make it readable (chmod -R a+rX {shlex.quote(str(folder))}), or {ELSEWHERE}")
         step = f"delete {folder}"
         kept = read_json(folder / COMPLETE, _Record, BuildError, step) if folder.is_dir() else None
         if kept is not None:
