@@ -166,6 +166,15 @@ def test_a_crash_after_the_last_test_is_told(project, few, warm):
     assert line.startswith("acme-ends-cpu aborted (SIGABRT) after test_is_what_its_id_says")
 
 
+def test_a_crash_as_an_encoder_is_closed_is_its_own(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS) + "\nEnds.close = lambda self: os.abort()\n")
+    result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-report=out")
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report)["acme-ends-cpu"] == "error"
+    assert rows(report)["acme-sound-cpu"] == "pass"
+    result.stdout.fnmatch_lines(["*acme-ends-cpu aborted (SIGABRT) in test_*"])
+
+
 def test_the_first_failure_ends_the_session_where_asked_to(session):
     result, report = session("os.abort()", "-x")
     assert result.ret == NOT_JUDGED

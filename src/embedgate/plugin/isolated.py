@@ -16,11 +16,13 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
-from embedgate.plugin.bench import BENCH, PROGRESS
+from embedgate.plugin.bench import BENCH, PROGRESS, case_of
 from embedgate.plugin.ending import finish
 
 if TYPE_CHECKING:
     import warnings
+
+    from embedgate.plugin.bench import Bench
 
 # Of Linux's `prctl`: the signal that a process gets once its parent has ended.
 _PR_SET_PDEATHSIG = 1
@@ -189,9 +191,21 @@ def _run_each(session: pytest.Session, places: Sequence[int], pipe: Connection) 
         session.config.hook.pytest_runtest_protocol(item=session.items[place], nextitem=following)
         if made[known:]:
             pipe.send(Measured([*map(_plain_benchmark, made[known:])]))
+        if following is not None:
+            _release(session.config.stash[BENCH], following)
         pipe.send(Done(place))
         if session.shouldfail or session.shouldstop:
             return
+
+
+def _release(bench: Bench, following: pytest.Item) -> None:
+    """Closes what the next test does not need, while the process is still at the one that needed it.
+
+    A crash as it is closed is then an error of its own combination.
+    """
+    case = case_of(following)
+    if case is not None and bench.session is not None:
+        bench.session.pool.close_others(case.combination)
 
 
 def _end(session: pytest.Session, **how: Any) -> End:
