@@ -153,8 +153,8 @@ def test_every_key_is_required(tmp_path: Path, key: str) -> None:
     ("change", "message"),
     [
         ({"reasons": "x"}, "unknown key reasons; did you mean reason?"),
-        ({"reason": " "}, "reason: expected `str` matching regex '\\\\S'"),
-        ({"reason": 3}, "reason: expected `str`, got `int`"),
+        ({"reason": " "}, "reason: expected `str` matching regex '\\\\S'; correct it there"),
+        ({"reason": 3}, "reason: expected `str`, got `int`; correct it there"),
         ({"kind": "flaky"}, f"kind: invalid enum value 'flaky'; choose from {', '.join(KINDS)}"),
         ({"check": "retension"}, "check 'retension' matches nothing; did you mean retention?"),
         ({"metric": "ndcg_at_1"}, "metric 'ndcg_at_1' matches nothing; did you mean ndcg_at_10?"),

@@ -13,7 +13,7 @@ from typing import Annotated, Any, Literal, get_args
 import msgspec
 
 from embedgate.core.errors import GateError
-from embedgate.core.files import choose_from, convert, read_toml
+from embedgate.core.files import SYNTAX, choose_from, convert, read_toml
 from embedgate.core.judgement import Judgement, Verdict
 from embedgate.core.machine import HardwareProfile
 
@@ -243,7 +243,7 @@ def _entry(
     path: Path, position: int, record: dict[str, Any], checks: Collection[str], metrics: Collection[str]
 ) -> Expected:
     where = f"{path}: entry {position}"
-    found = convert(record, _Record, GateError, where)
+    found = convert(record, _Record, GateError, where, otherwise=SYNTAX)
     for key, glob, known in (("check", found.check, checks), ("metric", found.metric, metrics)):
         if not any(fnmatchcase(name, glob) for name in known):
             raise GateError(f"{where}: {key} {glob!r} matches nothing", choose_from(glob, known))

@@ -61,7 +61,7 @@ _TABLES: dict[str, tuple[str, ...]] = {
     "drift": (ALL, *METRICS),
     "drift_inherited": (ALL, *METRICS),
 }
-_TRUNCATED = re.compile(r"\d+d-")
+_TRUNCATED = re.compile(r"[1-9]\d{0,6}d-")
 
 Share = Annotated[float, msgspec.Meta(ge=0, lt=1)]
 Level = Annotated[float, msgspec.Meta(gt=0, lt=1)]
@@ -123,10 +123,7 @@ class Tolerances:
         raw = _raw(path)
         names = {c.id for c in combinations}, {c.weight_precision for c in combinations}
         form = _form(*names, engines, raw, whole=over is None)
-        try:
-            own = msgspec.to_builtins(convert(raw, form, GateError, str(path)))
-        except GateError as error:
-            raise GateError(error.cause, error.action or SHARES) from error
+        own = msgspec.to_builtins(convert(raw, form, GateError, str(path), otherwise=SHARES))
         return cls(path, _flat(_laid_over(own, beneath)), _flat(beneath))
 
     @property

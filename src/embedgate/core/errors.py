@@ -26,6 +26,8 @@ from embedgate.core.secrets import without_secrets
 
 # Characters of what an exception of another library says.
 LONGEST_LINE = 600
+# Characters of a cause or an action: beyond, it is what a file holds, and nobody reads it.
+LONGEST = 1000
 # What to do where the system refuses to write.
 _TO_WRITE = {
     ENOSPC: "free some space",
@@ -46,7 +48,8 @@ _TO_WRITE = {
 class GateError(Exception):
     """Bad input or trouble with the surroundings, never lost quality.
 
-    Neither line has the login or the query of a URL: logs and reports may be public.
+    Whatever a file's words put into them, cause and action are each one line of bounded length that can be printed.
+    Neither has the login or the query of a URL: logs and reports may be public.
 
     Args:
         cause: One line that says what is wrong, with the file and line where there is one.
@@ -54,8 +57,8 @@ class GateError(Exception):
     """
 
     def __init__(self, cause: str, action: str = "") -> None:
-        self.cause = without_secrets(cause)
-        self.action = without_secrets(action)
+        self.cause = in_line(without_secrets(cause))
+        self.action = in_line(without_secrets(action))
         # Whoever calls from Python may see it in a traceback, which shows it as it is.
         super().__init__(one_line_inert(f"{self.cause}; {self.action}" if action else self.cause))
 
@@ -102,6 +105,14 @@ class AnswerError(EncodeError):
 
 class NotRecorded(GateError):
     """Texts that recorded answers say nothing of."""
+
+
+def in_line(text: str, most: int = LONGEST) -> str:
+    """A text on one line: what cannot be printed is spelt out, and what is too long ends in three points."""
+    shown = text[: most + 1]
+    if not shown.isprintable():
+        shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in shown)
+    return shown if len(shown) <= most else f"{shown[:most]}..."
 
 
 def one_line(error: BaseException) -> str:

@@ -22,7 +22,7 @@ from typing import Any, TypeVar, get_type_hints
 import msgspec
 from msgspec import inspect
 
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, in_line
 from embedgate.core.scratch import NEW_FILE, beside, hold, sweep
 
 T = TypeVar("T")
@@ -31,9 +31,11 @@ Wrong = Callable[[str, str], GateError]
 
 # No file that embedgate reads whole comes near it.
 LARGEST_BYTES = 2**28
+PART_BYTES = 2**18
 LONGEST_CAUSE = 500
 # Beyond, a number cannot be what embedgate counts, and floats skip whole numbers.
 MOST = 2**53
+SYNTAX = "correct it there"
 _BOM = "\N{ZERO WIDTH NO-BREAK SPACE}"
 _AT = re.compile(r"(.*?)(?: - at `(?:key in )?\$(.*)`)?", re.DOTALL)
 _NESTED = (inspect.StructType, inspect.LiteralType, inspect.ListType, inspect.DictType, inspect.VarTupleType)
@@ -241,15 +243,15 @@ def read_toml(path: Path, form: type[T], wrong: Wrong, action: str = "") -> T | 
     try:
         found = tomllib.loads(_text(content))
     except tomllib.TOMLDecodeError as error:
-        raise _error(wrong, f"{path} is no TOML: {error}") from error
+        raise _error(wrong, f"{path} is no TOML: {error}", SYNTAX) from error
     except RecursionError as error:
-        raise _error(wrong, f"{path} is no TOML: it is nested too deeply") from error
+        raise _error(wrong, f"{path} is no TOML: it is nested too deeply", SYNTAX) from error
     except ValueError as error:  # of Python, which reads no whole number of thousands of digits
-        raise _error(wrong, f"{path} is no TOML: it holds a number that is too long") from error
-    return convert(found, form, wrong, str(path), action)
+        raise _error(wrong, f"{path} is no TOML: it holds a number that is too long", SYNTAX) from error
+    return convert(found, form, wrong, str(path), action, SYNTAX)
 
 
-def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "") -> T:
+def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "", otherwise: str = "") -> T:
     """Converts what was read to the type that it must have.
 
     Args:
@@ -258,13 +260,15 @@ def convert(value: Any, form: type[T], wrong: Wrong, where: str, action: str = "
         wrong: Makes the error.
         where: Where it was read, for the error.
         action: What to do where it is of another type.
+        otherwise: As `action`, where what is wrong does not tell what to do.
     """
     try:
         return msgspec.convert(value, form)
     except msgspec.ValidationError as error:
-        raise _unlike(error, form, wrong, where, action) from error
+        found = _unlike(error, form, wrong, where, action)
+        raise (found if found.action else wrong(found.cause, otherwise)) from error
     except RecursionError as error:
-        raise _error(wrong, f"{where}: it is nested too deeply", action) from error
+        raise _error(wrong, f"{where}: it is nested too deeply", action or otherwise) from error
 
 
 def choose_from(word: str, known: Iterable[str]) -> str:
@@ -294,18 +298,22 @@ def _default(field: dataclasses.Field[Any]) -> Any:
 def _content(path: Path, wrong: Wrong, action: str) -> bytes | None:
     """A file's bytes, UTF-8 and not too many; None where there is no such file."""
     try:
+        content = bytearray()
         with path.open("rb") as stream:
-            content = stream.read(LARGEST_BYTES + 1)
+            # In parts: for the most that there may be, memory would be taken at once.
+            while len(content) <= LARGEST_BYTES and (part := stream.read(PART_BYTES)):
+                content += part
         if len(content) > LARGEST_BYTES:
             raise ValueError(f"it has more than {LARGEST_BYTES >> 20} MiB")
         content.decode()
     except FileNotFoundError:
         return None
     except IsADirectoryError as error:
-        raise _error(wrong, f"{path} cannot be read: it is a folder", action) from error
+        raise _error(wrong, f"{path} cannot be read: it is a folder", action or "give a file") from error
     except (OSError, ValueError) as error:
-        raise _error(wrong, f"{path} cannot be read: {error}", action) from error
-    return content
+        step = "save it as UTF-8" if isinstance(error, UnicodeError) else "give a file that can be read"
+        raise _error(wrong, f"{path} cannot be read: {error}", action or step) from error
+    return bytes(content)
 
 
 def _text(content: bytes) -> str:
@@ -348,8 +356,7 @@ def _choices(form: Any, place: str) -> list[str]:
 
 def _error(wrong: Wrong, cause: str, action: str = "") -> GateError:
     """The error, whatever a file's words hold: they can be long, and not every character can be printed."""
-    shown = "".join(char if char.isprintable() else repr(char)[1:-1] for char in cause)
-    return wrong(shown if len(shown) <= LONGEST_CAUSE else f"{shown[:LONGEST_CAUSE]}...", action)
+    return wrong(in_line(cause, LONGEST_CAUSE), action)
 
 
 def _lower(text: str) -> str:

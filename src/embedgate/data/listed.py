@@ -230,7 +230,7 @@ def _tables(path: Path) -> Mapping[str, Any]:
     try:
         found = read_toml(path, form, DataError)
     except DataError as error:
-        raise DataError(error.cause, error.action or _mend(error.cause)) from error
+        raise DataError(error.cause, _mend(error.cause)) from error
     if found is None:
         raise DataError(f"there is no list of datasets {path}", f"make it, or correct its path: {HOW}")
     if not found:
