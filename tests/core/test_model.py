@@ -154,7 +154,11 @@ def test_every_module_counts_for_the_fingerprint_whatever_and_wherever_its_folde
         ("sentence_bert_config.json", {"max_seq_length": True}, "max_seq_length that is no number of tokens: True"),
         ("sentence_roberta_config.json", {"max_seq_length": 0}, "max_seq_length that is no number of tokens: 0"),
         ("tokenizer_config.json", {"model_max_length": "lots"}, "model_max_length that is no number of tokens"),
-        ("1_Pooling/config.json", {"word_embedding_dimension": "wide"}, r"config\.json cannot be read"),
+        (
+            "1_Pooling/config.json",
+            {"word_embedding_dimension": "wide"},
+            r"config\.json says word_embedding_dimension 'wide', which is no",
+        ),
         ("sentence_bert_config.json", [], r"sentence_bert_config\.json holds no JSON object"),
     ],
 )
@@ -545,7 +549,8 @@ def test_a_reranker_of_transformers_is_not_advised_to_be_saved_with_a_pooling(fo
 
 
 @pytest.mark.parametrize(
-    ("content", "message"), [("[", "cannot be read"), ('[{"idx": 0}]', "cannot be read"), (None, "has no modules.json")]
+    ("content", "message"),
+    [("[", "is no JSON"), ('[{"idx": 0}]', "number 1, whose type is no text"), (None, "has no modules.json")],
 )
 def test_no_sentence_transformers_folder_is_told(folder, content, message):
     if content is None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -12,13 +13,15 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from embedgate.core.errors import ModelError, one_line
+from embedgate.core.errors import ModelError
 from embedgate.core.hub import HUB_ID, Repository, current_commit
 from embedgate.core.model_files import (
+    RESTORE,
     SETTINGS,
     digests,
     fingerprint,
     json_of,
+    modules_of,
     sha256_of,
     tensors_sha256,
 )
@@ -40,6 +43,8 @@ DEFAULT_WEIGHTS_SHA256 = "53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4
 # What can name a file, and a model's baselines.
 PLAIN_NAME = re.compile(r"\w[\w.-]*")
 PLAIN_NAME_STEP = "use letters, digits, '_', '-' and '.', not '.' first"
+# Digits of the longest number of dimensions.
+MOST_DIGITS = 7
 _MATRYOSHKA = re.compile(r'"matryoshka_dims":\s*\[([\d\s,]+)\]')
 
 
@@ -123,19 +128,16 @@ class Model:
         for module, kind in zip(self.modules, self.module_kinds, strict=True):
             folder = self.path / str(module["path"])
             file = folder / "config.json"
-            try:
-                config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
-                if kind == "Pooling":
-                    width = config.get("embedding_dimension", config.get("word_embedding_dimension"))
-                    dim = None if width is None else int(width) * max(1, _pooling_modes(config))
-                elif kind == "Dense":
-                    dim = int(config["out_features"]) if "out_features" in config else dim
-                elif kind == "StaticEmbedding":
-                    # The latter is model2vec's own name.
-                    found = (_width(folder / "model.safetensors", name) for name in ("embedding.weight", "embeddings"))
-                    dim = next(filter(None, found), None)
-            except (ValueError, TypeError, AttributeError) as error:
-                raise ModelError(f"{file} cannot be read: {one_line(error)}") from error
+            config = json_of(file)
+            if kind == "Pooling":
+                width = _dimensions(file, config, "embedding_dimension", "word_embedding_dimension")
+                dim = None if width is None else width * max(1, _pooling_modes(file, config))
+            elif kind == "Dense":
+                dim = _dimensions(file, config, "out_features") or dim
+            elif kind == "StaticEmbedding":
+                # The latter is model2vec's own name.
+                found = (_width(folder / "model.safetensors", name) for name in ("embedding.weight", "embeddings"))
+                dim = next(filter(None, found), None)
         kept = self.truncate_dim
         return dim if kept is None or dim is None else min(dim, kept)
 
@@ -169,7 +171,7 @@ class Model:
         if found is None:
             return ()
         whole = self.dim or 0
-        dims = {int(word) for word in re.findall(r"\d+", found[1])} - {0}
+        dims = {int(word) for word in re.findall(r"\d+", found[1]) if len(word) <= MOST_DIGITS} - {0}
         return tuple(sorted((kept for kept in dims if kept < whole), reverse=True))
 
     @property
@@ -190,7 +192,7 @@ class Model:
     @cached_property
     def modules(self) -> list[dict[str, Any]]:
         """Its modules in their order, as `modules.json` has them: `type`, `path` and more of each."""
-        return list(json.loads((self.path / "modules.json").read_text("utf-8")))
+        return modules_of(self.path)
 
 
 def _width(weights: Path, name: str) -> int | None:
@@ -204,10 +206,29 @@ def _width(weights: Path, name: str) -> int | None:
         return None
 
 
-def _pooling_modes(config: Mapping[str, Any]) -> int:
-    """How many poolings a config joins: of Sentence Transformers 6 it names them, of earlier versions it has flags."""
+def _dimensions(file: Path, config: Mapping[str, Any], *keys: str) -> int | None:
+    """The dimensions that the first key of a config says that it has; None where it has none of them.
+
+    Raises:
+        ModelError: If that is no number of dimensions.
+    """
+    key = next((key for key in keys if key in config), None)
+    found = None if key is None else config[key]
+    if found is None or (type(found) is int and 0 < found < 10**MOST_DIGITS):
+        return found
+    raise ModelError(f"{file} says {key} {reprlib.repr(found)}, which is no number of dimensions", RESTORE)
+
+
+def _pooling_modes(file: Path, config: Mapping[str, Any]) -> int:
+    """How many poolings a config joins: of Sentence Transformers 6 it names them, of earlier versions it has flags.
+
+    Raises:
+        ModelError: If it names something else than poolings.
+    """
     named = config.get("pooling_mode")
     if named is not None:
+        if not isinstance(named, str | list):
+            raise ModelError(f"{file} has a pooling_mode that is no name: {reprlib.repr(named)}", RESTORE)
         return 1 if isinstance(named, str) else len(named)
     return sum(bool(value) for key, value in config.items() if key.startswith("pooling_mode_"))
 

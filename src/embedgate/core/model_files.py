@@ -5,12 +5,13 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections.abc import Collection, Iterator
 from fnmatch import fnmatch
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from embedgate.core.errors import ModelError
+from embedgate.core.errors import ModelError, one_line
 
 # What an embedding may depend on. Documents and other formats of the same weights (onnx/, openvino/) are left out.
 FINGERPRINTED = (
@@ -36,6 +37,9 @@ SETTINGS = "config_sentence_transformers.json"
 # Checkpoints of training lie in some models' folders, and are no more than this.
 MOST_FILES = 100_000
 RESTORE = "restore it, or fetch the model anew"
+# Bytes of a name and of a path below the model's folder, as file systems have them.
+LONGEST_NAME, LONGEST_PATH = 255, 1024
+_HALF = re.compile(r"\\u[dD][89a-fA-F]")
 
 
 def is_pointer(file: Path) -> bool:
@@ -64,6 +68,7 @@ def tensors_sha256(path: Path) -> str:
     """
     places: dict[tuple[str, str], tuple[Path, int, dict[str, Any]]] = {}
     for file in fingerprinted_files(path, "*.safetensors"):
+        refuse_broken(file)
         with file.open("rb") as stream:
             length = int.from_bytes(stream.read(8), "little")
             header = json.loads(stream.read(length))
@@ -81,6 +86,40 @@ def tensors_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def refuse_broken(weights: Path) -> None:
+    """Refuses a file that is no whole safetensors file, by its header.
+
+    Raises:
+        ModelError: If it is none.
+    """
+    from safetensors import SafetensorError, safe_open  # and NumPy, which options do without
+
+    try:
+        with safe_open(weights, "np"):
+            return
+    except (OSError, SafetensorError) as error:
+        raise ModelError(f"{weights} is no whole safetensors file: {one_line(error)}", RESTORE) from error
+
+
+def modules_of(path: Path) -> list[dict[str, Any]]:
+    """The modules that a model's `modules.json` names, in their order: `type`, `path` and more of each.
+
+    Raises:
+        ModelError: If it is no list of such.
+    """
+    file = path / "modules.json"
+    found = _json_of(file)
+    if not found:
+        raise ModelError(f"{file} names no module", RESTORE)
+    if not isinstance(found, list) or not all(isinstance(module, dict) for module in found):
+        raise ModelError(f"{file} holds no list of modules", RESTORE)
+    for place, module in enumerate(found):
+        for key in ("type", "path"):
+            if not isinstance(module.get(key), str):
+                raise ModelError(f"{file} has a module, number {place + 1}, whose {key} is no text", RESTORE)
+    return found
+
+
 def described(path: Path) -> Iterator[tuple[Path, str, Path]]:
     """Each module: the file that names it, its class, and its folder; those that a Router chooses among, too.
 
@@ -93,14 +132,8 @@ def described(path: Path) -> Iterator[tuple[Path, str, Path]]:
             f"{path} has no modules.json, so it is no Sentence Transformers folder",
             "make one of a folder of transformers: SentenceTransformer(folder).save_pretrained(new_folder)",
         )
-    try:
-        named = [(str(module["type"]), str(module["path"])) for module in json.loads(file.read_text("utf-8"))]
-    except (ValueError, TypeError, KeyError) as error:
-        raise ModelError(f"{file} cannot be read: {error}", RESTORE) from error
-    if not named:
-        raise ModelError(f"{file} names no module", RESTORE)
-    for kind, relative in named:
-        folder = within(path, file, relative)
+    for module in modules_of(path):
+        kind, folder = module["type"], within(path, file, module["path"])
         yield file, kind, folder
         yield from _routed(folder, kind)
 
@@ -139,8 +172,12 @@ def within(folder: Path, file: Path, relative: str) -> Path:
     Raises:
         ModelError: If it leads elsewhere.
     """
-    if PurePosixPath(relative).is_absolute() or ".." in PurePosixPath(relative).parts:
-        raise ModelError(f"{file} points outside its folder: {relative!r}")
+    parts = PurePosixPath(relative).parts
+    if PurePosixPath(relative).is_absolute() or ".." in parts:
+        raise ModelError(f"{file} points outside its folder: {relative!r}", RESTORE)
+    sizes = [len(part.encode()) for part in parts]
+    if "\0" in relative or sum(sizes) + len(sizes) > LONGEST_PATH or max(sizes, default=0) > LONGEST_NAME:
+        raise ModelError(f"{file} names what cannot be a file: {relative[:60]!r}", RESTORE)
     return folder / relative
 
 
@@ -148,12 +185,25 @@ def json_of(file: Path) -> dict[str, Any]:
     """A file's JSON object; an empty one where there is no such file."""
     if not file.is_file():
         return {}
-    try:
-        found = json.loads(file.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise ModelError(f"{file} is no JSON: {error}", RESTORE) from error
+    found = _json_of(file)
     if not isinstance(found, dict):
         raise ModelError(f"{file} holds no JSON object", RESTORE)
+    return found
+
+
+def _json_of(file: Path) -> Any:
+    """A file's JSON, as the libraries that load the model read it, but for texts that none of them could use."""
+    try:
+        text = file.read_text("utf-8")
+        found = json.loads(text)
+        if _HALF.search(text):
+            json.dumps(found, ensure_ascii=False).encode()
+    except RecursionError as error:
+        raise ModelError(f"{file} is no JSON: it is nested too deeply", RESTORE) from error
+    except UnicodeEncodeError as error:
+        raise ModelError(f"{file} holds half of a surrogate pair", RESTORE) from error
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{file} is no JSON: {error}", RESTORE) from error
     return found
 
 

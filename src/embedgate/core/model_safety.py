@@ -117,7 +117,7 @@ def check_safe(path: Path, *, quantized: bool = False) -> None:
             )
         _refuse_kind(file, next((own for part, own in OTHER_KINDS.items() if f".{part}." in kind), OWN_KIND))
         name = kind.rpartition(".")[2]
-        if name not in KINDS and not _defined(name):
+        if name not in KINDS and name not in _defined():
             raise ModelError(
                 f"{file} names the class {kind}, which the installed Sentence Transformers does not have among its"
                 " modules",
@@ -134,16 +134,16 @@ def check_safe(path: Path, *, quantized: bool = False) -> None:
 
 
 @cache
-def _defined(name: str) -> bool:
-    """Whether Sentence Transformers has a module of a class, by its source, since importing it takes seconds.
+def _defined() -> frozenset[str]:
+    """The classes of modules that Sentence Transformers has, by its source, since importing it takes seconds.
 
     What is no module, such as `SentenceTransformer` itself, would load a folder that nobody has looked at.
     """
     package = find_spec("sentence_transformers")
     places = package.submodule_search_locations if package else None
     files = (file for place in places or () for file in Path(place).glob("**/modules/**/*.py"))
-    wanted = re.compile(rf"^class {re.escape(name)}\b", re.MULTILINE)
-    return any(wanted.search(file.read_text("utf-8")) for file in files)
+    found = re.compile(r"^class (\w+)", re.MULTILINE)
+    return frozenset(name for file in files for name in found.findall(file.read_text("utf-8")))
 
 
 def _refuse_kind(file: Path, kind: str) -> None:
@@ -173,13 +173,17 @@ def _check_ways(path: Path) -> None:
         return
     routed, config = router_of(folder)
     types, structure = config.get("types", {}), config.get("structure", {})
-    if not isinstance(structure, dict) or not all(isinstance(names, list) for names in structure.values()):
+    if not isinstance(structure, dict) or not all(map(_are_names, structure.values())):
         raise ModelError(f"{routed} has a structure that is no modules by route", RESTORE)
     for route, names in structure.items():
-        if unknown := next((name for name in names if name not in types), None):
-            raise ModelError(f"{routed} has the module {unknown} in its route {route}, and no type of it", RESTORE)
+        if unknown := [name for name in names if name not in types]:
+            raise ModelError(f"{routed} has the module {unknown[0]} in its route {route}, and no type of it", RESTORE)
         own = [(str(types[name]).rpartition(".")[2], folder / name) for name in names]
         _check_way(routed, [*own, *after], f" in its route {route}")
+
+
+def _are_names(found: object) -> bool:
+    return isinstance(found, list) and all(isinstance(each, str) for each in found)
 
 
 def _check_way(file: Path, modules: Sequence[tuple[str, Path]], where: str = "") -> None:
@@ -277,7 +281,7 @@ def _check_transformer(folder: Path, may_be_quantized: bool) -> None:
 
 
 def _check_lengths(file: Path, found: object, key: str) -> None:
-    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or found < 1):
+    if found is not None and (isinstance(found, bool) or not isinstance(found, int | float) or not found >= 1):
         raise ModelError(
             f"{file} has a {key} that is no number of tokens: {found!r}", "write a whole number, or remove it"
         )
@@ -290,7 +294,7 @@ def _needs_files(folder: Path) -> bool:
     named = json_of(folder / "tokenizer_config.json").get("tokenizer_class")
     usual = TOKENIZER_MAPPING_NAMES.get(str(json_of(folder / "config.json").get("model_type")))
     found: Any = tokenizer_class_from_name(str(named or usual))
-    return found is None or bool(found.vocab_files_names)
+    return found is None or bool(getattr(found, "vocab_files_names", True))
 
 
 def _check_weights(folder: Path, kind: str, says_quantized: bool) -> None:
@@ -334,4 +338,4 @@ def _transformers_has(model_type: object) -> bool:
     """Whether transformers itself has an architecture: with remote code off, it takes its own class then."""
     from transformers import CONFIG_MAPPING
 
-    return model_type in CONFIG_MAPPING
+    return isinstance(model_type, str) and model_type in CONFIG_MAPPING

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from embedgate.core.errors import ModelError
-from embedgate.core.model_files import RESTORE, is_router, router_of
+from embedgate.core.model_files import RESTORE, is_router, router_of, within
 from embedgate.core.roles import DOCUMENT, QUERY
 
 # What `encode_query` and `encode_document` give a Router as the task; plain `encode` gives none.
 TASKS: Mapping[str, str | None] = {"": None, QUERY: QUERY, DOCUMENT: DOCUMENT}
 # The modality of every input that embedgate encodes.
 TEXT = "text"
+# Characters of a task and a modality in Python's form.
+LONGEST_KEY = 1000
 
 
 def routes_of(path: Path, modules: Sequence[Mapping[str, Any]]) -> dict[str, str]:
@@ -45,9 +47,13 @@ def _taken(folder: Path, task: str | None) -> list[str | None]:
     file, config = router_of(folder)
     structure, parameters = _object(file, config, "structure"), _object(file, config, "parameters")
     route = _chosen(structure, parameters, _object(file, parameters, "route_mappings"), task)
+    if not isinstance(route, str | None):
+        raise ModelError(f"{file} has a default_route that is no name: {route!r}", RESTORE)
     types = _object(file, config, "types")
     named = structure.get(route) or () if route is not None else ()
-    inner = [folder / str(each) for each in named if is_router(str(types.get(each)))]
+    if not isinstance(named, list | tuple) or not all(isinstance(each, str) for each in named):
+        raise ModelError(f"{file} has a route {route} that is no list of modules", RESTORE)
+    inner = [within(folder, file, each) for each in named if is_router(str(types.get(each)))]
     return [route, *(name for each in inner for name in _taken(each, task))]
 
 
@@ -70,7 +76,7 @@ def _chosen(
 def _key(text: str) -> object:
     """Task and modality as a config has them: a tuple in Python's own form. What is none is left out by its reader."""
     try:
-        key = ast.literal_eval(text)
+        key = ast.literal_eval(text) if len(text) <= LONGEST_KEY else None
         hash(key)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         return None

@@ -7,7 +7,6 @@ misread.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,6 +21,7 @@ from transformers import AutoConfig, AutoTokenizer
 
 from embedgate.core.errors import ModelError
 from embedgate.core.model import Model
+from embedgate.core.model_files import modules_of
 from embedgate.encoders.loading import no_pad_token
 
 IntArray = npt.NDArray[np.int64]
@@ -197,7 +197,7 @@ class Tokenizer:
 
 
 def _transformer_folder(path: Path) -> Path:
-    first = json.loads((path / "modules.json").read_text("utf-8"))[0]
+    first = modules_of(path)[0]
     if first["type"].rpartition(".")[2] != "Transformer":
         raise ModelError(f"{path} begins with the module {first['type']}, not with a Transformer")
     return path / str(first["path"])
