@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from embedgate.approved.entries import Provenance
+from embedgate.approved.entries import Provenance, Whole
 from embedgate.core.errors import counted
 from embedgate.core.files import strict
 from embedgate.core.machine import changed_versions
@@ -63,7 +63,7 @@ class Conditions:
         return ""
 
 
-ConditionsForm = strict(Conditions)
+ConditionsForm = strict(Conditions, threads=Whole, batch_size=Whole)
 
 
 def conditions_of(form: Any) -> Conditions:

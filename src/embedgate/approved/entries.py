@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import Annotated
 
 import msgspec
@@ -206,6 +207,15 @@ class Baseline:
     approvals: tuple[Approval, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict)
     tensors: str = ""
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a date and time in UTC, ISO 8601 to the second, as `utc_now` gives it."""
+    try:
+        datetime.strptime(text, "%Y-%m-%dT%H:%M:%SZ")
+    except ValueError:
+        return False
+    return True
 
 
 def place_of(key: Key) -> Place:

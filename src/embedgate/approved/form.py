@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from embedgate.approved.entries import Approval, Baseline, Entry, Key, Place, Provenance, Ran, Whole, place_of
+from embedgate.approved.entries import Approval, Baseline, Entry, Key, Place, Provenance, Ran, Whole, is_time, place_of
 from embedgate.approved.sessions import ApprovedSession
 from embedgate.approved.store import corrupt, restore
 from embedgate.core.errors import BaselineError
@@ -66,14 +66,16 @@ def _checked(form: _File, file: Path) -> Baseline:
         where = f"is corrupt: approvals[{index - 1}]"
         if each.number != index:
             raise corrupt(file, f"{where}.number must be {index}")
+        if not is_time(each.when):
+            raise corrupt(file, f"{where}.when must be a date and time, as 2026-11-30T08:15:00Z")
         if isinstance(each.provenance, int) and not 1 <= each.provenance < index:
             raise corrupt(file, f"{where}.provenance must be the number of an approval before it")
         approvals.append(_approval(each, approvals))
     entries: dict[Place, Entry] = {}
     for index, row in enumerate(form.entries):
         entry, where = row.entry(), f"is corrupt: entries[{index}]"
-        if not entry.low <= entry.high:
-            raise corrupt(file, f"{where}.interval must have the lower end first")
+        if wrong := nonsense(entry):
+            raise corrupt(file, f"{where}.{wrong}")
         if place_of(entry.key) in entries:
             raise corrupt(file, f"{where}.metric has an entry already, for the same combination and dataset")
         if not 1 <= entry.approval <= len(approvals):
@@ -82,11 +84,17 @@ def _checked(form: _File, file: Path) -> Baseline:
             if not 1 <= session.approval <= len(approvals):
                 numbers = f"an approval's number, 1 to {len(approvals)}"
                 raise corrupt(file, f"{where}.sessions[{place}] must begin with {numbers}")
-            if not 0 < session.value < math.inf:
-                raise corrupt(file, f"{where}.sessions[{place}] must have a positive value")
         entries[place_of(entry.key)] = entry
     model = form.model
     return Baseline(model.name, model.source, model.fingerprint, entries, tuple(approvals), model.files, model.tensors)
+
+
+def nonsense(entry: Entry) -> str:
+    """What of an entry cannot be, whatever else is in its file; empty where all can."""
+    if not entry.low <= entry.high:
+        return "interval must have the lower end first"
+    place = next((place for place, session in enumerate(entry.sessions) if not 0 < session.value < math.inf), None)
+    return "" if place is None else f"sessions[{place}] must have a positive value"
 
 
 def render(baseline: Baseline) -> str:

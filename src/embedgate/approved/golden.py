@@ -12,7 +12,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.approved.tensors import Tensors, TensorStore
+from embedgate.approved.store import Known, corrupt
+from embedgate.approved.tensors import ApprovedTensors, Tensors, TensorStore
+from embedgate.core.machine import HardwareProfile
 from embedgate.diagnosis.golden import Golden
 
 PARTS: dict[str, tuple[int, str]] = {
@@ -28,6 +30,20 @@ class GoldenStore(TensorStore[Golden]):
 
     suffix = ".golden.safetensors"
     called = "golden texts"
+
+    def find_all(
+        self, profile: HardwareProfile, model: Known, combination: str, about: str, texts: int
+    ) -> ApprovedTensors[Golden] | None:
+        """As `find`, of as many texts as there are.
+
+        Raises:
+            BaselineError: As `find`; if it holds another number of texts.
+        """
+        found = self.find(profile, model, combination, about)
+        if found is not None and (count := len(found.value.embeddings)) != texts:
+            file = self.file(found.profile, model.name)
+            raise corrupt(file, f"is corrupt: {combination} has {count} golden texts, and there are {texts}")
+        return found
 
     def pack(self, value: Golden) -> Tensors:
         """Tensors by name, as they are kept."""
@@ -55,7 +71,9 @@ class GoldenStore(TensorStore[Golden]):
             raise ValueError("hidden states that do not fit its texts")
         ids = None
         if token_ids is not None and lengths is not None:
-            if len(lengths) != len(embeddings) or (lengths < 0).any() or lengths.sum() != len(token_ids):
+            # Each by itself first: a sum may overflow.
+            fit = ((lengths >= 0) & (lengths <= len(token_ids))).all() and lengths.sum() == len(token_ids)
+            if len(lengths) != len(embeddings) or not fit or (token_ids < 0).any():
                 raise ValueError("token ids that do not fit its texts")
             ids = tuple(np.split(token_ids.astype(np.int64), np.cumsum(lengths)[:-1]))
         return Golden(embeddings.astype(np.float32), ids, None if hidden is None else hidden.astype(np.float32))

@@ -20,13 +20,21 @@ from safetensors.numpy import load, save
 from embedgate.approved.baseline import BaselineStore, format_changes, require_decision, shown
 from embedgate.approved.conditions import Conditions, ConditionsForm, conditions_of
 from embedgate.approved.entries import Change, Entry, Key, Provenance
-from embedgate.approved.form import EntryForm, Identified, ProvenanceForm, provenance_of, provenance_record
+from embedgate.approved.form import (
+    EntryForm,
+    Identified,
+    ProvenanceForm,
+    nonsense,
+    provenance_of,
+    provenance_record,
+)
 from embedgate.approved.golden import GoldenStore
 from embedgate.approved.ranges import RangesStore
-from embedgate.approved.store import utc_now
+from embedgate.approved.store import can_name, utc_now
 from embedgate.approved.tensors import TensorApproval, TensorFile, TensorStore
 from embedgate.approved.transaction import Transaction, settle, transaction
-from embedgate.core.errors import BaselineError, one_line
+from embedgate.core.distrust import distrusting
+from embedgate.core.errors import BaselineError
 from embedgate.core.files import portable_content
 from embedgate.core.machine import profile as profile_named
 from embedgate.diagnosis.golden import Golden
@@ -144,14 +152,17 @@ class Proposal:
             BaselineError: If they are no proposal.
         """
         step = "give a report.json as embedgate wrote it"
-        try:
+        with distrusting(BaselineError, f"{where} holds nothing that can be approved", step, SafetensorError):
             form = msgspec.convert(value, _Form)
             stale = tuple(Key(**key) for key in form.stale)
             golden = _unpacked(GoldenStore(Path()), form.golden)
             ranges = _unpacked(RangesStore(Path()), form.ranges)
-        except (msgspec.ValidationError, SafetensorError, ValueError, TypeError) as error:
-            raise BaselineError(f"{where} holds nothing that can be approved: {one_line(error)}", step) from error
-        entries = tuple(each.entry() for each in form.entries)
+            entries = tuple(each.entry() for each in form.entries)
+            if wrong := next(filter(None, map(nonsense, entries)), ""):
+                raise ValueError(wrong)
+            for name in (form.profile, form.model.name):
+                if not can_name(name):
+                    raise ValueError(f"{name[:60]!r} cannot name a baseline")
         provenance = provenance_of(form.provenance)
         return cls(
             form.profile,

@@ -22,6 +22,8 @@ from embedgate.core.model import PLAIN_NAME, PLAIN_NAME_STEP
 # How the names of weights end.
 WEIGHTS = ".safetensors"
 RECORD = "pytest --gate-update --gate-reason TEXT"
+# Bytes of a name, with which those of its files are no longer than file systems take.
+LONGEST_NAME = 200
 
 
 class OtherModelError(BaselineError):
@@ -97,8 +99,8 @@ class Store(ABC, Generic[C]):
             BaselineError: If a name could lead out of the folder.
         """
         for name in (profile, model_name):
-            if not PLAIN_NAME.fullmatch(name):
-                raise BaselineError(f"{name!r} cannot name a baseline", PLAIN_NAME_STEP)
+            if not can_name(name):
+                raise BaselineError(f"{name[:100]!r} cannot name a baseline", PLAIN_NAME_STEP)
         file = self.folder / profile / f"{model_name}{self.suffix}"
         if not file.resolve().is_relative_to(self.folder.resolve()):
             raise BaselineError(f"{file} leads out of {self.folder}", "replace the link by a folder or file")
@@ -123,6 +125,11 @@ class Store(ABC, Generic[C]):
             BaselineError: If another one is being written, or it cannot be written.
         """
         return transaction(self.folder) if within is None else nullcontext(within)
+
+
+def can_name(name: str) -> bool:
+    """Whether a hardware profile or a model of a folder of baselines can be called so, and leads not out of it."""
+    return bool(PLAIN_NAME.fullmatch(name)) and len(name.encode()) <= LONGEST_NAME
 
 
 def require_same_model(

@@ -17,8 +17,10 @@ import numpy as np
 import numpy.typing as npt
 
 from embedgate.approved.conditions import Conditions, ConditionsForm, conditions_of
+from embedgate.approved.entries import is_time
 from embedgate.approved.store import RECORD, Known, Store, corrupt, require_same_model, restore
 from embedgate.approved.transaction import Transaction
+from embedgate.core.distrust import MALFORMED
 from embedgate.core.errors import BaselineError, one_line
 from embedgate.core.files import parse_json, strict, to_json
 from embedgate.core.machine import HardwareProfile
@@ -27,6 +29,7 @@ from embedgate.core.machine import HardwareProfile
 SCHEMA = 2
 # One key, since safetensors writes several in any order, and equal content is to give equal bytes.
 METADATA = "embedgate"
+LARGEST = np.finfo(np.float32).max
 
 Tensors = Mapping[str, npt.NDArray[Any]]
 T = TypeVar("T")
@@ -133,8 +136,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
             require_same_model(file, found.fingerprint, model)
             if found.about != about:
                 raise BaselineError(f"{file} was recorded for other {self.called}", f"record it anew: {RECORD}")
-            if any(part.dtype.kind == "f" and not np.isfinite(part).all() for part in found.tensors.values()):
-                raise corrupt(file, "holds NaN or infinity")
+            if any(part.dtype.kind == "f" and not (np.abs(part) <= LARGEST).all() for part in found.tensors.values()):
+                raise corrupt(file, "holds NaN or infinity, or numbers beyond float32")
             try:
                 return ApprovedTensors(self.unpack(found.of(combination)), found.approvals[combination], name)
             except ValueError as error:
@@ -211,8 +214,8 @@ class TensorStore(Store[TensorFile], Generic[T]):
                 tensors = {key: content.get_tensor(key) for key in content.keys()}  # noqa: SIM118 - no mapping
         except FileNotFoundError:
             return None
-        # The last three come of a type or a size that NumPy does not know.
-        except (SafetensorError, OSError, ValueError, TypeError, AttributeError, OverflowError) as error:
+        # Most of these come of a type or a size that NumPy does not know.
+        except (SafetensorError, OSError, *MALFORMED) as error:
             raise corrupt(file, f"is corrupt: {one_line(error)}") from error
         if not metadata:
             raise corrupt(file, f"is corrupt: it has no metadata {METADATA!r}")
@@ -220,7 +223,11 @@ class TensorStore(Store[TensorFile], Generic[T]):
         head = parse_json(metadata, _Head, BaselineError, str(file), restore(file), SCHEMA, whole)
         if not 1 <= head.schema <= SCHEMA:
             raise corrupt(file, f"is corrupt: schema must be 1 to {SCHEMA}")
-        approvals = {name: _approval(each) for name, each in head.approvals.items()}
+        approved: dict[str, Any] = head.approvals
+        if wrong := [name for name, each in approved.items() if not is_time(each.when)]:
+            told = f"is corrupt: metadata: approvals.{wrong[0]}.when"
+            raise corrupt(file, f"{told} must be a date and time, as 2026-11-30T08:15:00Z")
+        approvals = {name: _approval(each) for name, each in approved.items()}
         return TensorFile(head.fingerprint, head.texts_sha256, approvals, tensors)
 
     def render(self, content: TensorFile) -> bytes:
