@@ -426,7 +426,10 @@ def test_malformed_beir_folder(tmp_path: Path, name: str, content: bytes | None,
             "/qrels/test.tsv:1: columns 'q1', 'Q0', 'd1', '1', '12.5', 'bm25'; needs query-id, corpus-id and score; "
             "this may be a run, which says what was found",
         ),
-        ({"qrels/test.tsv": b"q1\td1\t0\n"}, "/qrels/test.tsv: no query has a relevant document (a score above 0)"),
+        (
+            {"qrels/test.tsv": b"q1\td1\t0\n"},
+            "/qrels/test.tsv: no query has a relevant document (a score above 0); correct the scores",
+        ),
         ({"qrels/test.tsv": b"q2\td1\t1\n"}, ": 1 item, but a metric needs at least two; give more"),
         (
             {"corpus.jsonl": jsonl([{"_id": f"d{n}", "text": "same"} for n in range(4)])},
@@ -511,12 +514,12 @@ def test_hash_is_about_names_and_bytes(tmp_path: Path) -> None:
             ": no card has a 'sha265'; it can hold "
             "name, kind, version, language, default, description, provenance, licence, sha256, slices",
         ),
-        (b"version = 1\n", ": 'version' is 1, not a text"),
+        (b"version = 1\n", ": 'version' is 1, not a text; write version = \"...\""),
         (
             b'name = "a"\nkind = "labelled"\ndefault = "never"\n',
             ": 'default' is 'never'; write 'claimed', or leave it out",
         ),
-        (b"name = \n", ": Invalid value (at line 1, column 8)"),
+        (b"name = \n", " is no TOML: Invalid value (at line 1, column 8); correct it there"),
     ],
 )
 def test_malformed_card(tmp_path: Path, card: bytes, message: str) -> None:

@@ -365,7 +365,7 @@ def test_queries_that_nothing_answers_are_left_out_and_told(tasks):
     )
     tasks(local.retrieval("Unanswered", CORPUS, QUERIES, {"q1": {"d1": 0}}))
     pin = f"mteb:Unanswered@{local.REVISION}::split=test"
-    assert refusal("mteb:Unanswered") == f"{pin}: no query has a relevant document"
+    assert refusal("mteb:Unanswered") == f"{pin}: no query has a relevant document; choose another split, or task"
 
 
 def test_documents_of_one_id_are_one_or_refused(tasks):

@@ -111,7 +111,7 @@ def _require_answers(qrels: Table, relevant: Relevant, documents: Collection[str
     """Refuses judgements by which no query has an answer that its ranking can hold."""
     found = {query: [id_ for id_ in grades if id_ in documents] for query, grades in relevant.items()}
     if not any(found.values()):
-        raise DataError(f"{qrels.source}: no query has a relevant document (a score above 0)")
+        raise DataError(f"{qrels.source}: no query has a relevant document (a score above 0)", "correct the scores")
     if not any(id_ != query or query not in own for query, ids in found.items() for id_ in ids):
         cause = f"{qrels.source}: each query's relevant document has its id, and ignore_identical_ids leaves it out"
         raise DataError(cause, "give ignore_identical_ids=false, or leave the key out")

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tomllib
+import reprlib
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field, fields
 from importlib.resources import files
 from pathlib import Path
-from typing import Final, Literal, get_args
+from typing import Any, Final, Literal, get_args
 
 from embedgate.core.errors import DataError
+from embedgate.core.files import read_toml
 from embedgate.data.files import PACKED, refuse_link_out, refuse_odd, unreadable
 from embedgate.data.rows import is_data_file, suffix_of
 from embedgate.data.spec import NAME, NAME_STEP
@@ -75,17 +76,20 @@ def read_card(folder: Path) -> Card:
         DataError: If it is no valid TOML, lacks name or kind, or holds a key or value that no card has.
     """
     path = folder / CARD
-    try:
-        content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(f"{path}: {error}") from error
+    form: type[dict[str, Any]] = dict[str, Any]
+    content = read_toml(path, form, DataError)
+    if content is None:
+        raise DataError(f"there is no {path}", "write a card, or restore it")
     known = [key.name for key in fields(Card)]
     for key, value in content.items():
         if key not in known:
             raise DataError(f"{path}: no card has a {key!r}", f"it can hold {', '.join(known)}")
-        texts = value.values() if key == "slices" and isinstance(value, dict) else [value]
-        if not all(isinstance(text, str) for text in texts):
-            raise DataError(f"{path}: {key!r} is {value!r}, not a text")
+        if key == "slices":
+            if not isinstance(value, dict) or not all(isinstance(text, str) for text in value.values()):
+                step = 'write [slices], and below it name = "what it is about"'
+                raise DataError(f"{path}: {key!r} is {reprlib.repr(value)}, not texts by name", step)
+        elif not isinstance(value, str):
+            raise DataError(f"{path}: {key!r} is {reprlib.repr(value)}, not a text", f'write {key} = "..."')
     if not NAME.fullmatch(content.get("name", "")):
         raise DataError(f"{path}: 'name' is {content.get('name')!r}", NAME_STEP)
     kinds = (*get_args(Kind), *PLAIN)

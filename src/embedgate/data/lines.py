@@ -73,11 +73,19 @@ def refuse_header(path: Path, reading: Reading) -> None:
     numbered = lines(path, Writing.of(path, reading.encoding), reading.save)
     line, first = next(((line, text) for line, text in numbered if text.strip()), (0, ""))
     for name, delimiter in DELIMITERS.items():
-        cells = [cell.strip() for cell in next(csv.reader([first[:READ].rstrip("\r\n")], delimiter=delimiter), [])]
+        cells = _cells(first[:READ].rstrip("\r\n"), delimiter)
         what = _of_table(cells, delimiter, reading)
         if what:
             cause = f"{path}:{line}: is {what} of a table, {shown(cells)}, in a file of one text a line"
             raise DataError(cause, f"read it as a table by ::delimiter={name}, or each line as a text by ::kind=texts")
+
+
+def _cells(line: str, delimiter: str) -> list[str]:
+    """The cells of a line; none where it is no line of a table, as one with a carriage return in it."""
+    try:
+        return [cell.strip() for cell in next(csv.reader([line], delimiter=delimiter), [])]
+    except csv.Error:
+        return []
 
 
 def _of_table(cells: Sequence[str], delimiter: str, reading: Reading) -> str:

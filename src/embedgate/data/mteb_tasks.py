@@ -245,7 +245,7 @@ def _retrieval(chosen: Chosen, parts: Columns) -> Retrieval:
     judged = {id_: _relevant(grades) for id_ in queries if (grades := parts["relevant_docs"].get(id_))}
     kept = {id_: relevant for id_, relevant in judged.items() if relevant}
     if not kept:
-        raise DataError(f"{chosen.source}: no query has a relevant document")
+        raise DataError(f"{chosen.source}: no query has a relevant document", "choose another split, or task")
     row_of = {id_: row for row, id_ in enumerate(documents)}
     asked = tuple(queries[id_] for id_ in kept)
     absent, own = _absent(kept, row_of), _own(chosen, kept, row_of)

@@ -8,6 +8,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any
 
+from embedgate.core.distrust import MALFORMED, distrusting
 from embedgate.core.errors import DataError
 from embedgate.data.delimited import delimited
 from embedgate.data.files import PACKED, first_bytes, lines, refuse_bomb
@@ -191,11 +192,10 @@ def parquet(path: Path) -> Table:
     except ImportError as error:
         raise DataError(f"{path}: Parquet needs pyarrow", "pip install embedgate[parquet]") from error
 
-    try:
+    with distrusting(DataError, f"{path}: not a Parquet file", _ANEW, ArrowException, OSError):
         file = ParquetFile(path)
-    except (ArrowException, OSError) as error:
-        raise DataError(f"{path}: not a Parquet file: {in_one_line(error)}", _ANEW) from error
-    if not file.metadata.num_rows:
+        names = tuple(file.schema_arrow.names)
+    if file.metadata.num_rows <= 0:
         raise empty(path)
 
     def rows() -> Iterator[tuple[int, Row]]:
@@ -204,7 +204,7 @@ def parquet(path: Path) -> Table:
             batches = (batch.to_pylist() for batch in bounded(path, file.iter_batches(AT_ONCE)))
             for number, row in enumerate(chain.from_iterable(batches), 1):
                 yield number, row
-        except (ArrowException, OSError, ValueError) as error:
+        except (ArrowException, OSError, *MALFORMED) as error:
             raise DataError(f"{path} row {number + 1}: {in_one_line(error)}", _ANEW) from error
 
-    return Table(str(path), tuple(file.schema_arrow.names), rows(), unit=" row ")
+    return Table(str(path), names, rows(), unit=" row ")
