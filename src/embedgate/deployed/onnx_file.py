@@ -8,7 +8,8 @@ from pathlib import Path
 from google.protobuf.message import DecodeError
 from onnx import TensorProto, helper
 
-from embedgate.core.errors import GateError, one_line
+from embedgate.core.distrust import MALFORMED, distrusting
+from embedgate.core.errors import GateError
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
 from embedgate.deployed import files
@@ -48,21 +49,21 @@ def source(spec: Spec, model: Model) -> Source:
     spec.refuse_unknown((OUTPUT,))
     path = files.find(spec, model)
     origin = files.shown(path, model)
-    try:
+    with distrusting(GateError, f"{origin} is no ONNX file", ANEW, DecodeError, OSError):
         graph = read_graph(path)
-    except (DecodeError, OSError) as error:
-        raise GateError(f"{origin} is no ONNX file: {one_line(error)}", ANEW) from error
     if not graph.proto.graph.node:
         raise GateError(f"{origin} is no ONNX file: it holds no graph", ANEW)
-    combination = spec.combination(files.name_of(path), files.promise_of(path) or _stored_in(graph))
-    return OnnxFile([path, *_beside(graph, path, origin)], combination, origin, spec.given.get(OUTPUT))
+    with distrusting(GateError, f"{origin} is no ONNX file that can be run", ANEW, OSError):
+        kind, beside_it = _stored_in(graph), _beside(graph, path, origin)
+    combination = spec.combination(files.name_of(path), files.promise_of(path) or kind)
+    return OnnxFile([path, *beside_it], combination, origin, spec.given.get(OUTPUT))
 
 
 def beside(path: Path) -> list[str]:
     """The files of its weights beside it, as it names them; none of what is no ONNX file."""
     try:
         return locations(read_graph(path).proto)
-    except (DecodeError, OSError):
+    except (DecodeError, OSError, *MALFORMED):
         return []
 
 

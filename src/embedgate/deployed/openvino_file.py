@@ -14,7 +14,8 @@ import numpy as np
 import openvino as ov
 
 from embedgate.core.combination import Combination
-from embedgate.core.errors import BuildError, GateError, one_line
+from embedgate.core.distrust import distrusting
+from embedgate.core.errors import BuildError, GateError
 from embedgate.core.model import Model
 from embedgate.core.spec import Spec
 from embedgate.deployed import files
@@ -41,11 +42,10 @@ def source(spec: Spec, model: Model) -> Source:
     if not weights.is_file():
         raise GateError(f"{origin} keeps its weights in {weights.name}, which is missing", "fetch that file, too")
     files.refuse_pointer(weights)
-    try:
+    with distrusting(GateError, f"{origin} is no OpenVINO IR", "fetch or convert it anew", RuntimeError):
         graph = ov.Core().read_model(path)
-    except RuntimeError as error:
-        raise GateError(f"{origin} is no OpenVINO IR: {one_line(error)}", "fetch or convert it anew") from error
-    combination = spec.combination(files.name_of(path), files.promise_of(path) or _stored_in(graph))
+        kind = _stored_in(graph)
+    combination = spec.combination(files.name_of(path), files.promise_of(path) or kind)
     if combination.device != "cpu":
         raise GateError(f"{origin}: embedgate runs OpenVINO on the CPU alone", "leave out device=cuda")
     infers_in = spec.one_of(INFERS_IN, TYPES, "fp32") if INFERS_IN in spec.given else None

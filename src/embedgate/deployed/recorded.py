@@ -202,7 +202,8 @@ class Recording:
         """
         table = open_table(self.path)
         self._columns(table)
-        return About.read(next(table.rows)[1].get(ABOUT))
+        _, first = next(table.rows, (0, {}))
+        return About.read(first.get(ABOUT))
 
     def answers(self) -> tuple[dict[Asked, FloatArray], bool]:
         """The vector of each text, float32 `[dim]`, the first where there are several; and whether they have roles.
@@ -223,11 +224,16 @@ class Recording:
             by_role = by_role if found else role is not None
             if by_role != (role is not None):
                 raise DataError(f"{place}: some rows have a {ROLE} and some have none", "give all of them one, or none")
-            numbers = vector_of(row.get(vector), place).astype(np.float32)
+            with np.errstate(over="ignore"):  # what is beyond the type is infinite
+                numbers = vector_of(row.get(vector), place).astype(np.float32)
+            if not np.isfinite(numbers).all():
+                raise DataError(f"{place}: a vector holds NaN, infinity or numbers beyond float32", "leave it out")
             width = width or len(numbers)
             if len(numbers) != width:
                 raise DataError(f"{place}: a vector of {len(numbers)} numbers, others have {width}", "record anew")
             found.setdefault(Asked(read, None if role is None else str(role), route), numbers)
+        if not found:
+            raise DataError(f"{self.path} holds no answers", "record anew")
         return found, by_role
 
     def _columns(self, table: Table) -> tuple[str, str]:

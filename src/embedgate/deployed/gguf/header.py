@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import re
+import reprlib
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from gguf import GGUFReader
 
-from embedgate.core.errors import GateError, one_line
+from embedgate.core.distrust import distrusting
+from embedgate.core.errors import GateError
 
 # How tokens become one embedding, by llama.cpp's numbers. 0 leaves it to whoever runs the file.
 POOLINGS = {1: "mean", 2: "cls", 3: "lasttoken"}
@@ -87,13 +90,13 @@ def read_header(path: Path, origin: str) -> Header:
     Raises:
         GateError: If it is no GGUF file, a part of one, or of a model that gives no embeddings.
     """
-    try:
+    # Sizes that overflow would be read as others.
+    with distrusting(GateError, f"{origin} is no whole GGUF file", ANEW, OSError), np.errstate(over="raise"):
         read = GGUFReader(path)
         values = {key: field.contents() for key, field in read.fields.items() if not key.startswith("tokenizer.")}
-    except (ValueError, IndexError, KeyError, OSError, OverflowError) as error:
-        raise GateError(f"{origin} is no whole GGUF file: {one_line(error)}", ANEW) from error
+    _refuse_types(values, origin)
     _refuse(values, "tokenizer.ggml.tokens" in read.fields, origin)
-    architecture = str(values["general.architecture"])
+    architecture = values["general.architecture"]
     products = [tensor for tensor in read.tensors if _is_product(tensor)]
     if not products:
         raise GateError(f"{origin} holds no weights of a transformer", ANEW)
@@ -108,6 +111,19 @@ def read_header(path: Path, origin: str) -> Header:
         weight_bytes=sum(int(tensor.n_bytes) for tensor in read.tensors),
         product_bytes=sum(int(tensor.n_bytes) for tensor in products),
     )
+
+
+def _refuse_types(values: Mapping[str, Any], origin: str) -> None:
+    """Refuses what has another type than llama.cpp asks for.
+
+    Raises:
+        GateError: If something has.
+    """
+    name, whole = "general.architecture", (".pooling_type", ".embedding_length", ".context_length", "split.count")
+    for key in (key for key in values if key == name or key.endswith(whole)):
+        fits = isinstance(values[key], str) if key == name else type(values[key]) is int and values[key] >= 0
+        if not fits:
+            raise GateError(f"{origin} is no whole GGUF file: {key} is {reprlib.repr(values[key])}", ANEW)
 
 
 def _is_product(tensor: Any) -> bool:

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from embedgate.core.distrust import MALFORMED, distrusting
 from embedgate.core.errors import DataError, one_line
 from embedgate.core.roles import DOCUMENT, Input
 from embedgate.data.cells import maybe_blank
@@ -141,10 +142,10 @@ class ParquetRows(Reader):
         except ImportError as error:
             raise DataError(f"{self.origin}: Parquet needs pyarrow", "pip install 'embedgate[parquet]'") from error
         self.library = f"pyarrow {version('pyarrow')}"
-        try:
-            return ParquetFile(self._path)
-        except (ArrowException, OSError) as error:
-            raise DataError(f"{self.origin}: not a Parquet file: {one_line(error)}", "write it anew") from error
+        with distrusting(DataError, f"{self.origin}: not a Parquet file", "write it anew", ArrowException, OSError):
+            found = ParquetFile(self._path)
+            _ = found.schema_arrow.names
+            return found
 
     @cached_property
     def _columns(self) -> Columns:
@@ -153,15 +154,15 @@ class ParquetRows(Reader):
     def layout(self) -> Layout:
         """What it holds, by its schema and first row; see `Reader.layout`."""
         count = self._file.metadata.num_rows
-        if not count:
+        if count <= 0:
             raise DataError(f"{self.origin}: holds no rows", "give the file that holds the vectors")
         kind = self._file.schema_arrow.field(self._columns.vector).type
         dtype = _type_in(kind)
         if dtype is None:
             step = "store a list of numbers in each row, or name another column: vector=COLUMN"
             raise DataError(f"{self.origin}: column {self._columns.vector!r} holds {kind}, not vectors", step)
-        (_, first), *_ = self._read([0])
-        width = len(vector_of(first[self._columns.vector], self._place(0)))
+        _, first = next(self._read([0]), (0, {}))
+        width = len(vector_of(first.get(self._columns.vector), self._place(0)))
         return Layout(width, dtype, count)
 
     def take(self, numbers: Sequence[int]) -> Rows:
@@ -190,7 +191,7 @@ class ParquetRows(Reader):
                 if inside:
                     yield from self._read_group(group, start, inside)
                 start = end
-        except (ArrowException, OSError, ValueError) as error:
+        except (ArrowException, OSError, *MALFORMED) as error:
             raise DataError(f"{self.origin} cannot be read: {one_line(error)}", "write it anew") from error
 
     def _read_group(self, group: int, start: int, inside: Sequence[int]) -> Iterator[tuple[int, Row]]:

@@ -8,6 +8,7 @@ changes a graph changes nodes, and reads the weights it needs one after the othe
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from collections.abc import Container, Iterable, Iterator
 from dataclasses import dataclass, replace
@@ -91,7 +92,8 @@ def locations(graph: onnx.ModelProto) -> list[str]:
     """The files that tensors lie in, as the graph names them, each once: those of branches, loops and functions too."""
     tensors = [*_tensors(graph.graph), *(each for own in graph.functions for each in _constants_of(own.node))]
     outside = filter(external_data_helper.uses_external_data, tensors)
-    return list(dict.fromkeys(external_data_helper.ExternalDataInfo(tensor).location for tensor in outside))
+    with warnings.catch_warnings(action="ignore"):  # of what else a graph says of them
+        return list(dict.fromkeys(external_data_helper.ExternalDataInfo(tensor).location for tensor in outside))
 
 
 def _tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
