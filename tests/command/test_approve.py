@@ -235,7 +235,10 @@ def test_it_is_refused_in_ci_unless_it_is_allowed(measured, capsys, monkeypatch)
 def test_a_missing_report_is_told_in_one_line(tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert approve() == 2
-    assert capsys.readouterr().err == "embedgate approve: there is no report to approve at out/report.json\n"
+    assert (
+        capsys.readouterr().err
+        == "embedgate approve: there is no report to approve at out/report.json; give a report.json, as it was written\n"
+    )
 
 
 def test_a_proposal_of_another_form_is_refused():

@@ -16,6 +16,7 @@ from embedgate.checks.check import Case, Check, local
 from embedgate.checks.context import Context
 from embedgate.core.combination import Combination
 from embedgate.core.depth import STANDARD, reaches
+from embedgate.core.distrust import MALFORMED
 from embedgate.core.errors import GateError, counted
 from embedgate.core.judgement import Diagnosis, Judgement, place_name, printable
 from embedgate.core.machine import profile
@@ -35,7 +36,6 @@ WHERE = {"cuda": "on a machine with a GPU", "cpu": "on the machine that it is to
 FEW = 4
 OTHER_FILES = "it was judged by other code or decisions than this checkout's"
 _ORDER = ("pass", "inconclusive", "fail")
-_MALFORMED = (AttributeError, IndexError, KeyError, TypeError, ValueError)
 
 
 def demanded(plan: Plan) -> tuple[Combination, ...]:
@@ -63,7 +63,7 @@ def _ran(combinations: Sequence[Combination], report: Mapping[str, Any] | GateEr
     try:
         rows = () if isinstance(report, GateError) else report["combinations"]
         return any(row["run"] for row in rows if row["combination"] in ids)
-    except _MALFORMED:
+    except MALFORMED:
         return False
 
 
@@ -119,7 +119,7 @@ class Receipts:
         try:
             findings = tuple(self._mismatches(report))
             return _File(path, report, findings, tuple(other_versions(report["libraries"])))
-        except (*_MALFORMED, GateError) as error:
+        except (*MALFORMED, GateError) as error:
             return _File(path, {}, (f"{path} lacks what a receipt has: {type(error).__name__}: {error}",))
 
     def _mismatches(self, report: Mapping[str, Any]) -> Iterator[str]:
@@ -204,7 +204,7 @@ class Receipts:
             if row is None:
                 return self._failed(case, file, ["that session did not run it"]), False
             return self._judged(case, file, row), True
-        except _MALFORMED as error:
+        except MALFORMED as error:
             finding = f"its content is malformed: {type(error).__name__}: {error}"
             return self._failed(case, file, [finding]), True
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import reprlib
 import shutil
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -14,8 +16,10 @@ from embedgate.approved.entries import Key
 from embedgate.approved.proposal import SECTION, SUFFIXES, Proposal, approve, files_of
 from embedgate.approved.transaction import settle
 from embedgate.command.telling import say
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import BaselineError, GateError, counted
 from embedgate.core.git import git_identity
+from embedgate.core.model_files import LONGEST_NAME, LONGEST_PATH
 from embedgate.core.scratch import temporary_folder
 from embedgate.core.settings import bundled_baselines
 from embedgate.core.version import __version__
@@ -46,11 +50,11 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         GateError: If the report is not whole, of another checkout, or there is nothing in it to approve.
     """
-    report = read(options.report, SCHEMA, "report to approve")
-    folder = options.baselines or _folder_of(report)
+    measured = _read(options.report)
+    report, found = measured.report, measured.proposals
+    folder = options.baselines or measured.folder
     if finished := settle(folder):
         say(finished)
-    found = _together(Proposal.from_json(each, str(options.report)) for each in report.get(SECTION, ()))
     _refuse_unfit(report, options.report, found, folder)
     chosen = [each for proposal in found if not (each := _chosen(proposal, options)).is_empty]
     if not chosen:
@@ -66,24 +70,60 @@ def run(options: argparse.Namespace) -> int:
         rows = approve(chosen, place, reason=options.reason, who=git_identity(), in_ci_allowed=allowed)
     did = "would change" if options.dry_run else "changed"
     print(changes(rows, f"baseline: {counted(len(rows), 'value')} {did} in {folder}, as measured {_where(chosen)}"))
-    if any(row["run"].get("speed") for row in report["combinations"]):
+    if measured.timed:
         say("budgets of time take two processes and are approved by pytest --gate-update alone")
     return 0
 
 
-def _folder_of(report: Mapping[str, Any]) -> Path:
-    """The folder of baselines that a session judged by, as seen from where it was called.
+@dataclass(frozen=True)
+class _Measured:
+    """What a report to approve says.
+
+    Attributes:
+        path: Its file.
+        report: The report.
+        proposals: What it measured.
+        judged_by: The folder of baselines that its session judged by; empty for embedgate's own.
+        timed: Whether it measured times.
+    """
+
+    path: Path
+    report: Mapping[str, Any]
+    proposals: list[Proposal]
+    judged_by: str
+    timed: bool
+
+    @property
+    def folder(self) -> Path:
+        """The folder of baselines that its session judged by, as seen from where it was called.
+
+        Raises:
+            GateError: If that is none of this folder's: it was called elsewhere.
+        """
+        if not self.judged_by:
+            return bundled_baselines()
+        folder, parts = Path(self.judged_by), Path(self.judged_by).parts
+        cannot_be = len(self.judged_by) > LONGEST_PATH or max(map(len, parts), default=0) > LONGEST_NAME
+        if folder.is_absolute() or ".." in parts or "\0" in self.judged_by or cannot_be:
+            cause = f"{self.path} was judged by {self.judged_by[:100]!r}, as seen from where pytest was called"
+            raise GateError(cause, "name the folder as seen from here: --baselines DIR")
+        return folder
+
+
+def _read(path: Path) -> _Measured:
+    """Reads a report to approve.
 
     Raises:
-        GateError: If that is none of this folder's: it was called elsewhere.
+        GateError: If it is not whole, or lacks what embedgate writes.
     """
-    if not report.get("baselines"):
-        return bundled_baselines()
-    folder = Path(report["baselines"])
-    if folder.is_absolute() or ".." in folder.parts:
-        cause = f"the report judged by {folder}, as seen from where pytest was called"
-        raise GateError(cause, "name the folder as seen from here: --baselines DIR")
-    return folder
+    report = read(path, SCHEMA, "report to approve")
+    with distrusting(GateError, f"{path} lacks what this embedgate writes", "approve reports of this version"):
+        proposals = _together(Proposal.from_json(each, str(path)) for each in report.get(SECTION, ()))
+        timed = any(row["run"].get("speed") for row in report["combinations"])
+        judged_by = report.get("baselines") or ""
+        if not isinstance(judged_by, str):
+            raise TypeError(f"baselines is {reprlib.repr(judged_by)}")
+        return _Measured(path, report, proposals, judged_by, timed)
 
 
 def _together(proposals: Iterable[Proposal]) -> list[Proposal]:
@@ -102,9 +142,11 @@ def _refuse_unfit(report: Mapping[str, Any], path: Path, proposals: Sequence[Pro
         GateError: If it was.
     """
     step = "check out what it was made of, or measure again"
-    if others := other_code(report):
+    with distrusting(GateError, f"{path} lacks what this embedgate writes", step):
+        others, version = other_code(report), report["embedgate"]
+    if others:
         cause = f"{path} was measured by another embedgate: other {', '.join(others)}"
-        raise GateError(f"{cause} (its version is {report['embedgate']}, this one's {__version__})", step)
+        raise GateError(f"{cause} (its version is {version}, this one's {__version__})", step)
     for each in proposals:
         now = files_of(folder, each.profile, each.model.name)
         changed = [suffix for suffix in SUFFIXES if now.get(suffix) != each.before.get(suffix)]

@@ -36,7 +36,7 @@ def missing_lines(text: str, paths: Iterable[str], owners: Sequence[str]) -> lis
         owners: Who owns them; lines are comments where nobody does.
     """
     patterns = ["/" + path.replace(" ", "\\ ") for path in paths]
-    missing = [each for each in patterns if not re.search(rf"^[#\s]*{re.escape(each)}\s", text, re.MULTILINE)]
+    missing = [each for each in patterns if not re.search(rf"^[# \t]*{re.escape(each)}\s", text, re.MULTILINE)]
     if not missing:
         return []
     mark, who = ("", " ".join(owners)) if owners else ("# ", NOBODY)

@@ -112,7 +112,7 @@ class IniFile:
 
     def _unlike(self, text: str, values: Mapping[str, Value]) -> bool:
         """Whether a text says anything else than what is there, and the values."""
-        expected = copy.deepcopy(self._document(self.text))
+        expected = self._document(self.text)
         inner = expected
         for key in self.table:
             inner = inner.setdefault(key, {})
@@ -150,13 +150,19 @@ class IniFile:
         Raises:
             GateError: If it is not of the file's format.
         """
+        kind = "TOML" if self._is_toml else "ini file"
         try:
-            return tomllib.loads(text) if self._is_toml else _sections(text)
+            # A copy, which what is nested too deeply has none of.
+            return copy.deepcopy(tomllib.loads(text)) if self._is_toml else _sections(text)
         except (tomllib.TOMLDecodeError, configparser.Error) as error:
-            kind = "TOML" if self._is_toml else "ini file"
-            raise GateError(
-                f"{self.path.name} is no {kind}: {' '.join(str(error).split())}", "mend it first"
-            ) from error
+            cause = f"{self.path.name} is no {kind}: {' '.join(str(error).split())}"
+            raise GateError(cause, "mend it first") from error
+        except (RecursionError, ValueError) as error:
+            what = "is nested too deeply" if isinstance(error, RecursionError) else "holds a number that is too long"
+            raise GateError(f"{self.path.name} is no {kind}: it {what}", "mend it first") from error
+        except AttributeError as error:  # of configparser, where a line goes on a key without a value
+            cause = f"{self.path.name} is no {kind}: a key without a value goes on in the next line"
+            raise GateError(cause, "mend it first") from error
 
 
 def end_of_lines(text: str) -> str:

@@ -10,6 +10,7 @@ from itertools import combinations
 from pathlib import Path
 
 from embedgate.command.telling import say
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import refuse_no_folder
 from embedgate.report import terminal
@@ -20,6 +21,9 @@ from embedgate.report.merged.unlike import Report, differences
 from embedgate.report.receipt import read
 from embedgate.report.summary import SCHEMA, KnownChecks, Summary, summarise
 
+AGAIN = "merge reports of this version"
+# Columns that what a report says is tried in.
+WIDTH = 100
 # As pytest ends where a test fails.
 RED = 1
 
@@ -46,13 +50,15 @@ def run(options: argparse.Namespace) -> int:
     for path, report in reports.items():
         _refuse_malformed(path, report, known)
     _refuse_unlike(reports)
-    collector = join(in_order(reports.values()), known)
-    summary = summarise(collector, known)
-    print(terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty()), end="")
-    try:
-        files = write(summary, options.out)
-    except OSError as error:
-        raise GateError(*unwritten(options.out, error, "name another folder by --out")) from error
+    with distrusting(GateError, f"{', '.join(map(str, reports))}: not what this embedgate writes", AGAIN):
+        collector = join(in_order(reports.values()), known)
+        summary = summarise(collector, known)
+        shown = terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty())
+        try:
+            files = write(summary, options.out)
+        except OSError as error:
+            raise GateError(*unwritten(options.out, error, "name another folder by --out")) from error
+    print(shown, end="")
     for file in files:
         say(f"wrote {file}")
     return _status(summary, collector)
@@ -64,12 +70,10 @@ def _refuse_malformed(path: Path, report: Report, known: KnownChecks) -> None:
     Raises:
         GateError: If it is one.
     """
-    try:
-        join(in_order([report]), known)
+    with distrusting(GateError, f"{path} lacks what this embedgate writes", AGAIN):
+        summary = summarise(join(in_order([report]), known), known)
+        terminal.render(summary, width=WIDTH, colour=False)
         differences(report, report)
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        cause = f"{path} lacks what this embedgate writes: {type(error).__name__}: {error}"
-        raise GateError(cause, "merge reports of this version") from error
 
 
 def _refuse_unlike(reports: Mapping[Path, Report]) -> None:

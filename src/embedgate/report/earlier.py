@@ -15,7 +15,8 @@ from embedgate.approved.entries import Key
 from embedgate.approved.proposal import SECTION as APPROVABLE
 from embedgate.approved.proposal import Proposal
 from embedgate.core.combination import device_of
-from embedgate.core.errors import GateError, one_line
+from embedgate.core.distrust import distrusting
+from embedgate.core.errors import GateError
 from embedgate.core.judgement import Judgement
 from embedgate.report import agreement
 from embedgate.report.receipt import CHECKSUM, SECTION, read
@@ -76,20 +77,18 @@ class EarlierReport:
                 f"{flag}: {error.cause}", error.action or "give a report.json as embedgate wrote it"
             ) from error
         found = cls(path, report)
-        try:
+        where = f"{flag}: {path} is no report of this embedgate's"
+        with distrusting(GateError, where, "make one with it, by --gate-report"):
             _ = (
                 found.created,
                 found.fingerprint,
                 found.libraries,
+                str(report["model"]["name"]),
                 found._rows,
                 found._hashes,
                 found._runs,
                 found._values,
             )
-        except (KeyError, TypeError, ValueError, AttributeError) as error:
-            why = f"it has no {error}" if isinstance(error, KeyError) else one_line(error)
-            cause = f"{flag}: {path} is no report of this embedgate's: {why}"
-            raise GateError(cause, "make one with it, by --gate-report") from error
         return found
 
     @property

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import reprlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib import resources
@@ -18,6 +19,7 @@ from typing import Any
 
 from embedgate.approved.examples import FILE_NAME as PINNED
 from embedgate.approved.proposal import SUFFIXES
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError
 from embedgate.core.files import portable_content, read_json, to_json
 from embedgate.core.git import git_commit
@@ -28,6 +30,7 @@ from embedgate.data import load_calibration, load_golden
 
 SECTION = "receipt"
 CHECKSUM = "sha256"
+AS_WRITTEN = "give a report.json, as it was written"
 CODE = (".py", ".toml", ".jinja", ".jsonl")
 # A wheel has these inside the package, a checkout beside it: each is a group of its own.
 APART = ("suites", "fixtures", "baselines")
@@ -189,16 +192,22 @@ def read(path: Path, schema: int, called: str = "receipt") -> dict[str, Any]:
     Raises:
         GateError: If it is missing, no JSON, of another schema, no receipt, or not as it was written.
     """
-    report = read_json(path, Any, GateError, "give a report.json, as it was written")
+    report = read_json(path, Any, GateError, AS_WRITTEN)
     if report is None:
-        raise GateError(f"there is no {called} at {path}")
+        raise GateError(f"there is no {called} at {path}", AS_WRITTEN)
     if not isinstance(report, dict) or report.get("schema") != schema:
         found = report.get("schema") if isinstance(report, dict) else None
-        raise GateError(f"{path} has the schema {found!r}, and this embedgate reads {schema}")
+        cause = f"{path} has the schema {reprlib.repr(found)}, and this embedgate reads {schema}"
+        raise GateError(cause, "give a report.json of this version")
     if not isinstance(report.get(SECTION), dict):
-        raise GateError(f"{path} is no {called}: it has no section {SECTION!r}, as if nothing had been judged")
-    if report[SECTION].get(CHECKSUM) != checksum(report):
-        raise GateError(f"{path} is not as it was written: its checksum is wrong")
+        raise GateError(
+            f"{path} is no {called}: it has no section {SECTION!r}, as if nothing had been judged", AS_WRITTEN
+        )
+    # What was read may be nested as deeply as can be read, but not written.
+    with distrusting(GateError, f"{path} is not as it was written", AS_WRITTEN):
+        found = checksum(report)
+    if report[SECTION].get(CHECKSUM) != found:
+        raise GateError(f"{path} is not as it was written: its checksum is wrong", AS_WRITTEN)
     return report
 
 
