@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 from platformdirs import user_cache_path
@@ -36,7 +36,7 @@ class _Record(msgspec.Struct):
     kind: str
     key: dict[str, Any]
     record: dict[str, Any]
-    seconds: float | None = None
+    seconds: Annotated[float, msgspec.Meta(ge=0)] | None = None
 
 
 @dataclass(frozen=True)

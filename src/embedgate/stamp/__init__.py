@@ -14,14 +14,14 @@ from collections import defaultdict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
 from embedgate.core.errors import GateError, counted, one_line, unwritten
-from embedgate.core.files import read_json, strict, to_json, write_whole
+from embedgate.core.files import MOST, read_json, strict, to_json, write_whole
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.core.similarity import normalised
 
@@ -216,6 +216,8 @@ def read(path: Path) -> Stamp:
         raise GateError(f"{path} is not as it was written: its checksum is wrong", step)
     if not stamp.canaries or any(canary.vector.shape != (stamp.dim,) for canary in stamp.canaries):
         raise GateError(f"{path} is corrupt: its canaries have not {stamp.dim} dimensions", step)
+    if not all(np.isfinite(canary.vector).all() for canary in stamp.canaries):
+        raise GateError(f"{path} is corrupt: a canary's vector holds NaN or infinity", step)
     return stamp
 
 
@@ -231,8 +233,13 @@ def write(stamp: Stamp, path: Path) -> None:
         raise GateError(*unwritten(path, error, "name another file")) from error
 
 
-_Canary = strict(Canary, vector=str)
-_Stamp = strict(Stamp, dim=Annotated[int, msgspec.Meta(ge=1)], canaries=list[_Canary])  # type: ignore[valid-type]
+_Canary = strict(Canary, vector=str, role=Literal["query", "document"])
+_Stamp = strict(
+    Stamp,
+    dim=Annotated[int, msgspec.Meta(ge=1, le=MOST)],
+    least_cosine=Annotated[float, msgspec.Meta(ge=-1, le=1)],
+    canaries=list[_Canary],  # type: ignore[valid-type]
+)
 
 
 class _File(_Stamp, kw_only=True, forbid_unknown_fields=True):  # type: ignore[call-arg, misc, valid-type]

@@ -25,6 +25,7 @@ import numpy.typing as npt
 from filelock import FileLock, Timeout
 
 from embedgate.core.cache import ELSEWHERE
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError, unwritten
 from embedgate.core.files import read_json, to_json, write_whole
 from embedgate.metrics import Matrix, require_finite
@@ -202,9 +203,24 @@ def _in_file(real: Matrix, recipe: Recipe, size: int, folder: Path, progress: Ca
             done = kept.chunks()
             if done is None or done * CHUNK < size - len(real):
                 _write(kept, done, real, recipe, size, progress)
-            return np.asarray(np.load(file, mmap_mode="r", allow_pickle=False))
+            return _mapped(file, (size, real.shape[1]))
     except OSError as error:
         raise GateError(*unwritten(file, error, ELSEWHERE)) from error
+
+
+def _mapped(file: Path, shape: tuple[int, int]) -> Matrix:
+    """A collection in its file, float32 `[size, dim]`, mapped and read-only.
+
+    Raises:
+        GateError: If the file holds something else.
+    """
+    step = f"delete {file.parent}, and it is grown anew"
+    # Mapped, so that a header cannot ask for more memory than the file has; NumPy reads it as Python.
+    with distrusting(GateError, f"{file} is damaged", step, Exception):
+        found = np.lib.format.open_memmap(file, mode="r")
+    if found.shape != shape or found.dtype != np.float32:
+        raise GateError(f"{file} is damaged: it holds {found.dtype} {found.shape}", step)
+    return np.asarray(found)
 
 
 def _key(real: Matrix, recipe: Recipe, size: int) -> str:
@@ -237,7 +253,7 @@ def _locked(folder: Path, progress: Callable[[str], None]) -> Iterator[None]:
 class _Progress(msgspec.Struct, forbid_unknown_fields=True):
     key: str
     chunks: Annotated[int, msgspec.Meta(ge=0)]
-    bytes: int
+    bytes: Annotated[int, msgspec.Meta(ge=0)]
 
 
 @dataclass(frozen=True)
