@@ -87,6 +87,12 @@ def stays_within(path: Path) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def first_bytes(path: Path, count: int = 64) -> bytes:
+    """What a file begins with."""
+    with path.open("rb") as stream:
+        return stream.read(count)
+
+
 def refuse_pointer(path: Path) -> None:
     """Refuses what stands in a file's place in a clone without Git LFS.
 

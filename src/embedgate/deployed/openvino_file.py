@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from codecs import BOM_UTF8
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -24,6 +25,7 @@ from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stag
 from embedgate.encoders.openvino.encoder import OpenVINOEncoder, compiled
 from embedgate.encoders.sources import Source
 
+ANEW = "fetch or convert it anew"
 OUTPUT, INFERS_IN = "output", "infers_in"
 # As its properties name types; without the key, OpenVINO chooses, as it does where it is deployed.
 TYPES = {"fp32": "f32", "bf16": "bf16", "fp16": "f16"}
@@ -42,7 +44,10 @@ def source(spec: Spec, model: Model) -> Source:
     if not weights.is_file():
         raise GateError(f"{origin} keeps its weights in {weights.name}, which is missing", "fetch that file, too")
     files.refuse_pointer(weights)
-    with distrusting(GateError, f"{origin} is no OpenVINO IR", "fetch or convert it anew", RuntimeError):
+    if not files.first_bytes(path).removeprefix(BOM_UTF8).lstrip().startswith(b"<"):
+        # OpenVINO would try it as a graph of other libraries.
+        raise GateError(f"{origin} is no OpenVINO IR: it is no XML", ANEW)
+    with distrusting(GateError, f"{origin} is no OpenVINO IR", ANEW, RuntimeError):
         graph = ov.Core().read_model(path)
         kind = _stored_in(graph)
     combination = spec.combination(files.name_of(path), files.promise_of(path) or kind)
