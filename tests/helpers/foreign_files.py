@@ -219,6 +219,7 @@ def gguf(folder: Path) -> bytes:
     made.add_context_length(16)
     made.add_embedding_length(4)
     made.add_uint32("bert.pooling_type", 1)
+    made.add_array("bert.layers", [1, 2, 3])
     made.add_tokenizer_model("bert")
     made.add_token_list([b"[PAD]", b"a", b"b"])
     made.add_tensor("token_embd.weight", np.ones((3, 4), np.float32))

@@ -24,7 +24,7 @@ KINDS = get_args(Kind)
 Subject = tuple[str, str, str]
 
 Words = Annotated[str, msgspec.Meta(pattern=r"\S")]
-_LINK = re.compile(r"https?://[\w.-]+\S*")
+_LINK = re.compile(r"https?://[\w.-]\S*")
 
 
 class _Record(msgspec.Struct, frozen=True, forbid_unknown_fields=True):

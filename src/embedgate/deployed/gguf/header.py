@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from gguf import GGUFReader
+from gguf import GGUFReader, GGUFValueType
 
 from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError
@@ -80,6 +80,32 @@ def precision_of(kind: str) -> str:
     return f"int{bits[1]}" if bits else kind.lower()
 
 
+class _Reader(GGUFReader):
+    """Takes an array as one block: none is asked for, and each element would take a kilobyte, even beyond the file."""
+
+    def _get_field_parts(self, orig_offs: int, raw_type: int) -> tuple[int, list[Any], list[int], list[Any]]:
+        if GGUFValueType(raw_type) is not GGUFValueType.ARRAY:
+            found: tuple[int, list[Any], list[int], list[Any]] = super()._get_field_parts(orig_offs, raw_type)
+            return found
+        kind, count = self._get(orig_offs, np.uint32), self._get(orig_offs + 4, np.uint64)
+        of = GGUFValueType(int(kind[0]))
+        start = orig_offs + kind.nbytes + count.nbytes
+        end = self._end(start, of, int(count[0]))
+        return end - orig_offs, [kind, count, self.data[start:end]], [], [GGUFValueType.ARRAY, of]
+
+    def _end(self, start: int, of: Any, count: int) -> int:
+        """Where the elements of an array end, which begin at a byte of the file."""
+        end = start
+        if of is not GGUFValueType.STRING:
+            end += count * np.dtype(self.gguf_scalar_to_np[of]).itemsize
+        elif count <= len(self.data):
+            for _ in range(count):
+                end += 8 + int(self._get(end, np.uint64)[0])
+        if end > len(self.data) or count > len(self.data):
+            raise ValueError(f"an array of {count:,} elements goes beyond its end")
+        return end
+
+
 def read_header(path: Path, origin: str) -> Header:
     """What a file says of itself.
 
@@ -92,7 +118,7 @@ def read_header(path: Path, origin: str) -> Header:
     """
     # Sizes that overflow would be read as others.
     with distrusting(GateError, f"{origin} is no whole GGUF file", ANEW, OSError), np.errstate(over="raise"):
-        read = GGUFReader(path)
+        read = _Reader(path)
         values = {key: field.contents() for key, field in read.fields.items() if not key.startswith("tokenizer.")}
     _refuse_types(values, origin)
     _refuse(values, "tokenizer.ggml.tokens" in read.fields, origin)
