@@ -207,6 +207,26 @@ def _merged(folder: Path, file: Path) -> None:
     _refuse_malformed(file, read(file, SCHEMA), CheckRegistry().known)
 
 
+def _recovered(folder: Path, file: Path) -> None:
+    from embedgate.command.recover import recovered
+
+    recovered(folder, 100, colour=False)
+
+
+def _journals(folder: Path) -> Sequence[bytes]:
+    from embedgate.report.records import Record
+    from helpers.made_up import MADE
+    from helpers.reports import retained
+
+    records = [
+        Record("torch-bf16-cpu", judgement=retained("pairs", "spearman", 0.81, 0.82)),
+        Record("torch-int8-cpu", skipped="no AVX-512", place="retention pairs spearman"),
+        Record("torch-nf4-cpu", error="crashed (SIGSEGV)"),
+    ]
+    lines = [{"record": record.to_builtins()} for record in records]
+    return [foreign.as_jsonl({"began": "2026-11-30T08:15:00+00:00"}, *lines, {"facts": MADE["green"]().facts})]
+
+
 def _approved(folder: Path, file: Path) -> None:
     from embedgate.approved.form import nonsense
     from embedgate.approved.golden import GoldenStore
@@ -326,7 +346,14 @@ def _model_reader(file: str, *seeds: bytes, around: Callable[[Path], None] = for
         file,
         _model,
         these(*(seeds or (foreign.MODEL_FILES[file],))),
-        ("core/model.py", "core/model_files.py", "core/model_safety.py", "core/routes.py", "core/languages.py"),
+        (
+            "core/model.py",
+            "core/model_files.py",
+            "core/model_safety.py",
+            "core/routes.py",
+            "core/languages.py",
+            "core/model_elsewhere.py",
+        ),
         around,
         quiet=file == "README.md",  # which only helps to choose
         share=5,
@@ -620,6 +647,15 @@ READERS: tuple[Reader, ...] = (
         share=3,
     ),
     Reader(
+        "session-journal",
+        "jsonl",
+        "journal.jsonl",
+        _recovered,
+        _journals,
+        ("report/journal.py", "report/records.py"),
+        share=2,
+    ),
+    Reader(
         "approve",
         "json",
         "report.json",
@@ -776,6 +812,7 @@ ELSEWHERE = {
     "plugin/options.py": "lines of ini files, to tell that pytest has not read them",
     "report/drawing.py": "pictures that Matplotlib has drawn here",
     "report/html.py": "embedgate's own style",
+    "runtime/deaths.py": "what Linux says of processes that it has ended",
     "runtime/subprocess.py": "answers of a process of its own",
     "runtime/worker.py": "requests of the session that started it",
     "sentences/lexicon.py": "embedgate's own words",

@@ -8,11 +8,12 @@ import sys
 from pathlib import Path
 
 from embedgate.command.telling import say
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError, unwritten
 from embedgate.report import terminal
 from embedgate.report.files import write
-from embedgate.report.journal import Journal, recover
-from embedgate.report.summary import summarise
+from embedgate.report.journal import NAME, STEP, Journal, recover
+from embedgate.report.summary import Summary, summarise
 
 # As pytest ends where it is interrupted: no session that was cut short is green.
 INTERRUPTED = 2
@@ -29,15 +30,32 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         GateError: If no session was killed that was to write its report there.
     """
-    from embedgate.checks import CheckRegistry
-
-    summary = summarise(recover(options.folder), CheckRegistry().known)
-    print(terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty()), end="")
-    try:
-        files = write(summary, options.folder)
-    except OSError as error:
-        raise GateError(*unwritten(options.folder, error)) from error
+    with distrusting(GateError, f"{options.folder / NAME} is not what a session wrote", STEP):
+        summary, shown = recovered(options.folder, shutil.get_terminal_size().columns, colour=sys.stdout.isatty())
+        try:
+            files = write(summary, options.folder)
+        except OSError as error:
+            raise GateError(*unwritten(options.folder, error)) from error
+    print(shown, end="")
     Journal(options.folder).end()
     for file in files:
         say(f"wrote {file}")
     return INTERRUPTED
+
+
+def recovered(folder: Path, width: int, *, colour: bool) -> tuple[Summary, str]:
+    """What a session that was killed had judged, and as the terminal shows it.
+
+    Args:
+        folder: Where its report was to be written.
+        width: Columns of the terminal.
+        colour: Whether the terminal shows colours.
+
+    Raises:
+        GateError: If none was killed that was to write its report there, or its journal is malformed.
+    """
+    from embedgate.checks import CheckRegistry
+
+    with distrusting(GateError, f"{folder / NAME} is not what a session wrote", STEP):
+        summary = summarise(recover(folder), CheckRegistry().known)
+        return summary, terminal.render(summary, width=width, colour=colour)

@@ -10,6 +10,7 @@ from typing import IO, Any
 
 import msgspec
 
+from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json, to_json, write_whole
 from embedgate.core.plain import finite, to_plain
@@ -26,7 +27,7 @@ The session that writes into this folder has not ended, or was killed. It began 
 Once it has ended, its report stands here. If it was killed, `embedgate recover` and this folder's path write the report
 of what it had judged by then, from `{name}`.
 """
-_STEP = "delete it, and run the session again"
+STEP = "delete it, and run the session again"
 
 
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
@@ -116,12 +117,12 @@ def recover(folder: Path) -> Collector:
         cause = f"{folder} has no {NAME}: no session that was to write its report there was killed"
         raise GateError(cause, "give the folder that --gate-report named") from None
     except OSError as error:
-        raise GateError(f"{file} cannot be read: {error}", _STEP) from error
+        raise GateError(f"{file} cannot be read: {error}", STEP) from error
     found, began = Collector(), ""
     # The last line has no end where the session was killed as it wrote it.
     for number, line in enumerate(lines[:-1], 1):
         where = f"{file}:{number}"
-        said = parse_json(line, _Line, GateError, where, _STEP)
+        said = parse_json(line, _Line, GateError, where, STEP)
         began = said.began or began
         if said.facts is not None:
             found.facts = said.facts
@@ -132,7 +133,5 @@ def recover(folder: Path) -> Collector:
 
 
 def _record(plain: Mapping[str, Any], where: str) -> Record:
-    try:
+    with distrusting(GateError, f"{where} is no finding of a test", STEP):
         return Record.from_builtins(plain)
-    except (ValueError, RecursionError) as error:
-        raise GateError(f"{where} is no finding of a test: {error}", _STEP) from error
