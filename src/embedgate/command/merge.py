@@ -50,15 +50,17 @@ def run(options: argparse.Namespace) -> int:
     for path, report in reports.items():
         _refuse_malformed(path, report, known)
     _refuse_unlike(reports)
-    with distrusting(GateError, f"{', '.join(map(str, reports))}: not what this embedgate writes", AGAIN):
+    together = f"{', '.join(map(str, reports))} together are not what this embedgate writes"
+    with distrusting(GateError, together, AGAIN):
         collector = join(in_order(reports.values()), known)
         summary = summarise(collector, known)
         shown = terminal.render(summary, width=shutil.get_terminal_size().columns, colour=sys.stdout.isatty())
+    print(shown, end="")
+    with distrusting(GateError, together, AGAIN):
         try:
             files = write(summary, options.out)
         except OSError as error:
             raise GateError(*unwritten(options.out, error, "name another folder by --out")) from error
-    print(shown, end="")
     for file in files:
         say(f"wrote {file}")
     return _status(summary, collector)

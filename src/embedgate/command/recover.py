@@ -30,13 +30,13 @@ def run(options: argparse.Namespace) -> int:
     Raises:
         GateError: If no session was killed that was to write its report there.
     """
+    summary, shown = recovered(options.folder, shutil.get_terminal_size().columns, colour=sys.stdout.isatty())
+    print(shown, end="")
     with distrusting(GateError, f"{options.folder / NAME} is not what a session wrote", STEP):
-        summary, shown = recovered(options.folder, shutil.get_terminal_size().columns, colour=sys.stdout.isatty())
         try:
             files = write(summary, options.folder)
         except OSError as error:
             raise GateError(*unwritten(options.folder, error)) from error
-    print(shown, end="")
     Journal(options.folder).end()
     for file in files:
         say(f"wrote {file}")
