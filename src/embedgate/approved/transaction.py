@@ -224,7 +224,8 @@ def _move(folder: Path, named: _File, step: str) -> _Move:
     """
     parts = PurePosixPath(named.path).parts
     file, staged = folder / named.path, folder / FOLDER / named.staged
-    plain = len(parts) == 2 and all(map(PLAIN_NAME.fullmatch, parts)) and named.staged.isdecimal()
+    numbered = named.staged.isdecimal() and len(named.staged) < 10
+    plain = numbered and len(parts) == 2 and all(map(PLAIN_NAME.fullmatch, parts))
     plain = plain and named.path.endswith((".json", ".safetensors"))
     if not plain or not file.resolve().is_relative_to(folder.resolve()) or staged.is_symlink():
         raise BaselineError(f"{folder / FOLDER / JOURNAL} names {named.path}, which is no file of an approval", step)
