@@ -6,6 +6,7 @@ To add one, add a row: `tests/fuzz/test_fuzz.py` damages its seeds, and holds th
 from __future__ import annotations
 
 import gzip
+import hashlib
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
+from embedgate.approved.transaction import FOLDER, JOURNAL
 from helpers import foreign_files as foreign
 from helpers.foreign_files import ID, MODEL
 
@@ -102,6 +104,25 @@ def _ranges(folder: Path, file: Path) -> None:
     if found is not None:
         assert np.isfinite(found.value.both).all(), "ranges are infinite"
         assert (found.value.low <= found.value.high).all(), "ranges are turned round"
+
+
+def _approval(folder: Path, file: Path) -> None:
+    from embedgate.approved.transaction import SCHEMA, _Journal, _move
+    from embedgate.core.errors import BaselineError
+    from embedgate.core.files import read_json
+
+    found = read_json(file, _Journal, BaselineError, "delete it", SCHEMA)
+    assert found is not None
+    for each in found.files:
+        assert _move(folder, each, "delete it").file.is_relative_to(folder)
+
+
+def _approvals(folder: Path) -> Sequence[bytes]:
+    from embedgate.approved.transaction import _File, _Journal
+
+    sha256 = hashlib.sha256(b"{}").hexdigest()
+    journal = _Journal(1, [_File("cpu/MiniLM.json", "0", sha256, None)])
+    return [foreign.as_json(msgspec.to_builtins(journal))]
 
 
 def _tolerances(folder: Path, file: Path) -> None:
@@ -537,6 +558,16 @@ _TABLES = ("data/rows.py", "data/files.py", "data/delimited.py", "data/json_rows
 _DATA = (*_TABLES, "data/cards.py")
 
 READERS: tuple[Reader, ...] = (
+    Reader(
+        "approval",
+        "json",
+        f"{FOLDER}/{JOURNAL}",
+        _approval,
+        _approvals,
+        ("approved/transaction.py",),
+        share=4,
+        named="folder",
+    ),
     Reader("baseline", "json", "a.json", _baseline, lambda folder: [foreign.baseline()], _FORMS),
     Reader(
         "golden", "safetensors", "cpu/MiniLM.golden.safetensors", _golden, lambda folder: [foreign.golden()], _TENSORS
