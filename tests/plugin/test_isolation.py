@@ -208,6 +208,14 @@ def test_pytest_benchmarks_table_has_what_was_timed(project, few, warm):
     result.stdout.fnmatch_lines(["*benchmark*", "test_keeps_its_speed*torch-bf16-cpu*"])
 
 
+@pytest.mark.slow("a conftest.py that imports Sentence Transformers leaves the tests their process")
+def test_a_conftest_that_imports_sentence_transformers_is_isolated(project, few):
+    """With it comes pyarrow, whose allocator has a thread of its own; `warm` has none of it left."""
+    project.makeconftest(CONFTEST.format(what="os.abort()", when=ALWAYS))
+    result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-isolate")
+    assert result.ret == NOT_JUDGED
+
+
 def test_isolation_that_cannot_be_is_refused(project, few):
     asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-combination=torch-bf16-cpu", f"--gate-data={few}")
     result = project.runpytest_inprocess("-p", "no:cacheprovider", *asked, "--gate-isolate", "--pdb")

@@ -13,7 +13,7 @@ class Isolation(StrEnum):
     """Whether tests run in a process of their own.
 
     Attributes:
-        AUTO: Where it costs nothing: where the system can fork, and no other thread is at work.
+        AUTO: Where it costs next to nothing: where the system can fork, and no other thread is at work.
         OFF: Never.
         ON: Always; a session in which they cannot is refused.
     """
