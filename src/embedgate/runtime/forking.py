@@ -14,8 +14,8 @@ import psutil
 
 # macOS has `fork` as well, and system libraries that do not outlive it.
 CAN_FORK = sys.platform == "linux"
-# Threads of libraries that look after their locks where a process is copied: jemalloc's, which comes with pyarrow, and so
-# with Sentence Transformers.
+# Threads of libraries that look after their locks where a process is copied: jemalloc's, which comes with pyarrow, and
+# so with Sentence Transformers.
 CARED_FOR = ("jemalloc_bg_thd",)
 
 
