@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from _pytest._code.code import TerminalRepr
+from _pytest.fixtures import FixtureLookupErrorRepr
 from helpers import made_up, stub_devices
 
 from embedgate.command import changes, main, telling
@@ -207,6 +209,23 @@ def test_what_pytest_says_of_a_skip_or_an_expected_failure(hostile: str) -> None
     assert [char for char in str(other.longrepr) if not char.isprintable() and char != "\n"] == []
 
 
+class OfAnotherPlugin(TerminalRepr):
+    """What a failure looks like that has no traceback."""
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+
+    def toterminal(self, tw: Any) -> None:
+        tw.line(self.text, red=True)
+
+
+@pytest.mark.parametrize("make", [OfAnotherPlugin, lambda text: FixtureLookupErrorRepr("a.py", 1, [text], text, text)])
+def test_what_pytest_says_of_a_failure_without_a_traceback(hostile: str, make: Callable[[str], Any]) -> None:
+    report = pytest.TestReport("test_x.py::test_x", ("", 0, ""), {}, "failed", make(hostile), "setup")
+    make_inert(report)
+    assert [char for char in report.longreprtext if not char.isprintable() and char != "\n"] == []
+
+
 def test_what_pytest_says_of_a_warning(hostile: str) -> None:
     with warnings.catch_warnings(record=True) as found:
         warnings.simplefilter("always")
@@ -252,6 +271,30 @@ def test_a_session_with_hostile_ids_and_encoders_goes_to_its_end(
     assert "verdict: fail" in shown
     assert "[red]x[/red]-int8-cpu" in shown
     assert re.search(r"torch-bf16-cpu +pass", shown)
+
+
+MISSPELT = """
+import pytest
+
+@pytest.mark.gate("effective")
+def test_mine(uphold, no_such_fixture):
+    uphold()
+
+def test_another():
+    pass
+"""
+
+
+def test_a_checks_test_with_a_misspelt_fixture_is_an_error_of_its_own(
+    project: pytest.Pytester, few: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stub_devices.install(monkeypatch, stub_devices.Stub, gpu=None)
+    project.makepyfile(MISSPELT)
+    asked = ("-p", "no:cacheprovider", "-m", "cpu or not gpu", f"--gate-data={few}")
+    result = project.runpytest_inprocess(*asked, "--gate-combination=torch-bf16-cpu")
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*fixture 'no_such_fixture' not found*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
 
 
 @pytest.mark.parametrize(

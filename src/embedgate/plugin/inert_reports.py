@@ -17,9 +17,13 @@ def make_inert(report: pytest.TestReport) -> None:
         report.longrepr = inert(told)
     elif isinstance(told, tuple):  # a skip: where, and why
         report.longrepr = (*told[:-1], inert(str(told[-1])))
-    elif told is not None:
-        for traceback, crash, _ in getattr(told, "chain", [(told.reprtraceback, told.reprcrash, "")]):
+    elif hasattr(told, "chain"):
+        for traceback, crash, _ in told.chain:
             _make_traceback_inert(traceback, crash)
+    elif hasattr(told, "reprtraceback"):
+        _make_traceback_inert(told.reprtraceback, getattr(told, "reprcrash", None))
+    elif told is not None and inert(str(told)) != str(told):  # such as of a fixture that is not known
+        report.longrepr = inert(str(told))
     if hasattr(report, "wasxfail"):
         report.wasxfail = inert(str(report.wasxfail))
 
