@@ -21,7 +21,7 @@ from embedgate.core.errors import GateError, refuses_writing, unwritten
 from embedgate.core.files import write_whole
 from embedgate.core.scratch import scratch_folder, sweep, temporary_folder
 
-LEFT = f".report.json.{'0' * 16}.tmp"
+LEFT = f".report.json.embedgate.{'0' * 16}.tmp"
 
 
 def aged(path: Path, seconds: float = 3600.0) -> Path:
@@ -75,7 +75,7 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
     before = os.umask(0o027)
     try:
         write_whole(tmp_path / "a", b"new")
-        with scratch_folder(tmp_path, ".onnx") as folder:
+        with scratch_folder(tmp_path, "onnx") as folder:
             assert stat.S_IMODE(folder.stat().st_mode) == 0o750
     finally:
         os.umask(before)
@@ -83,27 +83,40 @@ def test_a_new_file_has_the_mode_that_the_umask_leaves(tmp_path: Path) -> None:
 
 
 def test_what_a_killed_writer_left_is_swept_and_what_is_in_use_is_not(tmp_path: Path) -> None:
-    aged_file, young = tmp_path / LEFT, tmp_path / f".report.md.{'1' * 16}.tmp"
+    aged_file, young = tmp_path / LEFT, tmp_path / f".report.md.embedgate.{'1' * 16}.tmp"
     aged_file.write_text("half")
     aged(aged_file)
     young.write_text("half")
-    folder = tmp_path / f".onnx.{'2' * 16}.tmp"
+    folder = tmp_path / f".onnx.embedgate.{'2' * 16}.tmp"
     (folder / "deep").mkdir(parents=True)
     (folder / "deep" / "half").write_text("half")
     aged(folder)
-    link = tmp_path / f".x.{'3' * 16}.tmp"
+    link = tmp_path / f".x.embedgate.{'3' * 16}.tmp"
     link.symlink_to(tmp_path / "kept")
     aged(link)
-    for name in ("kept", ".git", ".report.json.tmp", f"report.json.{'0' * 16}.tmp"):
+    others = ["kept", ".git", ".report.json.tmp", f"report.json.{'0' * 16}.tmp", f".report.json.{'0' * 16}.tmp"]
+    for name in others:
         aged_other = tmp_path / name
         aged_other.write_text("of others")
         aged(aged_other)
-    with scratch_folder(tmp_path, ".held") as held:
+    with scratch_folder(tmp_path, "held") as held:
         aged(held)
         sweep(tmp_path)
         assert held.is_dir()
     left = sorted(path.name for path in tmp_path.iterdir())
-    assert left == sorted(["kept", ".git", ".report.json.tmp", f"report.json.{'0' * 16}.tmp", young.name])
+    assert left == sorted([*others, young.name])
+
+
+def test_what_other_programs_left_in_the_temporary_folder_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    others = {f".report.json.{'0' * 16}.tmp", f"other.{'0' * 16}.tmp", f"embedgate.{'0' * 16}.bak", LEFT}
+    for name in {*others, f"embedgate.{'1' * 16}.tmp"}:
+        (tmp_path / name).write_text("half")
+        aged(tmp_path / name)
+    sweep()
+    assert set(os.listdir(tmp_path)) == others
 
 
 def test_writing_sweeps_its_folder(tmp_path: Path) -> None:
@@ -117,7 +130,7 @@ KILLED = """
 import os, signal, sys
 from pathlib import Path
 from embedgate.core.scratch import scratch_folder, temporary_folder
-with temporary_folder() as own, scratch_folder(Path(sys.argv[1]), ".onnx") as built:
+with temporary_folder() as own, scratch_folder(Path(sys.argv[1]), "onnx") as built:
     (own / "half").write_text("half")
     (built / "half").write_text("half")
     os.kill(os.getpid(), signal.SIGKILL)

@@ -87,7 +87,7 @@ class ArtefactCache:
         """Builds an artefact into its folder, unless another process was faster; its record."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with scratch_folder(self.root, f".{kind}") as scratch:
+            with scratch_folder(self.root, kind) as scratch:
                 started = time.perf_counter()
                 own = dict(build(scratch) or {})
                 seconds = round(time.perf_counter() - started, 3)

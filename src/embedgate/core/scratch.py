@@ -25,8 +25,10 @@ except ImportError:  # on Windows
     fcntl = None  # type: ignore[assignment]
 
 TEMPORARY = "embedgate"
-# How such a file or folder is called: hidden beside what it becomes, or by our name among those of others.
-_NAME = re.compile(rf"(\..+|{TEMPORARY})\.[0-9a-f]{{16}}\.tmp")
+# How such a file or folder is called: by our name, since other programs have such files as well; hidden beside what it
+# becomes, and without more in the system's folder of temporary files.
+_OURS = re.compile(rf"{TEMPORARY}\.[0-9a-f]{{16}}\.tmp")
+_HIDDEN = re.compile(rf"\..+\.{_OURS.pattern}")
 # Seconds after which it may be swept: it is made before it is held, and closed before it is renamed.
 _YOUNG = 60.0
 # As long, where the system has no such locks: more than any session takes.
@@ -39,7 +41,7 @@ _LOOK = os.O_RDONLY | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0
 
 def beside(path: Path) -> Path:
     """The name of a new file beside one, which nobody else has or can foresee."""
-    return path.with_name(f".{path.name}.{secrets.token_hex(8)}.tmp")
+    return path.with_name(f".{path.name}.{_new_name()}")
 
 
 @contextmanager
@@ -51,7 +53,7 @@ def temporary_folder() -> Iterator[Path]:
     """
     with ExitStack() as stack:
         try:
-            folder = stack.enter_context(scratch_folder(Path(tempfile.gettempdir()), TEMPORARY, 0o700))
+            folder = stack.enter_context(scratch_folder(Path(tempfile.gettempdir()), mode=0o700))
         except OSError as error:
             place = Path(error.filename or os.environ.get("TMPDIR", tempfile.gettempprefix()))
             raise GateError(*unwritten(place, error, "set TMPDIR to another folder")) from error
@@ -59,18 +61,18 @@ def temporary_folder() -> Iterator[Path]:
 
 
 @contextmanager
-def scratch_folder(parent: Path, name: str, mode: int = 0o777) -> Iterator[Path]:
+def scratch_folder(parent: Path, name: str = "", mode: int = 0o777) -> Iterator[Path]:
     """A new folder that is removed at the end, unless it was renamed by then, and never by a forked child.
 
     Args:
         parent: The folder it lies in.
-        name: How its name begins: hidden by a dot, or `TEMPORARY`.
+        name: How its hidden name begins; empty for one in the system's folder of temporary files, which is not hidden.
         mode: Its permissions, as far as the process's umask lets them be.
 
     Raises:
         OSError: If it cannot be made.
     """
-    folder = parent / f"{name}.{secrets.token_hex(8)}.tmp"
+    folder = parent / (f".{name}.{_new_name()}" if name else _new_name())
     folder.mkdir(mode)
     descriptor, owner = _opened(folder), os.getpid()
     try:
@@ -87,17 +89,22 @@ def scratch_folder(parent: Path, name: str, mode: int = 0o777) -> Iterator[Path]
 def sweep(folder: Path | None = None) -> None:
     """Removes what killed writers left in a folder; in the system's folder of temporary files where None is given.
 
-    What another user left, who alone may remove it, stays.
+    What another user left, who alone may remove it, stays; and so does what other programs left.
     """
+    ours = _OURS if folder is None else _HIDDEN
     try:
         with os.scandir(folder or tempfile.gettempdir()) as entries:
-            found = [Path(entry.path) for entry in entries if _NAME.fullmatch(entry.name)]
+            found = [Path(entry.path) for entry in entries if ours.fullmatch(entry.name)]
     except OSError:
         return
     for path in found:
         if _is_left(path):
             with suppress(OSError):
                 shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+
+
+def _new_name() -> str:
+    return f"{TEMPORARY}.{secrets.token_hex(8)}.tmp"
 
 
 def hold(descriptor: int) -> bool | None:
