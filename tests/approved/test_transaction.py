@@ -157,7 +157,7 @@ def test_where_an_old_file_cannot_be_trusted_none_is_touched(old: Path, name: st
 def cut_short(folder: Path, monkeypatch: pytest.MonkeyPatch, moves: int = 0) -> None:
     """Leaves an approval as where a process was killed once its journal and so many of its files were in their places."""
     with monkeypatch.context() as patch:
-        patch.setattr(transactions, "_carry_out", lambda _, planned: [move.make() for move in planned[:moves]])
+        patch.setattr(transactions, "_carry_out", lambda _, planned, **__: [move.make() for move in planned[:moves]])
         approve_all(folder, 0.2)
     assert (folder / FOLDER / JOURNAL).is_file()
 
@@ -255,16 +255,21 @@ def test_what_the_system_refuses_at_any_step_is_told_and_leaves_all_files_as_one
     assert told > 20
 
 
-def test_what_cannot_be_put_in_its_place_takes_all_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def refusing(suffix: str) -> Callable[[Path, Path], Path]:
+    """What renames files, but none into the place of one whose name ends so."""
     replace = Path.replace
 
     def refuse(path: Path, target: Path) -> Path:
-        if Path(target).name.endswith(".ranges.safetensors") and path.suffix != ".old":
+        if Path(target).name.endswith(suffix) and path.suffix != ".old":
             raise OSError(errno.EIO, os.strerror(errno.EIO))
         return replace(path, target)
 
+    return refuse
+
+
+def test_what_cannot_be_put_in_its_place_takes_all_back(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = {name: (old / name).read_bytes() for name in FILES}
-    monkeypatch.setattr(Path, "replace", refuse)
+    monkeypatch.setattr(Path, "replace", refusing(".ranges.safetensors"))
     with pytest.raises(BaselineError) as caught:
         approve_all(old, 0.2)
     file = old / "cpu/MiniLM.ranges.safetensors"
@@ -273,6 +278,23 @@ def test_what_cannot_be_put_in_its_place_takes_all_back(old: Path, monkeypatch: 
     )
     assert {name: (old / name).read_bytes() for name in FILES} == before
     assert os.listdir(old) == ["cpu"]
+
+
+def test_a_killed_approval_that_cannot_be_gone_on_with_is_kept(old: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = {name: (old / name).read_bytes() for name in FILES}
+    cut_short(old, monkeypatch, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "replace", refusing(".ranges.safetensors"))
+        with pytest.raises(BaselineError) as caught:
+            settle(old)
+    file = old / "cpu/MiniLM.ranges.safetensors"
+    assert str(caught.value) == (
+        f"an approval was cut short, and {file} cannot be written: Input/output error; "
+        "check the disk, or name another folder of baselines"
+    )
+    assert {name: (old / name).read_bytes() for name in FILES} == before
+    assert approved(old) == {0.2}
+    assert not (old / FOLDER).exists()
 
 
 def test_all_profiles_of_an_approval_are_one(tmp_path: Path) -> None:

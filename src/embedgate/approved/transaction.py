@@ -3,7 +3,7 @@
 What an approval writes is first put into a hidden folder of the baselines, `.approving`, which git ignores. A journal
 then names it all: from that moment the approval is made. Each file is renamed into its place, and the folder goes.
 Where a process is killed in between, the next one that reads or writes baselines goes on, or, where there is no
-journal yet, throws away what there is.
+journal yet, throws away what there is. Where it cannot go on, all files are as they were, and the journal stays.
 """
 
 from __future__ import annotations
@@ -178,8 +178,13 @@ class _Move:
             self.old.replace(self.file)
 
 
-def _carry_out(folder: Path, moves: Sequence[_Move]) -> None:
+def _carry_out(folder: Path, moves: Sequence[_Move], *, goes_on: bool = False) -> None:
     """Makes all moves of a journal, and removes it.
+
+    Args:
+        folder: The folder of baselines.
+        moves: The moves.
+        goes_on: Whether another process began: its approval is made, and so the journal stays where a move cannot be.
 
     Raises:
         BaselineError: If one cannot be made; those that were are taken back.
@@ -194,7 +199,8 @@ def _carry_out(folder: Path, moves: Sequence[_Move]) -> None:
         with suppress(OSError):  # then the journal stays, and the next one goes on
             for move in reversed(made):
                 move.take_back()
-            (folder / FOLDER / JOURNAL).unlink()
+            if not goes_on:
+                (folder / FOLDER / JOURNAL).unlink()
         raise
     with suppress(OSError):  # then the next one finds that all is done
         (folder / FOLDER / JOURNAL).unlink()
@@ -210,8 +216,11 @@ def _finish(folder: Path) -> list[Path]:
     with _told(folder):
         for move in moves:
             move.require_possible()
-    if found:
-        _carry_out(folder, moves)
+    try:
+        if found:
+            _carry_out(folder, moves, goes_on=True)
+    except BaselineError as error:
+        raise BaselineError(f"an approval was cut short, and {error.cause}", error.action) from error
     _clear(staging)
     return [move.file for move in moves]
 

@@ -80,7 +80,8 @@ class Bench:
         add(self.config, "pytest_gate_combinations", registry)
         engines = EngineRegistry()
         add(self.config, "pytest_gate_engines", engines)
-        return Plan.of(self.settings, registry, engines, progress(self.config))
+        writes = not self.config.option.collectonly
+        return Plan.of(self.settings, registry, engines, progress(self.config), writes=writes)
 
     @cached_property
     def checks(self) -> CheckRegistry:

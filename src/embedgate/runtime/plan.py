@@ -291,17 +291,19 @@ class Plan:
         registry: Registry,
         engines: EngineRegistry | None = None,
         progress: Callable[[str], None] = lambda _: None,
+        *,
+        writes: bool = True,
     ) -> Plan:
         """Reads the datasets, finds the candidates and selects the combinations.
 
         Where candidates are named and no combinations, these are the candidates and their references alone. Files of
-        candidates that are fetched are told to `progress`.
+        candidates that are fetched are told to `progress`. An approval that was cut short is gone on with, if `writes`.
 
         Raises:
             GateError: If a dataset cannot be read, two have one name, a combination is unknown, there is no such
                 candidate, or an approval was cut short and cannot be gone on with.
         """
-        if finished := settle(settings.baselines_folder):
+        if writes and (finished := settle(settings.baselines_folder)):
             progress(finished)
         data = data_of(settings)
         names = [dataset.name for dataset in data.datasets]
