@@ -54,6 +54,8 @@ def acting(text: str) -> list[str]:
 def test_a_text_is_inert(text: str) -> None:
     assert acting(one_line_inert(text)) == []
     assert [char for char in inert(text) if not char.isprintable()] == ["\n"] * inert(text).count("\n")
+    assert (inert(inert(text)), one_line_inert(one_line_inert(text))) == (inert(text), one_line_inert(text))
+    assert str(GateError(text, text)) == one_line_inert(str(GateError(text, text)))
 
 
 def test_what_can_be_printed_stays_as_it_is() -> None:

@@ -11,7 +11,6 @@ from typing import Any, NoReturn
 
 from embedgate.core.errors import GateError
 from embedgate.core.inert import inert
-from embedgate.core.judgement import printable
 from embedgate.core.version import __version__
 
 # In the order of the help.
@@ -54,7 +53,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         status = int(_module(options.subcommand).run(options))
         sys.stdout.flush()
     except GateError as error:
-        print(f"embedgate {options.subcommand}: {printable(str(error))}", file=sys.stderr)
+        print(f"embedgate {options.subcommand}: {error}", file=sys.stderr)
         return MISUSE
     except BrokenPipeError:
         # Whoever reads has enough, as `head` has. What is still to be written at exit goes nowhere.

@@ -1,6 +1,9 @@
 """Text from data, models, servers and other people, made inert: no terminal acts on it, whoever shows it.
 
-Each place where lines leave for a terminal makes them so. Reports do it by `embedgate.core.judgement.printable`.
+A `GateError` is inert as it arises, since whoever calls from Python may show it. All else is made so where it leaves
+for a terminal or a log: what pytest says of a failure, what a subcommand prints, lines of progress. Reports do it by
+`embedgate.core.judgement.printable`. A place that is given errors and other texts makes all of them so: what is inert
+stays as it is.
 """
 
 from __future__ import annotations
