@@ -172,6 +172,7 @@ def test_a_crash_as_an_encoder_is_closed_is_its_own(project, few, warm):
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert rows(report)["acme-ends-cpu"] == "error"
     assert rows(report)["acme-sound-cpu"] == "pass"
+    assert result.ret == NOT_JUDGED
     result.stdout.fnmatch_lines(["*acme-ends-cpu aborted (SIGABRT) in test_*"])
 
 

@@ -59,7 +59,7 @@ def test_a_record_survives_the_way_through_pytest_xdist():
     # What execnet carries, as pytest-xdist has it; a lone surrogate it would refuse, as it always has.
     execnet.dumps(replace(sent, judgement=replace(JUDGEMENT, message="")).to_builtins())
     received = Collector()
-    received.pytest_runtest_logreport(SimpleNamespace(gate=sent.to_builtins()))
+    received.pytest_runtest_logreport(SimpleNamespace(when="call", gate=sent.to_builtins()))
     (record,) = received.records
     assert record.judgement == JUDGEMENT
     assert record == sent
@@ -70,6 +70,29 @@ def test_reports_without_a_record_are_no_trouble():
     received = Collector()
     received.pytest_runtest_logreport(SimpleNamespace(when="call"))
     assert received.records == []
+
+
+def ends(when: str, *, failed: bool = True, nodeid: str = "test_a.py::test_a") -> SimpleNamespace:
+    gate = Record("acme-int8-cpu", error="aborted").to_builtins() if failed else None
+    return SimpleNamespace(when=when, failed=failed, nodeid=nodeid, gate=gate)
+
+
+@pytest.mark.parametrize(
+    ("reports", "is_of_others"),
+    [
+        ([ends("call", failed=False), ends("teardown")], True),
+        ([ends("teardown", failed=False), ends("teardown", nodeid="test_a.py::test_b")], True),
+        ([ends("teardown", failed=False), ends("setup", failed=False), ends("teardown")], True),
+        ([ends("teardown", failed=False), ends("teardown")], False),
+        ([ends("call")], False),
+    ],
+    ids=["torn down", "another test", "run again", "closed", "called"],
+)
+def test_a_crash_as_an_encoder_is_closed_is_no_failure_of_the_hosts(reports, is_of_others):
+    received = Collector()
+    for report in reports:
+        received.pytest_runtest_logreport(report)
+    assert received.lost_nothing is not is_of_others
 
 
 @pytest.mark.parametrize("wrong", [{"verdict": "maybe"}, {"n": "many"}, {"worst": [{"text": "x"}]}])

@@ -45,6 +45,7 @@ class Collector:
     strict: Strictness = Strictness.USUAL
     others_failed: int = 0
     journal: Journal | None = None
+    _torn_down: str = ""  # the test whose end was told last
 
     @property
     def lost_nothing(self) -> bool:
@@ -81,8 +82,17 @@ class Collector:
                 self.trouble.append(f"{report.nodeid} found what no report can hold: {error}")
         elif report.when == CRASHED:
             self.trouble.append(f"{report.longrepr}; run that test alone")
-        if getattr(report, "failed", False) and (plain is None or report.when == "teardown"):
+        if getattr(report, "failed", False) and (plain is None or self._is_of_others(report)):
             self.others_failed += 1
+        self._torn_down = report.nodeid if report.when == "teardown" else ""
+
+    def _is_of_others(self, report: Any) -> bool:
+        """Whether a check's test failed beside what it asks: as it is torn down, by a fixture of the host's.
+
+        What fails behind that is an encoder that crashes as it is closed, in the process that its last test ran in.
+        """
+        closed = report.nodeid == self._torn_down and not report.gate.get("judgement")
+        return bool(report.when == "teardown") and not closed
 
     def _keep(self, record: Record) -> None:
         self.records.append(record)
