@@ -46,6 +46,9 @@ ASKED = (
 )
 
 
+RECOVER = (sys.executable, "-m", "embedgate.command", "recover")
+
+
 @pytest.fixture
 def session(project, few, warm):
     """Runs a session in which one combination does what is said, and another one is sound."""
@@ -91,6 +94,22 @@ def test_one_crash_costs_one_verdict(session):
     assert rows(report)["acme-sound-cpu"] == "pass"
 
 
+@pytest.mark.slow("SIGTERM ends a session of pytest-xdist with its report")
+def test_sigterm_ends_processes_of_xdist_with_a_report(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
+    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-n", "2"]
+    journal = project.path / "out/journal.jsonl"
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
+        while not (journal.exists() and '"record"' in journal.read_text()):
+            assert running.poll() is None
+            time.sleep(0.05)
+        running.terminate()
+        printed, _ = running.communicate()
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report)  # of whichever combinations had been judged by then
+
+
 @pytest.mark.slow("a hang ends at the limit of time as an error of its combination")
 def test_a_hang_is_ended_at_the_limit_of_time(session):
     result, report = session("time.sleep(1000)", "--gate-time-limit=0.3")
@@ -113,9 +132,10 @@ def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_
             time.sleep(0.05)
         assert sorted(os.listdir(folder)) == ["journal.jsonl", "report.md"]
         assert "no report yet" in folder.joinpath("report.md").read_text()
+        early = subprocess.run([*RECOVER, "out"], cwd=project.path, capture_output=True, text=True, check=False)
+        assert "still runs; wait until it ends" in early.stderr
         os.kill(int(project.path.joinpath("session.pid").read_text()), signal.SIGKILL)
-    command = [sys.executable, "-m", "embedgate.command", "recover", "out"]
-    recovered = subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+    recovered = subprocess.run([*RECOVER, "out"], cwd=project.path, capture_output=True, text=True, check=False)
     assert recovered.returncode == 2, recovered.stderr
     report = json.loads(folder.joinpath("report.json").read_text())
     assert rows(report)["torch-fp32-cpu"] == "reference"
@@ -163,7 +183,9 @@ def test_a_crash_after_the_last_test_is_told(project, few, warm):
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     (line,) = report["trouble"]
-    assert line.startswith("acme-ends-cpu aborted (SIGABRT) after test_is_what_its_id_says")
+    assert line.startswith(
+        "the process of the tests aborted (SIGABRT) after the last of them, test_is_what_its_id_says"
+    )
 
 
 def test_a_crash_as_an_encoder_is_closed_is_its_own(project, few, warm):
@@ -174,6 +196,49 @@ def test_a_crash_as_an_encoder_is_closed_is_its_own(project, few, warm):
     assert rows(report)["acme-sound-cpu"] == "pass"
     assert result.ret == NOT_JUDGED
     result.stdout.fnmatch_lines(["*acme-ends-cpu aborted (SIGABRT) in test_*"])
+
+
+def test_a_reference_that_crashes_is_charged_itself(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="os.abort()", when=ALWAYS))
+    asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-reference=acme-ends-cpu", f"--gate-data={few}")
+    given = ("-p", "no:cacheprovider", "--gate-combination=acme-sound-cpu", "--gate-report=out", "-v")
+    result = project.runpytest_subprocess(*asked, *given)
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report)["acme-sound-cpu"] == "error"
+    needed = "*acme-ends-cpu, which acme-sound-cpu needs, aborted (SIGABRT)*--gate-combination acme-ends-cpu*"
+    result.stdout.fnmatch_lines([needed])
+
+
+def test_what_no_pipe_can_carry_is_told_as_text(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS))
+    suite = project.makepyfile(
+        """
+        import pytest, warnings
+
+        @pytest.mark.gate("texts")
+        def test_asks(gate_case, uphold, record_property):
+            class Own(UserWarning):
+                pass
+            record_property("unlike", lambda: 0)
+            warnings.warn(Own("look out"))
+        """
+    )
+    given = ("--gate-combination=acme-sound-cpu", f"--gate-data={few}", "--junit-xml=out.xml")
+    result = project.runpytest_subprocess(suite, *given)
+    assert result.ret == pytest.ExitCode.OK
+    result.stdout.fnmatch_lines(["*UserWarning: Own: look out"])
+    assert 'name="unlike" value="&lt;function' in project.path.joinpath("out.xml").read_text()
+
+
+@pytest.mark.parametrize("options", [(), ("-x",)])
+def test_a_part_is_not_approved(project, few, warm, options):
+    project.makeconftest(CONFTEST.format(what="os.abort()", when=ONCE))
+    folder = project.mkdir("approved")
+    given = (f"--gate-data={few}", f"--gate-baselines={folder}", "--gate-update", "--gate-reason=first")
+    result = project.runpytest_subprocess(*ASKED, *given, *options)
+    assert result.ret in (pytest.ExitCode.TESTS_FAILED, NOT_JUDGED)
+    result.stdout.fnmatch_lines(["nothing was approved: what the process had measured that ended is lost*"])
+    assert [*folder.rglob("*.json")] == []
 
 
 def test_the_first_failure_ends_the_session_where_asked_to(session):
@@ -221,11 +286,11 @@ def test_isolation_that_cannot_be_is_refused(project, few):
     asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-combination=torch-bf16-cpu", f"--gate-data={few}")
     result = project.runpytest_inprocess("-p", "no:cacheprovider", *asked, "--gate-isolate", "--pdb")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["*--gate-isolate: a debugger needs the process*"])
+    result.stderr.fnmatch_lines(["*--gate-isolate: a debugger or profiler needs the process*"])
 
 
 def test_a_kill_for_want_of_memory_is_told_by_what_the_kernel_counts(tmp_path, monkeypatch):
     monkeypatch.setattr(deaths, "_COUNTED_IN", tmp_path / "vmstat")
     (tmp_path / "vmstat").write_text("pgfault 7\noom_kill 4\n")
-    assert deaths.how(-signal.SIGKILL, 3) == "was killed (SIGKILL, by the kernel, since memory ran out)"
+    assert deaths.how(-signal.SIGKILL, 3) == "was killed (SIGKILL; meanwhile, the kernel has killed for want of memory)"
     assert "or somebody" in deaths.how(-signal.SIGKILL, 4)

@@ -5,35 +5,36 @@ from __future__ import annotations
 import os
 import signal
 import time
-from multiprocessing.connection import Connection
-from typing import NoReturn
 
 import pytest
 
 from embedgate.runtime import forking
-from embedgate.runtime.forked import Forked, TimeIsUp
+from embedgate.runtime.forked import Forked, Teller, TimeIsUp, Unreadable
 
 pytestmark = pytest.mark.skipif(not forking.CAN_FORK, reason="no process can be copied here")
 
 
-def says(pipe: Connection) -> NoReturn:
-    pipe.send("one")
-    pipe.send("two")
-    os._exit(0)
+def says(tell: Teller) -> None:
+    tell("one")
+    tell("two")
 
 
-def hangs(pipe: Connection) -> NoReturn:
-    pipe.send("one")
+def hangs(tell: Teller) -> None:
+    tell("one")
     while True:
         time.sleep(1)
 
 
-def leaves_a_child(pipe: Connection) -> NoReturn:
+def talks(tell: Teller) -> None:
+    while True:
+        tell("on and on")
+
+
+def leaves_a_child(tell: Teller) -> None:
     """Which holds the pipe, so that it is not closed as the process ends."""
-    os.setsid()
     if (child := os.fork()) == 0:
         signal.pause()
-    pipe.send(child)
+    tell(child)
     os._exit(3)
 
 
@@ -57,12 +58,57 @@ def test_what_it_told_before_its_end_is_told():
 
 def test_what_hangs_is_ended():
     process = Forked(hangs)
-    said = process.told(time.monotonic)
+    by: list[float | None] = [None]
+    said = process.told(lambda: by[0])
     assert next(said) == "one"
+    by[0] = time.monotonic()
     with pytest.raises(TimeIsUp):
         next(said)
     assert process.end() == "was killed (SIGKILL, by the kernel where memory runs out, or somebody)"
     assert not alive(process.pid)
+
+
+def test_what_talks_on_is_ended_as_well():
+    process = Forked(talks)
+    by = time.monotonic() + 0.2
+    with pytest.raises(TimeIsUp):
+        list(process.told(lambda: by))
+    process.end()
+
+
+def test_what_it_still_has_to_write_is_written(tmp_path):
+    """Such as what coverage saves as a process ends."""
+
+    def body(tell: Teller) -> None:
+        tell("all")
+        time.sleep(0.2)
+        (tmp_path / "late").write_text("written")
+
+    process = Forked(body)
+    assert next(process.told(lambda: None)) == "all"
+    assert list(process.rest()) == []
+    process.end()
+    assert (tmp_path / "late").read_text() == "written"
+
+
+def test_what_cannot_be_read_is_told_as_such():
+    def body(tell: Teller) -> None:
+        tell._pipe.send_bytes(b"no pickle")
+
+    process = Forked(body)
+    with pytest.raises(Unreadable):
+        list(process.told(lambda: None))
+    process.end()
+
+
+def test_what_goes_wrong_in_it_stays_there(capfd):
+    def body(tell: Teller) -> None:
+        raise KeyboardInterrupt
+
+    process = Forked(body)
+    assert told(process) == []
+    assert process.end() == "ended its process with exit code 1"
+    assert "KeyboardInterrupt" in capfd.readouterr().err
 
 
 def test_what_it_has_started_ends_with_it():
@@ -75,14 +121,12 @@ def test_what_it_has_started_ends_with_it():
 
 
 def test_what_is_interrupted_may_tell_its_end():
-    def body(pipe: Connection) -> NoReturn:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        pipe.send("begun")
+    def body(tell: Teller) -> None:
         try:
+            tell("begun")
             time.sleep(1000)
         except KeyboardInterrupt:
-            pipe.send("interrupted")
-        os._exit(0)
+            tell("interrupted")
 
     process = Forked(body)
     assert next(process.told(lambda: None)) == "begun"

@@ -12,7 +12,7 @@ from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError, unwritten
 from embedgate.report import terminal
 from embedgate.report.files import write
-from embedgate.report.journal import NAME, STEP, Journal, recover
+from embedgate.report.journal import NAME, STEP, discard, recover
 from embedgate.report.summary import Summary, summarise
 
 # As pytest ends where it is interrupted: no session that was cut short is green.
@@ -35,9 +35,9 @@ def run(options: argparse.Namespace) -> int:
     with distrusting(GateError, f"{options.folder / NAME} is not what a session wrote", STEP):
         try:
             files = write(summary, options.folder)
+            discard(options.folder)
         except OSError as error:
             raise GateError(*unwritten(options.folder, error)) from error
-    Journal(options.folder).end()
     for file in files:
         say(f"wrote {file}")
     return INTERRUPTED

@@ -23,8 +23,6 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-import numpy as np
-
 from embedgate.core import torch_state
 from embedgate.core.errors import listed
 
@@ -244,6 +242,12 @@ def _of_torch(name: str, read: Callable[[Any], Any], restore: Callable[[Any, Any
     )
 
 
+def _numpy_errors() -> Any:
+    """How NumPy handles errors; None where nobody has imported it: the plugin must not."""
+    numpy = sys.modules.get("numpy")
+    return numpy.geterr() if numpy is not None else None
+
+
 THINGS: tuple[Thing, ...] = (
     _of_torch(
         "threads",
@@ -359,8 +363,8 @@ THINGS: tuple[Thing, ...] = (
     Thing("the context of decimal", _decimal, _set_decimal, kept=True, per_thread=True, show=None),
     Thing(
         "NumPy's handling of errors",
-        np.geterr,
-        lambda wanted: np.seterr(**wanted),
+        _numpy_errors,
+        lambda wanted: sys.modules["numpy"].seterr(**wanted),
         kept=True,
         per_thread=True,
         show=None,

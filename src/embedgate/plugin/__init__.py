@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from embedgate.core.errors import GateError, ResourceError, unwritten
+from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.inert import inert, one_line_inert
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
 from embedgate.plugin.course import places
-from embedgate.plugin.ending import finish, keeps_journal, tell_crash, terminable
+from embedgate.plugin.ending import cut_short, finish, keeps_journal, tell_crash, terminable, write_report
 from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
@@ -315,8 +315,7 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         session.config.workeroutput["gate_trouble"] = collector.trouble
         return
     bench.seal_facts()
-    if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
-        collector.trouble.append("interrupted: this covers the tests that had run by then")
+    collector.trouble += cut_short(session, collector)
     if collector.facts and session.exitstatus in (pytest.ExitCode.OK, pytest.ExitCode.TESTS_FAILED):
         with told(collector):
             collector.complaints += bench.complaints()
@@ -324,6 +323,8 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         session.exitstatus = pytest.ExitCode.TESTS_FAILED
     if session.exitstatus == pytest.ExitCode.TESTS_FAILED and collector.lost_nothing:
         session.exitstatus = NOT_JUDGED
+    if not session.config.option.collectonly:
+        write_report(bench)
 
 
 @pytest.hookimpl(optionalhook=True, tryfirst=True)
@@ -332,12 +333,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     from embedgate.encoders.registry import Registry
     from embedgate.plugin.scheduling import scheduler
 
-    if config.stash[BENCH].settings.asks_elsewhere:  # only the processes open what is named, so no id is known here
+    bench = config.stash[BENCH]
+    if bench.settings.asks_elsewhere:  # only the processes open what is named, so no id is known here
         return scheduler(config, log, ())
     registry = Registry()
     with _misuse():
         add(config, "pytest_gate_combinations", registry)
-    return scheduler(config, log, {combination.id for combination in registry})
+    bench.known_ids = {combination.id for combination in registry}
+    return scheduler(config, log, bench.known_ids)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -380,31 +383,19 @@ def pytest_testnodedown(node: Any) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
-    """Prints the table a person decides from, and writes the report files."""
-    collector = config.stash[BENCH].collector
-    if not (collector.records or collector.trouble or collector.complaints):
+    """Prints the table a person decides from, and which files were written."""
+    bench = config.stash[BENCH]
+    if bench.summary is None:
         return
     from embedgate.report import terminal
-    from embedgate.report.summary import summarise
 
-    summary = summarise(collector, config.stash[BENCH].checks.known)
     writer = terminalreporter._tw
     terminalreporter.section("embedgate", sep="=", bold=True)
-    terminalreporter.write(terminal.render(summary, width=writer.fullwidth, colour=writer.hasmarkup))
-    folder = config.stash[BENCH].settings.report
-    if folder is not None:
-        from embedgate.report.files import write
-
-        try:
-            files = write(summary, folder)
-        except OSError as error:
-            line = "; ".join(unwritten(folder, error, "name another folder by --gate-report"))
-            terminalreporter.write_line(inert(line), red=True)
-        else:
-            for file in files:
-                terminalreporter.write_line(inert(f"wrote {file}"))
-            if collector.journal is not None:
-                collector.journal.end()
+    terminalreporter.write(terminal.render(bench.summary, width=writer.fullwidth, colour=writer.hasmarkup))
+    for file in bench.written:
+        terminalreporter.write_line(inert(f"wrote {file}"))
+    if bench.unwritten:
+        terminalreporter.write_line(inert(bench.unwritten), red=True)
 
 
 @contextmanager

@@ -5,10 +5,11 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from embedgate.checks.check import Family
     from embedgate.core.combination import Combination
     from embedgate.report.receipt import Invocation
+    from embedgate.report.summary import Summary
     from embedgate.runtime.plan import Plan
     from embedgate.runtime.session import Session
 
@@ -65,6 +67,15 @@ class Bench:
         self.gpus: list[str] = []
         self.gpu_of: dict[str, str] = {}
         self.tell = self.collector.knows
+        # Where tests run in a process of their own: whether this is the process that follows them, or theirs; whether
+        # one has ended early, so that what is known of what was measured is a part of it.
+        self.follows = self.is_copy = self.lost_some = False
+        # What is shown and written at the end: the findings, the files, and why these could not be written.
+        self.summary: Summary | None = None
+        self.written: Sequence[Path] = ()
+        self.unwritten = ""
+        self.at: Callable[[Combination], object] = lambda _: None
+        self.known_ids: Collection[str] = ()
         self._met: Combination | None = None
         self._due = 0.0
         self._explained: set[tuple[str, str, str]] = set()

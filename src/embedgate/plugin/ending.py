@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
 
+from embedgate.core.errors import unwritten
 from embedgate.plugin.bench import BENCH
-from embedgate.report.collector import told
+from embedgate.report.collector import Collector, told
 
 if TYPE_CHECKING:
     from embedgate.checks import Case
@@ -32,6 +33,8 @@ def finish(bench: Bench, session: pytest.Session) -> None:
 
     context, collector = bench.context, bench.collector
     try:
+        if bench.follows and not bench.is_copy:
+            return  # what was judged was in another process; here, a host project's test has asked for a fixture
         if bench.session is None:
             with told(collector):
                 collector.base = context.of(BaseBar).facts()
@@ -39,19 +42,52 @@ def finish(bench: Bench, session: pytest.Session) -> None:
         # First, since the facts name what is stale, for which everything there is to measure is measured.
         if bench.settings.update and session.exitstatus == pytest.ExitCode.INTERRUPTED:
             collector.trouble.append("nothing was approved: run --gate-update again, to its end")
-        elif bench.settings.update:
+        elif bench.settings.update and not bench.lost_some:
             with told(collector):
                 collector.changes = context.of(Approvals).update()
         with told(collector):
             collector.knows(bench.facts(ended=True))
         reports = bench.settings.report is not None and not bench.settings.update
-        if reports and session.exitstatus != pytest.ExitCode.INTERRUPTED:
+        if reports and not bench.lost_some and session.exitstatus != pytest.ExitCode.INTERRUPTED:
             with told(collector):
                 collector.facts[SECTION] = [each.to_json() for each in context.of(Approvals).proposals()]
     finally:
         with told(collector):
             context.close()
         collector.trouble += context.unclosed
+
+
+def cut_short(session: pytest.Session, collector: Collector) -> Iterator[str]:
+    """Lines that say that not all was judged, or kept as it came."""
+    if session.exitstatus == pytest.ExitCode.INTERRUPTED and collector.records:
+        yield "interrupted: this covers the tests that had run by then"
+    if session.exitstatus == pytest.ExitCode.INTERNAL_ERROR:
+        yield "pytest ended by an internal error: this covers the tests that had run by then"
+    if collector.journal is not None and collector.journal.trouble:
+        yield collector.journal.trouble
+
+
+def write_report(bench: Bench) -> None:
+    """Sums up what was found, and writes the report where one is asked for."""
+    collector, folder = bench.collector, bench.settings.report
+    if not (collector.records or collector.trouble or collector.complaints):
+        if collector.journal is not None:
+            collector.journal.end(reported=False)
+        return
+    from embedgate.report.summary import summarise
+
+    bench.summary = summarise(collector, bench.checks.known)
+    if folder is None:
+        return
+    from embedgate.report.files import write
+
+    try:
+        bench.written = write(bench.summary, folder)
+    except OSError as error:
+        bench.unwritten = "; ".join(unwritten(folder, error, "name another folder by --gate-report"))
+    else:
+        if collector.journal is not None:
+            collector.journal.end()
 
 
 def keeps_journal(bench: Bench) -> None:
@@ -75,7 +111,8 @@ def tell_crash(config: pytest.Config, report: pytest.TestReport, nodeid: str, sc
     from embedgate.plugin.scheduling import combination_of
     from embedgate.report.records import Record
 
-    if not (id_ := combination_of(nodeid)):
+    known = config.stash[BENCH].known_ids
+    if not (id_ := combination_of(nodeid)) or (known and id_ not in known):
         return
     name, is_reference = nodeid.rpartition("::")[2], Combination.parse(id_).is_reference
     message = f"{id_} ended a process of pytest-xdist in {name}; run it alone, without -n: --gate-combination {id_}"
@@ -111,7 +148,10 @@ def terminable(session: pytest.Session) -> Iterator[None]:
     def stop(*_: object) -> NoReturn:
         raise session.Interrupted("SIGTERM")
 
-    listens = threading.current_thread() is threading.main_thread() and session.config.stash[BENCH].selected
+    bench, option = session.config.stash[BENCH], session.config.option
+    # Under pytest-xdist, the processes that judge collect, and not the one that is terminated.
+    judges = bench.selected or getattr(option, "tx", None) or getattr(option, "numprocesses", None)
+    listens = judges and not bench.settings.is_call and threading.current_thread() is threading.main_thread()
     if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return

@@ -4,28 +4,24 @@ from __future__ import annotations
 
 import copy
 import os
-import signal
-import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection
 from types import SimpleNamespace
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedgate.plugin.bench import BENCH, PROGRESS, case_of
 from embedgate.plugin.ending import finish
+from embedgate.runtime.forked import Teller
 
 if TYPE_CHECKING:
     import warnings
 
     from embedgate.plugin.bench import Bench
 
-# Of Linux's `prctl`: the signal that a process gets once its parent has ended.
-_PR_SET_PDEATHSIG = 1
 # The hooks that tell of a report, and of a warning.
 REPORTED, WARNED = "pytest_runtest_logreport", "pytest_warning_recorded"
 
@@ -35,6 +31,13 @@ class At:
     """A test is next, told by its place in the session."""
 
     place: int
+
+
+@dataclass(frozen=True)
+class Of:
+    """What goes on is of a combination, told by its id, that need not be the test's: of its reference, for example."""
+
+    combination: str
 
 
 @dataclass(frozen=True)
@@ -96,47 +99,35 @@ class End:
     internal: str = ""
 
 
-def become(session: pytest.Session, places: Sequence[int], pipe: Connection) -> NoReturn:
-    """Runs tests, tells what comes of them, and ends the process.
+def become(session: pytest.Session, places: Sequence[int], tell: Teller) -> None:
+    """Runs tests, and tells what comes of them.
 
     Args:
         session: The session, of which this process is a copy.
         places: Which tests to run, in this order.
-        pipe: This process's end of the pipe.
+        tell: Tells the process that it is a copy of.
     """
-    status = 1
-    try:
-        os.setsid()  # no Ctrl-C reaches it but through its parent, which ends all that it has started
-        _end_with_parent()
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-        config = session.config
-        config.stash[PROGRESS] = lambda line: pipe.send(Line(line))
-        bench = config.stash[BENCH]
-        bench.collector.journal = None  # the parent keeps it
-        bench.tell = lambda facts: pipe.send(Facts(facts))
-        _silence(config)
-        telling = _Telling(config, pipe)
-        config.pluginmanager.register(telling, "embedgate-telling")  # which tells it of warnings that were told above
-        telling.begins = True
-        pipe.send(_run(session, places, pipe))
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        with suppress(Exception):
-            sys.stdout.flush()
-            sys.stderr.flush()
-        os._exit(status)
+    config = session.config
+    bench = config.stash[BENCH]
+    config.stash[PROGRESS] = lambda line: tell(Line(line))
+    bench.is_copy, bench.collector.facts = True, {}
+    bench.collector.journal = None  # the parent keeps it
+    bench.tell = lambda facts: tell(Facts(facts))
+    bench.at = lambda combination: tell(Of(combination.id))
+    _silence(config)
+    telling = _Telling(config, tell)
+    config.pluginmanager.register(telling, "embedgate-telling")  # which tells it of warnings that were told above
+    telling.begins = True
+    tell(_run(session, places, tell))
 
 
 class _Telling:
-    """The plugin that tells of tests, once it is to begin."""
+    """The plugin that tells of tests, once it is to begin; in plain values, which need no module to be read."""
 
-    def __init__(self, config: pytest.Config, pipe: Connection) -> None:
+    def __init__(self, config: pytest.Config, tell: Teller) -> None:
         self.begins = False
         self._config = config
-        self._pipe = pipe
+        self._tell_parent = tell
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtest_logstart(self, nodeid: str, location: tuple[str, int | None, str]) -> None:
@@ -155,22 +146,38 @@ class _Telling:
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str, location: Any
     ) -> None:
-        plain = copy.copy(warning_message)
-        plain.source = None
-        # A warning of a host project's own class may hold what no pipe can carry.
-        plain.message = str(warning_message.message)
+        category = warning_message.category
+        known = next(each for each in category.__mro__ if each.__module__ == "builtins")
+        text = str(warning_message.message)
+        plain = {
+            "message": text if known is category else f"{category.__name__}: {text}",
+            "category": known.__name__,
+            "filename": warning_message.filename,
+            "lineno": warning_message.lineno,
+            "line": warning_message.line,
+        }
         self._tell(WARNED, warning_message=plain, when=when, nodeid=nodeid, location=location)
 
     def _tell(self, name: str, **given: Any) -> None:
         if self.begins:
-            self._pipe.send(Hook(name, given))
+            self._tell_parent(Hook(name, _plain(given)))
 
 
-def _run(session: pytest.Session, places: Sequence[int], pipe: Connection) -> End:
+def _plain(value: Any) -> Any:
+    """A value as Python's own types; whatever a host project or another plugin has put there besides, as text."""
+    if isinstance(value, dict):
+        return {_plain(key): _plain(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(map(_plain, value)) if type(value) in (list, tuple) else [*map(_plain, value)]
+    return value if value is None or type(value) in (bool, int, float, str, bytes) else str(value)
+
+
+def _run(session: pytest.Session, places: Sequence[int], tell: Teller) -> End:
     """Runs the tests; what is to be told at the end."""
+    known = len(session.config.stash[BENCH].collector.trouble)
     ended, interrupted, internal = None, False, ""
     try:
-        _run_each(session, places, pipe)
+        _run_each(session, places, tell)
     except KeyboardInterrupt:
         interrupted = True
     except pytest.exit.Exception as error:
@@ -178,22 +185,24 @@ def _run(session: pytest.Session, places: Sequence[int], pipe: Connection) -> En
     except BaseException:
         internal = traceback.format_exc()
     failed = pytest.ExitCode.TESTS_FAILED if session.testsfailed else pytest.ExitCode.OK
-    session.exitstatus = pytest.ExitCode.INTERRUPTED if interrupted or ended or internal else failed
-    return _end(session, interrupted=interrupted, ended=ended, internal=internal)
+    cut_short = interrupted or ended or internal or session.shouldstop
+    session.exitstatus = pytest.ExitCode.INTERRUPTED if cut_short else failed
+    return _end(session, known, interrupted=interrupted, ended=ended, internal=internal)
 
 
-def _run_each(session: pytest.Session, places: Sequence[int], pipe: Connection) -> None:
+def _run_each(session: pytest.Session, places: Sequence[int], tell: Teller) -> None:
     made: list[Any] = getattr(getattr(session.config, "_benchmarksession", None), "benchmarks", [])
     for place, after in zip(places, [*places[1:], None], strict=True):
         known = len(made)
-        pipe.send(At(place))
+        tell(At(place))
         following = None if after is None else session.items[after]
         session.config.hook.pytest_runtest_protocol(item=session.items[place], nextitem=following)
         if made[known:]:
-            pipe.send(Measured([*map(_plain_benchmark, made[known:])]))
+            with suppress(Exception):  # a timer or option of a host project's own, which no pipe can carry
+                tell(Measured([*map(_plain_benchmark, made[known:])]))
         if following is not None:
             _release(session.config.stash[BENCH], following)
-        pipe.send(Done(place))
+        tell(Done(place))
         if session.shouldfail or session.shouldstop:
             return
 
@@ -208,11 +217,16 @@ def _release(bench: Bench, following: pytest.Item) -> None:
         bench.session.pool.close_others(case.combination)
 
 
-def _end(session: pytest.Session, **how: Any) -> End:
-    """Releases what the tests have opened, approves where asked to, and gathers the facts."""
+def _end(session: pytest.Session, known: int, **how: Any) -> End:
+    """Releases what the tests have opened, approves where asked to, and gathers the facts.
+
+    Args:
+        session: The session.
+        known: How many lines of trouble the parent knows.
+        how: How the tests ended.
+    """
     bench = session.config.stash[BENCH]
     collector = bench.collector
-    known = len(collector.trouble)
     try:
         session._setupstate.teardown_exact(None)
         finish(bench, session)
@@ -234,10 +248,3 @@ def _plain_benchmark(benchmark: Any) -> Any:
     plain.fixture = SimpleNamespace(has_error=benchmark.has_error)
     plain.params = plain.param = None
     return plain
-
-
-def _end_with_parent() -> None:
-    """Has the kernel end this process once its parent has ended, however that ends."""
-    import ctypes
-
-    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)

@@ -7,32 +7,36 @@ meanwhile (see `embedgate.plugin.isolated`) is told to pytest's plugins here, as
 
 from __future__ import annotations
 
+import builtins
 import re
+import signal
 import sys
 import threading
 import time
+import warnings
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedgate.core.cache import default_root
-from embedgate.core.errors import LONGEST_LINE, GateError, counted
+from embedgate.core.combination import Combination
+from embedgate.core.errors import LONGEST_LINE, GateError, counted, listed
 from embedgate.core.isolation import Isolation
 from embedgate.core.judgement import printable
 from embedgate.plugin.bench import BENCH, case_of, progress
 from embedgate.plugin.ending import MOST_ENDS, failed_record
-from embedgate.plugin.isolated import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, become
+from embedgate.plugin.isolated import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, Of, become
 from embedgate.report.facts import facts_together
 from embedgate.runtime import forking, journal
-from embedgate.runtime.forked import Forked, TimeIsUp
+from embedgate.runtime.forked import Forked, TimeIsUp, Unreadable
 
 if TYPE_CHECKING:
     from embedgate.checks import Case
-    from embedgate.core.combination import Combination
 
 # What the process may take between two tests, and at its end: it approves there, and releases what was opened.
 BETWEEN_SECONDS = 3600.0
@@ -43,7 +47,7 @@ STAGES = ("setup", "call", "teardown")
 
 
 def applies(session: pytest.Session) -> bool:
-    """Whether the tests that ask checks run in a process of their own.
+    """Whether the tests that ask checks run in a process of their own; says so where they could not.
 
     Raises:
         pytest.UsageError: If that was asked for, and cannot be.
@@ -51,17 +55,24 @@ def applies(session: pytest.Session) -> bool:
     config = session.config
     asked = config.stash[BENCH].settings.isolate
     builds = any((case := case_of(item)) and case.check.builds for item in session.items)
-    if not builds or asked is Isolation.OFF or (asked is Isolation.AUTO and _is_called(config)):
+    # A process of pytest-xdist is one already; the session has refused what does not go together.
+    if not builds or asked is Isolation.OFF or hasattr(config, "workerinput"):
+        return False
+    if asked is Isolation.AUTO and _is_called(config):
         return False
     reason = why_not(config)
     if reason and asked is Isolation.ON:
         raise pytest.UsageError(f"--gate-isolate: {reason}; leave it out, or install pytest-xdist and give -n 1")
+    if reason:
+        progress(config)(f"a crash would end the session, which runs the tests itself: {reason}")
     return not reason
 
 
 def _is_called(config: pytest.Config) -> bool:
     """Whether pytest is but a part of this process: whoever called it keeps what they hand over."""
-    return [*map(str, config.invocation_params.args)] != sys.argv[1:]
+    given = config.invocation_params
+    called = any(part == "py.test" or "pytest" in part for part in Path(sys.argv[0]).parts[-2:])
+    return not called or bool(given.plugins) or [*map(str, given.args)] != sys.argv[1:]
 
 
 def why_not(config: pytest.Config) -> str:
@@ -69,27 +80,43 @@ def why_not(config: pytest.Config) -> str:
     option = config.option
     if not forking.CAN_FORK:
         return f"no process can be copied on {sys.platform}"
-    if hasattr(config, "workerinput") or getattr(option, "tx", None) or getattr(option, "numprocesses", None):
-        return "pytest-xdist runs tests in processes of their own"
     covers = _covers()
-    if option.usepdb or option.trace or (sys.gettrace() is not None and not covers):
-        return "a debugger needs the process that it is started in"
+    if option.usepdb or option.trace or (_is_traced() and not covers):
+        return "a debugger or profiler needs the process that it is started in"
     if option.setupshow or config.getini("log_cli") or option.log_cli_level:
         return "what --setup-show and live logs print would be lost"
-    if covers and "_exit" not in (covers.get_option("run:patch") or ()):
+    if covers and not _saves_in_copies(covers):
         return "coverage would be lost there, whose settings lack patch = ['_exit', 'fork']"
     if threading.current_thread() is not threading.main_thread():
         return "pytest does not run in the main thread"
+    if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
+        return "it was started with SIGCHLD ignored, so that how a process ends is not told"
     if others := forking.other_threads():
-        return (
-            f"{counted(others, 'thread')} of this process {'is' if others == 1 else 'are'} at work, which no copy has"
-        )
+        names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
+        which = f" ({listed(names)})" if names else ""
+        return f"{counted(others, 'thread')}{which} of this process {'is' if others == 1 else 'are'} at work already"
     return ""
+
+
+def _is_traced() -> bool:
+    """Whether a debugger or profiler follows this process."""
+    tools = getattr(sys, "monitoring", None)
+    follows = [tools.get_tool(each) for each in (tools.DEBUGGER_ID, tools.PROFILER_ID)] if tools else []
+    return sys.gettrace() is not None or sys.getprofile() is not None or any(follows)
 
 
 def _covers() -> Any:
     """What counts coverage in this process; None where nothing does."""
     return sys.modules["coverage"].Coverage.current() if "coverage" in sys.modules else None
+
+
+def _saves_in_copies(covers: Any) -> bool:
+    """Whether coverage saves what a copy of this process ran, as that ends."""
+    try:
+        patched = covers.get_option("run:patch")
+    except Exception:  # of a coverage that knows no such option
+        return False
+    return {"_exit", "fork"} <= {*(patched or ())}
 
 
 @contextmanager
@@ -119,12 +146,13 @@ class Supervisor:
         self._show = progress(session.config)
         self._ends: Counter[Combination] = Counter()
         self._spent: defaultdict[Combination, float] = defaultdict(float)
-        # Of the process that runs: what it has left, where it is, since when, and what was known before it.
+        # Of the process that runs: what it has left, where it is, whose work goes on since when, what was known then.
         self._left: list[int] = []
         self._at: int | None = None
         self._last: int | None = None
         self._stage = ""
-        self._since = time.monotonic()
+        self._of: Combination | None = None
+        self._since = self._began = time.monotonic()
         self._facts: dict[str, Any] = {}
 
     def run(self) -> None:
@@ -133,6 +161,9 @@ class Supervisor:
         Raises:
             KeyboardInterrupt: If the session was interrupted.
         """
+        self._bench.follows = True
+        if (folders := getattr(self._config, "_tmp_path_factory", None)) is not None:
+            folders.getbasetemp()  # made once, or each process would take it for an earlier session's
         left = [place for place, item in enumerate(self._session.items) if case_of(item)]
         while left and not self._stops:
             left = self._run_some(left)
@@ -143,7 +174,7 @@ class Supervisor:
 
     def _run_some(self, places: Sequence[int]) -> list[int]:
         """Runs tests until their process ends; those that are left then."""
-        self._left, self._at, self._since = [*places], None, time.monotonic()
+        self._left, self._at, self._of, self._since = [*places], None, None, time.monotonic()
         self._last, self._facts = None, self._bench.collector.facts
         process = Forked(partial(become, self._session, places))
         try:
@@ -160,6 +191,8 @@ class Supervisor:
         try:
             for said in process.told(self._by):
                 if isinstance(said, End):
+                    for _ in process.rest():
+                        pass
                     process.end()
                     self._left = []
                     self._take(said)
@@ -171,26 +204,41 @@ class Supervisor:
                 return f"did nothing for {BETWEEN_SECONDS // 60:.0f} minutes", True
             limit = self._bench.settings.time_limit
             return f"took more than --gate-time-limit={limit:g} allows, in minutes", True
+        except Unreadable as error:
+            process.end()
+            return f"told what cannot be read ({error})", False
         return process.end(), False
 
     def _stop(self, process: Forked) -> None:
         """Has the process end where this one is interrupted, and takes what it still tells."""
+        ended = False
         try:
             for said in process.interrupt():
                 if isinstance(said, End):
+                    ended = True
                     self._take_over(said)
                 else:
                     self._pass_on(said)
         finally:
             process.end()
+            self._forget(process)
+            if not ended:
+                self._approves_nothing("it was interrupted")
 
     def _by(self) -> float | None:
         """By when the process must have told more: a combination's time is that of all its tests together."""
-        if self._at is None:
+        if self._of is None:
             return self._since + BETWEEN_SECONDS
         if not (limit := self._bench.settings.time_limit):
             return None
-        return self._since + max(0.0, 60 * limit - self._spent[self._case(self._at).combination])
+        return self._since + max(0.0, 60 * limit - self._spent[self._of])
+
+    def _turn_to(self, of: Combination | None) -> None:
+        """Counts time for another combination from now on; for none between tests."""
+        now = time.monotonic()
+        if self._of is not None:
+            self._spent[self._of] += now - self._since
+        self._of, self._since = of, now
 
     def _case(self, place: int) -> Case:
         case = case_of(self._session.items[place])
@@ -198,17 +246,21 @@ class Supervisor:
         return case
 
     def _pass_on(self, said: Any) -> None:
-        now = time.monotonic()
         if isinstance(said, At):
-            self._at, self._since, self._stage = said.place, now, ""
+            self._at, self._stage, self._began = said.place, "", time.monotonic()
+            self._turn_to(self._case(said.place).combination)
+        elif isinstance(said, Of):
+            self._turn_to(Combination.parse(said.combination))
         elif isinstance(said, Done):
-            self._spent[self._case(said.place).combination] += now - self._since
             self._left.remove(said.place)
-            self._at, self._since, self._last = None, now, said.place
+            self._at, self._last = None, said.place
+            self._turn_to(None)
         elif isinstance(said, Hook):
             self._call(said)
         elif isinstance(said, Line):
             self._show(said.text)
+            if self._at is None:
+                self._since = time.monotonic()  # it is at work
         elif isinstance(said, Facts):
             self._know(said.facts)
         elif isinstance(said, Measured):
@@ -218,6 +270,10 @@ class Supervisor:
         """Tells pytest's plugins what they would have been told there."""
         given, hook = dict(said.given), self._config.hook
         if said.name == WARNED:
+            plain = dict(given["warning_message"])
+            category = getattr(builtins, plain["category"])
+            plain.update(message=category(plain["message"]), category=category)
+            given["warning_message"] = warnings.WarningMessage(**plain)
             hook.pytest_warning_recorded.call_historic(kwargs=given)
             return
         if said.name == REPORTED:
@@ -263,25 +319,38 @@ class Supervisor:
         Raises:
             RuntimeError: If it ended before any test.
         """
-        journal.forget(self._bench.settings.cache or default_root(), process.pid)
+        self._forget(process)
+        whose = self._of
+        self._turn_to(None)
+        self._bench.lost_some = True
         place = self._last if self._at is None else self._at
         if place is None:
             raise RuntimeError(f"the process of the tests {how} before the first of them")
-        case, item = self._case(place), self._session.items[place]
-        printed = self._printed()
-        cause = (
-            f"{case.combination} {how} {'in' if self._at is not None else 'after'} {item.name}{_last_words(printed)}"
-        )
-        self._ends[case.combination] += 1
-        if is_late or self._ends[case.combination] >= MOST_ENDS:
-            self._bench.lost[case.combination] = cause
+        case, item, printed = self._case(place), self._session.items[place], self._printed()
+        whose = whose or case.combination
+        needed = "" if whose == case.combination else f", which {case.combination} needs,"
+        cause = f"{whose}{needed} {how} {'in' if self._at is not None else 'after'} {item.name}{_last_words(printed)}"
+        if self._at is None and not self._left:
+            cause = f"the process of the tests {how} after the last of them, {item.name}{_last_words(printed)}"
+        self._ends[whose] += 1
+        if is_late or self._ends[whose] >= MOST_ENDS:
+            self._bench.lost[whose] = cause
         if self._at is None:
             self._bench.collector.trouble.append(cause)
         else:
             self._left.remove(place)
-            self._report(item, case, str(GateError(cause, ALONE.format(case.combination))), printed)
-        if self._bench.settings.update and not self._left:
-            self._bench.collector.trouble.append("nothing was approved: the process that was to has ended")
+            self._report(item, case, str(GateError(cause, ALONE.format(whose))), printed)
+        self._approves_nothing("what the process had measured that ended is lost")
+
+    def _approves_nothing(self, why: str) -> None:
+        """Says why nothing is approved, once."""
+        trouble, line = self._bench.collector.trouble, "nothing was approved: "
+        if self._bench.settings.update and not any(each.startswith(line) for each in trouble):
+            trouble.append(f"{line}{why}; mend that, and run --gate-update again")
+
+    def _forget(self, process: Forked) -> None:
+        """Removes the note of what the process was at, whose end is told here."""
+        journal.forget(self._bench.settings.cache or default_root(), process.pid)
 
     def _report(self, item: pytest.Item, case: Case, message: str, printed: str) -> None:
         """Tells pytest's plugins that a test has ended in an error."""
@@ -294,9 +363,9 @@ class Supervisor:
             longrepr=message,
             when=when,
             sections=[("Captured output of its process", printed)] if printed else [],
-            duration=time.monotonic() - self._since,
-            start=time.time() - (time.monotonic() - self._since),
-            stop=time.time(),
+            duration=(seconds := time.monotonic() - self._began),
+            start=(now := time.time()) - seconds,
+            stop=now,
         )
         report.gate = failed_record(case, message)  # type: ignore[attr-defined]
         item.ihook.pytest_runtest_logreport(report=report)
@@ -311,4 +380,4 @@ class Supervisor:
 def _last_words(printed: str) -> str:
     """The last line that reads as the reason of an end, since libraries print much else."""
     lines = [line.strip() for line in printed.splitlines() if REASON.search(line)]
-    return f": {printable(lines[-1])[:LONGEST_LINE]}" if lines else ""
+    return f"; the last line that may tell why: {printable(lines[-1])[:LONGEST_LINE]}" if lines else ""

@@ -12,6 +12,7 @@ import pytest
 
 from embedgate.core.errors import GateError
 from embedgate.core.files import refuse_no_folder
+from embedgate.core.isolation import Isolation
 from embedgate.core.options import OPTIONS, Option
 from embedgate.core.settings import Settings
 
@@ -107,6 +108,9 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
             raise GateError("--gate-update needs one process: run it without -n")
     elif settings.reason:
         raise GateError("--gate-reason goes with --gate-update")
+    shares = getattr(config.option, "tx", None) or getattr(config.option, "numprocesses", None)
+    if settings.isolate is Isolation.ON and shares and not hasattr(config, "workerinput"):
+        raise GateError("--gate-isolate: pytest-xdist runs tests in processes of its own", "give it or -n, not both")
     if settings.record is not None and getattr(config.option, "numprocesses", None):
         raise GateError("--gate-record needs one process, or each would ask for all answers: run it without -n")
     if settings.ranges is not None and not settings.ranges.is_file():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -14,12 +14,17 @@ from embedgate.core.distrust import distrusting
 from embedgate.core.errors import GateError
 from embedgate.core.files import parse_json, to_json, write_whole
 from embedgate.core.plain import finite, to_plain
+from embedgate.core.scratch import hold
 from embedgate.report.collector import Collector
 from embedgate.report.files import NAMES
 from embedgate.report.records import Record
 
 NAME = "journal.jsonl"
 # What stands in the place of an earlier report until there is one.
+NOTHING = """# embedgate: nothing was judged
+
+The session that began at {began} ended before anything was judged.
+"""
 UNFINISHED = """# embedgate: no report yet
 
 The session that writes into this folder has not ended, or was killed. It began at {began}.
@@ -50,14 +55,17 @@ class Journal:
         self._folder = folder
         self._stream: IO[str] | None = None
         self._has_begun = False
-        self.trouble = ""
+        self._began = self.trouble = ""
 
     def begin(self) -> None:
         """Takes an earlier session's report away, and begins; a second time does nothing."""
         if self._has_begun:
             return
         self._has_begun = True
-        began = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        self._began = began = dt.datetime.now(dt.UTC).isoformat(timespec="seconds")
+        if _is_written(self._folder / NAME):
+            self.trouble = f"another session writes into {self._folder}: what was judged was not kept as it came"
+            return
         with self._telling():
             self._folder.mkdir(parents=True, exist_ok=True)
             for name in (*NAMES, NAME):
@@ -65,6 +73,7 @@ class Journal:
             write_whole(self._folder / "report.md", UNFINISHED.format(began=began, name=NAME).encode())
             # Anew: a link that lay there would be written through.
             self._stream = (self._folder / NAME).open("x", encoding="utf-8")
+            hold(self._stream.fileno())
         self._add("began", began)
 
     def add_record(self, record: Record) -> None:
@@ -77,13 +86,20 @@ class Journal:
         if self._has_begun:
             self._add("facts", facts)
 
-    def end(self) -> None:
-        """Removes the journal, once the report is written."""
-        if self._stream is not None:
-            self._stream.close()
-            self._stream = None
-        with suppress(OSError):
+    def end(self, *, reported: bool = True) -> None:
+        """Removes the journal.
+
+        Args:
+            reported: Whether the report is written; else there was nothing to report.
+        """
+        if self._stream is None:
+            return
+        self._stream.close()
+        self._stream = None
+        with self._telling():
             (self._folder / NAME).unlink(missing_ok=True)
+            if not reported:
+                write_whole(self._folder / "report.md", NOTHING.format(began=self._began).encode())
 
     def _add(self, kind: str, value: Any) -> None:
         if self._stream is not None:
@@ -101,6 +117,24 @@ class Journal:
             self.trouble = f"what was judged could not be kept as it came: {error}"
 
 
+def _is_written(file: Path) -> bool:
+    """Whether a session that still runs writes a journal."""
+    try:
+        with file.open("rb") as stream:
+            return hold(stream.fileno()) is False
+    except OSError:
+        return False
+
+
+def discard(folder: Path) -> None:
+    """Removes the journal of a session that was killed, once its report is written.
+
+    Raises:
+        OSError: If it cannot be.
+    """
+    (folder / NAME).unlink(missing_ok=True)
+
+
 def recover(folder: Path) -> Collector:
     """What a session that was killed had found by then.
 
@@ -111,6 +145,8 @@ def recover(folder: Path) -> Collector:
         GateError: If there is no journal of such a session, or it is malformed.
     """
     file = folder / NAME
+    if _is_written(file):
+        raise GateError(f"the session that writes {file} still runs", "wait until it ends: it writes its report itself")
     try:
         lines = file.read_bytes().decode("utf-8", errors="replace").split("\n")
     except FileNotFoundError:

@@ -40,8 +40,9 @@ def how(status: int, counted_before: int = 0) -> str:
         return f"ended its process with exit code {status}"
     if -status == _KILLED:
         ran_out = out_of_memory() > counted_before
-        by_whom = "the kernel, since memory ran out" if ran_out else "the kernel where memory runs out, or somebody"
-        return f"was killed (SIGKILL, by {by_whom})"
+        if ran_out:
+            return "was killed (SIGKILL; meanwhile, the kernel has killed for want of memory)"
+        return "was killed (SIGKILL, by the kernel where memory runs out, or somebody)"
     try:
         name = signal.Signals(-status).name
     except ValueError:

@@ -2,47 +2,86 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pickle
 import signal
 import sys
+import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from multiprocessing import Pipe
 from multiprocessing.connection import Connection
-from typing import Any, NoReturn
+from typing import Any
 
 from embedgate.runtime import deaths, forking
 
 # How often a process that says nothing is looked at.
 TICK_SECONDS = 1.0
-# How long a process may take to end once it was asked to, and to say where it is.
+# How long a process may take to end once it was asked to, or has said all, and to say where it is.
 GRACE_SECONDS, LAST_WORDS_SECONDS = 10.0, 2.0
+# Of Linux's `prctl`: the signal that a process gets once its parent has ended.
+_PR_SET_PDEATHSIG = 1
+_HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
 class TimeIsUp(Exception):
     """The process took longer than it may."""
 
 
-class Forked:
-    """A copy of this process.
+class Unreadable(Exception):
+    """What the process told is none of its messages."""
+
+
+class Teller:
+    """The end of the pipe that a copy tells through: from any thread, and each message whole, whatever interrupts it.
 
     Args:
-        body: What it does, given its end of the pipe; it ends the process.
+        pipe: Its end of the pipe.
     """
 
-    def __init__(self, body: Callable[[Connection], NoReturn]) -> None:
+    def __init__(self, pipe: Connection) -> None:
+        self._pipe = pipe
+        self._lock = threading.Lock()
+
+    def __call__(self, message: Any) -> None:
+        """Tells.
+
+        Raises:
+            Exception: Whatever pickle raises where it cannot tell that.
+        """
+        packed = pickle.dumps(message)
+        with _signals_held_back(), self._lock:
+            self._pipe.send_bytes(packed)
+
+
+class Forked:
+    """A copy of this process. It leads a group, so that no Ctrl-C reaches it, and ends with this process.
+
+    Args:
+        body: What it does. Once that returns, it ends, without what Python does at exit.
+    """
+
+    def __init__(self, body: Callable[[Teller], object]) -> None:
         self._pipe, theirs = Pipe()
         self._status: int | None = None
         self._oom = deaths.out_of_memory()
         sys.stdout.flush()
         sys.stderr.flush()
-        self.pid = os.fork()
-        if self.pid == 0:
-            self._pipe.close()
-            body(theirs)
-        theirs.close()
+        parent = os.getpid()
+        try:
+            with _signals_held_back():  # or Ctrl-C would unwind the copy as this process
+                self.pid = os.fork()
+                if self.pid == 0:
+                    self._pipe.close()
+                    _become(parent, lambda: body(Teller(theirs)))
+                theirs.close()
+        except BaseException:
+            if hasattr(self, "pid"):
+                self.end()
+            raise
 
     def told(self, until: Callable[[], float | None]) -> Iterator[Any]:
         """What it tells, until it has ended.
@@ -51,32 +90,46 @@ class Forked:
             until: By when it must have told more, as `time.monotonic` tells the time; None where it need not.
 
         Raises:
-            TimeIsUp: If it has not.
+            TimeIsUp: If it has not, or still tells then.
+            Unreadable: If it tells what cannot be read.
         """
         while True:
             by = until()
             ended = self._has_ended()  # first, since it may tell more before it ends
-            try:
-                if self._pipe.poll(0 if ended else TICK_SECONDS):
-                    yield self._pipe.recv()
-                    continue
-            except (EOFError, OSError, pickle.UnpicklingError):
-                return
-            if ended:
-                return
-            if by is not None and time.monotonic() > by:
+            if not ended and by is not None and time.monotonic() > by:
                 raise TimeIsUp
+            try:
+                if not self._pipe.poll(0 if ended else TICK_SECONDS):
+                    if ended:
+                        return
+                    continue
+                packed = self._pipe.recv_bytes()
+            except (EOFError, OSError):
+                return
+            try:
+                message = pickle.loads(packed)
+            except Exception as error:
+                raise Unreadable(str(error)) from error
+            yield message
 
     def interrupt(self) -> Iterator[Any]:
         """Asks it to end, as Ctrl-C does; what it still tells. It is given a while."""
         with suppress(ProcessLookupError):
             os.kill(self.pid, signal.SIGINT)
+        yield from self.rest()
+
+    def rest(self) -> Iterator[Any]:
+        """What it still tells before it ends by itself. It is given a while."""
         by = time.monotonic() + GRACE_SECONDS
-        with suppress(TimeIsUp):
+        with suppress(TimeIsUp, Unreadable):
             yield from self.told(lambda: by)
+        while not self._has_ended() and time.monotonic() < by:  # it closes the pipe a moment before
+            time.sleep(TICK_SECONDS / 100)
 
     def end(self, *, telling: bool = False) -> str:
-        """Ends it and all that it has started, where it has not ended by itself; how it ended, see `deaths.how`.
+        """Ends it and its group, where it has not ended by itself; how it ended, see `deaths.how`.
+
+        What leads a group of its own, as fresh processes do, ends with its pipe.
 
         Args:
             telling: Whether to have it print where it is: Python's own handler of SIGABRT does, where there is one.
@@ -109,3 +162,34 @@ class Forked:
         except ChildProcessError:
             return 0
         return os.waitstatus_to_exitcode(status)
+
+
+def _become(parent: int, body: Callable[[], object]) -> None:
+    """What a copy does. It never returns to the frames below, which are the parent's."""
+    status = 1
+    try:
+        os.setsid()
+        ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
+        if os.getppid() == parent:  # else it has ended meanwhile
+            signal.signal(signal.SIGTERM, signal.SIG_DFL)
+            signal.signal(signal.SIGINT, signal.default_int_handler)
+            signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+            body()
+            status = 0
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        with suppress(BaseException):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(status)
+
+
+@contextmanager
+def _signals_held_back() -> Iterator[None]:
+    """Holds back what would end this process, until it cannot tear anything."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
