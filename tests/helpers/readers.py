@@ -844,6 +844,7 @@ ELSEWHERE = {
     "report/drawing.py": "pictures that Matplotlib has drawn here",
     "report/html.py": "embedgate's own style",
     "runtime/deaths.py": "what Linux says of processes that it has ended",
+    "runtime/forking.py": "what Linux calls threads of this process",
     "runtime/subprocess.py": "answers of a process of its own",
     "runtime/worker.py": "requests of the session that started it",
     "sentences/lexicon.py": "embedgate's own words",

@@ -852,9 +852,14 @@ timing.clock_of = clock_of
 from embedgate.runtime.pool import EncoderPool
 from embedgate.runtime.subprocess import Arms, FreshProcesses
 
+from contextlib import nullcontext
+
 class Still:
     def encode_as(self, role, texts, batch_size=32):
         pass
+
+    def together(self):
+        return nullcontext()
 
 timed = EncoderPool.timed
 EncoderPool.timed = lambda self, role, *asked: timed(self, role, *asked) if role == "candidate" else Still()

@@ -205,7 +205,7 @@ def pytest_gate_combinations(registry):
     registry.add("acme-fp32-cpu", lambda path, device: Crashing(path))
 """
     )
-    given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "--gate-baselines", "approved")
+    given = ("--gate-data", "mine.jsonl", "--gate-combination", "acme-*", "--gate-isolate=off")
     crashed = project.runpytest_subprocess(*SUITES, CONTRACT, "-k", "empty", *given)
     assert crashed.ret == -9
     result = run(project, CONTRACT, "-k", "one_token", combination="onnxruntime-fp32-cpu")

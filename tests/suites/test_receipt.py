@@ -206,10 +206,10 @@ def edit(file: Path) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (Path.unlink, "there is no receipt at *h200.json"),
+        (Path.unlink, "there is no receipt at *h200.json; give a report.json*"),
         (cut, "*h200.json:*:* is no JSON: *"),
-        (edit, "*h200.json is not as it was written: its checksum is wrong"),
-        (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 2"),
+        (edit, "*h200.json is not as it was written: its checksum is wrong*"),
+        (lambda file: file.write_text('{"schema": 99}'), "*h200.json has the schema 99, and this embedgate reads 2*"),
         (lambda file: file.write_text("[]"), "*h200.json has the schema None*"),
         (lambda file: file.write_text('{"schema": 2}'), "*h200.json is no receipt: it has no section 'receipt'*"),
         (
@@ -461,7 +461,7 @@ def test_the_best_of_several_receipts_counts(project):
     result.stdout.fnmatch_lines(["*verified: *(h200.json)"])
     result = verify(project, files=("nowhere.json", "bad.json"))
     result.assert_outcomes(failed=1, deselected=WHOLE)
-    result.stdout.fnmatch_lines(["*bad.json: failed there: *", "*also there is no receipt at *nowhere.json"])
+    result.stdout.fnmatch_lines(["*bad.json: failed there: *", "*also there is no receipt at *nowhere.json*"])
 
 
 def test_one_file_that_is_missing_is_told_once(project):

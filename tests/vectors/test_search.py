@@ -253,11 +253,18 @@ class TestStorages:
         assert static.dim == 8
         assert static.trained_dims == (4, 2)
 
-    @pytest.mark.parametrize("text", ["{", "[]", '{"word_embedding_dimension": "wide"}'])
-    def test_a_malformed_config_is_told_with_its_file(self, tmp_path, model, text):
+    @pytest.mark.parametrize(
+        ("text", "told"),
+        [
+            ("{", "is no JSON: "),
+            ("[]", "holds no JSON object"),
+            ('{"word_embedding_dimension": "wide"}', "says word_embedding_dimension 'wide'"),
+        ],
+    )
+    def test_a_malformed_config_is_told_with_its_file(self, tmp_path, model, text, told):
         (tmp_path / "modules.json").write_text('[{"type": "sentence_transformers.models.Pooling", "path": ""}]')
         (tmp_path / "config.json").write_text(text)
-        with pytest.raises(ModelError, match=r"config.json cannot be read: "):
+        with pytest.raises(ModelError, match=rf"config\.json {told}"):
             _ = replace(model, path=tmp_path).dim
 
     def test_what_memory_cannot_hold_is_refused(self, context_with, folder, monkeypatch):
