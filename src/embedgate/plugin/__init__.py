@@ -16,7 +16,7 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
 from embedgate.plugin.course import places
-from embedgate.plugin.ending import cut_short, finish, keeps_journal, tell_crash, terminable, write_report
+from embedgate.plugin.ending import cut_short, finish, keeps_journal, terminable, write_report
 from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
@@ -27,7 +27,7 @@ from embedgate.plugin.options import (
     refuse_overwriting,
     refuse_without_benchmark,
 )
-from embedgate.plugin.xdist import gpu_for_next, shared
+from embedgate.plugin.xdist import gpu_for_next, shared, tell_crash
 from embedgate.report.collector import CRASHED, NOT_JUDGED, told
 
 pytest_plugins = ("embedgate.fixtures.gate",)

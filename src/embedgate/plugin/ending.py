@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import signal
 import threading
 from collections.abc import Iterator
@@ -100,29 +99,6 @@ def keeps_journal(bench: Bench) -> None:
     bench.collector.journal = Journal(folder)
     if bench.selected:  # else with the first finding: an ini file may name the folder, and no test ask a check
         bench.collector.journal.begin()
-
-
-def tell_crash(config: pytest.Config, report: pytest.TestReport, nodeid: str, scheduling: object) -> None:
-    """Makes an error of its combination of a test in which a process of pytest-xdist has ended.
-
-    What is left of a combination that ended several is told as lost.
-    """
-    from embedgate.core.combination import Combination
-    from embedgate.plugin.scheduling import combination_of
-    from embedgate.report.records import Record
-
-    known = config.stash[BENCH].known_ids
-    if not (id_ := combination_of(nodeid)) or (known and id_ not in known):
-        return
-    name, is_reference = nodeid.rpartition("::")[2], Combination.parse(id_).is_reference
-    message = f"{id_} ended a process of pytest-xdist in {name}; run it alone, without -n: --gate-combination {id_}"
-    report.longrepr = message
-    report.gate = Record(id_, is_reference, error=message).to_builtins()  # type: ignore[attr-defined]
-    given_up: dict[str, list[str]] = getattr(scheduling, "given_up", {})
-    for left in given_up.pop(id_, ()):
-        other = copy.copy(report)
-        other.nodeid, other.location = left, (left.partition("::")[0], None, left)
-        config.hook.pytest_runtest_logreport(report=other)
 
 
 def failed_record(case: Case, error: str) -> dict[str, Any]:

@@ -7,7 +7,6 @@ then.
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
@@ -15,20 +14,12 @@ from typing import TYPE_CHECKING, Any
 from xdist.scheduler import LoadGroupScheduling, LoadScheduling
 
 from embedgate.plugin.ending import MOST_ENDS
+from embedgate.plugin.xdist import combination_of
 
 if TYPE_CHECKING:
     import pytest
     from xdist.scheduler import Scheduling
     from xdist.workermanage import WorkerController
-
-# As the plugin makes the ids of tests: a combination's id among those of other parameters, joined by hyphens.
-_COMBINATION = re.compile(r"\[(?:[^]]*?-)??([^-\[\]]+-[^-\[\]]+-(?:cpu|cuda))(?=[-\]])")
-
-
-def combination_of(nodeid: str) -> str:
-    """The id of the combination that a test is about, as its own id says; empty for none."""
-    found = _COMBINATION.search(nodeid)
-    return found[1] if found else ""
 
 
 class ByCombination(LoadGroupScheduling):  # type: ignore[misc]
