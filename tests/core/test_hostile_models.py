@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from helpers.pickled import Runs
 from safetensors.numpy import save
 
 from embedgate.core import model_files
@@ -17,16 +18,6 @@ from embedgate.core.errors import ModelError
 from embedgate.core.model import resolve
 
 RAN = "ran"
-
-
-class Runs:
-    """A pickle that leaves a file behind once it is loaded."""
-
-    def __init__(self, left: Path) -> None:
-        self._left = left
-
-    def __reduce__(self):
-        return Path.touch, (self._left,)
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from helpers import indexes
+from helpers.pickled import Runs
 
 from embedgate.core.errors import DataError
 from embedgate.deployed.stored import points
@@ -21,16 +22,6 @@ pytest.importorskip("qdrant_client")
 
 TEXTS = ("one text", "another")
 VECTORS = np.eye(2, 4, dtype=np.float32)
-
-
-class Runs:
-    """A pickle that leaves a file behind once it is loaded."""
-
-    def __init__(self, left: Path) -> None:
-        self._left = left
-
-    def __reduce__(self):
-        return Path.touch, (self._left,)
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from helpers.pickled import Runs
 from sentence_transformers.base.modules import Dense
 
 from embedgate.core.model import resolve
@@ -17,16 +18,6 @@ from embedgate.encoders import loading
 from embedgate.encoders.loading import load
 
 TEXTS = ["a text", "another one"]
-
-
-class Runs:
-    """A pickle that leaves a file behind once it is loaded."""
-
-    def __init__(self, left: Path) -> None:
-        self._left = left
-
-    def __reduce__(self):
-        return Path.touch, (self._left,)
 
 
 @pytest.fixture

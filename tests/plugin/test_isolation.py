@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import contextmanager
 
 import pytest
 
@@ -44,9 +45,6 @@ ASKED = (
     *("-p", "no:cacheprovider", "--pyargs", "embedgate.suites.test_effective", "embedgate.suites.test_quality"),
     *("-k", "id_says or cosine_mean", "--gate-combination=acme-*", "--gate-combination=torch-fp32-cpu"),
 )
-
-
-RECOVER = (sys.executable, "-m", "embedgate.command", "recover")
 
 
 @pytest.fixture
@@ -94,22 +92,6 @@ def test_one_crash_costs_one_verdict(session):
     assert rows(report)["acme-sound-cpu"] == "pass"
 
 
-@pytest.mark.slow("SIGTERM ends a session of pytest-xdist with its report")
-def test_sigterm_ends_processes_of_xdist_with_a_report(project, few, warm):
-    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
-    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-n", "2"]
-    journal = project.path / "out/journal.jsonl"
-    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
-        while not (journal.exists() and '"record"' in journal.read_text()):
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.terminate()
-        printed, _ = running.communicate()
-    assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
-    report = json.loads(project.path.joinpath("out/report.json").read_text())
-    assert rows(report)  # of whichever combinations had been judged by then
-
-
 @pytest.mark.slow("a hang ends at the limit of time as an error of its combination")
 def test_a_hang_is_ended_at_the_limit_of_time(session):
     result, report = session("time.sleep(1000)", "--gate-time-limit=0.3")
@@ -119,60 +101,63 @@ def test_a_hang_is_ended_at_the_limit_of_time(session):
     result.stdout.fnmatch_lines(["*acme-ends-cpu took more than --gate-time-limit=0.3 allows*"])
 
 
-def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_it(project, few, warm):
-    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
-    folder = project.mkdir("out")
-    folder.joinpath("report.json").write_text("{}")
-    folder.joinpath("report.html").write_text("old")
-    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
-    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.DEVNULL) as running:
-        journal = folder / "journal.jsonl"
+@contextmanager
+def begun(project, few, *options: str, when: str = ALWAYS):
+    """A session that has judged something, and hangs; it writes its report into `out`."""
+    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=when))
+    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v", *options]
+    journal = project.path / "out/journal.jsonl"
+    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
         while not (journal.exists() and '"record"' in journal.read_text()):
             assert running.poll() is None
             time.sleep(0.05)
+        yield running
+
+
+def recover(project) -> subprocess.CompletedProcess:
+    command = [sys.executable, "-m", "embedgate.command", "recover", "out"]
+    return subprocess.run(command, cwd=project.path, capture_output=True, text=True, check=False)
+
+
+def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_it(project, few, warm):
+    folder = project.mkdir("out")
+    folder.joinpath("report.json").write_text("{}")
+    folder.joinpath("report.html").write_text("old")
+    with begun(project, few):
         assert sorted(os.listdir(folder)) == ["journal.jsonl", "report.md"]
         assert "no report yet" in folder.joinpath("report.md").read_text()
-        early = subprocess.run([*RECOVER, "out"], cwd=project.path, capture_output=True, text=True, check=False)
-        assert "still runs; wait until it ends" in early.stderr
+        assert "still runs; wait until it ends" in recover(project).stderr
         os.kill(int(project.path.joinpath("session.pid").read_text()), signal.SIGKILL)
-    recovered = subprocess.run([*RECOVER, "out"], cwd=project.path, capture_output=True, text=True, check=False)
+    recovered = recover(project)
     assert recovered.returncode == 2, recovered.stderr
     report = json.loads(folder.joinpath("report.json").read_text())
     assert rows(report)["torch-fp32-cpu"] == "reference"
     assert any("was killed" in line for line in report["trouble"])
-    assert not journal.exists()
+    assert sorted(os.listdir(folder)) == ["report.html", "report.json", "report.md"]
 
 
-def test_sigterm_ends_a_session_with_its_report(project, few, warm):
-    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
-    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
-    journal = project.path / "out/journal.jsonl"
-    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
-        while not (journal.exists() and '"record"' in journal.read_text()):
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.terminate()
+@pytest.mark.parametrize(
+    ("by", "told"), [(signal.SIGTERM, "Interrupted: SIGTERM"), (signal.SIGINT, "KeyboardInterrupt")]
+)
+def test_what_ends_a_session_leaves_it_its_report(project, few, warm, by, told):
+    with begun(project, few) as running:
+        running.send_signal(by)
         printed, _ = running.communicate()
     assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
+    assert told in printed
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert rows(report)["torch-fp32-cpu"] == "reference"
     assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
 
 
-def test_ctrl_c_ends_a_session_with_its_report(project, few, warm):
-    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=ALWAYS))
-    command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v"]
-    journal = project.path / "out/journal.jsonl"
-    with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
-        while not (journal.exists() and '"record"' in journal.read_text()):
-            assert running.poll() is None
-            time.sleep(0.05)
-        running.send_signal(signal.SIGINT)
+@pytest.mark.slow("SIGTERM ends a session of pytest-xdist with its report")
+def test_sigterm_ends_processes_of_xdist_with_a_report(project, few, warm):
+    with begun(project, few, "-n", "2") as running:
+        running.terminate()
         printed, _ = running.communicate()
     assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
-    assert "KeyboardInterrupt" in printed
     report = json.loads(project.path.joinpath("out/report.json").read_text())
-    assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
+    assert rows(report)  # of whichever combinations had been judged by then
 
 
 def test_a_crash_after_the_last_test_is_told(project, few, warm):
