@@ -8,6 +8,8 @@ from __future__ import annotations
 import ast
 import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +19,7 @@ import pytest
 pytest.importorskip("resource", reason="memory is bounded by it, on POSIX alone")
 from helpers.damage import KINDS, damaged
 from helpers.fuzzing import CORPUS, Tried, smallest
-from helpers.paths import ROOT
+from helpers.paths import ROOT, TESTS
 from helpers.readers import ELSEWHERE, READERS, Reader, these
 
 from embedgate.core.errors import DataError, GateError
@@ -181,18 +183,36 @@ def test_what_is_wrong_with_an_error_is_told(error: BaseException, fault: str, t
     assert bool(fault) == bool(tried.fault(b"x"))
 
 
-def test_what_asks_for_far_too_much_memory_or_time_is_found(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def read(folder: Path, file: Path) -> None:
-        if file.read_bytes() == b"memory":
-            np.empty(2**36, np.uint8)
-        while file.read_bytes() == b"time":
-            pass
+GREEDY = """
+import sys
+from pathlib import Path
 
-    monkeypatch.setattr("helpers.fuzzing.PATIENCE", 1)
-    tried = Tried(Reader("greedy", "text", "a.txt", read, these(b""), ()), tmp_path)
-    assert not tried.fault(b"x")
-    assert "MemoryError" in tried.fault(b"memory")
-    assert "Hung" in tried.fault(b"time")
+sys.path.insert(0, {tests!r})
+import numpy as np
+from helpers import fuzzing
+from helpers.readers import Reader
+
+def read(folder, file):
+    if file.read_bytes() == b"memory":
+        np.empty(2**36, np.uint8)
+    while file.read_bytes() == b"time":
+        pass
+
+fuzzing.PATIENCE = 1
+tried = fuzzing.Tried(Reader("greedy", "text", "a.txt", read, lambda _: [b""], ()), Path({folder!r}))
+for content in (b"x", b"memory", b"time"):
+    print(tried.fault(content) or "none")
+"""
+
+
+def test_what_asks_for_far_too_much_memory_or_time_is_found(tmp_path: Path) -> None:
+    """In a process of its own: threads of libraries that others of these tests have imported may need memory then."""
+    code = GREEDY.format(tests=str(TESTS), folder=str(tmp_path))
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    sound, memory, hung = done.stdout.splitlines()
+    assert sound == "none"
+    assert "MemoryError" in memory
+    assert "Hung" in hung
 
 
 def test_damage_is_the_same_in_every_process() -> None:

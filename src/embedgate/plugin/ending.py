@@ -124,10 +124,16 @@ def terminable(session: pytest.Session) -> Iterator[None]:
     def stop(*_: object) -> NoReturn:
         raise session.Interrupted("SIGTERM")
 
-    bench, option = session.config.stash[BENCH], session.config.option
+    bench, option, is_worker = (
+        session.config.stash[BENCH],
+        session.config.option,
+        hasattr(session.config, "workerinput"),
+    )
     # Under pytest-xdist, the processes that judge collect, and not the one that is terminated.
     judges = bench.selected or getattr(option, "tx", None) or getattr(option, "numprocesses", None)
-    listens = judges and not bench.settings.is_call and threading.current_thread() is threading.main_thread()
+    listens = (
+        judges and not (is_worker or bench.settings.is_call) and threading.current_thread() is threading.main_thread()
+    )
     if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return
