@@ -12,6 +12,7 @@ import pytest
 
 from embedgate.core.errors import unwritten
 from embedgate.plugin.bench import BENCH
+from embedgate.plugin.options import gives_out
 from embedgate.report.collector import Collector, told
 
 if TYPE_CHECKING:
@@ -124,16 +125,11 @@ def terminable(session: pytest.Session) -> Iterator[None]:
     def stop(*_: object) -> NoReturn:
         raise session.Interrupted("SIGTERM")
 
-    bench, option, is_worker = (
-        session.config.stash[BENCH],
-        session.config.option,
-        hasattr(session.config, "workerinput"),
-    )
+    bench, config = session.config.stash[BENCH], session.config
     # Under pytest-xdist, the processes that judge collect, and not the one that is terminated.
-    judges = bench.selected or getattr(option, "tx", None) or getattr(option, "numprocesses", None)
-    listens = (
-        judges and not (is_worker or bench.settings.is_call) and threading.current_thread() is threading.main_thread()
-    )
+    judges = gives_out(config) or (bench.selected and not hasattr(config, "workerinput"))
+    is_main = threading.current_thread() is threading.main_thread()
+    listens = judges and is_main and not bench.settings.is_call
     if not listens or signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
         yield
         return

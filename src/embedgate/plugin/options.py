@@ -81,6 +81,12 @@ def settings_of(config: pytest.Config) -> Settings:
     return Settings(**found, invocation=tuple(map(str, config.invocation_params.args)), folder=called_in)
 
 
+def gives_out(config: pytest.Config) -> bool:
+    """Whether this process gives out tests to processes of pytest-xdist."""
+    asked = getattr(config.option, "tx", None) or getattr(config.option, "numprocesses", None)
+    return bool(asked) and not hasattr(config, "workerinput")
+
+
 def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
     """Refuses options that do not go together.
 
@@ -108,8 +114,7 @@ def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
             raise GateError("--gate-update needs one process: run it without -n")
     elif settings.reason:
         raise GateError("--gate-reason goes with --gate-update")
-    shares = getattr(config.option, "tx", None) or getattr(config.option, "numprocesses", None)
-    if settings.isolate is Isolation.ON and shares and not hasattr(config, "workerinput"):
+    if settings.isolate is Isolation.ON and gives_out(config):
         raise GateError("--gate-isolate: pytest-xdist runs tests in processes of its own", "give it or -n, not both")
     if settings.record is not None and getattr(config.option, "numprocesses", None):
         raise GateError("--gate-record needs one process, or each would ask for all answers: run it without -n")
