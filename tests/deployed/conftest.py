@@ -1,12 +1,15 @@
-"""A model's folder with the files that people ship in it."""
+"""A model's folder with the files that people ship in it, and a server with a model that fits it."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from filelock import FileLock
 from helpers import shipped
+from helpers.served import DIM, Served, serving
 
 from embedgate.core.model import Model, resolve
 
@@ -22,6 +25,19 @@ def ships(small, shared) -> Model:
             _fill(shipped.copied(small.path, shared / "ships.unfinished"), small)
             (shared / "ships.unfinished").rename(made)
     return resolve(str(made))
+
+
+@pytest.fixture
+def tiny(tmp_path):
+    """A model of as many dimensions as the server's, without a tokenizer."""
+    tmp_path.joinpath("modules.json").write_text(json.dumps([{"type": "StaticEmbedding", "path": ""}]))
+    return SimpleNamespace(name="tiny", path=tmp_path, dim=DIM, has_folder=True)
+
+
+@pytest.fixture
+def served():
+    with serving(Served()) as running:
+        yield running
 
 
 def _fill(folder: Path, model: Model) -> None:

@@ -6,7 +6,6 @@ import gzip
 import json
 import tracemalloc
 import zlib
-from types import SimpleNamespace
 
 import pytest
 from helpers.served import DIM, NAME, TOKEN, Reply, Served, serving, stored
@@ -23,19 +22,6 @@ ELSEWHERE = (
     "//evil.example/v1/embeddings",
     "/v1/other",
 )
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """A model of as many dimensions as the server's, without a tokenizer."""
-    tmp_path.joinpath("modules.json").write_text(json.dumps([{"type": "StaticEmbedding", "path": ""}]))
-    return SimpleNamespace(name="tiny", path=tmp_path, dim=DIM, has_folder=True)
-
-
-@pytest.fixture
-def served():
-    with serving(Served()) as running:
-        yield running
 
 
 def built(served: Served, gated, /, **keys: object):

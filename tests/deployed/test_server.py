@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 from helpers.served import (
@@ -37,19 +34,6 @@ from embedgate.runtime import resources
 TEXTS = [f"text number {number}" for number in range(40)]
 QUICK = Profile(rounds=1, cases=1, texts=1, batches=1)
 APIS = ("openai", "base64", "tei", "ollama", "kserve")
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """A model of as many dimensions as the server's, without a tokenizer."""
-    tmp_path.joinpath("modules.json").write_text(json.dumps([{"type": "StaticEmbedding", "path": ""}]))
-    return SimpleNamespace(name="tiny", path=tmp_path, dim=DIM, has_folder=True)
-
-
-@pytest.fixture
-def served():
-    with serving(Served()) as running:
-        yield running
 
 
 def built(served: Served, gated, /, **keys: object):
