@@ -19,7 +19,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import numpy.typing as npt
 
-from embedgate.core.cache import default_root
+from embedgate.core.cache import cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.roles import DOCUMENT, QUERY
 from embedgate.core.settings import Settings
@@ -67,7 +67,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("combinations", nargs="*", help="globs over combinations; every int8 where none is given")
     names = parser.parse_args().combinations or INT8
-    settings = Settings(combinations=(REFERENCE, *names), data=("passages",), cache=default_root())
+    settings = Settings(combinations=(REFERENCE, *names), data=("passages",), cache=cache_root())
     session = Session(Plan.of(settings, Registry()), print)
     (dataset,) = session.plan.datasets
     assert isinstance(dataset, Retrieval)

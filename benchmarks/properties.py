@@ -18,7 +18,7 @@ import numpy as np
 from separation import BAD, per_tensor
 
 from embedgate.checks import Context
-from embedgate.core.cache import default_root
+from embedgate.core.cache import cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.depth import DEPTHS, STANDARD
 from embedgate.core.embeddings import Embeddings
@@ -50,7 +50,7 @@ def main() -> None:
     settings = Settings(
         combinations=tuple(chosen.combination),
         data=("pairs",),
-        cache=default_root(),
+        cache=cache_root(),
         depth=chosen.depth,
         seed=chosen.seed,
     )
@@ -116,7 +116,7 @@ def damaged(registry: Registry) -> None:
     print(f"The smallest sentences {DAMAGED} breaks:")
     known = set()
     for seed in range(SEEDS):
-        settings = Settings(combinations=(DAMAGED,), data=("pairs",), cache=default_root(), seed=seed)
+        settings = Settings(combinations=(DAMAGED,), data=("pairs",), cache=cache_root(), seed=seed)
         context = Context(Plan.of(settings, registry))
         for check in ("ordering.margin", "ordering.similarity"):
             judgement = context.ask(check, combination)

@@ -19,7 +19,7 @@ from functools import cache
 
 import numpy as np
 
-from embedgate.core.cache import default_root
+from embedgate.core.cache import cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.embeddings import Embeddings
 from embedgate.core.settings import Settings
@@ -94,7 +94,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("combinations", nargs="*", help="globs over combinations; the usual seven where none is given")
     names = parser.parse_args().combinations or USUAL
-    session = Session(Plan.of(Settings(combinations=(REFERENCE, *names), cache=default_root()), Registry()), print)
+    session = Session(Plan.of(Settings(combinations=(REFERENCE, *names), cache=cache_root()), Registry()), print)
     encoded = encode(session)
     session.close()
     report(encoded, session.plan.datasets)

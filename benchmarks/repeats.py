@@ -29,7 +29,7 @@ from random import Random
 import numpy as np
 from safetensors.numpy import load_file, save_file
 
-from embedgate.core.cache import default_root
+from embedgate.core.cache import cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.model import DEFAULT_MODEL, resolve
 from embedgate.core.settings import Settings
@@ -206,7 +206,7 @@ def _moved_by_each(folder: str) -> dict[str, float]:
 def takings(options: argparse.Namespace) -> Iterator[Taking]:
     """Every process that takes: sound ones, those with artefacts built anew, and faulty ones."""
     work, model, (usual, other) = options.work, options.model, options.threads
-    root = str(default_root())
+    root = str(cache_root())
     yield Taking("process0", usual, options.takes, root, model)
     yield Taking("threads", other, options.takes, root, model)
     # Artefacts outlive the session that built them, which may have had other threads.

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from sentence_transformers import SentenceTransformer
 
-from embedgate.core.cache import default_root
+from embedgate.core.cache import cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.settings import Settings
 from embedgate.encoders.onnx.calibration import minmax_int8_graph
@@ -48,7 +48,7 @@ def main() -> None:
     registry = Registry()
     registry.add(BAD[0], per_tensor)
     registry.add(BAD[1], lambda *_: minmax(session))
-    settings = Settings(combinations=("torch-fp32-cpu", GOOD, *BAD), cache=default_root())
+    settings = Settings(combinations=("torch-fp32-cpu", GOOD, *BAD), cache=cache_root())
     session = Session(Plan.of(settings, registry), print)
     runs = {name: session.run(Combination.parse(name)) for name in ("torch-fp32-cpu", GOOD, *BAD)}
     print("\n| dataset | metric | fp32 | " + " | ".join([GOOD, *BAD, *(f"{name} worse by" for name in BAD)]) + " |")

@@ -16,7 +16,7 @@ import pytest
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BuildError
 from embedgate.core.scratch import sweep
-from embedgate.runtime import journal
+from embedgate.runtime import crash_notes
 
 
 def test_built_once_and_its_record_kept(tmp_path):
@@ -157,14 +157,14 @@ from pathlib import Path
 sys.path[:0] = {path!r}
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BuildError
-from embedgate.runtime import journal
+from embedgate.runtime import crash_notes
 if os.getuid() == 0:  # once all is imported: nobody may not read it
     os.setgid({nobody})
     os.setuid({nobody})
 cache = ArtefactCache(Path(sys.argv[1]))
-with journal.running(cache.root, "torch-fp32-cpu"):
+with crash_notes.running(cache.root, "torch-fp32-cpu"):
     print("ran")
-print(journal.interrupted(cache.root))
+print(crash_notes.interrupted(cache.root))
 try:
     print(cache.get_or_build(sys.argv[2], {{}}, lambda _: {{}})[0].name)
 except BuildError as error:
@@ -209,7 +209,7 @@ def test_two_users_share_a_cache(reachable, mode):
     cache.mkdir()
     cache.chmod(mode)
     mine, _ = ArtefactCache(cache).get_or_build("onnx", {}, lambda _: {})
-    with journal.running(cache, "of root"):
+    with crash_notes.running(cache, "of root"):
         assert as_nobody(cache) == ["ran", "[]", mine.name]
         assert (cache / f"running-{os.getpid()}.json").is_file()
     theirs = as_nobody(cache, "half")[-1]
@@ -218,33 +218,33 @@ def test_two_users_share_a_cache(reachable, mode):
 
 def test_native_crash_is_named_by_the_next_session_once(tmp_path):
     script = (
-        "import os, sys; from pathlib import Path; from embedgate.runtime import journal\n"
-        "with journal.running(Path(sys.argv[1]), 'acme-int8-cpu'):\n"
+        "import os, sys; from pathlib import Path; from embedgate.runtime import crash_notes\n"
+        "with crash_notes.running(Path(sys.argv[1]), 'acme-int8-cpu'):\n"
         "    os.abort()\n"
     )
     subprocess.run([sys.executable, "-c", script, str(tmp_path)], check=False, capture_output=True)
-    assert journal.interrupted(tmp_path) == ["acme-int8-cpu"]
-    assert journal.interrupted(tmp_path) == []
+    assert crash_notes.interrupted(tmp_path) == ["acme-int8-cpu"]
+    assert crash_notes.interrupted(tmp_path) == []
 
 
 def test_session_that_still_runs_or_ended_well_is_not_named(tmp_path):
-    with journal.running(tmp_path, "torch-fp32-cpu"):
-        assert journal.interrupted(tmp_path) == []
+    with crash_notes.running(tmp_path, "torch-fp32-cpu"):
+        assert crash_notes.interrupted(tmp_path) == []
     assert list(tmp_path.iterdir()) == []
 
 
 def test_pid_taken_by_another_process_is_not_mistaken_for_the_session(tmp_path):
-    with journal.running(tmp_path, "torch-fp32-cpu"):
+    with crash_notes.running(tmp_path, "torch-fp32-cpu"):
         note = tmp_path / f"running-{os.getpid()}.json"
         note.write_text(note.read_text().replace('"started": ', '"started": 1'))
-        assert journal.interrupted(tmp_path) == ["torch-fp32-cpu"]
+        assert crash_notes.interrupted(tmp_path) == ["torch-fp32-cpu"]
 
 
 def test_a_nested_note_puts_the_outer_one_back(tmp_path):
-    with journal.running(tmp_path, "torch-fp32-cpu: test_sound"):
+    with crash_notes.running(tmp_path, "torch-fp32-cpu: test_sound"):
         note = tmp_path / f"running-{os.getpid()}.json"
         outer = note.read_text()
-        with journal.running(tmp_path, "acme-int8-cpu"):
+        with crash_notes.running(tmp_path, "acme-int8-cpu"):
             assert "acme-int8-cpu" in note.read_text()
         assert note.read_text() == outer
     assert list(tmp_path.iterdir()) == []
@@ -266,5 +266,5 @@ def test_a_nested_note_puts_the_outer_one_back(tmp_path):
 )
 def test_a_malformed_note_is_removed_and_told_as_nothing(tmp_path, content):
     (tmp_path / "running-1.json").write_bytes(content)
-    assert journal.interrupted(tmp_path) == []
+    assert crash_notes.interrupted(tmp_path) == []
     assert list(tmp_path.iterdir()) == []

@@ -485,7 +485,7 @@ ANSWERED = (
 
 
 def _interrupted(folder: Path, file: Path) -> None:
-    from embedgate.runtime.journal import interrupted
+    from embedgate.runtime.crash_notes import interrupted
 
     interrupted(folder)
 
@@ -787,7 +787,9 @@ READERS: tuple[Reader, ...] = (
         these(*map(foreign.as_json, ANSWERED)),
         ("deployed/server/client.py", "deployed/server/protocols.py"),
     ),
-    Reader("journal", "json", "running-1.json", _interrupted, these(foreign.NOTE), ("runtime/journal.py",), quiet=True),
+    Reader(
+        "journal", "json", "running-1.json", _interrupted, these(foreign.NOTE), ("runtime/crash_notes.py",), quiet=True
+    ),
     Reader(
         "artefact",
         "json",
@@ -844,7 +846,7 @@ ELSEWHERE = {
     "report/drawing.py": "pictures that Matplotlib has drawn here",
     "report/html.py": "embedgate's own style",
     "runtime/deaths.py": "what Linux says of processes that it has ended",
-    "runtime/forking.py": "what Linux calls threads of this process",
+    "runtime/processes.py": "what Linux calls threads of this process",
     "runtime/subprocess.py": "answers of a process of its own",
     "runtime/worker.py": "requests of the session that started it",
     "sentences/lexicon.py": "embedgate's own words",

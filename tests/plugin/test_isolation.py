@@ -13,9 +13,9 @@ from contextlib import contextmanager
 import pytest
 
 from embedgate.plugin import NOT_JUDGED
-from embedgate.runtime import deaths, forking
+from embedgate.runtime import deaths, processes
 
-pytestmark = pytest.mark.skipif(not forking.CAN_FORK, reason="no process can be copied here")
+pytestmark = pytest.mark.skipif(not processes.CAN_FORK, reason="no process can be copied here")
 
 # `ends` does what a test says as it encodes the first text of a check of its own; `sound` is what is left.
 CONFTEST = """

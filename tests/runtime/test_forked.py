@@ -8,10 +8,10 @@ import time
 
 import pytest
 
-from embedgate.runtime import forking
+from embedgate.runtime import processes
 from embedgate.runtime.forked import Forked, Teller, TimeIsUp, Unreadable
 
-pytestmark = pytest.mark.skipif(not forking.CAN_FORK, reason="no process can be copied here")
+pytestmark = pytest.mark.skipif(not processes.CAN_FORK, reason="no process can be copied here")
 
 
 def says(tell: Teller) -> None:

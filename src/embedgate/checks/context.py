@@ -25,7 +25,7 @@ from embedgate.core.secrets import shown_arguments
 from embedgate.core.settings import EXPECTED, TOLERANCES, Settings, bundled_baselines
 from embedgate.encoders.evidence import IN_TRAINING
 from embedgate.report.receipt import Invocation
-from embedgate.runtime.journal import interrupted
+from embedgate.runtime.crash_notes import interrupted
 from embedgate.runtime.plan import Plan
 from embedgate.runtime.portions import EVERYTHING, Needs
 from embedgate.runtime.session import Run, Session

@@ -26,9 +26,9 @@ ELSEWHERE = "give another folder by --gate-cache DIR or EMBEDGATE_CACHE"
 Build = Callable[[Path], Mapping[str, Any] | None]
 
 
-def default_root() -> Path:
-    """`$EMBEDGATE_CACHE`, or the user's cache folder."""
-    chosen = os.environ.get("EMBEDGATE_CACHE")
+def cache_root(asked: Path | None = None) -> Path:
+    """The folder asked for, else `$EMBEDGATE_CACHE`, else the user's cache folder."""
+    chosen = asked or os.environ.get("EMBEDGATE_CACHE")
     return Path(chosen) if chosen else user_cache_path("embedgate")
 
 

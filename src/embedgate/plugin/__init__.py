@@ -203,13 +203,14 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     if config.option.collectonly or _is_cut_short(session):
         return (yield)
     from embedgate.plugin import isolation
+    from embedgate.plugin.supervisor import Supervisor
 
     isolated = isolation.applies(session)
     keeps_journal(bench)
     with terminable(session):
         if not isolated:
             return (yield)
-        isolation.Supervisor(session).run()
+        Supervisor(session).run()
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
         if session.shouldstop:
@@ -229,7 +230,7 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, None, None]:
     bench, case = item.config.stash[BENCH], case_of(item)
     if case is None:
         return (yield)
-    from embedgate.runtime.journal import running
+    from embedgate.runtime.crash_notes import running
     from embedgate.runtime.resources import forget
 
     session, combination = bench.session, case.combination

@@ -16,7 +16,7 @@ from multiprocessing import Pipe
 from multiprocessing.connection import Connection
 from typing import Any
 
-from embedgate.runtime import deaths, forking
+from embedgate.runtime import deaths, processes
 
 # How often a process that says nothing is looked at.
 TICK_SECONDS = 1.0
@@ -143,7 +143,7 @@ class Forked:
         with suppress(OSError):
             self._pipe.close()
         if self._status is None:
-            forking.kill(self.pid)  # before it is waited for, since its number may be another's then
+            processes.kill(self.pid)  # before it is waited for, since its number may be another's then
             self._status = self._wait()
         return deaths.how(self._status, self._oom)
 

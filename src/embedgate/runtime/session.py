@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from embedgate import encoders
-from embedgate.core.cache import ArtefactCache, default_root
+from embedgate.core.cache import ArtefactCache, cache_root
 from embedgate.core.combination import Combination
 from embedgate.core.depth import NIGHTLY
 from embedgate.core.embeddings import Embeddings
@@ -34,7 +34,7 @@ from embedgate.encoders.registry import distributions as encoders_distributions
 from embedgate.metrics import DISTRIBUTIONS, Scores
 from embedgate.metrics.evaluate import measure, measure_agreement, measure_order, measure_texts
 from embedgate.properties.explore import PROFILES, Profile
-from embedgate.runtime import journal
+from embedgate.runtime import crash_notes
 from embedgate.runtime.encoding import Encoding, by_role
 from embedgate.runtime.incumbent import Incumbent
 from embedgate.runtime.inside import looked_into
@@ -114,7 +114,7 @@ class Session:
         self.plan = plan
         self.progress = progress
         self.threads = settings.threads_here
-        self.cache = ArtefactCache(settings.cache or default_root())
+        self.cache = ArtefactCache(cache_root(settings.cache))
         sweep(self.cache.root)
         sweep()
         self.pool = EncoderPool(
@@ -517,7 +517,7 @@ class Session:
             self.run(combination.reference, model)  # first, since building anything closes the candidate before it
         self._let_go()
         label = f"{combination}" if model is self.plan.model else f"{combination} of {model.name}"
-        with journal.running(self.cache.root, f"{label} ({model.path.name})"):
+        with crash_notes.running(self.cache.root, f"{label} ({model.path.name})"):
             self.progress(f"{label}: building")
             started = time.perf_counter()
             encoder = self.pool.open(model, combination)

@@ -27,8 +27,8 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.performance.footprint import Footprint
 from embedgate.performance.paired import Aim, Blocks, Row
 from embedgate.performance.workloads import Workload
-from embedgate.runtime.forking import CAN_FORK, kill
 from embedgate.runtime.messages import Answer, Arm, ArmsBuilt, ArmsOf, FootprintOf, Request, RowsOf, TurnOf
+from embedgate.runtime.processes import CAN_FORK, kill
 from embedgate.runtime.worker import ALONE, END, FORK, FORKS, READY, WORKER
 
 # For starting and building, and again for each workload.

@@ -29,8 +29,8 @@ from embedgate.performance.paired import Blocks, undisturbed
 from embedgate.performance.timing import Timing
 from embedgate.performance.workloads import LENGTHS, WORKLOADS, texts_of
 from embedgate.runtime import resources
-from embedgate.runtime.forking import kill, other_threads
 from embedgate.runtime.messages import Answer, ArmsBuilt, ArmsOf, FootprintOf, Request, RowsOf, TurnOf
+from embedgate.runtime.processes import kill, other_threads
 
 if TYPE_CHECKING:
     from embedgate.runtime.plan import Plan
