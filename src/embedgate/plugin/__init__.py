@@ -16,7 +16,7 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
 from embedgate.plugin.course import places
-from embedgate.plugin.ending import cut_short, finish, keeps_journal, terminable, write_report
+from embedgate.plugin.ending import cut_short, finish, keeps_journal, record_of, terminable, write_report
 from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
@@ -273,27 +273,22 @@ def pytest_runtest_makereport(
     if case is None or (report.passed and report.when != "call"):
         return report  # nothing was asked, or nothing was found
     make_inert(report)
-    from embedgate.report.summary import record_of
-
-    in_rows = case.check.in_rows
-    run = bench.session.finished_run(case.combination) if bench.session and in_rows else None
+    run = bench.session.finished_run(case.combination) if bench.session and case.check.in_rows else None
     what = (str(call.excinfo.value) or call.excinfo.typename) if call.excinfo else str(report.longrepr)
     found = item.stash.get(FOUND, None) if report.when == "call" else None
     judgement = found.judgement if found else None
     red = judgement is not None and bench.settings.strict.is_red(judgement)
     expected = str(getattr(report, "wasxfail", ""))
     report.gate = record_of(  # type: ignore[attr-defined]
-        case.combination if in_rows else None,
+        case,
         judgement,
-        reference=in_rows and case.check.builds and case.combination.is_reference,
         skipped=what if report.skipped and not expected else "",
         # A test may fail for more than what it judged.
         error=what if report.failed and not red else "",
         expected=expected,
-        run=run,
         other=found.other if found else None,
         other_expected=found.other_expected if found else "",
-        place=case.place,
+        run=run,
     )
     return report
 

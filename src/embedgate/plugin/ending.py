@@ -17,7 +17,9 @@ from embedgate.report.collector import Collector, told
 
 if TYPE_CHECKING:
     from embedgate.checks import Case
+    from embedgate.core.judgement import Judgement
     from embedgate.plugin.bench import Bench
+    from embedgate.report.records import Measured
 
 # How often a combination may end the process of the tests: each time, what is left needs all encoded anew.
 MOST_ENDS = 2
@@ -102,20 +104,34 @@ def keeps_journal(bench: Bench) -> None:
         bench.collector.journal.begin()
 
 
-def failed_record(case: Case, error: str) -> dict[str, Any]:
-    """What a test has found that could tell no more than what went wrong, as plain values."""
-    from embedgate.report.summary import record_of
+def record_of(
+    case: Case,
+    judgement: Judgement | None = None,
+    *,
+    skipped: str = "",
+    error: str = "",
+    expected: str = "",
+    other: Judgement | None = None,
+    other_expected: str = "",
+    run: Measured | None = None,
+) -> dict[str, Any]:
+    """What one test has found, as the plain values of a `Record`."""
+    from embedgate.core.judgement import place_name
+    from embedgate.report.records import Record, run_facts
 
-    return record_of(
-        case.combination if case.check.in_rows else None,
-        None,
-        reference=case.check.in_rows and case.check.builds and case.combination.is_reference,
-        skipped="",
-        error=error,
-        expected="",
-        run=None,
-        place=case.place,
-    )
+    in_rows, combination = case.check.in_rows, case.combination
+    return Record(
+        combination.id if in_rows else "",
+        in_rows and case.check.builds and combination.is_reference,
+        judgement,
+        skipped,
+        error,
+        expected,
+        run_facts(run) if run else None,
+        other,
+        other_expected,
+        place_name(case.place) if skipped else "",
+    ).to_builtins()
 
 
 @contextmanager

@@ -23,7 +23,7 @@ from embedgate.core.combination import Combination
 from embedgate.core.errors import LONGEST_LINE, GateError
 from embedgate.core.judgement import printable
 from embedgate.plugin.bench import BENCH, case_of, progress
-from embedgate.plugin.ending import MOST_ENDS, failed_record
+from embedgate.plugin.ending import MOST_ENDS, record_of
 from embedgate.plugin.in_copy import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, Of, become
 from embedgate.report.facts import facts_together
 from embedgate.runtime import crash_notes
@@ -275,7 +275,7 @@ class Supervisor:
             start=(now := time.time()) - seconds,
             stop=now,
         )
-        report.gate = failed_record(case, message)  # type: ignore[attr-defined]
+        report.gate = record_of(case, error=message)  # type: ignore[attr-defined]
         item.ihook.pytest_runtest_logreport(report=report)
         item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
 

@@ -8,15 +8,14 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from embedgate.core.combination import Combination
 from embedgate.core.errors import counted
-from embedgate.core.judgement import APPROVAL, Judgement, Place, place_name
+from embedgate.core.judgement import APPROVAL, Judgement
 from embedgate.core.strictness import Strictness
 from embedgate.metrics import METRICS
 from embedgate.performance.workloads import HEADLINE as HEADLINE_WORKLOAD
 from embedgate.report import agreement
 from embedgate.report.collector import Collector
-from embedgate.report.records import ExpectedFailure, Measured, Record, RunFacts, run_facts
+from embedgate.report.records import ExpectedFailure, Record, RunFacts
 
 SCHEMA = 2
 # The metric that stands for a kind of dataset in the table, as it is headed there; the others are in report.json.
@@ -296,34 +295,6 @@ class Summary:
     def judgements(self, verdict: str) -> list[Judgement]:
         """Every judgement of a verdict, those that failed as expected apart."""
         return [j for row in self.all_rows for j in row.counted if j.verdict == verdict]
-
-
-def record_of(
-    combination: Combination | None,
-    judgement: Judgement | None,
-    *,
-    reference: bool,
-    skipped: str,
-    error: str,
-    expected: str,
-    run: Measured | None,
-    other: Judgement | None = None,
-    other_expected: str = "",
-    place: Place = ("", "", ""),
-) -> dict[str, Any]:
-    """Returns what one test found, as the plain values of a `Record`."""
-    return Record(
-        combination.id if combination else "",
-        reference,
-        judgement,
-        skipped,
-        error,
-        expected,
-        run_facts(run) if run else None,
-        other,
-        other_expected,
-        place_name(place) if skipped else "",
-    ).to_builtins()
 
 
 def summarise(collector: Collector, known: KnownChecks) -> Summary:
