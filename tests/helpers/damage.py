@@ -227,6 +227,8 @@ _PIECES: dict[str, tuple[str, tuple[str, ...]]] = {
     "xml": (r'"[^"]*"|</?[\w]+|<dim>[^<]*</dim>', XML_WORDS),
 }
 _PATTERNS = {kind: re.compile(pattern) for kind, (pattern, _) in _PIECES.items()}
+# Whole numbers beyond it are left as they are: neither `float` nor `str` takes every one.
+FLOAT_HOLDS = 10**300
 _NUMBERS = (0, 1, 2, 0x7F, 0x80, 0xFF, 0x7FFF, 0xFFFF, 2**31 - 1, 2**31, 2**32 - 1, 2**62, 2**63 - 1, 2**63, 2**64 - 1)
 _BYTES = (
     b"",
@@ -375,7 +377,7 @@ def _changed(luck: Random, value: Any) -> Any:
             return {**value, luck.choice(("", "extra", LONG)): luck.choice([*value.values()])}
         case 3 if isinstance(value, list) and value:
             return luck.choice((value[:-1], value * 2, [], [value], [*value, luck.choice(value)], value[::-1]))
-        case 4 if isinstance(value, int | float) and not isinstance(value, bool):
+        case 4 if isinstance(value, int | float) and not isinstance(value, bool) and not abs(value) > FLOAT_HOLDS:
             return luck.choice((-value, value + 1, value * 10**18, float(value), str(value), [value], value - 1))
         case 5 if isinstance(value, str):
             return luck.choice(
