@@ -220,5 +220,10 @@ def test_damage_is_the_same_in_every_process() -> None:
     assert len({damaged("json", [b'{"a": 1, "b": [2, 3]}'], "x", number) for number in range(200)}) > 120
 
 
+def test_damage_takes_numbers_of_any_size() -> None:
+    large = f"[{10**400}, {'9' * 4299}, 1e400]".encode()
+    assert len({damaged("json", [large], "x", number) for number in range(400)}) > 200
+
+
 def test_content_is_made_small() -> None:
     assert smallest(b"a" * 100 + b"xy" + b"b" * 50, lambda tried: b"xy" in tried) == b"xy"
