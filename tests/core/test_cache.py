@@ -84,6 +84,60 @@ def test_artefact_built_by_another_process_meanwhile_is_taken(tmp_path):
     assert [file.name for file in tmp_path.iterdir()] == [folder.name]
 
 
+BUILDS = """
+import sys, time
+from pathlib import Path
+from embedgate.core.cache import ArtefactCache
+root, begun, go = map(Path, sys.argv[1:])
+def build(folder):
+    begun.touch()
+    while not go.exists():
+        time.sleep(0.01)
+    return {"by": "the other"}
+ArtefactCache(root).get_or_build("onnx", {"model": "a"}, build)
+"""
+
+
+@pytest.fixture
+def builder(tmp_path):
+    """Another process that is at building something, and where it is told to get done with it."""
+    begun, go = tmp_path / "begun", tmp_path / "go"
+    command = [sys.executable, "-c", BUILDS, tmp_path / "cache", begun, go]
+    with subprocess.Popen(command) as process:
+        while not begun.exists():
+            assert process.poll() is None
+            time.sleep(0.01)
+        yield process, go
+        process.kill()
+
+
+posix = pytest.mark.skipif(sys.platform == "win32", reason="no process tells there what it holds")
+
+
+@posix
+def test_what_another_process_builds_is_waited_for(tmp_path, builder):
+    cache, (process, go), told = ArtefactCache(tmp_path / "cache"), builder, []
+    other, _ = cache.get_or_build("onnx", {"model": "b"}, lambda _: {}, told.append)
+    assert told == []
+
+    def progress(line):
+        told.append(line)
+        go.touch()
+
+    folder, record = cache.get_or_build("onnx", {"model": "a"}, lambda _: {"by": "this one"}, progress)
+    assert record["record"] == {"by": "the other"}
+    assert told == [f"another process builds {folder}: waiting for it"]
+    assert process.wait() == 0
+    assert sorted(tmp_path.joinpath("cache").iterdir()) == sorted([folder, other])
+
+
+@posix
+def test_what_another_process_was_killed_at_is_built(tmp_path, builder):
+    cache, (process, _) = ArtefactCache(tmp_path / "cache"), builder
+    _, record = cache.get_or_build("onnx", {"model": "a"}, lambda _: {"by": "this one"}, lambda _: process.kill())
+    assert record["record"] == {"by": "this one"}
+
+
 def told(build):
     """The error of a build, which says in a line what to do."""
     with pytest.raises(BuildError) as caught:

@@ -17,11 +17,13 @@ from platformdirs import user_cache_path
 
 from embedgate.core.errors import BuildError, refuses_writing, unwritten
 from embedgate.core.files import read_json, to_json, write_whole
-from embedgate.core.scratch import scratch_folder
+from embedgate.core.scratch import is_being_made, scratch_folder
 
 COMPLETE = "artefact.json"
 # What to do where the folder cannot be used.
 ELSEWHERE = "give another folder by --gate-cache DIR or EMBEDGATE_CACHE"
+# For so long a process waits for another one that builds the same, and looks so often.
+LONGEST_WAIT_SECONDS, LOOK_SECONDS = 3600.0, 0.1
 # Fills the empty folder it is given; what it returns is the artefact's record.
 Build = Callable[[Path], Mapping[str, Any] | None]
 
@@ -52,16 +54,20 @@ class ArtefactCache:
     root: Path
     taken: dict[str, float | None] = field(default_factory=dict, compare=False)
 
-    def get_or_build(self, kind: str, key: Mapping[str, Any], build: Build) -> tuple[Path, dict[str, Any]]:
+    def get_or_build(
+        self, kind: str, key: Mapping[str, Any], build: Build, progress: Callable[[str], None] = lambda _: None
+    ) -> tuple[Path, dict[str, Any]]:
         """The folder of an artefact, built if it is not there yet.
 
-        The artefact is built in a folder of its own and renamed into place, so that a crash or a second process at the
-        same work leaves it complete or absent.
+        The artefact is built in a folder of its own and renamed into place, so that a crash leaves it complete or
+        absent. Where another process is at the same work, this one waits, since two builds need twice the memory; it
+        builds where the other one has failed or was killed.
 
         Args:
             kind: Short name that starts the folder's, for example `onnx-fp32`.
             key: Everything the artefact depends on: model fingerprint, library versions, options. JSON values.
             build: Fills the empty folder it is given; what it returns is the artefact's record.
+            progress: Takes a line where it waits.
 
         Returns:
             The folder, and its record: `{"kind", "key", "record", "seconds"}`, as kept in its `artefact.json`.
@@ -71,11 +77,9 @@ class ArtefactCache:
         """
         digest = hashlib.sha256(to_json([kind, key], sort_keys=True).encode()).hexdigest()[:20]
         folder = self.root / f"{kind}-{digest}"
-        if _is_refused(folder / COMPLETE):
-            cause = f"{folder} is another user's, who alone can read it"
-            raise BuildError(cause, f"make it readable (chmod -R a+rX {shlex.quote(str(folder))}), or {ELSEWHERE}")
-        step = f"delete {folder}"
-        kept = read_json(folder / COMPLETE, _Record, BuildError, step) if folder.is_dir() else None
+        kept = _kept(folder)
+        if kept is None and self._waits(folder, progress):
+            kept = _kept(folder)
         if kept is not None:
             self.taken[folder.name] = kept.seconds
             return folder, msgspec.to_builtins(kept)
@@ -83,11 +87,21 @@ class ArtefactCache:
         self.taken[folder.name] = record["seconds"]
         return folder, record
 
+    def _waits(self, folder: Path, progress: Callable[[str], None]) -> bool:
+        """Waits while another process builds an artefact; whether one did."""
+        began, waited = time.monotonic(), False
+        while is_being_made(self.root, folder.name) and time.monotonic() < began + LONGEST_WAIT_SECONDS:
+            if not waited:
+                progress(f"another process builds {folder}: waiting for it")
+            waited = True
+            time.sleep(LOOK_SECONDS)
+        return waited
+
     def _built(self, kind: str, key: Mapping[str, Any], build: Build, folder: Path) -> dict[str, Any]:
         """Builds an artefact into its folder, unless another process was faster; its record."""
         try:
             self.root.mkdir(parents=True, exist_ok=True)
-            with scratch_folder(self.root, kind) as scratch:
+            with scratch_folder(self.root, folder.name) as scratch:
                 started = time.perf_counter()
                 own = dict(build(scratch) or {})
                 seconds = round(time.perf_counter() - started, 3)
@@ -100,6 +114,18 @@ class ArtefactCache:
                 raise
             raise BuildError(*unwritten(folder, error, ELSEWHERE)) from error
         return record
+
+
+def _kept(folder: Path) -> _Record | None:
+    """What is said of a finished artefact; None where there is none.
+
+    Raises:
+        BuildError: If it is damaged, or another user's alone.
+    """
+    if _is_refused(folder / COMPLETE):
+        cause = f"{folder} is another user's, who alone can read it"
+        raise BuildError(cause, f"make it readable (chmod -R a+rX {shlex.quote(str(folder))}), or {ELSEWHERE}")
+    return read_json(folder / COMPLETE, _Record, BuildError, f"delete {folder}") if folder.is_dir() else None
 
 
 def _is_refused(file: Path) -> bool:

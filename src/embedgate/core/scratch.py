@@ -33,6 +33,10 @@ _HIDDEN = re.compile(rf"\..+\.{_OURS.pattern}")
 _YOUNG = 60.0
 # As long, where the system has no such locks: more than any session takes.
 _LONG = 7 * 86_400.0
+# For so long a new folder may be looked at by others, who hold it for as long as that takes.
+_LOOKED_AT_SECONDS = 1.0
+# Folders that this process makes.
+_own: set[Path] = set()
 _BUSY = (EACCES, EAGAIN, EWOULDBLOCK)
 # A link is never followed, and whatever else lies there never opened.
 NEW_FILE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -75,15 +79,27 @@ def scratch_folder(parent: Path, name: str = "", mode: int = 0o777) -> Iterator[
     folder = parent / (f".{name}.{_new_name()}" if name else _new_name())
     folder.mkdir(mode)
     descriptor, owner = _opened(folder), os.getpid()
+    _own.add(folder)
     try:
-        if descriptor is not None:
-            hold(descriptor)
+        by = time.monotonic() + _LOOKED_AT_SECONDS
+        while descriptor is not None and hold(descriptor) is False and time.monotonic() < by:
+            time.sleep(0.001)
         yield folder
     finally:
+        _own.discard(folder)
         if os.getpid() == owner:
             shutil.rmtree(folder, ignore_errors=True)
         if descriptor is not None:
             os.close(descriptor)
+
+
+def is_being_made(parent: Path, name: str) -> bool:
+    """Whether another process makes something in a scratch folder of that name; False where the system cannot tell."""
+    begin = f".{name}.{TEMPORARY}."
+    with suppress(OSError), os.scandir(parent) as entries:
+        found = [Path(entry.path) for entry in entries if entry.name.startswith(begin)]
+        return any(_is_held(path) for path in found if path not in _own)
+    return False
 
 
 def sweep(folder: Path | None = None) -> None:
@@ -129,14 +145,20 @@ def _is_left(path: Path) -> bool:
         return False
     if age < _YOUNG or path.is_symlink():
         return age >= _YOUNG
+    held = _is_held(path)
+    return age > _LONG if held is None else not held
+
+
+def _is_held(path: Path) -> bool | None:
+    """Whether somebody holds a file or folder; None where the system cannot tell."""
     descriptor = _opened(path)
     if descriptor is None:
-        return age > _LONG
+        return None
     try:
         free = hold(descriptor)
     finally:
         os.close(descriptor)
-    return age > _LONG if free is None else free
+    return None if free is None else not free
 
 
 def _opened(path: Path) -> int | None:

@@ -24,7 +24,9 @@ from embedgate.encoders.change import Replay, Unplayable
 from embedgate.encoders.weights import Weight
 
 if TYPE_CHECKING:
-    from embedgate.core.cache import ArtefactCache
+    from pathlib import Path
+
+    from embedgate.core.cache import ArtefactCache, Build
     from embedgate.core.combination import Combination
     from embedgate.core.model import Model
     from embedgate.encoders.registry import Registry
@@ -282,6 +284,10 @@ class BuildContext:
     calibration_sha256: str = ""
     progress: Callable[[str], None] = lambda _: None
     batch_size: int = 32
+
+    def get_or_build(self, kind: str, key: Mapping[str, Any], build: Build) -> tuple[Path, dict[str, Any]]:
+        """The folder of an artefact and its record, as `ArtefactCache.get_or_build`; where that waits, it says so."""
+        return self.cache.get_or_build(kind, key, build, self.progress)
 
     @property
     def texts_sha256(self) -> str:

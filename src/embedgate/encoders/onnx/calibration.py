@@ -113,7 +113,7 @@ def calibrated_graph(model: Model, context: BuildContext) -> tuple[Path, dict[st
         save_graph(quantized_graph(read_graph(exported), chosen), folder / FILE_NAME)
         return {"calibration_sha256": context.calibration_sha256, **record}
 
-    folder, artefact = context.cache.get_or_build(KIND, key, build)
+    folder, artefact = context.get_or_build(KIND, key, build)
     return folder / FILE_NAME, artefact["record"]
 
 

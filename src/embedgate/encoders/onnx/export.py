@@ -103,7 +103,7 @@ def exported_graph(model: Model, context: BuildContext) -> Path:
         context.progress(f"exporting {model.name} to ONNX")
         return {"max_difference_to_torch": _export(model, folder / FILE_NAME, context.threads)}
 
-    folder, _ = context.cache.get_or_build(KIND, key, build)
+    folder, _ = context.get_or_build(KIND, key, build)
     return folder / FILE_NAME
 
 

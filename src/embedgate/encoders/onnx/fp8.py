@@ -45,5 +45,5 @@ def fp8_graph(model: Model, context: BuildContext) -> tuple[Path, dict[str, Any]
         save_graph(quantized_graph(graph, chosen, kind="fp8"), folder / FILE_NAME)
         return {"texts": len(texts), "calibration_sha256": context.calibration_sha256, "largest": largest}
 
-    folder, artefact = context.cache.get_or_build(KIND, key, build)
+    folder, artefact = context.get_or_build(KIND, key, build)
     return folder / FILE_NAME, artefact["record"]

@@ -99,7 +99,7 @@ def half_graph(model: Model, source: Path, context: BuildContext) -> tuple[Path,
             raise BuildError(f"{model.name} cannot be float16: {told}")
         return {"cosine_to_source": cosine, "float32_nodes": len(kept)}
 
-    folder, artefact = context.cache.get_or_build(f"{kind}-half" if quantized else "onnx-fp16", key, build)
+    folder, artefact = context.get_or_build(f"{kind}-half" if quantized else "onnx-fp16", key, build)
     return folder / FILE_NAME, artefact["record"]
 
 

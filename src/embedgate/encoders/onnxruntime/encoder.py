@@ -233,5 +233,5 @@ def _dynamic_graph(model: Model, exported: Path, context: BuildContext) -> Path:
         context.progress(f"quantizing {model.name} for ONNX Runtime")
         save_graph(dynamic_graph(read_graph(exported)), folder / FILE_NAME)
 
-    folder, _ = context.cache.get_or_build("onnx-int8", key, make)
+    folder, _ = context.get_or_build("onnx-int8", key, make)
     return folder / FILE_NAME

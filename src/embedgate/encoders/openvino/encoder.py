@@ -197,7 +197,7 @@ def _quantized(graph: Path, tokenizer: Tokenizer, context: BuildContext) -> tupl
         ov.save_model(quantized, folder / FILE_NAME, compress_to_fp16=False)
         return {**QUANTIZATION, "texts": len(context.calibration_texts), "libraries": key["libraries"]}
 
-    folder, artefact = context.cache.get_or_build(KIND, key, build)
+    folder, artefact = context.get_or_build(KIND, key, build)
     return folder / FILE_NAME, artefact["record"]
 
 

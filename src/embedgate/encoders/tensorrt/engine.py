@@ -85,7 +85,7 @@ def engine_of(found: Library, graph: Path, known: Sequence[Bucket], gpu: Gpu, co
         (folder / PLAN).write_bytes(plan)
         return {"plan_sha256": hashlib.sha256(plan).hexdigest(), "plan_bytes": len(plan)}
 
-    folder, artefact = context.cache.get_or_build(f"{found.package}-engine", key, build)
+    folder, artefact = context.get_or_build(f"{found.package}-engine", key, build)
     record = artefact["record"]
     try:
         plan = (folder / PLAN).read_bytes()
