@@ -183,6 +183,19 @@ def test_a_crash_as_an_encoder_is_closed_is_its_own(project, few, warm):
     result.stdout.fnmatch_lines(["*acme-ends-cpu aborted (SIGABRT) in test_*"])
 
 
+@pytest.mark.slow("a crash in close() under pytest-xdist is an error of its combination")
+@pytest.mark.parametrize("asked", ["acme-*", "acme-ends-cpu"], ids=["between tests", "after the last one"])
+def test_a_crash_in_close_under_xdist_is_charged_itself(project, few, warm, asked):
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS) + "\nEnds.close = lambda self: os.abort()\n")
+    suites = ("-p", "no:cacheprovider", "--pyargs", "embedgate.suites.test_effective", f"--gate-combination={asked}")
+    result = project.runpytest_subprocess(*suites, f"--gate-data={few}", "--gate-report=out", "-n", "1")
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report).pop("acme-ends-cpu") == "error"
+    assert rows(report).get("acme-sound-cpu", "pass") == "pass"
+    assert result.ret == NOT_JUDGED
+    result.stdout.fnmatch_lines(["*acme-ends-cpu ended a process of pytest-xdist * test_*run it alone, without -n*"])
+
+
 def test_a_reference_that_crashes_is_charged_itself(project, few, warm):
     project.makeconftest(CONFTEST.format(what="os.abort()", when=ALWAYS))
     asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-reference=acme-ends-cpu", f"--gate-data={few}")

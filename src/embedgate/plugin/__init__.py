@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
-from typing import Any
+from collections.abc import Generator, Sequence
+from contextlib import nullcontext
 
 import pytest
 
@@ -14,12 +13,14 @@ from embedgate.core.errors import GateError, ResourceError
 from embedgate.core.inert import inert, one_line_inert
 from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
-from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, add, case_of, is_empty, progress
+from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, case_of, is_empty, progress
 from embedgate.plugin.course import places
 from embedgate.plugin.ending import cut_short, finish, keeps_journal, record_of, terminable, write_report
 from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
+    gives_out,
+    misuse,
     refuse_bad_files,
     refuse_bad_models,
     refuse_misfits,
@@ -27,7 +28,7 @@ from embedgate.plugin.options import (
     refuse_overwriting,
     refuse_without_benchmark,
 )
-from embedgate.plugin.xdist import gpu_for_next, shared, tell_crash
+from embedgate.plugin.xdist import GivenTests, GivesOut
 from embedgate.report.collector import CRASHED, NOT_JUDGED, told
 
 pytest_plugins = ("embedgate.fixtures.gate",)
@@ -63,9 +64,13 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[VARIABLE] = gpu
     for marker, about in MARKERS.items():
         config.addinivalue_line("markers", f"{marker}: {about}")
-    with _misuse():
+    with misuse():
         config.stash[BENCH] = bench = Bench(config)
         config.pluginmanager.register(bench.collector, "embedgate-collector")
+        if gives_out(config):
+            config.pluginmanager.register(GivesOut(config, bench), "embedgate-gives-out")
+        if hasattr(config, "workerinput"):
+            config.pluginmanager.register(GivenTests(bench), "embedgate-given-tests")
         refuse_misuse(config, bench.settings)
 
 
@@ -80,7 +85,7 @@ def pytest_cmdline_main(config: pytest.Config) -> int | None:
     config._do_configure()
     bench = config.stash[BENCH]
     try:
-        with _misuse():
+        with misuse():
             if request is not None:
                 from embedgate.runtime.worker import answer
 
@@ -145,7 +150,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     if bench.settings.receipts and items and all(case.check.name != "receipt" for case in cases):
         raise pytest.UsageError("--gate-receipt verifies nothing here: its tests are deselected; give -m cpu, or no -m")
     if cases:
-        with _misuse():
+        with misuse():
             refuse_bad_models(bench.plan)
             refuse_bad_files(bench.plan, bench.checks)
             refuse_overwriting(bench.plan)
@@ -159,7 +164,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 def _in_order(bench: Bench, items: list[pytest.Item]) -> None:
     if any(case_of(item) for item in items):
-        with _misuse():
+        with misuse():
             place = places(bench.plan.combinations, bench.checks)
         items.sort(key=lambda item: place(case_of(item)))
 
@@ -323,61 +328,6 @@ def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]
         write_report(bench)
 
 
-@pytest.hookimpl(optionalhook=True, tryfirst=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Keeps each combination in one process of pytest-xdist."""
-    from embedgate.encoders.registry import Registry
-    from embedgate.plugin.scheduling import scheduler
-
-    bench = config.stash[BENCH]
-    if bench.settings.asks_elsewhere:  # only the processes open what is named, so no id is known here
-        return scheduler(config, log, ())
-    registry = Registry()
-    with _misuse():
-        add(config, "pytest_gate_combinations", registry)
-    bench.known_ids = {combination.id for combination in registry}
-    return scheduler(config, log, bench.known_ids)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_handlecrashitem(crashitem: str, report: pytest.TestReport, sched: object) -> None:
-    """Charges the end of a process of pytest-xdist to the combination that it was at."""
-    tell_crash(report.node.config, report, crashitem, sched)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_setupnodes(config: pytest.Config, specs: list[Any]) -> None:
-    """Finds the GPUs once for all processes of pytest-xdist, and says where several share one."""
-    from embedgate.encoders.gpu.listing import gpus
-
-    bench = config.stash[BENCH]
-    bench.gpus = gpus(os.environ)
-    reporter = config.pluginmanager.get_plugin("terminalreporter")
-    if reporter is not None and (line := shared(len(specs), bench.gpus)):
-        reporter.write_line(line)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_configure_node(node: Any) -> None:
-    """Tells a process of pytest-xdist on this machine which GPU is its own."""
-    bench = node.config.stash[BENCH]
-    if node.gateway.spec.popen and (gpu := gpu_for_next(bench.gpus, bench.gpu_of.values())):
-        node.workerinput["gate_gpu"] = bench.gpu_of[node.gateway.id] = gpu
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_testnodedown(node: Any) -> None:
-    """Takes a pytest-xdist worker's facts over to the controller."""
-    bench = node.config.stash[BENCH]
-    bench.gpu_of.pop(node.gateway.id, None)  # free for the process that replaces one that crashed
-    said, collector = getattr(node, "workeroutput", {}), bench.collector
-    collector.trouble += [line for line in said.get("gate_trouble", ()) if line not in collector.trouble]
-    if facts := said.get("gate_facts"):
-        from embedgate.report.facts import facts_together
-
-        collector.facts = facts_together(collector.facts, facts)
-
-
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
     """Prints the table a person decides from, and which files were written."""
     bench = config.stash[BENCH]
@@ -392,12 +342,3 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: p
         terminalreporter.write_line(inert(f"wrote {file}"))
     if bench.unwritten:
         terminalreporter.write_line(inert(bench.unwritten), red=True)
-
-
-@contextmanager
-def _misuse() -> Iterator[None]:
-    """Tells an error as pytest tells misuse: in a line, and before any test."""
-    try:
-        yield
-    except GateError as error:
-        raise pytest.UsageError(inert(str(error))) from error

@@ -204,6 +204,15 @@ class Bench:
 
         return {**facts_of(self.context, ended=ended), "checks": self.coverage, "asked": self.asked}
 
+    def release_for(self, following: pytest.Item | None) -> None:
+        """Closes what the next test does not need, while the process is still at the one that needed it.
+
+        A crash as it is closed is then an error of its own combination.
+        """
+        case = None if following is None else case_of(following)
+        if case is not None and self.session is not None:
+            self.session.pool.close_others(case.combination)
+
     def meets(self, case: Case) -> None:
         """Tells what the session ran on by now, where a case is of another combination than the one before.
 

@@ -13,14 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from embedgate.plugin.bench import BENCH, PROGRESS, case_of
+from embedgate.plugin.bench import BENCH, PROGRESS
 from embedgate.plugin.ending import finish
 from embedgate.runtime.forked import Teller
 
 if TYPE_CHECKING:
     import warnings
 
-    from embedgate.plugin.bench import Bench
 
 # The hooks that tell of a report, and of a warning.
 REPORTED, WARNED = "pytest_runtest_logreport", "pytest_warning_recorded"
@@ -200,21 +199,10 @@ def _run_each(session: pytest.Session, places: Sequence[int], tell: Teller) -> N
         if made[known:]:
             with suppress(Exception):  # a timer or option of a host project's own, which no pipe can carry
                 tell(Measured([*map(_plain_benchmark, made[known:])]))
-        if following is not None:
-            _release(session.config.stash[BENCH], following)
+        session.config.stash[BENCH].release_for(following)
         tell(Done(place))
         if session.shouldfail or session.shouldstop:
             return
-
-
-def _release(bench: Bench, following: pytest.Item) -> None:
-    """Closes what the next test does not need, while the process is still at the one that needed it.
-
-    A crash as it is closed is then an error of its own combination.
-    """
-    case = case_of(following)
-    if case is not None and bench.session is not None:
-        bench.session.pool.close_others(case.combination)
 
 
 def _end(session: pytest.Session, known: int, **how: Any) -> End:

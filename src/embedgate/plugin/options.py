@@ -6,12 +6,15 @@ The plugin tells these errors as misuse.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from embedgate.core.errors import GateError
 from embedgate.core.files import refuse_no_folder
+from embedgate.core.inert import inert
 from embedgate.core.isolation import Isolation
 from embedgate.core.options import OPTIONS, Option
 from embedgate.core.settings import Settings
@@ -85,6 +88,15 @@ def gives_out(config: pytest.Config) -> bool:
     """Whether this process gives out tests to processes of pytest-xdist."""
     asked = getattr(config.option, "tx", None) or getattr(config.option, "numprocesses", None)
     return bool(asked) and not hasattr(config, "workerinput")
+
+
+@contextmanager
+def misuse() -> Iterator[None]:
+    """Tells an error as pytest tells misuse: in a line, and before any test."""
+    try:
+        yield
+    except GateError as error:
+        raise pytest.UsageError(inert(str(error))) from error
 
 
 def refuse_misuse(config: pytest.Config, settings: Settings) -> None:
