@@ -390,7 +390,7 @@ def test_nesting_beyond_the_parser(tmp_path: Path) -> None:
         (
             "qrels/test.tsv",
             b"q1\td1\t1e12\n",
-            "/qrels/test.tsv:6: 'score' is 1e+12, which is no grade; write 0 for not relevant, and more for more relevant",
+            "/qrels/test.tsv:6: 'score' is 1e+12, and no grade of retrieval is above 100,000; divide all grades by one number",
         ),
         (
             "qrels/test.tsv",

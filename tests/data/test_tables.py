@@ -782,6 +782,10 @@ def test_a_query_that_is_its_own_answer_stays_in_its_ranking(tmp_path):
     ("rows", "message"),
     [
         (b"q1,d1,1\nq2,d2,0.5\n", f":3: the grade is 0.5; {WHOLE_GRADES}"),
+        (
+            b"q1,d1,1\nq2,d2,1e300\n",
+            ":3: the grade is 1e+300, and no grade of retrieval is above 100,000; divide all grades by one number",
+        ),
         (b"q1,d1,1\nq2,d2,-1\n", f":3: the grade is -1; {WHOLE_GRADES}"),
         (
             b"q1,d1,1\nq2,d2,1\nq1,d1,2\n",

@@ -13,7 +13,18 @@ from embedgate.core.errors import DataError, counted
 from embedgate.data.alike import folded, rows_by_text
 from embedgate.data.parts import Parts
 from embedgate.data.rows import Table
-from embedgate.data.types import Dataset, Labelled, Origin, Retrieval, Similarity, Texts, Triplets
+from embedgate.data.types import (
+    LARGEST_GRADE,
+    NO_GRADE,
+    SMALLER_GRADES,
+    Dataset,
+    Labelled,
+    Origin,
+    Retrieval,
+    Similarity,
+    Texts,
+    Triplets,
+)
 
 WHOLE_GRADES = (
     "grades of retrieval are whole numbers from 0, which is not relevant; pairs with a grade of how alike they are "
@@ -184,6 +195,8 @@ def _grade(values: Values, row: int) -> int:
     grade = values.by_role["score"][row]
     if grade < 0 or not grade.is_integer():
         raise DataError(f"{values.table.at(values.lines[row])}: the grade is {grade:g}", WHOLE_GRADES)
+    if grade > LARGEST_GRADE:
+        raise DataError(f"{values.table.at(values.lines[row])}: the grade is {grade:g}, {NO_GRADE}", SMALLER_GRADES)
     return int(grade)
 
 

@@ -21,6 +21,7 @@ from embedgate.data.grades import is_numeral
 from embedgate.data.parts import find, value
 from embedgate.data.rows import Row, Table, disguise_of, is_data_file, open_table, refuse_disguised, shown, suffix_of
 from embedgate.data.table import empty
+from embedgate.data.types import LARGEST_GRADE, NO_GRADE, SMALLER_GRADES
 
 # Files of plain text; others are tables as any.
 PLAIN_TEXT = ".txt"
@@ -41,8 +42,6 @@ WITHOUT_QUOTES = "write judgements without quotes, or call the file .csv"
 NEEDED = "needs query-id, corpus-id and score"
 # Columns of a file that says what was found, in TREC's form.
 RUN = 6
-# A grade is a small number; more is a mistake, such as a time or an id.
-LARGEST = 2**31 - 1
 # Of the judgements, the share that may name what is not there: beyond it, the files are of several datasets.
 MOST_STRAY = 0.5
 
@@ -315,6 +314,6 @@ def _grade(cell: object) -> int:
         raise CellError(str(error), WITHOUT_QUOTES if quoted else GRADES) from error
     if not score.is_integer():
         raise CellError(f"is {score:g}, not a whole number", "round it, since trec_eval knows whole grades alone")
-    if abs(score) > LARGEST:
-        raise CellError(f"is {score:g}, which is no grade", GRADES)
+    if score > LARGEST_GRADE:
+        raise CellError(f"is {score:g}, {NO_GRADE}", SMALLER_GRADES)
     return int(score)

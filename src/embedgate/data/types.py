@@ -20,6 +20,10 @@ from embedgate.data.alike import Clusters, clusters_of, numbered, repeats
 Kind = Literal["similarity", "retrieval", "labelled", "triplets", "texts"]
 # Of fewer texts, the neighbours are all there are.
 FEWEST_TEXTS = 3
+# Of retrieval: trec_eval counts documents by their grade, in 8 bytes for each whole number up to the largest.
+LARGEST_GRADE = 100_000
+NO_GRADE = f"and no grade of retrieval is above {LARGEST_GRADE:,}"
+SMALLER_GRADES = "divide all grades by one number"
 
 
 @dataclass(frozen=True)
@@ -246,6 +250,9 @@ class Retrieval(Dataset):
         if len(set(self.documents)) < 2:
             cause = f"{self.source}: fewer than two different documents, so there is nothing to rank"
             raise DataError(cause, "give more documents")
+        largest = max(chain.from_iterable((*map(dict.values, self.relevance), *self.unreachable.values())), default=0)
+        if largest > LARGEST_GRADE:
+            raise DataError(f"{self.source}: a grade is {largest:g}, {NO_GRADE}", SMALLER_GRADES)
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
