@@ -10,6 +10,7 @@ import io
 import locale
 import logging
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -114,6 +115,11 @@ def set_threads():
     torch.set_num_threads(torch.get_num_threads() + 1)
 
 
+def lower(limit, to):
+    number = getattr(resource, limit)
+    resource.setrlimit(number, (to, resource.getrlimit(number)[1]))
+
+
 # How each thing is changed, and how that is told.
 CHANGES = {
     "torch's threads": (set_threads, ""),
@@ -146,6 +152,12 @@ CHANGES = {
     "handlers of signals": (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN), ""),
     "the timer of SIGALRM": (lambda: signal.setitimer(signal.ITIMER_REAL, 600), "from off to on"),
     "the cores that a thread may use": (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}), "to 1"),
+    "the limit of open files": (lambda: lower("RLIMIT_NOFILE", 3), "to 3"),
+    "the limit of the size of a file": (lambda: lower("RLIMIT_FSIZE", 0), "to 0"),
+    "the limit of address space": (lambda: lower("RLIMIT_AS", 2**40), "to 1099511627776"),
+    "the limit of data": (lambda: lower("RLIMIT_DATA", 2**40), "to 1099511627776"),
+    "the limit of processes": (lambda: lower("RLIMIT_NPROC", 7), "to 7"),
+    "the limit of processor time": (lambda: lower("RLIMIT_CPU", 86_400), "to 86400"),
     "the filters of warnings": (lambda: warnings.simplefilter("ignore"), ""),
     "the root of logging": (lambda: logging.root.addHandler(logging.NullHandler()), ""),
     "the recursion limit": (lambda: sys.setrecursionlimit(12_345), "to 12345"),

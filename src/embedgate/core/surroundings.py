@@ -26,10 +26,24 @@ from typing import Any
 from embedgate.core import torch_state
 from embedgate.core.errors import listed
 
+try:
+    import resource
+except ImportError:  # on Windows
+    resource = None  # type: ignore[assignment]
+
 # pytest sets it anew for each part of a test, whatever else goes on.
 _OF_PYTEST = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
 _SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGALRM")]
 _STREAMS = ("stdin", "stdout", "stderr")
+# The limits of a process that others in it need, as a person calls them.
+_LIMITS = {
+    "open files": "RLIMIT_NOFILE",
+    "the size of a file": "RLIMIT_FSIZE",
+    "address space": "RLIMIT_AS",
+    "data": "RLIMIT_DATA",
+    "processes": "RLIMIT_NPROC",
+    "processor time": "RLIMIT_CPU",
+}
 # Half of it is 0 where denormal numbers are flushed.
 _LEAST = sys.float_info.min
 
@@ -242,6 +256,22 @@ def _of_torch(name: str, read: Callable[[Any], Any], restore: Callable[[Any, Any
     )
 
 
+def _limits() -> list[Thing]:
+    """The limits that this system has."""
+    found = ((words, getattr(resource, name, None)) for words, name in _LIMITS.items())
+    return [
+        Thing(
+            f"the limit of {words}",
+            partial(resource.getrlimit, number),
+            partial(resource.setrlimit, number),
+            kept=True,
+            show=lambda limits: "none" if limits[0] == resource.RLIM_INFINITY else str(limits[0]),
+        )
+        for words, number in found
+        if number is not None
+    ]
+
+
 def _numpy_errors() -> Any:
     """How NumPy handles errors; None where nobody has imported it: the plugin must not."""
     numpy = sys.modules.get("numpy")
@@ -355,6 +385,7 @@ THINGS: tuple[Thing, ...] = (
         if hasattr(os, "sched_setaffinity")
         else []
     ),
+    *_limits(),
     Thing("the filters of warnings", lambda: tuple(warnings.filters), _set_filters, ours=True, show=None),
     Thing("the root of logging", _logging, _set_logging, ours=True, show=None),
     Thing("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, kept=True),
