@@ -137,6 +137,30 @@ def test_no_earlier_report_stands_while_a_session_runs_and_its_findings_outlive_
 
 
 @pytest.mark.parametrize(
+    ("asked", "conftest"),
+    [(["-k", "nothing"], ""), (["--gate-model=nowhere"], ""), ([], "import os\nos.abort()")],
+    ids=["no test", "misuse", "a conftest that crashes"],
+)
+def test_no_earlier_report_stands_for_a_session_without_a_test(project, warm, monkeypatch, asked, conftest):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)  # where the tests run under pytest-xdist
+    project.makeconftest(conftest)
+    report = project.mkdir("out") / "report.json"
+    report.write_text("{}")
+    assert project.runpytest_subprocess(*ASKED, "--gate-report=out", *asked).ret not in (0, NOT_JUDGED)
+    assert not report.exists()
+
+
+@pytest.mark.parametrize("tells", ["--collect-only", "--markers"])
+def test_what_judges_nothing_leaves_an_earlier_report(project, warm, monkeypatch, tells):
+    monkeypatch.delenv("PYTEST_XDIST_WORKER", raising=False)
+    project.makeconftest(CONFTEST.format(what="pass", when=ALWAYS))
+    report = project.mkdir("out") / "report.json"
+    report.write_text("{}")
+    assert project.runpytest_subprocess(*ASKED, "--gate-report=out", tells).ret == 0
+    assert report.exists()
+
+
+@pytest.mark.parametrize(
     ("by", "told"), [(signal.SIGTERM, "Interrupted: SIGTERM"), (signal.SIGINT, "KeyboardInterrupt")]
 )
 def test_what_ends_a_session_leaves_it_its_report(project, few, warm, by, told):

@@ -15,7 +15,15 @@ from embedgate.core.settings import FRESH_OPTION
 from embedgate.plugin import hookspecs as hooks
 from embedgate.plugin.bench import BENCH, CASE, FOUND, Bench, case_of, is_empty, progress
 from embedgate.plugin.course import places
-from embedgate.plugin.ending import cut_short, finish, keeps_journal, record_of, terminable, write_report
+from embedgate.plugin.ending import (
+    cut_short,
+    finish,
+    keeps_journal,
+    record_of,
+    terminable,
+    withdraw_report,
+    write_report,
+)
 from embedgate.plugin.inert_reports import make_inert, make_warning_inert
 from embedgate.plugin.options import (
     declare,
@@ -53,6 +61,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_addhooks(pluginmanager: pytest.PytestPluginManager) -> None:
     """Declares `pytest_gate_combinations`, `pytest_gate_engines` and `pytest_gate_checks`."""
     pluginmanager.add_hookspecs(hooks)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> None:
+    """Takes an earlier report away before anything can end this session, as a `conftest.py` may that is imported."""
+    withdraw_report(early_config)
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import pytest
@@ -23,6 +25,15 @@ if TYPE_CHECKING:
 
 # How often a combination may end the process of the tests: each time, what is left needs all encoded anew.
 MOST_ENDS = 2
+
+
+# Options by which pytest judges nothing: it tells of itself, or embedgate measures.
+_TELLING = (
+    *("help", "version", "collectonly", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow", "setupplan"),
+    *("gate_noise", "gate_fresh"),
+)
+# What a process of pytest-xdist has, to which the one that gives out tests hands on its options.
+ELSEWHERE = "PYTEST_XDIST_WORKER"
 
 
 def finish(bench: Bench, session: pytest.Session) -> None:
@@ -90,6 +101,22 @@ def write_report(bench: Bench) -> None:
     else:
         if collector.journal is not None:
             collector.journal.end()
+
+
+def withdraw_report(config: pytest.Config) -> None:
+    """Takes an earlier report away where the command line names its folder: it would stand for a session that fails.
+
+    Where an ini file names it, that waits for the first test that asks a check, since a session may ask none.
+    """
+    asked = config.known_args_namespace
+    folder = getattr(asked, "gate_report", None)
+    only_tells = any(getattr(asked, name, None) for name in _TELLING)
+    if not folder or only_tells or ELSEWHERE in os.environ:
+        return
+    from embedgate.report.journal import withdraw
+
+    with suppress(OSError):  # what cannot be removed is told where it cannot be written
+        withdraw(Path(folder))
 
 
 def keeps_journal(bench: Bench) -> None:

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from embedgate.core.errors import GateError
+from embedgate.core.errors import GateError, one_line
 from embedgate.core.strictness import Strictness
 
 if TYPE_CHECKING:
@@ -111,3 +111,5 @@ def told(collector: Collector) -> Iterator[None]:
         yield
     except GateError as error:
         collector.trouble.append(str(error))
+    except OSError as error:  # as where this process may open no more files
+        collector.trouble.append(one_line(error))

@@ -68,8 +68,8 @@ class Journal:
             return
         with self._telling():
             self._folder.mkdir(parents=True, exist_ok=True)
-            for name in (*NAMES, NAME):
-                (self._folder / name).unlink(missing_ok=True)
+            withdraw(self._folder)
+            (self._folder / NAME).unlink(missing_ok=True)
             write_whole(self._folder / "report.md", UNFINISHED.format(began=began, name=NAME).encode())
             # Anew: a link that lay there would be written through.
             self._stream = (self._folder / NAME).open("x", encoding="utf-8")
@@ -124,6 +124,17 @@ def _is_written(file: Path) -> bool:
             return hold(stream.fileno()) is False
     except OSError:
         return False
+
+
+def withdraw(folder: Path) -> None:
+    """Removes an earlier session's report, unless another session is about to write one.
+
+    Raises:
+        OSError: If it cannot be.
+    """
+    if not _is_written(folder / NAME):
+        for name in NAMES:
+            (folder / name).unlink(missing_ok=True)
 
 
 def discard(folder: Path) -> None:
