@@ -69,6 +69,7 @@ def rows(report) -> dict[str, str]:
         ("os.abort()", "aborted (SIGABRT)"),
         ("ctypes.string_at(0)", "crashed (SIGSEGV"),
         ("os._exit(0)", "ended its process with exit code 0"),
+        ("os.closerange(3, 256)", "closed the pipe by which it tells what it finds"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "was killed (SIGKILL"),
         ("os.kill(os.getpid(), signal.SIGTERM)", "was terminated (SIGTERM)"),
     ],

@@ -27,7 +27,7 @@ from embedgate.plugin.ending import MOST_ENDS, record_of
 from embedgate.plugin.in_copy import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, Of, become
 from embedgate.report.facts import facts_together
 from embedgate.runtime import crash_notes
-from embedgate.runtime.forked import Forked, TimeIsUp, Unreadable
+from embedgate.runtime.forked import CLOSED, Forked, TimeIsUp, Unreadable
 
 if TYPE_CHECKING:
     from embedgate.checks import Case
@@ -115,7 +115,8 @@ class Supervisor:
         except Unreadable as error:
             process.end()
             return f"told what cannot be read ({error})", False
-        return process.end(), False
+        mute, how = process.lives_on(), process.end()
+        return CLOSED if mute else how, False
 
     def _stop(self, process: Forked) -> None:
         """Has the process end where this one is interrupted, and takes what it still tells."""

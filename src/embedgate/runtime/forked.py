@@ -27,6 +27,10 @@ _PR_SET_PDEATHSIG = 1
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
 
+# How a copy ends that finds its pipe closed, and what it is then told to have done.
+_MUTE, CLOSED = 87, "closed the pipe by which it tells what it finds"
+
+
 class TimeIsUp(Exception):
     """The process took longer than it may."""
 
@@ -47,14 +51,17 @@ class Teller:
         self._lock = threading.Lock()
 
     def __call__(self, message: Any) -> None:
-        """Tells.
+        """Tells; where the pipe is closed, nothing can be told any more, and this process ends.
 
         Raises:
             Exception: Whatever pickle raises where it cannot tell that.
         """
         packed = pickle.dumps(message)
         with _signals_held_back(), self._lock:
-            self._pipe.send_bytes(packed)
+            try:
+                self._pipe.send_bytes(packed)
+            except OSError:
+                os._exit(_MUTE)
 
 
 class Forked:
@@ -123,8 +130,11 @@ class Forked:
         by = time.monotonic() + GRACE_SECONDS
         with suppress(TimeIsUp, Unreadable):
             yield from self.told(lambda: by)
-        while not self._has_ended() and time.monotonic() < by:  # it closes the pipe a moment before
-            time.sleep(TICK_SECONDS / 100)
+        self._ends_by(by)  # it closes the pipe a moment before
+
+    def lives_on(self) -> bool:
+        """Whether it goes on although it can tell no more: something in it has closed the pipe."""
+        return not self._ends_by(time.monotonic() + LAST_WORDS_SECONDS)
 
     def end(self, *, telling: bool = False) -> str:
         """Ends it and its group, where it has not ended by itself; how it ended, see `deaths.how`.
@@ -137,15 +147,19 @@ class Forked:
         if telling and not self._has_ended():
             with suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGABRT)
-            by = time.monotonic() + LAST_WORDS_SECONDS
-            while not self._has_ended() and time.monotonic() < by:
-                time.sleep(TICK_SECONDS / 20)
+            self._ends_by(time.monotonic() + LAST_WORDS_SECONDS)
         with suppress(OSError):
             self._pipe.close()
         if self._status is None:
             processes.kill(self.pid)  # before it is waited for, since its number may be another's then
             self._status = self._wait()
-        return deaths.how(self._status, self._oom)
+        return CLOSED if self._status == _MUTE else deaths.how(self._status, self._oom)
+
+    def _ends_by(self, by: float) -> bool:
+        """Waits; whether it has ended by then, as `time.monotonic` tells the time."""
+        while not (ended := self._has_ended()) and time.monotonic() < by:
+            time.sleep(TICK_SECONDS / 100)
+        return ended
 
     def _has_ended(self) -> bool:
         """Whether it has ended, and leaves it to be waited for."""
