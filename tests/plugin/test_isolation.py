@@ -85,6 +85,20 @@ def test_what_ends_the_process_is_an_error_of_its_combination(session, what, tol
     assert "Traceback" not in result.stdout.str()
 
 
+def test_an_exit_without_isolation_is_not_green(project, few, warm):
+    project.makeconftest(CONFTEST.format(what="os._exit(0)", when=ALWAYS))
+    result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-isolate=off")
+    assert result.ret == NOT_JUDGED
+    result.stdout.fnmatch_lines(["*os._exit?0? ended the session, so nothing is judged: exit code 10"])
+
+
+def test_a_copy_without_isolation_may_exit(project, few, warm):
+    copies = "(os.fork() or os._exit(0)) and os.wait()[1] == 0 or os.abort()"
+    project.makeconftest(CONFTEST.format(what=copies, when=ALWAYS))
+    result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-isolate=off", "--gate-report=out")
+    assert rows(json.loads(project.path.joinpath("out/report.json").read_text()))["acme-ends-cpu"] == "pass", result
+
+
 def test_one_crash_costs_one_verdict(session):
     result, report = session("os.abort()", when=ONCE)
     errors = next(row["errors"] for row in report["combinations"] if row["combination"] == "acme-ends-cpu")

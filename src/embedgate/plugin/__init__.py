@@ -19,6 +19,7 @@ from embedgate.plugin.ending import (
     cut_short,
     finish,
     keeps_journal,
+    never_green,
     record_of,
     terminable,
     withdraw_report,
@@ -228,7 +229,8 @@ def pytest_runtestloop(session: pytest.Session) -> Generator[None, object, objec
     keeps_journal(bench)
     with terminable(session):
         if not isolated:
-            return (yield)
+            with never_green(session):
+                return (yield)
         Supervisor(session).run()
         if session.shouldfail:
             raise session.Failed(session.shouldfail)
@@ -322,7 +324,8 @@ def pytest_warning_recorded(warning_message: warnings.WarningMessage) -> None:
 def pytest_sessionfinish(session: pytest.Session) -> Generator[None, None, None]:
     """Records the baseline where asked to, releases the encoders, and finds expected failures that are none."""
     bench = session.config.stash[BENCH]
-    finish(bench, session)
+    with never_green(session):
+        finish(bench, session)
     yield  # under pytest-xdist, the controller gathers what its workers found
     collector = bench.collector
     if hasattr(session.config, "workeroutput"):

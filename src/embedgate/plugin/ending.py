@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any, NoReturn
 import pytest
 
 from embedgate.core.errors import unwritten
-from embedgate.plugin.bench import BENCH
+from embedgate.plugin.bench import BENCH, progress
 from embedgate.plugin.options import gives_out
-from embedgate.report.collector import Collector, told
+from embedgate.report.collector import NOT_JUDGED, Collector, told
 
 if TYPE_CHECKING:
     from embedgate.checks import Case
@@ -159,6 +159,30 @@ def record_of(
         other_expected,
         place_name(case.place) if skipped else "",
     ).to_builtins()
+
+
+@contextmanager
+def never_green(session: pytest.Session) -> Iterator[None]:
+    """Has `os._exit(0)` end this process with another exit code, where no other process follows the tests.
+
+    Copies that tests make of this process end as they ask to.
+    """
+    config, own, ends = session.config, os.getpid(), os._exit
+    if not config.stash[BENCH].selected:
+        yield
+        return
+
+    def end(status: int) -> NoReturn:
+        if not status and os.getpid() == own:
+            status = NOT_JUDGED
+            progress(config)(f"os._exit(0) ended the session, so nothing is judged: exit code {NOT_JUDGED}")
+        ends(status)
+
+    os._exit = end
+    try:
+        yield
+    finally:
+        os._exit = ends
 
 
 @contextmanager
