@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 
 # How often a combination may end the process of the tests: each time, what is left needs all encoded anew.
 MOST_ENDS = 2
-
-
 # Options by which pytest judges nothing: it tells of itself, or embedgate measures.
 _TELLING = (
     *("help", "version", "collectonly", "markers", "showfixtures", "show_fixtures_per_test", "cacheshow", "setupplan"),
@@ -110,8 +108,9 @@ def withdraw_report(config: pytest.Config) -> None:
     """
     asked = config.known_args_namespace
     folder = getattr(asked, "gate_report", None)
+    named = any(str(each).startswith("--gate-report") for each in config.invocation_params.args)  # not by addopts
     only_tells = any(getattr(asked, name, None) for name in _TELLING)
-    if not folder or only_tells or ELSEWHERE in os.environ:
+    if not folder or not named or only_tells or ELSEWHERE in os.environ:
         return
     from embedgate.report.journal import withdraw
 
