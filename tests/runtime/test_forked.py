@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from embedgate.runtime import processes
+from embedgate.runtime import forked, processes
 from embedgate.runtime.forked import Forked, Teller, TimeIsUp, Unreadable
 
 pytestmark = pytest.mark.skipif(not processes.CAN_FORK, reason="no process can be copied here")
@@ -125,6 +125,36 @@ def test_what_is_interrupted_may_tell_its_end():
         try:
             tell("begun")
             while True:  # a signal that comes just before a sleep does not end it
+                time.sleep(0.01)
+        except KeyboardInterrupt:
+            tell("interrupted")
+
+    process = Forked(body)
+    assert next(process.told(lambda: None)) == "begun"
+    assert list(process.interrupt()) == ["interrupted"]
+    process.end()
+
+
+class Forgets:
+    """Python forgets what is raised while this is deleted."""
+
+    def __init__(self, tell: Teller) -> None:
+        self.tell = tell
+
+    def __del__(self) -> None:
+        self.tell("begun")
+        while True:
+            time.sleep(0.01)
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_an_interrupt_that_is_forgotten_is_sent_again(monkeypatch):
+    monkeypatch.setattr(forked, "AGAIN_SECONDS", 0.1)
+
+    def body(tell: Teller) -> None:
+        try:
+            Forgets(tell)
+            while True:
                 time.sleep(0.01)
         except KeyboardInterrupt:
             tell("interrupted")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import os
+import signal
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -178,6 +179,7 @@ def _run(session: pytest.Session, places: Sequence[int], tell: Teller) -> End:
     try:
         _run_each(session, places, tell)
     except KeyboardInterrupt:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # it is sent again to who has not heard it
         interrupted = True
     except pytest.exit.Exception as error:
         ended = error.msg, error.returncode

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import pickle
 import signal
@@ -22,6 +23,8 @@ from embedgate.runtime import deaths, processes
 TICK_SECONDS = 1.0
 # How long a process may take to end once it was asked to, or has said all, and to say where it is.
 GRACE_SECONDS, LAST_WORDS_SECONDS = 10.0, 2.0
+# How long it may say nothing once it is interrupted, before it is interrupted again.
+AGAIN_SECONDS = 2.0
 # Of Linux's `prctl`: the signal that a process gets once its parent has ended.
 _PR_SET_PDEATHSIG = 1
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
@@ -120,10 +123,28 @@ class Forked:
             yield message
 
     def interrupt(self) -> Iterator[Any]:
-        """Asks it to end, as Ctrl-C does; what it still tells. It is given a while."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
-        yield from self.rest()
+        """Asks it to end, as Ctrl-C does; what it still tells. It is given a while.
+
+        It is asked again where it says nothing: Python forgets what is raised in a `__del__`, or by what is called as
+        garbage is collected, and sleeps through a signal that comes just before. Who has heard it ignores SIGINT.
+        """
+        end, heard = time.monotonic() + GRACE_SECONDS, False
+        while not heard and not self._has_ended() and (now := time.monotonic()) < end:
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, signal.SIGINT)
+            with suppress(TimeIsUp, Unreadable):
+                for said in self._told_by(now + AGAIN_SECONDS, end):
+                    heard = True
+                    yield said
+                heard = True  # of its end
+        self._ends_by(end)
+
+    def _told_by(self, first: float, last: float) -> Iterator[Any]:
+        """What it tells, as `told`, the first of it by a time of its own."""
+        by = [first]
+        for said in self.told(lambda: by[0]):
+            by[0] = last
+            yield said
 
     def rest(self) -> Iterator[Any]:
         """What it still tells before it ends by itself. It is given a while."""
@@ -188,6 +209,7 @@ def _become(parent: int, body: Callable[[], object]) -> None:
             signal.signal(signal.SIGTERM, signal.SIG_DFL)
             signal.signal(signal.SIGINT, signal.default_int_handler)
             signal.pthread_sigmask(signal.SIG_UNBLOCK, _HELD_BACK)
+            gc.freeze()  # or each collection would copy, page by page, what the parent holds
             body()
             status = 0
     except BaseException:
