@@ -12,6 +12,7 @@ import pytest
 
 from embedgate.plugin.bench import add
 from embedgate.plugin.options import misuse
+from embedgate.report.collector import CRASHED
 
 if TYPE_CHECKING:
     from embedgate.plugin.bench import Bench
@@ -119,7 +120,9 @@ class GivesOut:
             return
         given_up: dict[str, list[str]] = getattr(sched, "given_up", {})
         for left in given_up.pop(id_, ()):
-            self._tell(report, left)
+            other = copy.copy(report)
+            other.nodeid, other.location = left, (left.partition("::")[0], None, left)
+            self._config.hook.pytest_runtest_logreport(report=other)
 
     @pytest.hookimpl(wrapper=True)
     def pytest_runtestloop(self) -> Generator[None, object, object]:
@@ -127,9 +130,9 @@ class GivesOut:
         done = yield
         for last in self._ended.values():
             report = copy.copy(last)
-            report.outcome, report.sections = "failed", []
+            report.when, report.outcome, report.sections = CRASHED, "failed", []  # type: ignore[assignment]
             if self._charge(report, last.nodeid, "after"):
-                self._tell(report, last.nodeid)
+                self._config.hook.pytest_runtest_logreport(report=report)
         return done
 
     def _charge(self, report: pytest.TestReport, nodeid: str, where: str) -> str:
@@ -146,12 +149,6 @@ class GivesOut:
         report.longrepr = message
         report.gate = Record(id_, is_reference, error=message).to_builtins()  # type: ignore[attr-defined]
         return id_
-
-    def _tell(self, report: pytest.TestReport, nodeid: str) -> None:
-        """Tells what a report says of another test."""
-        other = copy.copy(report)
-        other.nodeid, other.location = nodeid, (nodeid.partition("::")[0], None, nodeid)
-        self._config.hook.pytest_runtest_logreport(report=other)
 
 
 class GivenTests:
