@@ -129,7 +129,10 @@ def test_what_is_interrupted_may_tell_its_end():
         except KeyboardInterrupt:
             tell("interrupted")
 
-    process = Forked(body)
+    hears_of_it(Forked(body))
+
+
+def hears_of_it(process: Forked) -> None:
     assert next(process.told(lambda: None)) == "begun"
     assert list(process.interrupt()) == ["interrupted"]
     process.end()
@@ -159,7 +162,4 @@ def test_an_interrupt_that_is_forgotten_is_sent_again(monkeypatch):
         except KeyboardInterrupt:
             tell("interrupted")
 
-    process = Forked(body)
-    assert next(process.told(lambda: None)) == "begun"
-    assert list(process.interrupt()) == ["interrupted"]
-    process.end()
+    hears_of_it(Forked(body))
