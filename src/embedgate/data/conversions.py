@@ -11,20 +11,10 @@ import numpy as np
 
 from embedgate.core.errors import DataError, counted
 from embedgate.data.alike import folded, rows_by_text
+from embedgate.data.grades import LARGEST_GRADE, NO_GRADE, SMALLER_GRADES
 from embedgate.data.parts import Parts
 from embedgate.data.rows import Table
-from embedgate.data.types import (
-    LARGEST_GRADE,
-    NO_GRADE,
-    SMALLER_GRADES,
-    Dataset,
-    Labelled,
-    Origin,
-    Retrieval,
-    Similarity,
-    Texts,
-    Triplets,
-)
+from embedgate.data.types import Dataset, Labelled, Origin, Retrieval, Similarity, Texts, Triplets
 
 WHOLE_GRADES = (
     "grades of retrieval are whole numbers from 0, which is not relevant; pairs with a grade of how alike they are "

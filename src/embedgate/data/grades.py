@@ -22,6 +22,10 @@ _TOLD = {
     TRUTHS: "grades are truth values: true counts 1, false 0",
     INFERENCE: "grades are entailment 1, neutral 0.5, contradiction 0",
 }
+# Of retrieval: trec_eval counts documents by their grade, in 8 bytes for each whole number up to the largest.
+LARGEST_GRADE = 100_000
+NO_GRADE = f"and no grade of retrieval is above {LARGEST_GRADE:,}"
+SMALLER_GRADES = "divide all grades by one number"
 _COMMA = re.compile(r"[+-]?\d+,\d+")
 _WHOLE = re.compile(r"[+-]?\d+")
 # What may be thousands and may be three decimals, as 1,200; no thousands begin with 0.

@@ -17,11 +17,10 @@ from pathlib import Path
 from embedgate.core.errors import DataError, counted
 from embedgate.data.cells import CellError, identifier, number
 from embedgate.data.files import Writing, lines
-from embedgate.data.grades import is_numeral
+from embedgate.data.grades import LARGEST_GRADE, NO_GRADE, SMALLER_GRADES, is_numeral
 from embedgate.data.parts import find, value
 from embedgate.data.rows import Row, Table, disguise_of, is_data_file, open_table, refuse_disguised, shown, suffix_of
 from embedgate.data.table import empty
-from embedgate.data.types import LARGEST_GRADE, NO_GRADE, SMALLER_GRADES
 
 # Files of plain text; others are tables as any.
 PLAIN_TEXT = ".txt"

@@ -16,14 +16,11 @@ import numpy.typing as npt
 from embedgate.core.errors import DataError, counted
 from embedgate.core.roles import CLUSTERING, DOCUMENT, PAIR_CLASSIFICATION, QUERY, STS, Input
 from embedgate.data.alike import Clusters, clusters_of, numbered, repeats
+from embedgate.data.grades import LARGEST_GRADE, NO_GRADE, SMALLER_GRADES
 
 Kind = Literal["similarity", "retrieval", "labelled", "triplets", "texts"]
 # Of fewer texts, the neighbours are all there are.
 FEWEST_TEXTS = 3
-# Of retrieval: trec_eval counts documents by their grade, in 8 bytes for each whole number up to the largest.
-LARGEST_GRADE = 100_000
-NO_GRADE = f"and no grade of retrieval is above {LARGEST_GRADE:,}"
-SMALLER_GRADES = "divide all grades by one number"
 
 
 @dataclass(frozen=True)
