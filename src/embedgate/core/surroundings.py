@@ -8,22 +8,18 @@ Not in it is what nobody here depends on: the states of global random generators
 
 from __future__ import annotations
 
-import decimal
 import faulthandler
-import gc
 import locale
-import logging
 import os
 import signal
 import sys
-import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from embedgate.core import torch_state
+from embedgate.core import process_state, torch_state
 from embedgate.core.errors import listed
 
 try:
@@ -31,9 +27,6 @@ try:
 except ImportError:  # on Windows
     resource = None  # type: ignore[assignment]
 
-# pytest sets it anew for each part of a test, whatever else goes on.
-_OF_PYTEST = ("PYTEST_CURRENT_TEST", b"PYTEST_CURRENT_TEST")
-_SIGNALS = [each for each in signal.Signals if each.name in ("SIGINT", "SIGTERM", "SIGALRM")]
 _STREAMS = ("stdin", "stdout", "stderr")
 # The limits of a process that others in it need, as a person calls them.
 _LIMITS = {
@@ -134,107 +127,6 @@ class Timer(Thing):
         return "" if before else super().told(before, after, known)
 
 
-def _environment() -> dict[Any, Any]:
-    """The environment, as Python keeps it where it does: decoding each name and value takes 20 microseconds."""
-    found = dict(getattr(os.environ, "_data", os.environ))
-    for name in _OF_PYTEST:
-        found.pop(name, None)
-    return found
-
-
-def _set_environment(wanted: Mapping[Any, Any]) -> None:
-    now = _environment()
-    for name in now.keys() - wanted.keys():
-        os.environ.pop(os.fsdecode(name), None)
-    for name, value in wanted.items():
-        if now.get(name) != value:
-            os.environ[os.fsdecode(name)] = os.fsdecode(value)
-
-
-def _umask() -> int:
-    # It cannot be read without being set: for a moment, files of other threads are their owner's alone.
-    found = os.umask(0o077)
-    os.umask(found)
-    return found
-
-
-def _locales(state: str) -> str:
-    """The names of a locale, of which each category may have one of its own."""
-    return "/".join(dict.fromkeys(each.rpartition("=")[2] for each in state.split(";")))
-
-
-def _signals() -> list[Any] | None:
-    """What handles signals; None in another thread than the main one, which alone can set it."""
-    if threading.get_ident() != threading.main_thread().ident:
-        return None
-    return [signal.getsignal(each) for each in _SIGNALS]
-
-
-def _set_signals(wanted: Sequence[Any]) -> None:
-    for number, handler in zip(_SIGNALS, wanted, strict=True):
-        if handler is not None:  # which Python has not set
-            signal.signal(number, handler)
-
-
-def _is_timed() -> bool:
-    return signal.getitimer(signal.ITIMER_REAL) != (0.0, 0.0)
-
-
-def _set_timed(on: bool) -> None:
-    if not on:
-        signal.setitimer(signal.ITIMER_REAL, 0)
-
-
-def _decimal() -> tuple[Any, ...]:
-    now = decimal.getcontext()
-    return now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp
-
-
-def _set_decimal(wanted: tuple[Any, ...]) -> None:
-    now = decimal.getcontext()
-    now.prec, now.rounding, now.Emin, now.Emax, now.capitals, now.clamp = wanted
-
-
-def _logging() -> tuple[Any, ...]:
-    root = logging.root
-    return root.level, root.manager.disable, tuple(root.handlers), tuple(root.filters)
-
-
-def _set_logging(wanted: tuple[Any, ...]) -> None:
-    root = logging.root
-    level, root.manager.disable, root.handlers[:], root.filters[:] = wanted
-    root.setLevel(level)
-
-
-def _set_filters(wanted: Sequence[Any]) -> None:
-    warnings.resetwarnings()  # says that filters have changed, which assigning them does not
-    warnings.filters[:] = wanted  # type: ignore[index]
-
-
-def _set_list(of: list[str], wanted: Sequence[str]) -> None:
-    of[:] = wanted
-
-
-def _faulthandler(on: bool) -> None:
-    if on:
-        faulthandler.enable(2)
-    else:
-        faulthandler.disable()
-
-
-def _collector() -> tuple[bool, tuple[int, ...]]:
-    return gc.isenabled(), gc.get_threshold()
-
-
-def _set_collector(wanted: tuple[bool, tuple[int, ...]]) -> None:
-    on, threshold = wanted
-    gc.set_threshold(*threshold)
-    if on:
-        gc.enable()
-    else:
-        gc.disable()
-
-
 def _on_or_off(state: bool) -> str:
     return "on" if state else "off"
 
@@ -270,12 +162,6 @@ def _limits() -> list[Thing]:
         for words, number in found
         if number is not None
     ]
-
-
-def _numpy_errors() -> Any:
-    """How NumPy handles errors; None where nobody has imported it: the plugin must not."""
-    numpy = sys.modules.get("numpy")
-    return numpy.geterr() if numpy is not None else None
 
 
 THINGS: tuple[Thing, ...] = (
@@ -353,24 +239,30 @@ THINGS: tuple[Thing, ...] = (
         per_thread=True,
         show=_on_or_off,
     ),
-    Environment("the environment", _environment, _set_environment, kept=True, ours=True),
+    Environment("the environment", process_state.environment, process_state.set_environment, kept=True, ours=True),
     Thing("the working directory", os.getcwd, os.chdir, kept=True),
-    Thing("the umask", _umask, os.umask, kept=True, show="{:03o}".format),
+    Thing("the umask", process_state.umask, os.umask, kept=True, show="{:03o}".format),
     Thing(
         "the locale",
         lambda: locale.setlocale(locale.LC_ALL),
         lambda wanted: locale.setlocale(locale.LC_ALL, wanted),
         kept=True,
-        show=_locales,
+        show=process_state.locales,
     ),
-    Thing("sys.path", lambda: tuple(sys.path), partial(_set_list, sys.path), kept=True, ours=True, show=None),
-    Thing("sys.argv", lambda: tuple(sys.argv), partial(_set_list, sys.argv), show=None),
+    Thing(
+        "sys.path", lambda: tuple(sys.path), partial(process_state.set_list, sys.path), kept=True, ours=True, show=None
+    ),
+    Thing("sys.argv", lambda: tuple(sys.argv), partial(process_state.set_list, sys.argv), show=None),
     *(
         Thing(f"sys.{name}", partial(getattr, sys, name, None), partial(setattr, sys, name), show=None)
         for name in _STREAMS
     ),
-    Thing("handlers of signals", _signals, _set_signals, per_thread=True, show=None),
-    *([Timer("the timer of SIGALRM", _is_timed, _set_timed, show=_on_or_off)] if hasattr(signal, "setitimer") else []),
+    Thing("handlers of signals", process_state.signals, process_state.set_signals, per_thread=True, show=None),
+    *(
+        [Timer("the timer of SIGALRM", process_state.is_timed, process_state.set_timed, show=_on_or_off)]
+        if hasattr(signal, "setitimer")
+        else []
+    ),
     *(
         [
             Thing(
@@ -386,15 +278,22 @@ THINGS: tuple[Thing, ...] = (
         else []
     ),
     *_limits(),
-    Thing("the filters of warnings", lambda: tuple(warnings.filters), _set_filters, ours=True, show=None),
-    Thing("the root of logging", _logging, _set_logging, ours=True, show=None),
+    Thing("the filters of warnings", lambda: tuple(warnings.filters), process_state.set_filters, ours=True, show=None),
+    Thing("the root of logging", process_state.root_logger, process_state.set_root_logger, ours=True, show=None),
     Thing("the recursion limit", sys.getrecursionlimit, sys.setrecursionlimit, kept=True),
-    Thing("the garbage collector", _collector, _set_collector, kept=True, show=None),
-    Thing("faulthandler", faulthandler.is_enabled, _faulthandler, show=_on_or_off),
-    Thing("the context of decimal", _decimal, _set_decimal, kept=True, per_thread=True, show=None),
+    Thing("the garbage collector", process_state.collector, process_state.set_collector, kept=True, show=None),
+    Thing("faulthandler", faulthandler.is_enabled, process_state.set_faulthandler, show=_on_or_off),
+    Thing(
+        "the context of decimal",
+        process_state.decimal_context,
+        process_state.set_decimal_context,
+        kept=True,
+        per_thread=True,
+        show=None,
+    ),
     Thing(
         "NumPy's handling of errors",
-        _numpy_errors,
+        process_state.numpy_errors,
         lambda wanted: sys.modules["numpy"].seterr(**wanted),
         kept=True,
         per_thread=True,
