@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import time
+from collections.abc import Collection
 
 import pytest
 
@@ -134,8 +135,8 @@ def test_what_is_interrupted_may_tell_its_end():
 
 def hears_of_it(process: Forked) -> None:
     assert next(process.told(lambda: None)) == "begun"
-    assert list(process.interrupt()) == ["interrupted"]
-    process.end()
+    told = list(process.interrupt())
+    assert (told, process.end()) == (["interrupted"], "ended its process with exit code 0")
 
 
 class Forgets:
@@ -163,3 +164,20 @@ def test_an_interrupt_that_is_forgotten_is_sent_again(monkeypatch):
             tell("interrupted")
 
     hears_of_it(Forked(body))
+
+
+def test_an_interrupt_as_signals_are_held_back_holds_back_none(monkeypatch):
+    """Python raises what came just before, once they are held back."""
+    mask = signal.pthread_sigmask
+    before = mask(signal.SIG_BLOCK, ())
+
+    def interrupted(how: int, signals: Collection[signal.Signals]) -> set[signal.Signals]:
+        held = mask(how, signals)
+        if how == signal.SIG_BLOCK and signals:
+            raise KeyboardInterrupt
+        return held
+
+    monkeypatch.setattr(signal, "pthread_sigmask", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        Forked(says)
+    assert mask(signal.SIG_BLOCK, ()) == before

@@ -224,8 +224,9 @@ def _become(parent: int, body: Callable[[], object]) -> None:
 @contextmanager
 def _signals_held_back() -> Iterator[None]:
     """Holds back what would end this process, until it cannot tear anything."""
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
     try:
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HELD_BACK)  # which may raise what came just before
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, before)
