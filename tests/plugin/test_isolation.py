@@ -85,6 +85,39 @@ def test_what_ends_the_process_is_an_error_of_its_combination(session, what, tol
     assert "Traceback" not in result.stdout.str()
 
 
+# What OpenVINO does on CPUs with AMX, of whose cores the last one that goes leaves it to the next signal.
+STACK_ON_FREED_MEMORY = """
+
+def leave_the_stack_of_signals_on_freed_memory():
+    libc = ctypes.CDLL(None)
+    libc.mmap.restype = ctypes.c_void_p
+    start = libc.mmap(None, 65536, 3, 0x22, -1, ctypes.c_long(0))
+    libc.sigaltstack((ctypes.c_size_t * 3)(start, 0, 65536), None)
+    libc.munmap(ctypes.c_void_p(start), 65536)
+
+class Hears(Sound):
+    def __init__(self, path, device):
+        signal.signal(signal.SIGUSR1, lambda *_: None)
+        signal.raise_signal(signal.SIGUSR1)
+        super().__init__(path, device)
+
+def pytest_gate_combinations(registry):
+    registry.add("acme-ends-cpu", Ends)
+    registry.add("acme-hears-cpu", Hears)
+"""
+
+
+@pytest.mark.parametrize("isolate", ["on", "off"])
+def test_signals_are_handled_on_a_stack_that_is_there(project, few, warm, isolate):
+    leaves = CONFTEST.format(what="leave_the_stack_of_signals_on_freed_memory()", when=ALWAYS)
+    project.makeconftest(leaves + STACK_ON_FREED_MEMORY)
+    result = project.runpytest_subprocess(
+        *ASKED, f"--gate-data={few}", "--gate-report=out", f"--gate-isolate={isolate}"
+    )
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert rows(report)["acme-hears-cpu"] == "pass", result
+
+
 def test_an_exit_without_isolation_is_not_green(project, few, warm):
     project.makeconftest(CONFTEST.format(what="os._exit(0)", when=ALWAYS))
     result = project.runpytest_subprocess(*ASKED, f"--gate-data={few}", "--gate-isolate=off")

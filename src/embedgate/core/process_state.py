@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import decimal
 import faulthandler
 import gc
@@ -50,9 +51,13 @@ def locales(state: str) -> str:
     return "/".join(dict.fromkeys(each.rpartition("=")[2] for each in state.split(";")))
 
 
+def _is_main_thread() -> bool:
+    return threading.get_ident() == threading.main_thread().ident
+
+
 def signals() -> list[Any] | None:
     """What handles signals; None in another thread than the main one, which alone can set it."""
-    if threading.get_ident() != threading.main_thread().ident:
+    if not _is_main_thread():
         return None
     return [signal.getsignal(each) for each in _SIGNALS]
 
@@ -62,6 +67,27 @@ def set_signals(wanted: Sequence[Any]) -> None:
     for number, handler in zip(_SIGNALS, wanted, strict=True):
         if handler is not None:  # which Python has not set
             signal.signal(number, handler)
+
+
+class _Stack(ctypes.Structure):
+    """Linux's `stack_t`; see sigaltstack(2)."""
+
+    _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
+
+
+def signal_stack() -> tuple[int | None, int, int] | None:
+    """Where, how and in how many bytes the main thread handles signals; None in another thread, or off Linux."""
+    if sys.platform != "linux" or not _is_main_thread():
+        return None
+    found = _Stack()
+    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    return found.start, found.flags, found.size
+
+
+def set_signal_stack(wanted: tuple[int | None, int, int] | None) -> None:
+    """Puts back where the main thread handles signals. On memory that is gone, the next one would end the process."""
+    if wanted is not None and _is_main_thread():
+        ctypes.CDLL(None).sigaltstack(ctypes.byref(_Stack(*wanted)), None)
 
 
 def is_timed() -> bool:

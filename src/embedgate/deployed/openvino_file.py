@@ -22,7 +22,7 @@ from embedgate.core.spec import Spec
 from embedgate.deployed import files
 from embedgate.deployed.pipeline import Pipeline, Port, Values
 from embedgate.encoders import BuildContext, Encoder, Evidence, FloatArray, Stages
-from embedgate.encoders.openvino.encoder import OpenVINOEncoder, compiled
+from embedgate.encoders.openvino.encoder import OpenVINOEncoder, compiled, core
 from embedgate.encoders.sources import Source
 
 ANEW = "fetch or convert it anew"
@@ -48,7 +48,7 @@ def source(spec: Spec, model: Model) -> Source:
         # OpenVINO would try it as a graph of other libraries.
         raise GateError(f"{origin} is no OpenVINO IR: it is no XML", ANEW)
     with distrusting(GateError, f"{origin} is no OpenVINO IR", ANEW, RuntimeError):
-        graph = ov.Core().read_model(path)
+        graph = core().read_model(path)
         kind = _stored_in(graph)
     combination = spec.combination(files.name_of(path), files.promise_of(path) or kind)
     if combination.device != "cpu":

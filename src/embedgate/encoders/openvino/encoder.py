@@ -40,10 +40,27 @@ PRODUCT_LAYERS = {"FullyConnected", "MatMul"}
 TYPE_NAMES = {"f32": "float32", "bf16": "bfloat16", "f16": "float16", "i8": "int8", "u8": "int8"}
 
 
+# By process: a copy of one lacks the threads of its core.
+_cores: dict[int, ov.Core] = {}
+
+
+def core() -> ov.Core:
+    """This process's core of OpenVINO, which stays.
+
+    On CPUs with AMX, a core sets the stack that signals are handled on as it first compiles, and puts back the one
+    before as it goes (`SigAltStackSetup` in its CPU plugin). Of two cores that go as they came, the second leaves the
+    first one's memory, which is gone: the next signal, such as Ctrl-C, would end the process.
+    """
+    process = os.getpid()
+    if process not in _cores:
+        _cores[process] = ov.Core()
+    return _cores[process]
+
+
 def unavailable(combination: Combination) -> str | None:
     """Why this machine or installation cannot run the combination, in one line; None where it can."""
     if combination.weight_precision == "bf16":
-        if "BF16" not in ov.Core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
+        if "BF16" not in core().get_property(DEVICE, "OPTIMIZATION_CAPABILITIES"):
             return "this CPU has no bfloat16 instructions (avx512_bf16 or amx_bf16)"
     elif combination.weight_precision == "int8" and find_spec("nncf") is None:
         return "nncf, which quantizes for OpenVINO, is not installed: pip install 'embedgate[openvino]'"
@@ -73,7 +90,6 @@ def compiled(graph: Path, threads: int, infers_in: str | None) -> ov.CompiledMod
         threads: Threads of its own pool.
         infers_in: The type to infer in, as OpenVINO names it; None to let OpenVINO choose.
     """
-    core = ov.Core()
     properties: dict[str, Any] = {
         "INFERENCE_NUM_THREADS": threads,
         "NUM_STREAMS": 1,
@@ -82,7 +98,7 @@ def compiled(graph: Path, threads: int, infers_in: str | None) -> ov.CompiledMod
     }
     if infers_in is not None:
         properties["INFERENCE_PRECISION_HINT"] = infers_in
-    return core.compile_model(core.read_model(graph), DEVICE, properties)
+    return core().compile_model(core().read_model(graph), DEVICE, properties)
 
 
 class OpenVINOEncoder(Encoder):
@@ -208,7 +224,7 @@ def _quantize(graph: Path, inputs: list[dict[str, Any]]) -> ov.Model:
     nncf.set_log_level(logging.ERROR)
     with contextlib.redirect_stdout(io.StringIO()):  # progress bars
         return nncf.quantize(
-            ov.Core().read_model(graph),
+            core().read_model(graph),
             nncf.Dataset(inputs),
             model_type=nncf.ModelType(QUANTIZATION["model_type"]),
             preset=nncf.QuantizationPreset(QUANTIZATION["preset"]),
