@@ -149,7 +149,7 @@ CHANGES = {
     "sys.stdin": (lambda: setattr(sys, "stdin", io.StringIO()), ""),
     "sys.stdout": (lambda: setattr(sys, "stdout", io.StringIO()), ""),
     "sys.stderr": (lambda: setattr(sys, "stderr", io.StringIO()), ""),
-    "handlers of signals": (lambda: signal.signal(signal.SIGINT, signal.SIG_IGN), ""),
+    "handlers of signals": (lambda: signal.signal(signal.SIGINT, lambda *_: None), ""),
     "the timer of SIGALRM": (lambda: signal.setitimer(signal.ITIMER_REAL, 600), "from off to on"),
     "the cores that a thread may use": (lambda: os.sched_setaffinity(0, {min(os.sched_getaffinity(0))}), "to 1"),
     "the limit of open files": (lambda: lower("RLIMIT_NOFILE", 3), "to 3"),

@@ -211,6 +211,7 @@ graphs = [compiled(Path(sys.argv[1]), 1, "f32") for _ in range(2)]
 while graphs:
     del graphs[0]  # in the order they came
     gc.collect()
+signal.signal(signal.SIGINT, signal.default_int_handler)  # which is ignored in the background
 try:
     signal.raise_signal(signal.SIGINT)
 except KeyboardInterrupt:
