@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 
 import pytest
 
@@ -152,7 +152,8 @@ def test_a_hang_is_ended_at_the_limit_of_time(session):
 @contextmanager
 def begun(project, few, *options: str, when: str = ALWAYS):
     """A session that has judged something, and hangs; it writes its report into `out`."""
-    project.makeconftest(CONFTEST.format(what="time.sleep(1000)", when=when))
+    hangs = "pathlib.Path('tests.pid').write_text(str(os.getpid())); time.sleep(1000)"
+    project.makeconftest(CONFTEST.format(what=hangs, when=when))
     command = [sys.executable, "-m", "pytest", *ASKED, f"--gate-data={few}", "--gate-report=out", "-v", *options]
     journal = project.path / "out/journal.jsonl"
     with subprocess.Popen(command, cwd=project.path, stdout=subprocess.PIPE, text=True) as running:
@@ -220,6 +221,23 @@ def test_what_ends_a_session_leaves_it_its_report(project, few, warm, by, told):
     report = json.loads(project.path.joinpath("out/report.json").read_text())
     assert rows(report)["torch-fp32-cpu"] == "reference"
     assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
+
+
+@pytest.mark.slow("SIGTERM to a whole group charges no combination")
+@pytest.mark.parametrize("first", ["tests.pid", "session.pid"])
+def test_sigterm_to_all_processes_charges_nobody(project, few, warm, first):
+    with begun(project, few) as running:
+        while not (hangs := project.path / "tests.pid").exists() or not hangs.read_text():
+            time.sleep(0.05)
+        for name in (first, *{"tests.pid", "session.pid"} - {first}):
+            with suppress(ProcessLookupError):  # the session has ended it
+                os.kill(int(project.path.joinpath(name).read_text()), signal.SIGTERM)
+            time.sleep(0.2)
+        printed, _ = running.communicate()
+    assert running.returncode == pytest.ExitCode.INTERRUPTED, printed
+    report = json.loads(project.path.joinpath("out/report.json").read_text())
+    assert report["trouble"] == ["interrupted: this covers the tests that had run by then"]
+    assert "error" not in rows(report).values()
 
 
 @pytest.mark.slow("SIGTERM ends a session of pytest-xdist with its report")

@@ -26,7 +26,7 @@ from embedgate.plugin.bench import BENCH, case_of, progress
 from embedgate.plugin.ending import MOST_ENDS, record_of
 from embedgate.plugin.in_copy import REPORTED, WARNED, At, Done, End, Facts, Hook, Line, Measured, Of, become
 from embedgate.report.facts import facts_together
-from embedgate.runtime import crash_notes
+from embedgate.runtime import crash_notes, deaths
 from embedgate.runtime.forked import CLOSED, Forked, TimeIsUp, Unreadable
 
 if TYPE_CHECKING:
@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 
 # What the process may take between two tests, and at its end: it approves there, and releases what was opened.
 BETWEEN_SECONDS = 3600.0
+# How long after the process this one may be sent SIGTERM by whoever sends it to a whole group or container.
+TOGETHER_SECONDS = 1.0
 ALONE = "run it alone: --gate-combination {}"
 REASON = re.compile(r"\b(error|fatal|terminate|abort\w*|assert\w*|exception|out of memory)\b", re.IGNORECASE)
 # The parts of a test, in their order.
@@ -116,6 +118,8 @@ class Supervisor:
             process.end()
             return f"told what cannot be read ({error})", False
         mute, how = process.lives_on(), process.end()
+        if how == deaths.TERMINATED:
+            time.sleep(TOGETHER_SECONDS)  # which SIGTERM ends: then nobody is charged
         return CLOSED if mute else how, False
 
     def _stop(self, process: Forked) -> None:

@@ -10,13 +10,14 @@ from pathlib import Path
 _COUNTED_IN = Path("/proc/vmstat")
 _COUNT = "oom_kill "
 _KILLED = int(getattr(signal, "SIGKILL", 9))
+TERMINATED = "was terminated (SIGTERM)"
 _SIGNALS = {
     "SIGABRT": "aborted (SIGABRT)",
     "SIGBUS": "crashed (SIGBUS: memory that is not there, such as of a file that was cut short)",
     "SIGFPE": "crashed (SIGFPE: arithmetic that has no result)",
     "SIGILL": "crashed (SIGILL: an instruction that this CPU does not have)",
     "SIGSEGV": "crashed (SIGSEGV: memory that is not its own)",
-    "SIGTERM": "was terminated (SIGTERM)",
+    "SIGTERM": TERMINATED,
 }
 
 
