@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import decimal
 import faulthandler
 import gc
@@ -167,8 +168,9 @@ CHANGES = {
 }
 
 
-# Things with tests of their own: one that can be set once in a process, and one that may be on or off here.
-APART = {"torch's inter-op threads", "faulthandler"}
+# Things with tests of their own: one that can be set once in a process, one that may be on or off here, and one of
+# which nobody is told.
+APART = {"torch's inter-op threads", "faulthandler", "the stack for signals"}
 KNOWN = {thing.name: thing for thing in THINGS}
 
 
@@ -254,6 +256,27 @@ def test_faulthandler_is_put_back(code, was_on):
         assert faulthandler.is_enabled() is was_on
     finally:
         turn[before]()
+
+
+def test_the_stack_for_signals_is_put_back_in_each_thread_and_nobody_is_told(code, lines):
+    thing = KNOWN["the stack for signals"]
+    other = ctypes.create_string_buffer(65_536)
+
+    def change():
+        thing.restore((ctypes.addressof(other), 0, len(other)))
+        return thing.read()
+
+    def in_this_thread():
+        seen.append((thing.read(), code.call("encoding", change), thing.read()))
+
+    seen = []
+    thread = threading.Thread(target=in_this_thread)
+    thread.start()
+    thread.join()
+    in_this_thread()
+    assert len(seen) == 2
+    assert all(before == after != inside for before, inside, after in seen)
+    assert lines == []
 
 
 def test_what_cannot_be_put_back_is_told(lines):

@@ -12,7 +12,7 @@ import signal
 import sys
 import threading
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 # pytest sets it anew for each part of a test, whatever else goes on.
@@ -51,13 +51,9 @@ def locales(state: str) -> str:
     return "/".join(dict.fromkeys(each.rpartition("=")[2] for each in state.split(";")))
 
 
-def _is_main_thread() -> bool:
-    return threading.get_ident() == threading.main_thread().ident
-
-
 def signals() -> list[Any] | None:
     """What handles signals; None in another thread than the main one, which alone can set it."""
-    if not _is_main_thread():
+    if threading.get_ident() != threading.main_thread().ident:
         return None
     return [signal.getsignal(each) for each in _SIGNALS]
 
@@ -75,19 +71,21 @@ class _Stack(ctypes.Structure):
     _fields_ = (("start", ctypes.c_void_p), ("flags", ctypes.c_int), ("size", ctypes.c_size_t))
 
 
-def signal_stack() -> tuple[int | None, int, int] | None:
-    """Where, how and in how many bytes the main thread handles signals; None in another thread, or off Linux."""
-    if sys.platform != "linux" or not _is_main_thread():
-        return None
+def stack_of_signals() -> Callable[..., Any] | None:
+    """Linux's function for the stack that a thread handles signals on; None on another system."""
+    return ctypes.CDLL(None).sigaltstack if sys.platform == "linux" else None
+
+
+def signal_stack(of: Callable[..., Any]) -> tuple[int | None, int, int]:
+    """Where, how and in how many bytes this thread handles signals, by `stack_of_signals`."""
     found = _Stack()
-    ctypes.CDLL(None).sigaltstack(None, ctypes.byref(found))
+    of(None, ctypes.byref(found))
     return found.start, found.flags, found.size
 
 
-def set_signal_stack(wanted: tuple[int | None, int, int] | None) -> None:
-    """Puts back where the main thread handles signals. On memory that is gone, the next one would end the process."""
-    if wanted is not None and _is_main_thread():
-        ctypes.CDLL(None).sigaltstack(ctypes.byref(_Stack(*wanted)), None)
+def set_signal_stack(of: Callable[..., Any], wanted: tuple[int | None, int, int]) -> None:
+    """Puts back where this thread handles signals. On memory that is gone, the next one would end the process."""
+    of(ctypes.byref(_Stack(*wanted)), None)
 
 
 def is_timed() -> bool:

@@ -164,6 +164,25 @@ def _limits() -> list[Thing]:
     ]
 
 
+def _signal_stack() -> list[Thing]:
+    """The stack for signals, of which nobody is told: embedgate's own encoders set it as well.
+
+    On CPUs with AMX, OpenVINO does, and leaves it on freed memory where two of its cores go as they came.
+    """
+    of = process_state.stack_of_signals()
+    if of is None:
+        return []
+    return [
+        Thing(
+            "the stack for signals",
+            partial(process_state.signal_stack, of),
+            partial(process_state.set_signal_stack, of),
+            per_thread=True,
+            show=lambda _: "",
+        )
+    ]
+
+
 THINGS: tuple[Thing, ...] = (
     _of_torch(
         "threads",
@@ -258,6 +277,7 @@ THINGS: tuple[Thing, ...] = (
         for name in _STREAMS
     ),
     Thing("handlers of signals", process_state.signals, process_state.set_signals, per_thread=True, show=None),
+    *_signal_stack(),
     *(
         [Timer("the timer of SIGALRM", process_state.is_timed, process_state.set_timed, show=_on_or_off)]
         if hasattr(signal, "setitimer")

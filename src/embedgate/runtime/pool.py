@@ -8,7 +8,6 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from embedgate import encoders
-from embedgate.core import process_state
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
@@ -70,7 +69,6 @@ class EncoderPool:
         self._timed: dict[str, tuple[tuple[Combination, int], Encoder]] = {}
         self._subject: Subject | None = None
         self._subject_of: Encoder | None = None
-        self._signal_stack = process_state.signal_stack()
 
     @property
     def model(self) -> Model:
@@ -151,7 +149,7 @@ class EncoderPool:
         self._close_subject()
         self._close_timed("candidate")
         self._close(self.candidates)
-        self._free()
+        _free()
 
     def close_others(self, combination: Combination) -> None:
         """Closes the candidates that are open, where another one is among them: it would take a share of the cores."""
@@ -164,7 +162,7 @@ class EncoderPool:
         for arm in tuple(self._timed):
             self._close_timed(arm)
         self._close([key for key in self._open if key[1] == combination])
-        self._free()
+        _free()
 
     def close(self) -> None:
         """Releases every encoder."""
@@ -177,10 +175,7 @@ class EncoderPool:
         def build() -> Encoder:
             return encoders.build(model, combination, context, self.registry)
 
-        try:
-            return self.guard.encoder(self.guard.attempt(combination, BUILDING, build), combination)
-        finally:
-            process_state.set_signal_stack(self._signal_stack)
+        return self.guard.encoder(self.guard.attempt(combination, BUILDING, build), combination)
 
     def _close(self, keys: list[Key]) -> None:
         for key in keys:
@@ -195,15 +190,12 @@ class EncoderPool:
             self._subject.close()
         self._subject = self._subject_of = None
 
-    def _free(self) -> None:
-        """Frees what was closed: encoders' cycles, and memory that torch would keep from other libraries.
-
-        A core of OpenVINO, a host project's own as well, sets the stack for signals, and can leave it on freed memory.
-        """
-        gc.collect()
-        process_state.set_signal_stack(self._signal_stack)
-        gpu.release()
-
 
 def _same_twice(combination: Combination) -> BuildError:
     return BuildError(f"the factory of {combination} returned the same encoder twice", "build anew")
+
+
+def _free() -> None:
+    """Frees what was closed: encoders' cycles, and memory that torch would keep from other libraries."""
+    gc.collect()
+    gpu.release()
