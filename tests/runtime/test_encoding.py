@@ -1,4 +1,4 @@
-"""Encoding in parts: an encoder may give each part in the array of the one before."""
+"""Encoding in parts, and what becomes of embeddings later."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pytest
 from helpers.buffers import one_buffer
 
+from embedgate.core import memory
+from embedgate.core.combination import Combination
 from embedgate.core.roles import PLAIN
 from embedgate.encoders import Encoder
 from embedgate.runtime import encoding, recording
@@ -17,7 +19,7 @@ LENGTHS = np.array([[len(text)] * 4 for text in TEXTS], np.float32)
 
 
 class Reusing(Encoder):
-    """Gives the lengths of texts, each time in the same array."""
+    """Gives the lengths of texts, each part in the array of the one before."""
 
     def __init__(self) -> None:
         self.reused = one_buffer(4)
@@ -42,3 +44,17 @@ def test_texts_of_one_part_keep_their_rows():
 
 def test_recorded_answers_are_each_texts_own():
     assert (recording.Keeping(Reusing()).encode_as(PLAIN, TEXTS) == LENGTHS).all()
+
+
+def test_a_combination_leaves_its_embeddings_in_a_file_as_the_next_one_begins(context_with, few, monkeypatch):
+    monkeypatch.setattr(memory, "LEAST_ASIDE", 1)
+    session = context_with(data=(str(few),)).session
+    fp32, bf16, amp = (
+        session.run(Combination.parse(f"torch-{precision}-cpu")) for precision in ("fp32", "bf16", "amp")
+    )
+    assert [isinstance(run.embeddings.matrix.base, np.memmap) for run in (fp32, bf16, amp)] == [False, True, False]
+    again = session.encode_as(bf16, bf16.model.roles["sts"], [each.text for each in bf16.embeddings.inputs][:5])
+    assert bf16.embeddings.matrix[:5] == pytest.approx(again, abs=1e-6)
+    assert 0.9 < session.agreement(bf16)["cosine_mean"].value < 1
+    assert isinstance(amp.embeddings.matrix.base, np.memmap)
+    session.close()

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
 
+from embedgate.core.memory import aside
 from embedgate.core.roles import Input
 from embedgate.core.similarity import COSINE, Similarity, normalised
 
@@ -68,6 +70,10 @@ class Embeddings:
         kept = [each for each in order if each in rows]
         both = np.concatenate([self.matrix, np.asarray(matrix, dtype=np.float32)])
         return Embeddings(kept, both[[rows[each] for each in kept]], self.similarity)
+
+    def set_aside(self, folder: Path) -> None:
+        """Keeps the matrix in a file, since it will seldom be read; see `embedgate.core.memory.aside`."""
+        self.matrix = aside(self.matrix, folder)
 
     def rows(self, inputs: Sequence[Input]) -> npt.NDArray[np.intp]:
         """Row numbers of texts in their roles."""

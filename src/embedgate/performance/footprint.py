@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import gc
 import hashlib
 import re
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 import psutil
 
 from embedgate import encoders
+from embedgate.core.memory import give_back
 from embedgate.encoders import Encoder, InRole
 from embedgate.encoders.gpu.device_memory import DeviceMemory
 from embedgate.performance.workloads import WORKLOADS, texts_of
@@ -168,10 +168,8 @@ def resident() -> int:
     than Linux do not tell them apart.
     """
     gc.collect()
+    give_back()  # or what an import or a load has freed would hide megabytes of what is kept afterwards
     if sys.platform == "linux":
-        # What an import or a load has freed would hide megabytes of what is kept afterwards. Only glibc has it.
-        with suppress(AttributeError, OSError):
-            ctypes.CDLL(None).malloc_trim(0)
         with suppress(OSError):
             return _without_libraries(Path("/proc/self/smaps").read_text("utf-8", errors="replace"))
     return rss()

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from embedgate import encoders
+from embedgate.core import memory
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.combination import Combination
 from embedgate.core.errors import BuildError
@@ -196,6 +197,7 @@ def _same_twice(combination: Combination) -> BuildError:
 
 
 def _free() -> None:
-    """Frees what was closed: encoders' cycles, and memory that torch would keep from other libraries."""
+    """Frees what was closed: encoders' cycles, and memory that torch and the C library would keep from others."""
     gc.collect()
     gpu.release()
+    memory.give_back()

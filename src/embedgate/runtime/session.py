@@ -550,9 +550,16 @@ class Session:
         return run
 
     def _let_go(self) -> None:
-        """Closes candidates, and lets go of what they have encoded of generated texts: it would fill the memory."""
+        """Closes candidates, so that each combination finds the memory that the one before it has found.
+
+        What they have encoded of generated texts is let go of. Their embeddings of the datasets' are seldom read later,
+        as for the report.
+        """
         for key in self.pool.candidates:
             self._generated.pop(key, None)
+        for run in self._runs.values():
+            if isinstance(run, Run) and not run.combination.is_reference:
+                run.embeddings.set_aside(self.cache.root)
         self.pool.close_candidates()
 
     def _encode_all(self, encoder: Encoder, model: Model, inputs: Sequence[Input], label: str) -> FloatArray:
