@@ -6,7 +6,7 @@
 
 The data are made up, so that nothing need be downloaded: short texts, whose judgements follow the words they share.
 With `--layers` the bundled model keeps its first layers alone: memory beside the model, and time beside encoding, stay
-what they are. Memory is the resident memory of the command and its children together.
+what they are. Memory is the proportional share of resident memory (PSS) of the command and its children together.
 """
 
 from __future__ import annotations
@@ -37,7 +37,8 @@ TEMPLATES = (
     "A {0} that holds {1} is worth more than a {2} of {3}.",
     "Nobody at the {0} remembers why {1} and {2} went to the {3}.",
 )
-STEP = re.compile(r"^(?P<test>\S+?::\S+?)(\[(?P<case>[^\]]*)\])? (PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)")
+# A line of -v.
+STEP = re.compile(r"^(?P<test>\S+?::\S+?)(\[(?P<case>[^\]]*)\])? (?P<end>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)")
 MEGABYTE, GIGABYTE = 2**20, 2**30
 
 
@@ -120,8 +121,8 @@ class Step:
         name: What was done.
         combination: Of which combination; empty for none.
         seconds: Wall time.
-        peak: The most resident memory in it, bytes.
-        end: Resident memory at its end, bytes.
+        peak: The most memory in it, bytes.
+        end: Memory at its end, bytes.
     """
 
     name: str
@@ -132,28 +133,36 @@ class Step:
 
 
 class Memory(threading.Thread):
-    """Looks at the resident memory of a process and its children several times a second."""
+    """Looks at the memory of a process and its children twice a second.
+
+    Attributes:
+        seen: The minutes since it began to look, and bytes.
+    """
 
     def __init__(self, pid: int) -> None:
         super().__init__(daemon=True)
         self._process = psutil.Process(pid)
-        self._now = self._peak = 0
+        self._told = 0
+        self.seen: list[tuple[float, int]] = [(0.0, 0)]
         self.start()
 
     def run(self) -> None:
         """Looks until the process ends."""
-        while True:
-            try:
-                self._now = sum(each.memory_info().rss for each in (self._process, *self._process.children(True)))
-            except psutil.Error:
-                return
-            self._peak = max(self._peak, self._now)
-            time.sleep(0.2)
+        started = time.perf_counter()
+        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
+            found = 0
+            for each in (self._process, *self._process.children(True)):
+                try:
+                    found += each.memory_full_info().pss
+                except psutil.Error:  # it has ended meanwhile
+                    continue
+            self.seen.append(((time.perf_counter() - started) / 60, found))
+            time.sleep(0.5)
 
     def taken(self) -> tuple[int, int]:
         """The most since it was asked last, and what is held now, bytes."""
-        peak, self._peak = self._peak, self._now
-        return peak, self._now
+        since, self._told = self._told, len(self.seen) - 1
+        return max(held for _, held in self.seen[since:]), self.seen[-1][1]
 
 
 def run(command: Sequence[str], kept: IO[str]) -> tuple[list[Step], int]:
@@ -171,14 +180,15 @@ def run(command: Sequence[str], kept: IO[str]) -> tuple[list[Step], int]:
                 now = time.perf_counter()
                 case = found["case"] or "" if found else ""
                 name = found["test"].rpartition("/")[2] if found else "imports, data and collection"
-                steps.append(Step(name, _combination(case), now - started, *memory.taken()))
+                steps.append(Step(name, combination_of(case), now - started, *memory.taken()))
                 started = now
         steps.append(Step("report", "", time.perf_counter() - started, *memory.taken()))
     return steps, process.returncode
 
 
-def _combination(case: str) -> str:
-    found = re.match(r"[a-z]+-[a-z0-9]+-(cpu|cuda)", case)
+def combination_of(case: str) -> str:
+    """The combination of a test; empty for none."""
+    found = re.match(r"[a-z0-9]+-[a-z0-9]+-(cpu|cuda)", case)
     return found[0] if found else ""
 
 

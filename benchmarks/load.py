@@ -16,7 +16,6 @@ import argparse
 import json
 import os
 import random
-import re
 import resource
 import shutil
 import signal
@@ -33,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
-from large import GIGABYTE, MEGABYTE, cut_model
+from large import GIGABYTE, MEGABYTE, STEP, Memory, combination_of, cut_model
 
 MANY = '''
 import os
@@ -87,39 +86,7 @@ ASKED: dict[str, dict[str, Any]] = {
     "race": {"rounds": 20, "sessions": 2, "build": 4.0},
     "million": {"vectors": 1_000_000, "kills": 5},
 }
-# A line of -v, and of which combination the test is.
-STEP = re.compile(
-    r"^\S*::\w+(\[(?P<combination>[a-z0-9]+-[a-z0-9]+-cpu)?[^\]]*\])? "
-    r"(?P<end>PASSED|FAILED|ERROR|SKIPPED|XFAIL|XPASS)"
-)
 SUITES, TESTS = "embedgate.suites", "-mcpu and not budget and not search"
-
-
-class Memory(threading.Thread):
-    """Looks at the memory of a process and its children twice a second.
-
-    Attributes:
-        seen: The minutes since it began to look, and bytes.
-    """
-
-    def __init__(self, pid: int) -> None:
-        super().__init__(daemon=True)
-        self._process = psutil.Process(pid)
-        self.seen: list[tuple[float, int]] = [(0.0, 0)]
-        self.start()
-
-    def run(self) -> None:
-        """Looks until the process ends."""
-        started = time.perf_counter()
-        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
-            found = 0
-            for each in (self._process, *self._process.children(True)):
-                try:
-                    found += each.memory_full_info().pss
-                except psutil.Error:  # it has ended meanwhile
-                    continue
-            self.seen.append(((time.perf_counter() - started) / 60, found))
-            time.sleep(0.5)
 
 
 @dataclass
@@ -157,7 +124,7 @@ def follow(
             if found := STEP.match(line):
                 ends[found["end"].lower()] += 1
                 passed = (time.perf_counter() - started) / 60
-                held.append(Held(found["combination"] or "", passed, ends.total(), memory.seen[-1][1]))
+                held.append(Held(combination_of(found["case"] or ""), passed, ends.total(), memory.seen[-1][1]))
         timer.cancel()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
