@@ -829,6 +829,7 @@ READERS: tuple[Reader, ...] = (
 ELSEWHERE = {
     "command/changes.py": "the bytes of files that it is about to change, to put them back",
     "core/machine.py": "what Linux says of the processor",
+    "core/memory.py": "arrays of this session, which it has just written to a file without a name",
     "core/options.py": "values of options, which tests/core/test_options.py asks; and embedgate's own pages",
     "data/nearly.py": "texts that are read already, by their characters",
     "deployed/tensorrt_encoder.py": "engines, which are TensorRT's own bytes: it checks them on a GPU alone",
