@@ -231,7 +231,8 @@ def main() -> None:
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        command = [sys.executable, "-u", "-m", "pytest", "suites", "-v", "-p", "no:cacheprovider", "-m", asked.tests]
+        command = [sys.executable, "-u", "-m", "pytest", "--pyargs", "embedgate.suites", "-v", "-p", "no:cacheprovider"]
+        command += ["-m", asked.tests]
         command += [f"--gate-data={place}" for place in make_data(folder, asked)]
         command += [f"--gate-combination={glob}" for glob in asked.combination]
         command += [f"--gate-depth={asked.depth}", f"--gate-report={folder / 'report'}"]
