@@ -81,7 +81,7 @@ BUILT, DIM_BYTES = "onnxruntime-int8-cpu", 384 * 4
 # What each can be asked, and what it is asked otherwise.
 ASKED: dict[str, dict[str, Any]] = {
     "hundred": {"count": 100, "data": "pairs", "depth": "quick"},
-    "nightly": {"minutes": 60.0},
+    "nightly": {"minutes": 60.0, "combination": "*"},
     "entries": {"entries": 100_000},
     "race": {"rounds": 20, "sessions": 2, "build": 4.0},
     "million": {"vectors": 1_000_000, "kills": 5},
@@ -109,7 +109,7 @@ class Held:
 def follow(
     command: Sequence[str], folder: Path, minutes: float | None = None, **variables: str
 ) -> tuple[list[Held], Memory]:
-    """Runs the suites, ends them after a time; what is held after each test, and all the while."""
+    """Runs the suites, ends them after a time; what is held after each test, which is told, and all the while."""
     started, before = time.perf_counter(), resource.getrusage(resource.RUSAGE_CHILDREN)
     held: list[Held] = []
     ends = Counter[str]()
@@ -125,6 +125,9 @@ def follow(
                 ends[found["end"].lower()] += 1
                 passed = (time.perf_counter() - started) / 60
                 held.append(Held(combination_of(found["case"] or ""), passed, ends.total(), memory.seen[-1][1]))
+                print(
+                    f"{held[-1].minutes:.1f} min, {held[-1].memory / MEGABYTE:,.0f} MB: {line.strip()}", file=sys.stderr
+                )
         timer.cancel()
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
@@ -181,7 +184,8 @@ def hundred(asked: argparse.Namespace, folder: Path) -> None:
 
 def nightly(asked: argparse.Namespace, folder: Path) -> None:
     """The depth nightly for a while."""
-    held, memory = follow(suites(asked, folder, SUITES, "--gate-depth=nightly", TESTS), folder, asked.minutes)
+    options = ("--gate-depth=nightly", f"--gate-combination={asked.combination}", TESTS)
+    held, memory = follow(suites(asked, folder, SUITES, *options), folder, asked.minutes)
     print(table(held), by_time(memory), sep="\n\n")
 
 
