@@ -10,7 +10,7 @@ from helpers.buffers import one_buffer
 
 from embedgate.core import memory
 from embedgate.core.combination import Combination
-from embedgate.core.roles import PLAIN
+from embedgate.core.roles import PLAIN, Input
 from embedgate.encoders import Encoder
 from embedgate.runtime import encoding, recording
 
@@ -57,4 +57,17 @@ def test_a_combination_leaves_its_embeddings_in_a_file_as_the_next_one_begins(co
     assert bf16.embeddings.matrix[:5] == pytest.approx(again, abs=1e-6)
     assert 0.9 < session.agreement(bf16)["cosine_mean"].value < 1
     assert isinstance(amp.embeddings.matrix.base, np.memmap)
+    session.close()
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["alone", "closed-between-tests-as-a-session-does"])
+def test_a_combination_leaves_nothing_that_it_encoded_of_generated_texts(context_with, few, closes):
+    session = context_with(data=(str(few),)).session
+    fp32, bf16, amp = (Combination.parse(f"torch-{precision}-cpu") for precision in ("fp32", "bf16", "amp"))
+    for combination in (fp32, bf16):
+        session.embed(session.run(combination), [Input("A text that no dataset has.")])
+    if closes:
+        session.pool.close_others(amp)
+    session.run(amp)
+    assert {combination for _, combination in session._generated} == {fp32}
     session.close()

@@ -465,7 +465,7 @@ class Session:
         if known is not None:
             return known
         if not run.combination.is_reference:
-            self._let_go()
+            self._let_go(run.key)
         self.progress(f"{run.combination}: building again, since it was closed in between")
         return self.pool.open(run.model, run.combination)
 
@@ -515,7 +515,7 @@ class Session:
         self.machine_of(combination)  # a GPU is asked for its name before anything can break its context
         if not combination.is_reference and combination in self.plan.encoding:
             self.run(combination.reference, model)  # first, since building anything closes the candidate before it
-        self._let_go()
+        self._let_go((model.fingerprint, combination))
         label = f"{combination}" if model is self.plan.model else f"{combination} of {model.name}"
         with crash_notes.running(self.cache.root, f"{label} ({model.path.name})"):
             self.progress(f"{label}: building")
@@ -549,16 +549,18 @@ class Session:
             self.progress(f"{label}: {counted(self.recorded[str(file)], 'answer')} recorded in {file}")
         return run
 
-    def _let_go(self) -> None:
+    def _let_go(self, begins: Key) -> None:
         """Closes candidates, so that each combination finds the memory that the one before it has found.
 
         What they have encoded of generated texts is let go of. Their embeddings of the datasets' are seldom read later,
         as for the report.
+
+        Args:
+            begins: The run that memory is wanted for.
         """
-        for key in self.pool.candidates:
-            self._generated.pop(key, None)
-        for run in self._runs.values():
-            if isinstance(run, Run) and not run.combination.is_reference:
+        for run in self._runs.values():  # rather than what is open: a session's tests close candidates before
+            if isinstance(run, Run) and not run.combination.is_reference and run.key != begins:
+                self._generated.pop(run.key, None)
                 run.embeddings.set_aside(self.cache.root)
         self.pool.close_candidates()
 
