@@ -12,7 +12,7 @@ from contextlib import contextmanager, suppress
 
 import pytest
 
-from embedgate.plugin import NOT_JUDGED
+from embedgate.plugin import NOT_JUDGED, isolation
 from embedgate.runtime import deaths, processes
 
 pytestmark = pytest.mark.skipif(not processes.CAN_FORK, reason="no process can be copied here")
@@ -375,6 +375,47 @@ def test_isolation_that_cannot_be_is_refused(project, few):
     result = project.runpytest_inprocess("-p", "no:cacheprovider", *asked, "--gate-isolate", "--pdb")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
     result.stderr.fnmatch_lines(["*--gate-isolate: a debugger or profiler needs the process*"])
+
+
+OPTIONS = {"debugging": ("usepdb", "trace"), "setuponly": ("setupshow",), "logging": ("log_cli_level",)}
+
+
+@pytest.mark.parametrize("off", OPTIONS)
+def test_a_session_without_one_of_pytests_plugins_is_isolated(monkeypatch, off):
+    monkeypatch.setattr(processes, "other_threads", lambda: 0)
+    monkeypatch.setattr(isolation, "_is_traced", lambda: False)
+    monkeypatch.setattr(isolation, "_covers", lambda: None)
+    options = {name: None for plugin, names in OPTIONS.items() if plugin != off for name in names}
+    config = pytest.Config.fromdictargs(options, ["-p", f"no:{off}"])
+    for name in OPTIONS[off]:
+        assert not hasattr(config.option, name)
+    assert isolation.why_not(config) == ""
+
+
+# As where a container's limit of processes is reached: the first fork asks whether there can be one.
+REFUSING = """
+import errno, os
+real, forks = os.fork, iter(range(9))
+os.fork = lambda: real() if next(forks) != {which} else refuse()
+def refuse():
+    raise BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable")
+"""
+
+
+def test_a_system_that_lets_no_process_be_copied_is_told_and_judged_all_the_same(session, project):
+    project.path.joinpath("refusing.py").write_text(REFUSING.format(which=0))
+    result, report = session("pass", "-p", "refusing")
+    result.stdout.fnmatch_lines(["*the system lets no process be copied ([[]Errno 11] Resource temporarily unavail*"])
+    assert rows(report) == {"torch-fp32-cpu": "reference", "acme-ends-cpu": "pass", "acme-sound-cpu": "pass"}
+
+
+def test_a_second_process_that_is_refused_ends_the_session_in_one_line(session, project):
+    project.path.joinpath("refusing.py").write_text(REFUSING.format(which=2))
+    result, report = session("os.abort()", "-p", "refusing", when=ONCE)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*no process be copied for the tests that are left*--gate-isolate=off*"])
+    result.stdout.no_fnmatch_line("*INTERNALERROR*")
+    assert rows(report)["acme-ends-cpu"] == "error"
 
 
 def test_a_kill_for_want_of_memory_is_told_by_what_the_kernel_counts(tmp_path, monkeypatch):

@@ -49,13 +49,13 @@ def _is_called(config: pytest.Config) -> bool:
 
 def why_not(config: pytest.Config) -> str:
     """Why tests cannot run in a process of their own, or had better not; empty where they can."""
-    option = config.option
     if not processes.CAN_FORK:
         return f"no process can be copied on {sys.platform}"
     covers = _covers()
-    if option.usepdb or option.trace or (_is_traced() and not covers):
+    if _asks(config, "usepdb", "trace") or (_is_traced() and not covers):
         return "a debugger or profiler needs the process that it is started in"
-    if option.setupshow or config.getini("log_cli") or option.log_cli_level:
+    logs = config.pluginmanager.hasplugin("logging") and config.getini("log_cli")
+    if logs or _asks(config, "setupshow", "log_cli_level"):
         return "what --setup-show and live logs print would be lost"
     if covers and not _saves_in_copies(covers):
         return "coverage would be lost there, whose settings lack patch = ['_exit', 'fork']"
@@ -63,11 +63,20 @@ def why_not(config: pytest.Config) -> str:
         return "pytest does not run in the main thread"
     if signal.getsignal(signal.SIGCHLD) is signal.SIG_IGN:
         return "it was started with SIGCHLD ignored, so that how a process ends is not told"
-    if others := processes.other_threads():
+    try:
+        others = processes.other_threads()
+    except OSError as error:
+        return f"the system lets no process be copied ({error})"
+    if others:
         names = [each.name for each in threading.enumerate() if each is not threading.main_thread()]
         which = f" ({listed(names)})" if names else ""
         return f"{counted(others, 'thread')}{which} of this process {'is' if others == 1 else 'are'} at work already"
     return ""
+
+
+def _asks(config: pytest.Config, *names: str) -> bool:
+    """Whether any of pytest's options is given; it has none of a plugin that is off (`-p no:debugging`)."""
+    return any(getattr(config.option, name, None) for name in names)
 
 
 def _is_traced() -> bool:

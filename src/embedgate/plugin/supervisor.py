@@ -86,7 +86,13 @@ class Supervisor:
         """Runs tests until their process ends; those that are left then."""
         self._left, self._at, self._of, self._since = [*places], None, None, time.monotonic()
         self._last, self._facts = None, self._bench.collector.facts
-        process = Forked(partial(become, self._session, places))
+        try:
+            process = Forked(partial(become, self._session, places))
+        except OSError as error:
+            raise pytest.UsageError(
+                f"the system lets no process be copied for the tests that are left ({error}); "
+                "allow it more processes or memory, or give --gate-isolate=off"
+            ) from error
         try:
             how, is_late = self._follow(process)
         except BaseException:
