@@ -39,6 +39,24 @@ def leaves_a_child(tell: Teller) -> None:
     os._exit(3)
 
 
+def begins_a_message(tell: Teller) -> None:
+    os.write(tell._pipe.fileno(), (100).to_bytes(8, "big") + b"ten bytes.")
+
+
+def is_cut_short(tell: Teller) -> None:
+    """And leaves a child, which holds the pipe."""
+    tell("one")
+    if os.fork() == 0:
+        signal.pause()
+    begins_a_message(tell)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def stops_within(tell: Teller) -> None:
+    begins_a_message(tell)
+    signal.pause()
+
+
 def told(process: Forked) -> list[object]:
     return list(process.told(lambda: None))
 
@@ -77,6 +95,26 @@ def test_what_talks_on_is_ended_as_well():
     process.end()
 
 
+def test_a_message_that_is_cut_short_holds_up_nobody():
+    process = Forked(is_cut_short)
+    assert told(process) == ["one"]
+    assert "SIGKILL" in process.end()
+
+
+def test_what_stops_within_a_message_is_ended():
+    process = Forked(stops_within)
+    by = time.monotonic() + 0.5
+    with pytest.raises(TimeIsUp):
+        list(process.told(lambda: by))
+    process.end()
+
+
+def test_long_messages_are_whole():
+    process = Forked(lambda tell: [tell("x" * 5_000_000), tell("y")])
+    assert [len(each) for each in told(process)] == [5_000_000, 1]
+    process.end()
+
+
 def test_what_it_still_has_to_write_is_written(tmp_path):
     """Such as what coverage saves as a process ends."""
 
@@ -92,9 +130,12 @@ def test_what_it_still_has_to_write_is_written(tmp_path):
     assert (tmp_path / "late").read_text() == "written"
 
 
-def test_what_cannot_be_read_is_told_as_such():
+@pytest.mark.parametrize(
+    "written", [b"nothing of ours", (9).to_bytes(8, "big") + b"no pickle"], ids=["length", "content"]
+)
+def test_what_cannot_be_read_is_told_as_such(written):
     def body(tell: Teller) -> None:
-        tell._pipe.send_bytes(b"no pickle")
+        os.write(tell._pipe.fileno(), written)
 
     process = Forked(body)
     with pytest.raises(Unreadable):

@@ -7,6 +7,7 @@ import gc
 import os
 import pickle
 import signal
+import struct
 import sys
 import threading
 import time
@@ -29,6 +30,9 @@ AGAIN_SECONDS = 2.0
 _PR_SET_PDEATHSIG = 1
 _HELD_BACK = (signal.SIGINT, signal.SIGTERM)
 
+
+# What stands before each message: its length in bytes. The most that it can be, and what is read at once.
+_LENGTH, _LONGEST, _PART = struct.Struct("!Q"), 2**32, 2**20
 
 # How a copy ends that finds its pipe closed, and what it is then told to have done.
 _MUTE, CLOSED = 87, "closed the pipe by which it tells what it finds"
@@ -62,7 +66,8 @@ class Teller:
         packed = pickle.dumps(message)
         with _signals_held_back(), self._lock:
             try:
-                self._pipe.send_bytes(packed)
+                for part in (_LENGTH.pack(len(packed)), packed):
+                    _write(self._pipe.fileno(), part)
             except OSError:
                 os._exit(_MUTE)
 
@@ -76,6 +81,7 @@ class Forked:
 
     def __init__(self, body: Callable[[Teller], object]) -> None:
         self._pipe, theirs = Pipe()
+        self._unread = bytearray()
         self._status: int | None = None
         self._oom = deaths.out_of_memory()
         sys.stdout.flush()
@@ -108,19 +114,45 @@ class Forked:
             ended = self._has_ended()  # first, since it may tell more before it ends
             if not ended and by is not None and time.monotonic() > by:
                 raise TimeIsUp
+            packed = self._whole()
+            if packed is not None:
+                try:
+                    message = pickle.loads(packed)
+                except Exception as error:
+                    raise Unreadable(str(error)) from error
+                yield message
+                continue
             try:
-                if not self._pipe.poll(0 if ended else TICK_SECONDS):
-                    if ended:
+                if self._pipe.poll(0 if ended else TICK_SECONDS):
+                    part = os.read(self._pipe.fileno(), _PART)
+                    if not part:
                         return
-                    continue
-                packed = self._pipe.recv_bytes()
-            except (EOFError, OSError):
+                    self._unread += part
+                elif ended:
+                    return
+            except OSError:
                 return
-            try:
-                message = pickle.loads(packed)
-            except Exception as error:
-                raise Unreadable(str(error)) from error
-            yield message
+
+    def _whole(self) -> bytes | None:
+        """The next message of what was read; None where it is not there, or not all of it.
+
+        It is read in parts, since it may be cut short, and what the process has started may keep the pipe open then.
+
+        Raises:
+            Unreadable: If something else than a `Teller` has written to the pipe.
+        """
+        begins = _LENGTH.size
+        if len(self._unread) < begins:
+            return None
+        (length,) = _LENGTH.unpack_from(self._unread)
+        if length > _LONGEST:
+            raise Unreadable(f"a message of {length:,} bytes")
+        ends = begins + length
+        if len(self._unread) < ends:
+            return None
+        packed = bytes(self._unread[begins:ends])
+        del self._unread[:ends]
+        return packed
 
     def interrupt(self) -> Iterator[Any]:
         """Asks it to end, as Ctrl-C does; what it still tells. It is given a while.
@@ -197,6 +229,12 @@ class Forked:
         except ChildProcessError:
             return 0
         return os.waitstatus_to_exitcode(status)
+
+
+def _write(descriptor: int, content: bytes) -> None:
+    left = memoryview(content)
+    while left:
+        left = left[os.write(descriptor, left) :]
 
 
 def _become(parent: int, body: Callable[[], object]) -> None:
