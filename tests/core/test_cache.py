@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import json
 import os
 import stat
 import subprocess
@@ -11,8 +12,10 @@ import tempfile
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
+from embedgate.core import scratch
 from embedgate.core.cache import ArtefactCache
 from embedgate.core.errors import BuildError
 from embedgate.core.scratch import sweep
@@ -265,7 +268,7 @@ def test_two_users_share_a_cache(reachable, mode):
     mine, _ = ArtefactCache(cache).get_or_build("onnx", {}, lambda _: {})
     with crash_notes.running(cache, "of root"):
         assert as_nobody(cache) == ["ran", "[]", mine.name]
-        assert (cache / f"running-{os.getpid()}.json").is_file()
+        assert [*cache.glob(f"running-{os.getpid()}-*.json")]
     theirs = as_nobody(cache, "half")[-1]
     assert ArtefactCache(cache).get_or_build("half", {}, lambda _: 1 / 0)[0].name == theirs
 
@@ -288,19 +291,32 @@ def test_session_that_still_runs_or_ended_well_is_not_named(tmp_path):
 
 
 def test_pid_taken_by_another_process_is_not_mistaken_for_the_session(tmp_path):
-    with crash_notes.running(tmp_path, "torch-fp32-cpu"):
-        note = tmp_path / f"running-{os.getpid()}.json"
-        note.write_text(note.read_text().replace('"started": ', '"started": 1'))
-        assert crash_notes.interrupted(tmp_path) == ["torch-fp32-cpu"]
+    note = {"pid": os.getpid(), "started": 1.0, "what": "torch-fp32-cpu"}
+    (tmp_path / f"running-{os.getpid()}-1.00.json").write_text(json.dumps(note))
+    assert crash_notes.interrupted(tmp_path) == ["torch-fp32-cpu"]
+
+
+@pytest.mark.skipif(not scratch.fcntl, reason="files are held by flock")
+def test_a_session_that_runs_in_another_container_is_not_named(tmp_path, monkeypatch):
+    def of_another_container(pid: int | None = None) -> psutil.Process:
+        raise psutil.NoSuchProcess(pid or 0)
+
+    with crash_notes.running(tmp_path, "torch-fp32-cpu"), monkeypatch.context() as patched:
+        patched.setattr(psutil, "Process", of_another_container)
+        assert crash_notes.interrupted(tmp_path) == []
+        crash_notes.forget(tmp_path, os.getpid())
+        assert len([*tmp_path.iterdir()]) == 1
 
 
 def test_a_nested_note_puts_the_outer_one_back(tmp_path):
     with crash_notes.running(tmp_path, "torch-fp32-cpu: test_sound"):
-        note = tmp_path / f"running-{os.getpid()}.json"
+        (note,) = tmp_path.iterdir()
         outer = note.read_text()
         with crash_notes.running(tmp_path, "acme-int8-cpu"):
             assert "acme-int8-cpu" in note.read_text()
+            assert scratch.is_held(note)
         assert note.read_text() == outer
+        assert scratch.is_held(note)
     assert list(tmp_path.iterdir()) == []
 
 

@@ -98,7 +98,7 @@ def is_being_made(parent: Path, name: str) -> bool:
     begin = f".{name}.{TEMPORARY}."
     with suppress(OSError), os.scandir(parent) as entries:
         found = [Path(entry.path) for entry in entries if entry.name.startswith(begin)]
-        return any(_is_held(path) for path in found if path not in _own)
+        return any(is_held(path) for path in found if path not in _own)
     return False
 
 
@@ -145,11 +145,11 @@ def _is_left(path: Path) -> bool:
         return False
     if age < _YOUNG or path.is_symlink():
         return age >= _YOUNG
-    held = _is_held(path)
+    held = is_held(path)
     return age > _LONG if held is None else not held
 
 
-def _is_held(path: Path) -> bool | None:
+def is_held(path: Path) -> bool | None:
     """Whether somebody holds a file or folder; None where the system cannot tell."""
     descriptor = _opened(path)
     if descriptor is None:
