@@ -294,6 +294,28 @@ def test_what_cannot_be_put_back_is_told(lines):
     ]
 
 
+def test_what_nobody_is_told_of_is_told_once_where_it_cannot_be_put_back(lines):
+    state = [0]
+
+    def refuse(_):
+        raise OSError("too small")
+
+    thing = Thing("the stack", lambda: state[0], refuse, show=lambda _: "")
+    code = HostCode("acme-int8-cpu", lines.append, [thing])
+    for number in (1, 2):
+        code.call("encoding", lambda number=number: state.__setitem__(0, number))
+    (line,) = lines
+    assert "changed the stack while encoding; it cannot be put back (OSError: too small)" in line
+
+
+def test_a_stack_for_signals_that_the_system_refuses_is_an_error():
+    thing, tiny = KNOWN["the stack for signals"], ctypes.create_string_buffer(64)
+    before = thing.read()
+    with pytest.raises(OSError, match="allocate"):
+        thing.restore((ctypes.addressof(tiny), 0, len(tiny)))
+    assert thing.read() == before
+
+
 def test_what_cannot_be_read_keeps_no_call_from_being_made(code, tmp_path, monkeypatch):
     """A working directory that has been deleted, and a setting that another version of torch does not have."""
     monkeypatch.delattr(torch, "get_num_interop_threads")

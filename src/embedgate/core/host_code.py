@@ -264,6 +264,9 @@ class HostCode:
     def _tell(self, changes: Sequence[Change], doing: str) -> None:
         for each in changes:
             what = each.thing.told(each.before, each.after, self.known)
+            if not what and each.trouble and each.thing.name not in self.known:
+                self.known.add(each.thing.name)
+                what = each.thing.name
             if what:
                 line = f"{self.owner} changed {what} while {doing}; {self._became_of(each)}"
                 self.changes.append(line)

@@ -73,7 +73,7 @@ class _Stack(ctypes.Structure):
 
 def stack_of_signals() -> Callable[..., Any] | None:
     """Linux's function for the stack that a thread handles signals on; None on another system."""
-    return ctypes.CDLL(None).sigaltstack if sys.platform == "linux" else None
+    return ctypes.CDLL(None, use_errno=True).sigaltstack if sys.platform == "linux" else None
 
 
 def signal_stack(of: Callable[..., Any]) -> tuple[int | None, int, int]:
@@ -84,8 +84,13 @@ def signal_stack(of: Callable[..., Any]) -> tuple[int | None, int, int]:
 
 
 def set_signal_stack(of: Callable[..., Any], wanted: tuple[int | None, int, int]) -> None:
-    """Puts back where this thread handles signals. On memory that is gone, the next one would end the process."""
-    of(ctypes.byref(_Stack(*wanted)), None)
+    """Puts back where this thread handles signals. On memory that is gone, the next one would end the process.
+
+    Raises:
+        OSError: If the system refuses.
+    """
+    if of(ctypes.byref(_Stack(*wanted)), None):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
 def is_timed() -> bool:
