@@ -380,6 +380,14 @@ def test_isolation_that_cannot_be_is_refused(project, few):
 OPTIONS = {"debugging": ("usepdb", "trace"), "setuponly": ("setupshow",), "logging": ("log_cli_level",)}
 
 
+def test_the_command_line_takes_back_what_an_ini_file_asks_for(project, few):
+    asked = ("--pyargs", "embedgate.suites.test_effective", "--gate-combination=torch-bf16-cpu", f"--gate-data={few}")
+    given = ("-p", "no:cacheprovider", "-o", "gate_isolate=on", "--setup-show", *asked)
+    result = project.runpytest_inprocess(*given, "--gate-isolate=auto", "-k", "id_says")
+    assert result.ret == pytest.ExitCode.OK
+    assert project.runpytest_inprocess(*given).ret == pytest.ExitCode.USAGE_ERROR
+
+
 @pytest.mark.parametrize("off", OPTIONS)
 def test_a_session_without_one_of_pytests_plugins_is_isolated(monkeypatch, off):
     monkeypatch.setattr(processes, "other_threads", lambda: 0)

@@ -18,7 +18,7 @@ class Isolation(StrEnum):
         ON: Always; a session in which they cannot is refused.
     """
 
-    AUTO = ""
+    AUTO = "auto"
     OFF = "off"
     ON = "on"
 
@@ -38,6 +38,6 @@ def parse(told: str | bool, flag: str) -> Isolation:
         return Isolation.ON
     if text in _OFF:
         return Isolation.OFF
-    if text in ("", "auto"):
+    if text in ("", Isolation.AUTO):
         return Isolation.AUTO
-    raise GateError(f"{flag} must be {Isolation.ON}, {Isolation.OFF} or auto, not {told!r}")
+    raise GateError(f"{flag} must be {Isolation.ON}, {Isolation.OFF} or {Isolation.AUTO}, not {told!r}")

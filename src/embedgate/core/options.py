@@ -531,7 +531,7 @@ OPTIONS = (
     ),
     Option(
         name="isolate",
-        levels=(Isolation.OFF.value, Isolation.ON.value),
+        levels=(Isolation.AUTO.value, Isolation.OFF.value, Isolation.ON.value),
         about="run the tests in a process of their own, so that a native crash costs one verdict",
         setting="isolate",
         parse=parse_isolation,
