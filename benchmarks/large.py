@@ -22,6 +22,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
@@ -149,15 +150,14 @@ class Memory(threading.Thread):
     def run(self) -> None:
         """Looks until the process ends."""
         started = time.perf_counter()
-        while self._process.is_running() and self._process.status() != psutil.STATUS_ZOMBIE:
-            found = 0
-            for each in (self._process, *self._process.children(True)):
-                try:
-                    found += each.memory_full_info().pss
-                except psutil.Error:  # it has ended meanwhile
-                    continue
-            self.seen.append(((time.perf_counter() - started) / 60, found))
-            time.sleep(0.5)
+        with suppress(psutil.Error):  # it has ended
+            while self._process.status() != psutil.STATUS_ZOMBIE:
+                found = 0
+                for each in (self._process, *self._process.children(True)):
+                    with suppress(psutil.Error):
+                        found += each.memory_full_info().pss
+                self.seen.append(((time.perf_counter() - started) / 60, found))
+                time.sleep(0.5)
 
     def taken(self) -> tuple[int, int]:
         """The most since it was asked last, and what is held now, bytes."""
@@ -240,7 +240,9 @@ def main() -> None:
         started = time.perf_counter()
         with (asked.keep or Path(os.devnull)).open("w", encoding="utf-8") as kept:
             steps, code = run(command, kept)
-        report = json.loads((folder / "report" / "report.json").read_text("utf-8"))
+        if not (written := folder / "report" / "report.json").exists():
+            raise SystemExit(f"no report, exit code {code}; --keep FILE keeps what the suites print")
+        report = json.loads(written.read_text("utf-8"))
     wall, peak = time.perf_counter() - started, max(step.peak for step in steps)
     print(f"{wall:,.0f} s, {peak / GIGABYTE:.2f} GB at most, exit code {code}\n")
     print(by_combination(steps, report), by_part(steps), sep="\n\n")

@@ -214,7 +214,7 @@ def race(asked: argparse.Namespace, folder: Path) -> None:
             for _ in range(asked.sessions)
         ]
         if number % 2:
-            until(lambda cache=cache: any(cache.glob(".*.tmp")))
+            until(lambda cache=cache: any(cache.glob(".*.tmp")), running[0])
             time.sleep(chance.random() * asked.build)
             running[0].kill()
         for process in running:
@@ -243,7 +243,7 @@ def million(asked: argparse.Namespace, folder: Path) -> None:
         share = (number + 1) / asked.kills
         started = time.perf_counter()
         with subprocess.Popen(command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
-            until(lambda share=share: grown(folder / "two") >= share * asked.vectors)
+            until(lambda share=share: grown(folder / "two") >= share * asked.vectors, process)
             for each in (*psutil.Process(process.pid).children(True), process):
                 each.kill()
         had = grown(folder / "two")
@@ -271,9 +271,13 @@ def measured(report: Path) -> dict[str, float]:
     return {"/".join((row["combination"], row["check"], row["dataset"], row["metric"])): row["value"] for row in rows}
 
 
-def until(happens: Callable[[], bool]) -> None:
-    """Waits."""
+def until(happens: Callable[[], bool], process: subprocess.Popen[Any]) -> None:
+    """Waits for something that a process does."""
     while not happens():
+        if process.poll() is not None:
+            raise SystemExit(
+                f"the session ended before, with exit code {process.returncode}; run it alone: {process.args}"
+            )
         time.sleep(0.01)
 
 
