@@ -410,6 +410,7 @@ def refuse():
 """
 
 
+@pytest.mark.slow("a session in which no process can be copied says so, and judges all the same")
 def test_a_system_that_lets_no_process_be_copied_is_told_and_judged_all_the_same(session, project):
     project.path.joinpath("refusing.py").write_text(REFUSING.format(which=0))
     result, report = session("pass", "-p", "refusing")
